@@ -1,0 +1,105 @@
+//! One error type. Messages read: where → what was expected → what came → what to do.
+
+use crate::tensor::Shape;
+
+/// What any public function of this crate can fail with.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// An operation refused the shapes or attributes that a graph gave it.
+    #[error("{node}: {}", .source)]
+    Shape {
+        node: String,
+        #[source]
+        source: ShapeError,
+    },
+    /// The graph was built or used wrongly: unknown node, a name twice, no gradient.
+    #[error("{node}: {problem}")]
+    Graph { node: String, problem: String },
+    /// A shader does not parse, validate, or match what its operation says of it.
+    #[error("shaders/{file}.wgsl{}: {problem}", at(.entry))]
+    Shader { file: String, entry: String, problem: String },
+    /// A plan cannot be made or does not fit the adapter.
+    #[error("plan: {problem}")]
+    Plan { problem: String },
+    /// No such adapter, or the adapter failed.
+    #[error("device: {problem}; {remedy}")]
+    Device { problem: String, remedy: String },
+    /// A weights file is broken or does not fit the graph.
+    #[error("{file}: {problem}")]
+    Weights { file: String, problem: String },
+    /// A picture cannot be read, understood or written.
+    #[error("{file}: {problem}")]
+    Image { file: String, problem: String },
+    /// The operating system refused.
+    #[error("{file}: {source}")]
+    Io {
+        file: String,
+        #[source]
+        source: std::io::Error,
+    },
+    /// A result differs from the reference by more than f32 arithmetic explains.
+    #[error(
+        "check: {node} ({entry}) differs at {index:?}: reference {expected:e}, device {got:e}, allowed {allowed:.1e}"
+    )]
+    Check { node: String, entry: String, index: Shape, expected: f64, got: f32, allowed: f64 },
+    /// A request that makes no sense as asked.
+    #[error("{0}")]
+    Usage(String),
+    /// The user asked to stop.
+    #[error("interrupted; nothing half-written was left")]
+    Interrupted,
+}
+
+fn at(entry: &str) -> String {
+    if entry.is_empty() { String::new() } else { format!(" ({entry})") }
+}
+
+/// What this crate's functions return.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// Why an operation refused its inputs; [`crate::Graph`] adds the node's path.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{input} must be {expected}, got {got}")]
+pub struct ShapeError {
+    /// The input or attribute at fault, e.g. `w` or `stride`.
+    pub input: &'static str,
+    /// The shape or range that would do, missing parts by name: `[Co, Ci=64, 3, 3]`.
+    pub expected: String,
+    /// What came instead.
+    pub got: String,
+}
+
+impl ShapeError {
+    /// An input of the wrong shape.
+    pub fn shape(input: &'static str, expected: impl Into<String>, got: Shape) -> Self {
+        Self { input, expected: expected.into(), got: format!("{got:?}") }
+    }
+    /// An attribute out of its range.
+    pub fn value(input: &'static str, expected: impl Into<String>, got: impl ToString) -> Self {
+        Self { input, expected: expected.into(), got: got.to_string() }
+    }
+}
+
+impl Error {
+    pub(crate) fn graph(node: impl Into<String>, problem: impl Into<String>) -> Self {
+        Self::Graph { node: node.into(), problem: problem.into() }
+    }
+    pub(crate) fn plan(problem: impl Into<String>) -> Self {
+        Self::Plan { problem: problem.into() }
+    }
+    pub(crate) fn device(problem: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self::Device { problem: problem.into(), remedy: remedy.into() }
+    }
+    pub(crate) fn weights(file: impl Into<String>, problem: impl Into<String>) -> Self {
+        Self::Weights { file: file.into(), problem: problem.into() }
+    }
+    /// A picture that cannot be used; `problem` says what was expected and what to do.
+    pub fn image(file: impl std::fmt::Display, problem: impl Into<String>) -> Self {
+        Self::Image { file: file.to_string(), problem: problem.into() }
+    }
+    /// An operating-system error with the path that it concerns.
+    pub fn io(file: impl AsRef<std::path::Path>, source: std::io::Error) -> Self {
+        Self::Io { file: file.as_ref().display().to_string(), source }
+    }
+}

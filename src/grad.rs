@@ -1,0 +1,77 @@
+//! Reverse mode: appends gradient nodes to the same graph, and an `add` where a tensor feeds several consumers.
+
+use crate::error::{Error, Result};
+use crate::graph::{Graph, Kind, NodeId};
+use crate::tensor::{SCALAR, Tensor};
+use std::collections::HashMap;
+
+/// Gradients of the scalar node `loss` for each node of `wrt`, in that order.
+///
+/// # Errors
+/// `loss` is not `[1, 1, 1, 1]` or does not depend on one of `wrt`; an operation on the way has no gradient (with its
+/// reason); a foreign node.
+pub fn backward(graph: &mut Graph, loss: NodeId, wrt: &[NodeId]) -> Result<Vec<NodeId>> {
+    let node = graph.node(loss)?;
+    if node.shape != SCALAR {
+        return Err(Error::graph(&node.name, format!("a loss must be {SCALAR:?}, got {:?}", node.shape)));
+    }
+    for &id in wrt {
+        graph.node(id)?;
+    }
+    let forward_len = loss.index + 1;
+    let mut needed = vec![false; forward_len.max(wrt.iter().map(|id| id.index + 1).max().unwrap_or(0))];
+    for &id in wrt {
+        needed[id.index] = true;
+    }
+    for index in 0..forward_len {
+        let node = &graph.nodes()[index];
+        // A gradient node counts as needed so that a loss made of gradients is refused below, not half differentiated.
+        if matches!(node.kind, Kind::Grad { .. }) || node.inputs.iter().any(|&i| needed[i]) {
+            needed[index] = true;
+        }
+    }
+
+    let name = format!("{}.seed", graph.nodes()[loss.index].name);
+    let seed = match graph.find(&name) {
+        Some(id) => id,
+        None => graph.constant(&name, Tensor::scalar(1.0))?,
+    };
+    let mut parts: HashMap<usize, Vec<NodeId>> = HashMap::from([(loss.index, vec![seed])]);
+    let mut total: HashMap<usize, NodeId> = HashMap::new();
+    for index in (0..forward_len).rev() {
+        let Some(parts_here) = parts.remove(&index) else { continue };
+        let mut dy = parts_here[0];
+        for &part in &parts_here[1..] {
+            dy = graph.plus(dy, part)?;
+        }
+        total.insert(index, dy);
+        match graph.nodes()[index].kind {
+            Kind::Op(_) => {}
+            Kind::Grad { .. } => {
+                let name = &graph.nodes()[index].name;
+                return Err(Error::graph(
+                    name,
+                    "a loss made of gradients needs second derivatives, which no operation has",
+                ));
+            }
+            _ => continue,
+        }
+        let inputs = graph.nodes()[index].inputs.clone();
+        for (position, &input) in inputs.iter().enumerate() {
+            if needed[input] {
+                let d = graph.gradient(index, position, dy)?;
+                parts.entry(input).or_default().push(d);
+            }
+        }
+    }
+    wrt.iter()
+        .map(|id| {
+            total.get(&id.index).copied().ok_or_else(|| {
+                Error::graph(
+                    &graph.nodes()[id.index].name,
+                    format!("the loss {} does not depend on it, so it has no gradient", graph.nodes()[loss.index].name),
+                )
+            })
+        })
+        .collect()
+}

@@ -1,0 +1,323 @@
+//! What to compute: nodes with names and shapes, checked when they are added.
+
+use crate::error::{Error, Result};
+use crate::ops::Op;
+use crate::rng::Rng;
+use crate::tensor::{SCALAR, Shape, Tensor, len};
+use crate::weights::Weights;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// A node of one particular [`Graph`]; any other graph refuses it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct NodeId {
+    pub(crate) graph: u32,
+    pub(crate) index: usize,
+}
+
+/// How [`Graph::initialize`] fills a parameter.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Init {
+    Constant(f32),
+    /// Gaussian with this standard deviation.
+    Normal(f32),
+    /// Gaussian with variance 2 / ((1 + slope²)·fan_in), He et al. 2015 eq. 15; `slope` 0 is ReLU.
+    He {
+        fan_in: usize,
+        slope: f32,
+    },
+    /// Uniform in ±√(6 / (fan_in + fan_out)), Glorot and Bengio 2010 eq. 16.
+    Xavier {
+        fan_in: usize,
+        fan_out: usize,
+    },
+}
+
+/// Where a node's value comes from.
+#[derive(Debug, Clone)]
+pub enum Kind {
+    /// Given at every run.
+    Input,
+    /// Lives on the device between runs. Trainable ones come from a weights file; the others (an optimiser's moments)
+    /// begin at their initial value.
+    Param { init: Init, trainable: bool },
+    /// Fixed when the graph is built.
+    Constant(Arc<Tensor>),
+    /// `op` of the inputs.
+    Op(Arc<dyn Op>),
+    /// The gradient for input `input` of node `of`; its one input is the gradient for `of`.
+    Grad { of: usize, input: usize },
+    /// `op` overwrites some of its inputs after everything else has run; it has no value.
+    Update(Arc<dyn Op>),
+}
+
+/// One node of a [`Graph`].
+#[derive(Debug, Clone)]
+pub struct Node {
+    /// A path, unique in the graph: `cbn/level1/common/conv3`.
+    pub name: String,
+    pub kind: Kind,
+    pub shape: Shape,
+    /// Indices of earlier nodes.
+    pub inputs: Vec<usize>,
+}
+
+/// A directed graph of operations on `[N, C, H, W]` tensors. Nodes are in topological order, since a node can only be
+/// added after its inputs.
+#[derive(Debug)]
+pub struct Graph {
+    id: u32,
+    nodes: Vec<Node>,
+    names: HashMap<String, usize>,
+    scope: Vec<String>,
+}
+
+impl Default for Graph {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Graph {
+    pub fn new() -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let id = NEXT.fetch_add(1, Ordering::Relaxed);
+        Self { id, nodes: Vec::new(), names: HashMap::new(), scope: Vec::new() }
+    }
+
+    /// All nodes; a node's inputs stand before it.
+    pub fn nodes(&self) -> &[Node] {
+        &self.nodes
+    }
+
+    /// The node `id`.
+    ///
+    /// # Errors
+    /// `id` belongs to another graph.
+    pub fn node(&self, id: NodeId) -> Result<&Node> {
+        if id.graph != self.id {
+            return Err(Error::graph(
+                format!("node {}", id.index),
+                "belongs to another graph; pass nodes that this graph returned",
+            ));
+        }
+        Ok(&self.nodes[id.index])
+    }
+
+    /// The shape of node `id`.
+    ///
+    /// # Errors
+    /// `id` belongs to another graph.
+    pub fn shape(&self, id: NodeId) -> Result<Shape> {
+        Ok(self.node(id)?.shape)
+    }
+
+    /// The node with this path.
+    pub fn find(&self, name: &str) -> Option<NodeId> {
+        self.names.get(name).map(|&index| NodeId { graph: self.id, index })
+    }
+
+    /// Adds nodes whose names begin with `scope/`.
+    ///
+    /// # Errors
+    /// Those of `build`.
+    pub fn within<T>(&mut self, scope: &str, build: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
+        self.scope.push(scope.to_owned());
+        let result = build(self);
+        self.scope.pop();
+        result
+    }
+
+    /// A value that every run is given.
+    ///
+    /// # Errors
+    /// The name is taken, or the shape has no or more than 2³² − 1 elements.
+    pub fn input(&mut self, name: &str, shape: Shape) -> Result<NodeId> {
+        let path = self.path(name);
+        self.push(path, Kind::Input, shape, vec![])
+    }
+
+    /// A trainable parameter.
+    ///
+    /// # Errors
+    /// As [`Graph::input`].
+    pub fn param(&mut self, name: &str, shape: Shape, init: Init) -> Result<NodeId> {
+        let path = self.path(name);
+        self.push(path, Kind::Param { init, trainable: true }, shape, vec![])
+    }
+
+    /// A value that lives on the device between runs and is no weight: an optimiser's moments.
+    ///
+    /// # Errors
+    /// As [`Graph::input`].
+    pub fn state(&mut self, name: &str, shape: Shape, init: Init) -> Result<NodeId> {
+        let path = self.path(name);
+        self.push(path, Kind::Param { init, trainable: false }, shape, vec![])
+    }
+
+    /// A fixed value.
+    ///
+    /// # Errors
+    /// As [`Graph::input`].
+    pub fn constant(&mut self, name: &str, value: Tensor) -> Result<NodeId> {
+        let path = self.path(name);
+        let shape = value.shape();
+        self.push(path, Kind::Constant(Arc::new(value)), shape, vec![])
+    }
+
+    /// Any operation, built-in or the caller's own, named after itself.
+    ///
+    /// # Errors
+    /// The number or shapes of the inputs do not fit, with the node's path; a foreign node.
+    pub fn add(&mut self, op: impl Op + 'static, inputs: &[NodeId]) -> Result<NodeId> {
+        let name = self.fresh(op.name());
+        self.add_op(name, Arc::new(op), inputs)
+    }
+
+    /// [`Graph::add`] with a name of the caller's choice.
+    ///
+    /// # Errors
+    /// As [`Graph::add`]; the name is taken.
+    pub fn add_named(&mut self, name: &str, op: impl Op + 'static, inputs: &[NodeId]) -> Result<NodeId> {
+        let path = self.path(name);
+        self.add_op(path, Arc::new(op), inputs)
+    }
+
+    pub(crate) fn add_op(&mut self, path: String, op: Arc<dyn Op>, inputs: &[NodeId]) -> Result<NodeId> {
+        if !op.updates().is_empty() {
+            return Err(Error::graph(path, format!("{} overwrites its inputs; add it with Graph::update", op.name())));
+        }
+        let (indices, shape) = self.check_call(&path, &*op, inputs)?;
+        self.push(path, Kind::Op(op), shape, indices)
+    }
+
+    /// An operation that overwrites parameters in place after everything else in the plan has run. Pass the node to
+    /// [`crate::Device::compile`] among the fetched nodes; it yields no value.
+    ///
+    /// # Errors
+    /// As [`Graph::add`]; an overwritten input is not a parameter.
+    pub fn update(&mut self, op: impl Op + 'static, inputs: &[NodeId]) -> Result<NodeId> {
+        let path = self.fresh(op.name());
+        let (indices, _) = self.check_call(&path, &op, inputs)?;
+        for (&name, &index) in op.inputs().iter().zip(&indices) {
+            if op.updates().contains(&name) && !matches!(self.nodes[index].kind, Kind::Param { .. }) {
+                return Err(Error::graph(
+                    path,
+                    format!(
+                        "{} overwrites input {name}, which must be a parameter or a state; {} is neither",
+                        op.name(),
+                        self.nodes[index].name
+                    ),
+                ));
+            }
+        }
+        self.push(path, Kind::Update(Arc::new(op)), SCALAR, indices)
+    }
+
+    fn check_call(&self, path: &str, op: &dyn Op, inputs: &[NodeId]) -> Result<(Vec<usize>, Shape)> {
+        if inputs.len() != op.inputs().len() {
+            return Err(Error::graph(
+                path,
+                format!("{} takes {} inputs {:?}, got {}", op.name(), op.inputs().len(), op.inputs(), inputs.len()),
+            ));
+        }
+        let mut shapes = Vec::with_capacity(inputs.len());
+        for &id in inputs {
+            let node = self.node(id).map_err(|e| Error::graph(path, e.to_string()))?;
+            if matches!(node.kind, Kind::Update(_)) {
+                return Err(Error::graph(path, format!("{} is an update and has no value", node.name)));
+            }
+            shapes.push(node.shape);
+        }
+        let shape = op.shape(&shapes).map_err(|source| Error::Shape { node: path.to_owned(), source })?;
+        Ok((inputs.iter().map(|id| id.index).collect(), shape))
+    }
+
+    /// The gradient node for input `input` of `of`, given the gradient `dy` for `of`; [`crate::grad`] calls it.
+    pub(crate) fn gradient(&mut self, of: usize, input: usize, dy: NodeId) -> Result<NodeId> {
+        let node = &self.nodes[of];
+        let Kind::Op(op) = &node.kind else {
+            return Err(Error::graph(&node.name, "only an operation has gradients"));
+        };
+        let name = op.inputs()[input];
+        if let Some((_, reason)) = op.no_grad().iter().find(|(n, _)| *n == name) {
+            return Err(Error::graph(&node.name, format!("{} has no gradient for {name}: {reason}", op.name())));
+        }
+        let shape = self.nodes[node.inputs[input]].shape;
+        let path = self.unique(format!("{}.d{name}", node.name));
+        self.push(path, Kind::Grad { of, input }, shape, vec![dy.index])
+    }
+
+    pub(crate) fn id_of(&self, index: usize) -> NodeId {
+        NodeId { graph: self.id, index }
+    }
+
+    /// Values for every parameter, from its [`Init`] and `seed`; a parameter's values depend on the seed and its own
+    /// name only, so that adding a layer does not change the others.
+    pub fn initialize(&self, seed: u64) -> Weights {
+        let mut tensors = BTreeMap::new();
+        for node in &self.nodes {
+            if let Kind::Param { init, .. } = node.kind {
+                tensors.insert(node.name.clone(), init.fill(node.shape, seed, &node.name));
+            }
+        }
+        Weights::from_tensors(tensors)
+    }
+
+    fn path(&self, name: &str) -> String {
+        let mut path = self.scope.join("/");
+        if !path.is_empty() {
+            path.push('/');
+        }
+        path + name
+    }
+
+    fn fresh(&self, name: &str) -> String {
+        self.unique(self.path(name))
+    }
+
+    /// `path`, or `path_2`, `path_3`, … where it is taken.
+    fn unique(&self, path: String) -> String {
+        if !self.names.contains_key(&path) {
+            return path;
+        }
+        (2..).map(|k| format!("{path}_{k}")).find(|p| !self.names.contains_key(p)).expect("names are finite")
+    }
+
+    fn push(&mut self, name: String, kind: Kind, shape: Shape, inputs: Vec<usize>) -> Result<NodeId> {
+        if self.names.contains_key(&name) {
+            return Err(Error::graph(name, "this name is taken; names are unique in a graph"));
+        }
+        let elements = shape.iter().try_fold(1u32, |n, &d| n.checked_mul(u32::try_from(d).ok()?));
+        if elements.is_none_or(|n| n == 0) {
+            return Err(Error::graph(name, format!("a tensor has 1 to 2^32 - 1 elements, got shape {shape:?}")));
+        }
+        let index = self.nodes.len();
+        self.names.insert(name.clone(), index);
+        self.nodes.push(Node { name, kind, shape, inputs });
+        Ok(NodeId { graph: self.id, index })
+    }
+}
+
+impl Init {
+    pub(crate) fn fill(self, shape: Shape, seed: u64, name: &str) -> Tensor {
+        // FNV-1a of the name, so that each parameter has a stream of its own.
+        let hash = name.bytes().fold(0xCBF2_9CE4_8422_2325u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x100_0000_01B3));
+        let mut rng = Rng::new(seed ^ hash);
+        let mut draw = |f: &mut dyn FnMut(&mut Rng) -> f64| (0..len(&shape)).map(|_| f(&mut rng) as f32).collect();
+        let data: Vec<f32> = match self {
+            Self::Constant(v) => return Tensor::filled(shape, v),
+            Self::Normal(std) => draw(&mut |r| r.normal() * f64::from(std)),
+            Self::He { fan_in, slope } => {
+                let std = (2.0 / ((1.0 + f64::from(slope).powi(2)) * fan_in as f64)).sqrt();
+                draw(&mut |r| r.normal() * std)
+            }
+            Self::Xavier { fan_in, fan_out } => {
+                let bound = (6.0 / (fan_in + fan_out) as f64).sqrt();
+                draw(&mut |r| r.uniform(-bound, bound))
+            }
+        };
+        Tensor::new(shape, data).expect("one value an element was drawn")
+    }
+}

@@ -1,0 +1,16 @@
+//! lineament: runs and trains convolutional networks on any adapter that wgpu reaches.
+
+pub mod error;
+pub mod exec;
+pub mod grad;
+pub mod graph;
+pub mod ops;
+pub mod rng;
+pub mod shader;
+pub mod tensor;
+pub mod weights;
+
+pub use error::{Error, Result};
+pub use graph::{Graph, NodeId};
+pub use tensor::{Shape, Tensor};
+pub use weights::Weights;

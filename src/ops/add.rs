@@ -1,0 +1,69 @@
+//! add: y = a + b, element by element.
+//!
+//! | name | shape     | meaning |
+//! |------|-----------|---------|
+//! | a    | [N,C,H,W] | summand |
+//! | b    | [N,C,H,W] | summand |
+//! | y    | [N,C,H,W] | sum     |
+//!
+//! Gradients: dy for both.
+//! Errors: b has another shape than a.
+//! Numerics: one rounding.
+//! Source: definition.
+
+use super::{Case, Cost, Io, Launch, Op, Source, Tolerance, Values, shaders};
+use crate::error::{Result, ShapeError};
+use crate::graph::{Graph, NodeId};
+use crate::tensor::Shape;
+
+/// The operation; it has no attributes.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Add;
+
+impl Graph {
+    /// `a + b`, of one shape.
+    pub fn plus(&mut self, a: NodeId, b: NodeId) -> Result<NodeId> {
+        self.add(Add, &[a, b])
+    }
+}
+
+impl Op for Add {
+    fn name(&self) -> &'static str {
+        "add"
+    }
+    fn inputs(&self) -> &'static [&'static str] {
+        &["a", "b"]
+    }
+    fn shaders(&self) -> &'static [Source] {
+        shaders!["add"]
+    }
+    fn shape(&self, x: &[Shape]) -> std::result::Result<Shape, ShapeError> {
+        if x[1] != x[0] {
+            return Err(ShapeError::shape("b", format!("a's shape {:?}", x[0]), x[1]));
+        }
+        Ok(x[0])
+    }
+    fn launch(&self, _stem: &str, _entry: &str, io: &Io) -> Option<Launch> {
+        Some(Launch::threads(io.y_len(), [("len", io.y_len().into())]))
+    }
+    fn cost(&self, method: &str, io: &Io) -> Cost {
+        let flops = if method == "forward" { io.y_len() } else { 0 };
+        Cost::new(flops, 3 * io.y_len())
+    }
+    fn reference(&self, _io: &Io, x: &[Vec<f64>], y: &mut [f64]) {
+        for ((y, a), b) in y.iter_mut().zip(&x[0]).zip(&x[1]) {
+            *y = a + b;
+        }
+    }
+    fn reference_grad(&self, _io: &Io, _x: &[Vec<f64>], _y: &[f64], dy: &[f64], dx: &mut [Vec<f64>]) {
+        dx[0].copy_from_slice(dy);
+        dx[1].copy_from_slice(dy);
+    }
+    fn tolerance(&self, _output: &str, _io: &Io, _at: &Values) -> Tolerance {
+        Tolerance::Terms(1)
+    }
+}
+
+pub fn cases() -> Vec<Case> {
+    [[1, 1, 1, 1], [2, 3, 5, 7], [1, 1, 1, 257], [1, 5, 13, 4]].map(|x| Case::new(Add, &[x, x])).into()
+}

@@ -1,0 +1,323 @@
+//! Operations: one file each, paired with `shaders/<stem>.wgsl`, and one line in the list below.
+//!
+//! An operation states its formula (f64 [`Op::reference`]), the derivative ([`Op::reference_grad`]), the shapes it
+//! takes, its WGSL, how to launch it and what it costs. Everything else (bindings, which values a backward pass needs,
+//! gradients checked against differences, GPU against reference, limits, cost columns) is derived from these.
+//! Read `relu.rs` with `shaders/relu.wgsl` first.
+
+use crate::error::ShapeError;
+use crate::rng::Rng;
+use crate::tensor::{Shape, len};
+use std::sync::Arc;
+
+/// Declares the operations' modules and the registry of their cases.
+macro_rules! ops {
+    ($($name:ident,)*) => {
+        $(pub mod $name;)*
+
+        /// Every built-in operation with its cases, in alphabetical order.
+        pub fn registry() -> Vec<Registered> {
+            vec![$(Registered { name: stringify!($name), cases: $name::cases }),*]
+        }
+    };
+}
+
+ops! {
+    add,
+    relu,
+}
+
+/// One line of the registry.
+#[derive(Debug, Clone, Copy)]
+pub struct Registered {
+    /// The stem of `src/ops/<name>.rs` and `shaders/<name>.wgsl`.
+    pub name: &'static str,
+    pub cases: fn() -> Vec<Case>,
+}
+
+/// The shapes of a call: inputs in the order of [`Op::inputs`], and the output.
+#[derive(Debug, Clone, Copy)]
+pub struct Io<'a> {
+    pub x: &'a [Shape],
+    pub y: Shape,
+}
+
+impl Io<'_> {
+    /// Number of elements of input `i`.
+    pub fn x_len(&self, i: usize) -> usize {
+        len(&self.x[i])
+    }
+    /// Number of elements of the output.
+    pub fn y_len(&self) -> usize {
+        len(&self.y)
+    }
+    /// All elements of all inputs and the output.
+    pub fn total_len(&self) -> usize {
+        self.x.iter().map(len).sum::<usize>() + self.y_len()
+    }
+}
+
+/// A WGSL file. The first one of an operation is the plain, readable one; others are variants of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Source {
+    /// File stem, e.g. `conv3x3` or `conv3x3_tile`.
+    pub stem: &'static str,
+    pub text: &'static str,
+    /// Built-in shaders run without the driver's bounds checks: their launch proves the ranges and tests guard them.
+    pub(crate) trusted: bool,
+}
+
+impl Source {
+    /// WGSL of a caller's own operation; runs with all run-time checks on.
+    pub const fn new(stem: &'static str, text: &'static str) -> Self {
+        Self { stem, text, trusted: false }
+    }
+    pub(crate) const fn built_in(stem: &'static str, text: &'static str) -> Self {
+        Self { stem, text, trusted: true }
+    }
+}
+
+/// The built-in shaders `shaders/<stem>.wgsl`, the plain one first.
+macro_rules! shaders {
+    ($($stem:literal),+) => {{
+        const SHADERS: &[$crate::ops::Source] =
+            &[$($crate::ops::Source::built_in($stem, include_str!(concat!("../../shaders/", $stem, ".wgsl")))),+];
+        SHADERS
+    }};
+}
+pub(crate) use shaders;
+
+/// A member of the shader's uniform struct `p`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Scalar {
+    U32(u32),
+    F32(f32),
+}
+
+impl From<u32> for Scalar {
+    fn from(v: u32) -> Self {
+        Self::U32(v)
+    }
+}
+impl From<f32> for Scalar {
+    fn from(v: f32) -> Self {
+        Self::F32(v)
+    }
+}
+impl From<usize> for Scalar {
+    /// # Panics
+    /// Above `u32::MAX`; the graph refuses tensors of that many elements before any launch.
+    fn from(v: usize) -> Self {
+        Self::U32(u32::try_from(v).expect("the graph refuses tensors of 2^32 elements"))
+    }
+}
+
+/// How many invocations an entry needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Grid {
+    /// At least this many, numbered `g.x + g.y * groups.x * WG`; the engine divides by the workgroup size and folds
+    /// past 65,535 groups into two dimensions, so the entry must return where the number is too large.
+    Threads(usize),
+    /// Exactly these workgroups.
+    Groups([u32; 3]),
+}
+
+/// One dispatch, in names: the engine finds the offsets and sizes by reflection.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Launch {
+    /// Every member of the shader's struct `P`, by name.
+    pub params: Vec<(&'static str, Scalar)>,
+    /// `override` constants, by name; the others keep their defaults.
+    pub overrides: Vec<(&'static str, f64)>,
+    pub grid: Grid,
+}
+
+impl Launch {
+    /// A launch of `threads` invocations without overrides.
+    pub fn threads(threads: usize, params: impl IntoIterator<Item = (&'static str, Scalar)>) -> Self {
+        Self { params: params.into_iter().collect(), overrides: Vec::new(), grid: Grid::Threads(threads) }
+    }
+    /// A launch of exactly these workgroups, without overrides.
+    pub fn groups(groups: [u32; 3], params: impl IntoIterator<Item = (&'static str, Scalar)>) -> Self {
+        Self { params: params.into_iter().collect(), overrides: Vec::new(), grid: Grid::Groups(groups) }
+    }
+    /// Sets an `override` constant.
+    pub fn with(mut self, name: &'static str, value: usize) -> Self {
+        self.overrides.push((name, value as f64));
+        self
+    }
+}
+
+/// Work of one method: arithmetic, and compulsory memory traffic (each tensor once).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Cost {
+    pub flops: u64,
+    pub bytes: u64,
+}
+
+impl Cost {
+    /// `flops` operations over `floats` f32 values read or written.
+    pub fn new(flops: usize, floats: usize) -> Self {
+        Self { flops: flops as u64, bytes: 4 * floats as u64 }
+    }
+}
+
+impl std::ops::AddAssign for Cost {
+    fn add_assign(&mut self, other: Self) {
+        self.flops += other.flops;
+        self.bytes += other.bytes;
+    }
+}
+
+/// Values at which an operation is evaluated, for [`Op::tolerance`].
+#[derive(Debug, Clone, Copy)]
+pub struct Values<'a> {
+    pub x: &'a [Vec<f64>],
+    pub y: &'a [f64],
+    pub dy: &'a [f64],
+}
+
+/// The error that f32 arithmetic may make, derived from the number and size of the summed terms.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Tolerance {
+    /// K·2⁻²³·Σ|terms| for K rounded operations an element, where Σ|terms| is the reference run on absolute values:
+    /// right for operations that are linear in each input. 2⁻²³ and not 2⁻²⁴ since WGSL leaves the rounding open.
+    Terms(usize),
+    /// An absolute bound for every element.
+    Each(Vec<f64>),
+}
+
+/// 2⁻²³, the unit of [`Tolerance`].
+pub const EPS: f64 = 1.0 / 8_388_608.0;
+
+/// A differentiable operation on `[N, C, H, W]` tensors. Attributes only: never tensors, never device handles.
+///
+/// Names in WGSL are the contract: `p` (uniform struct of u32/f32), the inputs' names, `y`, `dy`, `d<input>`, scratch
+/// `t0`, `t1`. Entries that begin with `forward` write `y`; entries that begin with `backward` write `d…` variables.
+/// A last digit is a pass: `forward_1`, `forward_2` follow each other, and together are the method `forward`.
+pub trait Op: std::fmt::Debug + Send + Sync {
+    /// The name in tables, and the stem of the files of a built-in operation.
+    fn name(&self) -> &'static str;
+
+    /// Names of the inputs, as the WGSL variables are called.
+    fn inputs(&self) -> &'static [&'static str];
+
+    /// The plain shader, then its variants, best first among the variants.
+    fn shaders(&self) -> &'static [Source];
+
+    /// The output's shape: the only place that rejects shapes and attributes.
+    ///
+    /// # Errors
+    /// Names the input, what it must be, and what came.
+    fn shape(&self, x: &[Shape]) -> Result<Shape, ShapeError>;
+
+    /// The dispatch of `entry` in the shader `stem`; `None` where this variant cannot serve these shapes.
+    fn launch(&self, stem: &str, entry: &str, io: &Io) -> Option<Launch>;
+
+    /// Elements of the scratch variables `t0`, `t1` that `method` of the shader `stem` uses between its passes.
+    fn scratch(&self, _stem: &str, _method: &str, _io: &Io) -> Vec<(&'static str, usize)> {
+        Vec::new()
+    }
+
+    /// Work of `method` (`forward`, `backward_x`, …), whatever the variant.
+    fn cost(&self, method: &str, io: &Io) -> Cost;
+
+    /// The formula, naive, in f64. `y` is zero on entry.
+    fn reference(&self, io: &Io, x: &[Vec<f64>], y: &mut [f64]);
+
+    /// Its derivative, naive, in f64: `dx[i] += dy · ∂y/∂x[i]`. `dx` is zero on entry.
+    fn reference_grad(&self, io: &Io, x: &[Vec<f64>], y: &[f64], dy: &[f64], dx: &mut [Vec<f64>]);
+
+    /// Inputs without a gradient, each with the reason.
+    fn no_grad(&self) -> &'static [(&'static str, &'static str)] {
+        &[]
+    }
+
+    /// Error allowed to `output` (`y`, `dx`, …; for an update, the input's name) against the reference.
+    fn tolerance(&self, output: &str, io: &Io, at: &Values) -> Tolerance;
+
+    /// Inputs that `forward` overwrites in place: an optimiser's parameters and moments. Such an operation has no `y`,
+    /// no gradient, and takes only parameters there. Empty for all others.
+    fn updates(&self) -> &'static [&'static str] {
+        &[]
+    }
+
+    /// The new values of [`Op::updates`], naive, in f64, written over `x`.
+    fn reference_update(&self, _io: &Io, _x: &mut [Vec<f64>]) {}
+}
+
+/// How a case fills an input.
+#[derive(Clone, Copy)]
+pub enum Fill {
+    /// Uniform in `[low, high)`, but at least `gap` away from zero, where an operation may have a kink.
+    Uniform { low: f64, high: f64, gap: f64 },
+    /// The operation's own way; gets the shapes of all inputs and the index of this one.
+    With(fn(&mut Rng, &[Shape], usize) -> Vec<f64>),
+}
+
+impl std::fmt::Debug for Fill {
+    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        match self {
+            Self::Uniform { low, high, gap } => write!(f, "[{low}, {high}) gap {gap}"),
+            Self::With(_) => write!(f, "own"),
+        }
+    }
+}
+
+/// One example of an operation: feeds the gradient check, the GPU check, the cost table and the benchmarks.
+#[derive(Debug, Clone)]
+pub struct Case {
+    pub op: Arc<dyn Op>,
+    pub x: Vec<Shape>,
+    pub fill: Vec<Fill>,
+    /// A real layer's size: timed by the benchmarks, and left out of the gradient check, which differentiates every element.
+    pub real: bool,
+}
+
+impl Case {
+    /// Inputs signed and not centred: uniform in `[-1, 2)`.
+    pub fn new(op: impl Op + 'static, x: &[Shape]) -> Self {
+        let fill = vec![Fill::Uniform { low: -1.0, high: 2.0, gap: 0.0 }; x.len()];
+        Self { op: Arc::new(op), x: x.to_vec(), fill, real: false }
+    }
+    /// Fills input `i` another way.
+    pub fn fill(mut self, i: usize, fill: Fill) -> Self {
+        self.fill[i] = fill;
+        self
+    }
+    /// Keeps every input at least `gap` away from zero.
+    pub fn gap(mut self, gap: f64) -> Self {
+        for fill in &mut self.fill {
+            if let Fill::Uniform { gap: g, .. } = fill {
+                *g = gap;
+            }
+        }
+        self
+    }
+    /// Marks a real layer's size.
+    pub fn real(mut self) -> Self {
+        self.real = true;
+        self
+    }
+    /// The inputs' values, each exactly an f32.
+    pub fn values(&self, rng: &mut Rng) -> Vec<Vec<f64>> {
+        let mut all = Vec::with_capacity(self.x.len());
+        for (i, fill) in self.fill.iter().enumerate() {
+            let values: Vec<f64> = match *fill {
+                Fill::Uniform { low, high, gap } => (0..len(&self.x[i]))
+                    .map(|_| {
+                        loop {
+                            let v = rng.uniform(low, high);
+                            if v.abs() >= gap {
+                                break v;
+                            }
+                        }
+                    })
+                    .collect(),
+                Fill::With(f) => f(rng, &self.x, i),
+            };
+            all.push(values.into_iter().map(|v| f64::from(v as f32)).collect());
+        }
+        all
+    }
+}

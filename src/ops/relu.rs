@@ -1,0 +1,69 @@
+//! relu: y = max(x, 0), element by element.
+//!
+//! | name | shape     | meaning |
+//! |------|-----------|---------|
+//! | x    | [N,C,H,W] | input   |
+//! | y    | [N,C,H,W] | output  |
+//!
+//! Gradient: for x; backward reads y and dy, not x (y > 0 exactly where x > 0). At x = 0 it is 0, as in PyTorch.
+//! Numerics: exact.
+//! Source: definition as in torch.nn.functional.relu.
+
+use super::{Case, Cost, Io, Launch, Op, Source, Tolerance, Values, shaders};
+use crate::error::{Result, ShapeError};
+use crate::graph::{Graph, NodeId};
+use crate::tensor::Shape;
+
+/// The operation; it has no attributes.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Relu;
+
+impl Graph {
+    /// `max(x, 0)`; the shape of `x`.
+    pub fn relu(&mut self, x: NodeId) -> Result<NodeId> {
+        self.add(Relu, &[x])
+    }
+}
+
+impl Op for Relu {
+    fn name(&self) -> &'static str {
+        "relu"
+    }
+    fn inputs(&self) -> &'static [&'static str] {
+        &["x"]
+    }
+    fn shaders(&self) -> &'static [Source] {
+        shaders!["relu"]
+    }
+    fn shape(&self, x: &[Shape]) -> std::result::Result<Shape, ShapeError> {
+        Ok(x[0])
+    }
+    fn launch(&self, _stem: &str, _entry: &str, io: &Io) -> Option<Launch> {
+        Some(Launch::threads(io.y_len(), [("len", io.y_len().into())]))
+    }
+    fn cost(&self, method: &str, io: &Io) -> Cost {
+        let tensors = if method == "forward" { 2 } else { 3 };
+        Cost::new(io.y_len(), tensors * io.y_len())
+    }
+    fn reference(&self, _io: &Io, x: &[Vec<f64>], y: &mut [f64]) {
+        for (y, &x) in y.iter_mut().zip(&x[0]) {
+            *y = x.max(0.0);
+        }
+    }
+    fn reference_grad(&self, _io: &Io, x: &[Vec<f64>], _y: &[f64], dy: &[f64], dx: &mut [Vec<f64>]) {
+        for ((dx, &x), &dy) in dx[0].iter_mut().zip(&x[0]).zip(dy) {
+            *dx = if x > 0.0 { dy } else { 0.0 };
+        }
+    }
+    fn tolerance(&self, _output: &str, _io: &Io, _at: &Values) -> Tolerance {
+        Tolerance::Terms(0)
+    }
+}
+
+pub fn cases() -> Vec<Case> {
+    [[1, 1, 1, 1], [2, 3, 5, 7], [1, 1, 1, 257], [1, 5, 13, 4]]
+        .map(|x| Case::new(Relu, &[x]).gap(1e-3))
+        .into_iter()
+        .chain([Case::new(Relu, &[[1, 64, 64, 64]]).gap(1e-3).real()])
+        .collect()
+}
