@@ -24,7 +24,9 @@ macro_rules! ops {
 
 ops! {
     add,
+    pairwise_distance,
     relu,
+    warp,
 }
 
 /// One line of the registry.

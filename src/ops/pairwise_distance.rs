@@ -1,0 +1,130 @@
+//! pairwise_distance: squared Euclidean distances of all pairs of rows.
+//!
+//! y[n,m] = Σ_d (a[n,d] − b[m,d])²
+//!
+//! | name | shape     | meaning                         |
+//! |------|-----------|---------------------------------|
+//! | a    | [N,D,1,1] | vectors                         |
+//! | b    | [M,D,1,1] | vectors                         |
+//! | y    | [N,M,1,1] | squared distances, never below 0 |
+//!
+//! Gradients: da[n,d] = 2·Σ_m dy[n,m]·(a[n,d] − b[m,d]) and db[m,d] = 2·Σ_n dy[n,m]·(b[m,d] − a[n,d]).
+//! Errors: a or b is not [·,D,1,1]; D differs.
+//! Numerics: the differences are taken first, not ‖a‖² + ‖b‖² − 2a·b, which cancels for near pairs. All terms are
+//! positive, so y has a relative error of at most (D + 2)·2⁻²³.
+//! Source: definition; as torch.cdist(a, b)².
+
+use super::{Case, Cost, EPS, Io, Launch, Op, Source, Tolerance, Values, shaders};
+use crate::error::{Result, ShapeError};
+use crate::graph::{Graph, NodeId};
+use crate::tensor::Shape;
+
+/// The operation; it has no attributes.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PairwiseDistance;
+
+impl Graph {
+    /// Squared Euclidean distances `[N, M, 1, 1]` of the rows of `a` `[N, D, 1, 1]` and `b` `[M, D, 1, 1]`.
+    ///
+    /// # Errors
+    /// As [`Graph::add`].
+    pub fn pairwise_distance(&mut self, a: NodeId, b: NodeId) -> Result<NodeId> {
+        self.add(PairwiseDistance, &[a, b])
+    }
+}
+
+impl Op for PairwiseDistance {
+    fn name(&self) -> &'static str {
+        "pairwise_distance"
+    }
+    fn inputs(&self) -> &'static [&'static str] {
+        &["a", "b"]
+    }
+    fn shaders(&self) -> &'static [Source] {
+        shaders!["pairwise_distance"]
+    }
+    fn shape(&self, x: &[Shape]) -> std::result::Result<Shape, ShapeError> {
+        let [n, d, ah, aw] = x[0];
+        let [m, bd, bh, bw] = x[1];
+        if [ah, aw] != [1, 1] {
+            return Err(ShapeError::shape("a", "[N, D, 1, 1]", x[0]));
+        }
+        if [bd, bh, bw] != [d, 1, 1] {
+            return Err(ShapeError::shape("b", format!("[M, D={d}, 1, 1]"), x[1]));
+        }
+        Ok([n, m, 1, 1])
+    }
+    fn launch(&self, _stem: &str, entry: &str, io: &Io) -> Option<Launch> {
+        let ([n, d, ..], [m, ..]) = (io.x[0], io.x[1]);
+        let (rows, columns) = match entry {
+            "backward_a" => (n, d),
+            "backward_b" => (m, d),
+            _ => (n, m),
+        };
+        let params = [("rows_a", n.into()), ("rows_b", m.into()), ("depth", d.into())];
+        Some(Launch::threads(rows.div_ceil(4) * columns.div_ceil(4), params))
+    }
+    fn cost(&self, method: &str, io: &Io) -> Cost {
+        // A difference, a product and a sum for each of the N·M·D terms.
+        let flops = 3 * io.y_len() * io.x[0][1];
+        let gradient = match method {
+            "backward_a" => io.x_len(0),
+            "backward_b" => io.x_len(1),
+            _ => 0,
+        };
+        Cost::new(flops, io.total_len() + gradient)
+    }
+    fn reference(&self, io: &Io, x: &[Vec<f64>], y: &mut [f64]) {
+        let ([n, d, ..], [m, ..]) = (io.x[0], io.x[1]);
+        for i in 0..n {
+            for j in 0..m {
+                y[i * m + j] = (0..d).map(|k| (x[0][i * d + k] - x[1][j * d + k]).powi(2)).sum();
+            }
+        }
+    }
+    fn reference_grad(&self, io: &Io, x: &[Vec<f64>], _y: &[f64], dy: &[f64], dx: &mut [Vec<f64>]) {
+        let ([n, d, ..], [m, ..]) = (io.x[0], io.x[1]);
+        for i in 0..n {
+            for j in 0..m {
+                for k in 0..d {
+                    let slope = 2.0 * dy[i * m + j] * (x[0][i * d + k] - x[1][j * d + k]);
+                    dx[0][i * d + k] += slope;
+                    dx[1][j * d + k] -= slope;
+                }
+            }
+        }
+    }
+    fn tolerance(&self, output: &str, io: &Io, at: &Values) -> Tolerance {
+        let ([n, d, ..], [m, ..]) = (io.x[0], io.x[1]);
+        if output == "y" {
+            // Each term: one rounding in the difference, which the square doubles, and one of the square; then D − 1
+            // roundings of the sum. All terms are positive, so that their sum is y itself.
+            return Tolerance::Each(at.y.iter().map(|y| (d + 2) as f64 * EPS * y).collect());
+        }
+        // Each term: a rounding of the difference and one of the product; then the sum. The doubling is exact.
+        let (rows, terms) = if output == "da" { (n, m) } else { (m, n) };
+        let mut bound = vec![0.0; rows * d];
+        for i in 0..n {
+            for j in 0..m {
+                for k in 0..d {
+                    let row = if output == "da" { i } else { j };
+                    bound[row * d + k] += 2.0 * (at.dy[i * m + j] * (at.x[0][i * d + k] - at.x[1][j * d + k])).abs();
+                }
+            }
+        }
+        Tolerance::Each(bound.iter().map(|sum| (terms + 1) as f64 * EPS * sum).collect())
+    }
+}
+
+pub fn cases() -> Vec<Case> {
+    let case = |n: usize, m: usize, d: usize| Case::new(PairwiseDistance, &[[n, d, 1, 1], [m, d, 1, 1]]);
+    vec![
+        case(1, 1, 1),
+        case(3, 7, 5),
+        // Just past the 64 threads of a workgroup, 16 outputs each.
+        case(5, 129, 2),
+        case(257, 1, 3),
+        case(4, 8, 33),
+        case(512, 512, 128).real(),
+    ]
+}
