@@ -65,7 +65,7 @@ pub struct Node {
 
 /// A directed graph of operations on `[N, C, H, W]` tensors. Nodes are in topological order, since a node can only be
 /// added after its inputs.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Graph {
     id: u32,
     nodes: Vec<Node>,
@@ -198,8 +198,12 @@ impl Graph {
     /// # Errors
     /// As [`Graph::add`]; an overwritten input is not a parameter.
     pub fn update(&mut self, op: impl Op + 'static, inputs: &[NodeId]) -> Result<NodeId> {
+        self.update_op(Arc::new(op), inputs)
+    }
+
+    pub(crate) fn update_op(&mut self, op: Arc<dyn Op>, inputs: &[NodeId]) -> Result<NodeId> {
         let path = self.fresh(op.name());
-        let (indices, _) = self.check_call(&path, &op, inputs)?;
+        let (indices, _) = self.check_call(&path, &*op, inputs)?;
         for (&name, &index) in op.inputs().iter().zip(&indices) {
             if op.updates().contains(&name) && !matches!(self.nodes[index].kind, Kind::Param { .. }) {
                 return Err(Error::graph(
@@ -212,7 +216,7 @@ impl Graph {
                 ));
             }
         }
-        self.push(path, Kind::Update(Arc::new(op)), SCALAR, indices)
+        self.push(path, Kind::Update(op), SCALAR, indices)
     }
 
     fn check_call(&self, path: &str, op: &dyn Op, inputs: &[NodeId]) -> Result<(Vec<usize>, Shape)> {
@@ -247,10 +251,6 @@ impl Graph {
         let shape = self.nodes[node.inputs[input]].shape;
         let path = self.unique(format!("{}.d{name}", node.name));
         self.push(path, Kind::Grad { of, input }, shape, vec![dy.index])
-    }
-
-    pub(crate) fn id_of(&self, index: usize) -> NodeId {
-        NodeId { graph: self.id, index }
     }
 
     /// Values for every parameter, from its [`Init`] and `seed`; a parameter's values depend on the seed and its own

@@ -5,12 +5,14 @@ pub mod exec;
 pub mod grad;
 pub mod graph;
 pub mod ops;
+pub mod plan;
 pub mod rng;
 pub mod shader;
 pub mod tensor;
 pub mod weights;
 
 pub use error::{Error, Result};
+pub use exec::{Device, Select, Session};
 pub use graph::{Graph, NodeId};
 pub use tensor::{Shape, Tensor};
 pub use weights::Weights;

@@ -15,6 +15,10 @@ impl Weights {
     pub fn from_tensors(tensors: BTreeMap<String, Tensor>) -> Self {
         Self { tensors, manifest: BTreeMap::new() }
     }
+    /// The file that they came from, for messages.
+    pub fn name(&self) -> &str {
+        "weights"
+    }
     pub fn get(&self, name: &str) -> Option<&Tensor> {
         self.tensors.get(name)
     }

@@ -2,10 +2,20 @@
 //!
 //! The first question needs no adapter: [`gradient`] compares `reference_grad` with central differences of `reference`,
 //! both in f64, for the loss ⟨r, y⟩ with a random r (a plain sum would hide an upstream gradient read in a wrong order).
+//! The second, [`steps`], runs a graph on the adapter with memory full of NaN and guarded words behind every buffer, then
+//! runs the reference of each step on the adapter's own inputs and names the first step that differs by more than f32
+//! arithmetic explains. [`op`] asks both of an operation's cases, for every shader that it has.
 
-use crate::ops::{Case, Io, Op};
+use super::gpu::GpuSession;
+use super::{Device, Running};
+use crate::error::{Error, Result, ShapeError};
+use crate::graph::{Graph, NodeId};
+use crate::ops::{Case, EPS, Io, Op, Tolerance, Values};
+use crate::plan::{Options, Plan, Step, reflect};
 use crate::rng::Rng;
-use crate::tensor::{Shape, len, position};
+use crate::tensor::{Shape, Tensor, len, position};
+use crate::weights::Weights;
+use std::collections::{BTreeMap, HashMap};
 
 /// Largest relative error that [`gradient`] may find: |analytic − numeric| / (1 + |numeric|).
 pub const GRADIENT_LIMIT: f64 = 1e-6;
@@ -31,7 +41,7 @@ pub struct GradientReport {
 ///
 /// # Errors
 /// The operation refuses the case's shapes.
-pub fn gradient(case: &Case, seed: u64) -> Result<GradientReport, crate::error::ShapeError> {
+pub fn gradient(case: &Case, seed: u64) -> std::result::Result<GradientReport, ShapeError> {
     let op = &*case.op;
     let mut rng = Rng::new(seed);
     let y_shape = op.shape(&case.x)?;
@@ -88,4 +98,387 @@ pub fn reference_grad(op: &dyn Op, io: &Io, x: &[Vec<f64>], y: &[f64], dy: &[f64
     let mut dx: Vec<Vec<f64>> = io.x.iter().map(|s| vec![0.0; len(s)]).collect();
     op.reference_grad(io, x, y, dy, &mut dx);
     dx
+}
+
+/// How far one output of one step is from its reference.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StepReport {
+    /// The step's path.
+    pub name: String,
+    /// Shader file and method.
+    pub entry: String,
+    /// `y`, `dx`, …, or an input that an update overwrites.
+    pub output: String,
+    /// Where the error is largest in units of what is allowed.
+    pub position: Shape,
+    pub expected: f64,
+    pub got: f32,
+    /// The bound there, from [`Op::tolerance`].
+    pub allowed: f64,
+    /// |got − expected| there; infinite for a NaN.
+    pub error: f64,
+    /// Largest |expected| of the output: the error's scale.
+    pub scale: f64,
+}
+
+impl StepReport {
+    pub fn is_ok(&self) -> bool {
+        self.error <= self.allowed
+    }
+    /// Error in units of the output's largest value.
+    pub fn relative(&self) -> f64 {
+        if self.error == 0.0 { 0.0 } else { self.error / self.scale.max(f64::MIN_POSITIVE) }
+    }
+    /// The failure as an error.
+    pub fn to_error(&self) -> Error {
+        Error::Check {
+            node: self.name.clone(),
+            entry: format!("{} {}", self.entry, self.output),
+            index: self.position,
+            expected: self.expected,
+            got: self.got,
+            allowed: self.allowed,
+        }
+    }
+}
+
+/// Runs the graph on an adapter and compares every step with its reference on the same inputs. `variant` names a shader
+/// to use wherever it serves.
+///
+/// # Errors
+/// Those of planning and running; `device` is the CPU; words behind a buffer were overwritten; two runs gave different
+/// bits. A step that differs is no error here: see [`StepReport::is_ok`].
+pub fn steps(
+    device: &Device,
+    graph: &Graph,
+    fetches: &[NodeId],
+    weights: Weights,
+    inputs: &[(&str, &Tensor)],
+    variant: Option<&str>,
+) -> Result<Vec<StepReport>> {
+    let options = Options { limits: device.limits(), variant, keep_all: true };
+    let session = pollster::block_on(device.compile_with(graph, fetches, weights, &options, true))?;
+    let Running::Gpu(gpu) = &session.running else {
+        return Err(Error::Usage("the references cannot be checked against themselves; choose an adapter".into()));
+    };
+    let plan = &session.plan;
+    let before = session.state()?;
+    session.run(inputs)?;
+    let broken = pollster::block_on(gpu.broken_guards(plan))?;
+    if let Some(&slot) = broken.first() {
+        let name = plan.values.iter().find(|v| v.slot == slot).map_or("a slot", |v| &v.name);
+        return Err(Error::graph(name, "a shader wrote past the end of this tensor's buffer"));
+    }
+    let first = read_all(gpu, plan)?;
+    session.load(&before)?;
+    session.run(inputs)?;
+    let second = read_all(gpu, plan)?;
+    for (value, (a, b)) in plan.values.iter().zip(first.iter().zip(&second)) {
+        if a.data().iter().zip(b.data()).any(|(a, b)| a.to_bits() != b.to_bits()) {
+            return Err(Error::graph(&value.name, "two runs on the same inputs gave different bits"));
+        }
+    }
+    // Updates overwrite parameters, so their inputs are those from before the run.
+    let mut values: HashMap<usize, Vec<f64>> = HashMap::new();
+    for (value, tensor) in plan.values.iter().zip(&second) {
+        if let Some(node) = value.node {
+            let tensor = before.get(&value.name).unwrap_or(tensor);
+            values.insert(node, tensor.data().iter().map(|&v| f64::from(v)).collect());
+        }
+    }
+    let mut reports = Vec::new();
+    for (index, step) in plan.steps.iter().enumerate().filter(|(_, s)| s.is_first_pass) {
+        compare(graph, plan, index, step, &values, &second, &mut reports)?;
+    }
+    Ok(reports)
+}
+
+fn read_all(gpu: &GpuSession, plan: &Plan) -> Result<Vec<Tensor>> {
+    let slots: Vec<_> = plan.values.iter().map(|v| (v.slot, v.shape)).collect();
+    pollster::block_on(gpu.read(&slots))
+}
+
+fn compare(
+    graph: &Graph,
+    plan: &Plan,
+    index: usize,
+    step: &Step,
+    values: &HashMap<usize, Vec<f64>>,
+    got: &[Tensor],
+    reports: &mut Vec<StepReport>,
+) -> Result<()> {
+    let op = super::cpu::op_of(graph, step)?;
+    let node = &graph.nodes()[step.node];
+    let shapes: Vec<Shape> = node.inputs.iter().map(|&i| graph.nodes()[i].shape).collect();
+    let io = Io { x: &shapes, y: node.shape };
+    // A value that no step needed was not planned; nothing computed from it is compared.
+    let get = |i: usize| values.get(&i).cloned().unwrap_or_else(|| vec![f64::NAN; len(&graph.nodes()[i].shape)]);
+    let x: Vec<Vec<f64>> = node.inputs.iter().map(|&i| get(i)).collect();
+
+    let passes: Vec<&Step> =
+        plan.steps[index..].iter().take_while(|s| s.node == step.node && s.method == step.method).collect();
+    let bindings = || passes.iter().flat_map(|s| &s.bindings);
+    let dy: Vec<f64> =
+        bindings().find(|b| b.variable == "dy").and_then(|b| plan.values[b.value].node).map_or_else(Vec::new, get);
+    let is_update = !op.updates().is_empty();
+    let y = if is_update {
+        Vec::new()
+    } else if dy.is_empty() {
+        reference(op, &io, &x)
+    } else {
+        get(step.node)
+    };
+    let mut updated = x.clone();
+    op.reference_update(&io, &mut updated);
+    let abs = |v: &[f64]| -> Vec<f64> { v.iter().map(|v| v.abs()).collect() };
+    let x_abs: Vec<Vec<f64>> = x.iter().map(|v| abs(v)).collect();
+    let (gradients, gradients_abs) = if dy.is_empty() {
+        (Vec::new(), Vec::new())
+    } else {
+        let g = reference_grad(op, &io, &x, &y, &dy);
+        (g, reference_grad(op, &io, &x_abs, &abs(&y), &abs(&dy)))
+    };
+
+    let mut outputs: BTreeMap<&str, usize> = BTreeMap::new();
+    for b in bindings().filter(|b| b.written && !crate::shader::is_scratch(&b.variable)) {
+        outputs.insert(&b.variable, b.value);
+    }
+    for (output, value) in outputs {
+        let at = Values { x: &x, y: &y, dy: &dy };
+        let input = |name: &str| op.inputs().iter().position(|i| *i == name);
+        let (expected, terms) = if is_update {
+            let Some(k) = input(output) else { continue };
+            (updated[k].clone(), abs(&updated[k]))
+        } else if output == "y" {
+            (y.clone(), reference(op, &io, &x_abs))
+        } else {
+            let Some(k) = output.strip_prefix('d').and_then(input) else { continue };
+            (gradients[k].clone(), gradients_abs[k].clone())
+        };
+        let allowed: Vec<f64> = match op.tolerance(output, &io, &at) {
+            Tolerance::Terms(k) => terms.iter().map(|s| k as f64 * EPS * s.abs()).collect(),
+            Tolerance::Each(bounds) => bounds,
+        };
+        let shape = plan.values[value].shape;
+        let data = got[value].data();
+        if expected.len() != data.len() || allowed.len() != data.len() {
+            return Err(Error::graph(
+                &step.name,
+                format!("{output}: {} values, reference {}, bounds {}", data.len(), expected.len(), allowed.len()),
+            ));
+        }
+        // Subnormals may be flushed to zero.
+        const TINY: f64 = f32::MIN_POSITIVE as f64;
+        let mut worst = (f64::NEG_INFINITY, 0);
+        for i in 0..data.len() {
+            let error = (f64::from(data[i]) - expected[i]).abs();
+            let excess = if error.is_nan() { f64::INFINITY } else { error / (allowed[i] + TINY) };
+            if excess > worst.0 {
+                worst = (excess, i);
+            }
+        }
+        let i = worst.1;
+        let error = (f64::from(data[i]) - expected[i]).abs();
+        reports.push(StepReport {
+            name: step.name.clone(),
+            entry: format!("{}.{}", step.stem, step.method),
+            output: output.to_owned(),
+            position: position(&shape, i),
+            expected: expected[i],
+            got: data[i],
+            allowed: allowed[i] + TINY,
+            error: if error.is_nan() { f64::INFINITY } else { error },
+            scale: expected.iter().fold(0.0, |m, v| v.abs().max(m)),
+        });
+    }
+    Ok(())
+}
+
+/// What [`op`] found.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct OpReport {
+    /// (case, shader) pairs, the gradient check of each small case, and the static check of each shader.
+    pub cases: usize,
+    /// Each failure with the command that repeats it.
+    pub failures: Vec<String>,
+    /// Worst |analytic − numeric| / (1 + |numeric|).
+    pub max_grad_error: f64,
+    /// Worst |device − reference| over the output's largest value; 0 without an adapter.
+    pub max_gpu_error: f64,
+    /// Worst |device − reference| over the bound derived for it.
+    pub max_of_allowed: f64,
+}
+
+impl OpReport {
+    /// Failed cases.
+    pub fn failed(&self) -> usize {
+        self.failures.len()
+    }
+    fn fail(&mut self, message: String) {
+        self.failures.push(message);
+    }
+}
+
+/// Checks everything about an operation that can be checked: derivatives against differences, shaders against the
+/// contract, WebGPU's default limits and naga's translators, and with a device that is no CPU every shader on every case.
+pub fn op(op: &dyn Op, cases: &[Case], device: Option<&Device>) -> OpReport {
+    let mut report = OpReport::default();
+    let rerun = format!("rerun: lineament check ops {}", op.name());
+    for source in op.shaders() {
+        report.cases += 1;
+        if let Err(e) = shader(op, cases, source.stem) {
+            report.fail(format!("{e}; {rerun}"));
+        }
+    }
+    for (index, case) in cases.iter().enumerate().filter(|(_, c)| !c.real) {
+        report.cases += 1;
+        match gradient(case, 7) {
+            Ok(g) => {
+                report.max_grad_error = report.max_grad_error.max(g.worst);
+                if g.worst > GRADIENT_LIMIT {
+                    report.fail(format!(
+                        "{} case {index} x={:?}: reference_grad d{} at {:?} is {:e}, differences give {:e}; {rerun}",
+                        case.op.name(),
+                        case.x,
+                        g.input,
+                        g.position,
+                        g.analytic,
+                        g.numeric
+                    ));
+                }
+            }
+            Err(e) => report.fail(format!("{} case {index}: {e}; {rerun}", case.op.name())),
+        }
+    }
+    let Some(device) = device.filter(|d| !d.is_cpu()) else { return report };
+    for (index, case) in cases.iter().enumerate() {
+        for source in case.op.shaders() {
+            match case_on_device(device, case, source.stem) {
+                Ok(None) => {}
+                Ok(Some(steps)) => {
+                    report.cases += 1;
+                    for step in steps {
+                        report.max_gpu_error = report.max_gpu_error.max(step.relative());
+                        report.max_of_allowed = report.max_of_allowed.max(step.error / step.allowed);
+                        if !step.is_ok() {
+                            report.fail(format!(
+                                "{:?} case {index} x={:?}: {}; {rerun}",
+                                case.op,
+                                case.x,
+                                step.to_error()
+                            ));
+                        }
+                    }
+                }
+                Err(e) => {
+                    report.cases += 1;
+                    report.fail(format!("{:?} case {index} x={:?} ({}): {e}; {rerun}", case.op, case.x, source.stem));
+                }
+            }
+        }
+    }
+    report
+}
+
+/// Runs one case with one shader; `None` where the shader does not serve the case.
+fn case_on_device(device: &Device, case: &Case, stem: &str) -> Result<Option<Vec<StepReport>>> {
+    let op = &case.op;
+    let mut graph = Graph::new();
+    let mut rng = Rng::new(7);
+    let mut feeds: Vec<(String, Tensor)> = Vec::new();
+    let mut tensors = BTreeMap::new();
+    let mut ids = Vec::new();
+    for ((&name, &shape), values) in op.inputs().iter().zip(&case.x).zip(case.values(&mut rng)) {
+        let tensor = Tensor::new(shape, values.iter().map(|&v| v as f32).collect())?;
+        if op.updates().contains(&name) {
+            ids.push(graph.state(name, shape, crate::graph::Init::Constant(0.0))?);
+            tensors.insert(name.to_owned(), tensor);
+        } else {
+            ids.push(graph.input(name, shape)?);
+            feeds.push((name.to_owned(), tensor));
+        }
+    }
+    let mut fetches = Vec::new();
+    if op.updates().is_empty() {
+        let y = graph.add_op("y".into(), op.clone(), &ids)?;
+        let shape = graph.shape(y)?;
+        let data = (0..len(&shape)).map(|_| rng.uniform(-1.0, 1.0) as f32).collect();
+        fetches.push(y);
+        let differentiable: Vec<usize> =
+            (0..ids.len()).filter(|&k| !op.no_grad().iter().any(|(name, _)| *name == op.inputs()[k])).collect();
+        if !differentiable.is_empty() {
+            let dy = graph.input("dy", shape)?;
+            feeds.push(("dy".into(), Tensor::new(shape, data)?));
+            for k in differentiable {
+                fetches.push(graph.gradient(y.index, k, dy)?);
+            }
+        }
+    } else {
+        fetches.push(graph.update_op(op.clone(), &ids)?);
+    }
+    // A variant that serves neither forward nor backward here would only test the plain shader again.
+    let options = Options { limits: device.limits(), variant: Some(stem), keep_all: true };
+    let plan = Plan::new(&graph, &fetches, &options)?;
+    if !plan.steps.iter().any(|s| s.stem == stem) {
+        return Ok(None);
+    }
+    let feeds: Vec<(&str, &Tensor)> = feeds.iter().map(|(n, t)| (n.as_str(), t)).collect();
+    let all = steps(device, &graph, &fetches, Weights::from_tensors(tensors), &feeds, Some(stem))?;
+    Ok(Some(all.into_iter().filter(|s| s.entry.split('.').next() == Some(stem)).collect()))
+}
+
+/// What can be said of a shader without an adapter: it keeps the contract and WebGPU's default limits on every case
+/// that it serves, gives every gradient or a reason, and translates to SPIR-V, MSL, HLSL, GLSL and WGSL.
+///
+/// # Errors
+/// The first breach, with file and entry.
+pub fn shader(op: &dyn Op, cases: &[Case], stem: &str) -> Result<()> {
+    let fail =
+        |entry: &str, problem: String| Err(Error::Shader { file: stem.to_owned(), entry: entry.to_owned(), problem });
+    let mut serves = false;
+    let mut translated: Vec<String> = Vec::new();
+    for case in cases {
+        let Some(position) = case.op.shaders().iter().position(|s| s.stem == stem) else { continue };
+        let shader = reflect(&case.op.shaders()[position])?;
+        shader.check_contract(&*case.op)?;
+        let y = case.op.shape(&case.x).map_err(|source| Error::Shape { node: op.name().into(), source })?;
+        let io = Io { x: &case.x, y };
+        if position == 0 && case.op.updates().is_empty() {
+            for input in case.op.inputs() {
+                let reason = case.op.no_grad().iter().any(|(name, _)| name == input);
+                if reason == shader.gradient_method(input).is_some() {
+                    let problem =
+                        if reason { "has a gradient and a reason for none" } else { "has no gradient and no reason" };
+                    return fail("backward", format!("input {input} {problem}"));
+                }
+            }
+        }
+        for entry in &shader.entries {
+            let Some(launch) = case.op.launch(stem, &entry.name, &io) else { continue };
+            serves = true;
+            let variables = entry.reads.iter().chain(entry.writes.iter().filter(|w| !entry.reads.contains(w))).count();
+            if variables > 8 {
+                return fail(&entry.name, format!("uses {variables} storage buffers, WebGPU guarantees 8"));
+            }
+            if entry.workgroup_bytes > 16_384 {
+                return fail(
+                    &entry.name,
+                    format!("uses {} bytes of workgroup memory, WebGPU guarantees 16384", entry.workgroup_bytes),
+                );
+            }
+            let size = shader.workgroup_size(&entry.name, &launch.overrides)?;
+            if size.iter().product::<u32>() > 256 || size[2] > 64 {
+                return fail(&entry.name, format!("workgroups of {size:?} threads, WebGPU guarantees 256"));
+            }
+            shader.pack_params(&entry.name, &launch)?;
+            if !translated.contains(&entry.name) {
+                shader.translate(&entry.name, &launch.overrides)?;
+                translated.push(entry.name.clone());
+            }
+        }
+    }
+    if !serves {
+        return fail("", "serves none of the operation's cases".into());
+    }
+    Ok(())
 }

@@ -1,0 +1,153 @@
+//! The references as a device: slow, in f64, needs nothing but a processor.
+
+use crate::error::{Error, Result};
+use crate::graph::{Graph, Kind};
+use crate::ops::{Io, Op};
+use crate::plan::{Plan, Step};
+use crate::tensor::{Shape, Tensor, len};
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+
+/// A plan run by `reference`, `reference_grad` and `reference_update`. Values stay f64 between steps.
+pub struct CpuSession {
+    /// Parameters and constants by node.
+    kept: Mutex<HashMap<usize, Vec<f64>>>,
+    /// The last step that uses each node's value.
+    last_use: HashMap<usize, usize>,
+}
+
+fn widen(tensor: &Tensor) -> Vec<f64> {
+    tensor.data().iter().map(|&v| f64::from(v)).collect()
+}
+
+fn narrow(shape: Shape, values: &[f64]) -> Result<Tensor> {
+    Tensor::new(shape, values.iter().map(|&v| v as f32).collect())
+}
+
+/// The operation of a step.
+pub(super) fn op_of<'a>(graph: &'a Graph, step: &Step) -> Result<&'a dyn Op> {
+    match &graph.nodes()[step.node].kind {
+        Kind::Op(op) | Kind::Update(op) => Ok(&**op),
+        _ => Err(Error::plan(format!("{} is no operation", step.name))),
+    }
+}
+
+/// The gradient node whose value `dy` of a step is, if it is a backward step.
+fn dy_of(plan: &Plan, step: &Step) -> Option<usize> {
+    let binding = step.bindings.iter().find(|b| b.variable == "dy")?;
+    plan.values[binding.value].node
+}
+
+impl CpuSession {
+    pub fn new(graph: &Graph, plan: &Plan, parameters: &HashMap<usize, Tensor>) -> Result<Self> {
+        let mut kept: HashMap<usize, Vec<f64>> = parameters.iter().map(|(&n, t)| (n, widen(t))).collect();
+        for (index, node) in graph.nodes().iter().enumerate() {
+            if let Kind::Constant(tensor) = &node.kind {
+                kept.insert(index, widen(tensor));
+            }
+        }
+        let mut last_use = HashMap::new();
+        for (i, step) in plan.steps.iter().enumerate() {
+            let node = &graph.nodes()[step.node];
+            for &used in node.inputs.iter().chain([&step.node]) {
+                last_use.insert(used, i);
+            }
+            for binding in &step.bindings {
+                if let Some(used) = plan.values[binding.value].node {
+                    last_use.insert(used, i);
+                }
+            }
+        }
+        for &value in &plan.fetches {
+            if let Some(node) = plan.values[value].node {
+                last_use.insert(node, usize::MAX);
+            }
+        }
+        Ok(Self { kept: Mutex::new(kept), last_use })
+    }
+
+    /// Runs the plan; calls `after` with each step's index when it is done.
+    ///
+    /// # Errors
+    /// The plan does not belong to the graph.
+    pub fn run(
+        &self,
+        graph: &Graph,
+        plan: &Plan,
+        inputs: &[(usize, &Tensor)],
+        mut after: impl FnMut(usize),
+    ) -> Result<Vec<Tensor>> {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut values: HashMap<usize, Vec<f64>> = HashMap::new();
+        for (value, tensor) in inputs {
+            if let Some(node) = plan.values[*value].node {
+                values.insert(node, widen(tensor));
+            }
+        }
+        let nodes = graph.nodes();
+        for (i, step) in plan.steps.iter().enumerate() {
+            let op = op_of(graph, step)?;
+            if step.is_first_pass {
+                let node = &nodes[step.node];
+                let shapes: Vec<Shape> = node.inputs.iter().map(|&k| nodes[k].shape).collect();
+                let io = Io { x: &shapes, y: node.shape };
+                let get = |k: usize| -> Result<Vec<f64>> {
+                    let found = values.get(&k).or_else(|| kept.get(&k));
+                    found.cloned().ok_or_else(|| Error::plan(format!("{} has no value yet", nodes[k].name)))
+                };
+                let mut x = node.inputs.iter().map(|&k| get(k)).collect::<Result<Vec<_>>>()?;
+                if !op.updates().is_empty() {
+                    op.reference_update(&io, &mut x);
+                    for (k, new) in x.into_iter().enumerate() {
+                        if op.updates().contains(&op.inputs()[k]) {
+                            kept.insert(node.inputs[k], new);
+                        }
+                    }
+                } else if let Some(dy_node) = dy_of(plan, step) {
+                    let y = get(step.node).unwrap_or_else(|_| vec![f64::NAN; io.y_len()]);
+                    let dx = super::check::reference_grad(op, &io, &x, &y, &get(dy_node)?);
+                    for pass in plan.steps[i..].iter().take_while(|s| s.node == step.node && s.method == step.method) {
+                        for b in pass.bindings.iter().filter(|b| b.written) {
+                            let input = op.inputs().iter().position(|n| b.variable.strip_prefix('d') == Some(n));
+                            if let (Some(k), Some(gradient)) = (input, plan.values[b.value].node) {
+                                values.insert(gradient, dx[k].clone());
+                            }
+                        }
+                    }
+                } else {
+                    values.insert(step.node, super::check::reference(op, &io, &x));
+                }
+            }
+            values.retain(|node, _| self.last_use.get(node).is_some_and(|&last| last > i));
+            after(i);
+        }
+        plan.fetches
+            .iter()
+            .map(|&v| {
+                let value = &plan.values[v];
+                let found = value.node.and_then(|n| values.get(&n).or_else(|| kept.get(&n)));
+                narrow(value.shape, found.ok_or_else(|| Error::plan(format!("{} was not computed", value.name)))?)
+            })
+            .collect()
+    }
+
+    /// Current values of parameters.
+    ///
+    /// # Errors
+    /// A node that is no parameter.
+    pub fn read(&self, nodes: &[(usize, Shape)]) -> Result<Vec<Tensor>> {
+        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        nodes
+            .iter()
+            .map(|&(node, shape)| {
+                let found = kept.get(&node).filter(|v| v.len() == len(&shape));
+                narrow(shape, found.ok_or_else(|| Error::plan(format!("node {node} is no parameter")))?)
+            })
+            .collect()
+    }
+
+    /// Overwrites a parameter.
+    pub fn write(&self, node: usize, tensor: &Tensor) {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner).insert(node, widen(tensor));
+    }
+}

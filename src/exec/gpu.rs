@@ -1,0 +1,642 @@
+//! The adapter: the only file that names `wgpu::`.
+//!
+//! Everything that waits is `async`; on native, waiting polls the device with a timeout, in a browser the event loop
+//! does. Allocation, compilation and submission run inside error scopes, so that a driver's complaint becomes a typed
+//! error, and a lost device is remembered and reported by every later call.
+
+use super::profile::Clock;
+use crate::error::{Error, Result};
+use crate::graph::{Graph, Kind};
+use crate::ops::{Op, Source};
+use crate::plan::{Hold, Limits, Plan, Step};
+use crate::tensor::{Tensor, len};
+use std::collections::HashMap;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+/// Words behind every buffer that a guarded session watches.
+const GUARD_WORDS: u64 = 64;
+/// What guard words and untouched outputs hold: a NaN that no kernel computes.
+const GUARD: f32 = f32::from_bits(0x7FC0_DEAD);
+/// Work of one submission, estimated: past it the driver's watchdog might reset the adapter.
+const MAX_SUBMIT_MS: f64 = 1000.0;
+/// No submission takes this long unless the driver hangs.
+const TIMEOUT: Duration = Duration::from_secs(120);
+
+/// What one adapter says of itself.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AdapterInfo {
+    pub name: String,
+    /// `vulkan`, `metal`, `dx12`, `webgpu`.
+    pub backend: String,
+    /// `DiscreteGpu`, `IntegratedGpu`, `VirtualGpu`, `Cpu` or `Other`.
+    pub kind: String,
+    pub driver: String,
+    pub subgroup_size: (u32, u32),
+    pub has_timestamps: bool,
+    pub limits: Limits,
+}
+
+/// An opened adapter: device, queue, and the pipelines that its sessions share.
+pub struct Gpu {
+    device: wgpu::Device,
+    queue: wgpu::Queue,
+    pub info: AdapterInfo,
+    /// Nanoseconds a timestamp tick, where the adapter has timestamps.
+    timestamp_ns: Option<f32>,
+    modules: Mutex<HashMap<&'static str, Arc<wgpu::ShaderModule>>>,
+    pipelines: Mutex<HashMap<PipelineKey, Arc<Pipeline>>>,
+    lost: Arc<Mutex<Option<String>>>,
+}
+
+/// Shader text, entry and overrides' bits.
+type PipelineKey = (&'static str, String, Vec<(&'static str, u64)>);
+
+struct Pipeline {
+    pipeline: wgpu::ComputePipeline,
+    layout: wgpu::BindGroupLayout,
+}
+
+impl std::fmt::Debug for Gpu {
+    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        f.debug_struct("Gpu").field("info", &self.info).finish_non_exhaustive()
+    }
+}
+
+fn instance() -> wgpu::Instance {
+    wgpu::Instance::new(wgpu::InstanceDescriptor {
+        backends: wgpu::Backends::PRIMARY,
+        flags: wgpu::InstanceFlags::empty(),
+        ..wgpu::InstanceDescriptor::new_without_display_handle()
+    })
+}
+
+fn describe(adapter: &wgpu::Adapter) -> AdapterInfo {
+    let info = adapter.get_info();
+    let limits = adapter.limits();
+    let is_cpu = info.device_type == wgpu::DeviceType::Cpu;
+    let driver = [info.driver.as_str(), info.driver_info.as_str()].join(" ").trim().to_owned();
+    AdapterInfo {
+        name: info.name,
+        backend: info.backend.to_str().to_owned(),
+        kind: format!("{:?}", info.device_type),
+        driver,
+        subgroup_size: (info.subgroup_min_size, info.subgroup_max_size),
+        has_timestamps: adapter.features().contains(wgpu::Features::TIMESTAMP_QUERY),
+        limits: Limits {
+            binding_bytes: u64::from(limits.max_storage_buffer_binding_size).min(limits.max_buffer_size),
+            // A software adapter has one heap of 2 GiB (lavapipe); a hardware one refuses by itself when it is full.
+            memory_bytes: if is_cpu { 2 << 30 } else { u64::MAX },
+            workgroups_per_dimension: limits.max_compute_workgroups_per_dimension,
+            // Floors that the plain kernels hold: 4 GFLOP/s on two cores, 50 on any hardware adapter.
+            flops_per_second: if is_cpu { 4e9 } else { 5e10 },
+            ..Limits::default()
+        },
+    }
+}
+
+async fn enumerate() -> Vec<wgpu::Adapter> {
+    instance().enumerate_adapters(wgpu::Backends::PRIMARY).await
+}
+
+/// All adapters, in the driver's order.
+pub async fn adapters() -> Vec<AdapterInfo> {
+    enumerate().await.iter().map(describe).collect()
+}
+
+impl Gpu {
+    /// Opens the adapter at `index` of [`adapters`].
+    ///
+    /// # Errors
+    /// There is none there, or it refuses to open.
+    pub async fn open(index: usize) -> Result<Self> {
+        let adapter =
+            enumerate().await.into_iter().nth(index).ok_or_else(|| {
+                Error::device(format!("there is no adapter {index}"), "`lineament devices` lists them")
+            })?;
+        let info = describe(&adapter);
+        let features = adapter.features() & wgpu::Features::TIMESTAMP_QUERY;
+        let (device, queue) = adapter
+            .request_device(&wgpu::DeviceDescriptor {
+                label: Some("lineament"),
+                required_features: features,
+                required_limits: adapter.limits(),
+                ..Default::default()
+            })
+            .await
+            .map_err(|e| {
+                Error::device(format!("{} does not open: {e}", info.name), "choose another one with --device")
+            })?;
+        let lost = Arc::new(Mutex::new(None));
+        let remember = lost.clone();
+        device.set_device_lost_callback(move |reason, message| {
+            *remember.lock().unwrap_or_else(PoisonError::into_inner) = Some(format!("{reason:?} {message}"));
+        });
+        let timestamp_ns = info.has_timestamps.then(|| queue.get_timestamp_period()).filter(|&ns| ns > 0.0);
+        Ok(Self { device, queue, info, timestamp_ns, modules: Mutex::default(), pipelines: Mutex::default(), lost })
+    }
+
+    fn check_lost(&self) -> Result<()> {
+        match &*self.lost.lock().unwrap_or_else(PoisonError::into_inner) {
+            Some(reason) => Err(Error::device(
+                format!("{} was lost: {}", self.info.name, reason.trim()),
+                "open it again; if it repeats, use a smaller tile or another --device",
+            )),
+            None => Ok(()),
+        }
+    }
+
+    /// Runs `work` and turns what the driver reports meanwhile into an error.
+    async fn scoped<T>(&self, what: &str, work: impl FnOnce() -> T) -> Result<T> {
+        let memory = self.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
+        let validation = self.device.push_error_scope(wgpu::ErrorFilter::Validation);
+        let internal = self.device.push_error_scope(wgpu::ErrorFilter::Internal);
+        let result = work();
+        let (internal, validation, memory) = (internal.pop(), validation.pop(), memory.pop());
+        let failed = |e: &dyn std::fmt::Display, remedy: &str| Error::device(format!("{what}: {e}"), remedy);
+        if let Some(e) = memory.await {
+            return Err(failed(&e, "use a smaller tile or batch"));
+        }
+        if let Some(e) = validation.await {
+            return Err(failed(&e, "this is a bug in lineament or in the shader named; please report it"));
+        }
+        if let Some(e) = internal.await {
+            return Err(failed(&e, "the driver failed; try another --device"));
+        }
+        self.check_lost()?;
+        Ok(result)
+    }
+
+    fn module(&self, source: &Source) -> Arc<wgpu::ShaderModule> {
+        let mut modules = self.modules.lock().unwrap_or_else(PoisonError::into_inner);
+        let make = || {
+            let descriptor = wgpu::ShaderModuleDescriptor {
+                label: Some(source.stem),
+                source: wgpu::ShaderSource::Wgsl(source.text.into()),
+            };
+            Arc::new(if source.trusted {
+                // SAFETY: built-in shaders index within the ranges that their launches prove, and the guarded checks
+                // of tests/ops_gpu.rs watch the words behind every buffer.
+                #[allow(unsafe_code)]
+                unsafe {
+                    self.device.create_shader_module_trusted(descriptor, wgpu::ShaderRuntimeChecks::unchecked())
+                }
+            } else {
+                self.device.create_shader_module(descriptor)
+            })
+        };
+        modules.entry(source.text).or_insert_with(make).clone()
+    }
+
+    async fn pipeline(&self, op: &dyn Op, step: &Step) -> Result<Arc<Pipeline>> {
+        let source = op
+            .shaders()
+            .iter()
+            .find(|s| s.stem == step.stem)
+            .ok_or_else(|| Error::plan(format!("{} has no shader {}", op.name(), step.stem)))?;
+        let overrides = step.overrides.iter().map(|(n, v)| (*n, v.to_bits())).collect();
+        let key: PipelineKey = (source.text, step.entry.clone(), overrides);
+        let known = self.pipelines.lock().unwrap_or_else(PoisonError::into_inner).get(&key).cloned();
+        if let Some(pipeline) = known {
+            return Ok(pipeline);
+        }
+        let mut entries = Vec::new();
+        let buffer = |binding, ty| wgpu::BindGroupLayoutEntry {
+            binding,
+            visibility: wgpu::ShaderStages::COMPUTE,
+            ty: wgpu::BindingType::Buffer { ty, has_dynamic_offset: false, min_binding_size: None },
+            count: None,
+        };
+        if !step.params.is_empty() {
+            entries.push(buffer(0, wgpu::BufferBindingType::Uniform));
+        }
+        for b in &step.bindings {
+            entries.push(buffer(b.binding, wgpu::BufferBindingType::Storage { read_only: !b.writable }));
+        }
+        let label = format!("{}.{}", step.stem, step.entry);
+        let pipeline = self
+            .scoped(&format!("compiling {label}"), || {
+                let layout = self.device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor {
+                    label: Some(&label),
+                    entries: &entries,
+                });
+                let pipeline_layout = self.device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
+                    label: Some(&label),
+                    bind_group_layouts: &[Some(&layout)],
+                    immediate_size: 0,
+                });
+                let constants: Vec<(&str, f64)> = step.overrides.clone();
+                let pipeline = self.device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+                    label: Some(&label),
+                    layout: Some(&pipeline_layout),
+                    module: &self.module(source),
+                    entry_point: Some(&step.entry),
+                    compilation_options: wgpu::PipelineCompilationOptions {
+                        constants: &constants,
+                        zero_initialize_workgroup_memory: !source.trusted,
+                    },
+                    cache: None,
+                });
+                Arc::new(Pipeline { pipeline, layout })
+            })
+            .await?;
+        self.pipelines.lock().unwrap_or_else(PoisonError::into_inner).insert(key, pipeline.clone());
+        Ok(pipeline)
+    }
+
+    fn buffer(&self, label: &str, bytes: u64, usage: wgpu::BufferUsages) -> wgpu::Buffer {
+        self.device.create_buffer(&wgpu::BufferDescriptor {
+            label: Some(label),
+            size: bytes,
+            usage,
+            mapped_at_creation: false,
+        })
+    }
+
+    /// Waits for `submission` on native; in a browser the event loop completes it.
+    fn wait(&self, submission: wgpu::SubmissionIndex) -> Result<()> {
+        let poll = wgpu::PollType::Wait { submission_index: Some(submission), timeout: Some(TIMEOUT) };
+        self.device.poll(poll).map_err(|e| {
+            Error::device(
+                format!("{} did not finish within {} s: {e}", self.info.name, TIMEOUT.as_secs()),
+                "use a smaller tile, or another --device",
+            )
+        })?;
+        self.check_lost()
+    }
+
+    /// Bytes of `buffer`, which was created for reading.
+    async fn map(&self, buffer: &wgpu::Buffer) -> Result<Vec<u8>> {
+        let state = Arc::new(Mutex::new((None, None::<Waker>)));
+        let writer = state.clone();
+        buffer.map_async(wgpu::MapMode::Read, .., move |result| {
+            let mut state = writer.lock().unwrap_or_else(PoisonError::into_inner);
+            state.0 = Some(result.is_ok());
+            if let Some(waker) = state.1.take() {
+                waker.wake();
+            }
+        });
+        // On native this runs the callback; the submission that wrote the buffer has been waited for.
+        let _ = self.device.poll(wgpu::PollType::Wait { submission_index: None, timeout: Some(TIMEOUT) });
+        let mapped = MapFuture(state).await;
+        self.check_lost()?;
+        let failed =
+            || Error::device(format!("{} does not give its results back", self.info.name), "try another --device");
+        if !mapped {
+            return Err(failed());
+        }
+        let bytes = buffer.get_mapped_range(..).map_err(|_| failed())?.to_vec();
+        buffer.unmap();
+        Ok(bytes)
+    }
+}
+
+struct MapFuture(Arc<Mutex<(Option<bool>, Option<Waker>)>>);
+
+impl Future for MapFuture {
+    type Output = bool;
+    fn poll(self: Pin<&mut Self>, context: &mut Context) -> Poll<bool> {
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match state.0 {
+            Some(ok) => Poll::Ready(ok),
+            None => {
+                state.1 = Some(context.waker().clone());
+                Poll::Pending
+            }
+        }
+    }
+}
+
+/// A plan on an adapter: one buffer a slot, one bind group a step, made once.
+pub struct GpuSession {
+    gpu: Arc<Gpu>,
+    buffers: Vec<wgpu::Buffer>,
+    commands: Vec<Command>,
+    readback: Option<wgpu::Buffer>,
+    is_guarded: bool,
+    /// One run at a time: runs share the slots.
+    running: Mutex<()>,
+}
+
+struct Command {
+    pipeline: Arc<Pipeline>,
+    bind_group: wgpu::BindGroup,
+    workgroups: [u32; 3],
+    estimate_ms: f64,
+}
+
+impl GpuSession {
+    /// Allocates, compiles and uploads `parameter(node)` for every parameter. A guarded session fills memory with NaN
+    /// before each run and watches words behind every buffer: for checks.
+    ///
+    /// # Errors
+    /// The adapter has not enough memory or refuses a shader.
+    pub async fn new(
+        gpu: &Arc<Gpu>,
+        graph: &Graph,
+        plan: &Plan,
+        parameters: &HashMap<usize, Tensor>,
+        is_guarded: bool,
+    ) -> Result<Self> {
+        gpu.check_lost()?;
+        let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST;
+        let guard = if is_guarded { 4 * GUARD_WORDS } else { 0 };
+        let fetched: u64 = plan.fetches.iter().map(|&v| 4 * len(&plan.values[v].shape) as u64).sum();
+        let what = format!("allocating {} bytes", plan.peak_bytes());
+        let (buffers, readback) = gpu
+            .scoped(&what, || {
+                let buffers: Vec<_> = plan.slots.iter().map(|s| gpu.buffer("slot", s.bytes + guard, usage)).collect();
+                let read_usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
+                (buffers, (fetched > 0).then(|| gpu.buffer("readback", fetched, read_usage)))
+            })
+            .await?;
+
+        let align = 256;
+        let mut uniforms: Vec<u8> = Vec::new();
+        let mut offsets = Vec::new();
+        for step in &plan.steps {
+            uniforms.resize(uniforms.len().next_multiple_of(align), 0);
+            offsets.push(uniforms.len() as u64);
+            uniforms.extend_from_slice(&step.params);
+        }
+        uniforms.resize(uniforms.len().next_multiple_of(align).max(align), 0);
+        let uniform = gpu
+            .scoped("allocating uniforms", || {
+                let usage = wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST;
+                let uniform = gpu.buffer("uniforms", uniforms.len() as u64, usage);
+                gpu.queue.write_buffer(&uniform, 0, &uniforms);
+                uniform
+            })
+            .await?;
+
+        let mut commands = Vec::with_capacity(plan.steps.len());
+        for (step, &offset) in plan.steps.iter().zip(&offsets) {
+            let (Kind::Op(op) | Kind::Update(op)) = &graph.nodes()[step.node].kind else {
+                return Err(Error::plan(format!("{} is no operation", step.name)));
+            };
+            let pipeline = gpu.pipeline(&**op, step).await?;
+            let mut entries = Vec::new();
+            let bind = |buffer, offset, size| {
+                wgpu::BindingResource::Buffer(wgpu::BufferBinding {
+                    buffer,
+                    offset,
+                    size: std::num::NonZeroU64::new(size),
+                })
+            };
+            if !step.params.is_empty() {
+                let resource = bind(&uniform, offset, step.params.len() as u64);
+                entries.push(wgpu::BindGroupEntry { binding: 0, resource });
+            }
+            for b in &step.bindings {
+                let value = &plan.values[b.value];
+                let bytes = 4 * len(&value.shape) as u64 + guard;
+                entries
+                    .push(wgpu::BindGroupEntry { binding: b.binding, resource: bind(&buffers[value.slot], 0, bytes) });
+            }
+            let bind_group = gpu
+                .scoped(&step.name, || {
+                    gpu.device.create_bind_group(&wgpu::BindGroupDescriptor {
+                        label: Some(&step.name),
+                        layout: &pipeline.layout,
+                        entries: &entries,
+                    })
+                })
+                .await?;
+            let estimate_ms = gpu.info.limits.estimate_ms(step.cost);
+            commands.push(Command { pipeline, bind_group, workgroups: step.workgroups, estimate_ms });
+        }
+        let session = Self { gpu: gpu.clone(), buffers, commands, readback, is_guarded, running: Mutex::default() };
+        for (slot, s) in plan.slots.iter().enumerate() {
+            session.fill_guard(slot, s.bytes);
+            if let Hold::Node(node) = s.hold {
+                let tensor = match &graph.nodes()[node].kind {
+                    Kind::Constant(tensor) => tensor,
+                    _ => {
+                        parameters.get(&node).ok_or_else(|| Error::graph(&graph.nodes()[node].name, "has no value"))?
+                    }
+                };
+                session.gpu.queue.write_buffer(&session.buffers[slot], 0, bytemuck::cast_slice(tensor.data()));
+            }
+        }
+        Ok(session)
+    }
+
+    fn fill_guard(&self, slot: usize, bytes: u64) {
+        if self.is_guarded {
+            let guard = [GUARD; GUARD_WORDS as usize];
+            self.gpu.queue.write_buffer(&self.buffers[slot], bytes, bytemuck::cast_slice(&guard));
+        }
+    }
+
+    /// Overwrites a slot's value, such as a parameter.
+    pub fn write(&self, slot: usize, tensor: &Tensor) {
+        self.gpu.queue.write_buffer(&self.buffers[slot], 0, bytemuck::cast_slice(tensor.data()));
+    }
+
+    /// Feeds `inputs` (value, tensor), runs all steps, and returns the fetched values.
+    ///
+    /// # Errors
+    /// The adapter fails or does not answer in time.
+    pub async fn run(&self, plan: &Plan, inputs: &[(usize, &Tensor)]) -> Result<Vec<Tensor>> {
+        let _running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        self.gpu.check_lost()?;
+        let submissions = self.gpu.scoped("submitting", || self.submit(plan, inputs)).await?;
+        for submission in submissions {
+            self.gpu.wait(submission)?;
+        }
+        let Some(readback) = &self.readback else { return Ok(Vec::new()) };
+        let bytes = self.gpu.map(readback).await?;
+        let mut rest: &[f32] = &bytemuck::pod_collect_to_vec::<u8, f32>(&bytes);
+        let mut outputs = Vec::with_capacity(plan.fetches.len());
+        for &value in &plan.fetches {
+            let shape = plan.values[value].shape;
+            let (head, tail) = rest.split_at(len(&shape));
+            outputs.push(Tensor::new(shape, head.to_vec())?);
+            rest = tail;
+        }
+        Ok(outputs)
+    }
+
+    fn upload(&self, plan: &Plan, inputs: &[(usize, &Tensor)]) {
+        if self.is_guarded {
+            for (slot, s) in plan.slots.iter().enumerate() {
+                if s.hold == Hold::Reused {
+                    let nans = vec![GUARD; (s.bytes / 4) as usize];
+                    self.gpu.queue.write_buffer(&self.buffers[slot], 0, bytemuck::cast_slice(&nans));
+                }
+            }
+        }
+        for (value, tensor) in inputs {
+            self.write(plan.values[*value].slot, tensor);
+        }
+    }
+
+    fn submit(&self, plan: &Plan, inputs: &[(usize, &Tensor)]) -> Vec<wgpu::SubmissionIndex> {
+        self.upload(plan, inputs);
+        let mut submissions = Vec::new();
+        let mut first = 0;
+        while first < self.commands.len() {
+            let mut total = 0.0;
+            let mut last = first;
+            while last < self.commands.len()
+                && (last == first || total + self.commands[last].estimate_ms < MAX_SUBMIT_MS)
+            {
+                total += self.commands[last].estimate_ms;
+                last += 1;
+            }
+            let mut encoder = self.gpu.device.create_command_encoder(&Default::default());
+            {
+                let mut pass = encoder.begin_compute_pass(&Default::default());
+                for command in &self.commands[first..last] {
+                    command.record(&mut pass);
+                }
+            }
+            submissions.push(self.gpu.queue.submit([encoder.finish()]));
+            first = last;
+        }
+        if let Some(readback) = &self.readback {
+            let mut encoder = self.gpu.device.create_command_encoder(&Default::default());
+            let mut offset = 0;
+            for &value in &plan.fetches {
+                let bytes = 4 * len(&plan.values[value].shape) as u64;
+                encoder.copy_buffer_to_buffer(&self.buffers[plan.values[value].slot], 0, readback, offset, bytes);
+                offset += bytes;
+            }
+            submissions.push(self.gpu.queue.submit([encoder.finish()]));
+        }
+        submissions
+    }
+
+    /// The values of `slots`, of these shapes.
+    ///
+    /// # Errors
+    /// The adapter fails.
+    pub async fn read(&self, slots: &[(usize, crate::tensor::Shape)]) -> Result<Vec<Tensor>> {
+        let mut tensors = Vec::with_capacity(slots.len());
+        for &(slot, shape) in slots {
+            let bytes = self.copy_out(slot, 0, 4 * len(&shape) as u64).await?;
+            tensors.push(Tensor::new(shape, bytemuck::pod_collect_to_vec(&bytes))?);
+        }
+        Ok(tensors)
+    }
+
+    async fn copy_out(&self, slot: usize, offset: u64, bytes: u64) -> Result<Vec<u8>> {
+        let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
+        let (staging, submission) = self
+            .gpu
+            .scoped("reading back", || {
+                let staging = self.gpu.buffer("staging", bytes, usage);
+                let mut encoder = self.gpu.device.create_command_encoder(&Default::default());
+                encoder.copy_buffer_to_buffer(&self.buffers[slot], offset, &staging, 0, bytes);
+                (staging, self.gpu.queue.submit([encoder.finish()]))
+            })
+            .await?;
+        self.gpu.wait(submission)?;
+        self.gpu.map(&staging).await
+    }
+
+    /// Slots of a guarded session whose guard words were written, after a run.
+    ///
+    /// # Errors
+    /// The adapter fails.
+    pub async fn broken_guards(&self, plan: &Plan) -> Result<Vec<usize>> {
+        let mut broken = Vec::new();
+        if self.is_guarded {
+            for (slot, s) in plan.slots.iter().enumerate() {
+                let bytes = self.copy_out(slot, s.bytes, 4 * GUARD_WORDS).await?;
+                let words: Vec<u32> = bytemuck::pod_collect_to_vec(&bytes);
+                if words.iter().any(|&w| w != GUARD.to_bits()) {
+                    broken.push(slot);
+                }
+            }
+        }
+        Ok(broken)
+    }
+
+    /// Milliseconds of every step in one run, and what measured them. Timestamps where the adapter has them, else host
+    /// time around a submission a step.
+    ///
+    /// # Errors
+    /// The adapter fails.
+    pub async fn time(&self, plan: &Plan, inputs: &[(usize, &Tensor)]) -> Result<(Vec<f64>, Clock)> {
+        let _running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        self.gpu.scoped("uploading", || self.upload(plan, inputs)).await?;
+        match self.gpu.timestamp_ns {
+            Some(ns) => Ok((self.time_by_timestamps(ns).await?, Clock::Timestamps)),
+            None => Ok((self.time_by_host().await?, Clock::Host)),
+        }
+    }
+
+    async fn time_by_timestamps(&self, tick_ns: f32) -> Result<Vec<f64>> {
+        // Metal keeps at most 4096 samples in a set; small sets are safe everywhere.
+        const STEPS_PER_SET: usize = 256;
+        let mut times = Vec::with_capacity(self.commands.len());
+        for commands in self.commands.chunks(STEPS_PER_SET) {
+            let n = 2 * commands.len() as u32;
+            let (readback, submission) = self
+                .gpu
+                .scoped("timing", || {
+                    let set = self.gpu.device.create_query_set(&wgpu::QuerySetDescriptor {
+                        label: None,
+                        ty: wgpu::QueryType::Timestamp,
+                        count: n,
+                    });
+                    let bytes = 8 * u64::from(n);
+                    let resolve_usage = wgpu::BufferUsages::QUERY_RESOLVE | wgpu::BufferUsages::COPY_SRC;
+                    let resolved = self.gpu.buffer("timestamps", bytes, resolve_usage);
+                    let read_usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
+                    let readback = self.gpu.buffer("timestamps", bytes, read_usage);
+                    let mut encoder = self.gpu.device.create_command_encoder(&Default::default());
+                    for (i, command) in commands.iter().enumerate() {
+                        let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor {
+                            label: None,
+                            timestamp_writes: Some(wgpu::ComputePassTimestampWrites {
+                                query_set: &set,
+                                beginning_of_pass_write_index: Some(2 * i as u32),
+                                end_of_pass_write_index: Some(2 * i as u32 + 1),
+                            }),
+                        });
+                        command.record(&mut pass);
+                    }
+                    encoder.resolve_query_set(&set, 0..n, &resolved, 0);
+                    encoder.copy_buffer_to_buffer(&resolved, 0, &readback, 0, bytes);
+                    (readback, self.gpu.queue.submit([encoder.finish()]))
+                })
+                .await?;
+            self.gpu.wait(submission)?;
+            let ticks: Vec<u64> = bytemuck::pod_collect_to_vec(&self.gpu.map(&readback).await?);
+            times.extend(ticks.chunks(2).map(|t| t[1].saturating_sub(t[0]) as f64 * f64::from(tick_ns) / 1e6));
+        }
+        Ok(times)
+    }
+
+    async fn time_by_host(&self) -> Result<Vec<f64>> {
+        let mut times = Vec::with_capacity(self.commands.len());
+        for command in &self.commands {
+            let begin = super::profile::now();
+            let submission = self
+                .gpu
+                .scoped("timing", || {
+                    let mut encoder = self.gpu.device.create_command_encoder(&Default::default());
+                    command.record(&mut encoder.begin_compute_pass(&Default::default()));
+                    self.gpu.queue.submit([encoder.finish()])
+                })
+                .await?;
+            self.gpu.wait(submission)?;
+            times.push(super::profile::ms_since(begin));
+        }
+        Ok(times)
+    }
+}
+
+impl Command {
+    fn record(&self, pass: &mut wgpu::ComputePass) {
+        let [x, y, z] = self.workgroups;
+        pass.set_pipeline(&self.pipeline.pipeline);
+        pass.set_bind_group(0, &self.bind_group, &[]);
+        pass.dispatch_workgroups(x, y, z);
+    }
+}

@@ -1,0 +1,130 @@
+//! Time of every step, and what it says: GFLOP/s, GB/s, share.
+
+use crate::ops::Cost;
+use crate::plan::{Plan, write_table};
+use std::fmt;
+use std::time::Instant;
+
+/// What measured a profile.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Clock {
+    /// The adapter's timestamps around each dispatch.
+    Timestamps,
+    /// The host's clock around a submission a step: includes submitting and waiting.
+    Host,
+}
+
+/// The moment, for [`ms_since`].
+pub fn now() -> Instant {
+    Instant::now()
+}
+
+/// Milliseconds since `begin`.
+pub fn ms_since(begin: Instant) -> f64 {
+    begin.elapsed().as_secs_f64() * 1e3
+}
+
+/// One dispatch of a profile.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Row {
+    /// The step's path.
+    pub name: String,
+    /// Shader file and entry.
+    pub entry: String,
+    /// Median over the runs.
+    pub ms: f64,
+    pub cost: Cost,
+}
+
+impl Row {
+    /// 10⁹ floating-point operations a second; 0 where the step states no cost (later passes).
+    pub fn gflops(&self) -> f64 {
+        rate(self.cost.flops, self.ms)
+    }
+    /// 10⁹ bytes of compulsory traffic a second.
+    pub fn gbps(&self) -> f64 {
+        rate(self.cost.bytes, self.ms)
+    }
+}
+
+fn rate(amount: u64, ms: f64) -> f64 {
+    if ms > 0.0 { amount as f64 / ms / 1e6 } else { 0.0 }
+}
+
+/// A row a step.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Profile {
+    pub rows: Vec<Row>,
+    pub runs: usize,
+    pub clock: Clock,
+    /// Adapter, backend and driver.
+    pub device: String,
+}
+
+impl Profile {
+    /// Medians over `runs`, each with the milliseconds of every step of `plan`.
+    pub(crate) fn new(plan: &Plan, runs: &[Vec<f64>], clock: Clock, device: String) -> Self {
+        let rows = plan
+            .steps
+            .iter()
+            .enumerate()
+            .map(|(i, step)| {
+                let mut times: Vec<f64> = runs.iter().map(|r| r[i]).collect();
+                times.sort_by(f64::total_cmp);
+                Row {
+                    name: step.name.clone(),
+                    entry: format!("{}.{}", step.stem, step.entry),
+                    ms: times[times.len() / 2],
+                    cost: step.cost,
+                }
+            })
+            .collect();
+        Self { rows, runs: runs.len(), clock, device }
+    }
+
+    /// Sum over the steps.
+    pub fn total_ms(&self) -> f64 {
+        self.rows.iter().map(|r| r.ms).sum()
+    }
+
+    /// The longest dispatch.
+    pub fn longest_ms(&self) -> f64 {
+        self.rows.iter().map(|r| r.ms).fold(0.0, f64::max)
+    }
+}
+
+impl fmt::Display for Profile {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let total = self.total_ms();
+        let cells = |row: &Row| {
+            [
+                row.name.clone(),
+                row.entry.clone(),
+                format!("{:.3}", row.ms),
+                format!("{:.2}", row.gflops()),
+                format!("{:.2}", row.gbps()),
+                format!("{:.1}%", if total > 0.0 { row.ms / total * 100.0 } else { 0.0 }),
+            ]
+        };
+        let rows: Vec<_> = self.rows.iter().map(cells).collect();
+        let titles = ["node", "entry", "ms", "GFLOP/s", "GB/s", "share"].map(String::from);
+        write_table(f, &titles, &rows, &[2, 3, 4, 5])?;
+        let mut cost = Cost::default();
+        for row in &self.rows {
+            cost += row.cost;
+        }
+        let clock = match self.clock {
+            Clock::Timestamps => "adapter timestamps",
+            Clock::Host => "host clock, submission and waiting included",
+        };
+        write!(
+            f,
+            "total {total:.3} ms, {:.2} GFLOP/s, {:.2} GB/s, longest dispatch {:.3} ms; median of {} runs by {clock} on {}",
+            rate(cost.flops, total),
+            rate(cost.bytes, total),
+            self.longest_ms(),
+            self.runs,
+            self.device
+        )
+    }
+}

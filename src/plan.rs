@@ -1,0 +1,604 @@
+//! Turns a graph into steps over slots: order, variants, lifetimes, launches. Plain data that prints as a table.
+//!
+//! A [`Plan`] holds no handles: it is made and compared without an adapter, and both the adapter and the references
+//! follow it. Its memory is exact: nothing else is allocated for tensors.
+
+use crate::error::{Error, Result};
+use crate::graph::{Graph, Kind, NodeId};
+use crate::ops::{Cost, Grid, Io, Op, Source};
+use crate::shader::{Shader, is_scratch};
+use crate::tensor::{Shape, len};
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+/// What the adapter allows. The default is WebGPU's, which every kernel must live within.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Limits {
+    /// Largest storage binding, so largest tensor.
+    pub binding_bytes: u64,
+    /// Memory for all tensors together.
+    pub memory_bytes: u64,
+    pub storage_buffers: usize,
+    pub workgroups_per_dimension: u32,
+    pub threads_per_workgroup: u32,
+    pub workgroup_bytes: u32,
+    /// Arithmetic that the adapter surely does in a second; with it [`MAX_DISPATCH_MS`] bounds a dispatch.
+    pub flops_per_second: f64,
+}
+
+/// No dispatch is planned to take longer: desktop systems reset adapters that do not answer.
+pub const MAX_DISPATCH_MS: f64 = 250.0;
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            binding_bytes: 128 << 20,
+            memory_bytes: 2 << 30,
+            storage_buffers: 8,
+            workgroups_per_dimension: 65_535,
+            threads_per_workgroup: 256,
+            workgroup_bytes: 16_384,
+            flops_per_second: 4e9,
+        }
+    }
+}
+
+impl Limits {
+    /// No limits: the references on the CPU allocate as they go.
+    pub fn none() -> Self {
+        Self { binding_bytes: u64::MAX, memory_bytes: u64::MAX, flops_per_second: f64::INFINITY, ..Self::default() }
+    }
+    /// Milliseconds that `cost` takes at most on such an adapter.
+    pub fn estimate_ms(&self, cost: Cost) -> f64 {
+        cost.flops as f64 / self.flops_per_second * 1e3
+    }
+}
+
+/// How to plan.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Options<'a> {
+    pub limits: Limits,
+    /// Use this shader wherever it can serve, and plain ones elsewhere.
+    pub variant: Option<&'a str>,
+    /// Give every value memory of its own, so that all can be read after a run.
+    pub keep_all: bool,
+}
+
+/// What a slot holds over time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Hold {
+    /// Values of one run, one after the other.
+    Reused,
+    /// A parameter or constant, by its node's index: kept between runs.
+    Node(usize),
+}
+
+/// One buffer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Slot {
+    pub bytes: u64,
+    pub hold: Hold,
+}
+
+/// One tensor of a plan.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Value {
+    pub name: String,
+    pub shape: Shape,
+    /// The graph's node, where it is one; scratch and unwanted gradients are none.
+    pub node: Option<usize>,
+    pub slot: usize,
+    /// First and last step that touches it; inputs begin at 0, fetched values end at the number of steps.
+    pub life: (usize, usize),
+}
+
+/// A WGSL variable and the value bound to it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Binding {
+    pub variable: String,
+    pub binding: u32,
+    pub value: usize,
+    /// Declared `read_write` in the shader.
+    pub writable: bool,
+    /// The entry writes it.
+    pub written: bool,
+}
+
+/// One dispatch.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Step {
+    /// The node whose operation runs: for a gradient, the forward node.
+    pub node: usize,
+    /// Path for tables: the node's, with the method for a gradient.
+    pub name: String,
+    pub op: &'static str,
+    /// Shader file and entry.
+    pub stem: &'static str,
+    pub entry: String,
+    pub method: String,
+    /// The first pass of its method.
+    pub is_first_pass: bool,
+    pub bindings: Vec<Binding>,
+    /// The uniform block `p`, as bytes.
+    pub params: Vec<u8>,
+    pub overrides: Vec<(&'static str, f64)>,
+    pub workgroups: [u32; 3],
+    /// Work of the whole method, stated at its first pass.
+    pub cost: Cost,
+}
+
+/// Steps in order, and the memory that they use.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Plan {
+    pub steps: Vec<Step>,
+    pub values: Vec<Value>,
+    pub slots: Vec<Slot>,
+    /// (input's name, value).
+    pub inputs: Vec<(String, usize)>,
+    /// Values to return, in the order asked for.
+    pub fetches: Vec<usize>,
+}
+
+/// The reflection of `source`, made once a process.
+///
+/// # Errors
+/// The WGSL breaks the contract; see [`Shader::new`].
+pub fn reflect(source: &Source) -> Result<Arc<Shader>> {
+    static CACHE: OnceLock<Mutex<HashMap<&'static str, Arc<Shader>>>> = OnceLock::new();
+    let mut cache = CACHE.get_or_init(Mutex::default).lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(shader) = cache.get(source.text) {
+        return Ok(shader.clone());
+    }
+    let shader = Arc::new(Shader::new(source)?);
+    cache.insert(source.text, shader.clone());
+    Ok(shader)
+}
+
+/// A method of a shader that serves a node, with its launches.
+struct Chosen {
+    source: Source,
+    shader: Arc<Shader>,
+    method: String,
+}
+
+impl Plan {
+    /// Plans the computation of `fetches`, among which may be updates.
+    ///
+    /// # Errors
+    /// No shader serves a node; a tensor, all tensors together or a dispatch do not fit `options.limits`, with the
+    /// number; a foreign node.
+    pub fn new(graph: &Graph, fetches: &[NodeId], options: &Options) -> Result<Self> {
+        let mut builder = Builder { graph, options, steps: Vec::new(), values: Vec::new(), of_node: HashMap::new() };
+        for &id in fetches {
+            graph.node(id)?;
+        }
+        if fetches.is_empty() {
+            return Err(Error::plan("nothing to compute: pass at least one node"));
+        }
+
+        // What is needed, and by which shaders: backwards, since an entry's reads decide what a gradient needs.
+        let nodes = graph.nodes();
+        let mut needed = vec![false; nodes.len()];
+        let mut chosen: HashMap<usize, Chosen> = HashMap::new();
+        for &id in fetches {
+            needed[id.index] = true;
+        }
+        for index in (0..nodes.len()).rev() {
+            if !needed[index] {
+                continue;
+            }
+            let node = &nodes[index];
+            for &input in &node.inputs {
+                needed[input] = true;
+            }
+            match &node.kind {
+                Kind::Op(op) | Kind::Update(op) => {
+                    chosen.insert(index, builder.choose(index, &**op, None)?);
+                }
+                Kind::Grad { of, input } => {
+                    let Kind::Op(op) = &nodes[*of].kind else {
+                        return Err(Error::graph(&node.name, "is the gradient of no operation"));
+                    };
+                    let choice = builder.choose(*of, &**op, Some(op.inputs()[*input]))?;
+                    for pass in choice.shader.passes(&choice.method) {
+                        for name in &pass.reads {
+                            if name == "y" {
+                                needed[*of] = true;
+                            } else if let Some(k) = op.inputs().iter().position(|i| i == name) {
+                                needed[nodes[*of].inputs[k]] = true;
+                            }
+                        }
+                    }
+                    chosen.insert(index, choice);
+                }
+                _ => {}
+            }
+        }
+
+        let mut inputs = Vec::new();
+        for index in (0..nodes.len()).filter(|&i| needed[i]) {
+            match nodes[index].kind {
+                Kind::Input => inputs.push((nodes[index].name.clone(), builder.value_of(index))),
+                Kind::Param { .. } | Kind::Constant(_) => {
+                    builder.value_of(index);
+                }
+                _ => {}
+            }
+        }
+        // Updates overwrite what others read, so they come last.
+        let is_update = |i: &usize| matches!(nodes[*i].kind, Kind::Update(_));
+        let order = (0..nodes.len()).filter(|i| needed[*i] && !is_update(i));
+        for index in order.chain((0..nodes.len()).filter(|i| needed[*i] && is_update(i))) {
+            match &nodes[index].kind {
+                Kind::Op(op) | Kind::Update(op) => builder.emit(index, &**op, &chosen[&index], None)?,
+                Kind::Grad { of, .. } if !builder.of_node.contains_key(&index) => {
+                    let Kind::Op(op) = &nodes[*of].kind else { continue };
+                    // One dispatch writes all gradients of its method.
+                    let mut wanted = HashMap::new();
+                    for (other, choice) in &chosen {
+                        if let Kind::Grad { of: o, input } = nodes[*other].kind
+                            && o == *of
+                            && choice.method == chosen[&index].method
+                            && choice.source.stem == chosen[&index].source.stem
+                        {
+                            wanted.insert(op.inputs()[input], *other);
+                        }
+                    }
+                    builder.emit(*of, &**op, &chosen[&index], Some((nodes[index].inputs[0], wanted)))?;
+                }
+                _ => {}
+            }
+        }
+        let mut returned = Vec::new();
+        for &id in fetches {
+            if !matches!(nodes[id.index].kind, Kind::Update(_)) {
+                let value = builder.value_of(id.index);
+                builder.values[value].life.1 = builder.steps.len();
+                returned.push(value);
+            }
+        }
+        let slots = builder.assign_slots()?;
+        Ok(Self { steps: builder.steps, values: builder.values, slots, inputs, fetches: returned })
+    }
+
+    /// Bytes of all slots: what the plan's tensors take on the device.
+    pub fn peak_bytes(&self) -> u64 {
+        self.slots.iter().map(|s| s.bytes).sum()
+    }
+
+    /// Work of all steps.
+    pub fn cost(&self) -> Cost {
+        let mut total = Cost::default();
+        for step in &self.steps {
+            total += step.cost;
+        }
+        total
+    }
+
+    /// The longest dispatch, estimated for an adapter with `limits`.
+    pub fn longest_dispatch_ms(&self, limits: &Limits) -> f64 {
+        self.steps.iter().map(|s| limits.estimate_ms(s.cost)).fold(0.0, f64::max)
+    }
+}
+
+/// The gradient wanted for a step: the node of `dy`, and the gradient node of each input.
+type Wanted = (usize, HashMap<&'static str, usize>);
+
+struct Builder<'a> {
+    graph: &'a Graph,
+    options: &'a Options<'a>,
+    steps: Vec<Step>,
+    values: Vec<Value>,
+    of_node: HashMap<usize, usize>,
+}
+
+impl Builder<'_> {
+    fn value_of(&mut self, node: usize) -> usize {
+        if let Some(&value) = self.of_node.get(&node) {
+            return value;
+        }
+        let n = &self.graph.nodes()[node];
+        let value = self.new_value(n.name.clone(), n.shape, Some(node));
+        self.of_node.insert(node, value);
+        value
+    }
+
+    fn new_value(&mut self, name: String, shape: Shape, node: Option<usize>) -> usize {
+        let now = self.steps.len();
+        self.values.push(Value { name, shape, node, slot: usize::MAX, life: (now, now) });
+        self.values.len() - 1
+    }
+
+    fn shapes(&self, node: usize) -> (Vec<Shape>, Shape) {
+        let n = &self.graph.nodes()[node];
+        (n.inputs.iter().map(|&i| self.graph.nodes()[i].shape).collect(), n.shape)
+    }
+
+    /// The shader and method for `node`'s forward pass, or for the gradient of input `gradient`: the wanted variant,
+    /// else the first that launches, variants before the plain shader.
+    fn choose(&self, node: usize, op: &dyn Op, gradient: Option<&str>) -> Result<Chosen> {
+        let (x, y) = self.shapes(node);
+        let io = Io { x: &x, y };
+        let sources = op.shaders();
+        let Some((plain, variants)) = sources.split_first() else {
+            return Err(Error::plan(format!("{} has no shader", op.name())));
+        };
+        let mut order: Vec<&Source> = match self.options.variant {
+            Some(stem) => variants.iter().filter(|s| s.stem == stem).collect(),
+            None => variants.iter().collect(),
+        };
+        order.push(plain);
+        for source in order {
+            let shader = reflect(source)?;
+            shader.check_contract(op)?;
+            let method = match gradient {
+                None => Some("forward"),
+                Some(input) => shader.gradient_method(input),
+            };
+            let Some(method) = method else { continue };
+            let passes = shader.passes(method);
+            if !passes.is_empty() && passes.iter().all(|p| op.launch(source.stem, &p.name, &io).is_some()) {
+                return Ok(Chosen { source: *source, method: method.to_owned(), shader });
+            }
+        }
+        let name = &self.graph.nodes()[node].name;
+        Err(Error::plan(match gradient {
+            Some(input) => format!("no shader of {} computes d{input} for {name} with inputs {x:?}", op.name()),
+            None => format!("no shader of {} serves {name} with inputs {x:?}", op.name()),
+        }))
+    }
+
+    fn emit(&mut self, node: usize, op: &dyn Op, chosen: &Chosen, wanted: Option<Wanted>) -> Result<()> {
+        let (x, y) = self.shapes(node);
+        let io = Io { x: &x, y };
+        let graph_node = &self.graph.nodes()[node];
+        let (node_name, node_inputs) = (graph_node.name.clone(), graph_node.inputs.clone());
+        let (stem, method) = (chosen.source.stem, chosen.method.as_str());
+        let name = if wanted.is_some() { format!("{node_name}.{method}") } else { node_name };
+        let scratch_lens = op.scratch(stem, method, &io);
+        let mut extra: HashMap<String, usize> = HashMap::new();
+        let mut is_first_pass = true;
+        for pass in chosen.shader.passes(method) {
+            let launch = op
+                .launch(stem, &pass.name, &io)
+                .ok_or_else(|| Error::plan(format!("{name}: {stem}.{} does not launch", pass.name)))?;
+            let mut bindings = Vec::new();
+            for variable in &chosen.shader.variables {
+                let written = pass.writes.contains(&variable.name);
+                if !written && !pass.reads.contains(&variable.name) {
+                    continue;
+                }
+                let v = variable.name.as_str();
+                let value = if v == "y" {
+                    self.value_of(node)
+                } else if v == "dy" {
+                    let (dy, _) = wanted.as_ref().ok_or_else(|| Error::plan(format!("{name}: forward reads dy")))?;
+                    self.value_of(*dy)
+                } else if let Some(k) = op.inputs().iter().position(|i| *i == v) {
+                    self.value_of(node_inputs[k])
+                } else if is_scratch(v) {
+                    match extra.get(v) {
+                        Some(&value) => value,
+                        None => {
+                            let Some((_, len)) = scratch_lens.iter().find(|(n, _)| *n == v) else {
+                                return Err(Error::plan(format!(
+                                    "{name}: {stem}.{method} uses {v} but Op::scratch gives no size"
+                                )));
+                            };
+                            let value = self.new_value(format!("{name}.{v}"), [1, 1, 1, (*len).max(1)], None);
+                            extra.insert(v.to_owned(), value);
+                            value
+                        }
+                    }
+                } else {
+                    // A gradient: the wanted node, or memory that nobody reads.
+                    let input = &v[1..];
+                    let node_wanted = wanted.as_ref().and_then(|(_, w)| w.get(input)).copied();
+                    match (node_wanted, extra.get(v)) {
+                        (Some(gradient), _) => self.value_of(gradient),
+                        (None, Some(&value)) => value,
+                        (None, None) => {
+                            let k = op.inputs().iter().position(|i| *i == input).ok_or_else(|| {
+                                Error::plan(format!("{name}: {stem} writes {v}, which is no gradient"))
+                            })?;
+                            let value = self.new_value(format!("{name}.{v}"), x[k], None);
+                            extra.insert(v.to_owned(), value);
+                            value
+                        }
+                    }
+                };
+                let now = self.steps.len();
+                let life = &mut self.values[value].life;
+                life.1 = life.1.max(now);
+                let writable = variable.writable;
+                bindings.push(Binding {
+                    variable: variable.name.clone(),
+                    binding: variable.binding,
+                    value,
+                    writable,
+                    written,
+                });
+            }
+            let params = if pass.uses_params { chosen.shader.pack_params(&pass.name, &launch)? } else { Vec::new() };
+            let size = chosen.shader.workgroup_size(&pass.name, &launch.overrides)?;
+            let limits = &self.options.limits;
+            let fail = |problem: String| Err(Error::plan(format!("{name} ({stem}.{}): {problem}", pass.name)));
+            let threads: u32 = size.iter().product();
+            if threads == 0 || threads > limits.threads_per_workgroup {
+                return fail(format!(
+                    "workgroups of {threads} threads, the adapter allows {}",
+                    limits.threads_per_workgroup
+                ));
+            }
+            if pass.workgroup_bytes > limits.workgroup_bytes {
+                return fail(format!(
+                    "{} bytes of workgroup memory, the adapter allows {}",
+                    pass.workgroup_bytes, limits.workgroup_bytes
+                ));
+            }
+            if bindings.len() > limits.storage_buffers {
+                return fail(format!(
+                    "{} storage buffers, the adapter allows {}",
+                    bindings.len(),
+                    limits.storage_buffers
+                ));
+            }
+            let workgroups = match launch.grid {
+                Grid::Groups(groups) => groups,
+                Grid::Threads(threads) => fold(threads, size[0], limits.workgroups_per_dimension)
+                    .ok_or_else(|| Error::plan(format!("{name}: {threads} threads are too many for one dispatch")))?,
+            };
+            if workgroups.iter().any(|&g| g == 0 || g > limits.workgroups_per_dimension) {
+                return fail(format!(
+                    "{workgroups:?} workgroups, the adapter allows 1 to {} in a dimension",
+                    limits.workgroups_per_dimension
+                ));
+            }
+            let cost = if is_first_pass { op.cost(method, &io) } else { Cost::default() };
+            let ms = limits.estimate_ms(cost);
+            if ms > MAX_DISPATCH_MS {
+                return fail(format!(
+                    "{:.2} GFLOP may take {ms:.0} ms on this adapter, a dispatch is held under {MAX_DISPATCH_MS} ms; use a smaller batch or tile",
+                    cost.flops as f64 / 1e9
+                ));
+            }
+            self.steps.push(Step {
+                node,
+                name: name.clone(),
+                op: op.name(),
+                stem,
+                entry: pass.name.clone(),
+                method: method.to_owned(),
+                is_first_pass,
+                bindings,
+                params,
+                overrides: launch.overrides,
+                workgroups,
+                cost,
+            });
+            is_first_pass = false;
+        }
+        Ok(())
+    }
+
+    /// Memory for every value: parameters and constants alone, the rest by first fit in order of falling size, where
+    /// two values share a slot only if their lives do not overlap.
+    fn assign_slots(&mut self) -> Result<Vec<Slot>> {
+        let limits = &self.options.limits;
+        let mut slots: Vec<Slot> = Vec::new();
+        let mut tenants: Vec<Vec<(usize, usize)>> = Vec::new();
+        let mut order: Vec<usize> = (0..self.values.len()).collect();
+        order.sort_by_key(|&v| (std::cmp::Reverse(len(&self.values[v].shape)), v));
+        for v in order {
+            let value = &mut self.values[v];
+            let bytes = 4 * len(&value.shape) as u64;
+            if bytes > limits.binding_bytes {
+                return Err(Error::plan(format!(
+                    "{} {:?} takes {bytes} bytes, the adapter binds at most {}; use a smaller batch or tile",
+                    value.name, value.shape, limits.binding_bytes
+                )));
+            }
+            let kept =
+                value.node.filter(|&n| matches!(self.graph.nodes()[n].kind, Kind::Param { .. } | Kind::Constant(_)));
+            let life = value.life;
+            let free = |t: &Vec<(usize, usize)>| t.iter().all(|&(first, last)| last < life.0 || life.1 < first);
+            let shared = (kept.is_none() && !self.options.keep_all)
+                .then(|| (0..slots.len()).find(|&s| slots[s].hold == Hold::Reused && free(&tenants[s])))
+                .flatten();
+            value.slot = shared.unwrap_or_else(|| {
+                slots.push(Slot { bytes, hold: kept.map_or(Hold::Reused, Hold::Node) });
+                tenants.push(Vec::new());
+                slots.len() - 1
+            });
+            tenants[value.slot].push(life);
+        }
+        let total: u64 = slots.iter().map(|s| s.bytes).sum();
+        if total > limits.memory_bytes {
+            return Err(Error::plan(format!(
+                "needs {total} bytes for tensors, the adapter has {}; use a smaller batch or tile",
+                limits.memory_bytes
+            )));
+        }
+        Ok(slots)
+    }
+}
+
+/// Workgroups for `threads` invocations, folded to two dimensions past `max`; `None` past max².
+fn fold(threads: usize, size: u32, max: u32) -> Option<[u32; 3]> {
+    let groups = u32::try_from(threads.div_ceil(size as usize)).ok()?;
+    let rows = groups.div_ceil(max).max(1);
+    (rows <= max).then(|| [groups.div_ceil(rows), rows, 1])
+}
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let rows: Vec<[String; 7]> = self
+            .steps
+            .iter()
+            .enumerate()
+            .map(|(i, step)| {
+                let part = |written: bool| -> Vec<&Binding> {
+                    step.bindings.iter().filter(|b| b.written == written).collect()
+                };
+                let reads = part(false)
+                    .iter()
+                    .map(|b| format!("{}:{}", b.variable, self.values[b.value].slot))
+                    .collect::<Vec<_>>();
+                let writes = part(true)
+                    .iter()
+                    .map(|b| {
+                        let [n, c, h, w] = self.values[b.value].shape;
+                        format!("{}:{} [{n},{c},{h},{w}]", b.variable, self.values[b.value].slot)
+                    })
+                    .collect::<Vec<_>>();
+                [
+                    i.to_string(),
+                    step.name.clone(),
+                    format!("{}.{}", step.stem, step.entry),
+                    reads.join(" "),
+                    writes.join(" "),
+                    format!("{:.2}", step.cost.flops as f64 / 1e6),
+                    format!("{:.1}", step.cost.bytes as f64 / 1e3),
+                ]
+            })
+            .collect();
+        let titles = ["step", "node", "entry", "reads (variable:slot)", "writes", "MFLOP", "kB"].map(String::from);
+        write_table(f, &titles, &rows, &[0, 5, 6])?;
+        let cost = self.cost();
+        write!(
+            f,
+            "total {} steps, {:.2} MFLOP, {:.2} MB traffic, {} slots, {:.2} MB peak ({} bytes)",
+            self.steps.len(),
+            cost.flops as f64 / 1e6,
+            cost.bytes as f64 / 1e6,
+            self.slots.len(),
+            self.peak_bytes() as f64 / 1e6,
+            self.peak_bytes()
+        )
+    }
+}
+
+/// Rows under titles, columns padded to their widest cell; `right` are right-aligned.
+pub(crate) fn write_table<const N: usize>(
+    f: &mut dyn fmt::Write,
+    titles: &[String; N],
+    rows: &[[String; N]],
+    right: &[usize],
+) -> fmt::Result {
+    let widths: [usize; N] = std::array::from_fn(|c| {
+        rows.iter().map(|r| r[c].chars().count()).chain([titles[c].chars().count()]).max().unwrap_or(0)
+    });
+    for row in std::iter::once(titles).chain(rows) {
+        let mut line = String::new();
+        for (c, cell) in row.iter().enumerate() {
+            if right.contains(&c) {
+                line += &format!("{cell:>width$}  ", width = widths[c]);
+            } else {
+                line += &format!("{cell:<width$}  ", width = widths[c]);
+            }
+        }
+        writeln!(f, "{}", line.trim_end())?;
+    }
+    Ok(())
+}
