@@ -24,6 +24,7 @@ macro_rules! ops {
 
 ops! {
     add,
+    conv_transpose2d,
     pairwise_distance,
     relu,
     warp,

@@ -1,0 +1,248 @@
+//! conv_transpose2d: transposed convolution, which makes a map `stride` times larger (also called deconvolution).
+//!
+//! y[n,o,i,j] = b[o] + Σ_{c,u,v} w[c,o,u,v] · x[n,c,r,s] over the taps with r·stride + u − padding = i, and alike for j.
+//!
+//! | name | shape                          | meaning |
+//! |------|--------------------------------|---------|
+//! | x    | [N,Ci,H,W]                     | input   |
+//! | w    | [Ci,Co,Kh,Kw], Kh, Kw 1 to 11  | filters |
+//! | b    | [1,Co,1,1]                     | bias    |
+//! | y    | [N,Co,H',W']                   | output, H' = (H − 1)·stride − 2·padding + Kh + output_padding, W' alike |
+//!
+//! Gradients: for x (a strided convolution of dy), w and b; backward reads x, w and dy.
+//! Errors: w or b disagrees with x; a kernel outside 1 to 11; stride 0; output_padding not below stride; no output left.
+//! Numerics: f32 sums in a fixed order, the same for every output of a picture of any size; dw and db in two passes.
+//! Source: definition as in torch.nn.functional.conv_transpose2d, whose layout of w this is (groups 1, dilation 1).
+
+use super::{Case, Cost, Io, Launch, Op, Scalar, Source, Tolerance, Values, shaders};
+use crate::error::{Result, ShapeError};
+use crate::graph::{Graph, NodeId};
+use crate::tensor::Shape;
+
+/// Largest side of a filter.
+const MAX_KERNEL: usize = 11;
+/// Pixels that one partial sum of `dw` covers at least (whole rows), and elements that one of `db` covers at most.
+const CHUNK: usize = 64;
+const PART: usize = 256;
+/// Partial sums of `dw` are coarser where the filters are so large that more would not fit.
+const MAX_PARTIALS: usize = 1 << 22;
+
+/// Attributes, each for rows and columns.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConvTranspose2d {
+    /// Output pixels an input pixel; at least 1.
+    pub stride: [usize; 2],
+    /// Output pixels cut off at each edge.
+    pub padding: [usize; 2],
+    /// Output pixels added at the bottom and right edge; below `stride`.
+    pub output_padding: [usize; 2],
+}
+
+impl Default for ConvTranspose2d {
+    /// Stride 1, no padding.
+    fn default() -> Self {
+        Self { stride: [1, 1], padding: [0, 0], output_padding: [0, 0] }
+    }
+}
+
+impl Graph {
+    /// Transposed convolution of `x` [N,Ci,H,W] with the filters `w` [Ci,Co,Kh,Kw] and the bias `b` [1,Co,1,1].
+    ///
+    /// # Errors
+    /// The shapes or attributes do not fit; see [`ConvTranspose2d`].
+    pub fn conv_transpose2d(&mut self, x: NodeId, w: NodeId, b: NodeId, op: ConvTranspose2d) -> Result<NodeId> {
+        self.add(op, &[x, w, b])
+    }
+}
+
+impl ConvTranspose2d {
+    /// Output size along `axis` (0 rows, 1 columns), or what is wrong with the attributes.
+    fn size(&self, axis: usize, input: usize, kernel: usize) -> std::result::Result<usize, ShapeError> {
+        let (stride, padding, more) = (self.stride[axis], self.padding[axis], self.output_padding[axis]);
+        if stride == 0 {
+            return Err(ShapeError::value("stride", "at least 1", stride));
+        }
+        if more >= stride {
+            return Err(ShapeError::value("output_padding", format!("below the stride {stride}"), more));
+        }
+        let full = input
+            .checked_sub(1)
+            .and_then(|n| n.checked_mul(stride))
+            .and_then(|n| n.checked_add(kernel + more))
+            .filter(|&n| u32::try_from(n).is_ok())
+            .ok_or_else(|| ShapeError::value("stride", format!("at most 2^32 output pixels for {input}"), stride))?;
+        match padding.checked_mul(2) {
+            Some(cut) if cut < full => Ok(full - cut),
+            _ => Err(ShapeError::value("padding", format!("below half of the {full} output pixels"), padding)),
+        }
+    }
+}
+
+/// How the partial sums of `dw` and `db` are cut.
+struct Cut {
+    rows: usize,
+    chunks: usize,
+    part: usize,
+    parts: usize,
+}
+
+fn cut(io: &Io) -> Cut {
+    let [n, _, h, w] = io.x[0];
+    let [_, _, oh, ow] = io.y;
+    let rows = CHUNK.div_ceil(w).max((n * h).div_ceil((MAX_PARTIALS / io.x_len(1)).max(1)));
+    let part = PART.min(oh * ow);
+    Cut { rows, chunks: (n * h).div_ceil(rows), part, parts: (oh * ow).div_ceil(part) }
+}
+
+impl Op for ConvTranspose2d {
+    fn name(&self) -> &'static str {
+        "conv_transpose2d"
+    }
+    fn inputs(&self) -> &'static [&'static str] {
+        &["x", "w", "b"]
+    }
+    fn shaders(&self) -> &'static [Source] {
+        shaders!["conv_transpose2d"]
+    }
+    fn shape(&self, x: &[Shape]) -> std::result::Result<Shape, ShapeError> {
+        let [n, ci, h, w] = x[0];
+        let [wi, co, kh, kw] = x[1];
+        if wi != ci || !(1..=MAX_KERNEL).contains(&kh) || !(1..=MAX_KERNEL).contains(&kw) {
+            return Err(ShapeError::shape("w", format!("[Ci={ci}, Co, 1 to {MAX_KERNEL}, 1 to {MAX_KERNEL}]"), x[1]));
+        }
+        if x[2] != [1, co, 1, 1] {
+            return Err(ShapeError::shape("b", format!("[1, Co={co}, 1, 1]"), x[2]));
+        }
+        Ok([n, co, self.size(0, h, kh)?, self.size(1, w, kw)?])
+    }
+    fn launch(&self, _stem: &str, entry: &str, io: &Io) -> Option<Launch> {
+        let [n, ci, h, w] = io.x[0];
+        let [_, co, kh, kw] = io.x[1];
+        let [_, _, oh, ow] = io.y;
+        let Cut { rows, chunks, part, parts } = cut(io);
+        let threads = match entry {
+            "forward" => io.y_len(),
+            "backward_x" => io.x_len(0),
+            "backward_w_1" => io.x_len(1) * chunks,
+            "backward_w_2" => io.x_len(1),
+            "backward_b_1" => n * co * parts,
+            "backward_b_2" => co,
+            _ => return None,
+        };
+        let params: [(&'static str, Scalar); 17] = [
+            ("n", n.into()),
+            ("ci", ci.into()),
+            ("co", co.into()),
+            ("height", h.into()),
+            ("width", w.into()),
+            ("out_height", oh.into()),
+            ("out_width", ow.into()),
+            ("kernel_h", kh.into()),
+            ("kernel_w", kw.into()),
+            ("stride_h", self.stride[0].into()),
+            ("stride_w", self.stride[1].into()),
+            ("padding_h", self.padding[0].into()),
+            ("padding_w", self.padding[1].into()),
+            ("rows", rows.into()),
+            ("chunks", chunks.into()),
+            ("part", part.into()),
+            ("parts", parts.into()),
+        ];
+        Some(Launch::threads(threads, params))
+    }
+    fn scratch(&self, _stem: &str, method: &str, io: &Io) -> Vec<(&'static str, usize)> {
+        let Cut { chunks, parts, .. } = cut(io);
+        match method {
+            "backward_w" => vec![("t0", io.x_len(1) * chunks)],
+            "backward_b" => vec![("t0", io.x[0][0] * io.y[1] * parts)],
+            _ => Vec::new(),
+        }
+    }
+    fn cost(&self, method: &str, io: &Io) -> Cost {
+        // Every input pixel meets every tap once, edges apart.
+        let products = 2 * io.x_len(0) * io.x_len(1) / io.x[0][1];
+        let floats = io.x_len(0) + io.x_len(1) + io.y_len();
+        match method {
+            "forward" => Cost::new(products, floats + io.x_len(2)),
+            "backward_b" => Cost::new(io.y_len(), io.y_len() + io.x_len(2)),
+            _ => Cost::new(products, floats),
+        }
+    }
+    fn reference(&self, io: &Io, x: &[Vec<f64>], y: &mut [f64]) {
+        let plane = io.y[2] * io.y[3];
+        for (k, y) in y.iter_mut().enumerate() {
+            *y = x[2][k / plane % io.y[1]];
+        }
+        self.each_product(io, |x_at, w_at, y_at| y[y_at] += x[0][x_at] * x[1][w_at]);
+    }
+    fn reference_grad(&self, io: &Io, x: &[Vec<f64>], _y: &[f64], dy: &[f64], dx: &mut [Vec<f64>]) {
+        let plane = io.y[2] * io.y[3];
+        for (k, dy) in dy.iter().enumerate() {
+            dx[2][k / plane % io.y[1]] += dy;
+        }
+        self.each_product(io, |x_at, w_at, y_at| {
+            dx[0][x_at] += dy[y_at] * x[1][w_at];
+            dx[1][w_at] += dy[y_at] * x[0][x_at];
+        });
+    }
+    fn tolerance(&self, output: &str, io: &Io, _at: &Values) -> Tolerance {
+        let [n, ci, _, w] = io.x[0];
+        let [_, co, kh, kw] = io.x[1];
+        let Cut { rows, chunks, part, parts } = cut(io);
+        // Each term takes one rounding for its product and takes part in at most as many additions as there are terms,
+        // in the two-pass sums in at most those of its own chunk and those of the chunks.
+        Tolerance::Terms(match output {
+            "dx" => co * kh * kw + 1,
+            "dw" => rows * w + chunks + 1,
+            "db" => part + n * parts,
+            _ => ci * kh.div_ceil(self.stride[0]) * kw.div_ceil(self.stride[1]) + 2,
+        })
+    }
+}
+
+impl ConvTranspose2d {
+    /// Calls `f` with the elements of x, w and y of every product, as the definition scatters them.
+    fn each_product(&self, io: &Io, mut f: impl FnMut(usize, usize, usize)) {
+        let [n, ci, h, w] = io.x[0];
+        let [_, co, kh, kw] = io.x[1];
+        let [_, _, oh, ow] = io.y;
+        for x_at in 0..n * ci * h * w {
+            let [n, c, r, s] = crate::tensor::position(&io.x[0], x_at);
+            for o in 0..co {
+                for u in 0..kh {
+                    let i = (r * self.stride[0] + u).wrapping_sub(self.padding[0]);
+                    if i >= oh {
+                        continue;
+                    }
+                    for v in 0..kw {
+                        let j = (s * self.stride[1] + v).wrapping_sub(self.padding[1]);
+                        if j < ow {
+                            f(x_at, ((c * co + o) * kh + u) * kw + v, ((n * co + o) * oh + i) * ow + j);
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+pub fn cases() -> Vec<Case> {
+    let case = |x: Shape, co: usize, k: [usize; 2], stride, padding, output_padding| {
+        let op = ConvTranspose2d { stride, padding, output_padding };
+        Case::new(op, &[x, [x[1], co, k[0], k[1]], [1, co, 1, 1]])
+    };
+    vec![
+        case([1, 1, 1, 1], 1, [1, 1], [1, 1], [0, 0], [0, 0]),
+        case([2, 3, 5, 7], 2, [3, 4], [2, 3], [1, 2], [1, 0]),
+        case([2, 1, 3, 4], 1, [9, 9], [3, 3], [3, 3], [0, 0]),
+        case([2, 2, 4, 3], 1, [9, 9], [2, 2], [4, 4], [1, 1]),
+        case([1, 2, 3, 5], 2, [9, 9], [4, 4], [3, 3], [1, 1]),
+        // Some outputs that no tap reaches; a filter smaller than the padding; more threads than a workgroup.
+        case([1, 2, 5, 4], 3, [2, 2], [3, 4], [0, 1], [2, 3]),
+        case([1, 1, 4, 6], 1, [2, 2], [1, 1], [2, 2], [0, 0]),
+        case([1, 3, 2, 129], 1, [1, 3], [1, 1], [0, 1], [0, 0]),
+        case([1, 2, 3, 3], 2, [11, 11], [1, 1], [5, 5], [0, 0]),
+        // FSRCNN's last layer at scale 3 in training (Dong et al. 2016, section 3.2).
+        case([16, 56, 16, 16], 1, [9, 9], [3, 3], [3, 3], [0, 0]).real(),
+    ]
+}
