@@ -24,9 +24,15 @@ macro_rules! ops {
 
 ops! {
     add,
+    concat,
     conv_transpose2d,
+    gate,
+    mul,
     pairwise_distance,
+    pixel_shuffle,
     relu,
+    sigmoid,
+    slice,
     warp,
 }
 

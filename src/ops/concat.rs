@@ -1,0 +1,147 @@
+//! concat: the channels of a, then those of b.
+//!
+//! y[n,c,i,j] = a[n,c,i,j] for c < Ca, else b[n,c−Ca,i,j]
+//!
+//! | name | shape         | meaning                    |
+//! |------|---------------|----------------------------|
+//! | a    | [N,Ca,H,W]    | the first Ca channels of y |
+//! | b    | [N,Cb,H,W]    | the last Cb channels of y  |
+//! | y    | [N,Ca+Cb,H,W] | output                     |
+//!
+//! Gradients: the channels of dy that each gave.
+//! Errors: a and b differ in more than the channels.
+//! Numerics: exact.
+//! Source: definition as in torch.cat(dim=1).
+
+use super::{Case, Cost, Io, Launch, Op, Source, Tolerance, Values, shaders};
+use crate::error::{Error, Result, ShapeError};
+use crate::graph::{Graph, NodeId};
+use crate::tensor::Shape;
+
+/// The operation; it has no attributes.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Concat;
+
+impl Graph {
+    /// The channels of `a`, then those of `b`.
+    ///
+    /// # Errors
+    /// They differ in N, H or W; a foreign node.
+    pub fn concat(&mut self, a: NodeId, b: NodeId) -> Result<NodeId> {
+        self.add(Concat, &[a, b])
+    }
+
+    /// The channels of all `parts` in their order, by pairs of halves, so that k parts are copied ⌈log₂ k⌉ times and
+    /// not k − 1 times. One part is returned as it is.
+    ///
+    /// # Errors
+    /// As [`Graph::concat`]; no parts.
+    pub fn concat_all(&mut self, parts: &[NodeId]) -> Result<NodeId> {
+        match parts {
+            [] => Err(Error::graph("concat", "there is nothing to concatenate; pass at least one node")),
+            [one] => self.node(*one).map(|_| *one),
+            _ => {
+                let (left, right) = parts.split_at(parts.len().div_ceil(2));
+                let (left, right) = (self.concat_all(left)?, self.concat_all(right)?);
+                self.concat(left, right)
+            }
+        }
+    }
+}
+
+impl Op for Concat {
+    fn name(&self) -> &'static str {
+        "concat"
+    }
+    fn inputs(&self) -> &'static [&'static str] {
+        &["a", "b"]
+    }
+    fn shaders(&self) -> &'static [Source] {
+        shaders!["concat"]
+    }
+    fn shape(&self, x: &[Shape]) -> std::result::Result<Shape, ShapeError> {
+        let [n, ca, h, w] = x[0];
+        let [_, cb, _, _] = x[1];
+        let both = ca.checked_add(cb);
+        match both {
+            Some(c) if x[1] == [n, cb, h, w] => Ok([n, c, h, w]),
+            _ => Err(ShapeError::shape("b", format!("[N={n}, Cb, H={h}, W={w}] as a"), x[1])),
+        }
+    }
+    fn launch(&self, _stem: &str, entry: &str, io: &Io) -> Option<Launch> {
+        let n = io.y[0];
+        let threads = match entry {
+            "backward_a" => io.x_len(0),
+            "backward_b" => io.x_len(1),
+            _ => io.y_len(),
+        };
+        let params =
+            [("threads", threads.into()), ("image_a", (io.x_len(0) / n).into()), ("image_b", (io.x_len(1) / n).into())];
+        Some(Launch::threads(threads, params))
+    }
+    fn cost(&self, method: &str, io: &Io) -> Cost {
+        let moved = match method {
+            "backward_a" => io.x_len(0),
+            "backward_b" => io.x_len(1),
+            _ => io.y_len(),
+        };
+        Cost::new(0, 2 * moved)
+    }
+    fn reference(&self, io: &Io, x: &[Vec<f64>], y: &mut [f64]) {
+        let n = io.y[0];
+        let (image_a, image_b) = (io.x_len(0) / n, io.x_len(1) / n);
+        for (n, y) in y.chunks_exact_mut(image_a + image_b).enumerate() {
+            y[..image_a].copy_from_slice(&x[0][n * image_a..][..image_a]);
+            y[image_a..].copy_from_slice(&x[1][n * image_b..][..image_b]);
+        }
+    }
+    fn reference_grad(&self, io: &Io, _x: &[Vec<f64>], _y: &[f64], dy: &[f64], dx: &mut [Vec<f64>]) {
+        let n = io.y[0];
+        let (image_a, image_b) = (io.x_len(0) / n, io.x_len(1) / n);
+        for (n, dy) in dy.chunks_exact(image_a + image_b).enumerate() {
+            dx[0][n * image_a..][..image_a].copy_from_slice(&dy[..image_a]);
+            dx[1][n * image_b..][..image_b].copy_from_slice(&dy[image_a..]);
+        }
+    }
+    fn tolerance(&self, _output: &str, _io: &Io, _at: &Values) -> Tolerance {
+        Tolerance::Terms(0)
+    }
+}
+
+pub fn cases() -> Vec<Case> {
+    vec![
+        Case::new(Concat, &[[1, 1, 1, 1], [1, 1, 1, 1]]),
+        Case::new(Concat, &[[2, 3, 5, 7], [2, 2, 5, 7]]),
+        Case::new(Concat, &[[1, 1, 1, 257], [1, 2, 1, 257]]),
+        Case::new(Concat, &[[3, 1, 3, 2], [3, 5, 3, 2]]),
+        Case::new(Concat, &[[1, 64, 48, 40], [1, 14, 48, 40]]).real(),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn concat_all_when_five_parts_keeps_their_order_and_channels() {
+        let mut graph = Graph::new();
+        let parts: Vec<NodeId> =
+            (1..=5).map(|c| graph.input(&format!("x{c}"), [2, c, 3, 4]).expect("a fresh name")).collect();
+        let y = graph.concat_all(&parts).expect("shapes fit");
+        assert_eq!(graph.shape(y).expect("own node"), [2, 15, 3, 4]);
+        // Walks the tree from left to right.
+        let mut order = Vec::new();
+        let mut stack = vec![y.index];
+        while let Some(index) = stack.pop() {
+            let node = &graph.nodes()[index];
+            if node.inputs.is_empty() {
+                order.push(node.name.as_str());
+            }
+            stack.extend(node.inputs.iter().rev());
+        }
+        assert_eq!(order, ["x1", "x2", "x3", "x4", "x5"]);
+        assert_eq!(graph.concat_all(&parts[..1]).expect("one part"), parts[0]);
+        let message = graph.concat_all(&[]).expect_err("nothing to join").to_string();
+        assert_eq!(message, "concat: there is nothing to concatenate; pass at least one node");
+    }
+}

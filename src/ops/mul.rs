@@ -1,0 +1,74 @@
+//! mul: y = a·b, element by element.
+//!
+//! | name | shape     | meaning |
+//! |------|-----------|---------|
+//! | a    | [N,C,H,W] | factor  |
+//! | b    | [N,C,H,W] | factor  |
+//! | y    | [N,C,H,W] | product |
+//!
+//! Gradients: dy·b for a, dy·a for b.
+//! Errors: b has another shape than a.
+//! Numerics: one rounding.
+//! Source: definition.
+
+use super::{Case, Cost, Io, Launch, Op, Source, Tolerance, Values, shaders};
+use crate::error::{Result, ShapeError};
+use crate::graph::{Graph, NodeId};
+use crate::tensor::Shape;
+
+/// The operation; it has no attributes.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Mul;
+
+impl Graph {
+    /// `a·b` element by element, of one shape.
+    pub fn times(&mut self, a: NodeId, b: NodeId) -> Result<NodeId> {
+        self.add(Mul, &[a, b])
+    }
+}
+
+impl Op for Mul {
+    fn name(&self) -> &'static str {
+        "mul"
+    }
+    fn inputs(&self) -> &'static [&'static str] {
+        &["a", "b"]
+    }
+    fn shaders(&self) -> &'static [Source] {
+        shaders!["mul"]
+    }
+    fn shape(&self, x: &[Shape]) -> std::result::Result<Shape, ShapeError> {
+        if x[1] != x[0] {
+            return Err(ShapeError::shape("b", format!("a's shape {:?}", x[0]), x[1]));
+        }
+        Ok(x[0])
+    }
+    fn launch(&self, _stem: &str, _entry: &str, io: &Io) -> Option<Launch> {
+        Some(Launch::threads(io.y_len(), [("len", io.y_len().into())]))
+    }
+    fn cost(&self, _method: &str, io: &Io) -> Cost {
+        Cost::new(io.y_len(), 3 * io.y_len())
+    }
+    fn reference(&self, _io: &Io, x: &[Vec<f64>], y: &mut [f64]) {
+        for ((y, a), b) in y.iter_mut().zip(&x[0]).zip(&x[1]) {
+            *y = a * b;
+        }
+    }
+    fn reference_grad(&self, _io: &Io, x: &[Vec<f64>], _y: &[f64], dy: &[f64], dx: &mut [Vec<f64>]) {
+        for (i, &dy) in dy.iter().enumerate() {
+            dx[0][i] = dy * x[1][i];
+            dx[1][i] = dy * x[0][i];
+        }
+    }
+    fn tolerance(&self, _output: &str, _io: &Io, _at: &Values) -> Tolerance {
+        Tolerance::Terms(1)
+    }
+}
+
+pub fn cases() -> Vec<Case> {
+    [[1, 1, 1, 1], [2, 3, 5, 7], [1, 1, 1, 257], [1, 5, 13, 4]]
+        .map(|x| Case::new(Mul, &[x, x]))
+        .into_iter()
+        .chain([Case::new(Mul, &[[1, 64, 32, 32]; 2]).real()])
+        .collect()
+}
