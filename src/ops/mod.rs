@@ -31,6 +31,7 @@ ops! {
     pairwise_distance,
     pixel_shuffle,
     relu,
+    resize,
     sigmoid,
     slice,
     warp,

@@ -1,0 +1,550 @@
+//! resize: pictures made larger or smaller as MATLAB's imresize does it.
+//!
+//! y[n,c,i,j] = Σ_{r,s} a[i,r] · b[j,s] · x[n,c,r,s], with the weights a of rows and b of columns from [`taps`].
+//!
+//! | name | shape         | meaning |
+//! |------|---------------|---------|
+//! | x    | [N,C,H,W]     | input   |
+//! | y    | [N,C,Ho,Wo]   | output; Ho = ⌈H·scale⌉ unless [`Resize::size`] says otherwise |
+//!
+//! Gradient: for x, the exact adjoint, gathered (the mirrored border included); backward reads dy alone.
+//! Errors: a scale of zero, an output without elements, fractions too large for 32-bit positions.
+//! Numerics: positions are exact integers; a weight of `bicubic` is at most 30·2⁻²³ off, relatively. `nearest` is exact.
+//! Cost: 2·(taps of a row) + 2·(taps of a column) FLOP per element of the two passes; 4 taps where `bicubic` enlarges.
+//! Source: imresize of MATLAB's Image Processing Toolbox; the cubic is Keys 1981, a = −1/2.
+//!
+//! Differs from MATLAB: the scale is a fraction, so that ⌈H·scale⌉ and the nearest neighbour halfway between two
+//! pixels (the later one) do not depend on rounding; the antialiasing of `nearest` is always off.
+
+use super::{Case, Cost, EPS, Io, Launch, Op, Scalar, Source, Tolerance, Values, shaders};
+use crate::error::{Result, ShapeError};
+use crate::graph::{Graph, NodeId};
+use crate::tensor::Shape;
+
+/// The function that weighs an input pixel by its distance from the output pixel's centre.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kernel {
+    /// The pixel whose area contains the centre; on a border between two, the later one.
+    Nearest,
+    /// 1 − |d| for |d| < 1.
+    Bilinear,
+    /// Keys 1981 with a = −1/2: piecewise cubic for |d| < 2.
+    Bicubic,
+}
+
+impl Kernel {
+    /// Length of the interval where the kernel is not zero, in input pixels.
+    pub fn width(self) -> f64 {
+        match self {
+            Self::Nearest => 1.0,
+            Self::Bilinear => 2.0,
+            Self::Bicubic => 4.0,
+        }
+    }
+    /// The kernel's value at distance `d` in input pixels.
+    pub fn at(self, d: f64) -> f64 {
+        let a = d.abs();
+        match self {
+            Self::Nearest => f64::from((-0.5..0.5).contains(&d)),
+            Self::Bilinear => (1.0 - a).max(0.0),
+            Self::Bicubic if a <= 1.0 => 1.5 * a * a * a - 2.5 * a * a + 1.0,
+            Self::Bicubic if a <= 2.0 => -0.5 * a * a * a + 2.5 * a * a - 4.0 * a + 2.0,
+            Self::Bicubic => 0.0,
+        }
+    }
+}
+
+/// For every output along one axis, the inputs that it is made of and their weights.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Taps {
+    /// Inputs of one output; some weights may be 0.
+    pub count: usize,
+    /// Input indices, `count` for each output in turn; mirrored at the borders, so that one may occur twice.
+    pub indices: Vec<u32>,
+    /// Weights in the same order; those of one output sum to 1.
+    pub weights: Vec<f64>,
+}
+
+impl Taps {
+    /// The pairs (input, weight) of output `o`.
+    pub fn of(&self, o: usize) -> impl Iterator<Item = (usize, f64)> + Clone + '_ {
+        let range = o * self.count..(o + 1) * self.count;
+        self.indices[range.clone()].iter().map(|&i| i as usize).zip(self.weights[range].iter().copied())
+    }
+    /// Number of outputs.
+    pub fn out_len(&self) -> usize {
+        self.indices.len() / self.count
+    }
+    /// How many outputs the most used input has: the length of the adjoint's sums.
+    fn largest_use(&self, in_len: usize) -> usize {
+        let mut uses = vec![0usize; in_len];
+        self.indices.iter().zip(&self.weights).filter(|(_, w)| **w != 0.0).for_each(|(&i, _)| uses[i as usize] += 1);
+        uses.into_iter().max().unwrap_or(0)
+    }
+}
+
+/// The weights of MATLAB's `imresize` along one axis of `in_len` pixels.
+///
+/// Output o (from 1) has its centre at u = o / scale + (1 − 1/scale) / 2. Inputs within the kernel's width of u get the
+/// kernel's value there, normalised to sum 1; beyond the borders the axis is mirrored, the border pixel doubled. With
+/// `antialias` and `scale` < 1 the kernel is stretched by 1/scale. `scale` is given apart from `out_len` since MATLAB
+/// uses the scale that it was called with, and not the quotient of the sizes.
+///
+/// `scale` must be positive and finite, and `in_len` not zero.
+///
+/// Source: `contributions` in imresize.m. Differs from it: for [`Kernel::Nearest`] a centre within 10⁻⁷ pixels of a
+/// border between two pixels counts as on it, where MATLAB leaves the choice to the rounding of u.
+pub fn taps(in_len: usize, out_len: usize, scale: f64, kernel: Kernel, antialias: bool) -> Taps {
+    let stretch = if antialias && scale < 1.0 && kernel != Kernel::Nearest { scale } else { 1.0 };
+    let width = kernel.width() / stretch;
+    let count = if kernel == Kernel::Nearest { 1 } else { width.ceil() as usize + 2 };
+    let mut indices = Vec::with_capacity(out_len * count);
+    let mut weights: Vec<f64> = Vec::with_capacity(out_len * count);
+    let period = 2 * in_len as i64;
+    for o in 1..=out_len {
+        let u = o as f64 / scale + 0.5 * (1.0 - 1.0 / scale);
+        let left = if kernel == Kernel::Nearest { (u + 0.5 + 1e-7).floor() } else { (u - width / 2.0).floor() };
+        let first = weights.len();
+        for t in 0..count {
+            let at = left + t as f64;
+            weights.push(if kernel == Kernel::Nearest { 1.0 } else { stretch * kernel.at(stretch * (u - at)) });
+            let m = (at as i64 - 1).rem_euclid(period);
+            indices.push(if m < in_len as i64 { m } else { period - 1 - m } as u32);
+        }
+        let sum: f64 = weights[first..].iter().sum();
+        weights[first..].iter_mut().for_each(|w| *w /= sum);
+    }
+    drop_unused(Taps { count, indices, weights })
+}
+
+/// Without the columns of the table that are zero for every output, as MATLAB does.
+fn drop_unused(taps: Taps) -> Taps {
+    let used: Vec<bool> =
+        (0..taps.count).map(|t| taps.weights.iter().skip(t).step_by(taps.count).any(|&w| w != 0.0)).collect();
+    let keep = |i: usize| used[i % taps.count];
+    Taps {
+        count: used.iter().filter(|&&u| u).count().max(1),
+        indices: taps.indices.iter().enumerate().filter(|(i, _)| keep(*i)).map(|(_, &v)| v).collect(),
+        weights: taps.weights.iter().enumerate().filter(|(i, _)| keep(*i)).map(|(_, &v)| v).collect(),
+    }
+}
+
+/// A scale as a fraction: 3 is `Ratio { num: 3, den: 1 }`, a third is `Ratio { num: 1, den: 3 }`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ratio {
+    pub num: u32,
+    pub den: u32,
+}
+
+impl Ratio {
+    /// The nearest f64, as [`taps`] takes it.
+    pub fn as_f64(self) -> f64 {
+        f64::from(self.num) / f64::from(self.den)
+    }
+    /// ⌈len · num / den⌉, MATLAB's output size.
+    pub fn size_of(self, len: usize) -> usize {
+        (len as u128 * u128::from(self.num)).div_ceil(u128::from(self.den.max(1))) as usize
+    }
+}
+
+/// The operation's attributes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Resize {
+    pub kernel: Kernel,
+    /// Stretches the kernel where the scale is below 1, so that all input pixels count; MATLAB's default. Without effect
+    /// on [`Kernel::Nearest`].
+    pub antialias: bool,
+    /// Scales of rows and of columns.
+    pub scale: [Ratio; 2],
+    /// Height and width of the output; ⌈size · scale⌉ where `None`.
+    pub size: Option<[usize; 2]>,
+}
+
+impl Resize {
+    /// Both sides times `num / den`, with antialiasing.
+    pub fn by(kernel: Kernel, num: u32, den: u32) -> Self {
+        Self { kernel, antialias: true, scale: [Ratio { num, den }; 2], size: None }
+    }
+
+    /// From pictures of `from` (height, width) to `to`, with antialiasing; the scale of each side is the quotient.
+    ///
+    /// # Errors
+    /// A size of 2³² or more.
+    pub fn to(kernel: Kernel, from: [usize; 2], to: [usize; 2]) -> std::result::Result<Self, ShapeError> {
+        let side = |k: usize| match (u32::try_from(to[k]), u32::try_from(from[k])) {
+            (Ok(num), Ok(den)) => Ok(Ratio { num, den }),
+            _ => Err(ShapeError::value("size", "below 2^32", format!("{from:?} to {to:?}"))),
+        };
+        Ok(Self { kernel, antialias: true, scale: [side(0)?, side(1)?], size: Some(to) })
+    }
+
+    fn axes(&self, x: &Shape) -> std::result::Result<[Axis; 2], ShapeError> {
+        let axis = |k: usize| Axis::new(self, x[2 + k], self.scale[k], self.size.map(|s| s[k]));
+        Ok([axis(0)?, axis(1)?])
+    }
+
+    fn taps(&self, io: &Io) -> [Taps; 2] {
+        let axis = |k: usize| taps(io.x[0][2 + k], io.y[2 + k], self.scale[k].as_f64(), self.kernel, self.antialias);
+        [axis(0), axis(1)]
+    }
+}
+
+/// One axis in the shader's integers; shaders/resize.wgsl explains them.
+struct Axis {
+    out_len: u32,
+    num: u32,
+    den: u32,
+    start: u32,
+    shift: u32,
+    half: u32,
+    unit: u32,
+    taps: u32,
+    before: u32,
+    after: u32,
+}
+
+impl Axis {
+    fn new(op: &Resize, in_len: usize, scale: Ratio, out_len: Option<usize>) -> std::result::Result<Self, ShapeError> {
+        if scale.num == 0 || scale.den == 0 {
+            return Err(ShapeError::value("scale", "a fraction above 0", format!("{}/{}", scale.num, scale.den)));
+        }
+        let out_len = out_len.unwrap_or_else(|| scale.size_of(in_len)) as u128;
+        if out_len == 0 {
+            return Err(ShapeError::value("size", "at least [1, 1]", format!("{:?}", op.size)));
+        }
+        let divisor = gcd(scale.num, scale.den);
+        let (num, den) = (u128::from(scale.num / divisor), u128::from(scale.den / divisor));
+        let in_len = in_len as u128;
+        let step = 2 * num;
+        let shrinks = op.antialias && num < den && op.kernel != Kernel::Nearest;
+        let unit = if shrinks { 2 * den } else { step };
+        let half = match op.kernel {
+            Kernel::Nearest => num,
+            Kernel::Bilinear => unit,
+            Kernel::Bicubic => 2 * unit,
+        };
+        let taps = (2 * half).div_ceil(step);
+        let lift = (num + half) / step + 1;
+        let start = den + lift * step - num - half;
+        // The lowest input position of output o is first(o) - lift.
+        let first = |o: u128| (2 * o * den + start) / step + 1;
+        let before = lift.saturating_sub(first(0)).div_ceil(in_len);
+        let after = (first(out_len - 1) + taps - 1).saturating_sub(lift) / in_len;
+        let shift = 1 + lift.div_ceil(2 * in_len) * 2 * in_len - lift;
+        // Every position in the shader stays below 2^31, and every kernel argument is an exact f32.
+        let largest = ((before.max(after) + 2) * in_len * step + 4 * half).max(2 * (out_len + 2) * den + start);
+        if largest.max(in_len * 4 + shift) >= 1 << 31 || half >= 1 << 24 {
+            return Err(ShapeError::value(
+                "scale",
+                format!("a fraction of smaller numbers for an axis of {in_len}"),
+                format!("{}/{}", scale.num, scale.den),
+            ));
+        }
+        let narrow = |v: u128| v as u32;
+        Ok(Self {
+            out_len: narrow(out_len),
+            num: narrow(num),
+            den: narrow(den),
+            start: narrow(start),
+            shift: narrow(shift),
+            half: narrow(half),
+            unit: narrow(unit),
+            taps: narrow(taps),
+            before: narrow(before),
+            after: narrow(after),
+        })
+    }
+}
+
+fn gcd(mut a: u32, mut b: u32) -> u32 {
+    while b != 0 {
+        (a, b) = (b, a % b);
+    }
+    a
+}
+
+impl Graph {
+    /// `x` resized as `op` says.
+    ///
+    /// # Errors
+    /// A scale of zero or of too large numbers, an output without elements; a foreign node.
+    pub fn resize(&mut self, x: NodeId, op: Resize) -> Result<NodeId> {
+        self.add(op, &[x])
+    }
+}
+
+/// Calls `f(index of x, index of y, weight of the row, weight of the column)` for every product of the formula.
+fn each_tap(io: &Io, [rows, columns]: &[Taps; 2], mut f: impl FnMut(usize, usize, f64, f64)) {
+    let [n, c, h, w] = io.x[0];
+    let [_, _, ho, wo] = io.y;
+    for plane in 0..n * c {
+        for i in 0..ho {
+            for j in 0..wo {
+                for (r, a) in rows.of(i) {
+                    for (s, b) in columns.of(j) {
+                        f((plane * h + r) * w + s, (plane * ho + i) * wo + j, a, b);
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl Op for Resize {
+    fn name(&self) -> &'static str {
+        "resize"
+    }
+    fn inputs(&self) -> &'static [&'static str] {
+        &["x"]
+    }
+    fn shaders(&self) -> &'static [Source] {
+        shaders!["resize"]
+    }
+    fn shape(&self, x: &[Shape]) -> std::result::Result<Shape, ShapeError> {
+        let [n, c, _, _] = x[0];
+        let [rows, columns] = self.axes(&x[0])?;
+        Ok([n, c, rows.out_len as usize, columns.out_len as usize])
+    }
+    fn launch(&self, _stem: &str, entry: &str, io: &Io) -> Option<Launch> {
+        let [n, c, h, w] = io.x[0];
+        let [_, _, ho, wo] = io.y;
+        let [rows, columns] = self.axes(&io.x[0]).ok()?;
+        let planes = n * c;
+        let threads = match entry {
+            "forward_1" => planes * ho * w.div_ceil(4),
+            "forward_2" => (planes * ho).div_ceil(4) * wo,
+            "backward_1" => ho + wo,
+            "backward_2" => (planes * ho).div_ceil(4) * w,
+            _ => planes * h * w.div_ceil(4),
+        };
+        let kernel = match self.kernel {
+            Kernel::Nearest => 0u32,
+            Kernel::Bilinear => 1,
+            Kernel::Bicubic => 2,
+        };
+        let mut params: Vec<(&'static str, Scalar)> = vec![
+            ("planes", planes.into()),
+            ("height", h.into()),
+            ("width", w.into()),
+            ("out_height", ho.into()),
+            ("out_width", wo.into()),
+            ("kernel", kernel.into()),
+        ];
+        params.extend([
+            ("num_i", rows.num.into()),
+            ("den_i", rows.den.into()),
+            ("start_i", rows.start.into()),
+            ("shift_i", rows.shift.into()),
+            ("half_i", rows.half.into()),
+            ("unit_i", rows.unit.into()),
+            ("taps_i", rows.taps.into()),
+            ("before_i", rows.before.into()),
+            ("after_i", rows.after.into()),
+        ]);
+        params.extend([
+            ("num_j", columns.num.into()),
+            ("den_j", columns.den.into()),
+            ("start_j", columns.start.into()),
+            ("shift_j", columns.shift.into()),
+            ("half_j", columns.half.into()),
+            ("unit_j", columns.unit.into()),
+            ("taps_j", columns.taps.into()),
+            ("before_j", columns.before.into()),
+            ("after_j", columns.after.into()),
+        ]);
+        Some(Launch::threads(threads, params))
+    }
+    fn scratch(&self, _stem: &str, method: &str, io: &Io) -> Vec<(&'static str, usize)> {
+        let [n, c, _, w] = io.x[0];
+        let [_, _, ho, wo] = io.y;
+        let between = ("t0", n * c * ho * w);
+        if method == "forward" { vec![between] } else { vec![between, ("t1", ho + wo)] }
+    }
+    fn cost(&self, _method: &str, io: &Io) -> Cost {
+        let [n, c, _, w] = io.x[0];
+        let [_, _, ho, wo] = io.y;
+        let Ok([rows, columns]) = self.axes(&io.x[0]) else { return Cost::default() };
+        // The adjoint does the same products in another order.
+        let products = n * c * ho * (rows.taps as usize * w + columns.taps as usize * wo);
+        Cost::new(2 * products, io.total_len())
+    }
+    fn reference(&self, io: &Io, x: &[Vec<f64>], y: &mut [f64]) {
+        y.fill(0.0);
+        each_tap(io, &self.taps(io), |from, to, a, b| y[to] += a * b * x[0][from]);
+    }
+    fn reference_grad(&self, io: &Io, _x: &[Vec<f64>], _y: &[f64], dy: &[f64], dx: &mut [Vec<f64>]) {
+        dx[0].fill(0.0);
+        each_tap(io, &self.taps(io), |from, to, a, b| dx[0][from] += a * b * dy[to]);
+    }
+    /// In units of 2⁻²³: a weight is off by at most 30 relatively (in the order of shaders/resize.wgsl: 2 for n, 5 for
+    /// n², so 1 + n − 1.5·n² ≥ 0.5 is off by less than 14, hence 27 relatively, and 3 for the factors) for `bicubic`,
+    /// 2 for `bilinear`, 0 for `nearest`. The norm Σw, with Σ|w| ≤ 1.5·Σw, is off by 1.5·(30 + taps), its reciprocal
+    /// and their product by 4 more, and a sum of K terms by K. The bound multiplies both axes with Σ|a·b·x|.
+    fn tolerance(&self, output: &str, io: &Io, at: &Values) -> Tolerance {
+        let tables = self.taps(io);
+        let mut units = 0.0;
+        for (k, table) in tables.iter().enumerate() {
+            let taps = table.count as f64;
+            let terms = if output == "y" { taps } else { table.largest_use(io.x[0][2 + k]) as f64 };
+            units += match self.kernel {
+                Kernel::Nearest if output == "y" => 0.0,
+                Kernel::Nearest => terms,
+                Kernel::Bilinear => 2.0 + (2.0 + taps) + 4.0 + terms,
+                Kernel::Bicubic => 30.0 + 1.5 * (30.0 + taps) + 4.0 + terms,
+            };
+        }
+        let mut sums = vec![0.0; if output == "y" { io.y_len() } else { io.x_len(0) }];
+        each_tap(io, &tables, |from, to, a, b| {
+            let (value, into) = if output == "y" { (at.x[0][from], to) } else { (at.dy[to], from) };
+            sums[into] += (a * b * value).abs();
+        });
+        Tolerance::Each(sums.into_iter().map(|s| units * EPS * s).collect())
+    }
+}
+
+pub fn cases() -> Vec<Case> {
+    let plain = |op: Resize| Resize { antialias: false, ..op };
+    let uneven = Resize {
+        scale: [Ratio { num: 7, den: 5 }, Ratio { num: 3, den: 4 }],
+        size: Some([11, 5]),
+        ..Resize::by(Kernel::Bicubic, 1, 1)
+    };
+    vec![
+        Case::new(Resize::by(Kernel::Bicubic, 2, 1), &[[1, 1, 1, 1]]),
+        // The stretched kernel is wider than the picture, so the mirror is mirrored.
+        Case::new(Resize::by(Kernel::Bicubic, 1, 2), &[[2, 3, 5, 7]]),
+        Case::new(Resize::by(Kernel::Bilinear, 3, 2), &[[1, 1, 1, 257]]),
+        Case::new(Resize::by(Kernel::Nearest, 2, 3), &[[1, 5, 13, 4]]),
+        Case::new(Resize::by(Kernel::Nearest, 1, 2), &[[1, 2, 7, 6]]),
+        Case::new(plain(Resize::by(Kernel::Bicubic, 1, 3)), &[[2, 1, 7, 9]]),
+        Case::new(Resize::by(Kernel::Bilinear, 5, 13), &[[1, 2, 11, 8]]),
+        Case::new(Resize::by(Kernel::Bicubic, 3, 1), &[[1, 2, 4, 6]]),
+        Case::new(uneven, &[[1, 2, 9, 7]]),
+        Case::new(Resize::by(Kernel::Bicubic, 3, 1), &[[1, 1, 85, 64]]).real(),
+        Case::new(Resize::by(Kernel::Bicubic, 1, 4), &[[2, 3, 64, 96]]).real(),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn taps_of_bicubic_doubling_are_matlabs() {
+        // Output 6 has its centre at 2.75: Keys' cubic at 1.75, 0.75, 0.25 and 1.25.
+        let table = taps(7, 14, 2.0, Kernel::Bicubic, true);
+        let weights: Vec<f64> = table.of(6).map(|(_, w)| w).filter(|w| *w != 0.0).collect();
+        assert_eq!(weights, [-0.0234375, 0.2265625, 0.8671875, -0.0703125]);
+    }
+
+    #[test]
+    fn taps_mirror_with_the_border_pixel_doubled() {
+        let table = taps(3, 3, 1.0, Kernel::Bicubic, true);
+        assert_eq!((table.count, table.indices), (1, vec![0, 1, 2]));
+        let table = taps(2, 1, 0.25, Kernel::Bilinear, true);
+        assert!(table.of(0).all(|(i, _)| i < 2));
+        assert!((table.weights.iter().sum::<f64>() - 1.0).abs() < 1e-15);
+        // The centre of the one output lies at 1.5 (from 0), past the last pixel: mirrored, both count the same 1/2.
+        let ends: f64 = table.of(0).filter(|(i, _)| *i == 0).map(|(_, w)| w).sum();
+        assert!((ends - 0.5).abs() < 0.04, "{ends}");
+    }
+
+    #[test]
+    fn taps_of_nearest_take_the_later_pixel_on_a_tie() {
+        assert_eq!(taps(6, 3, 0.5, Kernel::Nearest, true).indices, [1, 3, 5]);
+        assert_eq!(taps(12, 2, 1.0 / 6.0, Kernel::Nearest, true).indices, [3, 9]);
+        assert_eq!(taps(2, 6, 3.0, Kernel::Nearest, false).indices, [0, 0, 0, 1, 1, 1]);
+    }
+
+    #[test]
+    fn shape_rounds_up_and_refuses_nonsense() {
+        let shape = |op: Resize| op.shape(&[[1, 3, 10, 7]]);
+        assert_eq!(shape(Resize::by(Kernel::Bicubic, 1, 3)).unwrap(), [1, 3, 4, 3]);
+        assert_eq!(
+            shape(Resize::by(Kernel::Bicubic, 0, 3)).unwrap_err().to_string(),
+            "scale must be a fraction above 0, got 0/3"
+        );
+        assert!(shape(Resize::by(Kernel::Bicubic, 1, 0)).is_err());
+        assert!(shape(Resize { size: Some([0, 4]), ..Resize::by(Kernel::Bicubic, 1, 3) }).is_err());
+        assert!(shape(Resize::by(Kernel::Bicubic, u32::MAX, 1)).is_err());
+        assert!(shape(Resize::by(Kernel::Bicubic, 1, u32::MAX)).is_err());
+        assert!(shape(Resize { size: Some([usize::MAX; 2]), ..Resize::by(Kernel::Bicubic, 1, 3) }).is_err());
+    }
+
+    /// The table that the shader's integers describe, evaluated in f64 as shaders/resize.wgsl does: forward by outputs,
+    /// or backward by inputs, with the normalisation of the outputs.
+    fn dense(op: &Resize, in_len: usize, axis: &Axis, backward: bool) -> Vec<f64> {
+        let (num, den, step, half) = (axis.num as i64, axis.den as i64, 2 * axis.num as i64, axis.half as i64);
+        let weight =
+            |b: i64| op.kernel.at(if op.kernel == Kernel::Nearest { 0.0 } else { b as f64 / axis.unit as f64 });
+        let out_len = axis.out_len as usize;
+        let mut table = vec![0.0; in_len * out_len];
+        let mut norms = vec![0.0; out_len];
+        for o in 0..out_len {
+            let a = 2 * o as i64 * den + axis.start as i64;
+            let q = a / step;
+            let mut b = a - q * step + half - step;
+            let mut m = (q + axis.shift as i64) as usize % (2 * in_len);
+            for _ in 0..axis.taps {
+                if b < -half {
+                    break;
+                }
+                let s = if m < in_len { m } else { 2 * in_len - 1 - m };
+                table[o * in_len + s] += weight(b);
+                norms[o] += weight(b);
+                b -= step;
+                m = (m + 1) % (2 * in_len);
+            }
+        }
+        if backward {
+            table.fill(0.0);
+            for s in 0..in_len as i64 {
+                for period in -(axis.before as i64)..=axis.after as i64 {
+                    let within = if period & 1 != 0 { in_len as i64 - 1 - s } else { s };
+                    let position = (period * in_len as i64 + within) * step;
+                    let v = position + num - den - 1;
+                    let up_to = |v: i64| if v < 0 { 0 } else { v / (2 * den) + 1 };
+                    for o in up_to(v - half)..up_to(v + half).min(out_len as i64) {
+                        table[o as usize * in_len + s as usize] += weight((2 * o + 1) * den - num - position);
+                    }
+                }
+            }
+        }
+        table.iter().enumerate().map(|(k, w)| w / norms[k / in_len]).collect()
+    }
+
+    #[test]
+    fn integer_positions_of_the_shader_give_the_table() {
+        for kernel in [Kernel::Nearest, Kernel::Bilinear, Kernel::Bicubic] {
+            for (num, den) in
+                [(1, 1), (2, 1), (3, 1), (7, 3), (5, 4), (999, 1000), (3, 4), (1, 2), (1, 3), (2, 7), (1, 16)]
+            {
+                for in_len in [1, 2, 3, 5, 8, 17, 33] {
+                    for (antialias, extra) in [(true, 0), (false, 0), (true, 5)] {
+                        let ratio = Ratio { num, den };
+                        let out_len = ratio.size_of(in_len) + extra;
+                        let op = Resize { antialias, ..Resize::by(kernel, num, den) };
+                        let axis = Axis::new(&op, in_len, ratio, Some(out_len)).unwrap();
+                        let mut expected = vec![0.0; in_len * out_len];
+                        let table = taps(in_len, out_len, ratio.as_f64(), kernel, antialias);
+                        for o in 0..out_len {
+                            table.of(o).for_each(|(s, w)| expected[o * in_len + s] += w);
+                        }
+                        for backward in [false, true] {
+                            let got = dense(&op, in_len, &axis, backward);
+                            for (k, (e, g)) in expected.iter().zip(&got).enumerate() {
+                                assert!(
+                                    (e - g).abs() < 1e-12,
+                                    "{kernel:?} {num}/{den} {in_len} to {out_len} antialias {antialias} backward {backward} \
+                                     output {} input {}: {e} {g}",
+                                    k / in_len,
+                                    k % in_len
+                                );
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
