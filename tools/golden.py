@@ -1,0 +1,270 @@
+#!/usr/bin/env python3
+"""Makes tests/golden/*.json: outputs and gradients of standard operations, computed in f64 by PyTorch on the CPU.
+
+    python3 tools/golden.py            # writes tests/golden beside this folder; needs PyTorch 1.13 or newer
+                                       # (Debian: apt-get install --no-install-recommends python3-torch)
+
+tests/ops_golden.rs compares the f64 references of src/ops with them. The inputs come from Python's own seeded generator and
+have two decimals (fields four), so that the same files come out on every machine; results are rounded to nine digits.
+"""
+
+import json
+import pathlib
+import random
+
+import torch
+import torch.nn.functional as F
+
+OUT = pathlib.Path(__file__).resolve().parent.parent / "tests" / "golden"
+
+
+class Maker:
+    """Collects the cases of one operation."""
+
+    def __init__(self, name):
+        self.name = name
+        self.cases = []
+        self.random = random.Random(name)
+
+    def values(self, *shape, low=-1.0, high=2.0, gap=0.0):
+        """Uniform, signed and not centred, with two decimals, at least `gap` away from zero."""
+        n = 1
+        for d in shape:
+            n *= d
+        data = []
+        while len(data) < n:
+            v = round(self.random.uniform(low, high), 2)
+            if abs(v) >= gap:
+                data.append(v)
+        return torch.tensor(data, dtype=torch.float64).reshape(shape)
+
+    def distinct(self, *shape):
+        """No two values are equal, so that each maximum is one element's."""
+        n = 1
+        for d in shape:
+            n *= d
+        data = [round(k / 100 - 0.4, 2) for k in range(n)]
+        self.random.shuffle(data)
+        return torch.tensor(data, dtype=torch.float64).reshape(shape)
+
+    def case(self, attributes, inputs, function, without=()):
+        """Runs `function` of the inputs (a dict in the order of Op::inputs), and its gradient for a random dy."""
+        leaves = {k: v.clone().requires_grad_(k not in without) for k, v in inputs.items()}
+        y = function(*leaves.values())
+        dy = self.values(*y.shape, low=-1.0, high=1.0)
+        y.backward(dy)
+        self.cases.append(
+            {
+                "attributes": attributes,
+                "inputs": {k: tensor(v) for k, v in inputs.items()},
+                "y": tensor(y),
+                "dy": numbers(dy),
+                "gradients": {k: numbers(v.grad) for k, v in leaves.items() if k not in without},
+            }
+        )
+
+    def write(self):
+        content = {
+            "operation": self.name,
+            "made_by": f"tools/golden.py, PyTorch {torch.__version__.split('+')[0]}, f64, CPU",
+            "cases": self.cases,
+        }
+        path = OUT / f"{self.name}.json"
+        path.write_text(json.dumps(content, separators=(",", ":")) + "\n")
+        print(f"{path.name}: {len(self.cases)} cases, {path.stat().st_size} bytes")
+
+
+def numbers(t):
+    return [float(f"{v:.9g}") for v in t.detach().reshape(-1).tolist()]
+
+
+def tensor(t):
+    """The shape as [N, C, H, W], as the engine sees it, and the elements."""
+    shape = list(t.shape) + [1] * (4 - t.dim())
+    return {"shape": shape, "data": numbers(t)}
+
+
+def conv2d():
+    m = Maker("conv2d")
+
+    def run(x, w, b, stride=(1, 1), dilation=(1, 1), padding=(0, 0), replicate=False, groups=1):
+        attributes = {
+            "stride": list(stride),
+            "dilation": list(dilation),
+            "padding": list(padding),
+            "replicate": replicate,
+            "groups": groups,
+        }
+
+        def function(x, w, b):
+            p = padding
+            if replicate:
+                x = F.pad(x, (p[1], p[1], p[0], p[0]), mode="replicate")
+                p = (0, 0)
+            return F.conv2d(x, w, b.reshape(-1), stride, p, dilation, groups)
+
+        m.case(attributes, {"x": x, "w": w, "b": b}, function)
+
+    v = m.values
+    run(v(2, 2, 5, 6), v(3, 2, 3, 2), v(1, 3, 1, 1))
+    run(v(1, 2, 7, 6), v(2, 2, 3, 3), v(1, 2, 1, 1), stride=(2, 3), padding=(1, 2))
+    run(v(1, 2, 7, 8), v(2, 2, 3, 2), v(1, 2, 1, 1), dilation=(2, 3), padding=(2, 1))
+    run(v(2, 4, 4, 5), v(6, 2, 3, 3), v(1, 6, 1, 1), groups=2, padding=(1, 1))
+    run(v(1, 3, 5, 4), v(3, 1, 3, 3), v(1, 3, 1, 1), groups=3, stride=(2, 1), padding=(1, 1))
+    run(v(1, 2, 4, 5), v(2, 2, 3, 5), v(1, 2, 1, 1), padding=(1, 2), replicate=True)
+    m.write()
+
+
+def conv3x3():
+    m = Maker("conv3x3")
+    for shape, co in [((2, 3, 4, 5), 2), ((1, 2, 1, 6), 3)]:
+        x, w, b = m.values(*shape), m.values(co, shape[1], 3, 3), m.values(1, co, 1, 1)
+        m.case({}, {"x": x, "w": w, "b": b}, lambda x, w, b: F.conv2d(x, w, b.reshape(-1), padding=1))
+    m.write()
+
+
+def conv_transpose2d():
+    m = Maker("conv_transpose2d")
+
+    def run(x, w, b, stride, padding, output_padding):
+        attributes = {"stride": list(stride), "padding": list(padding), "output_padding": list(output_padding)}
+        m.case(
+            attributes,
+            {"x": x, "w": w, "b": b},
+            lambda x, w, b: F.conv_transpose2d(x, w, b.reshape(-1), stride, padding, output_padding),
+        )
+
+    v = m.values
+    run(v(2, 2, 3, 4), v(2, 3, 3, 2), v(1, 3, 1, 1), (1, 1), (0, 0), (0, 0))
+    run(v(1, 2, 3, 2), v(2, 2, 5, 4), v(1, 2, 1, 1), (3, 2), (2, 1), (0, 1))
+    run(v(1, 3, 2, 3), v(3, 1, 9, 9), v(1, 1, 1, 1), (3, 3), (4, 4), (2, 2))
+    m.write()
+
+
+def elementwise():
+    m = Maker("relu")
+    m.case({}, {"x": m.values(2, 3, 3, 4, gap=0.05)}, F.relu)
+    m.write()
+    m = Maker("leaky_relu")
+    for slope in [0.25, 0.0625]:
+        m.case({"slope": slope}, {"x": m.values(2, 2, 3, 4, gap=0.05)}, lambda x, s=slope: F.leaky_relu(x, s))
+    m.write()
+    m = Maker("prelu")
+    x, slope = m.values(2, 3, 3, 4, gap=0.05), m.values(1, 3, 1, 1)
+    m.case({}, {"x": x, "w": slope}, lambda x, w: F.prelu(x, w.reshape(-1)))
+    m.write()
+    m = Maker("sigmoid")
+    m.case({}, {"x": m.values(2, 3, 3, 4, low=-8, high=9)}, torch.sigmoid)
+    m.write()
+    m = Maker("gate")
+    for channels in [1, 3]:
+        a, b, g = m.values(2, 3, 2, 4), m.values(2, 3, 2, 4), m.values(2, channels, 2, 4)
+        m.case({}, {"a": a, "b": b, "g": g}, lambda a, b, g: torch.lerp(a, b, g.expand_as(a)))
+    m.write()
+
+
+def warp():
+    m = Maker("warp")
+
+    def run(x_shape, out, border, low, high):
+        n, _, h, w = x_shape
+        x = m.values(*x_shape)
+        data = []
+        for _ in range(n):
+            for size in (w, h):
+                for _ in range(out[0] * out[1]):
+                    data.append(m.random.randrange(low, size + high) + round(m.random.uniform(0.1, 0.9), 4))
+        f = torch.tensor(data, dtype=torch.float64).reshape(n, 2, *out)
+
+        def function(x, f):
+            # Pixels to the units of grid_sample, where align_corners puts -1 and 1 on the outer pixels' centres.
+            scale = torch.tensor([2 / (w - 1), 2 / (h - 1)], dtype=torch.float64)
+            grid = f.permute(0, 2, 3, 1) * scale - 1
+            mode = {"zero": "zeros", "clamp": "border"}[border]
+            return F.grid_sample(x, grid, mode="bilinear", padding_mode=mode, align_corners=True)
+
+        m.case({"border": border}, {"x": x, "f": f}, function)
+
+    for border in ["zero", "clamp"]:
+        run((2, 3, 3, 5), (4, 3), border, -2, 2)
+        run((1, 1, 2, 3), (5, 6), border, 0, 0)
+    m.write()
+
+
+def pairwise_distance():
+    m = Maker("pairwise_distance")
+    a, b = m.values(5, 7, 1, 1), m.values(3, 7, 1, 1)
+
+    def function(a, b):
+        return torch.cdist(a[:, :, 0, 0], b[:, :, 0, 0], compute_mode="donot_use_mm_for_euclid_dist")[:, :, None, None] ** 2
+
+    m.case({}, {"a": a, "b": b}, function)
+    m.write()
+
+
+def linear():
+    m = Maker("linear")
+    for shape in [(3, 5, 1, 1), (2, 2, 2, 3)]:
+        features = shape[1] * shape[2] * shape[3]
+        x, w, b = m.values(*shape), m.values(4, features, 1, 1), m.values(1, 4, 1, 1)
+        m.case(
+            {},
+            {"x": x, "w": w, "b": b},
+            lambda x, w, b: F.linear(x.flatten(1), w.flatten(1), b.reshape(-1))[:, :, None, None],
+        )
+    m.write()
+
+
+def pools():
+    sizes = [((2, 2, 4, 6), (2, 2), (2, 2), (0, 0)), ((1, 2, 5, 7), (3, 2), (2, 1), (1, 1))]
+    m = Maker("max_pool2d")
+    for shape, kernel, stride, padding in sizes:
+        attributes = {"kernel": list(kernel), "stride": list(stride), "padding": list(padding)}
+        m.case(
+            attributes,
+            {"x": m.distinct(*shape)},
+            lambda x, k=kernel, s=stride, p=padding: F.max_pool2d(x, k, s, p),
+        )
+    m.write()
+    m = Maker("avg_pool2d")
+    for shape, kernel, stride, padding in sizes:
+        attributes = {"kernel": list(kernel), "stride": list(stride), "padding": list(padding)}
+        m.case(
+            attributes,
+            {"x": m.values(*shape)},
+            lambda x, k=kernel, s=stride, p=padding: F.avg_pool2d(x, k, s, p),
+        )
+    m.write()
+
+
+def pixel_shuffle():
+    m = Maker("pixel_shuffle")
+    for shape, factor in [((2, 8, 2, 3), 2), ((1, 9, 2, 1), 3)]:
+        m.case({"factor": factor}, {"x": m.values(*shape)}, lambda x, r=factor: F.pixel_shuffle(x, r))
+    m.write()
+
+
+def mse():
+    m = Maker("mse")
+    for mean in [True, False]:
+        a, b = m.values(2, 3, 2, 4), m.values(2, 3, 2, 4)
+        m.case(
+            {"mean": mean},
+            {"a": a, "b": b},
+            lambda a, b, r="mean" if mean else "sum": F.mse_loss(a, b, reduction=r).reshape(1, 1, 1, 1),
+        )
+    m.write()
+
+
+if __name__ == "__main__":
+    OUT.mkdir(parents=True, exist_ok=True)
+    conv2d()
+    conv3x3()
+    conv_transpose2d()
+    elementwise()
+    warp()
+    pairwise_distance()
+    linear()
+    pools()
+    pixel_shuffle()
+    mse()
