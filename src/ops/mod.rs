@@ -25,6 +25,8 @@ macro_rules! ops {
 ops! {
     add,
     concat,
+    conv2d,
+    conv3x3,
     conv_transpose2d,
     gate,
     mul,

@@ -1,0 +1,181 @@
+//! conv3x3: 3×3 convolution, stride 1, zero padding 1; the picture keeps its size.
+//!
+//! y[n,o,i,j] = b[o] + Σ_{c,u,v} w[o,c,u,v] · x[n,c,i+u−1,j+v−1], where x is 0 outside of the picture
+//!
+//! | name | shape       | meaning |
+//! |------|-------------|---------|
+//! | x    | [N,Ci,H,W]  | input   |
+//! | w    | [Co,Ci,3,3] | filters |
+//! | b    | [1,Co,1,1]  | bias    |
+//! | y    | [N,Co,H,W]  | output  |
+//!
+//! Gradients: for x, w and b. Backward reads x, w and dy.
+//! Errors: w or b disagrees with x in Ci or Co; w is not 3×3.
+//! Numerics: f32 sums in an order that does not depend on the picture's size or the place in it, so tiles equal the
+//! whole picture bit for bit. The gradients for w and b are sums of partial sums in a fixed order.
+//! Source: definition as in torch.nn.functional.conv2d (cross-correlation: the filter is not flipped).
+
+use super::{Case, Cost, Io, Launch, Op, Source, Tolerance, Values, conv2d, shaders};
+use crate::error::{Result, ShapeError};
+use crate::graph::{Graph, NodeId};
+use crate::tensor::Shape;
+
+/// The operation; it has no attributes.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Conv3x3;
+
+impl Graph {
+    /// The 3×3 convolution of `x` [N,Ci,H,W] with filters `w` [Co,Ci,3,3] and bias `b` [1,Co,1,1]; stride 1, zero
+    /// padding 1, so the result is [N,Co,H,W].
+    ///
+    /// # Errors
+    /// The shapes of `w` or `b` do not fit.
+    pub fn conv3x3(&mut self, x: NodeId, w: NodeId, b: NodeId) -> Result<NodeId> {
+        self.add(Conv3x3, &[x, w, b])
+    }
+}
+
+/// Rows and channels of the block that a thread keeps in registers.
+const ROWS: usize = 8;
+const CHANNELS: usize = 4;
+
+/// Partial sums of the gradients for w and b.
+fn walkers(method: &str, io: &Io) -> usize {
+    let ([n, ci, h, w], co) = (io.x[0], io.y[1]);
+    match method {
+        "backward_w" => conv2d::walkers(n * w, 3 * co.div_ceil(CHANNELS) * ci.div_ceil(CHANNELS)),
+        _ => conv2d::walkers(h * w, co),
+    }
+}
+
+impl Op for Conv3x3 {
+    fn name(&self) -> &'static str {
+        "conv3x3"
+    }
+    fn inputs(&self) -> &'static [&'static str] {
+        &["x", "w", "b"]
+    }
+    fn shaders(&self) -> &'static [Source] {
+        shaders!["conv3x3"]
+    }
+    fn shape(&self, x: &[Shape]) -> std::result::Result<Shape, ShapeError> {
+        let [n, ci, h, w] = x[0];
+        let co = x[1][0];
+        if x[1][1..] != [ci, 3, 3] {
+            return Err(ShapeError::shape("w", format!("[Co, Ci={ci}, 3, 3]"), x[1]));
+        }
+        if x[2] != [1, co, 1, 1] {
+            return Err(ShapeError::shape("b", format!("[1, Co={co}, 1, 1]"), x[2]));
+        }
+        Ok([n, co, h, w])
+    }
+    fn launch(&self, _stem: &str, entry: &str, io: &Io) -> Option<Launch> {
+        let ([n, ci, h, w], co) = (io.x[0], io.y[1]);
+        let (row_blocks, in_blocks, out_blocks) = (h.div_ceil(ROWS), ci.div_ceil(CHANNELS), co.div_ceil(CHANNELS));
+        let walkers = walkers(crate::shader::method_of(entry), io);
+        let threads = match entry {
+            "forward" => n * out_blocks * row_blocks * w,
+            "backward_x" => n * in_blocks * row_blocks * w,
+            "backward_w_1" => out_blocks * in_blocks * 3 * walkers,
+            "backward_w_2" => io.x_len(1),
+            "backward_b_1" => co * walkers,
+            "backward_b_2" => co,
+            _ => return None,
+        };
+        Some(Launch::threads(
+            threads,
+            [
+                ("batch", n.into()),
+                ("c_in", ci.into()),
+                ("c_out", co.into()),
+                ("height", h.into()),
+                ("width", w.into()),
+                ("row_blocks", row_blocks.into()),
+                ("in_blocks", in_blocks.into()),
+                ("out_blocks", out_blocks.into()),
+                ("walkers", walkers.into()),
+                ("threads", threads.into()),
+            ],
+        ))
+    }
+    fn scratch(&self, _stem: &str, method: &str, io: &Io) -> Vec<(&'static str, usize)> {
+        match method {
+            "backward_w" => vec![("t0", walkers(method, io) * io.x_len(1))],
+            "backward_b" => vec![("t0", walkers(method, io) * io.y[1])],
+            _ => Vec::new(),
+        }
+    }
+    fn cost(&self, method: &str, io: &Io) -> Cost {
+        conv2d::cost(method, io)
+    }
+    fn reference(&self, io: &Io, x: &[Vec<f64>], y: &mut [f64]) {
+        let plane = io.y[2] * io.y[3];
+        for (k, y) in y.iter_mut().enumerate() {
+            *y = x[2][k / plane % io.y[1]];
+        }
+        each_product(io, |yi, xi, wi| y[yi] += x[1][wi] * x[0][xi]);
+    }
+    fn reference_grad(&self, io: &Io, x: &[Vec<f64>], _y: &[f64], dy: &[f64], dx: &mut [Vec<f64>]) {
+        let plane = io.y[2] * io.y[3];
+        for (k, dy) in dy.iter().enumerate() {
+            dx[2][k / plane % io.y[1]] += dy;
+        }
+        each_product(io, |yi, xi, wi| {
+            dx[0][xi] += x[1][wi] * dy[yi];
+            dx[1][wi] += x[0][xi] * dy[yi];
+        });
+    }
+    fn tolerance(&self, output: &str, io: &Io, _at: &Values) -> Tolerance {
+        let pixels = io.y[0] * io.y[2] * io.y[3];
+        Tolerance::Terms(match output {
+            // A product and an addition each, and the bias.
+            "y" => 9 * io.x[0][1] + 2,
+            "dx" => 9 * io.y[1] + 1,
+            // At most one addition a pixel and one a walker, of whom there are no more than pixels.
+            _ => 2 * pixels + 1,
+        })
+    }
+}
+
+/// Calls `f` with the indices in y, x and w of every product w · x that the formula adds to y.
+fn each_product(io: &Io, mut f: impl FnMut(usize, usize, usize)) {
+    let ([n, ci, h, w], co) = (io.x[0], io.y[1]);
+    for n in 0..n {
+        for o in 0..co {
+            for i in 0..h {
+                for j in 0..w {
+                    for c in 0..ci {
+                        for u in 0..3 {
+                            for v in 0..3 {
+                                let (r, s) = (i + u, j + v);
+                                if r < 1 || r > h || s < 1 || s > w {
+                                    continue;
+                                }
+                                f(
+                                    ((n * co + o) * h + i) * w + j,
+                                    ((n * ci + c) * h + r - 1) * w + s - 1,
+                                    ((o * ci + c) * 3 + u) * 3 + v,
+                                );
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+pub fn cases() -> Vec<Case> {
+    let case = |x: Shape, co: usize| Case::new(Conv3x3, &[x, [co, x[1], 3, 3], [1, co, 1, 1]]);
+    vec![
+        case([1, 1, 1, 1], 1),
+        case([2, 3, 5, 7], 4),
+        // One more than a workgroup's lanes, and more rows than a thread's block.
+        case([1, 2, 2, 65], 1),
+        case([1, 1, 17, 4], 6),
+        // Channels just past the blocks of both sides.
+        case([3, 5, 9, 2], 9),
+        // A mapping layer of FSRCNN(56,12,4) in training.
+        case([16, 12, 16, 16], 12).real(),
+    ]
+}
