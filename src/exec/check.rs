@@ -324,9 +324,16 @@ impl OpReport {
 pub fn op(op: &dyn Op, cases: &[Case], device: Option<&Device>) -> OpReport {
     let mut report = OpReport::default();
     let rerun = format!("rerun: lineament check ops {}", op.name());
-    for source in op.shaders() {
+    // An attribute may choose between shaders, so each case is asked.
+    let mut stems: Vec<&str> = Vec::new();
+    for source in cases.iter().flat_map(|case| case.op.shaders()) {
+        if !stems.contains(&source.stem) {
+            stems.push(source.stem);
+        }
+    }
+    for stem in stems {
         report.cases += 1;
-        if let Err(e) = shader(op, cases, source.stem) {
+        if let Err(e) = shader(op, cases, stem) {
             report.fail(format!("{e}; {rerun}"));
         }
     }

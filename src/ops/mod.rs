@@ -23,17 +23,21 @@ macro_rules! ops {
 }
 
 ops! {
+    adam,
     add,
     concat,
     conv2d,
     conv3x3,
     conv_transpose2d,
     gate,
+    mse,
     mul,
     pairwise_distance,
     pixel_shuffle,
+    prelu,
     relu,
     resize,
+    sgd,
     sigmoid,
     slice,
     warp,

@@ -1,0 +1,27 @@
+// sgd: one step of gradient descent with momentum on w, with its velocity m, in place. Twin: src/ops/sgd.rs.
+//
+// entry    one thread computes               reads        note
+// forward  one element of w and m, in place  w, dw, m, h  h: lr, momentum, weight decay, 5 unused
+
+override WG: u32 = 64u;
+
+struct P { len: u32 }
+@group(0) @binding(0) var<uniform> p: P;
+@group(0) @binding(1) var<storage, read_write> w: array<f32>;
+@group(0) @binding(2) var<storage, read> dw: array<f32>;
+@group(0) @binding(3) var<storage, read_write> m: array<f32>;
+@group(0) @binding(4) var<storage, read> h: array<f32>;
+
+@compute @workgroup_size(WG)
+fn forward(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    // Before the branch, where lavapipe reads one value for all lanes.
+    let lr = h[0];
+    let momentum = h[1];
+    let decay = h[2];
+    let i = g.x + g.y * groups.x * WG;
+    if i >= p.len { return; }
+    let old = w[i];
+    let velocity = momentum * m[i] + (dw[i] + decay * old);
+    m[i] = velocity;
+    w[i] = old - lr * velocity;
+}

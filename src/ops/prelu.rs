@@ -1,0 +1,139 @@
+//! prelu: y = x where x > 0, else a[c] · x, with a learned slope a channel.
+//!
+//! | name | shape     | meaning |
+//! |------|-----------|---------|
+//! | x    | [N,C,H,W] | input   |
+//! | a    | [1,C,1,1] | slope for negative inputs |
+//! | y    | [N,C,H,W] | output  |
+//!
+//! Gradients: for x and a, in one pass over x and dy. At x = 0 the gradient for x is a[c] · dy, as in PyTorch.
+//! Errors: a has another shape than [1, C, 1, 1].
+//! Numerics: one rounding; da is an f32 sum in a fixed order, in two passes.
+//! Source: He, Zhang, Ren and Sun 2015, "Delving Deep into Rectifiers", equations 1, 10 and 11.
+
+use super::{Case, Cost, EPS, Io, Launch, Op, Source, Tolerance, Values, shaders};
+use crate::error::{Result, ShapeError};
+use crate::graph::{Graph, NodeId};
+use crate::tensor::Shape;
+
+/// The operation; it has no attributes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Prelu;
+
+impl Graph {
+    /// `x` where positive, else `a · x`, for `x` [N,C,H,W] and `a` [1,C,1,1]; the shape of `x`.
+    ///
+    /// # Errors
+    /// `a` has another shape than [1, C, 1, 1].
+    pub fn prelu(&mut self, x: NodeId, a: NodeId) -> Result<NodeId> {
+        self.add(Prelu, &[x, a])
+    }
+}
+
+/// Threads a map, and the elements that each takes at most: few for small maps, to have threads enough; more for
+/// large ones, to have few partial sums.
+fn split(io: &Io) -> (usize, usize) {
+    let plane = io.y[2] * io.y[3];
+    let each = if plane <= 4096 { 16 } else { 64 };
+    (plane.div_ceil(each), each)
+}
+
+impl Op for Prelu {
+    fn name(&self) -> &'static str {
+        "prelu"
+    }
+    fn inputs(&self) -> &'static [&'static str] {
+        &["x", "a"]
+    }
+    fn shaders(&self) -> &'static [Source] {
+        shaders!["prelu"]
+    }
+    fn shape(&self, x: &[Shape]) -> std::result::Result<Shape, ShapeError> {
+        let [_, c, _, _] = x[0];
+        if x[1] != [1, c, 1, 1] {
+            return Err(ShapeError::shape("a", format!("[1, C={c}, 1, 1]"), x[1]));
+        }
+        Ok(x[0])
+    }
+    fn launch(&self, _stem: &str, entry: &str, io: &Io) -> Option<Launch> {
+        let [n, c, h, w] = io.y;
+        let (lanes, _) = split(io);
+        let threads = if entry == "backward_2" { c } else { n * c * lanes };
+        let params = [("n", n.into()), ("channels", c.into()), ("plane", (h * w).into()), ("lanes", lanes.into())];
+        Some(Launch::threads(threads, params))
+    }
+    fn scratch(&self, _stem: &str, method: &str, io: &Io) -> Vec<(&'static str, usize)> {
+        if method == "backward" { vec![("t0", io.y[0] * io.y[1] * split(io).0)] } else { Vec::new() }
+    }
+    fn cost(&self, method: &str, io: &Io) -> Cost {
+        match method {
+            "forward" => Cost::new(io.y_len(), 2 * io.y_len() + io.x_len(1)),
+            _ => Cost::new(3 * io.y_len(), 3 * io.y_len() + 2 * io.x_len(1)),
+        }
+    }
+    fn reference(&self, io: &Io, x: &[Vec<f64>], y: &mut [f64]) {
+        for (k, (y, &value)) in y.iter_mut().zip(&x[0]).enumerate() {
+            *y = if value > 0.0 { value } else { x[1][channel(io, k)] * value };
+        }
+    }
+    fn reference_grad(&self, io: &Io, x: &[Vec<f64>], _y: &[f64], dy: &[f64], dx: &mut [Vec<f64>]) {
+        for (k, (&value, &dy)) in x[0].iter().zip(dy).enumerate() {
+            let c = channel(io, k);
+            if value > 0.0 {
+                dx[0][k] = dy;
+            } else {
+                dx[0][k] = x[1][c] * dy;
+                dx[1][c] += value * dy;
+            }
+        }
+    }
+    fn tolerance(&self, output: &str, io: &Io, at: &Values) -> Tolerance {
+        // y and dx: one product where x is not positive, exact elsewhere. da: each product takes one rounding and takes
+        // part in the additions of its thread's `each` elements and of all threads' sums.
+        let scaled = |values: &[f64]| {
+            let bound = |(k, v): (usize, &f64)| EPS * (at.x[1][channel(io, k)] * v).abs();
+            Tolerance::Each(values.iter().enumerate().map(bound).collect())
+        };
+        match output {
+            "y" => scaled(&at.x[0]),
+            "dx" => scaled(at.dy),
+            _ => {
+                let (lanes, each) = split(io);
+                let mut terms = vec![0.0; io.y[1]];
+                for (k, (value, dy)) in at.x[0].iter().zip(at.dy).enumerate() {
+                    terms[channel(io, k)] += (value.min(0.0) * dy).abs();
+                }
+                let roundings = (1 + each + io.y[0] * lanes) as f64;
+                Tolerance::Each(terms.into_iter().map(|t| roundings * EPS * t).collect())
+            }
+        }
+    }
+}
+
+/// The channel of element `k`.
+fn channel(io: &Io, k: usize) -> usize {
+    let [_, c, h, w] = io.y;
+    k / (h * w) % c
+}
+
+pub fn cases() -> Vec<Case> {
+    [[1, 1, 1, 1], [2, 3, 5, 7], [1, 1, 1, 257], [3, 5, 13, 4], [2, 2, 65, 64]]
+        .map(|x| Case::new(Prelu, &[x, [1, x[1], 1, 1]]).gap(1e-3))
+        .into_iter()
+        // FSRCNN's first layer in training (Dong et al. 2016, section 3.2).
+        .chain([Case::new(Prelu, &[[16, 56, 16, 16], [1, 56, 1, 1]]).gap(1e-3).real()])
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gradient_at_zero_is_the_slope() {
+        let io = Io { x: &[[1, 1, 1, 1]; 2], y: [1, 1, 1, 1] };
+        let mut dx = [vec![0.0], vec![0.0]];
+        Prelu.reference_grad(&io, &[vec![0.0], vec![0.25]], &[0.0], &[2.0], &mut dx);
+        assert_eq!(dx, [[0.5], [0.0]]);
+    }
+}
