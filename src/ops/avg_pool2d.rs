@@ -1,0 +1,205 @@
+//! avg_pool2d: the mean of each window of k × k pixels, or of the whole image.
+//!
+//! y[n,c,i,j] = Σ_{0≤u,v<k} x[n,c,i·stride+u−padding,j·stride+v−padding] / area, with zeros outside the image
+//!
+//! | name | shape       | meaning                                   |
+//! |------|-------------|-------------------------------------------|
+//! | x    | [N,C,H,W]   | input                                     |
+//! | y    | [N,C,H',W'] | output, H' = ⌊(H+2·padding−k)/stride⌋ + 1; |
+//! |      |             | the global form has H' = W' = 1           |
+//!
+//! The area is k², or with `count_include_pad` false the number of the window's pixels inside the image.
+//! Gradient: for x; every pixel sums dy / area of the windows that hold it, in row order. Backward reads dy only.
+//! Errors: kernel or stride is 0, padding exceeds half the kernel, the window exceeds the padded image; the global form
+//! has padding, or a stride other than 1.
+//! Numerics: as many roundings as terms, and 3 for the division (2.5 ULP in WGSL).
+//! Variant `avg_pool2d_global`: the global form with a workgroup a plane.
+//! Source: definition as in torch.nn.functional.avg_pool2d (ceil_mode false), adaptive_avg_pool2d(1).
+
+use super::max_pool2d::pooled;
+use super::{Case, Cost, Io, Launch, Op, Source, Tolerance, Values, shaders};
+use crate::error::{Result, ShapeError};
+use crate::graph::{Graph, NodeId};
+use crate::tensor::Shape;
+
+/// Square windows, or one of the whole image.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AvgPool2d {
+    /// Side of the window in pixels, 1 to 65535; `None` is the whole image.
+    pub kernel: Option<usize>,
+    /// Pixels from one window to the next, 1 to 65535.
+    pub stride: usize,
+    /// Zeros added at each border; at most half the kernel.
+    pub padding: usize,
+    /// Divide by k² also where the window reaches past the image; else by its pixels inside.
+    pub count_include_pad: bool,
+}
+
+impl AvgPool2d {
+    /// Without padding.
+    pub fn new(kernel: usize, stride: usize) -> Self {
+        Self { kernel: Some(kernel), stride, padding: 0, count_include_pad: true }
+    }
+    /// The mean of each channel: `[N,C,1,1]`.
+    pub fn global() -> Self {
+        Self { kernel: None, stride: 1, padding: 0, count_include_pad: true }
+    }
+    /// Height and width of the window.
+    fn window(&self, io: &Io) -> [usize; 2] {
+        let [_, _, h, w] = io.x[0];
+        self.kernel.map_or([h, w], |k| [k, k])
+    }
+    /// Calls `f` with the index of every output, of every pixel in its window, and the area to divide by.
+    fn terms(&self, io: &Io, mut f: impl FnMut(usize, usize, f64)) {
+        let [_, _, height, width] = io.x[0];
+        let [n, c, high, wide] = io.y;
+        let [kh, kw] = self.window(io);
+        // The pixels of window i along one axis.
+        let along = |i: usize, k: usize, size: usize| -> Vec<usize> {
+            (i * self.stride..i * self.stride + k)
+                .filter_map(|r| r.checked_sub(self.padding).filter(|&r| r < size))
+                .collect()
+        };
+        for plane in 0..n * c {
+            for i in 0..high {
+                for j in 0..wide {
+                    let (rows, columns) = (along(i, kh, height), along(j, kw, width));
+                    let area = if self.count_include_pad { kh * kw } else { rows.len() * columns.len() };
+                    for &r in &rows {
+                        for &s in &columns {
+                            let at = (plane * height + r) * width + s;
+                            f((plane * high + i) * wide + j, at, area as f64);
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl Graph {
+    /// The mean of every window.
+    ///
+    /// # Errors
+    /// The window does not fit the image; a foreign node.
+    pub fn avg_pool2d(&mut self, x: NodeId, op: AvgPool2d) -> Result<NodeId> {
+        self.add(op, &[x])
+    }
+}
+
+impl Op for AvgPool2d {
+    fn name(&self) -> &'static str {
+        "avg_pool2d"
+    }
+    fn inputs(&self) -> &'static [&'static str] {
+        &["x"]
+    }
+    fn shaders(&self) -> &'static [Source] {
+        shaders!["avg_pool2d", "avg_pool2d_global"]
+    }
+    fn shape(&self, x: &[Shape]) -> std::result::Result<Shape, ShapeError> {
+        let Some(kernel) = self.kernel else {
+            if self.stride != 1 {
+                return Err(ShapeError::value("stride", "1 where the window is the whole image", self.stride));
+            }
+            if self.padding != 0 {
+                return Err(ShapeError::value("padding", "0 where the window is the whole image", self.padding));
+            }
+            let [n, c, _, _] = x[0];
+            return Ok([n, c, 1, 1]);
+        };
+        pooled(x[0], kernel, self.stride, self.padding)
+    }
+    fn launch(&self, stem: &str, entry: &str, io: &Io) -> Option<Launch> {
+        let [n, c, height, width] = io.x[0];
+        if stem == "avg_pool2d_global" {
+            // A workgroup of 64 a plane.
+            let params = [("planes", (n * c).into()), ("pixels", (height * width).into())];
+            return self.kernel.is_none().then(|| Launch::threads(64 * n * c, params));
+        }
+        let [_, _, out_height, out_width] = io.y;
+        let [kh, kw] = self.window(io);
+        let threads = if entry == "backward" { io.x_len(0) } else { io.y_len() };
+        let params = [
+            ("threads", threads.into()),
+            ("height", height.into()),
+            ("width", width.into()),
+            ("out_height", out_height.into()),
+            ("out_width", out_width.into()),
+            ("kernel_height", kh.into()),
+            ("kernel_width", kw.into()),
+            ("stride", self.stride.into()),
+            ("padding", self.padding.into()),
+            ("area", if self.count_include_pad { kh * kw } else { 0 }.into()),
+        ];
+        Some(Launch::threads(threads, params))
+    }
+    fn cost(&self, _method: &str, io: &Io) -> Cost {
+        let [kh, kw] = self.window(io);
+        Cost::new(io.y_len() * kh * kw, io.x_len(0) + io.y_len())
+    }
+    fn reference(&self, io: &Io, x: &[Vec<f64>], y: &mut [f64]) {
+        self.terms(io, |i, at, area| y[i] += x[0][at] / area);
+    }
+    fn reference_grad(&self, io: &Io, _x: &[Vec<f64>], _y: &[f64], dy: &[f64], dx: &mut [Vec<f64>]) {
+        self.terms(io, |i, at, area| dx[0][at] += dy[i] / area);
+    }
+    fn tolerance(&self, output: &str, io: &Io, _at: &Values) -> Tolerance {
+        let [kh, kw] = self.window(io);
+        let terms = if output == "y" { kh * kw } else { kh.div_ceil(self.stride) * kw.div_ceil(self.stride) };
+        // terms − 1 additions in whatever order, 2.5 for the division, and one for an area past 2²⁴.
+        Tolerance::Terms(terms + 3)
+    }
+}
+
+pub fn cases() -> Vec<Case> {
+    let padded = |kernel, stride, count_include_pad| AvgPool2d {
+        padding: kernel / 2,
+        count_include_pad,
+        ..AvgPool2d::new(kernel, stride)
+    };
+    vec![
+        Case::new(AvgPool2d::new(1, 1), &[[1, 1, 1, 1]]),
+        Case::new(AvgPool2d::new(2, 2), &[[2, 3, 5, 7]]),
+        Case::new(padded(3, 2, true), &[[2, 3, 5, 7]]),
+        Case::new(padded(3, 1, false), &[[1, 1, 2, 129]]),
+        Case::new(padded(2, 3, false), &[[1, 5, 13, 4]]),
+        Case::new(AvgPool2d::global(), &[[2, 3, 5, 7]]),
+        Case::new(AvgPool2d::global(), &[[1, 1, 1, 257]]),
+        Case::new(padded(3, 2, true), &[[1, 64, 40, 32]]).real(),
+        Case::new(AvgPool2d::global(), &[[1, 128, 24, 20]]).real(),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shape_when_global_is_one_pixel_and_takes_no_padding() {
+        let shape = |op: AvgPool2d| op.shape(&[[2, 3, 4, 5]]).map_err(|e| e.to_string());
+        assert_eq!(shape(AvgPool2d::global()), Ok([2, 3, 1, 1]));
+        assert_eq!(
+            shape(AvgPool2d { padding: 1, ..AvgPool2d::global() }),
+            Err("padding must be 0 where the window is the whole image, got 1".into())
+        );
+        assert_eq!(
+            shape(AvgPool2d { stride: 2, ..AvgPool2d::global() }),
+            Err("stride must be 1 where the window is the whole image, got 2".into())
+        );
+    }
+
+    #[test]
+    fn border_when_padding_is_not_counted_is_the_mean_of_the_pixels_inside() {
+        let x = [[1, 1, 1, 3]];
+        let mean = |count_include_pad| {
+            let op = AvgPool2d { padding: 1, count_include_pad, ..AvgPool2d::new(3, 2) };
+            let io = Io { x: &x, y: op.shape(&x).expect("fits") };
+            let mut y = vec![0.0; io.y_len()];
+            op.reference(&io, &[vec![3.0, 6.0, 9.0]], &mut y);
+            y
+        };
+        assert_eq!(mean(true), [1.0, 9.0 / 9.0 + 6.0 / 9.0]);
+        assert_eq!(mean(false), [4.5, 7.5]);
+    }
+}

@@ -1,0 +1,153 @@
+//! linear: every output is a weighted sum of all values of a picture.
+//!
+//! y[n,o] = b[o] + Σ_d w[o,d]·x[n,d], where d runs over the picture's D = C·H·W values in row-major order
+//!
+//! | name | shape     | meaning                                        |
+//! |------|-----------|------------------------------------------------|
+//! | x    | [N,C,H,W] | input, taken as [N,D]; [N,D,1,1] is one of them |
+//! | w    | [O,D,1,1] | weights, a row an output                       |
+//! | b    | [1,O,1,1] | bias                                           |
+//! | y    | [N,O,1,1] | output                                         |
+//!
+//! Gradients: for x, w and b. Backward reads x, w and dy.
+//! Errors: w is not [O,D,1,1], or b disagrees with it in O.
+//! Numerics: f32 sum of D products and the bias; in whatever order, at most D + 1 roundings of |b| + Σ|w·x|.
+//! Source: definition as in torch.nn.functional.linear after flatten(1).
+
+use super::{Case, Cost, Io, Launch, Op, Source, Tolerance, Values, shaders};
+use crate::error::{Result, ShapeError};
+use crate::graph::{Graph, NodeId};
+use crate::tensor::Shape;
+
+/// The operation; its sizes are those of its inputs.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Linear;
+
+impl Graph {
+    /// `b + w·x` for every picture of `x` `[N,C,H,W]`, with `w` `[O,C·H·W,1,1]` and `b` `[1,O,1,1]`; `[N,O,1,1]`.
+    ///
+    /// # Errors
+    /// `w` or `b` does not fit; a foreign node.
+    pub fn linear(&mut self, x: NodeId, w: NodeId, b: NodeId) -> Result<NodeId> {
+        self.add(Linear, &[x, w, b])
+    }
+}
+
+/// Invocations of a workgroup; `WG` in the shader.
+const WORKGROUP: usize = 64;
+
+/// N, D and O.
+fn sizes(io: &Io) -> [usize; 3] {
+    [io.x[0][0], io.x[1][1], io.x[1][0]]
+}
+
+impl Op for Linear {
+    fn name(&self) -> &'static str {
+        "linear"
+    }
+    fn inputs(&self) -> &'static [&'static str] {
+        &["x", "w", "b"]
+    }
+    fn shaders(&self) -> &'static [Source] {
+        shaders!["linear"]
+    }
+    fn shape(&self, x: &[Shape]) -> std::result::Result<Shape, ShapeError> {
+        let [n, c, h, w] = x[0];
+        let [outputs, ..] = x[1];
+        let depth = c.checked_mul(h).and_then(|p| p.checked_mul(w));
+        if depth.is_none_or(|d| x[1] != [outputs, d, 1, 1]) {
+            let expected = depth.map_or_else(|| "[O, C·H·W, 1, 1]".into(), |d| format!("[O, C·H·W={d}, 1, 1]"));
+            return Err(ShapeError::shape("w", expected, x[1]));
+        }
+        if x[2] != [1, outputs, 1, 1] {
+            return Err(ShapeError::shape("b", format!("[1, O={outputs}, 1, 1]"), x[2]));
+        }
+        Ok([n, outputs, 1, 1])
+    }
+    fn launch(&self, _stem: &str, entry: &str, io: &Io) -> Option<Launch> {
+        let [n, d, o] = sizes(io);
+        // Rows and columns of tiles: 8 outputs × 4 pictures, and 4 rows × 256 values of the depth.
+        let (rows, columns) = match entry {
+            "forward" => (o.div_ceil(8), n.div_ceil(4)),
+            "backward_x" => (n.div_ceil(4), d.div_ceil(4 * WORKGROUP)),
+            "backward_w" => (o.div_ceil(4), d.div_ceil(4 * WORKGROUP)),
+            _ => (o, 1),
+        };
+        let tiles = rows * columns;
+        let params = [
+            ("batch", n.into()),
+            ("depth", d.into()),
+            ("outputs", o.into()),
+            ("tiles", tiles.into()),
+            ("columns", columns.into()),
+        ];
+        let threads = if entry == "backward_b" { tiles } else { tiles * WORKGROUP };
+        Some(Launch::threads(threads, params))
+    }
+    fn cost(&self, method: &str, io: &Io) -> Cost {
+        let [n, d, o] = sizes(io);
+        match method {
+            "forward" => Cost::new(2 * n * d * o, n * d + o * d + o + n * o),
+            "backward_b" => Cost::new(n * o, n * o + o),
+            _ => Cost::new(2 * n * d * o, n * d + o * d + n * o),
+        }
+    }
+    fn reference(&self, io: &Io, x: &[Vec<f64>], y: &mut [f64]) {
+        let [n, d, o] = sizes(io);
+        for n in 0..n {
+            for k in 0..o {
+                y[n * o + k] = x[2][k] + (0..d).map(|i| x[1][k * d + i] * x[0][n * d + i]).sum::<f64>();
+            }
+        }
+    }
+    fn reference_grad(&self, io: &Io, x: &[Vec<f64>], _y: &[f64], dy: &[f64], dx: &mut [Vec<f64>]) {
+        let [n, d, o] = sizes(io);
+        for n in 0..n {
+            for k in 0..o {
+                let g = dy[n * o + k];
+                for i in 0..d {
+                    dx[0][n * d + i] += g * x[1][k * d + i];
+                    dx[1][k * d + i] += g * x[0][n * d + i];
+                }
+                dx[2][k] += g;
+            }
+        }
+    }
+    fn tolerance(&self, output: &str, io: &Io, _at: &Values) -> Tolerance {
+        let [n, d, o] = sizes(io);
+        // A product and the additions of all other terms.
+        Tolerance::Terms(match output {
+            "y" => d + 1,
+            "dx" => o,
+            _ => n,
+        })
+    }
+}
+
+pub fn cases() -> Vec<Case> {
+    let case = |x: Shape, outputs| {
+        let depth = x[1] * x[2] * x[3];
+        Case::new(Linear, &[x, [outputs, depth, 1, 1], [1, outputs, 1, 1]])
+    };
+    vec![
+        case([1, 1, 1, 1], 1),
+        case([2, 3, 5, 7], 9),
+        case([5, 65, 1, 1], 3),
+        case([3, 1, 1, 257], 2),
+        case([1, 2, 3, 3], 17),
+        case([16, 64, 3, 4], 136).real(),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shape_when_weights_do_not_fit_is_refused() {
+        let shape = |w, b| Linear.shape(&[[2, 3, 4, 5], w, b]).map_err(|e| e.to_string());
+        assert_eq!(shape([7, 60, 1, 1], [1, 7, 1, 1]), Ok([2, 7, 1, 1]));
+        assert_eq!(shape([7, 3, 4, 5], [1, 7, 1, 1]), Err("w must be [O, C·H·W=60, 1, 1], got [7, 3, 4, 5]".into()));
+        assert_eq!(shape([7, 60, 1, 1], [7, 1, 1, 1]), Err("b must be [1, O=7, 1, 1], got [7, 1, 1, 1]".into()));
+    }
+}
