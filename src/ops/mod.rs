@@ -31,6 +31,7 @@ ops! {
     conv3x3,
     conv_transpose2d,
     gate,
+    leaky_relu,
     linear,
     max_pool2d,
     mse,

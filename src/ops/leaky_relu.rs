@@ -1,0 +1,94 @@
+//! leaky_relu: y = x where x > 0, else slope·x, element by element.
+//!
+//! | name | shape     | meaning |
+//! |------|-----------|---------|
+//! | x    | [N,C,H,W] | input   |
+//! | y    | [N,C,H,W] | output  |
+//!
+//! Gradient: for x; backward reads x and dy. At x = 0 it is slope·dy, as in PyTorch.
+//! Errors: the slope is infinite or NaN.
+//! Numerics: exact where x > 0, else one rounding.
+//! Source: Maas, Hannun, Ng, "Rectifier Nonlinearities Improve Neural Network Acoustic Models", 2013, section 2;
+//! definition as in torch.nn.functional.leaky_relu.
+
+use super::{Case, Cost, EPS, Io, Launch, Op, Source, Tolerance, Values, shaders};
+use crate::error::{Result, ShapeError};
+use crate::graph::{Graph, NodeId};
+use crate::tensor::Shape;
+
+/// One slope for all channels, not learned.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LeakyRelu {
+    /// The factor of values at and below zero; any finite number.
+    pub slope: f32,
+}
+
+impl Default for LeakyRelu {
+    /// The slope 0.01, as in PyTorch.
+    fn default() -> Self {
+        Self { slope: 0.01 }
+    }
+}
+
+impl Graph {
+    /// `x` where positive, else `slope·x`; the shape of `x`.
+    ///
+    /// # Errors
+    /// The slope is not finite; a foreign node.
+    pub fn leaky_relu(&mut self, x: NodeId, op: LeakyRelu) -> Result<NodeId> {
+        self.add(op, &[x])
+    }
+}
+
+impl Op for LeakyRelu {
+    fn name(&self) -> &'static str {
+        "leaky_relu"
+    }
+    fn inputs(&self) -> &'static [&'static str] {
+        &["x"]
+    }
+    fn shaders(&self) -> &'static [Source] {
+        shaders!["leaky_relu"]
+    }
+    fn shape(&self, x: &[Shape]) -> std::result::Result<Shape, ShapeError> {
+        if !self.slope.is_finite() {
+            return Err(ShapeError::value("slope", "finite", self.slope));
+        }
+        Ok(x[0])
+    }
+    fn launch(&self, _stem: &str, _entry: &str, io: &Io) -> Option<Launch> {
+        Some(Launch::threads(io.y_len(), [("len", io.y_len().into()), ("slope", self.slope.into())]))
+    }
+    fn cost(&self, method: &str, io: &Io) -> Cost {
+        let tensors = if method == "forward" { 2 } else { 3 };
+        Cost::new(io.y_len(), tensors * io.y_len())
+    }
+    fn reference(&self, _io: &Io, x: &[Vec<f64>], y: &mut [f64]) {
+        for (y, &x) in y.iter_mut().zip(&x[0]) {
+            *y = if x > 0.0 { x } else { f64::from(self.slope) * x };
+        }
+    }
+    fn reference_grad(&self, _io: &Io, x: &[Vec<f64>], _y: &[f64], dy: &[f64], dx: &mut [Vec<f64>]) {
+        for ((dx, &x), &dy) in dx[0].iter_mut().zip(&x[0]).zip(dy) {
+            *dx = if x > 0.0 { dy } else { f64::from(self.slope) * dy };
+        }
+    }
+    fn tolerance(&self, output: &str, _io: &Io, at: &Values) -> Tolerance {
+        // Not Terms: the absolute value of x lies on the side without the slope.
+        let factors = if output == "y" { &at.x[0] } else { at.dy };
+        let slope = f64::from(self.slope);
+        let bound = |(&x, &factor): (&f64, &f64)| if x > 0.0 { 0.0 } else { EPS * (slope * factor).abs() };
+        Tolerance::Each(at.x[0].iter().zip(factors).map(bound).collect())
+    }
+}
+
+pub fn cases() -> Vec<Case> {
+    let case = |slope, x| Case::new(LeakyRelu { slope }, &[x]).gap(1e-3);
+    vec![
+        case(0.01, [1, 1, 1, 1]),
+        case(0.2, [2, 3, 5, 7]),
+        case(-0.3, [1, 1, 1, 257]),
+        case(1.7, [1, 5, 13, 4]),
+        case(0.01, [1, 64, 64, 64]).real(),
+    ]
+}
