@@ -15,6 +15,14 @@ const LIMIT: f64 = 1e-6;
 /// The operation that a file's name and a case's attributes describe.
 fn operation(name: &str, a: &Value) -> Result<Arc<dyn Op>, String> {
     Ok(match name {
+        "conv2d" => Arc::new(conv2d::Conv2d {
+            stride: pair(&a["stride"])?,
+            dilation: pair(&a["dilation"])?,
+            padding: pair(&a["padding"])?,
+            replicate: flag(&a["replicate"])?,
+            groups: integer(&a["groups"])?,
+        }),
+        "conv3x3" => Arc::new(conv3x3::Conv3x3),
         "conv_transpose2d" => Arc::new(conv_transpose2d::ConvTranspose2d {
             stride: pair(&a["stride"])?,
             padding: pair(&a["padding"])?,
@@ -120,6 +128,10 @@ fn compare(what: &str, shape: &Shape, ours: &[f64], theirs: &[f64]) -> Result<()
 fn numbers(value: &Value) -> Result<Vec<f64>, String> {
     let list = value.as_array().ok_or("a list of numbers is missing")?;
     list.iter().map(|v| v.as_f64().ok_or_else(|| format!("{v} is no number"))).collect()
+}
+
+fn flag(value: &Value) -> Result<bool, String> {
+    value.as_bool().ok_or_else(|| format!("{value} is neither true nor false"))
 }
 
 fn integer(value: &Value) -> Result<usize, String> {

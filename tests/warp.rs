@@ -1,10 +1,11 @@
 //! warp at the positions that the random cases avoid: kinks, the far outside, infinities and NaN.
 
 use lineament::exec::check;
+use lineament::ops::conv2d::Conv2d;
 use lineament::ops::warp::{Border, Warp};
-use lineament::ops::{Case, Fill, Io, Op};
+use lineament::ops::{Case, EPS, Fill, Io, Op};
 use lineament::rng::Rng;
-use lineament::tensor::{Shape, len};
+use lineament::tensor::Shape;
 use lineament::{Device, Graph, Select, Tensor, Weights, grad};
 
 const PICTURE: Shape = [1, 2, 3, 4];
@@ -116,47 +117,58 @@ fn warp_at_any_position_agrees_with_the_reference_on_the_adapter() {
     assert_eq!(report.failures, Vec::<String>::new());
 }
 
-/// dx of one sample a channel, whose dy are 2·`dy`.
-fn image_gradient(device: &Device, dy: &[f32], position: [f32; 2]) -> Tensor {
+/// dx of one-channel pictures of 3 × 4 zeros, all sampled at `positions` (columns, then rows) with the gradient `dy`.
+fn image_gradient(device: &Device, dy: &[f32], positions: &[f32]) -> Tensor {
     let mut g = Graph::new();
-    let x_shape = [1, dy.len(), 3, 4];
-    let x = g.input("x", x_shape).unwrap();
-    let f = g.constant("f", Tensor::new([1, 2, 1, 1], position.to_vec()).unwrap()).unwrap();
+    let x = g.constant("x", Tensor::zeros([1, 1, 3, 4])).unwrap();
+    let f = g.constant("f", Tensor::new([1, 2, 1, dy.len()], positions.to_vec()).unwrap()).unwrap();
     let y = g.warp(x, f, Warp::default()).unwrap();
-    // With x = 0 this is the sum of the squares of `target`, whose derivative by y is −2·target.
-    let target = Tensor::new([1, dy.len(), 1, 1], dy.iter().map(|v| -v).collect()).unwrap();
-    let target = g.constant("target", target).unwrap();
-    let loss = g.pairwise_distance(y, target).unwrap();
+    // A filter of the size of y makes a scalar of it, whose derivative by y is the filter.
+    let w = g.constant("w", Tensor::new([1, 1, 1, dy.len()], dy.to_vec()).unwrap()).unwrap();
+    let b = g.constant("b", Tensor::scalar(0.0)).unwrap();
+    let loss = g.conv2d(y, w, b, Conv2d::default()).unwrap();
     let dx = grad::backward(&mut g, loss, &[x]).unwrap();
     let session = device.compile(&g, &dx, Weights::default()).unwrap();
-    session.run(&[("x", &Tensor::zeros(x_shape))]).unwrap().remove(0)
+    session.run(&[]).unwrap().remove(0)
 }
 
 #[test]
-fn warp_gradients_of_any_size_keep_their_accuracy_beside_each_other() {
+fn warp_gradients_keep_their_accuracy_beside_larger_ones() {
     let Some(device) = adapter() else { return };
-    let dy = [1.0, 3e-12, -7e15, 2.5e-33, -1e37];
-    let dx = image_gradient(&device, &dy, [1.25, 1.5]);
-    for (c, dy) in dy.into_iter().enumerate() {
-        for (i, j, weight) in [(1, 1, 0.375), (1, 2, 0.125), (2, 1, 0.375), (2, 2, 0.125)] {
-            let (got, expected) = (f64::from(dx.at([0, c, i, j])), 2.0 * f64::from(dy) * weight);
-            assert!(
-                (got - expected).abs() <= 1e-6 * expected.abs(),
-                "channel {c} [{i}, {j}]: {got:e}, not {expected:e}"
-            );
+    let dy = [3e-12, -7e15, 2.5e-33, -1e37];
+    // Each sample has a pixel of its own between others' pixels.
+    let dx = image_gradient(&device, &dy, &[0.0, 1.0, 2.25, 0.0, 0.0, 0.0, 0.5, 2.0]);
+    let expected = [[3e-12, -7e15, 0.375 * 2.5e-33, 0.125 * 2.5e-33], [0.0, 0.0, 0.375 * 2.5e-33, 0.125 * 2.5e-33]];
+    for (i, row) in expected.into_iter().enumerate() {
+        for (j, expected) in row.into_iter().enumerate() {
+            let got = f64::from(dx.at([0, 0, i, j]));
+            assert!((got - f64::from(expected)).abs() <= 1e-6 * f64::from(expected).abs(), "[{i}, {j}]: {got:e}");
         }
     }
-    let touched = dx.data().iter().filter(|v| **v != 0.0).count();
-    assert_eq!(touched, 4 * dy.len());
+    assert_eq!(dx.data()[8..], [-1e37, 0.0, 0.0, 0.0]);
+}
+
+#[test]
+fn warp_gradient_of_very_many_equal_terms_does_not_overflow() {
+    let Some(device) = adapter() else { return };
+    // The largest sum that k terms can make: all of them as large as the largest, which lies just below a power of two.
+    for k in [1usize, 2, 3, 64, 65, 4_099] {
+        for largest in [1.999_999_9_f32, -1.0, 3e-38] {
+            let dx = image_gradient(&device, &vec![largest; k], &[vec![1.0; k], vec![2.0; k]].concat());
+            let (got, expected) = (f64::from(dx.at([0, 0, 2, 1])), k as f64 * f64::from(largest));
+            // The bound of the header: k²·m·2⁻²⁹, and one rounding.
+            let allowed = (k * k) as f64 * f64::from(largest).abs() * 2f64.powi(-29) + EPS * expected.abs();
+            assert!((got - expected).abs() <= allowed, "{k} terms of {largest}: {got:e}, not {expected:e}");
+        }
+    }
 }
 
 #[test]
 fn warp_gradient_that_is_not_finite_stays_visible() {
     let Some(device) = adapter() else { return };
-    let dx = image_gradient(&device, &[1.0, f32::INFINITY, f32::NAN], [1.25, 1.5]);
-    assert_eq!(len(&dx.shape()), 36);
-    for (c, finite) in [(0, true), (1, false), (2, false)] {
-        assert_eq!(dx.at([0, c, 1, 1]).is_finite(), finite, "channel {c}");
-        assert_eq!(dx.at([0, c, 0, 0]), 0.0, "channel {c}");
+    for broken in [f32::INFINITY, f32::NEG_INFINITY, f32::NAN] {
+        let dx = image_gradient(&device, &[broken, 1.0, 2.0], &[0.0, 0.0, 3.0, 0.0, 0.0, 2.0]);
+        assert!(!dx.at([0, 0, 0, 0]).is_finite(), "{broken}");
+        assert_eq!(dx.data()[1..], [0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 2.0], "{broken}");
     }
 }

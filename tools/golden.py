@@ -151,7 +151,7 @@ def elementwise():
     m.write()
     m = Maker("prelu")
     x, slope = m.values(2, 3, 3, 4, gap=0.05), m.values(1, 3, 1, 1)
-    m.case({}, {"x": x, "w": slope}, lambda x, w: F.prelu(x, w.reshape(-1)))
+    m.case({}, {"x": x, "a": slope}, lambda x, a: F.prelu(x, a.reshape(-1)))
     m.write()
     m = Maker("sigmoid")
     m.case({}, {"x": m.values(2, 3, 3, 4, low=-8, high=9)}, torch.sigmoid)
@@ -216,24 +216,28 @@ def linear():
 
 
 def pools():
-    sizes = [((2, 2, 4, 6), (2, 2), (2, 2), (0, 0)), ((1, 2, 5, 7), (3, 2), (2, 1), (1, 1))]
+    sizes = [((2, 2, 4, 6), 2, 2, 0), ((1, 2, 5, 7), 3, 2, 1), ((1, 1, 6, 5), 3, 1, 1)]
     m = Maker("max_pool2d")
     for shape, kernel, stride, padding in sizes:
-        attributes = {"kernel": list(kernel), "stride": list(stride), "padding": list(padding)}
         m.case(
-            attributes,
+            {"kernel": kernel, "stride": stride, "padding": padding},
             {"x": m.distinct(*shape)},
             lambda x, k=kernel, s=stride, p=padding: F.max_pool2d(x, k, s, p),
         )
     m.write()
     m = Maker("avg_pool2d")
-    for shape, kernel, stride, padding in sizes:
-        attributes = {"kernel": list(kernel), "stride": list(stride), "padding": list(padding)}
-        m.case(
-            attributes,
-            {"x": m.values(*shape)},
-            lambda x, k=kernel, s=stride, p=padding: F.avg_pool2d(x, k, s, p),
-        )
+    for include in [True, False]:
+        for shape, kernel, stride, padding in sizes:
+            m.case(
+                {"kernel": kernel, "stride": stride, "padding": padding, "count_include_pad": include},
+                {"x": m.values(*shape)},
+                lambda x, k=kernel, s=stride, p=padding, i=include: F.avg_pool2d(x, k, s, p, count_include_pad=i),
+            )
+    m.case(
+        {"kernel": None, "stride": 1, "padding": 0, "count_include_pad": True},
+        {"x": m.values(2, 2, 3, 5)},
+        lambda x: F.adaptive_avg_pool2d(x, 1),
+    )
     m.write()
 
 
@@ -246,12 +250,18 @@ def pixel_shuffle():
 
 def mse():
     m = Maker("mse")
-    for mean in [True, False]:
-        a, b = m.values(2, 3, 2, 4), m.values(2, 3, 2, 4)
+    for reduction in ["mean", "sum"]:
         m.case(
-            {"mean": mean},
-            {"a": a, "b": b},
-            lambda a, b, r="mean" if mean else "sum": F.mse_loss(a, b, reduction=r).reshape(1, 1, 1, 1),
+            {"reduction": reduction, "weighted": False},
+            {"a": m.values(2, 3, 2, 4), "b": m.values(2, 3, 2, 4)},
+            lambda a, b, r=reduction: F.mse_loss(a, b, reduction=r).reshape(1, 1, 1, 1),
+        )
+    for reduction in ["mean", "sum"]:
+        m.case(
+            {"reduction": reduction, "weighted": True},
+            {"a": m.values(1, 2, 3, 4), "b": m.values(1, 2, 3, 4), "m": m.values(1, 2, 3, 4, low=0.0)},
+            lambda a, b, m, r=reduction: getattr(m * F.mse_loss(a, b, reduction="none"), r)().reshape(1, 1, 1, 1),
+            without=("m",),
         )
     m.write()
 
