@@ -219,10 +219,15 @@ fn backward_x_2(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgr
     }
 }
 
-// The logarithm of the scale of an element whose largest term has these bits and that has `terms` terms: -128 to 156.
-fn exponent(largest: i32, terms: i32) -> i32 {
-    // The largest term is below 2^(largest >> 23 - 126). countLeadingZeros(0) is 32.
-    return 156 - (largest >> 23u) - (32 - countLeadingZeros(terms - 1));
+// The logarithm of the scale of an element whose largest term has these bits and that has at most 2^headroom terms:
+// -128 to 156. The largest term is below 2^((largest >> 23) - 126).
+fn exponent(largest: i32, headroom: i32) -> i32 {
+    return 156 - (largest >> 23u) - headroom;
+}
+
+// ceil(log2 k) for the number of terms k of a pixel; countLeadingZeros(0) is 32.
+fn headroom_at(pixel: u32) -> i32 {
+    return 32 - countLeadingZeros(atomicLoad(&t1[pixel]) - 1);
 }
 
 // v·2^e for |e| <= 156, in two steps since 2^156 is no f32.
@@ -235,12 +240,11 @@ fn power(e: i32) -> f32 {
     return bitcast<f32>((e + 127) << 23u);
 }
 
-fn add(element: u32, pixel: u32, term: f32) {
+fn add(element: u32, headroom: i32, term: f32) {
     let largest = atomicLoad(&t1[element]);
     // Where a term is not finite there is no scale, and backward_x_4 does not read the sum.
     if u32(largest) < INFINITY {
-        let e = exponent(largest, atomicLoad(&t1[pixel]));
-        atomicAdd(&t0[element], i32(round(scaled(term, e))));
+        atomicAdd(&t0[element], i32(round(scaled(term, exponent(largest, headroom)))));
     }
 }
 
@@ -250,15 +254,16 @@ fn backward_x_3(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgr
     if t >= p.samples * p.blocks { return; }
     let work = work_of(t);
     let s = sample_of(work.n, work.q);
-    let counts = vec4(p.image_len + work.n * p.height * p.width) + s.offset;
+    let pixel = vec4(p.image_len + work.n * p.height * p.width) + s.offset;
+    let headroom = vec4(headroom_at(pixel.x), headroom_at(pixel.y), headroom_at(pixel.z), headroom_at(pixel.w));
     for (var c = work.first; c < work.end; c++) {
         let channel = work.n * p.channels + c;
-        let elements = vec4(channel * p.height * p.width) + s.offset;
+        let element = vec4(channel * p.height * p.width) + s.offset;
         let term = s.weight * dy[channel * out_plane() + work.q];
-        if s.weight.x > 0.0 { add(elements.x, counts.x, term.x); }
-        if s.weight.y > 0.0 { add(elements.y, counts.y, term.y); }
-        if s.weight.z > 0.0 { add(elements.z, counts.z, term.z); }
-        if s.weight.w > 0.0 { add(elements.w, counts.w, term.w); }
+        if s.weight.x > 0.0 { add(element.x, headroom.x, term.x); }
+        if s.weight.y > 0.0 { add(element.y, headroom.y, term.y); }
+        if s.weight.z > 0.0 { add(element.z, headroom.z, term.z); }
+        if s.weight.w > 0.0 { add(element.w, headroom.w, term.w); }
     }
 }
 
@@ -275,7 +280,7 @@ fn backward_x_4(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgr
         let plane = p.height * p.width;
         let outer = i / plane;
         let pixel = p.image_len + outer / p.channels * plane + (i - outer * plane);
-        value = scaled(f32(atomicLoad(&t0[i])), -exponent(largest, atomicLoad(&t1[pixel])));
+        value = scaled(f32(atomicLoad(&t0[i])), -exponent(largest, headroom_at(pixel)));
     }
     dx[i] = value;
 }

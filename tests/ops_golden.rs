@@ -15,6 +15,12 @@ const LIMIT: f64 = 1e-6;
 /// The operation that a file's name and a case's attributes describe.
 fn operation(name: &str, a: &Value) -> Result<Arc<dyn Op>, String> {
     Ok(match name {
+        "avg_pool2d" => Arc::new(avg_pool2d::AvgPool2d {
+            kernel: if a["kernel"].is_null() { None } else { Some(integer(&a["kernel"])?) },
+            stride: integer(&a["stride"])?,
+            padding: integer(&a["padding"])?,
+            count_include_pad: flag(&a["count_include_pad"])?,
+        }),
         "conv2d" => Arc::new(conv2d::Conv2d {
             stride: pair(&a["stride"])?,
             dilation: pair(&a["dilation"])?,
@@ -29,8 +35,24 @@ fn operation(name: &str, a: &Value) -> Result<Arc<dyn Op>, String> {
             output_padding: pair(&a["output_padding"])?,
         }),
         "gate" => Arc::new(gate::Gate),
+        "leaky_relu" => Arc::new(leaky_relu::LeakyRelu { slope: number(&a["slope"])? as f32 }),
+        "linear" => Arc::new(linear::Linear),
+        "max_pool2d" => Arc::new(max_pool2d::MaxPool2d {
+            kernel: integer(&a["kernel"])?,
+            stride: integer(&a["stride"])?,
+            padding: integer(&a["padding"])?,
+        }),
+        "mse" => Arc::new(mse::Mse {
+            reduction: match a["reduction"].as_str() {
+                Some("mean") => mse::Reduction::Mean,
+                Some("sum") => mse::Reduction::Sum,
+                _ => return Err(format!("unknown reduction {}", a["reduction"])),
+            },
+            weighted: flag(&a["weighted"])?,
+        }),
         "pairwise_distance" => Arc::new(pairwise_distance::PairwiseDistance),
         "pixel_shuffle" => Arc::new(pixel_shuffle::PixelShuffle { factor: integer(&a["factor"])? }),
+        "prelu" => Arc::new(prelu::Prelu),
         "relu" => Arc::new(relu::Relu),
         "sigmoid" => Arc::new(sigmoid::Sigmoid),
         "warp" => Arc::new(warp::Warp {
@@ -125,9 +147,12 @@ fn compare(what: &str, shape: &Shape, ours: &[f64], theirs: &[f64]) -> Result<()
     Ok(())
 }
 
+fn number(value: &Value) -> Result<f64, String> {
+    value.as_f64().ok_or_else(|| format!("{value} is no number"))
+}
+
 fn numbers(value: &Value) -> Result<Vec<f64>, String> {
-    let list = value.as_array().ok_or("a list of numbers is missing")?;
-    list.iter().map(|v| v.as_f64().ok_or_else(|| format!("{v} is no number"))).collect()
+    value.as_array().ok_or("a list of numbers is missing")?.iter().map(number).collect()
 }
 
 fn flag(value: &Value) -> Result<bool, String> {
