@@ -140,7 +140,7 @@ fn compare(what: &str, shape: &Shape, ours: &[f64], theirs: &[f64]) -> Result<()
     for (i, (a, b)) in ours.iter().zip(theirs).enumerate() {
         let error = (a - b).abs() / (1.0 + b.abs());
         // A NaN must not pass as small.
-        if !(error <= LIMIT) {
+        if error.is_nan() || error > LIMIT {
             return Err(format!("{what} at {:?} is {b} there, {a} here", position(shape, i)));
         }
     }

@@ -142,7 +142,7 @@ fn warp_gradients_keep_their_accuracy_beside_larger_ones() {
     for (i, row) in expected.into_iter().enumerate() {
         for (j, expected) in row.into_iter().enumerate() {
             let got = f64::from(dx.at([0, 0, i, j]));
-            assert!((got - f64::from(expected)).abs() <= 1e-6 * f64::from(expected).abs(), "[{i}, {j}]: {got:e}");
+            assert!((got - expected).abs() <= 1e-6 * expected.abs(), "[{i}, {j}]: {got:e}");
         }
     }
     assert_eq!(dx.data()[8..], [-1e37, 0.0, 0.0, 0.0]);
