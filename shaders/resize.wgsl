@@ -5,8 +5,8 @@
 // forward_1   4 columns of one row of t0             x           taps_i products, by input row upwards
 // forward_2   4 rows of one column of y              t0          taps_j products, by input column upwards
 // backward_1  one t1: 1 / Σ weights of an output     -           taps_i or taps_j weights
-// backward_2  4 rows of one column of t0             dy, t1      by period of the mirrored axis, then output column upwards
-// backward_3  4 columns of one row of dx             t0, t1      by period of the mirrored axis, then output row upwards
+// backward_2  4 rows of one column of t0             dy, t1      by position upwards, then output column
+// backward_3  4 columns of one row of dx             t0, t1      by position upwards, then output row
 //
 // t0 is [planes, out_height, width], t1 is [out_height + out_width]. The 4 columns of a thread are a quarter of the width
 // apart, so that neighbouring threads read neighbouring columns; the weights are evaluated once for the 4.
@@ -16,18 +16,22 @@
 // D, or 2·den where a shrinking kernel is stretched against aliasing; half is the kernel's half width in that unit.
 // The lowest input with B < half is s = q + 1 − lift for q = (2o·den + start) / D, where start = den − num − half +
 // lift·D and lift makes it positive; there B = (2o·den + start) mod D + half − D.
-// Input s of the mirrored axis stands for the positions q·len + s (q even) and q·len + len − 1 − s (q odd).
+// Beyond the borders the axis is mirrored: input s stands for the positions k·len + s (k even) and k·len + len − 1 − s
+// (k odd), k from −before to after. Or it is clamped: inputs 0 and len − 1 stand for before and after positions more.
 // The ranges of outputs in backward contain every output with −half ≤ B < half and no other.
 
 override WG: u32 = 64u;
 
 const NEAREST: u32 = 0u;
 const BILINEAR: u32 = 1u;
+const CLAMP: u32 = 1u;
 
 struct P {
-    planes: u32, height: u32, width: u32, out_height: u32, out_width: u32, kernel: u32,
-    num_i: u32, den_i: u32, start_i: u32, shift_i: u32, half_i: u32, unit_i: u32, taps_i: u32, before_i: u32, after_i: u32,
-    num_j: u32, den_j: u32, start_j: u32, shift_j: u32, half_j: u32, unit_j: u32, taps_j: u32, before_j: u32, after_j: u32,
+    planes: u32, height: u32, width: u32, out_height: u32, out_width: u32, kernel: u32, border: u32,
+    num_i: u32, den_i: u32, start_i: u32, lift_i: u32, shift_i: u32,
+    half_i: u32, unit_i: u32, taps_i: u32, before_i: u32, after_i: u32,
+    num_j: u32, den_j: u32, start_j: u32, lift_j: u32, shift_j: u32,
+    half_j: u32, unit_j: u32, taps_j: u32, before_j: u32, after_j: u32,
 }
 @group(0) @binding(0) var<uniform> p: P;
 @group(0) @binding(1) var<storage, read> x: array<f32>;
@@ -55,9 +59,22 @@ fn reciprocal(norm: f32) -> f32 {
     return select(1.0 / norm, 1.0, p.kernel == NEAREST);
 }
 
-// Input index of position m in one period [0, 2·len) of the mirrored axis.
-fn mirrored(m: u32, len: u32) -> u32 {
+// Input index of position s, which is m in the period [0, 2·len) of the mirrored axis.
+fn input_at(s: i32, m: u32, len: u32) -> u32 {
+    if p.border == CLAMP { return u32(clamp(s, 0, i32(len) - 1)); }
     return select(2u * len - 1u - m, m, m < len);
+}
+
+// The k-th position of input s, and how far k goes down and up.
+fn position(k: i32, s: u32, len: u32) -> i32 {
+    if p.border == CLAMP { return i32(s) + k; }
+    return k * i32(len) + i32(select(s, len - 1u - s, (k & 1) != 0));
+}
+fn lowest(before: u32, s: u32) -> i32 {
+    return select(-i32(before), 0, p.border == CLAMP && s != 0u);
+}
+fn highest(after: u32, s: u32, len: u32) -> i32 {
+    return select(i32(after), 0, p.border == CLAMP && s != len - 1u);
 }
 
 // How many outputs have 2o·den ≤ v.
@@ -82,15 +99,17 @@ fn forward_1(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgroup
     let q = a / step;
     var b = i32(a - q * step + p.half_i) - i32(step);
     var m = (q + p.shift_i) % (2u * p.height);
+    var s = i32(q) + 1 - i32(p.lift_i);
     var sum = vec4<f32>(0.0);
     var norm = 0.0;
     for (var t = 0u; t < p.taps_i && b >= -i32(p.half_i); t++) {
         let w = weight(b, p.unit_i);
-        let base = (plane * p.height + mirrored(m, p.height)) * p.width;
+        let base = (plane * p.height + input_at(s, m, p.height)) * p.width;
         sum += w * vec4(x[base + j0], x[base + j1], x[base + j2], x[base + j3]);
         norm += w;
         b -= i32(step);
         m = select(m + 1u, 0u, m + 1u == 2u * p.height);
+        s += 1;
     }
     sum *= reciprocal(norm);
     let base = row * p.width;
@@ -116,15 +135,17 @@ fn forward_2(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgroup
     let q = a / step;
     var b = i32(a - q * step + p.half_j) - i32(step);
     var m = (q + p.shift_j) % (2u * p.width);
+    var s = i32(q) + 1 - i32(p.lift_j);
     var sum = vec4<f32>(0.0);
     var norm = 0.0;
     for (var t = 0u; t < p.taps_j && b >= -i32(p.half_j); t++) {
         let w = weight(b, p.unit_j);
-        let s = mirrored(m, p.width);
-        sum += w * vec4(t0[i0 * p.width + s], t0[i1 * p.width + s], t0[i2 * p.width + s], t0[i3 * p.width + s]);
+        let c = input_at(s, m, p.width);
+        sum += w * vec4(t0[i0 * p.width + c], t0[i1 * p.width + c], t0[i2 * p.width + c], t0[i3 * p.width + c]);
         norm += w;
         b -= i32(step);
         m = select(m + 1u, 0u, m + 1u == 2u * p.width);
+        s += 1;
     }
     sum *= reciprocal(norm);
     y[i0 * p.out_width + j] = sum.x;
@@ -165,14 +186,13 @@ fn backward_2(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgrou
     let i2 = min(i0 + 2u, rows - 1u);
     let i3 = min(i0 + 3u, rows - 1u);
     var sum = vec4<f32>(0.0);
-    for (var period = -i32(p.before_j); period <= i32(p.after_j); period++) {
-        let within = select(s, p.width - 1u - s, (period & 1) != 0);
-        let position = (period * i32(p.width) + i32(within)) * i32(2u * p.num_j);
-        let v = position + i32(p.num_j) - i32(p.den_j) - 1;
+    for (var k = lowest(p.before_j, s); k <= highest(p.after_j, s, p.width); k++) {
+        let at = position(k, s, p.width) * i32(2u * p.num_j);
+        let v = at + i32(p.num_j) - i32(p.den_j) - 1;
         let begin = outputs_up_to(v - i32(p.half_j), p.den_j);
         let end = min(outputs_up_to(v + i32(p.half_j), p.den_j), p.out_width);
         for (var j = begin; j < end; j++) {
-            let b = i32((2u * j + 1u) * p.den_j) - i32(p.num_j) - position;
+            let b = i32((2u * j + 1u) * p.den_j) - i32(p.num_j) - at;
             let w = weight(b, p.unit_j) * t1[p.out_height + j];
             sum += w * vec4(dy[i0 * p.out_width + j], dy[i1 * p.out_width + j], dy[i2 * p.out_width + j],
                 dy[i3 * p.out_width + j]);
@@ -197,14 +217,13 @@ fn backward_3(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgrou
     let j2 = min(j0 + 2u * quarter, p.width - 1u);
     let j3 = min(j0 + 3u * quarter, p.width - 1u);
     var sum = vec4<f32>(0.0);
-    for (var period = -i32(p.before_i); period <= i32(p.after_i); period++) {
-        let within = select(s, p.height - 1u - s, (period & 1) != 0);
-        let position = (period * i32(p.height) + i32(within)) * i32(2u * p.num_i);
-        let v = position + i32(p.num_i) - i32(p.den_i) - 1;
+    for (var k = lowest(p.before_i, s); k <= highest(p.after_i, s, p.height); k++) {
+        let at = position(k, s, p.height) * i32(2u * p.num_i);
+        let v = at + i32(p.num_i) - i32(p.den_i) - 1;
         let begin = outputs_up_to(v - i32(p.half_i), p.den_i);
         let end = min(outputs_up_to(v + i32(p.half_i), p.den_i), p.out_height);
         for (var i = begin; i < end; i++) {
-            let b = i32((2u * i + 1u) * p.den_i) - i32(p.num_i) - position;
+            let b = i32((2u * i + 1u) * p.den_i) - i32(p.num_i) - at;
             let w = weight(b, p.unit_i) * t1[i];
             let base = (plane * p.out_height + i) * p.width;
             sum += w * vec4(t0[base + j0], t0[base + j1], t0[base + j2], t0[base + j3]);

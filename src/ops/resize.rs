@@ -7,7 +7,7 @@
 //! | x    | [N,C,H,W]     | input   |
 //! | y    | [N,C,Ho,Wo]   | output; Ho = ⌈H·scale⌉ unless [`Resize::size`] says otherwise |
 //!
-//! Gradient: for x, the exact adjoint, gathered (the mirrored border included); backward reads dy alone.
+//! Gradient: for x, the exact adjoint, gathered (the border included); backward reads dy alone.
 //! Errors: a scale of zero, an output without elements, fractions too large for 32-bit positions.
 //! Numerics: positions are exact integers; a weight of `bicubic` is at most 30·2⁻²³ off, relatively. `nearest` is exact.
 //! Cost: 2·(taps of a row) + 2·(taps of a column) FLOP per element of the two passes; 4 taps where `bicubic` enlarges.
@@ -20,6 +20,7 @@ use super::{Case, Cost, EPS, Io, Launch, Op, Scalar, Source, Tolerance, Values, 
 use crate::error::{Result, ShapeError};
 use crate::graph::{Graph, NodeId};
 use crate::tensor::Shape;
+use std::ops::Range;
 
 /// The function that weighs an input pixel by its distance from the output pixel's centre.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,12 +55,22 @@ impl Kernel {
     }
 }
 
+/// What lies beyond the borders of a picture.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Border {
+    /// The picture's mirror image, the border pixel doubled: MATLAB's imresize today.
+    Mirror,
+    /// The border pixel, repeated: MATLAB's imresize at the time of the super-resolution papers. The low-resolution test
+    /// pictures of SelfExSR (2015) equal ours with this border in every sample, and with no other.
+    Clamp,
+}
+
 /// For every output along one axis, the inputs that it is made of and their weights.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Taps {
     /// Inputs of one output; some weights may be 0.
     pub count: usize,
-    /// Input indices, `count` for each output in turn; mirrored at the borders, so that one may occur twice.
+    /// Input indices, `count` for each output in turn; near the borders one may occur several times.
     pub indices: Vec<u32>,
     /// Weights in the same order; those of one output sum to 1.
     pub weights: Vec<f64>,
@@ -86,30 +97,42 @@ impl Taps {
 /// The weights of MATLAB's `imresize` along one axis of `in_len` pixels.
 ///
 /// Output o (from 1) has its centre at u = o / scale + (1 − 1/scale) / 2. Inputs within the kernel's width of u get the
-/// kernel's value there, normalised to sum 1; beyond the borders the axis is mirrored, the border pixel doubled. With
-/// `antialias` and `scale` < 1 the kernel is stretched by 1/scale. `scale` is given apart from `out_len` since MATLAB
-/// uses the scale that it was called with, and not the quotient of the sizes.
+/// kernel's value there, normalised to sum 1; those beyond the borders are replaced as `border` says. With `antialias`
+/// and a scale below 1 the kernel is stretched by 1/scale. The scale of axis `axis` (0 for rows, 1 for columns) of `op` is
+/// used even where `out_len` is not in_len · scale, since MATLAB uses the scale that it was called with.
 ///
-/// `scale` must be positive and finite, and `in_len` not zero.
+/// `in_len` must not be zero and the scale a fraction above 0, as [`Op::shape`] checks.
 ///
 /// Source: `contributions` in imresize.m. Differs from it: for [`Kernel::Nearest`] a centre within 10⁻⁷ pixels of a
 /// border between two pixels counts as on it, where MATLAB leaves the choice to the rounding of u.
-pub fn taps(in_len: usize, out_len: usize, scale: f64, kernel: Kernel, antialias: bool) -> Taps {
-    let stretch = if antialias && scale < 1.0 && kernel != Kernel::Nearest { scale } else { 1.0 };
+pub fn taps(op: &Resize, axis: usize, in_len: usize, out_len: usize) -> Taps {
+    taps_range(op, axis, in_len, 0..out_len)
+}
+
+/// [`taps`] of the outputs in `range` alone, the same numbers.
+pub fn taps_range(op: &Resize, axis: usize, in_len: usize, range: Range<usize>) -> Taps {
+    let (kernel, scale) = (op.kernel, op.scale[axis].as_f64());
+    let stretch = if op.antialias && scale < 1.0 && kernel != Kernel::Nearest { scale } else { 1.0 };
     let width = kernel.width() / stretch;
     let count = if kernel == Kernel::Nearest { 1 } else { width.ceil() as usize + 2 };
-    let mut indices = Vec::with_capacity(out_len * count);
-    let mut weights: Vec<f64> = Vec::with_capacity(out_len * count);
-    let period = 2 * in_len as i64;
-    for o in 1..=out_len {
-        let u = o as f64 / scale + 0.5 * (1.0 - 1.0 / scale);
+    let mut indices = Vec::with_capacity(range.len() * count);
+    let mut weights: Vec<f64> = Vec::with_capacity(range.len() * count);
+    let len = in_len as i64;
+    for o in range {
+        let u = (o + 1) as f64 / scale + 0.5 * (1.0 - 1.0 / scale);
         let left = if kernel == Kernel::Nearest { (u + 0.5 + 1e-7).floor() } else { (u - width / 2.0).floor() };
         let first = weights.len();
         for t in 0..count {
             let at = left + t as f64;
             weights.push(if kernel == Kernel::Nearest { 1.0 } else { stretch * kernel.at(stretch * (u - at)) });
-            let m = (at as i64 - 1).rem_euclid(period);
-            indices.push(if m < in_len as i64 { m } else { period - 1 - m } as u32);
+            let s = at as i64 - 1;
+            let m = s.rem_euclid(2 * len);
+            let index = match op.border {
+                Border::Clamp => s.clamp(0, len - 1),
+                Border::Mirror if m < len => m,
+                Border::Mirror => 2 * len - 1 - m,
+            };
+            indices.push(index as u32);
         }
         let sum: f64 = weights[first..].iter().sum();
         weights[first..].iter_mut().for_each(|w| *w /= sum);
@@ -117,7 +140,8 @@ pub fn taps(in_len: usize, out_len: usize, scale: f64, kernel: Kernel, antialias
     drop_unused(Taps { count, indices, weights })
 }
 
-/// Without the columns of the table that are zero for every output, as MATLAB does.
+/// Without the columns of the table that are zero for every output, as MATLAB does; sums keep their bits, since such
+/// columns add nothing.
 fn drop_unused(taps: Taps) -> Taps {
     let used: Vec<bool> =
         (0..taps.count).map(|t| taps.weights.iter().skip(t).step_by(taps.count).any(|&w| w != 0.0)).collect();
@@ -154,6 +178,7 @@ pub struct Resize {
     /// Stretches the kernel where the scale is below 1, so that all input pixels count; MATLAB's default. Without effect
     /// on [`Kernel::Nearest`].
     pub antialias: bool,
+    pub border: Border,
     /// Scales of rows and of columns.
     pub scale: [Ratio; 2],
     /// Height and width of the output; ⌈size · scale⌉ where `None`.
@@ -161,12 +186,12 @@ pub struct Resize {
 }
 
 impl Resize {
-    /// Both sides times `num / den`, with antialiasing.
+    /// Both sides times `num / den`, with antialiasing and a mirrored border.
     pub fn by(kernel: Kernel, num: u32, den: u32) -> Self {
-        Self { kernel, antialias: true, scale: [Ratio { num, den }; 2], size: None }
+        Self { kernel, antialias: true, border: Border::Mirror, scale: [Ratio { num, den }; 2], size: None }
     }
 
-    /// From pictures of `from` (height, width) to `to`, with antialiasing; the scale of each side is the quotient.
+    /// From pictures of `from` (height, width) to `to`, with antialiasing and a mirrored border; the scale of each side is the quotient.
     ///
     /// # Errors
     /// A size of 2³² or more.
@@ -175,7 +200,7 @@ impl Resize {
             (Ok(num), Ok(den)) => Ok(Ratio { num, den }),
             _ => Err(ShapeError::value("size", "below 2^32", format!("{from:?} to {to:?}"))),
         };
-        Ok(Self { kernel, antialias: true, scale: [side(0)?, side(1)?], size: Some(to) })
+        Ok(Self { scale: [side(0)?, side(1)?], size: Some(to), ..Self::by(kernel, 1, 1) })
     }
 
     fn axes(&self, x: &Shape) -> std::result::Result<[Axis; 2], ShapeError> {
@@ -184,8 +209,7 @@ impl Resize {
     }
 
     fn taps(&self, io: &Io) -> [Taps; 2] {
-        let axis = |k: usize| taps(io.x[0][2 + k], io.y[2 + k], self.scale[k].as_f64(), self.kernel, self.antialias);
-        [axis(0), axis(1)]
+        [0, 1].map(|k| taps(self, k, io.x[0][2 + k], io.y[2 + k]))
     }
 }
 
@@ -195,6 +219,7 @@ struct Axis {
     num: u32,
     den: u32,
     start: u32,
+    lift: u32,
     shift: u32,
     half: u32,
     unit: u32,
@@ -207,6 +232,9 @@ impl Axis {
     fn new(op: &Resize, in_len: usize, scale: Ratio, out_len: Option<usize>) -> std::result::Result<Self, ShapeError> {
         if scale.num == 0 || scale.den == 0 {
             return Err(ShapeError::value("scale", "a fraction above 0", format!("{}/{}", scale.num, scale.den)));
+        }
+        if in_len == 0 {
+            return Err(ShapeError::value("x", "an axis of at least 1", in_len));
         }
         let out_len = out_len.unwrap_or_else(|| scale.size_of(in_len)) as u128;
         if out_len == 0 {
@@ -228,11 +256,18 @@ impl Axis {
         let start = den + lift * step - num - half;
         // The lowest input position of output o is first(o) - lift.
         let first = |o: u128| (2 * o * den + start) / step + 1;
-        let before = lift.saturating_sub(first(0)).div_ceil(in_len);
-        let after = (first(out_len - 1) + taps - 1).saturating_sub(lift) / in_len;
+        let below = lift.saturating_sub(first(0));
+        let above = (first(out_len - 1) + taps).saturating_sub(lift + in_len);
+        let (before, after, reach) = match op.border {
+            Border::Mirror => {
+                let [before, after] = [below, above].map(|v| v.div_ceil(in_len));
+                (before, after, (before.max(after) + 1) * in_len)
+            }
+            Border::Clamp => (below, above, below.max(above) + in_len),
+        };
         let shift = 1 + lift.div_ceil(2 * in_len) * 2 * in_len - lift;
         // Every position in the shader stays below 2^31, and every kernel argument is an exact f32.
-        let largest = ((before.max(after) + 2) * in_len * step + 4 * half).max(2 * (out_len + 2) * den + start);
+        let largest = ((reach + 1) * step + 4 * half).max(2 * (out_len + 2) * den + start);
         if largest.max(in_len * 4 + shift) >= 1 << 31 || half >= 1 << 24 {
             return Err(ShapeError::value(
                 "scale",
@@ -246,6 +281,7 @@ impl Axis {
             num: narrow(num),
             den: narrow(den),
             start: narrow(start),
+            lift: narrow(lift),
             shift: narrow(shift),
             half: narrow(half),
             unit: narrow(unit),
@@ -329,11 +365,13 @@ impl Op for Resize {
             ("out_height", ho.into()),
             ("out_width", wo.into()),
             ("kernel", kernel.into()),
+            ("border", u32::from(self.border == Border::Clamp).into()),
         ];
         params.extend([
             ("num_i", rows.num.into()),
             ("den_i", rows.den.into()),
             ("start_i", rows.start.into()),
+            ("lift_i", rows.lift.into()),
             ("shift_i", rows.shift.into()),
             ("half_i", rows.half.into()),
             ("unit_i", rows.unit.into()),
@@ -345,6 +383,7 @@ impl Op for Resize {
             ("num_j", columns.num.into()),
             ("den_j", columns.den.into()),
             ("start_j", columns.start.into()),
+            ("lift_j", columns.lift.into()),
             ("shift_j", columns.shift.into()),
             ("half_j", columns.half.into()),
             ("unit_j", columns.unit.into()),
@@ -404,6 +443,7 @@ impl Op for Resize {
 
 pub fn cases() -> Vec<Case> {
     let plain = |op: Resize| Resize { antialias: false, ..op };
+    let clamped = |op: Resize| Resize { border: Border::Clamp, ..op };
     let uneven = Resize {
         scale: [Ratio { num: 7, den: 5 }, Ratio { num: 3, den: 4 }],
         size: Some([11, 5]),
@@ -419,7 +459,9 @@ pub fn cases() -> Vec<Case> {
         Case::new(plain(Resize::by(Kernel::Bicubic, 1, 3)), &[[2, 1, 7, 9]]),
         Case::new(Resize::by(Kernel::Bilinear, 5, 13), &[[1, 2, 11, 8]]),
         Case::new(Resize::by(Kernel::Bicubic, 3, 1), &[[1, 2, 4, 6]]),
-        Case::new(uneven, &[[1, 2, 9, 7]]),
+        Case::new(uneven.clone(), &[[1, 2, 9, 7]]),
+        Case::new(clamped(uneven), &[[1, 2, 9, 7]]),
+        Case::new(clamped(Resize::by(Kernel::Bicubic, 1, 3)), &[[2, 1, 5, 7]]),
         Case::new(Resize::by(Kernel::Bicubic, 3, 1), &[[1, 1, 85, 64]]).real(),
         Case::new(Resize::by(Kernel::Bicubic, 1, 4), &[[2, 3, 64, 96]]).real(),
     ]
@@ -432,16 +474,16 @@ mod tests {
     #[test]
     fn taps_of_bicubic_doubling_are_matlabs() {
         // Output 6 has its centre at 2.75: Keys' cubic at 1.75, 0.75, 0.25 and 1.25.
-        let table = taps(7, 14, 2.0, Kernel::Bicubic, true);
+        let table = taps(&Resize::by(Kernel::Bicubic, 2, 1), 0, 7, 14);
         let weights: Vec<f64> = table.of(6).map(|(_, w)| w).filter(|w| *w != 0.0).collect();
         assert_eq!(weights, [-0.0234375, 0.2265625, 0.8671875, -0.0703125]);
     }
 
     #[test]
     fn taps_mirror_with_the_border_pixel_doubled() {
-        let table = taps(3, 3, 1.0, Kernel::Bicubic, true);
+        let table = taps(&Resize::by(Kernel::Bicubic, 1, 1), 0, 3, 3);
         assert_eq!((table.count, table.indices), (1, vec![0, 1, 2]));
-        let table = taps(2, 1, 0.25, Kernel::Bilinear, true);
+        let table = taps(&Resize::by(Kernel::Bilinear, 1, 4), 0, 2, 1);
         assert!(table.of(0).all(|(i, _)| i < 2));
         assert!((table.weights.iter().sum::<f64>() - 1.0).abs() < 1e-15);
         // The centre of the one output lies at 1.5 (from 0), past the last pixel: mirrored, both count the same 1/2.
@@ -451,9 +493,10 @@ mod tests {
 
     #[test]
     fn taps_of_nearest_take_the_later_pixel_on_a_tie() {
-        assert_eq!(taps(6, 3, 0.5, Kernel::Nearest, true).indices, [1, 3, 5]);
-        assert_eq!(taps(12, 2, 1.0 / 6.0, Kernel::Nearest, true).indices, [3, 9]);
-        assert_eq!(taps(2, 6, 3.0, Kernel::Nearest, false).indices, [0, 0, 0, 1, 1, 1]);
+        let indices = |num, den, from, to| taps(&Resize::by(Kernel::Nearest, num, den), 1, from, to).indices;
+        assert_eq!(indices(1, 2, 6, 3), [1, 3, 5]);
+        assert_eq!(indices(1, 6, 12, 2), [3, 9]);
+        assert_eq!(indices(3, 1, 2, 6), [0, 0, 0, 1, 1, 1]);
     }
 
     #[test]
@@ -485,11 +528,16 @@ mod tests {
             let q = a / step;
             let mut b = a - q * step + half - step;
             let mut m = (q + axis.shift as i64) as usize % (2 * in_len);
-            for _ in 0..axis.taps {
+            let lowest = q + 1 - axis.lift as i64;
+            for at in lowest..lowest + axis.taps as i64 {
                 if b < -half {
                     break;
                 }
-                let s = if m < in_len { m } else { 2 * in_len - 1 - m };
+                let s = match op.border {
+                    Border::Clamp => at.clamp(0, in_len as i64 - 1) as usize,
+                    Border::Mirror if m < in_len => m,
+                    Border::Mirror => 2 * in_len - 1 - m,
+                };
                 table[o * in_len + s] += weight(b);
                 norms[o] += weight(b);
                 b -= step;
@@ -499,9 +547,15 @@ mod tests {
         if backward {
             table.fill(0.0);
             for s in 0..in_len as i64 {
-                for period in -(axis.before as i64)..=axis.after as i64 {
-                    let within = if period & 1 != 0 { in_len as i64 - 1 - s } else { s };
-                    let position = (period * in_len as i64 + within) * step;
+                let clamp = op.border == Border::Clamp;
+                let low = if clamp && s != 0 { 0 } else { -(axis.before as i64) };
+                let high = if clamp && s + 1 != in_len as i64 { 0 } else { axis.after as i64 };
+                for k in low..=high {
+                    let position = match k & 1 {
+                        _ if clamp => (s + k) * step,
+                        0 => (k * in_len as i64 + s) * step,
+                        _ => (k * in_len as i64 + in_len as i64 - 1 - s) * step,
+                    };
                     let v = position + num - den - 1;
                     let up_to = |v: i64| if v < 0 { 0 } else { v / (2 * den) + 1 };
                     for o in up_to(v - half)..up_to(v + half).min(out_len as i64) {
@@ -520,13 +574,19 @@ mod tests {
                 [(1, 1), (2, 1), (3, 1), (7, 3), (5, 4), (999, 1000), (3, 4), (1, 2), (1, 3), (2, 7), (1, 16)]
             {
                 for in_len in [1, 2, 3, 5, 8, 17, 33] {
-                    for (antialias, extra) in [(true, 0), (false, 0), (true, 5)] {
+                    for (antialias, extra, border) in [
+                        (true, 0, Border::Mirror),
+                        (false, 0, Border::Mirror),
+                        (true, 5, Border::Mirror),
+                        (true, 0, Border::Clamp),
+                        (false, 5, Border::Clamp),
+                    ] {
                         let ratio = Ratio { num, den };
                         let out_len = ratio.size_of(in_len) + extra;
-                        let op = Resize { antialias, ..Resize::by(kernel, num, den) };
+                        let op = Resize { antialias, border, ..Resize::by(kernel, num, den) };
                         let axis = Axis::new(&op, in_len, ratio, Some(out_len)).unwrap();
                         let mut expected = vec![0.0; in_len * out_len];
-                        let table = taps(in_len, out_len, ratio.as_f64(), kernel, antialias);
+                        let table = taps(&op, 0, in_len, out_len);
                         for o in 0..out_len {
                             table.of(o).for_each(|(s, w)| expected[o * in_len + s] += w);
                         }
@@ -535,7 +595,7 @@ mod tests {
                             for (k, (e, g)) in expected.iter().zip(&got).enumerate() {
                                 assert!(
                                     (e - g).abs() < 1e-12,
-                                    "{kernel:?} {num}/{den} {in_len} to {out_len} antialias {antialias} backward {backward} \
+                                    "{border:?} {kernel:?} {num}/{den} {in_len} to {out_len} antialias {antialias} backward {backward} \
                                      output {} input {}: {e} {g}",
                                     k / in_len,
                                     k % in_len
