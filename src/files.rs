@@ -1,0 +1,74 @@
+//! Files that are either whole or not there, and inputs that are read with a limit.
+
+use crate::error::{Error, Result};
+use std::fs::File;
+use std::io::{BufWriter, Read, Write};
+use std::path::Path;
+
+/// Bytes of the largest file that is read into memory.
+const MAX_FILE_BYTES: u64 = 4 << 30;
+
+/// The bytes of `path`; `fail` makes the error for a file that is missing, a folder, empty or too large.
+pub(crate) fn read(path: &Path, fail: fn(String, String) -> Error) -> Result<Vec<u8>> {
+    let name = path.display().to_string();
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+            return Err(fail(name, "there is no such file; check the path".into()));
+        }
+        Err(e) => return Err(Error::io(path, e)),
+    };
+    let metadata = file.metadata().map_err(|e| Error::io(path, e))?;
+    if metadata.is_dir() {
+        return Err(fail(name, "is a folder, expected a file; name a file in it".into()));
+    }
+    let mut bytes = Vec::new();
+    if metadata.len() <= MAX_FILE_BYTES {
+        bytes.reserve_exact(metadata.len() as usize);
+        // A device has no length, so the limit is applied again.
+        file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes).map_err(|e| Error::io(path, e))?;
+    }
+    if metadata.len() > MAX_FILE_BYTES || bytes.len() as u64 > MAX_FILE_BYTES {
+        return Err(fail(name, format!("is larger than {} GiB; cut it into smaller files", MAX_FILE_BYTES >> 30)));
+    }
+    if bytes.is_empty() {
+        return Err(fail(name, "the file is empty; copy or download it again".into()));
+    }
+    Ok(bytes)
+}
+
+/// Calls `write` with a temporary file in the folder of `path`, then renames it to `path`. Where anything fails on the
+/// way, nothing stays behind and an older `path` is as it was.
+///
+/// # Errors
+/// The folder does not exist or cannot be written, the disk is full, `path` is a folder; those of `write`.
+pub(crate) fn write_whole(path: &Path, write: impl FnOnce(&mut BufWriter<&mut File>) -> Result<()>) -> Result<()> {
+    let refuse = |problem: String| Error::io(path, std::io::Error::other(problem));
+    let folder = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    if path.is_dir() {
+        return Err(refuse("cannot be written: it is a folder; name a file".into()));
+    }
+    if !folder.is_dir() {
+        return Err(refuse(format!("cannot be written: there is no folder {}; create it first", folder.display())));
+    }
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".lineament-");
+    // The rights that any new file gets; the process's mask applies. A temporary file would be for its owner alone.
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+    let mut file = builder.tempfile_in(folder).map_err(|e| {
+        refuse(format!(
+            "cannot be written: {e} in the folder {}; choose a folder that you may write to",
+            folder.display()
+        ))
+    })?;
+    let mut writer = BufWriter::with_capacity(1 << 20, file.as_file_mut());
+    write(&mut writer)?;
+    writer.flush().map_err(|e| Error::io(path, e))?;
+    drop(writer);
+    file.persist(path).map_err(|e| Error::io(path, e.error))?;
+    Ok(())
+}

@@ -1,0 +1,137 @@
+//! Resizing of planes on the host, for data, metrics and colours: separable, in f64 sums, from the tables of
+//! [`crate::ops::resize`].
+
+use crate::error::{Error, Result};
+use crate::ops::Op;
+use crate::ops::resize::{Resize, Taps, taps};
+
+/// A number of a plane: f32 or f64.
+pub trait Real: Copy + Default {
+    fn to_f64(self) -> f64;
+    fn from_f64(value: f64) -> Self;
+}
+
+impl Real for f32 {
+    fn to_f64(self) -> f64 {
+        self.into()
+    }
+    fn from_f64(value: f64) -> Self {
+        value as Self
+    }
+}
+
+impl Real for f64 {
+    fn to_f64(self) -> f64 {
+        self
+    }
+    fn from_f64(value: f64) -> Self {
+        value
+    }
+}
+
+/// A plane of `[height, width]`, row by row, resized by `op` as MATLAB's imresize does it for floating-point input: the
+/// dimension with the smaller scale first, rows first where both are the same. Sums are in f64; the plane between the
+/// two passes has the type of the input, so f64 is as exact as MATLAB.
+///
+/// # Errors
+/// `plane` is not height · width long; `op` refuses the size.
+pub fn resize_plane<T: Real>(plane: &[T], size: [usize; 2], op: &Resize) -> Result<Vec<T>> {
+    resize_rounded(plane, size, op, |v| v)
+}
+
+/// [`resize_plane`] of 8-bit samples, rounded to 8 bit after each pass, as imresize does for uint8.
+///
+/// # Errors
+/// As [`resize_plane`].
+pub fn resize_plane_u8(plane: &[u8], size: [usize; 2], op: &Resize) -> Result<Vec<u8>> {
+    let plane: Vec<f32> = plane.iter().map(|&v| v.into()).collect();
+    let resized = resize_rounded(&plane, size, op, |v| (v + 0.5).floor().clamp(0.0, 255.0))?;
+    Ok(resized.into_iter().map(|v| v as u8).collect())
+}
+
+fn resize_rounded<T: Real>(
+    plane: &[T],
+    size: [usize; 2],
+    op: &Resize,
+    round: impl Fn(f64) -> f64 + Copy,
+) -> Result<Vec<T>> {
+    if size[0].checked_mul(size[1]) != Some(plane.len()) {
+        return Err(Error::Usage(format!("a plane of [height, width] {size:?} was given {} numbers", plane.len())));
+    }
+    let out = out_size(op, size)?;
+    let [rows, columns] = whole_taps(op, size, out);
+    Ok(resample(plane, size[1], &rows, &columns, columns_first(op), round))
+}
+
+pub(super) fn out_size(op: &Resize, [height, width]: [usize; 2]) -> Result<[usize; 2]> {
+    let shape = op.shape(&[[1, 1, height, width]]).map_err(|source| Error::Shape { node: "resize".into(), source })?;
+    Ok([shape[2], shape[3]])
+}
+
+pub(super) fn whole_taps(op: &Resize, from: [usize; 2], to: [usize; 2]) -> [Taps; 2] {
+    [0, 1].map(|k| taps(op, k, from[k], to[k]))
+}
+
+pub(super) fn columns_first(op: &Resize) -> bool {
+    op.scale[1].as_f64() < op.scale[0].as_f64()
+}
+
+/// Makes the indices of `taps` relative to the lowest; returns it and the length of the part that they use.
+pub(super) fn cut(taps: &mut Taps) -> (usize, usize) {
+    let low = taps.indices.iter().copied().min().unwrap_or(0);
+    let high = taps.indices.iter().copied().max().map_or(0, |h| h + 1);
+    taps.indices.iter_mut().for_each(|i| *i -= low);
+    (low as usize, (high - low) as usize)
+}
+
+pub(super) fn resample<T: Real>(
+    plane: &[T],
+    width: usize,
+    rows: &Taps,
+    columns: &Taps,
+    columns_first: bool,
+    round: impl Fn(f64) -> f64 + Copy,
+) -> Vec<T> {
+    if columns_first {
+        let between = resample_columns(plane, width, columns, round);
+        resample_rows(&between, columns.out_len(), rows, round)
+    } else {
+        let between = resample_rows(plane, width, rows, round);
+        resample_columns(&between, width, columns, round)
+    }
+}
+
+/// Every output row is a weighted sum of whole input rows.
+fn resample_rows<T: Real>(plane: &[T], width: usize, taps: &Taps, round: impl Fn(f64) -> f64) -> Vec<T> {
+    let mut out = Vec::with_capacity(taps.out_len() * width);
+    let mut sums = vec![0.0f64; width];
+    for o in 0..taps.out_len() {
+        sums.fill(0.0);
+        for (r, weight) in taps.of(o).filter(|(_, w)| *w != 0.0) {
+            for (sum, v) in sums.iter_mut().zip(&plane[r * width..][..width]) {
+                *sum += weight * v.to_f64();
+            }
+        }
+        out.extend(sums.iter().map(|&v| T::from_f64(round(v))));
+    }
+    out
+}
+
+fn resample_columns<T: Real>(plane: &[T], width: usize, taps: &Taps, round: impl Fn(f64) -> f64) -> Vec<T> {
+    let out_width = taps.out_len();
+    if width == 0 {
+        return Vec::new();
+    }
+    let mut out = Vec::with_capacity(plane.len() / width * out_width);
+    for row in plane.chunks_exact(width) {
+        let tables = taps.indices.chunks_exact(taps.count).zip(taps.weights.chunks_exact(taps.count));
+        out.extend(tables.map(|(indices, weights)| {
+            let mut sum = 0.0f64;
+            for (&i, &weight) in indices.iter().zip(weights) {
+                sum += weight * row[i as usize].to_f64();
+            }
+            T::from_f64(round(sum))
+        }));
+    }
+    out
+}

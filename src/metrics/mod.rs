@@ -1,0 +1,45 @@
+//! What the papers measure, computed as they compute it.
+
+pub mod psnr;
+pub mod ssim;
+
+pub use psnr::psnr;
+pub use ssim::ssim;
+
+use crate::error::{Error, Result};
+
+/// `plane` without `shave` pixels at each border, rounded to whole grey levels 0..255, and its size.
+fn rounded(plane: &[f32], size: [usize; 2], shave: usize) -> Vec<f64> {
+    let [height, width] = size;
+    let mut out = Vec::with_capacity((height - 2 * shave) * (width - 2 * shave));
+    for row in plane.chunks_exact(width).take(height - shave).skip(shave) {
+        // A conversion to u8 saturates, as MATLAB's does.
+        out.extend(row[shave..width - shave].iter().map(|v| f64::from((v * 255.0 + 0.5) as u8)));
+    }
+    out
+}
+
+/// Refuses planes of other sizes, and pictures of which the borders leave less than `least` pixels a side.
+fn check(
+    metric: &str,
+    reference: &[f32],
+    result: &[f32],
+    [height, width]: [usize; 2],
+    shave: usize,
+    least: usize,
+) -> Result<()> {
+    let len = height.checked_mul(width);
+    for (name, plane) in [("reference", reference), ("result", result)] {
+        if len != Some(plane.len()) {
+            let got = plane.len();
+            return Err(Error::Usage(format!("{metric}: the {name} must have {height}x{width} values, got {got}")));
+        }
+    }
+    if shave.checked_mul(2).and_then(|s| s.checked_add(least)).is_none_or(|s| s > height.min(width)) {
+        return Err(Error::Usage(format!(
+            "{metric}: without a border of {shave} px a picture of height {height} and width {width} has less than \
+             {least}x{least} px; measure larger pictures"
+        )));
+    }
+    Ok(())
+}

@@ -1,0 +1,523 @@
+//! Pictures in and out: what the formats keep, what broken files say, and bicubic resizing against outside numbers.
+
+use lineament::Picture;
+use lineament::image::{
+    Channel, Channels, Format, Rect, Samples, resize_plane, resize_plane_u8, rgb_to_ycbcr, ycbcr_to_rgb,
+};
+use lineament::metrics::psnr;
+use lineament::ops::resize::{Border, Kernel, Ratio, Resize};
+use lineament::rng::Rng;
+use std::path::{Path, PathBuf};
+
+const ALL_CHANNELS: [Channels; 4] = [Channels::Grey, Channels::GreyAlpha, Channels::Rgb, Channels::Rgba];
+
+fn random(width: usize, height: usize, channels: Channels, bits: u32, seed: u64) -> Picture {
+    let mut rng = Rng::new(seed);
+    let len = width * height * channels.count();
+    let samples = match bits {
+        8 => Samples::U8((0..len).map(|_| rng.below(256) as u8).collect()),
+        _ => Samples::U16((0..len).map(|_| rng.below(65536) as u16).collect()),
+    };
+    Picture::from_samples("random", width, height, channels, samples).unwrap()
+}
+
+/// A smooth picture, which JPEG keeps well.
+fn smooth(width: usize, height: usize, channels: Channels) -> Picture {
+    let count = channels.count();
+    let samples = (0..width * height * count)
+        .map(|i| {
+            let (k, j, row) = (i % count, i / count % width, i / count / width);
+            (40 + 100 * j / width + 60 * row / height + 20 * k) as u8
+        })
+        .collect();
+    Picture::from_samples("smooth", width, height, channels, Samples::U8(samples)).unwrap()
+}
+
+fn message(bytes: &[u8], name: &str) -> String {
+    Picture::decode(bytes, name).unwrap_err().to_string()
+}
+
+/// Tells the message apart by its parts, each of which a user needs.
+#[track_caller]
+fn says(message: &str, parts: &[&str]) {
+    for part in parts {
+        assert!(message.contains(part), "{part:?} is missing in {message:?}");
+    }
+}
+
+/// A PNG chunk with its checksum.
+fn chunk(kind: &[u8; 4], data: &[u8]) -> Vec<u8> {
+    let mut body = kind.to_vec();
+    body.extend(data);
+    let mut crc = u32::MAX;
+    for &byte in &body {
+        crc ^= u32::from(byte);
+        for _ in 0..8 {
+            crc = if crc & 1 == 1 { crc >> 1 ^ 0xEDB8_8320 } else { crc >> 1 };
+        }
+    }
+    let mut out = (data.len() as u32).to_be_bytes().to_vec();
+    out.extend(body);
+    out.extend((!crc).to_be_bytes());
+    out
+}
+
+/// A PNG of stored (not compressed) rows, each with its filter byte 0 in front.
+fn png(width: u32, height: u32, depth: u8, color: u8, extra: &[Vec<u8>], rows: &[u8]) -> Vec<u8> {
+    let mut header = width.to_be_bytes().to_vec();
+    header.extend(height.to_be_bytes());
+    header.extend([depth, color, 0, 0, 0]);
+    let (mut a, mut b) = (1u32, 0u32);
+    for &byte in rows {
+        a = (a + u32::from(byte)) % 65521;
+        b = (b + a) % 65521;
+    }
+    let mut data = vec![0x78, 0x01, 1];
+    data.extend((rows.len() as u16).to_le_bytes());
+    data.extend((!(rows.len() as u16)).to_le_bytes());
+    data.extend(rows);
+    data.extend((b << 16 | a).to_be_bytes());
+    let mut out = b"\x89PNG\r\n\x1a\n".to_vec();
+    out.extend(chunk(b"IHDR", &header));
+    out.extend(extra.concat());
+    out.extend(chunk(b"IDAT", &data));
+    out.extend(chunk(b"IEND", &[]));
+    out
+}
+
+/// A colour profile's header, as far as anything here reads it.
+fn profile(space: &[u8; 4]) -> Vec<u8> {
+    let mut icc = vec![0; 300];
+    icc[..4].copy_from_slice(&300u32.to_be_bytes());
+    icc[16..20].copy_from_slice(space);
+    icc[36..40].copy_from_slice(b"acsp");
+    icc[200] = 77;
+    icc
+}
+
+#[test]
+fn lossless_formats_keep_every_sample() {
+    for format in [Format::Png, Format::WebP, Format::Bmp, Format::Tiff] {
+        for channels in ALL_CHANNELS {
+            for bits in [8, 16] {
+                let picture = random(7, 5, channels, bits, 3);
+                let back = Picture::decode(&picture.encode(format).unwrap(), "x").unwrap();
+                assert_eq!([back.width(), back.height()], [7, 5]);
+                let deep = matches!(format, Format::Png | Format::Tiff);
+                assert_eq!(back.samples().bits(), if deep { bits } else { 8 }, "{format:?} {channels}");
+                for channel in [Channel::Red, Channel::Green, Channel::Blue, Channel::Alpha] {
+                    let a = picture.plane(channel, picture.whole()).unwrap();
+                    let b = back.plane(channel, back.whole()).unwrap();
+                    let allowed = if deep || bits == 8 { 0.0 } else { 0.5001 / 255.0 };
+                    assert!(
+                        a.iter().zip(&b).all(|(a, b)| (a - b).abs() <= allowed),
+                        "{format:?} {channels} {bits} bit {channel:?}"
+                    );
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn png_and_tiff_give_back_the_same_picture() {
+    for channels in ALL_CHANNELS {
+        for bits in [8, 16] {
+            let picture = random(5, 9, channels, bits, 4);
+            let mut formats = vec![Format::Png];
+            formats.extend((channels != Channels::GreyAlpha).then_some(Format::Tiff));
+            for format in formats {
+                let back = Picture::decode(&picture.encode(format).unwrap(), "random").unwrap();
+                assert_eq!(back, picture, "{format:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn jpeg_is_close_and_refuses_alpha() {
+    for channels in [Channels::Grey, Channels::Rgb] {
+        let picture = smooth(48, 32, channels);
+        let back = Picture::decode(&picture.encode(Format::Jpeg).unwrap(), "x.jpg").unwrap();
+        assert_eq!(back.channels(), channels);
+        let [a, b] = [&picture, &back].map(|p| p.plane(Channel::Y, p.whole()).unwrap());
+        assert!(psnr(&a, &b, [32, 48], 0).unwrap() > 40.0);
+    }
+    let refused = random(4, 4, Channels::Rgba, 8, 1).encode(Format::Jpeg).unwrap_err().to_string();
+    assert_eq!(
+        refused,
+        "random: JPEG has no alpha channel, and the picture has one; save it as PNG, WebP, BMP or TIFF"
+    );
+    let refused = Picture::new("wide", 20_000, 1, Channels::Grey, 8).unwrap().encode(Format::WebP).unwrap_err();
+    says(&refused.to_string(), &["WebP holds at most 16383 pixels", "20000x1", "PNG, JPEG, BMP or TIFF"]);
+}
+
+#[test]
+fn palette_and_few_bits_become_8_bit() {
+    let palette = chunk(b"PLTE", &[255, 0, 0, 0, 255, 0, 0, 0, 255, 9, 8, 7]);
+    // 2 bits a pixel: indices 0, 1, 2, 3 and 3, 0, 1, 2.
+    let rows = [0, 0b00_01_10_11, 0, 0b11_00_01_10];
+    let picture = Picture::decode(&png(4, 2, 2, 3, std::slice::from_ref(&palette), &rows), "palette.png").unwrap();
+    let expected = [[255, 0, 0], [0, 255, 0], [0, 0, 255], [9, 8, 7], [9, 8, 7], [255, 0, 0], [0, 255, 0], [0, 0, 255]];
+    assert_eq!(picture.samples(), &Samples::U8(expected.concat()));
+    assert_eq!(picture.channels(), Channels::Rgb);
+    let transparent = chunk(b"tRNS", &[128]);
+    let picture = Picture::decode(&png(4, 2, 2, 3, &[palette, transparent], &rows), "palette.png").unwrap();
+    assert_eq!(picture.channels(), Channels::Rgba);
+    assert_eq!(
+        picture.plane(Channel::Alpha, Rect { top: 0, left: 0, height: 1, width: 2 }).unwrap(),
+        [128. / 255., 1.]
+    );
+    let picture = Picture::decode(&png(8, 1, 1, 0, &[], &[0, 0b1010_0011]), "bits.png").unwrap();
+    assert_eq!(picture.samples(), &Samples::U8(vec![255, 0, 255, 0, 0, 0, 255, 255]));
+}
+
+#[test]
+fn exif_orientation_is_applied() {
+    let picture = smooth(48, 32, Channels::Grey);
+    let jpeg = picture.encode(Format::Jpeg).unwrap();
+    let at = |p: &Picture, i: usize, j: usize| {
+        p.plane(Channel::Y, Rect { top: i, left: j, height: 1, width: 1 }).unwrap()[0] * 255.0
+    };
+    let plain = Picture::decode(&jpeg, "x.jpg").unwrap();
+    for orientation in 1..=8u8 {
+        // A big-endian TIFF header and one directory entry: tag 0x0112, type SHORT, one value.
+        let mut exif = b"Exif\0\0MM\0\x2A\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0".to_vec();
+        exif.extend([orientation, 0, 0, 0, 0, 0, 0]);
+        let mut bytes = jpeg[..2].to_vec();
+        bytes.extend([0xFF, 0xE1]);
+        bytes.extend((exif.len() as u16 + 2).to_be_bytes());
+        bytes.extend(exif);
+        bytes.extend(&jpeg[2..]);
+        let turned = Picture::decode(&bytes, "x.jpg").unwrap();
+        // EXIF 2.32: where row 0 and column 0 of the stored picture are to be shown.
+        let (h, w) = (31, 47);
+        let from = |i: usize, j: usize| match orientation {
+            1 => (i, j),
+            2 => (i, w - j),
+            3 => (h - i, w - j),
+            4 => (h - i, j),
+            5 => (j, i),
+            6 => (h - j, i),
+            7 => (h - j, w - i),
+            _ => (j, w - i),
+        };
+        let size = if orientation < 5 { [48, 32] } else { [32, 48] };
+        assert_eq!([turned.width(), turned.height()], size, "{orientation}");
+        for (i, j) in [(0, 0), (3, 17), (size[1] - 1, 0), (size[1] - 2, size[0] - 1)] {
+            let (r, s) = from(i, j);
+            assert_eq!(at(&turned, i, j), at(&plain, r, s), "orientation {orientation} at {i}, {j}");
+        }
+    }
+}
+
+#[test]
+fn icc_profile_is_kept_where_it_fits() {
+    let icc = profile(b"RGB ");
+    let mut picture = smooth(16, 16, Channels::Rgb);
+    picture.set_icc(Some(icc.clone()));
+    for format in [Format::Png, Format::Jpeg, Format::WebP, Format::Tiff] {
+        let back = Picture::decode(&picture.encode(format).unwrap(), "x").unwrap();
+        assert_eq!(back.icc(), Some(&icc[..]), "{format:?}");
+    }
+    assert_eq!(Picture::decode(&picture.encode(Format::Bmp).unwrap(), "x").unwrap().icc(), None);
+    // A profile for ink says nothing about the RGB samples that a decoder made of them.
+    picture.set_icc(Some(profile(b"CMYK")));
+    assert_eq!(Picture::decode(&picture.encode(Format::Png).unwrap(), "x").unwrap().icc(), None);
+    assert_eq!(picture.crop(Rect { top: 1, left: 2, height: 3, width: 4 }).unwrap().icc(), picture.icc());
+}
+
+#[test]
+fn a_huge_header_is_refused_before_anything_is_allocated() {
+    let bytes = png(60_000, 60_000, 8, 2, &[], &[0]);
+    assert_eq!(
+        message(&bytes, "in/huge.png"),
+        "in/huge.png: 60000x60000 pixels, RGB, 8 bit, would take 10.1 GiB of memory, the limit is 1 GiB; crop it, make \
+         it smaller, or cut it into parts first"
+    );
+    says(
+        &message(&png(u32::MAX >> 1, u32::MAX >> 1, 16, 6, &[], &[0]), "x.png"),
+        &["x.png", "too much memory", "smaller"],
+    );
+    let error = Picture::new("out.png", usize::MAX, 2, Channels::Rgb, 8).unwrap_err().to_string();
+    says(&error, &["out.png", "limit is 1 GiB"]);
+}
+
+#[test]
+fn empty_and_foreign_files_say_what_they_are() {
+    assert_eq!(message(&[], "a/empty.png"), "a/empty.png: the file is empty; copy or download it again");
+    assert_eq!(
+        message(b"<html>404</html>", "photo.jpg"),
+        "photo.jpg: is no JPEG file, though the name says so, nor any other of PNG, JPEG, WebP, BMP and TIFF: its content \
+         is text; convert it to PNG or JPEG first"
+    );
+    says(&message(b"GIF89a\x01\0\x01\0\0\0\0", "x.gif"), &["x.gif", "a GIF", "convert it to PNG"]);
+    says(&message(b"\0\0\0\x18ftypheic\0\0\0\0", "IMG_1.HEIC"), &["IMG_1.HEIC", "HEIC", "convert"]);
+    says(&message(&[1, 2, 3, 4, 5, 6], "noise"), &["noise: is none of PNG", "unknown kind", "convert"]);
+}
+
+#[test]
+fn content_decides_not_the_name() {
+    let picture = random(6, 4, Channels::Rgb, 8, 5);
+    let bytes = picture.encode(Format::Png).unwrap();
+    assert_eq!(Picture::decode(&bytes, "photo.jpg").unwrap().samples(), picture.samples());
+    says(
+        &message(&bytes[..bytes.len() / 2], "photo.jpg"),
+        &["photo.jpg", "PNG file (by its content, though the name says JPEG)", "truncated"],
+    );
+}
+
+#[test]
+fn truncated_files_say_so() {
+    for format in Format::ALL {
+        let bytes = random(40, 30, Channels::Rgb, 8, 6).encode(format).unwrap();
+        // Not the last bytes alone: a PNG whose end chunk is missing has all its pixels.
+        for keep in [bytes.len() / 3, bytes.len() / 2, bytes.len() * 9 / 10, bytes.len() - 40] {
+            let text = message(&bytes[..keep], "cut");
+            says(&text, &["cut: this", format.name(), "truncated", "copy or download it again"]);
+        }
+    }
+}
+
+#[test]
+fn damaged_files_are_errors_not_panics() {
+    let mut rng = Rng::new(11);
+    for format in Format::ALL {
+        for channels in [Channels::Grey, Channels::Rgb, Channels::Rgba] {
+            if format == Format::Jpeg && channels == Channels::Rgba {
+                continue;
+            }
+            let bytes = random(9, 7, channels, 16, 8).encode(format).unwrap();
+            for _ in 0..60 {
+                let mut damaged = bytes.clone();
+                for _ in 0..1 + rng.below(4) {
+                    // The headers are where damage is most dangerous.
+                    let end = if rng.below(2) == 0 { damaged.len() } else { damaged.len().min(64) };
+                    let at = rng.below(end);
+                    damaged[at] = rng.below(256) as u8;
+                }
+                if let Err(e) = Picture::decode(&damaged, "damaged") {
+                    says(&e.to_string(), &["damaged: ", ";"]);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn float_samples_are_refused() {
+    let mut out = std::io::Cursor::new(Vec::new());
+    let pixels = vec![0u8; 4 * 3 * 4];
+    let encoder = image::codecs::tiff::TiffEncoder::new(&mut out);
+    image::ImageEncoder::write_image(encoder, &pixels, 2, 2, image::ExtendedColorType::Rgb32F).unwrap();
+    says(&message(out.get_ref(), "hdr.tif"), &["hdr.tif", "expected 8 or 16 bit", "convert it to a 16 bit PNG"]);
+}
+
+fn folder() -> tempfile::TempDir {
+    tempfile::tempdir().unwrap()
+}
+
+#[test]
+fn files_are_opened_and_saved_whole() {
+    let dir = folder();
+    let picture = random(12, 10, Channels::Rgb, 16, 9);
+    for (name, format) in [("a.png", Format::Png), ("b.TIF", Format::Tiff), ("c.webp", Format::WebP)] {
+        let path = dir.path().join(name);
+        picture.save(&path).unwrap();
+        picture.save(&path).unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), picture.encode(format).unwrap());
+        assert_eq!(Picture::open(&path).unwrap().width(), 12);
+    }
+    // No temporary file stays.
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 3);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        let mode = |name: &str| std::fs::metadata(dir.path().join(name)).unwrap().permissions().mode();
+        std::fs::write(dir.path().join("plain"), "").unwrap();
+        assert_eq!(mode("a.png"), mode("plain"));
+    }
+}
+
+#[test]
+fn files_that_cannot_be_opened_or_saved_say_why() {
+    let dir = folder();
+    let at = |name: &str| dir.path().join(name);
+    let open = |path: &Path| Picture::open(path).unwrap_err().to_string();
+    says(&open(&at("none.png")), &["none.png", "there is no such file", "check the path"]);
+    says(&open(dir.path()), &["is a folder, expected a file"]);
+    std::fs::write(at("empty.png"), "").unwrap();
+    says(&open(&at("empty.png")), &["empty.png", "the file is empty", "download it again"]);
+
+    let picture = random(4, 4, Channels::Rgba, 8, 2);
+    let save = |path: &Path| picture.save(path).unwrap_err().to_string();
+    says(&save(&at("x.gif")), &["x.gif", "end the name in .png, .jpg, .jpeg, .webp, .bmp, .tif, .tiff"]);
+    says(&save(&at("x")), &["the extension must name a format"]);
+    says(&save(&at("x.jpg")), &["x.jpg", "JPEG has no alpha channel", "PNG, WebP, BMP or TIFF"]);
+    says(&save(&at("no/such/x.png")), &["no/such/x.png", "there is no folder", "create it first"]);
+    std::fs::create_dir(at("folder.png")).unwrap();
+    says(&save(&at("folder.png")), &["folder.png", "is a folder", "name a file"]);
+    // /proc lets nobody, root included, create files.
+    #[cfg(target_os = "linux")]
+    says(&save(Path::new("/proc/x.png")), &["/proc/x.png", "cannot be written", "choose a folder"]);
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 2);
+}
+
+#[test]
+fn a_failed_save_leaves_the_older_file() {
+    let dir = folder();
+    let path = dir.path().join("x.jpg");
+    random(4, 4, Channels::Rgb, 8, 1).save(&path).unwrap();
+    let before = std::fs::read(&path).unwrap();
+    random(4, 4, Channels::Rgba, 8, 1).save(&path).unwrap_err();
+    assert_eq!(std::fs::read(&path).unwrap(), before);
+}
+
+#[test]
+fn ycbcr_is_matlabs() {
+    // rgb2ycbcr([1 1 1]), ([0 0 0]) and ([1 0 0]) times 255, from the toolbox's documentation of BT.601.
+    for (rgb, expected) in [
+        ([1.0, 1.0, 1.0], [235.0, 128.0, 128.0]),
+        ([0.0, 0.0, 0.0], [16.0, 128.0, 128.0]),
+        ([1.0, 0.0, 0.0], [81.481, 90.203, 240.0]),
+    ] {
+        let got = rgb_to_ycbcr(rgb).map(|v| v * 255.0);
+        assert!(got.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-9), "{rgb:?}: {got:?}");
+        let back = ycbcr_to_rgb(rgb_to_ycbcr(rgb));
+        assert!(back.iter().zip(rgb).all(|(a, b)| (a - b).abs() < 1e-12), "{rgb:?}: {back:?}");
+    }
+}
+
+#[test]
+fn planes_give_back_the_picture() {
+    for bits in [8, 16] {
+        for channels in ALL_CHANNELS {
+            let picture = random(9, 6, channels, bits, 12);
+            let mut copy = Picture::new("random", 9, 6, channels, bits).unwrap();
+            for rect in [
+                Rect { top: 0, left: 0, height: 6, width: 4 },
+                Rect { top: 0, left: 4, height: 3, width: 5 },
+                Rect { top: 3, left: 4, height: 3, width: 5 },
+            ] {
+                let plane = |channel| picture.plane(channel, rect).unwrap();
+                if channels.is_grey() {
+                    copy.put_grey(rect, &plane(Channel::Y)).unwrap();
+                } else {
+                    copy.put_ycbcr(rect, &plane(Channel::Y), &plane(Channel::Cb), &plane(Channel::Cr)).unwrap();
+                }
+                if channels.has_alpha() {
+                    copy.put_alpha(rect, &plane(Channel::Alpha)).unwrap();
+                }
+            }
+            assert_eq!(copy, picture, "{channels} {bits} bit");
+        }
+    }
+    let mut grey = Picture::new("grey.png", 4, 4, Channels::Grey, 8).unwrap();
+    says(&grey.put_ycbcr(grey.whole(), &[], &[], &[]).unwrap_err().to_string(), &["grey.png", "put_grey"]);
+    assert!(grey.put_grey(grey.whole(), &[0.0; 15]).is_err());
+    says(
+        &grey.plane(Channel::Y, Rect { top: usize::MAX, left: 0, height: 2, width: 1 }).unwrap_err().to_string(),
+        &["grey.png", "reaches beyond"],
+    );
+}
+
+#[test]
+fn a_rectangle_resized_alone_has_the_bits_of_the_whole() {
+    let picture = random(23, 17, Channels::Rgba, 16, 13);
+    let mut ops: Vec<Resize> = [2, 3, 4].map(|scale| Resize::by(Kernel::Bicubic, scale, 1)).into();
+    ops.push(Resize::by(Kernel::Bicubic, 2, 5));
+    ops.push(Resize {
+        scale: [Ratio { num: 7, den: 3 }, Ratio { num: 3, den: 2 }],
+        ..Resize::by(Kernel::Bilinear, 1, 1)
+    });
+    for op in ops {
+        let [height, width] = [op.scale[0].size_of(17), op.scale[1].size_of(23)];
+        let all = Rect { top: 0, left: 0, height, width };
+        for channel in [Channel::Y, Channel::Cb, Channel::Cr, Channel::Alpha] {
+            let whole = picture.resized_rect(channel, all, &op).unwrap();
+            let plane = picture.plane(channel, picture.whole()).unwrap();
+            assert_eq!(whole, resize_plane(&plane, [17, 23], &op).unwrap());
+            for rect in [
+                Rect { top: 0, left: 0, height: 1, width: 1 },
+                Rect { top: height / 2, left: 1, height: height - height / 2, width: width - 2 },
+                Rect { top: 2, left: width - 3, height: 3, width: 3 },
+            ] {
+                let alone = picture.resized_rect(channel, rect, &op).unwrap();
+                for (k, v) in alone.iter().enumerate() {
+                    let (i, j) = (rect.top + k / rect.width, rect.left + k % rect.width);
+                    assert_eq!(v.to_bits(), whole[i * width + j].to_bits(), "{op:?} {rect:?} {i} {j}");
+                }
+            }
+        }
+    }
+    let all = Rect { top: 0, left: 0, height: 34, width: 46 };
+    let op = Resize::by(Kernel::Bicubic, 2, 1);
+    assert_eq!(picture.bicubic_rect(Channel::Y, all, 2).unwrap(), picture.resized_rect(Channel::Y, all, &op).unwrap());
+    assert!(picture.bicubic_rect(Channel::Y, Rect { top: 1, ..all }, 2).is_err());
+    assert!(picture.bicubic_rect(Channel::Y, all, 0).is_err());
+}
+
+#[test]
+fn planes_of_a_wrong_size_are_refused() {
+    let error = resize_plane(&[0.0f32; 5], [2, 3], &Resize::by(Kernel::Bicubic, 2, 1)).unwrap_err().to_string();
+    assert_eq!(error, "a plane of [height, width] [2, 3] was given 5 numbers");
+    assert!(resize_plane_u8(&[], [0, 3], &Resize::by(Kernel::Bicubic, 2, 1)).is_err());
+}
+
+/// A folder of ../shared/data/sr, or `None` with a line that says that the test is skipped.
+fn shared(folder: &str) -> Option<PathBuf> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data/sr").join(folder);
+    if path.is_dir() {
+        return Some(path);
+    }
+    eprintln!("SKIPPED: {} is absent", path.display());
+    None
+}
+
+const SET5: [&str; 5] = ["baby", "bird", "butterfly", "head", "woman"];
+
+/// A Set5 picture without the rows and columns past a multiple of `scale`.
+fn set5(folder: &Path, name: &str, scale: usize) -> Picture {
+    let picture = Picture::open(folder.join(format!("{name}_GT.png"))).unwrap();
+    let [height, width] = [picture.height(), picture.width()].map(|s| s - s % scale);
+    picture.crop(Rect { top: 0, left: 0, height, width }).unwrap()
+}
+
+#[test]
+fn bicubic_on_set5_gives_the_papers_numbers() {
+    let Some(folder) = shared("set5") else { return };
+    for (scale, expected) in [(2, 33.66), (3, 30.39), (4, 28.42)] {
+        let mut total = 0.0;
+        for name in SET5 {
+            let picture = set5(&folder, name, scale);
+            let size = [picture.height(), picture.width()];
+            let truth: Vec<f32> = picture.luma_u8().into_iter().map(|v| f32::from(v) / 255.0).collect();
+            let small = resize_plane(&truth, size, &Resize::by(Kernel::Bicubic, 1, scale as u32)).unwrap();
+            let small_size = size.map(|s| s / scale);
+            let large = resize_plane(&small, small_size, &Resize::by(Kernel::Bicubic, scale as u32, 1)).unwrap();
+            total += psnr(&truth, &large, size, scale).unwrap();
+        }
+        let mean = total / SET5.len() as f64;
+        println!("bicubic x{scale}: {mean:.4} dB");
+        assert!((mean - expected).abs() < 0.01, "x{scale}: {mean} dB, expected {expected}");
+    }
+}
+
+#[test]
+fn low_resolution_pictures_of_set5_are_ours() {
+    let (Some(folder), Some(small)) = (shared("set5"), shared("set5_lr")) else { return };
+    for scale in [2, 3, 4] {
+        for (index, name) in SET5.iter().enumerate() {
+            // They were made when MATLAB repeated the border pixel; with that, not one sample differs.
+            let op = Resize { border: Border::Clamp, ..Resize::by(Kernel::Bicubic, 1, scale as u32) };
+            let ours = set5(&folder, name, scale).resize(&op).unwrap();
+            let theirs = Picture::open(small.join(format!("img_{:03}_SRF_{scale}_LR.png", index + 1))).unwrap();
+            assert_eq!(ours.samples(), theirs.samples(), "x{scale} {name}");
+            // With today's mirrored border the interior is the same.
+            let today = set5(&folder, name, scale).resize(&Resize::by(Kernel::Bicubic, 1, scale as u32)).unwrap();
+            let inside = Rect { top: 2, left: 2, height: ours.height() - 4, width: ours.width() - 4 };
+            let [a, b] = [&today, &ours].map(|p| p.crop(inside).unwrap());
+            assert_eq!(a.samples(), b.samples(), "x{scale} {name}");
+        }
+    }
+}
