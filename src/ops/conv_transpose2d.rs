@@ -14,7 +14,7 @@
 //! Numerics: f32 sums in a fixed order, the same for every output of a picture of any size; dw and db in two passes.
 //! Source: definition as in torch.nn.functional.conv_transpose2d, whose layout of w this is (groups 1, dilation 1).
 
-use super::{Case, Cost, Io, Launch, Op, Scalar, Source, Tolerance, Values, shaders};
+use super::{Case, Cost, Grid, Io, Launch, Op, Scalar, Source, Tolerance, Values, shaders};
 use crate::error::{Result, ShapeError};
 use crate::graph::{Graph, NodeId};
 use crate::tensor::Shape;
@@ -94,6 +94,90 @@ fn cut(io: &Io) -> Cut {
     Cut { rows, chunks: (n * h).div_ceil(rows), part, parts: (oh * ow).div_ceil(part) }
 }
 
+/// How `conv_transpose2d_gemm` cuts the work; its header explains the words.
+struct Gemm {
+    pixels: usize,
+    taps: usize,
+    /// Threads a workgroup, one a tap and a multiple of 16, and workgroups for all taps.
+    lanes: usize,
+    tap_blocks: usize,
+    /// Channels a block, a multiple of 8, and blocks.
+    channels: usize,
+    channel_blocks: usize,
+    pixel_blocks: usize,
+    /// Elements of `t0` in forward and in backward_w; more than 2^32 saturate.
+    products: usize,
+    partials: usize,
+}
+
+impl Gemm {
+    const PIXELS: usize = 64;
+    const MAX_CHANNELS: usize = 56;
+    /// Elements of a buffer that WebGPU's default limit of 128 MiB a binding allows.
+    const MAX_SCRATCH: usize = 1 << 25;
+
+    fn new(io: &Io) -> Self {
+        let [n, ci, h, w] = io.x[0];
+        let [_, co, kh, kw] = io.x[1];
+        let (pixels, taps) = (n * h * w, co * kh * kw);
+        let tap_blocks = taps.div_ceil(256);
+        let channel_blocks = ci.div_ceil(Self::MAX_CHANNELS);
+        let pixel_blocks = pixels.div_ceil(Self::PIXELS);
+        Self {
+            pixels,
+            taps,
+            lanes: taps.div_ceil(tap_blocks).next_multiple_of(16),
+            tap_blocks,
+            channels: ci.div_ceil(channel_blocks).next_multiple_of(8),
+            channel_blocks,
+            pixel_blocks,
+            products: channel_blocks.saturating_mul(pixels).saturating_mul(taps),
+            partials: pixel_blocks.saturating_mul(ci).saturating_mul(taps),
+        }
+    }
+}
+
+/// The launch of `conv_transpose2d_gemm`, or `None` where another shader is faster or scratch would not fit.
+fn launch_gemm(entry: &str, io: &Io, shape: &[(&'static str, Scalar)]) -> Option<Launch> {
+    let [_, co, kh, kw] = io.x[1];
+    let gemm = Gemm::new(io);
+    let groups = |x: usize, y: usize, z: usize| {
+        let max = |n: usize| u32::try_from(n).ok().filter(|&n| n <= 65_535);
+        Some(Grid::Groups([max(x)?, max(y)?, max(z)?]))
+    };
+    let (grid, blocks) = match entry {
+        "forward_1" | "forward_2" => {
+            if gemm.products > Gemm::MAX_SCRATCH {
+                return None;
+            }
+            let grid = match entry {
+                "forward_1" => groups(gemm.pixel_blocks, gemm.tap_blocks, gemm.channel_blocks)?,
+                _ => Grid::Threads(io.y_len()),
+            };
+            (grid, gemm.channel_blocks)
+        }
+        "backward_w_1" | "backward_w_2" => {
+            if gemm.partials > Gemm::MAX_SCRATCH {
+                return None;
+            }
+            let grid = match entry {
+                "backward_w_1" => groups(gemm.pixel_blocks, gemm.tap_blocks, gemm.channel_blocks)?,
+                _ => Grid::Threads(io.x_len(1)),
+            };
+            (grid, gemm.pixel_blocks)
+        }
+        // It always computes 9 × 9 taps.
+        "backward_x" if co == 1 && (5..=9).contains(&kh) && (5..=9).contains(&kw) => {
+            (groups(gemm.pixels.div_ceil(256), gemm.channel_blocks, 1)?, 0)
+        }
+        _ => return None,
+    };
+    let mut params = shape.to_vec();
+    params.extend([("pixels", gemm.pixels.into()), ("taps", gemm.taps.into()), ("blocks", blocks.into())]);
+    let launch = Launch { params, overrides: Vec::new(), grid }.with("K", gemm.channels);
+    Some(if entry == "backward_x" { launch } else { launch.with("LANES", gemm.lanes) })
+}
+
 impl Op for ConvTranspose2d {
     fn name(&self) -> &'static str {
         "conv_transpose2d"
@@ -102,7 +186,7 @@ impl Op for ConvTranspose2d {
         &["x", "w", "b"]
     }
     fn shaders(&self) -> &'static [Source] {
-        shaders!["conv_transpose2d"]
+        shaders!["conv_transpose2d", "conv_transpose2d_gemm"]
     }
     fn shape(&self, x: &[Shape]) -> std::result::Result<Shape, ShapeError> {
         let [n, ci, h, w] = x[0];
@@ -115,21 +199,11 @@ impl Op for ConvTranspose2d {
         }
         Ok([n, co, self.size(0, h, kh)?, self.size(1, w, kw)?])
     }
-    fn launch(&self, _stem: &str, entry: &str, io: &Io) -> Option<Launch> {
+    fn launch(&self, stem: &str, entry: &str, io: &Io) -> Option<Launch> {
         let [n, ci, h, w] = io.x[0];
         let [_, co, kh, kw] = io.x[1];
         let [_, _, oh, ow] = io.y;
-        let Cut { rows, chunks, part, parts } = cut(io);
-        let threads = match entry {
-            "forward" => io.y_len(),
-            "backward_x" => io.x_len(0),
-            "backward_w_1" => io.x_len(1) * chunks,
-            "backward_w_2" => io.x_len(1),
-            "backward_b_1" => n * co * parts,
-            "backward_b_2" => co,
-            _ => return None,
-        };
-        let params: [(&'static str, Scalar); 17] = [
+        let shape: [(&'static str, Scalar); 13] = [
             ("n", n.into()),
             ("ci", ci.into()),
             ("co", co.into()),
@@ -143,20 +217,34 @@ impl Op for ConvTranspose2d {
             ("stride_w", self.stride[1].into()),
             ("padding_h", self.padding[0].into()),
             ("padding_w", self.padding[1].into()),
-            ("rows", rows.into()),
-            ("chunks", chunks.into()),
-            ("part", part.into()),
-            ("parts", parts.into()),
         ];
-        Some(Launch::threads(threads, params))
-    }
-    fn scratch(&self, _stem: &str, method: &str, io: &Io) -> Vec<(&'static str, usize)> {
-        let Cut { chunks, parts, .. } = cut(io);
-        match method {
-            "backward_w" => vec![("t0", io.x_len(1) * chunks)],
-            "backward_b" => vec![("t0", io.x[0][0] * io.y[1] * parts)],
-            _ => Vec::new(),
+        if stem == "conv_transpose2d_gemm" {
+            return launch_gemm(entry, io, &shape);
         }
+        let Cut { rows, chunks, part, parts } = cut(io);
+        let threads = match entry {
+            "forward" => io.y_len(),
+            "backward_x" => io.x_len(0),
+            "backward_w_1" => io.x_len(1) * chunks,
+            "backward_w_2" => io.x_len(1),
+            "backward_b_1" => n * co * parts,
+            "backward_b_2" => co,
+            _ => return None,
+        };
+        let more = [("rows", rows.into()), ("chunks", chunks.into()), ("part", part.into()), ("parts", parts.into())];
+        Some(Launch::threads(threads, shape.into_iter().chain(more)))
+    }
+    fn scratch(&self, stem: &str, method: &str, io: &Io) -> Vec<(&'static str, usize)> {
+        let gemm = stem == "conv_transpose2d_gemm";
+        let Cut { chunks, parts, .. } = cut(io);
+        let len = match method {
+            "forward" if gemm => Gemm::new(io).products,
+            "backward_w" if gemm => Gemm::new(io).partials,
+            "backward_w" => io.x_len(1) * chunks,
+            "backward_b" => io.x[0][0] * io.y[1] * parts,
+            _ => return Vec::new(),
+        };
+        vec![("t0", len)]
     }
     fn cost(&self, method: &str, io: &Io) -> Cost {
         // Every input pixel meets every tap once, edges apart.
@@ -242,6 +330,10 @@ pub fn cases() -> Vec<Case> {
         case([1, 1, 4, 6], 1, [2, 2], [1, 1], [2, 2], [0, 0]),
         case([1, 3, 2, 129], 1, [1, 3], [1, 1], [0, 1], [0, 0]),
         case([1, 2, 3, 3], 2, [11, 11], [1, 1], [5, 5], [0, 0]),
+        // More channels, taps and pixels than one block of conv_transpose2d_gemm takes.
+        case([1, 60, 2, 2], 3, [11, 11], [1, 1], [5, 5], [0, 0]),
+        case([1, 60, 2, 3], 1, [6, 5], [2, 3], [1, 0], [0, 2]),
+        case([2, 2, 13, 11], 1, [5, 7], [2, 1], [2, 3], [1, 0]),
         // FSRCNN's last layer at scale 3 in training (Dong et al. 2016, section 3.2).
         case([16, 56, 16, 16], 1, [9, 9], [3, 3], [3, 3], [0, 0]).real(),
     ]
