@@ -307,7 +307,7 @@ impl Picture {
         }
     }
 
-    /// Luminance of a rectangle in 0..1, as [1,1,height,width].
+    /// Luminance of a rectangle in 0..1, as `[1, 1, height, width]`.
     ///
     /// # Errors
     /// The rectangle reaches beyond the picture.

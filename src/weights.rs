@@ -4,8 +4,8 @@
 //! `data_terms`, `seed`, `commit`, `device`, `measured`, `licence`; and `sha256`, in hexadecimal, of all bytes after the
 //! header, which is computed on saving and verified on opening where it is there.
 //!
-//! Shapes in a file: [N,C,H,W] as it is; [C] becomes [1,C,1,1] (a bias); [O,I] becomes [O,I,1,1] (a matrix); [] becomes
-//! [1,1,1,1]. [C,L,1]-like shapes of three dimensions are refused, since where their 1 belongs depends on the network.
+//! Shapes in a file: `[N,C,H,W]` as it is; `[C]` becomes `[1,C,1,1]` (a bias); `[O,I]` becomes `[O,I,1,1]` (a matrix); `[]`
+//! becomes `[1,1,1,1]`. Three dimensions are refused, since where the fourth belongs depends on the network.
 //! Element types: F32; F16 and BF16 are widened, exactly. Every value must be finite.
 
 use crate::error::{Error, Result};

@@ -54,6 +54,24 @@ fn operation(name: &str, a: &Value) -> Result<Arc<dyn Op>, String> {
         "pixel_shuffle" => Arc::new(pixel_shuffle::PixelShuffle { factor: integer(&a["factor"])? }),
         "prelu" => Arc::new(prelu::Prelu),
         "relu" => Arc::new(relu::Relu),
+        "resize" => {
+            let [a_num, a_den, b_num, b_den] = shape(&a["scale"])?.map(|v| v as u32);
+            Arc::new(resize::Resize {
+                kernel: match a["kernel"].as_str() {
+                    Some("nearest") => resize::Kernel::Nearest,
+                    Some("bilinear") => resize::Kernel::Bilinear,
+                    Some("bicubic") => resize::Kernel::Bicubic,
+                    _ => return Err(format!("unknown kernel {}", a["kernel"])),
+                },
+                antialias: flag(&a["antialias"])?,
+                border: match a["border"].as_str() {
+                    Some("clamp") => resize::Border::Clamp,
+                    _ => return Err(format!("unknown border {}", a["border"])),
+                },
+                scale: [resize::Ratio { num: a_num, den: a_den }, resize::Ratio { num: b_num, den: b_den }],
+                size: None,
+            })
+        }
         "sigmoid" => Arc::new(sigmoid::Sigmoid),
         "warp" => Arc::new(warp::Warp {
             border: match a["border"].as_str() {

@@ -47,11 +47,13 @@ class Maker:
         self.random.shuffle(data)
         return torch.tensor(data, dtype=torch.float64).reshape(shape)
 
-    def case(self, attributes, inputs, function, without=()):
-        """Runs `function` of the inputs (a dict in the order of Op::inputs), and its gradient for a random dy."""
+    def case(self, attributes, inputs, function, without=(), mask=None):
+        """Runs `function` of the inputs (a dict in the order of Op::inputs), and its gradient for a random dy, times `mask`."""
         leaves = {k: v.clone().requires_grad_(k not in without) for k, v in inputs.items()}
         y = function(*leaves.values())
         dy = self.values(*y.shape, low=-1.0, high=1.0)
+        if mask is not None:
+            dy = dy * mask
         y.backward(dy)
         self.cases.append(
             {
@@ -241,6 +243,49 @@ def pools():
     m.write()
 
 
+def inside(tensor, rows, columns):
+    """Ones like `tensor`, but for borders of zeros."""
+    mask = torch.zeros_like(tensor)
+    mask[..., rows : tensor.shape[2] - rows, columns : tensor.shape[3] - columns] = 1.0
+    return mask
+
+
+def resize():
+    """PyTorch clamps at the border where it does not antialias, and cuts the kernel off where it does; it has our bicubic
+    kernel (a = -0.5) only there. So bicubic is compared away from the border: x and dy are zero near it."""
+    m = Maker("resize")
+
+    def attributes(kernel, scale, antialias):
+        return {"kernel": kernel, "scale": scale, "antialias": antialias, "border": "clamp"}
+
+    def size(shape, scale):
+        return [shape[2] * scale[0] // scale[1], shape[3] * scale[2] // scale[3]]
+
+    for kernel, mode, corners in [("bilinear", "bilinear", False), ("nearest", "nearest-exact", None)]:
+        for shape, scale in [((2, 2, 3, 5), (2, 1, 3, 1)), ((1, 2, 6, 4), (1, 2, 1, 2)), ((1, 1, 6, 4), (3, 2, 2, 1))]:
+            m.case(
+                attributes(kernel, scale, False),
+                {"x": m.values(*shape)},
+                lambda x, s=size(shape, scale), mode=mode, c=corners: F.interpolate(x, size=s, mode=mode, align_corners=c),
+            )
+    # The outputs whose kernels reach beyond the border, `edge` a side, see only the zeros, `zero` a side.
+    for shape, num, den, zero, edge in [
+        ((1, 1, 9, 11), 2, 1, 4, 4),
+        ((1, 1, 22, 20), 1, 2, 8, 2),
+        ((1, 2, 21, 18), 2, 3, 6, 2),
+    ]:
+        x = m.values(*shape)
+        scale = (num, den, num, den)
+        y = torch.zeros(1, shape[1], *size(shape, scale), dtype=torch.float64)
+        m.case(
+            attributes("bicubic", scale, True),
+            {"x": x * inside(x, zero, zero)},
+            lambda x, s=size(shape, scale): F.interpolate(x, size=s, mode="bicubic", align_corners=False, antialias=True),
+            mask=inside(y, edge, edge),
+        )
+    m.write()
+
+
 def pixel_shuffle():
     m = Maker("pixel_shuffle")
     for shape, factor in [((2, 8, 2, 3), 2), ((1, 9, 2, 1), 3)]:
@@ -277,4 +322,5 @@ if __name__ == "__main__":
     linear()
     pools()
     pixel_shuffle()
+    resize()
     mse()
