@@ -17,7 +17,7 @@ const C2: f64 = (0.03 * 255.0) * (0.03 * 255.0);
 /// value of their own), averaged over these positions. Variances are those of the window itself (divided by n, not by
 /// n − 1). C1 = (0.01·255)², C2 = (0.03·255)².
 ///
-/// `reference` and `result` are planes of `[height, width]`, row by row, in 0..1; as in [`super::psnr`] they are rounded to
+/// `reference` and `result` are planes of `[height, width]`, row by row, in 0..1; as in [`super::psnr()`] they are rounded to
 /// whole grey levels 0..255 first and lose `shave` pixels at each border. Higher is better; equal pictures give 1.
 ///
 /// Equal to ssim_index.m of the authors (without its later automatic downsampling), and to scikit-image's
