@@ -13,7 +13,16 @@ use std::collections::BTreeMap;
 pub enum Layout {
     /// `array<f32>`: `[N, C, H, W]`, row-major.
     Rows,
+    /// `texture_storage_2d<r32float, read_write>`, for scratch only: element k is the texel
+    /// (k mod [`TEXELS_A_ROW`], k / [`TEXELS_A_ROW`]).
+    Texels,
 }
+
+/// Width of the texture of a [`Layout::Texels`].
+pub const TEXELS_A_ROW: usize = 4096;
+
+/// Most elements of a [`Layout::Texels`]: rows up to WebGPU's guaranteed 8192.
+pub const MAX_TEXELS: usize = TEXELS_A_ROW * 8192;
 
 /// A storage variable of a shader.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -146,6 +155,26 @@ impl Shader {
                         writable: access.contains(naga::StorageAccess::STORE),
                     });
                 }
+                AddressSpace::Handle => {
+                    let is_texels = matches!(
+                        module.types[variable.ty].inner,
+                        TypeInner::Image {
+                            dim: naga::ImageDimension::D2,
+                            arrayed: false,
+                            class: naga::ImageClass::Storage { format: naga::StorageFormat::R32Float, access },
+                        } if access.contains(naga::StorageAccess::LOAD | naga::StorageAccess::STORE)
+                    );
+                    if !is_texels || !is_scratch(&name) {
+                        return Err(fail(format!(
+                            "variable {name}: only scratch may be a texture, a texture_storage_2d<r32float, read_write>"
+                        )));
+                    }
+                    let Some(binding) = variable.binding.as_ref().filter(|b| b.group == 0) else {
+                        return Err(fail(format!("variable {name} must be in @group(0)")));
+                    };
+                    let (binding, layout) = (binding.binding, Layout::Texels);
+                    variables.push(Variable { name, binding, layout, writable: true });
+                }
                 AddressSpace::WorkGroup | AddressSpace::Private => {}
                 other => {
                     return Err(fail(format!("variable {name} is in {other:?}; only uniform, storage, workgroup")));
@@ -164,7 +193,7 @@ impl Shader {
                 }
                 let name = variable.name.clone().unwrap_or_default();
                 match variable.space {
-                    AddressSpace::Storage { .. } => {
+                    AddressSpace::Storage { .. } | AddressSpace::Handle => {
                         if global.intersects(GlobalUse::READ | GlobalUse::ATOMIC | GlobalUse::QUERY) {
                             reads.push(name.clone());
                         }
@@ -189,6 +218,11 @@ impl Shader {
 
     pub fn variable(&self, name: &str) -> Option<&Variable> {
         self.variables.iter().find(|v| v.name == name)
+    }
+
+    /// Scratch lies in textures: for adapters where a texel costs much less to load than an element of a buffer.
+    pub fn uses_texels(&self) -> bool {
+        self.variables.iter().any(|v| v.layout == Layout::Texels)
     }
 
     /// The passes of `method`, in order.

@@ -194,8 +194,12 @@ pub fn steps(
 }
 
 fn read_all(gpu: &GpuSession, plan: &Plan) -> Result<Vec<Tensor>> {
-    let slots: Vec<_> = plan.values.iter().map(|v| (v.slot, v.shape)).collect();
-    pollster::block_on(gpu.read(&slots))
+    // Scratch in textures is not read: what counts is what the last pass makes of it.
+    let in_buffer = |v: &&crate::plan::Value| v.layout == crate::shader::Layout::Rows;
+    let slots: Vec<_> = plan.values.iter().filter(in_buffer).map(|v| (v.slot, v.shape)).collect();
+    let mut read = pollster::block_on(gpu.read(&slots))?.into_iter();
+    let tensors = plan.values.iter().map(|v| if in_buffer(&v) { read.next() } else { Some(Tensor::zeros([1; 4])) });
+    Ok(tensors.flatten().collect())
 }
 
 fn compare(

@@ -8,7 +8,8 @@ use super::profile::Clock;
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Kind};
 use crate::ops::{Op, Source};
-use crate::plan::{Hold, Limits, Plan, Step};
+use crate::plan::{Hold, Limits, Plan, Slot, Step};
+use crate::shader::{Layout, TEXELS_A_ROW};
 use crate::tensor::{Tensor, len};
 use std::collections::HashMap;
 use std::future::Future;
@@ -93,6 +94,7 @@ fn describe(adapter: &wgpu::Adapter) -> AdapterInfo {
             workgroups_per_dimension: limits.max_compute_workgroups_per_dimension,
             // Floors that the plain kernels hold: 4 GFLOP/s on two cores, 50 on any hardware adapter.
             flops_per_second: if is_cpu { 4e9 } else { 5e10 },
+            prefers_texels: is_cpu,
             ..Limits::default()
         },
     }
@@ -214,7 +216,19 @@ impl Gpu {
             entries.push(buffer(0, wgpu::BufferBindingType::Uniform));
         }
         for b in &step.bindings {
-            entries.push(buffer(b.binding, wgpu::BufferBindingType::Storage { read_only: !b.writable }));
+            entries.push(match b.layout {
+                Layout::Rows => buffer(b.binding, wgpu::BufferBindingType::Storage { read_only: !b.writable }),
+                Layout::Texels => wgpu::BindGroupLayoutEntry {
+                    binding: b.binding,
+                    visibility: wgpu::ShaderStages::COMPUTE,
+                    ty: wgpu::BindingType::StorageTexture {
+                        access: wgpu::StorageTextureAccess::ReadWrite,
+                        format: wgpu::TextureFormat::R32Float,
+                        view_dimension: wgpu::TextureViewDimension::D2,
+                    },
+                    count: None,
+                },
+            });
         }
         let label = format!("{}.{}", step.stem, step.entry);
         let pipeline = self
@@ -245,6 +259,26 @@ impl Gpu {
             .await?;
         self.pipelines.lock().unwrap_or_else(PoisonError::into_inner).insert(key, pipeline.clone());
         Ok(pipeline)
+    }
+
+    /// A texture for `bytes` of [`Layout::Texels`].
+    fn texels(&self, bytes: u64) -> wgpu::TextureView {
+        let row_bytes = 4 * TEXELS_A_ROW as u64;
+        let texture = self.device.create_texture(&wgpu::TextureDescriptor {
+            label: Some("scratch"),
+            size: wgpu::Extent3d {
+                width: TEXELS_A_ROW as u32,
+                height: bytes.div_ceil(row_bytes) as u32,
+                depth_or_array_layers: 1,
+            },
+            mip_level_count: 1,
+            sample_count: 1,
+            dimension: wgpu::TextureDimension::D2,
+            format: wgpu::TextureFormat::R32Float,
+            usage: wgpu::TextureUsages::STORAGE_BINDING,
+            view_formats: &[],
+        });
+        texture.create_view(&wgpu::TextureViewDescriptor::default())
     }
 
     fn buffer(&self, label: &str, bytes: u64, usage: wgpu::BufferUsages) -> wgpu::Buffer {
@@ -310,10 +344,17 @@ impl Future for MapFuture {
     }
 }
 
-/// A plan on an adapter: one buffer a slot, one bind group a step, made once.
+/// What a slot lies in.
+enum Memory {
+    Buffer(wgpu::Buffer),
+    /// Scratch between the passes of a step, which nobody else reads.
+    Texels(wgpu::TextureView),
+}
+
+/// A plan on an adapter: one buffer or texture a slot, one bind group a step, made once.
 pub struct GpuSession {
     gpu: Arc<Gpu>,
-    buffers: Vec<wgpu::Buffer>,
+    memory: Vec<Memory>,
     commands: Vec<Command>,
     readback: Option<wgpu::Buffer>,
     is_guarded: bool,
@@ -346,11 +387,15 @@ impl GpuSession {
         let guard = if is_guarded { 4 * GUARD_WORDS } else { 0 };
         let fetched: u64 = plan.fetches.iter().map(|&v| 4 * len(&plan.values[v].shape) as u64).sum();
         let what = format!("allocating {} bytes", plan.peak_bytes());
-        let (buffers, readback) = gpu
+        let (memory, readback) = gpu
             .scoped(&what, || {
-                let buffers: Vec<_> = plan.slots.iter().map(|s| gpu.buffer("slot", s.bytes + guard, usage)).collect();
+                let memory = |s: &Slot| match s.hold {
+                    Hold::Texels => Memory::Texels(gpu.texels(s.bytes)),
+                    _ => Memory::Buffer(gpu.buffer("slot", s.bytes + guard, usage)),
+                };
+                let memory: Vec<_> = plan.slots.iter().map(memory).collect();
                 let read_usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
-                (buffers, (fetched > 0).then(|| gpu.buffer("readback", fetched, read_usage)))
+                (memory, (fetched > 0).then(|| gpu.buffer("readback", fetched, read_usage)))
             })
             .await?;
 
@@ -393,8 +438,11 @@ impl GpuSession {
             for b in &step.bindings {
                 let value = &plan.values[b.value];
                 let bytes = 4 * len(&value.shape) as u64 + guard;
-                entries
-                    .push(wgpu::BindGroupEntry { binding: b.binding, resource: bind(&buffers[value.slot], 0, bytes) });
+                let resource = match &memory[value.slot] {
+                    Memory::Buffer(buffer) => bind(buffer, 0, bytes),
+                    Memory::Texels(view) => wgpu::BindingResource::TextureView(view),
+                };
+                entries.push(wgpu::BindGroupEntry { binding: b.binding, resource });
             }
             let bind_group = gpu
                 .scoped(&step.name, || {
@@ -408,7 +456,7 @@ impl GpuSession {
             let estimate_ms = gpu.info.limits.estimate_ms(step.cost);
             commands.push(Command { pipeline, bind_group, workgroups: step.workgroups, estimate_ms });
         }
-        let session = Self { gpu: gpu.clone(), buffers, commands, readback, is_guarded, running: Mutex::default() };
+        let session = Self { gpu: gpu.clone(), memory, commands, readback, is_guarded, running: Mutex::default() };
         for (slot, s) in plan.slots.iter().enumerate() {
             session.fill_guard(slot, s.bytes);
             if let Hold::Node(node) = s.hold {
@@ -418,22 +466,32 @@ impl GpuSession {
                         parameters.get(&node).ok_or_else(|| Error::graph(&graph.nodes()[node].name, "has no value"))?
                     }
                 };
-                session.gpu.queue.write_buffer(&session.buffers[slot], 0, bytemuck::cast_slice(tensor.data()));
+                session.write(slot, tensor);
             }
         }
         Ok(session)
     }
 
+    /// The buffer of a slot that is not scratch in a texture.
+    fn buffer(&self, slot: usize) -> &wgpu::Buffer {
+        match &self.memory[slot] {
+            Memory::Buffer(buffer) => buffer,
+            Memory::Texels(_) => unreachable!("only scratch lies in textures, and no one reads or writes it from here"),
+        }
+    }
+
     fn fill_guard(&self, slot: usize, bytes: u64) {
-        if self.is_guarded {
+        if self.is_guarded
+            && let Memory::Buffer(buffer) = &self.memory[slot]
+        {
             let guard = [GUARD; GUARD_WORDS as usize];
-            self.gpu.queue.write_buffer(&self.buffers[slot], bytes, bytemuck::cast_slice(&guard));
+            self.gpu.queue.write_buffer(buffer, bytes, bytemuck::cast_slice(&guard));
         }
     }
 
     /// Overwrites a slot's value, such as a parameter.
     pub fn write(&self, slot: usize, tensor: &Tensor) {
-        self.gpu.queue.write_buffer(&self.buffers[slot], 0, bytemuck::cast_slice(tensor.data()));
+        self.gpu.queue.write_buffer(self.buffer(slot), 0, bytemuck::cast_slice(tensor.data()));
     }
 
     /// Feeds `inputs` (value, tensor), runs all steps, and returns the fetched values.
@@ -465,7 +523,7 @@ impl GpuSession {
             for (slot, s) in plan.slots.iter().enumerate() {
                 if s.hold == Hold::Reused {
                     let nans = vec![GUARD; (s.bytes / 4) as usize];
-                    self.gpu.queue.write_buffer(&self.buffers[slot], 0, bytemuck::cast_slice(&nans));
+                    self.gpu.queue.write_buffer(self.buffer(slot), 0, bytemuck::cast_slice(&nans));
                 }
             }
         }
@@ -502,7 +560,7 @@ impl GpuSession {
             let mut offset = 0;
             for &value in &plan.fetches {
                 let bytes = 4 * len(&plan.values[value].shape) as u64;
-                encoder.copy_buffer_to_buffer(&self.buffers[plan.values[value].slot], 0, readback, offset, bytes);
+                encoder.copy_buffer_to_buffer(self.buffer(plan.values[value].slot), 0, readback, offset, bytes);
                 offset += bytes;
             }
             submissions.push(self.gpu.queue.submit([encoder.finish()]));
@@ -530,7 +588,7 @@ impl GpuSession {
             .scoped("reading back", || {
                 let staging = self.gpu.buffer("staging", bytes, usage);
                 let mut encoder = self.gpu.device.create_command_encoder(&Default::default());
-                encoder.copy_buffer_to_buffer(&self.buffers[slot], offset, &staging, 0, bytes);
+                encoder.copy_buffer_to_buffer(self.buffer(slot), offset, &staging, 0, bytes);
                 (staging, self.gpu.queue.submit([encoder.finish()]))
             })
             .await?;
@@ -545,7 +603,7 @@ impl GpuSession {
     pub async fn broken_guards(&self, plan: &Plan) -> Result<Vec<usize>> {
         let mut broken = Vec::new();
         if self.is_guarded {
-            for (slot, s) in plan.slots.iter().enumerate() {
+            for (slot, s) in plan.slots.iter().enumerate().filter(|(_, s)| s.hold != Hold::Texels) {
                 let bytes = self.copy_out(slot, s.bytes, 4 * GUARD_WORDS).await?;
                 let words: Vec<u32> = bytemuck::pod_collect_to_vec(&bytes);
                 if words.iter().any(|&w| w != GUARD.to_bits()) {

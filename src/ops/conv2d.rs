@@ -24,6 +24,7 @@
 use super::{Case, Cost, Io, Launch, Op, Source, Tolerance, Values, shaders};
 use crate::error::{Result, ShapeError};
 use crate::graph::{Graph, NodeId};
+use crate::shader::MAX_TEXELS;
 use crate::tensor::{Shape, len};
 
 /// The attributes: pairs are rows, then columns. The default is stride 1, dilation 1, no padding, one group.
@@ -159,6 +160,119 @@ impl Conv2d {
     }
 }
 
+/// A correlation of a padded picture in the texture t0 of `conv2d_texels`, as forward, backward_x or backward_w see it.
+struct Texels {
+    stride: [usize; 2],
+    /// Rows and columns before the picture; negative where it is cut.
+    pad: [i64; 2],
+    spread: [usize; 2],
+    c_in: usize,
+    c_out: usize,
+    size: [usize; 2],
+    out_size: [usize; 2],
+    padded: [usize; 2],
+    /// Where the filters begin (in backward_w dy), behind the picture and what the last block reads past it.
+    weights_at: usize,
+    t0: usize,
+}
+
+impl Conv2d {
+    fn texels(&self, method: &str, io: &Io) -> Texels {
+        let ([_, ci, h, w], [co, _, kh, kw], [n, _, ho, wo]) = (io.x[0], io.x[1], io.y);
+        let reach = [(kh - 1) * self.dilation[0], (kw - 1) * self.dilation[1]];
+        let is_x = method == "backward_x";
+        let stride = if is_x { [1, 1] } else { self.stride };
+        let (c_in, c_out) = if is_x { (co, ci) } else { (ci, co) };
+        let (size, out_size) = if is_x { ([ho, wo], [h, w]) } else { ([h, w], [ho, wo]) };
+        let padded = [0, 1].map(|d| (out_size[d] - 1) * stride[d] + reach[d] + 1);
+        let pad = [0, 1].map(|d| match is_x {
+            true => reach[d] as i64 - self.padding[d] as i64,
+            false => self.padding[d] as i64,
+        });
+        let weights_at = n * c_in * padded[0] * padded[1] + (ROWS - 1) * stride[0] * padded[1];
+        let rest = if method == "backward_w" { len(&io.y) } else { len(&io.x[1]) + co };
+        let spread = if is_x { self.stride } else { [1, 1] };
+        Texels { stride, pad, spread, c_in, c_out, size, out_size, padded, weights_at, t0: weights_at + rest }
+    }
+
+    pub(super) fn launch_texels(&self, entry: &str, io: &Io) -> Option<Launch> {
+        let method = crate::shader::method_of(entry);
+        if method == "backward_x" && self.replicate {
+            return None;
+        }
+        let t = self.texels(method, io);
+        if self.scratch_texels(method, io).iter().any(|(_, texels)| *texels > MAX_TEXELS) {
+            return None;
+        }
+        let ([n, ..], [co, _, kh, kw]) = (io.x[0], io.x[1]);
+        let groups = self.groups;
+        let (in_group, out_group) = (t.c_in / groups, t.c_out / groups);
+        let width = block_channels(out_group);
+        let blocks = out_group.div_ceil(width);
+        let row_blocks = t.out_size[0].div_ceil(ROWS);
+        let taps = in_group * kh * kw;
+        let tap_blocks = taps.div_ceil(ROWS);
+        let walkers = self.walkers(method, io);
+        let (in_chunks, out_chunks) = ((n * t.c_in).div_ceil(8), (n * t.c_out).div_ceil(8));
+        let copies = in_chunks * t.padded[0] * t.padded[1];
+        let threads = match entry {
+            "forward_1" => copies + io.x_len(1) + co,
+            "backward_x_1" => copies + io.x_len(1),
+            "forward_2" | "backward_x_2" => n * groups * blocks * row_blocks * t.out_size[1],
+            "backward_w_1" => copies + out_chunks * t.out_size[0] * t.out_size[1],
+            "backward_w_2" => (groups * blocks * tap_blocks + co) * walkers,
+            "backward_w_3" => io.x_len(1) + co,
+            _ => return None,
+        };
+        u32::try_from(threads).ok()?;
+        let launch = Launch::threads(
+            threads,
+            [
+                ("batch", n.into()),
+                ("c_in", t.c_in.into()),
+                ("c_out", t.c_out.into()),
+                ("height", t.size[0].into()),
+                ("width", t.size[1].into()),
+                ("out_height", t.out_size[0].into()),
+                ("out_width", t.out_size[1].into()),
+                ("kernel_h", kh.into()),
+                ("kernel_w", kw.into()),
+                ("stride_h", t.stride[0].into()),
+                ("stride_w", t.stride[1].into()),
+                ("dilation_h", self.dilation[0].into()),
+                ("dilation_w", self.dilation[1].into()),
+                ("pad_h", (t.pad[0] as u32).into()),
+                ("pad_w", (t.pad[1] as u32).into()),
+                ("spread_h", t.spread[0].into()),
+                ("spread_w", t.spread[1].into()),
+                ("replicate", u32::from(self.replicate).into()),
+                ("padded_height", t.padded[0].into()),
+                ("padded_width", t.padded[1].into()),
+                ("in_group", in_group.into()),
+                ("out_group", out_group.into()),
+                ("row_blocks", row_blocks.into()),
+                ("blocks", blocks.into()),
+                ("taps", taps.into()),
+                ("tap_blocks", tap_blocks.into()),
+                ("in_chunks", in_chunks.into()),
+                ("out_chunks", out_chunks.into()),
+                ("weights_at", t.weights_at.into()),
+                ("walkers", walkers.into()),
+                ("threads", threads.into()),
+            ],
+        );
+        Some(launch.with("OC", width).with("SLIDING", usize::from(t.stride[0] == self.dilation[0])))
+    }
+
+    pub(super) fn scratch_texels(&self, method: &str, io: &Io) -> Vec<(&'static str, usize)> {
+        let mut scratch = vec![("t0", self.texels(method, io).t0)];
+        if method == "backward_w" {
+            scratch.push(("t1", self.walkers(method, io) * (io.x_len(1) + io.y[1])));
+        }
+        scratch
+    }
+}
+
 impl Op for Conv2d {
     fn name(&self) -> &'static str {
         "conv2d"
@@ -167,7 +281,7 @@ impl Op for Conv2d {
         &["x", "w", "b"]
     }
     fn shaders(&self) -> &'static [Source] {
-        shaders!["conv2d"]
+        shaders!["conv2d", "conv2d_texels"]
     }
     fn shape(&self, x: &[Shape]) -> std::result::Result<Shape, ShapeError> {
         let [n, ci, h, w] = x[0];
@@ -196,7 +310,10 @@ impl Op for Conv2d {
         }
         Ok([n, co, self.out_size(0, h, kh)?, self.out_size(1, w, kw)?])
     }
-    fn launch(&self, _stem: &str, entry: &str, io: &Io) -> Option<Launch> {
+    fn launch(&self, stem: &str, entry: &str, io: &Io) -> Option<Launch> {
+        if stem == "conv2d_texels" {
+            return self.launch_texels(entry, io);
+        }
         let ([n, ci, h, w], [co, in_group, kh, kw]) = (io.x[0], io.x[1]);
         let [_, _, ho, wo] = io.y;
         let groups = self.groups;
@@ -257,7 +374,10 @@ impl Op for Conv2d {
         );
         Some(launch.with("OC", width))
     }
-    fn scratch(&self, _stem: &str, method: &str, io: &Io) -> Vec<(&'static str, usize)> {
+    fn scratch(&self, stem: &str, method: &str, io: &Io) -> Vec<(&'static str, usize)> {
+        if stem == "conv2d_texels" {
+            return self.scratch_texels(method, io);
+        }
         match method {
             "backward_w" => vec![("t0", self.walkers(method, io) * io.x_len(1))],
             "backward_b" => vec![("t0", self.walkers(method, io) * io.y[1])],

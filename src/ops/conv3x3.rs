@@ -15,7 +15,8 @@
 //! whole picture bit for bit. The gradients for w and b are sums of partial sums in a fixed order.
 //! Source: definition as in torch.nn.functional.conv2d (cross-correlation: the filter is not flipped).
 
-use super::{Case, Cost, Io, Launch, Op, Source, Tolerance, Values, conv2d, shaders};
+use super::conv2d::{self, Conv2d};
+use super::{Case, Cost, Io, Launch, Op, Source, Tolerance, Values, shaders};
 use crate::error::{Result, ShapeError};
 use crate::graph::{Graph, NodeId};
 use crate::tensor::Shape;
@@ -56,7 +57,7 @@ impl Op for Conv3x3 {
         &["x", "w", "b"]
     }
     fn shaders(&self) -> &'static [Source] {
-        shaders!["conv3x3"]
+        shaders!["conv3x3", "conv2d_texels"]
     }
     fn shape(&self, x: &[Shape]) -> std::result::Result<Shape, ShapeError> {
         let [n, ci, h, w] = x[0];
@@ -69,7 +70,10 @@ impl Op for Conv3x3 {
         }
         Ok([n, co, h, w])
     }
-    fn launch(&self, _stem: &str, entry: &str, io: &Io) -> Option<Launch> {
+    fn launch(&self, stem: &str, entry: &str, io: &Io) -> Option<Launch> {
+        if stem == "conv2d_texels" {
+            return Conv2d::same(3).launch_texels(entry, io);
+        }
         let ([n, ci, h, w], co) = (io.x[0], io.y[1]);
         let (row_blocks, in_blocks, out_blocks) = (h.div_ceil(ROWS), ci.div_ceil(CHANNELS), co.div_ceil(CHANNELS));
         let walkers = walkers(crate::shader::method_of(entry), io);
@@ -98,7 +102,10 @@ impl Op for Conv3x3 {
             ],
         ))
     }
-    fn scratch(&self, _stem: &str, method: &str, io: &Io) -> Vec<(&'static str, usize)> {
+    fn scratch(&self, stem: &str, method: &str, io: &Io) -> Vec<(&'static str, usize)> {
+        if stem == "conv2d_texels" {
+            return Conv2d::same(3).scratch_texels(method, io);
+        }
         match method {
             "backward_w" => vec![("t0", walkers(method, io) * io.x_len(1))],
             "backward_b" => vec![("t0", walkers(method, io) * io.y[1])],
