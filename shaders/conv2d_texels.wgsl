@@ -1,20 +1,21 @@
 // conv2d_texels: conv2d for adapters that load a texel much faster than an element of a buffer. Twin: src/ops/conv2d.rs.
-// The first pass of each method copies what the second reads into the texture t0, the picture with its padding, so that
-// the second knows no borders. Padding of backward_x also spreads dy by the stride and turns the filters by 180°.
+// The first pass of each method copies what the second reads into textures: into t0 the picture with its padding, so
+// that the second pass knows no borders; into t1 filters (backward_w: dy), four written channels a texel. The padding of
+// backward_x also spreads dy by the stride, and its filters are turned by 180°.
 //
 // entry         one thread computes                          reads     terms and their order
-// forward_1     t0: one pixel of some planes, or one weight  x, w, b   copies
-// forward_2     y: 8 rows of a column × OC channels          t0        bias, then all (c, u, v) by c, v, u
-// backward_x_1  t0: one pixel of some planes, or one weight  dy, w     copies
-// backward_x_2  dx: 8 rows of a column × OC channels         t0        all (o, u, v) by o, v, u
-// backward_w_1  t0: one pixel of some planes                 x, dy     copies
-// backward_w_2  t1: OC channels o × 8 of (c, u, v), or the   t0        the walker's output pixels, each by n
-//               bias of one o; one walker
-// backward_w_3  one dw or db                                 t1        the walkers in order
+// forward_1     t0: one pixel of 8 planes, or t1: a quad     x, w, b   copies
+// forward_2     y: 8 rows of a column × OC channels          t0, t1    bias, then all (c, u, v) by c, v, u
+// backward_x_1  t0: one pixel of 8 planes, or t1: a quad     dy, w     copies
+// backward_x_2  dx: 8 rows of a column × OC channels         t0, t1    all (o, u, v) by o, v, u
+// backward_w_1  t0: one pixel of 8 planes, or t1: 2 quads    x, dy     copies
+// backward_w_2  t0: OC channels o × 8 of (c, u, v), or the   t0, t1    the walker's output pixels, each by n
+//               bias of 4 o; one walker
+// backward_w_3  one dw or db                                 t0        the walkers in order
 // backward_x serves zero padding only.
 
 override WG: u32 = 64u;
-// Written channels of a block: 1 for depthwise, 4 or 8.
+// Written channels of a block: 4 or 8.
 override OC: u32 = 8u;
 // Rows of taps are as far apart as rows of outputs: the next tap's rows are this tap's, moved up by one.
 override SLIDING: bool = true;
@@ -31,9 +32,9 @@ struct P {
     padded_height: u32, padded_width: u32,
     in_group: u32, out_group: u32,
     row_blocks: u32, blocks: u32, taps: u32, tap_blocks: u32,
-    in_chunks: u32,                 // Of the planes of x (backward_x: of dy) that one thread copies 8 each.
-    out_chunks: u32,                // The same of dy in backward_w.
-    weights_at: u32,                // Where in t0 the filters begin; in backward_w dy.
+    quads: u32,                     // Of written channels in a group.
+    copies: u32,                    // Threads that copy the picture.
+    sums_at: u32,                   // Where in t0 the partial sums of backward_w begin.
     walkers: u32, threads: u32,
 }
 @group(0) @binding(0) var<uniform> p: P;
@@ -46,10 +47,10 @@ struct P {
 @group(0) @binding(7) var<storage, read_write> dw: array<f32>;
 @group(0) @binding(8) var<storage, read_write> db: array<f32>;
 @group(0) @binding(9) var t0: texture_storage_2d<r32float, read_write>;
-@group(0) @binding(10) var t1: texture_storage_2d<r32float, read_write>;
+@group(0) @binding(10) var t1: texture_storage_2d<rgba32float, write>;
+@group(0) @binding(11) var t1_read: texture_storage_2d<rgba32float, read>;
 
-const LOW = vec4<u32>(0u, 1u, 2u, 3u);
-const HIGH = vec4<u32>(4u, 5u, 6u, 7u);
+const LANE = vec4<u32>(0u, 1u, 2u, 3u);
 const NONE = 0xffffffffu;
 
 fn t0_load(k: u32) -> f32 {
@@ -60,17 +61,16 @@ fn t0_store(k: u32, value: f32) {
     textureStore(t0, vec2(k & 4095u, k >> 12u), vec4(value));
 }
 
-fn t1_store(k: u32, value: f32) {
-    textureStore(t1, vec2(k & 4095u, k >> 12u), vec4(value));
+fn t1_load(k: u32) -> vec4<f32> {
+    return textureLoad(t1_read, vec2(k & 4095u, k >> 12u));
 }
 
-fn t0_four(at: vec4<u32>) -> vec4<f32> {
-    if OC == 1u { return vec4(t0_load(at.x)); }
-    return vec4(t0_load(at.x), t0_load(at.y), t0_load(at.z), t0_load(at.w));
+fn t1_store(k: u32, value: vec4<f32>) {
+    textureStore(t1, vec2(k & 4095u, k >> 12u), value);
 }
 
-fn t0_high(at: vec4<u32>) -> vec4<f32> {
-    if OC > 4u { return vec4(t0_load(at.x), t0_load(at.y), t0_load(at.z), t0_load(at.w)); }
+fn t1_high(k: u32) -> vec4<f32> {
+    if OC > 4u { return t1_load(k); }
     return vec4(0.0);
 }
 
@@ -153,6 +153,11 @@ fn place(thread: u32) -> Place {
     );
 }
 
+// The number of a block's first or second four channels; a second four that the group lacks repeats the last.
+fn quad_of(at: Place, second: u32) -> u32 {
+    return at.group * p.quads + min(at.channel / 4u + second, p.quads - 1u);
+}
+
 // Eight rows of a column; with SLIDING the last one is loaded tap by tap.
 fn rows(base: u32, step: u32) -> array<f32, 8> {
     var last = 0.0;
@@ -165,10 +170,8 @@ fn rows(base: u32, step: u32) -> array<f32, 8> {
 
 // Rows past the last one of the picture read whatever follows; they are not written.
 fn correlate(at: Place, begin: Block) -> Block {
-    let first = at.group * p.out_group;
-    let last = vec4(p.out_group - 1u);
-    let low = (first + min(at.channel + LOW, last)) * p.taps + vec4(p.weights_at);
-    let high = (first + min(at.channel + HIGH, last)) * p.taps + vec4(p.weights_at);
+    let low = quad_of(at, 0u) * p.taps;
+    let high = quad_of(at, 1u) * p.taps;
     let plane = p.padded_height * p.padded_width;
     let corner = (at.n * p.c_in + at.group * p.in_group) * plane
         + at.i * p.stride_h * p.padded_width + at.j * p.stride_w;
@@ -177,14 +180,14 @@ fn correlate(at: Place, begin: Block) -> Block {
     for (var c = 0u; c < p.in_group; c++) {
         for (var v = 0u; v < p.kernel_w; v++) {
             let tap = c * p.kernel_h * p.kernel_w + v;
-            var low_at = low + vec4(tap);
-            var high_at = high + vec4(tap);
+            var low_at = low + tap;
+            var high_at = high + tap;
             var base = corner + c * plane + v * p.dilation_w;
             var r: array<f32, 8>;
             if SLIDING { r = rows(base, step); }
             for (var u = 0u; u < p.kernel_h; u++) {
                 if SLIDING { r[7] = t0_load(base + 7u * step); } else { r = rows(base, step); }
-                add_outer(&a, r, t0_four(low_at), t0_high(high_at));
+                add_outer(&a, r, t1_load(low_at), t1_high(high_at));
                 if SLIDING {
                     r[0] = r[1];
                     r[1] = r[2];
@@ -194,8 +197,8 @@ fn correlate(at: Place, begin: Block) -> Block {
                     r[5] = r[6];
                     r[6] = r[7];
                 }
-                low_at += vec4(p.kernel_w);
-                high_at += vec4(p.kernel_w);
+                low_at += p.kernel_w;
+                high_at += p.kernel_w;
                 base += p.dilation_h * p.padded_width;
             }
         }
@@ -207,14 +210,20 @@ fn correlate(at: Place, begin: Block) -> Block {
 fn forward_1(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
     let thread = g.x + g.y * groups.x * WG;
     if thread >= p.threads { return; }
-    let copies = p.in_chunks * p.padded_height * p.padded_width;
-    let weights = p.c_out * p.taps;
-    if thread < copies {
+    if thread < p.copies {
         copy_x(thread);
-    } else if thread < copies + weights {
-        t0_store(p.weights_at + thread - copies, w[thread - copies]);
+        return;
+    }
+    // The filters, then the biases.
+    let k = thread - p.copies;
+    let quads = p.c_in / p.in_group * p.quads;
+    let quad = select(k / p.taps, k - quads * p.taps, k >= quads * p.taps);
+    let o = quad / p.quads * p.out_group + min(quad % p.quads * 4u + LANE, vec4(p.out_group - 1u));
+    if k >= quads * p.taps {
+        t1_store(k, vec4(b[o.x], b[o.y], b[o.z], b[o.w]));
     } else {
-        t0_store(p.weights_at + thread - copies, b[thread - copies - weights]);
+        let at = o * p.taps + vec4(k % p.taps);
+        t1_store(k, vec4(w[at.x], w[at.y], w[at.z], w[at.w]));
     }
 }
 
@@ -223,11 +232,9 @@ fn y_row(low: vec4<f32>, high: vec4<f32>, at: u32, count: u32, i: u32) {
     let plane = p.out_height * p.out_width;
     let k = at + i * p.out_width;
     y[k] = low.x;
-    if OC > 1u {
-        if count > 1u { y[k + plane] = low.y; }
-        if count > 2u { y[k + 2u * plane] = low.z; }
-        if count > 3u { y[k + 3u * plane] = low.w; }
-    }
+    if count > 1u { y[k + plane] = low.y; }
+    if count > 2u { y[k + 2u * plane] = low.z; }
+    if count > 3u { y[k + 3u * plane] = low.w; }
     if OC > 4u {
         if count > 4u { y[k + 4u * plane] = high.x; }
         if count > 5u { y[k + 5u * plane] = high.y; }
@@ -241,12 +248,10 @@ fn forward_2(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgroup
     let thread = g.x + g.y * groups.x * WG;
     if thread >= p.threads { return; }
     let at = place(thread);
-    let first = at.group * p.out_group;
-    let last = vec4(p.out_group - 1u);
-    let bias = vec4(p.weights_at + p.c_out * p.taps + first);
-    let a = correlate(at, filled(t0_four(bias + min(at.channel + LOW, last)), t0_high(bias + min(at.channel + HIGH, last))));
+    let biases = p.c_in / p.in_group * p.quads * p.taps;
+    let a = correlate(at, filled(t1_load(biases + quad_of(at, 0u)), t1_high(biases + quad_of(at, 1u))));
     let count = p.out_group - at.channel;
-    let k = (at.n * p.c_out + first + at.channel) * p.out_height * p.out_width + at.j;
+    let k = (at.n * p.c_out + at.group * p.out_group + at.channel) * p.out_height * p.out_width + at.j;
     y_row(a.a0, a.h0, k, count, at.i);
     y_row(a.a1, a.h1, k, count, at.i + 1u);
     y_row(a.a2, a.h2, k, count, at.i + 2u);
@@ -257,20 +262,20 @@ fn forward_2(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgroup
     y_row(a.a7, a.h7, k, count, at.i + 7u);
 }
 
-// The filters of backward_x: t0[c,o,u,v] = w[o,c,Kh−1−u,Kw−1−v] within each group.
+// Its filters are w[o,c,Kh−1−u,Kw−1−v], summed over o.
 @compute @workgroup_size(WG)
 fn backward_x_1(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
     let thread = g.x + g.y * groups.x * WG;
     if thread >= p.threads { return; }
-    let copies = p.in_chunks * p.padded_height * p.padded_width;
-    if thread >= copies {
-        let k = thread - copies;
+    if thread >= p.copies {
+        let k = thread - p.copies;
+        let quad = k / p.taps;
         let area = p.kernel_h * p.kernel_w;
         let tap = area - 1u - k % area;
-        let o = k / area % p.in_group;
-        let c = k / area / p.in_group;
-        let group = c / p.out_group;
-        t0_store(p.weights_at + k, w[((group * p.in_group + o) * p.out_group + c % p.out_group) * area + tap]);
+        let o = quad / p.quads * p.in_group + k % p.taps / area;
+        let c = min(quad % p.quads * 4u + LANE, vec4(p.out_group - 1u));
+        let at = (o * p.out_group + c) * area + vec4(tap);
+        t1_store(k, vec4(w[at.x], w[at.y], w[at.z], w[at.w]));
         return;
     }
     let copy = copy_of(thread);
@@ -287,11 +292,9 @@ fn dx_row(low: vec4<f32>, high: vec4<f32>, at: u32, count: u32, i: u32) {
     let plane = p.out_height * p.out_width;
     let k = at + i * p.out_width;
     dx[k] = low.x;
-    if OC > 1u {
-        if count > 1u { dx[k + plane] = low.y; }
-        if count > 2u { dx[k + 2u * plane] = low.z; }
-        if count > 3u { dx[k + 3u * plane] = low.w; }
-    }
+    if count > 1u { dx[k + plane] = low.y; }
+    if count > 2u { dx[k + 2u * plane] = low.z; }
+    if count > 3u { dx[k + 3u * plane] = low.w; }
     if OC > 4u {
         if count > 4u { dx[k + 4u * plane] = high.x; }
         if count > 5u { dx[k + 5u * plane] = high.y; }
@@ -322,17 +325,21 @@ fn backward_x_2(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgr
 fn backward_w_1(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
     let thread = g.x + g.y * groups.x * WG;
     if thread >= p.threads { return; }
-    let copies = p.in_chunks * p.padded_height * p.padded_width;
-    if thread < copies {
+    if thread < p.copies {
         copy_x(thread);
         return;
     }
+    // t1[n, quad, pixel], quads in the order of groups.
     let area = p.out_height * p.out_width;
-    let pixel = (thread - copies) % area;
-    let plane = (thread - copies) / area * 8u;
-    let end = min(plane + 8u, p.batch * p.c_out);
-    for (var k = plane; k < end; k++) {
-        t0_store(p.weights_at + k * area + pixel, dy[k * area + pixel]);
+    let pixel = (thread - p.copies) % area;
+    let quads = p.c_in / p.in_group * p.quads;
+    let begin = (thread - p.copies) / area * 2u;
+    let end = min(begin + 2u, p.batch * quads);
+    for (var k = begin; k < end; k++) {
+        let quad = k % quads;
+        let o = quad / p.quads * p.out_group + min(quad % p.quads * 4u + LANE, vec4(p.out_group - 1u));
+        let at = (k / quads * p.c_out + o) * area + vec4(pixel);
+        t1_store(k * area + pixel, vec4(dy[at.x], dy[at.y], dy[at.z], dy[at.w]));
     }
 }
 
@@ -347,23 +354,21 @@ fn taps_at(k: vec4<u32>) -> vec4<u32> {
     return (c * p.padded_height + u * p.dilation_h) * p.padded_width + v * p.dilation_w;
 }
 
-fn t1_tap(low: vec4<f32>, high: vec4<f32>, at: u32, count: u32, k: u32) {
+fn t0_tap(low: vec4<f32>, high: vec4<f32>, at: u32, count: u32, k: u32) {
     if k >= p.taps { return; }
-    t1_store(at + k, low.x);
-    if OC > 1u {
-        if count > 1u { t1_store(at + k + p.taps, low.y); }
-        if count > 2u { t1_store(at + k + 2u * p.taps, low.z); }
-        if count > 3u { t1_store(at + k + 3u * p.taps, low.w); }
-    }
+    t0_store(at + k, low.x);
+    if count > 1u { t0_store(at + k + p.taps, low.y); }
+    if count > 2u { t0_store(at + k + 2u * p.taps, low.z); }
+    if count > 3u { t0_store(at + k + 3u * p.taps, low.w); }
     if OC > 4u {
-        if count > 4u { t1_store(at + k + 4u * p.taps, high.x); }
-        if count > 5u { t1_store(at + k + 5u * p.taps, high.y); }
-        if count > 6u { t1_store(at + k + 6u * p.taps, high.z); }
-        if count > 7u { t1_store(at + k + 7u * p.taps, high.w); }
+        if count > 4u { t0_store(at + k + 4u * p.taps, high.x); }
+        if count > 5u { t0_store(at + k + 5u * p.taps, high.y); }
+        if count > 6u { t0_store(at + k + 6u * p.taps, high.z); }
+        if count > 7u { t0_store(at + k + 7u * p.taps, high.w); }
     }
 }
 
-// t1 holds for each walker the gradients for all weights, then those for the biases.
+// Behind the picture t0 takes for each walker the gradients for all weights, then those for the biases.
 @compute @workgroup_size(WG)
 fn backward_w_2(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
     let thread = g.x + g.y * groups.x * WG;
@@ -372,29 +377,33 @@ fn backward_w_2(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgr
     let block = thread / p.walkers;
     let plane = p.padded_height * p.padded_width;
     let out_plane = p.out_height * p.out_width;
-    let sums = walker * (p.c_out * p.taps + p.c_out);
+    let quads = p.c_in / p.in_group * p.quads;
+    let sums = p.sums_at + walker * (p.c_out * p.taps + p.c_out);
     let weight_blocks = p.c_in / p.in_group * p.blocks * p.tap_blocks;
     if block >= weight_blocks {
-        let o = block - weight_blocks;
-        var sum = 0.0;
+        let quad = block - weight_blocks;
+        var sum = vec4(0.0);
         for (var pixel = walker; pixel < out_plane; pixel += p.walkers) {
             for (var n = 0u; n < p.batch; n++) {
-                sum += t0_load(p.weights_at + (n * p.c_out + o) * out_plane + pixel);
+                sum += t1_load((n * quads + quad) * out_plane + pixel);
             }
         }
-        t1_store(sums + p.c_out * p.taps + o, sum);
+        let o = quad % p.quads * 4u;
+        let at = sums + p.c_out * p.taps + quad / p.quads * p.out_group + o;
+        t0_store(at, sum.x);
+        if o + 1u < p.out_group { t0_store(at + 1u, sum.y); }
+        if o + 2u < p.out_group { t0_store(at + 2u, sum.z); }
+        if o + 3u < p.out_group { t0_store(at + 3u, sum.w); }
         return;
     }
     let tap = block % p.tap_blocks * 8u;
     let channels = block / p.tap_blocks;
     let group = channels / p.blocks;
     let channel = channels % p.blocks * OC;
-    let first = group * p.out_group;
-    let last = vec4(p.out_group - 1u);
-    let low = (first + min(channel + LOW, last)) * out_plane + vec4(p.weights_at);
-    let high = (first + min(channel + HIGH, last)) * out_plane + vec4(p.weights_at);
-    let taps_low = taps_at(tap + LOW) + vec4(group * p.in_group * plane);
-    let taps_high = taps_at(tap + HIGH) + vec4(group * p.in_group * plane);
+    let low = (group * p.quads + channel / 4u) * out_plane;
+    let high = (group * p.quads + min(channel / 4u + 1u, p.quads - 1u)) * out_plane;
+    let taps_low = taps_at(tap + LANE) + vec4(group * p.in_group * plane);
+    let taps_high = taps_at(tap + 4u + LANE) + vec4(group * p.in_group * plane);
     var a = filled(vec4(0.0), vec4(0.0));
     for (var pixel = walker; pixel < out_plane; pixel += p.walkers) {
         var x_base = pixel / p.out_width * p.stride_h * p.padded_width + pixel % p.out_width * p.stride_w;
@@ -406,21 +415,21 @@ fn backward_w_2(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgr
                 t0_load(l.x), t0_load(l.y), t0_load(l.z), t0_load(l.w),
                 t0_load(h.x), t0_load(h.y), t0_load(h.z), t0_load(h.w),
             );
-            add_outer(&a, r, t0_four(low + vec4(dy_base)), t0_high(high + vec4(dy_base)));
+            add_outer(&a, r, t1_load(low + dy_base), t1_high(high + dy_base));
             x_base += p.c_in * plane;
-            dy_base += p.c_out * out_plane;
+            dy_base += quads * out_plane;
         }
     }
     let count = p.out_group - channel;
-    let at = sums + (first + channel) * p.taps;
-    t1_tap(a.a0, a.h0, at, count, tap);
-    t1_tap(a.a1, a.h1, at, count, tap + 1u);
-    t1_tap(a.a2, a.h2, at, count, tap + 2u);
-    t1_tap(a.a3, a.h3, at, count, tap + 3u);
-    t1_tap(a.a4, a.h4, at, count, tap + 4u);
-    t1_tap(a.a5, a.h5, at, count, tap + 5u);
-    t1_tap(a.a6, a.h6, at, count, tap + 6u);
-    t1_tap(a.a7, a.h7, at, count, tap + 7u);
+    let at = sums + (group * p.out_group + channel) * p.taps;
+    t0_tap(a.a0, a.h0, at, count, tap);
+    t0_tap(a.a1, a.h1, at, count, tap + 1u);
+    t0_tap(a.a2, a.h2, at, count, tap + 2u);
+    t0_tap(a.a3, a.h3, at, count, tap + 3u);
+    t0_tap(a.a4, a.h4, at, count, tap + 4u);
+    t0_tap(a.a5, a.h5, at, count, tap + 5u);
+    t0_tap(a.a6, a.h6, at, count, tap + 6u);
+    t0_tap(a.a7, a.h7, at, count, tap + 7u);
 }
 
 @compute @workgroup_size(WG)
@@ -429,8 +438,7 @@ fn backward_w_3(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgr
     if k >= p.threads { return; }
     var sum = 0.0;
     for (var walker = 0u; walker < p.walkers; walker++) {
-        let at = walker * p.threads + k;
-        sum += textureLoad(t1, vec2(at & 4095u, at >> 12u)).x;
+        sum += t0_load(p.sums_at + walker * p.threads + k);
     }
     let weights = p.c_out * p.taps;
     if k < weights { dw[k] = sum; } else { db[k - weights] = sum; }

@@ -6,7 +6,7 @@
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Kind, NodeId};
 use crate::ops::{Cost, Grid, Io, Op, Source};
-use crate::shader::{Layout, MAX_TEXELS, Shader, TEXELS_A_ROW, is_scratch};
+use crate::shader::{Layout, MAX_TEXELS, Shader, TEXELS_A_ROW, is_scratch, scratch_of};
 use crate::tensor::{Shape, len};
 use std::collections::HashMap;
 use std::fmt;
@@ -76,8 +76,8 @@ pub enum Hold {
     Reused,
     /// A parameter or constant, by its node's index: kept between runs.
     Node(usize),
-    /// Scratch in a texture, one after the other.
-    Texels,
+    /// Scratch in a texture of this layout, one after the other.
+    Texture(Layout),
 }
 
 /// One buffer.
@@ -389,6 +389,7 @@ impl Builder<'_> {
                 } else if let Some(k) = op.inputs().iter().position(|i| *i == v) {
                     self.value_of(node_inputs[k])
                 } else if is_scratch(v) {
+                    let v = scratch_of(v);
                     match extra.get(v) {
                         Some(&value) => value,
                         None => {
@@ -503,15 +504,19 @@ impl Builder<'_> {
         for v in order {
             let value = &mut self.values[v];
             let elements = len(&value.shape);
-            let is_texels = value.layout == Layout::Texels;
-            if is_texels && elements > MAX_TEXELS {
+            let is_texture = value.layout != Layout::Rows;
+            if is_texture && elements > MAX_TEXELS {
                 return Err(Error::plan(format!(
                     "{} takes {elements} texels, a texture has at most {MAX_TEXELS}; use a smaller batch or tile",
                     value.name
                 )));
             }
-            let bytes = 4 * if is_texels { elements.next_multiple_of(TEXELS_A_ROW) } else { elements } as u64;
-            if !is_texels && bytes > limits.binding_bytes {
+            let bytes = match value.layout {
+                Layout::Rows => 4 * elements as u64,
+                Layout::Texels => 4 * elements.next_multiple_of(TEXELS_A_ROW) as u64,
+                Layout::Quads => 16 * elements.next_multiple_of(TEXELS_A_ROW) as u64,
+            };
+            if !is_texture && bytes > limits.binding_bytes {
                 return Err(Error::plan(format!(
                     "{} {:?} takes {bytes} bytes, the adapter binds at most {}; use a smaller batch or tile",
                     value.name, value.shape, limits.binding_bytes
@@ -523,7 +528,7 @@ impl Builder<'_> {
             let free = |t: &Vec<(usize, usize)>| t.iter().all(|&(first, last)| last < life.0 || life.1 < first);
             let hold = match kept {
                 Some(node) => Hold::Node(node),
-                None if is_texels => Hold::Texels,
+                None if is_texture => Hold::Texture(value.layout),
                 None => Hold::Reused,
             };
             let shared = (kept.is_none() && !self.options.keep_all)

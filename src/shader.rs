@@ -16,12 +16,15 @@ pub enum Layout {
     /// `texture_storage_2d<r32float, read_write>`, for scratch only: element k is the texel
     /// (k mod [`TEXELS_A_ROW`], k / [`TEXELS_A_ROW`]).
     Texels,
+    /// `texture_storage_2d<rgba32float, …>`, for scratch only: as [`Layout::Texels`], four values an element. WGSL
+    /// reads and writes this format through two variables, so `t1` with `write` and `t1_read` with `read` are one texture.
+    Quads,
 }
 
-/// Width of the texture of a [`Layout::Texels`].
+/// Width of the texture of a [`Layout::Texels`] or [`Layout::Quads`].
 pub const TEXELS_A_ROW: usize = 4096;
 
-/// Most elements of a [`Layout::Texels`]: rows up to WebGPU's guaranteed 8192.
+/// Most elements of such a texture: rows up to WebGPU's guaranteed 8192.
 pub const MAX_TEXELS: usize = TEXELS_A_ROW * 8192;
 
 /// A storage variable of a shader.
@@ -156,24 +159,35 @@ impl Shader {
                     });
                 }
                 AddressSpace::Handle => {
-                    let is_texels = matches!(
-                        module.types[variable.ty].inner,
+                    let both = naga::StorageAccess::LOAD | naga::StorageAccess::STORE;
+                    let texture = match module.types[variable.ty].inner {
                         TypeInner::Image {
                             dim: naga::ImageDimension::D2,
                             arrayed: false,
-                            class: naga::ImageClass::Storage { format: naga::StorageFormat::R32Float, access },
-                        } if access.contains(naga::StorageAccess::LOAD | naga::StorageAccess::STORE)
-                    );
-                    if !is_texels || !is_scratch(&name) {
+                            class: naga::ImageClass::Storage { format, access },
+                        } => Some((format, access)),
+                        _ => None,
+                    };
+                    let (layout, writable) = match texture {
+                        Some((naga::StorageFormat::R32Float, access)) if access == both => (Layout::Texels, true),
+                        Some((naga::StorageFormat::Rgba32Float, access)) if access != both => {
+                            (Layout::Quads, access == naga::StorageAccess::STORE)
+                        }
+                        _ => {
+                            return Err(fail(format!(
+                                "texture {name} must be a texture_storage_2d of r32float, read_write, or of rgba32float"
+                            )));
+                        }
+                    };
+                    if !is_scratch(&name) || name.ends_with("_read") == writable {
                         return Err(fail(format!(
-                            "variable {name}: only scratch may be a texture, a texture_storage_2d<r32float, read_write>"
+                            "texture {name}: only scratch may be one, called t0 or t1, and t0_read or t1_read to read quads"
                         )));
                     }
                     let Some(binding) = variable.binding.as_ref().filter(|b| b.group == 0) else {
                         return Err(fail(format!("variable {name} must be in @group(0)")));
                     };
-                    let (binding, layout) = (binding.binding, Layout::Texels);
-                    variables.push(Variable { name, binding, layout, writable: true });
+                    variables.push(Variable { name, binding: binding.binding, layout, writable });
                 }
                 AddressSpace::WorkGroup | AddressSpace::Private => {}
                 other => {
@@ -222,7 +236,7 @@ impl Shader {
 
     /// Scratch lies in textures: for adapters where a texel costs much less to load than an element of a buffer.
     pub fn uses_texels(&self) -> bool {
-        self.variables.iter().any(|v| v.layout == Layout::Texels)
+        self.variables.iter().any(|v| v.layout != Layout::Rows)
     }
 
     /// The passes of `method`, in order.
@@ -411,9 +425,14 @@ impl Shader {
     }
 }
 
-/// `t0` or `t1`: memory between the passes of one method.
+/// `t0` or `t1`, or the name under which a pass reads them: memory between the passes of one method.
 pub fn is_scratch(name: &str) -> bool {
-    name == "t0" || name == "t1"
+    matches!(scratch_of(name), "t0" | "t1")
+}
+
+/// The scratch that `t1_read` reads: `t1`.
+pub fn scratch_of(name: &str) -> &str {
+    name.strip_suffix("_read").unwrap_or(name)
 }
 
 fn pass_of(entry: &str) -> u32 {

@@ -218,12 +218,16 @@ impl Gpu {
         for b in &step.bindings {
             entries.push(match b.layout {
                 Layout::Rows => buffer(b.binding, wgpu::BufferBindingType::Storage { read_only: !b.writable }),
-                Layout::Texels => wgpu::BindGroupLayoutEntry {
+                Layout::Texels | Layout::Quads => wgpu::BindGroupLayoutEntry {
                     binding: b.binding,
                     visibility: wgpu::ShaderStages::COMPUTE,
                     ty: wgpu::BindingType::StorageTexture {
-                        access: wgpu::StorageTextureAccess::ReadWrite,
-                        format: wgpu::TextureFormat::R32Float,
+                        access: match (b.layout, b.writable) {
+                            (Layout::Quads, true) => wgpu::StorageTextureAccess::WriteOnly,
+                            (Layout::Quads, false) => wgpu::StorageTextureAccess::ReadOnly,
+                            _ => wgpu::StorageTextureAccess::ReadWrite,
+                        },
+                        format: format_of(b.layout).0,
                         view_dimension: wgpu::TextureViewDimension::D2,
                     },
                     count: None,
@@ -261,9 +265,10 @@ impl Gpu {
         Ok(pipeline)
     }
 
-    /// A texture for `bytes` of [`Layout::Texels`].
-    fn texels(&self, bytes: u64) -> wgpu::TextureView {
-        let row_bytes = 4 * TEXELS_A_ROW as u64;
+    /// A texture for `bytes` of `layout`.
+    fn texture(&self, bytes: u64, layout: Layout) -> wgpu::TextureView {
+        let (format, texel_bytes) = format_of(layout);
+        let row_bytes = texel_bytes * TEXELS_A_ROW as u64;
         let texture = self.device.create_texture(&wgpu::TextureDescriptor {
             label: Some("scratch"),
             size: wgpu::Extent3d {
@@ -274,7 +279,7 @@ impl Gpu {
             mip_level_count: 1,
             sample_count: 1,
             dimension: wgpu::TextureDimension::D2,
-            format: wgpu::TextureFormat::R32Float,
+            format,
             usage: wgpu::TextureUsages::STORAGE_BINDING,
             view_formats: &[],
         });
@@ -344,11 +349,19 @@ impl Future for MapFuture {
     }
 }
 
+/// The format of a texture of scratch, and bytes a texel.
+fn format_of(layout: Layout) -> (wgpu::TextureFormat, u64) {
+    match layout {
+        Layout::Quads => (wgpu::TextureFormat::Rgba32Float, 16),
+        _ => (wgpu::TextureFormat::R32Float, 4),
+    }
+}
+
 /// What a slot lies in.
 enum Memory {
     Buffer(wgpu::Buffer),
     /// Scratch between the passes of a step, which nobody else reads.
-    Texels(wgpu::TextureView),
+    Texture(wgpu::TextureView),
 }
 
 /// A plan on an adapter: one buffer or texture a slot, one bind group a step, made once.
@@ -390,7 +403,7 @@ impl GpuSession {
         let (memory, readback) = gpu
             .scoped(&what, || {
                 let memory = |s: &Slot| match s.hold {
-                    Hold::Texels => Memory::Texels(gpu.texels(s.bytes)),
+                    Hold::Texture(layout) => Memory::Texture(gpu.texture(s.bytes, layout)),
                     _ => Memory::Buffer(gpu.buffer("slot", s.bytes + guard, usage)),
                 };
                 let memory: Vec<_> = plan.slots.iter().map(memory).collect();
@@ -440,7 +453,7 @@ impl GpuSession {
                 let bytes = 4 * len(&value.shape) as u64 + guard;
                 let resource = match &memory[value.slot] {
                     Memory::Buffer(buffer) => bind(buffer, 0, bytes),
-                    Memory::Texels(view) => wgpu::BindingResource::TextureView(view),
+                    Memory::Texture(view) => wgpu::BindingResource::TextureView(view),
                 };
                 entries.push(wgpu::BindGroupEntry { binding: b.binding, resource });
             }
@@ -476,7 +489,9 @@ impl GpuSession {
     fn buffer(&self, slot: usize) -> &wgpu::Buffer {
         match &self.memory[slot] {
             Memory::Buffer(buffer) => buffer,
-            Memory::Texels(_) => unreachable!("only scratch lies in textures, and no one reads or writes it from here"),
+            Memory::Texture(_) => {
+                unreachable!("only scratch lies in textures, and no one reads or writes it from here")
+            }
         }
     }
 
@@ -603,7 +618,7 @@ impl GpuSession {
     pub async fn broken_guards(&self, plan: &Plan) -> Result<Vec<usize>> {
         let mut broken = Vec::new();
         if self.is_guarded {
-            for (slot, s) in plan.slots.iter().enumerate().filter(|(_, s)| s.hold != Hold::Texels) {
+            for (slot, s) in plan.slots.iter().enumerate().filter(|(_, s)| !matches!(s.hold, Hold::Texture(_))) {
                 let bytes = self.copy_out(slot, s.bytes, 4 * GUARD_WORDS).await?;
                 let words: Vec<u32> = bytemuck::pod_collect_to_vec(&bytes);
                 if words.iter().any(|&w| w != GUARD.to_bits()) {

@@ -160,7 +160,7 @@ impl Conv2d {
     }
 }
 
-/// A correlation of a padded picture in the texture t0 of `conv2d_texels`, as forward, backward_x or backward_w see it.
+/// A correlation of the padded picture in the textures of `conv2d_texels`, as forward, backward_x or backward_w see it.
 struct Texels {
     stride: [usize; 2],
     /// Rows and columns before the picture; negative where it is cut.
@@ -171,14 +171,17 @@ struct Texels {
     size: [usize; 2],
     out_size: [usize; 2],
     padded: [usize; 2],
-    /// Where the filters begin (in backward_w dy), behind the picture and what the last block reads past it.
-    weights_at: usize,
-    t0: usize,
+    /// Channels of a block, chosen by what it costs: loads and multiplications of eight rows or taps.
+    width: usize,
+    /// Quads of written channels in a group.
+    quads: usize,
+    /// Texels of the picture and of what the last block reads past it; then come the partial sums of backward_w.
+    picture: usize,
 }
 
 impl Conv2d {
     fn texels(&self, method: &str, io: &Io) -> Texels {
-        let ([_, ci, h, w], [co, _, kh, kw], [n, _, ho, wo]) = (io.x[0], io.x[1], io.y);
+        let ([n, ci, h, w], [co, _, kh, kw], [_, _, ho, wo]) = (io.x[0], io.x[1], io.y);
         let reach = [(kh - 1) * self.dilation[0], (kw - 1) * self.dilation[1]];
         let is_x = method == "backward_x";
         let stride = if is_x { [1, 1] } else { self.stride };
@@ -189,10 +192,20 @@ impl Conv2d {
             true => reach[d] as i64 - self.padding[d] as i64,
             false => self.padding[d] as i64,
         });
-        let weights_at = n * c_in * padded[0] * padded[1] + (ROWS - 1) * stride[0] * padded[1];
-        let rest = if method == "backward_w" { len(&io.y) } else { len(&io.x[1]) + co };
         let spread = if is_x { self.stride } else { [1, 1] };
-        Texels { stride, pad, spread, c_in, c_out, size, out_size, padded, weights_at, t0: weights_at + rest }
+        let out_group = c_out / self.groups;
+        // Nanoseconds on lavapipe: about 7 for each channel and one r32float load (backward_w: eight) for them all.
+        let loads_ns = if method == "backward_w" { 56 } else { 7 };
+        let width =
+            if out_group.div_ceil(8) * (loads_ns + 56) < out_group.div_ceil(4) * (loads_ns + 28) { 8 } else { 4 };
+        let picture = n * c_in * padded[0] * padded[1] + (ROWS - 1) * stride[0] * padded[1];
+        let quads = out_group.div_ceil(4);
+        Texels { stride, pad, spread, c_in, c_out, size, out_size, padded, width, quads, picture }
+    }
+
+    fn walkers_texels(&self, t: &Texels, io: &Io) -> usize {
+        let blocks = self.groups * (t.c_out / self.groups).div_ceil(t.width);
+        walkers(t.out_size[0] * t.out_size[1], blocks * (io.x_len(1) / io.y[1]).div_ceil(ROWS))
     }
 
     pub(super) fn launch_texels(&self, entry: &str, io: &Io) -> Option<Launch> {
@@ -207,20 +220,19 @@ impl Conv2d {
         let ([n, ..], [co, _, kh, kw]) = (io.x[0], io.x[1]);
         let groups = self.groups;
         let (in_group, out_group) = (t.c_in / groups, t.c_out / groups);
-        let width = block_channels(out_group);
-        let blocks = out_group.div_ceil(width);
+        let blocks = out_group.div_ceil(t.width);
         let row_blocks = t.out_size[0].div_ceil(ROWS);
         let taps = in_group * kh * kw;
         let tap_blocks = taps.div_ceil(ROWS);
-        let walkers = self.walkers(method, io);
-        let (in_chunks, out_chunks) = ((n * t.c_in).div_ceil(8), (n * t.c_out).div_ceil(8));
-        let copies = in_chunks * t.padded[0] * t.padded[1];
+        let walkers = self.walkers_texels(&t, io);
+        let copies = (n * t.c_in).div_ceil(8) * t.padded[0] * t.padded[1];
+        let quads = groups * t.quads;
         let threads = match entry {
-            "forward_1" => copies + io.x_len(1) + co,
-            "backward_x_1" => copies + io.x_len(1),
+            "forward_1" => copies + quads * (taps + 1),
+            "backward_x_1" => copies + quads * taps,
             "forward_2" | "backward_x_2" => n * groups * blocks * row_blocks * t.out_size[1],
-            "backward_w_1" => copies + out_chunks * t.out_size[0] * t.out_size[1],
-            "backward_w_2" => (groups * blocks * tap_blocks + co) * walkers,
+            "backward_w_1" => copies + (n * quads).div_ceil(2) * t.out_size[0] * t.out_size[1],
+            "backward_w_2" => (groups * blocks * tap_blocks + quads) * walkers,
             "backward_w_3" => io.x_len(1) + co,
             _ => return None,
         };
@@ -254,22 +266,26 @@ impl Conv2d {
                 ("blocks", blocks.into()),
                 ("taps", taps.into()),
                 ("tap_blocks", tap_blocks.into()),
-                ("in_chunks", in_chunks.into()),
-                ("out_chunks", out_chunks.into()),
-                ("weights_at", t.weights_at.into()),
+                ("quads", t.quads.into()),
+                ("copies", copies.into()),
+                ("sums_at", t.picture.into()),
                 ("walkers", walkers.into()),
                 ("threads", threads.into()),
             ],
         );
-        Some(launch.with("OC", width).with("SLIDING", usize::from(t.stride[0] == self.dilation[0])))
+        Some(launch.with("OC", t.width).with("SLIDING", usize::from(t.stride[0] == self.dilation[0])))
     }
 
     pub(super) fn scratch_texels(&self, method: &str, io: &Io) -> Vec<(&'static str, usize)> {
-        let mut scratch = vec![("t0", self.texels(method, io).t0)];
-        if method == "backward_w" {
-            scratch.push(("t1", self.walkers(method, io) * (io.x_len(1) + io.y[1])));
+        let t = self.texels(method, io);
+        let (quads, taps) = (self.groups * t.quads, t.c_in / self.groups * io.x[1][2] * io.x[1][3]);
+        match method {
+            "backward_w" => vec![
+                ("t0", t.picture + self.walkers_texels(&t, io) * (io.x_len(1) + io.y[1])),
+                ("t1", io.y[0] * quads * io.y[2] * io.y[3]),
+            ],
+            _ => vec![("t0", t.picture), ("t1", quads * (taps + 1))],
         }
-        scratch
     }
 }
 

@@ -234,7 +234,7 @@ pub trait Op: std::fmt::Debug + Send + Sync {
     /// The dispatch of `entry` in the shader `stem`; `None` where this variant cannot serve these shapes.
     fn launch(&self, stem: &str, entry: &str, io: &Io) -> Option<Launch>;
 
-    /// Elements of the scratch variables `t0`, `t1` that `method` of the shader `stem` uses between its passes.
+    /// Elements (texels where it is a texture) of the scratch variables `t0`, `t1` that `method` of the shader `stem` uses between its passes.
     fn scratch(&self, _stem: &str, _method: &str, _io: &Io) -> Vec<(&'static str, usize)> {
         Vec::new()
     }
