@@ -126,21 +126,27 @@ fn sum_8(f: ptr<function, array<vec4<f32>, 14>>, q: u32) -> Eight {
     return sums;
 }
 
-fn store_product(block: u32, q: u32, tap: u32, value: f32) {
-    if q < p.pixels {
-        t0[(block * p.pixels + q) * p.taps + tap] = value;
-    }
-}
-
-fn store_products(block: u32, q: u32, tap: u32, sums: Eight) {
-    store_product(block, q, tap, sums.low.x);
-    store_product(block, q + 1u, tap, sums.low.y);
-    store_product(block, q + 2u, tap, sums.low.z);
-    store_product(block, q + 3u, tap, sums.low.w);
-    store_product(block, q + 4u, tap, sums.high.x);
-    store_product(block, q + 5u, tap, sums.high.y);
-    store_product(block, q + 6u, tap, sums.high.z);
-    store_product(block, q + 7u, tap, sums.high.w);
+// Stores eight pixels from q on; `first` is the place of the first of them, and the next eight's is returned. Each place
+// comes from the one before, or LLVM computes it anew, lane by lane, in the loop that a store is.
+fn store_products(first: u32, q: u32, sums: Eight) -> u32 {
+    var at = first;
+    if q < p.pixels { t0[at] = sums.low.x; }
+    at += p.taps;
+    if q + 1u < p.pixels { t0[at] = sums.low.y; }
+    at += p.taps;
+    if q + 2u < p.pixels { t0[at] = sums.low.z; }
+    at += p.taps;
+    if q + 3u < p.pixels { t0[at] = sums.low.w; }
+    at += p.taps;
+    if q + 4u < p.pixels { t0[at] = sums.high.x; }
+    at += p.taps;
+    if q + 5u < p.pixels { t0[at] = sums.high.y; }
+    at += p.taps;
+    if q + 6u < p.pixels { t0[at] = sums.high.z; }
+    at += p.taps;
+    if q + 7u < p.pixels { t0[at] = sums.high.w; }
+    at += p.taps;
+    return at;
 }
 
 @compute @workgroup_size(LANES)
@@ -188,14 +194,15 @@ fn forward_1(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) 
     let sums7 = sum_8(&f, 14u);
     workgroupBarrier();
     if tap >= p.taps { return; }
-    store_products(group.z, pixel, tap, sums0);
-    store_products(group.z, pixel + 8u, tap, sums1);
-    store_products(group.z, pixel + 16u, tap, sums2);
-    store_products(group.z, pixel + 24u, tap, sums3);
-    store_products(group.z, pixel + 32u, tap, sums4);
-    store_products(group.z, pixel + 40u, tap, sums5);
-    store_products(group.z, pixel + 48u, tap, sums6);
-    store_products(group.z, pixel + 56u, tap, sums7);
+    var at = (group.z * p.pixels + pixel) * p.taps + tap;
+    at = store_products(at, pixel, sums0);
+    at = store_products(at, pixel + 8u, sums1);
+    at = store_products(at, pixel + 16u, sums2);
+    at = store_products(at, pixel + 24u, sums3);
+    at = store_products(at, pixel + 32u, sums4);
+    at = store_products(at, pixel + 40u, sums5);
+    at = store_products(at, pixel + 48u, sums6);
+    at = store_products(at, pixel + 56u, sums7);
 }
 
 @compute @workgroup_size(64)
@@ -313,13 +320,18 @@ fn add_row(sums: ptr<function, array<vec4<f32>, 14>>, i: u32, j: u32, at: u32, t
     }
 }
 
-// Stores four channels from c on; `at` is the pixel's place in channel 0.
-fn store_4(sums: vec4<f32>, at: u32, c: u32) {
+// Stores four channels from c on; `first` is the place of the first of them, and the next four's is returned.
+fn store_4(sums: vec4<f32>, first: u32, c: u32) -> u32 {
     let plane = p.height * p.width;
-    if c < p.ci { dx[at + c * plane] = sums.x; }
-    if c + 1u < p.ci { dx[at + (c + 1u) * plane] = sums.y; }
-    if c + 2u < p.ci { dx[at + (c + 2u) * plane] = sums.z; }
-    if c + 3u < p.ci { dx[at + (c + 3u) * plane] = sums.w; }
+    var at = first;
+    if c < p.ci { dx[at] = sums.x; }
+    at += plane;
+    if c + 1u < p.ci { dx[at] = sums.y; }
+    at += plane;
+    if c + 2u < p.ci { dx[at] = sums.z; }
+    at += plane;
+    if c + 3u < p.ci { dx[at] = sums.w; }
+    return at + plane;
 }
 
 @compute @workgroup_size(256)
@@ -349,32 +361,32 @@ fn backward_x(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id)
     add_row(&sums, i + 8u, j, at + 8u * width, 27u);
     workgroupBarrier();
     if group.x * 256u + lane >= p.pixels { return; }
-    let to = place(q, 0u);
-    store_4(sums[0], to, channel);
-    store_4(sums[1], to, channel + 4u);
+    var to = place(q, channel);
+    to = store_4(sums[0], to, channel);
+    to = store_4(sums[1], to, channel + 4u);
     if K > 8u {
-        store_4(sums[2], to, channel + 8u);
-        store_4(sums[3], to, channel + 12u);
+        to = store_4(sums[2], to, channel + 8u);
+        to = store_4(sums[3], to, channel + 12u);
     }
     if K > 16u {
-        store_4(sums[4], to, channel + 16u);
-        store_4(sums[5], to, channel + 20u);
+        to = store_4(sums[4], to, channel + 16u);
+        to = store_4(sums[5], to, channel + 20u);
     }
     if K > 24u {
-        store_4(sums[6], to, channel + 24u);
-        store_4(sums[7], to, channel + 28u);
+        to = store_4(sums[6], to, channel + 24u);
+        to = store_4(sums[7], to, channel + 28u);
     }
     if K > 32u {
-        store_4(sums[8], to, channel + 32u);
-        store_4(sums[9], to, channel + 36u);
+        to = store_4(sums[8], to, channel + 32u);
+        to = store_4(sums[9], to, channel + 36u);
     }
     if K > 40u {
-        store_4(sums[10], to, channel + 40u);
-        store_4(sums[11], to, channel + 44u);
+        to = store_4(sums[10], to, channel + 40u);
+        to = store_4(sums[11], to, channel + 44u);
     }
     if K > 48u {
-        store_4(sums[12], to, channel + 48u);
-        store_4(sums[13], to, channel + 52u);
+        to = store_4(sums[12], to, channel + 48u);
+        to = store_4(sums[13], to, channel + 52u);
     }
 }
 
@@ -433,21 +445,26 @@ fn sum_pixels(d: ptr<function, array<vec4<f32>, 16>>, c: u32) -> Eight {
     return sums;
 }
 
-fn store_partial(block: u32, c: u32, tap: u32, value: f32) {
-    if c < p.ci {
-        t0[(block * p.ci + c) * p.taps + tap] = value;
-    }
-}
-
-fn store_partials(block: u32, c: u32, tap: u32, sums: Eight) {
-    store_partial(block, c, tap, sums.low.x);
-    store_partial(block, c + 1u, tap, sums.low.y);
-    store_partial(block, c + 2u, tap, sums.low.z);
-    store_partial(block, c + 3u, tap, sums.low.w);
-    store_partial(block, c + 4u, tap, sums.high.x);
-    store_partial(block, c + 5u, tap, sums.high.y);
-    store_partial(block, c + 6u, tap, sums.high.z);
-    store_partial(block, c + 7u, tap, sums.high.w);
+// Stores eight channels from c on, as `store_products` does pixels.
+fn store_partials(first: u32, c: u32, sums: Eight) -> u32 {
+    var at = first;
+    if c < p.ci { t0[at] = sums.low.x; }
+    at += p.taps;
+    if c + 1u < p.ci { t0[at] = sums.low.y; }
+    at += p.taps;
+    if c + 2u < p.ci { t0[at] = sums.low.z; }
+    at += p.taps;
+    if c + 3u < p.ci { t0[at] = sums.low.w; }
+    at += p.taps;
+    if c + 4u < p.ci { t0[at] = sums.high.x; }
+    at += p.taps;
+    if c + 5u < p.ci { t0[at] = sums.high.y; }
+    at += p.taps;
+    if c + 6u < p.ci { t0[at] = sums.high.z; }
+    at += p.taps;
+    if c + 7u < p.ci { t0[at] = sums.high.w; }
+    at += p.taps;
+    return at;
 }
 
 @compute @workgroup_size(LANES)
@@ -507,13 +524,14 @@ fn backward_w_1(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_i
     if K > 48u { sums6 = sum_pixels(&d, 48u); }
     workgroupBarrier();
     if tap >= p.taps { return; }
-    store_partials(group.x, channel, tap, sums0);
-    if K > 8u { store_partials(group.x, channel + 8u, tap, sums1); }
-    if K > 16u { store_partials(group.x, channel + 16u, tap, sums2); }
-    if K > 24u { store_partials(group.x, channel + 24u, tap, sums3); }
-    if K > 32u { store_partials(group.x, channel + 32u, tap, sums4); }
-    if K > 40u { store_partials(group.x, channel + 40u, tap, sums5); }
-    if K > 48u { store_partials(group.x, channel + 48u, tap, sums6); }
+    var at = (group.x * p.ci + channel) * p.taps + tap;
+    at = store_partials(at, channel, sums0);
+    if K > 8u { at = store_partials(at, channel + 8u, sums1); }
+    if K > 16u { at = store_partials(at, channel + 16u, sums2); }
+    if K > 24u { at = store_partials(at, channel + 24u, sums3); }
+    if K > 32u { at = store_partials(at, channel + 32u, sums4); }
+    if K > 40u { at = store_partials(at, channel + 40u, sums5); }
+    if K > 48u { at = store_partials(at, channel + 48u, sums6); }
 }
 
 @compute @workgroup_size(64)
