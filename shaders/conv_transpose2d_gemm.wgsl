@@ -76,10 +76,15 @@ fn fill(pixel: u32, channel: u32, lane: u32) {
 
 // forward_1
 
-// The filters of four channels from c on, at one tap. Beyond the last channel `tile` has zeros, so any filter will do.
-fn filters(c: u32, tap: u32) -> vec4<f32> {
-    let at = min(c + vec4(0u, 1u, 2u, 3u), vec4(p.ci - 1u)) * p.taps + tap;
-    return vec4(w[at.x], w[at.y], w[at.z], w[at.w]);
+// The next four filters at one tap; `at` is the place of the first of them, and then that of the next. Beyond the last
+// channel `tile` has zeros, so any filter will do.
+fn filters(at: ptr<function, u32>, last: u32) -> vec4<f32> {
+    let b = min(*at + p.taps, last);
+    let c = min(b + p.taps, last);
+    let d = min(c + p.taps, last);
+    let f = vec4(w[*at], w[b], w[c], w[d]);
+    *at = min(d + p.taps, last);
+    return f;
 }
 
 // Adds four channels at eight pixels, which lie in `tile` from `at` on.
@@ -157,32 +162,34 @@ fn forward_1(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) 
     workgroupBarrier();
     let tap = group.y * LANES + lane;
     let real_tap = min(tap, p.taps - 1u);
+    let last = (p.ci - 1u) * p.taps + real_tap;
+    var w_at = channel * p.taps + real_tap;
     var f: array<vec4<f32>, 14>;
-    f[0] = filters(channel, real_tap);
-    f[1] = filters(channel + 4u, real_tap);
+    f[0] = filters(&w_at, last);
+    f[1] = filters(&w_at, last);
     if K > 8u {
-        f[2] = filters(channel + 8u, real_tap);
-        f[3] = filters(channel + 12u, real_tap);
+        f[2] = filters(&w_at, last);
+        f[3] = filters(&w_at, last);
     }
     if K > 16u {
-        f[4] = filters(channel + 16u, real_tap);
-        f[5] = filters(channel + 20u, real_tap);
+        f[4] = filters(&w_at, last);
+        f[5] = filters(&w_at, last);
     }
     if K > 24u {
-        f[6] = filters(channel + 24u, real_tap);
-        f[7] = filters(channel + 28u, real_tap);
+        f[6] = filters(&w_at, last);
+        f[7] = filters(&w_at, last);
     }
     if K > 32u {
-        f[8] = filters(channel + 32u, real_tap);
-        f[9] = filters(channel + 36u, real_tap);
+        f[8] = filters(&w_at, last);
+        f[9] = filters(&w_at, last);
     }
     if K > 40u {
-        f[10] = filters(channel + 40u, real_tap);
-        f[11] = filters(channel + 44u, real_tap);
+        f[10] = filters(&w_at, last);
+        f[11] = filters(&w_at, last);
     }
     if K > 48u {
-        f[12] = filters(channel + 48u, real_tap);
-        f[13] = filters(channel + 52u, real_tap);
+        f[12] = filters(&w_at, last);
+        f[13] = filters(&w_at, last);
     }
     let sums0 = sum_8(&f, 0u);
     let sums1 = sum_8(&f, 2u);
@@ -217,23 +224,30 @@ fn forward_2(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgroup
     let j = index - row * p.out_width + p.padding_w;
     let r_first = i / p.stride_h;
     let s_first = j / p.stride_w;
+    let u_first = i - r_first * p.stride_h;
+    let v_first = j - s_first * p.stride_w;
+    var first = ((n * p.height + r_first) * p.width + s_first) * p.taps + (o * p.kernel_h + u_first) * p.kernel_w + v_first;
     var sum = b[o];
     for (var block = 0u; block < p.blocks; block++) {
-        let picture = block * p.pixels + n * p.height * p.width;
+        // Rows above the picture, and with them places, wrap to huge numbers.
         var r = r_first;
-        for (var u = i - r_first * p.stride_h; u < p.kernel_h; u += p.stride_h) {
-            // A row above the picture wraps to a huge number.
+        var row_at = first;
+        for (var u = u_first; u < p.kernel_h; u += p.stride_h) {
             if r < p.height {
                 var s = s_first;
-                for (var v = j - s_first * p.stride_w; v < p.kernel_w; v += p.stride_w) {
+                var at = row_at;
+                for (var v = v_first; v < p.kernel_w; v += p.stride_w) {
                     if s < p.width {
-                        sum += t0[(picture + r * p.width + s) * p.taps + (o * p.kernel_h + u) * p.kernel_w + v];
+                        sum += t0[at];
                     }
                     s -= 1u;
+                    at += p.stride_w - p.taps;
                 }
             }
             r -= 1u;
+            row_at += p.stride_h * p.kernel_w - p.width * p.taps;
         }
+        first += p.pixels * p.taps;
     }
     y[index] = sum;
 }
@@ -540,8 +554,10 @@ fn backward_w_2(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgr
     let filters = p.ci * p.taps;
     if index >= filters { return; }
     var sum = 0.0;
+    var at = index;
     for (var block = 0u; block < p.blocks; block++) {
-        sum += t0[block * filters + index];
+        sum += t0[at];
+        at += filters;
     }
     dw[index] = sum;
 }
