@@ -1,4 +1,4 @@
-// avg_pool2d_global: the mean of a whole plane, for the global form. Variant of avg_pool2d.wgsl.
+// avg_pool2d_global: the mean of a whole plane, for the global form. Variant of avg_pool2d.wgsl; twin: src/ops/avg_pool2d.rs.
 //
 // entry    one workgroup computes  reads  summed terms, in order
 // forward  one y                   x      lane l sums pixels l, l + 64, …; then pairs of lanes 32, 16, …, 1 apart

@@ -72,3 +72,22 @@ pub(crate) fn write_whole(path: &Path, write: impl FnOnce(&mut BufWriter<&mut Fi
     file.persist(path).map_err(|e| Error::io(path, e.error))?;
     Ok(())
 }
+
+/// Picture files in `folder`, by their extensions, in order of their names.
+///
+/// # Errors
+/// The folder cannot be read or holds no picture.
+pub(crate) fn pictures(folder: &Path) -> Result<Vec<std::path::PathBuf>> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).map_err(|e| Error::io(folder, e))? {
+        let path = entry.map_err(|e| Error::io(folder, e))?.path();
+        if path.is_file() && crate::image::Format::of_name(&path.display().to_string()).is_some() {
+            found.push(path);
+        }
+    }
+    found.sort();
+    if found.is_empty() {
+        return Err(Error::Usage(format!("{}: holds no picture (png, jpg, webp, bmp, tif)", folder.display())));
+    }
+    Ok(found)
+}

@@ -253,6 +253,13 @@ impl Graph {
         self.push(path, Kind::Grad { of, input }, shape, vec![dy.index])
     }
 
+    /// All trainable parameters, in order of their addition.
+    pub fn parameters(&self) -> Vec<NodeId> {
+        let is_trainable = |node: &Node| matches!(node.kind, Kind::Param { trainable: true, .. });
+        let indices = (0..self.nodes.len()).filter(|&i| is_trainable(&self.nodes[i]));
+        indices.map(|index| NodeId { graph: self.id, index }).collect()
+    }
+
     /// Values for every parameter, from its [`Init`] and `seed`; a parameter's values depend on the seed and its own
     /// name only, so that adding a layer does not change the others.
     pub fn initialize(&self, seed: u64) -> Weights {

@@ -391,6 +391,28 @@ impl Picture {
         Ok(out)
     }
 
+    /// Copies `other` to the place with its top left corner at (`top`, `left`).
+    ///
+    /// # Errors
+    /// The place reaches beyond the picture, or the pictures differ in channels or depth.
+    pub fn paste(&mut self, other: &Self, top: usize, left: usize) -> Result<()> {
+        let rect = Rect { top, left, ..other.whole() };
+        self.check_rect(rect, self.height, self.width)?;
+        if self.channels != other.channels {
+            return Err(Error::image(&self.name, "cannot take a picture of other channels"));
+        }
+        let line = other.width * self.channels.count();
+        for i in 0..other.height {
+            let at = ((top + i) * self.width + left) * self.channels.count();
+            match (&mut self.samples, &other.samples) {
+                (Samples::U8(a), Samples::U8(b)) => a[at..at + line].copy_from_slice(&b[i * line..(i + 1) * line]),
+                (Samples::U16(a), Samples::U16(b)) => a[at..at + line].copy_from_slice(&b[i * line..(i + 1) * line]),
+                _ => return Err(Error::image(&self.name, "cannot take a picture of another depth")),
+            }
+        }
+        Ok(())
+    }
+
     /// Writes a rectangle of an RGB picture from planes in 0..1, rounded half up and clamped.
     ///
     /// # Errors

@@ -1,22 +1,97 @@
-//! lineament: runs and trains convolutional networks on any adapter that wgpu reaches.
+//! lineament: a GPU compute engine written by hand in Rust and WGSL, and what is built on it.
+//!
+//! It runs and trains convolutional networks on any adapter that wgpu reaches (Vulkan, Metal, DX12, WebGPU, Mesa's
+//! lavapipe where there is no GPU), and on f64 references where there is no adapter at all.
+//!
+//! ```no_run
+//! use lineament::{Device, Graph, Select, Tensor, Weights, models};
+//!
+//! # fn main() -> lineament::Result<()> {
+//! let device = Device::open(&Select::Default)?; // or by name, by index, or Select::Cpu
+//! let mut g = Graph::new();
+//! let x = g.input("x", [1, 1, 128, 128])?;
+//! let y = models::fsrcnn::build(&mut g, x, &models::fsrcnn::Config::paper(3))?;
+//! let session = device.compile(&g, &[y], Weights::open("weights/fsrcnn_x3.safetensors")?)?; // plans, uploads once
+//! let image = Tensor::filled([1, 1, 128, 128], 0.5);
+//! let out = session.run(&[("x", &image)])?; // tensors in, tensors out
+//! println!("{}", session.plan());
+//! println!("{} {:?}", session.profile(&[("x", &image)])?, out[0].shape());
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # How data flows
+//!
+//! One way, and a room knows only what lies to its right:
+//!
+//! ```text
+//! cli → tasks → image, metrics, models → graph, grad → plan → exec → result
+//!       train ↗                          ops ↗        shader ↗
+//! ```
+//!
+//! - [`ops`]: an operation is one `.rs` (formula, shapes, f64 reference, derivative, cost, cases), one `.wgsl` of the same
+//!   stem, and one line in `src/ops/mod.rs`.
+//! - [`graph`]: nodes with paths and shapes, refused where they are wrong when they are added. [`grad`] appends gradient
+//!   nodes to the same graph.
+//! - [`shader`]: naga reads from the WGSL what each entry reads and writes, where the members of `p` lie, and how a
+//!   tensor is laid out. Nothing of that is written down a second time.
+//! - [`plan`]: order, shaders, lifetimes, slots, launches; plain data that prints as a table, with exact peak memory.
+//! - [`exec`]: runs a plan on an adapter (`gpu`), on the references (`cpu`), on both, compared step by step
+//!   ([`exec::check`]), or timed ([`exec::profile`]).
+//! - [`train`]: optimisers as update nodes, so that forward, backward and update are one plan; checkpoints to the bit.
+//! - [`models`], [`tasks`], [`metrics`], [`image`], [`weights`]: networks, picture in and picture out, how good it is.
+//!
+//! # Invariants
+//!
+//! `tests/tidy.rs` and the tests of each room hold them.
+//!
+//! 1. Only `src/exec` names `wgpu::`; only `src/shader.rs` names `naga::`.
+//! 2. A [`plan::Plan`] is data: no handles, no closures; equal graphs have equal plans. What does not fit is refused with
+//!    the number.
+//! 3. Everything but `exec::gpu` works without an adapter.
+//! 4. A device is a demand: nothing falls back in silence.
+//! 5. Anything random takes a seed. Only profile, training and the command line read the clock.
+//! 6. No panic on anything that a user or a file can hand in. Errors say where, what was expected, what came, what to do.
+//! 7. Kernels live within WebGPU's default limits. No dispatch is planned over 250 ms.
+//! 8. Two lines of one dispatch never alias a read and a written tensor.
+//! 9. No float atomics, every sum in a fixed order: same device, same bits.
+//!
+//! # Reading order, for an afternoon
+//!
+//! `src/ops/relu.rs` with `shaders/relu.wgsl` (the contract, whole); `src/ops/conv3x3.rs` with its shader (three gradients);
+//! `src/ops/mod.rs` (the trait); [`graph`] and [`grad`]; [`shader`] and [`plan`]; `src/exec/gpu.rs`, then `check.rs`;
+//! [`tasks::upscale`]; `tests/ops_grad.rs` and `tests/ops_gpu.rs` (why one may trust it).
 
-pub mod error;
-pub mod exec;
-#[cfg(feature = "cli")]
-mod files;
+#![deny(unsafe_code)]
+#![warn(missing_debug_implementations)]
+
+pub mod ops;
+pub mod tensor;
+
 pub mod grad;
 pub mod graph;
+
+pub mod plan;
+pub mod shader;
+
+pub mod exec;
+
 pub mod image;
 pub mod metrics;
-pub mod ops;
-pub mod plan;
-pub mod rng;
-pub mod shader;
-pub mod tensor;
+pub mod models;
+pub mod tasks;
+pub mod train;
 pub mod weights;
 
+#[cfg(feature = "cli")]
+pub mod cli;
+pub mod error;
+#[cfg(feature = "cli")]
+mod files;
+pub mod rng;
+
 pub use crate::image::Picture;
-pub use error::{Error, Result};
+pub use error::{Error, Result, ShapeError};
 pub use exec::{Device, Select, Session};
 pub use graph::{Graph, NodeId};
 pub use tensor::{Shape, Tensor};

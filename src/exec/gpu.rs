@@ -100,26 +100,25 @@ fn describe(adapter: &wgpu::Adapter) -> AdapterInfo {
     }
 }
 
-async fn enumerate() -> Vec<wgpu::Adapter> {
-    instance().enumerate_adapters(wgpu::Backends::PRIMARY).await
+/// An adapter that can be opened.
+pub struct Adapter {
+    handle: wgpu::Adapter,
+    pub info: AdapterInfo,
 }
 
 /// All adapters, in the driver's order.
-pub async fn adapters() -> Vec<AdapterInfo> {
-    enumerate().await.iter().map(describe).collect()
+pub async fn adapters() -> Vec<Adapter> {
+    let all = instance().enumerate_adapters(wgpu::Backends::PRIMARY).await;
+    all.into_iter().map(|handle| Adapter { info: describe(&handle), handle }).collect()
 }
 
 impl Gpu {
-    /// Opens the adapter at `index` of [`adapters`].
+    /// Opens an adapter.
     ///
     /// # Errors
-    /// There is none there, or it refuses to open.
-    pub async fn open(index: usize) -> Result<Self> {
-        let adapter =
-            enumerate().await.into_iter().nth(index).ok_or_else(|| {
-                Error::device(format!("there is no adapter {index}"), "`lineament devices` lists them")
-            })?;
-        let info = describe(&adapter);
+    /// It refuses.
+    pub async fn open(adapter: Adapter) -> Result<Self> {
+        let Adapter { handle: adapter, info } = adapter;
         let features = adapter.features() & wgpu::Features::TIMESTAMP_QUERY;
         let (device, queue) = adapter
             .request_device(&wgpu::DeviceDescriptor {

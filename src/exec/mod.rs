@@ -46,7 +46,7 @@ impl std::str::FromStr for Select {
 
 /// All adapters, in the driver's order.
 pub fn adapters() -> Vec<AdapterInfo> {
-    pollster::block_on(gpu::adapters())
+    pollster::block_on(gpu::adapters()).into_iter().map(|a| a.info).collect()
 }
 
 /// The adapter that [`Select::Default`] opens, and why.
@@ -90,7 +90,8 @@ impl Device {
         if *select == Select::Cpu {
             return Ok(Self { backend: Backend::Cpu });
         }
-        let adapters = gpu::adapters().await;
+        let mut handles = gpu::adapters().await;
+        let adapters: Vec<AdapterInfo> = handles.iter().map(|a| a.info.clone()).collect();
         let names = || adapters.iter().map(|a| a.name.as_str()).collect::<Vec<_>>().join(", ");
         if adapters.is_empty() {
             return Err(Error::device(
@@ -117,7 +118,7 @@ impl Device {
             }
             _ => default_adapter(&adapters).map_or(0, |(index, _)| index),
         };
-        Ok(Self { backend: Backend::Gpu(Arc::new(Gpu::open(index).await?)) })
+        Ok(Self { backend: Backend::Gpu(Arc::new(Gpu::open(handles.swap_remove(index)).await?)) })
     }
 
     /// True for the references on the processor.

@@ -1,0 +1,72 @@
+//! `lineament check ops`.
+
+use super::Common;
+use crate::error::{Error, Result};
+use crate::exec::check;
+use crate::ops::registry;
+use clap::{Args, Subcommand};
+use serde_json::json;
+use std::process::ExitCode;
+
+#[derive(Subcommand)]
+pub enum Command {
+    /// Check operations: derivatives against differences, shaders against limits, adapter against reference.
+    Ops(Arguments),
+}
+
+#[derive(Args)]
+#[command(
+    after_help = "Examples:\n  lineament check ops\n  lineament check ops conv3x3\n  lineament check ops --device cpu     gradients and shaders only\n\nExit code 1 where any case failed."
+)]
+pub struct Arguments {
+    /// Check this operation only.
+    name: Option<String>,
+    #[command(flatten)]
+    common: Common,
+}
+
+pub fn run(Command::Ops(arguments): &Command) -> Result<ExitCode> {
+    let all = registry();
+    if let Some(name) = &arguments.name
+        && !all.iter().any(|r| r.name == name)
+    {
+        let names: Vec<&str> = all.iter().map(|r| r.name).collect();
+        return Err(Error::Usage(format!("there is no operation {name:?}; there are {}", names.join(", "))));
+    }
+    let device = arguments.common.open()?;
+    if device.is_cpu() {
+        println!("on {}: gradients and shaders only, no adapter is compared", device.describe());
+    } else {
+        println!("on {}", device.describe());
+    }
+    let (mut cases, mut failed, mut objects) = (0, 0, Vec::new());
+    for registered in all.iter().filter(|r| arguments.name.as_deref().is_none_or(|n| n == r.name)) {
+        let op_cases = (registered.cases)();
+        let report = check::op(&*op_cases[0].op, &op_cases, Some(&device));
+        println!(
+            "{:<18} {:>3} cases  gradient {:.1e}  adapter {:.1e} of scale, {:.2} of allowed  {}",
+            registered.name,
+            report.cases,
+            report.max_grad_error,
+            report.max_gpu_error,
+            report.max_of_allowed,
+            if report.failed() == 0 { "ok".to_owned() } else { format!("{} FAILED", report.failed()) }
+        );
+        for failure in &report.failures {
+            eprintln!("{}: {failure}", registered.name);
+        }
+        cases += report.cases;
+        failed += report.failed();
+        objects.push(json!({
+            "name": registered.name, "cases": report.cases, "failed": report.failed(),
+            "max_grad_error": report.max_grad_error, "max_gpu_error": report.max_gpu_error,
+            "max_of_allowed": report.max_of_allowed, "failures": report.failures,
+        }));
+    }
+    println!("{cases} cases, {failed} failed");
+    if arguments.common.json {
+        let object = json!({ "cases": cases, "failed": failed, "ops": objects, "device": device.describe() });
+        println!("{object}");
+    }
+    Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}

@@ -1,0 +1,62 @@
+//! `lineament devices`.
+
+use crate::error::Result;
+use crate::exec::{adapters, default_adapter};
+use clap::Args;
+use serde_json::json;
+use std::process::ExitCode;
+
+/// List the adapters, their limits, and which one is the default and why.
+#[derive(Args)]
+#[command(
+    after_help = "Examples:\n  lineament devices\n  lineament devices --json\n  lineament upscale in.png out.png --scale 3 --device llvmpipe"
+)]
+pub struct Arguments {
+    /// Print one JSON object as the last line.
+    #[arg(long)]
+    json: bool,
+}
+
+pub fn run(arguments: &Arguments) -> Result<ExitCode> {
+    let all = adapters();
+    let default = default_adapter(&all);
+    if arguments.json {
+        let rows: Vec<_> = all
+            .iter()
+            .enumerate()
+            .map(|(index, a)| {
+                json!({
+                    "index": index, "name": a.name, "backend": a.backend, "type": a.kind, "driver": a.driver,
+                    "default": default.is_some_and(|(d, _)| d == index),
+                    "max_binding_bytes": a.limits.binding_bytes,
+                    "max_workgroups_per_dimension": a.limits.workgroups_per_dimension,
+                    "subgroup_size": [a.subgroup_size.0, a.subgroup_size.1],
+                    "timestamps": a.has_timestamps,
+                })
+            })
+            .collect();
+        println!("{}", json!({ "adapters": rows, "default": default.map(|d| d.0), "why": default.map(|d| d.1) }));
+        return Ok(ExitCode::SUCCESS);
+    }
+    for (index, a) in all.iter().enumerate() {
+        println!("{index}  {}", a.name);
+        println!("   {}, {}, driver {}", a.backend, a.kind, a.driver);
+        println!(
+            "   largest tensor {} MiB, {} workgroups a dimension, subgroups of {} to {}, timestamps: {}",
+            a.limits.binding_bytes >> 20,
+            a.limits.workgroups_per_dimension,
+            a.subgroup_size.0,
+            a.subgroup_size.1,
+            if a.has_timestamps { "yes" } else { "no" }
+        );
+    }
+    println!("cpu\n   the f64 references on the processor: slow, always there");
+    match default {
+        Some((index, why)) => println!("default: {index} ({why}); choose with --device NAME|INDEX|cpu"),
+        None => println!(
+            "default: none, no adapter was found; use --device cpu, or install a Vulkan driver (on Debian: apt-get \
+             install mesa-vulkan-drivers libvulkan1)"
+        ),
+    }
+    Ok(ExitCode::SUCCESS)
+}

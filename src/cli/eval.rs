@@ -1,0 +1,94 @@
+//! `lineament eval`.
+
+use super::upscale::Model;
+use super::{Common, is_interrupted, progress};
+use crate::error::{Error, Result};
+use crate::image::Picture;
+use crate::tasks::upscale::{Score, Upscaler};
+use clap::{Args, Subcommand};
+use serde_json::json;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+#[derive(Subcommand)]
+pub enum Command {
+    /// PSNR and SSIM of a super-resolution network on a folder of pictures, by the papers' protocol.
+    Upscale(Arguments),
+}
+
+#[derive(Args)]
+#[command(
+    after_help = "Examples:\n  lineament eval upscale --model fsrcnn --scale 3 --hr set5/\n  lineament eval upscale --model srcnn-9-5-5 --scale 3 --hr set5/ --weights srcnn_x3.safetensors --json\n\nEach picture is made small bicubically (as MATLAB's imresize), enlarged again, and compared on luminance, a border of\nSCALE pixels left out."
+)]
+pub struct Arguments {
+    #[command(flatten)]
+    model: Model,
+    /// Folder of ground-truth pictures.
+    #[arg(long)]
+    hr: PathBuf,
+    /// Side of a window in pixels of the network's input; 0 runs every picture whole.
+    #[arg(long)]
+    tile: Option<usize>,
+    #[command(flatten)]
+    common: Common,
+}
+
+/// Means over a folder.
+pub struct Measured {
+    pub images: usize,
+    pub psnr_y: f64,
+    pub ssim_y: f64,
+    pub bicubic_psnr_y: f64,
+    pub bicubic_ssim_y: f64,
+}
+
+/// Scores every picture of `folder` and prints a line for each.
+pub fn measure(upscaler: &Upscaler, folder: &Path) -> Result<Measured> {
+    let files = crate::files::pictures(folder)?;
+    let bar = progress::bar(files.len() as u64, "pictures");
+    let mut scores: Vec<Score> = Vec::new();
+    for file in &files {
+        if is_interrupted() {
+            return Err(Error::Interrupted);
+        }
+        let score = upscaler.score(&Picture::open(file)?)?;
+        let name = file.file_name().unwrap_or_default().to_string_lossy();
+        bar.suspend(|| {
+            println!(
+                "{name:<28} {:6.3} dB  {:.4}   bicubic {:6.3} dB  {:.4}",
+                score.psnr, score.ssim, score.bicubic_psnr, score.bicubic_ssim
+            );
+        });
+        scores.push(score);
+        bar.inc(1);
+    }
+    bar.finish_and_clear();
+    let mean = |f: fn(&Score) -> f64| scores.iter().map(f).sum::<f64>() / scores.len() as f64;
+    Ok(Measured {
+        images: scores.len(),
+        psnr_y: mean(|s| s.psnr),
+        ssim_y: mean(|s| s.ssim),
+        bicubic_psnr_y: mean(|s| s.bicubic_psnr),
+        bicubic_ssim_y: mean(|s| s.bicubic_ssim),
+    })
+}
+
+pub fn run(Command::Upscale(arguments): &Command) -> Result<ExitCode> {
+    let device = arguments.common.open()?;
+    let described = device.describe();
+    let upscaler = arguments.model.open(device, arguments.tile)?;
+    let m = measure(&upscaler, &arguments.hr)?;
+    let model = upscaler.model();
+    println!(
+        "mean of {} pictures, {} x{}: {:.3} dB PSNR, {:.4} SSIM; bicubic {:.3} dB, {:.4} (luminance, border {})",
+        m.images, model.name, model.scale, m.psnr_y, m.ssim_y, m.bicubic_psnr_y, m.bicubic_ssim_y, model.scale
+    );
+    if arguments.common.json {
+        let object = json!({
+            "images": m.images, "psnr_y": m.psnr_y, "ssim_y": m.ssim_y, "bicubic_psnr_y": m.bicubic_psnr_y,
+            "bicubic_ssim_y": m.bicubic_ssim_y, "model": model.name, "scale": model.scale, "device": described,
+        });
+        println!("{object}");
+    }
+    Ok(ExitCode::SUCCESS)
+}

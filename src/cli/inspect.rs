@@ -1,0 +1,129 @@
+//! `lineament plan` and `lineament profile`.
+
+use super::Common;
+use super::upscale::Model;
+use crate::error::{Error, Result};
+use crate::exec::profile::Clock;
+use crate::rng::Rng;
+use crate::tensor::{Tensor, len};
+use clap::{Args, Subcommand};
+use serde_json::json;
+use std::process::ExitCode;
+
+#[derive(Subcommand)]
+pub enum PlanCommand {
+    /// The plan of one window of an upscale.
+    Upscale(PlanArguments),
+}
+
+#[derive(Args)]
+#[command(
+    after_help = "Examples:\n  lineament plan upscale --scale 3 --size 128x128\n  lineament plan upscale --model srcnn --weights w.safetensors --scale 3 --size 255x255"
+)]
+pub struct PlanArguments {
+    #[command(flatten)]
+    model: Model,
+    /// Width and height of the network's input in pixels; larger ones are cut into windows.
+    #[arg(long, default_value = "128x128", value_name = "WxH")]
+    size: Size,
+    #[command(flatten)]
+    common: Common,
+}
+
+#[derive(Subcommand)]
+pub enum ProfileCommand {
+    /// One window of an upscale.
+    Upscale(ProfileArguments),
+}
+
+#[derive(Args)]
+#[command(
+    after_help = "Examples:\n  lineament profile upscale --scale 3 --size 128x128\n  lineament profile upscale --scale 3 --runs 20 --json"
+)]
+pub struct ProfileArguments {
+    #[command(flatten)]
+    plan: PlanArguments,
+    /// Runs after one to warm up; the table shows medians.
+    #[arg(long, default_value_t = 5)]
+    runs: usize,
+}
+
+/// `WxH`.
+#[derive(Debug, Clone, Copy)]
+pub struct Size {
+    width: usize,
+    height: usize,
+}
+
+impl std::str::FromStr for Size {
+    type Err = String;
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
+        let parsed =
+            text.split_once('x').and_then(|(w, h)| Some(Self { width: w.parse().ok()?, height: h.parse().ok()? }));
+        parsed
+            .filter(|s| s.width > 0 && s.height > 0)
+            .ok_or_else(|| format!("expected WIDTHxHEIGHT such as 128x96, got {text:?}"))
+    }
+}
+
+pub fn plan(PlanCommand::Upscale(arguments): &PlanCommand) -> Result<ExitCode> {
+    let device = arguments.common.open()?;
+    let upscaler = arguments.model.open(device.clone(), None)?;
+    let Size { width, height } = arguments.size;
+    let plan = upscaler.plan(height, width)?;
+    let longest_ms = plan.longest_dispatch_ms(&device.limits());
+    println!("{plan}");
+    println!("longest dispatch: at most {longest_ms:.0} ms estimated on {}", device.describe());
+    if arguments.common.json {
+        let steps: Vec<_> = plan
+            .steps
+            .iter()
+            .map(|s| {
+                json!({
+                    "node": s.name, "entry": format!("{}.{}", s.stem, s.entry), "workgroups": s.workgroups,
+                    "flops": s.cost.flops, "bytes": s.cost.bytes,
+                })
+            })
+            .collect();
+        let object = json!({
+            "steps": steps, "slots": plan.slots.len(), "peak_bytes": plan.peak_bytes(), "flops": plan.cost().flops,
+            "bytes": plan.cost().bytes, "longest_dispatch_ms": longest_ms.is_finite().then_some(longest_ms), "device": device.describe(),
+        });
+        println!("{object}");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+pub fn profile(ProfileCommand::Upscale(arguments): &ProfileCommand) -> Result<ExitCode> {
+    if arguments.runs == 0 {
+        return Err(Error::Usage("--runs must be at least 1".into()));
+    }
+    let device = arguments.plan.common.open()?;
+    let upscaler = arguments.plan.model.open(device, None)?;
+    let Size { width, height } = arguments.plan.size;
+    let session = upscaler.session(height, width)?;
+    let shape = session.plan().values[session.plan().inputs[0].1].shape;
+    let mut rng = Rng::new(1);
+    let input = Tensor::new(shape, (0..len(&shape)).map(|_| rng.unit() as f32).collect())?;
+    let profile = session.profile_runs(&[("x", &input)], arguments.runs)?;
+    println!("{profile}");
+    if arguments.plan.common.json {
+        let total = profile.total_ms();
+        let rows: Vec<_> = profile
+            .rows
+            .iter()
+            .map(|r| {
+                json!({
+                    "node": r.name, "entry": r.entry, "ms": r.ms, "gflops": r.gflops(), "gbps": r.gbps(),
+                    "share": if total > 0.0 { r.ms / total } else { 0.0 },
+                })
+            })
+            .collect();
+        let object = json!({
+            "rows": rows, "total_ms": total, "longest_dispatch_ms": profile.longest_ms(), "runs": profile.runs,
+            "clock": if profile.clock == Clock::Timestamps { "timestamps" } else { "host" }, "device": profile.device,
+        });
+        println!("{object}");
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,36 @@
+//! SRCNN f1-f2-f3: luminance of the bicubically enlarged picture in, sharpened out.
+//!
+//! conv f1 (64) ReLU – conv f2 (32) ReLU – conv f3 (1).
+//! Source: Dong, Loy, He, Tang, "Image Super-Resolution Using Deep Convolutional Networks", TPAMI 2016, section 3;
+//! borders are replicated in every layer, as in the authors' test code.
+
+use super::conv;
+use crate::error::Result;
+use crate::graph::{Graph, Init, NodeId};
+
+/// The filter sizes of an SRCNN.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Config {
+    /// f1, f2, f3, all odd.
+    pub kernels: [usize; 3],
+}
+
+impl Config {
+    /// Pixels to each side on which an output pixel depends.
+    pub fn halo(&self) -> usize {
+        self.kernels.iter().map(|k| k / 2).sum()
+    }
+}
+
+/// Adds the network to `g`; `x` and the result are `[N, 1, H, W]` with luminance in 0..1.
+///
+/// # Errors
+/// `x` has other than one channel; a name is taken.
+pub fn build(g: &mut Graph, x: NodeId, config: &Config) -> Result<NodeId> {
+    let init = Init::Normal(0.001);
+    let y = conv(g, "patch", x, 64, config.kernels[0], init, true)?;
+    let y = g.relu(y)?;
+    let y = conv(g, "map", y, 32, config.kernels[1], init, true)?;
+    let y = g.relu(y)?;
+    conv(g, "reconstruct", y, 1, config.kernels[2], init, true)
+}

@@ -1,0 +1,4 @@
+//! Pictures in, results out: each task prepares an input, runs a network, and finishes its output.
+
+pub mod upscale;
+mod windows;

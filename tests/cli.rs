@@ -1,0 +1,319 @@
+//! The command line as a person and a program use it: results, `--json`, exit codes, and messages for bad input.
+
+mod common;
+
+use lineament::image::{Channels, Picture, Samples};
+use lineament::rng::Rng;
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+fn lineament() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_lineament"));
+    command.env_remove("LINEAMENT_DEVICE");
+    command
+}
+
+fn run(arguments: &[&str]) -> Output {
+    lineament().args(arguments).output().unwrap()
+}
+
+/// Standard output of a command that must succeed.
+fn ok(arguments: &[&str]) -> String {
+    let output = run(arguments);
+    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// The last line of a successful command, as JSON.
+fn json(arguments: &[&str]) -> Value {
+    let text = ok(arguments);
+    serde_json::from_str(text.lines().last().unwrap()).unwrap_or_else(|e| panic!("{arguments:?}: {e}: {text}"))
+}
+
+/// The one line on stderr of a command that must fail with exit code 1.
+fn fails(arguments: &[&str]) -> String {
+    let output = run(arguments);
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{arguments:?}: {stderr}");
+    let lines: Vec<&str> = stderr.lines().filter(|l| l.starts_with("error: ")).collect();
+    assert_eq!(lines.len(), 1, "{arguments:?}: {stderr}");
+    lines[0].to_owned()
+}
+
+fn picture(path: &Path, width: usize, height: usize) {
+    let mut rng = Rng::new(1);
+    let samples = (0..width * height * 3).map(|_| rng.below(256) as u8).collect();
+    Picture::from_samples("noise", width, height, Channels::Rgb, Samples::U8(samples)).unwrap().save(path).unwrap();
+}
+
+struct Folder(tempfile::TempDir);
+
+impl Folder {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+    fn text(&self, name: &str) -> String {
+        self.path(name).to_str().unwrap().to_owned()
+    }
+    fn names(&self) -> Vec<String> {
+        let mut names: Vec<String> =
+            std::fs::read_dir(self.0.path()).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+}
+
+#[test]
+fn help_shows_examples_everywhere() {
+    for arguments in [
+        &["--help"][..],
+        &["devices", "--help"],
+        &["upscale", "--help"],
+        &["eval", "upscale", "--help"],
+        &["ops", "--help"],
+        &["check", "ops", "--help"],
+        &["plan", "upscale", "--help"],
+        &["profile", "upscale", "--help"],
+        &["train", "upscale", "--help"],
+    ] {
+        assert!(ok(arguments).contains("Examples:"), "{arguments:?}");
+    }
+    assert_eq!(run(&["upscale"]).status.code(), Some(2), "wrong usage has exit code 2");
+}
+
+#[test]
+fn devices_and_ops_print_json() {
+    let devices = json(&["devices", "--json"]);
+    if common::device().is_some() {
+        let default = devices["default"].as_u64().unwrap() as usize;
+        assert_eq!(devices["adapters"][default]["default"], true);
+        assert!(devices["why"].is_string());
+    }
+    let ops = json(&["ops", "--json"]);
+    assert_eq!(ops["ops"].as_array().unwrap().len(), lineament::ops::registry().len());
+}
+
+#[test]
+fn check_ops_reports_every_field() {
+    let report = json(&["check", "ops", "relu", "--device", "cpu", "--json"]);
+    assert_eq!(report["failed"], 0);
+    assert!(report["cases"].as_u64().unwrap() >= 5);
+    let relu = &report["ops"][0];
+    assert_eq!(relu["name"], "relu");
+    assert!(relu["max_grad_error"].is_number() && relu["max_gpu_error"].is_number());
+    assert!(fails(&["check", "ops", "nonsense"]).contains("there is no operation \"nonsense\"; there are adam, add"));
+}
+
+#[test]
+fn a_picture_and_a_folder_are_enlarged() {
+    if common::device().is_none() {
+        return;
+    }
+    let folder = Folder::new();
+    std::fs::create_dir(folder.path("in")).unwrap();
+    picture(&folder.path("in/a.png"), 20, 14);
+    picture(&folder.path("in/b.bmp"), 17, 30);
+    std::fs::write(folder.path("in/notes.txt"), "not a picture").unwrap();
+
+    let (input, output) = (folder.text("in/a.png"), folder.text("a3.png"));
+    let report = json(&["upscale", &input, &output, "--scale", "3", "--json"]);
+    assert_eq!(
+        (report["width"].as_u64(), report["height"].as_u64(), report["tiles"].as_u64()),
+        (Some(60), Some(42), Some(1))
+    );
+    assert!(report["ms"].as_f64().unwrap() > 0.0 && report["device"].is_string());
+    let tiled = folder.text("tiled.png");
+    let report = json(&["upscale", &input, &tiled, "--scale", "3", "--tile", "18", "--json"]);
+    assert!(report["tiles"].as_u64().unwrap() > 1);
+    let same = Picture::open(&output).unwrap().samples() == Picture::open(&tiled).unwrap().samples();
+    assert!(same, "the result depends on --tile");
+
+    let report = json(&["upscale", &folder.text("in"), &folder.text("out"), "--scale", "3", "--json"]);
+    assert_eq!(report["pictures"].as_array().unwrap().len(), 2);
+    let big = Picture::open(folder.path("out/b.bmp")).unwrap();
+    assert_eq!((big.width(), big.height()), (51, 90));
+    assert!(!folder.path("out/notes.txt").exists() && folder.path("in/notes.txt").exists());
+
+    let exists = fails(&["upscale", &input, &output, "--scale", "3"]);
+    assert!(exists.contains("a3.png: exists; give --overwrite"), "{exists}");
+    ok(&["upscale", &input, &output, "--scale", "3", "--overwrite", "--compare", &folder.text("both.png")]);
+    let both = Picture::open(folder.path("both.png")).unwrap();
+    assert_eq!((both.width(), both.height()), (120, 42));
+}
+
+#[test]
+fn one_broken_picture_does_not_stop_a_folder() {
+    if common::device().is_none() {
+        return;
+    }
+    let folder = Folder::new();
+    std::fs::create_dir(folder.path("in")).unwrap();
+    picture(&folder.path("in/good.png"), 9, 8);
+    std::fs::write(folder.path("in/bad.png"), b"\x89PNG\r\n\x1a\nnothing").unwrap();
+    let error = fails(&["upscale", &folder.text("in"), &folder.text("out"), "--scale", "3"]);
+    assert!(error.contains("bad.png"), "{error}");
+    assert!(folder.path("out/good.png").exists());
+}
+
+#[test]
+fn bad_requests_name_file_and_remedy() {
+    let folder = Folder::new();
+    picture(&folder.path("a.png"), 9, 8);
+    let (a, out) = (folder.text("a.png"), folder.text("out.png"));
+    let cpu = ["--device", "cpu"];
+    let upscale = |extra: &[&str]| {
+        let mut all = vec!["upscale"];
+        all.extend(extra);
+        fails(&all)
+    };
+    let expect = |error: String, parts: &[&str]| {
+        for part in parts {
+            assert!(error.contains(part), "{error:?} lacks {part:?}");
+        }
+    };
+    expect(upscale(&[&a, &a, "--scale", "3"]), &["a.png: is the input", "choose another output"]);
+    expect(upscale(&[&folder.text("none.png"), &out, "--scale", "3", cpu[0], cpu[1]]), &["none.png"]);
+    expect(upscale(&[&a, &out, "--scale", "7"]), &["scale must be 2, 3 or 4, got 7"]);
+    expect(upscale(&[&a, &out, "--scale", "3", "--model", "vdsr"]), &["no model \"vdsr\"", "fsrcnn"]);
+    expect(
+        upscale(&[&a, &out, "--scale", "4", "--model", "srcnn-9-3-5", cpu[0], cpu[1]]),
+        &["no weights of srcnn-9-3-5 for scale 4", "fsrcnn x3", "--weights FILE"],
+    );
+    expect(upscale(&[&a, &out, "--scale", "3", "--device", "voodoo"]), &["voodoo", "--device cpu"]);
+    expect(upscale(&[&a, &out, "--scale", "3", "--device", "99"]), &["99", "--device cpu"]);
+    expect(upscale(&[&a, &folder.text("out.xyz"), "--scale", "3"]), &["out.xyz", "png"]);
+    expect(upscale(&[&a, &folder.text("no/such/out.png"), "--scale", "3"]), &["no/such", "create it first"]);
+    expect(upscale(&[&a, "/proc/out.png", "--scale", "3", cpu[0], cpu[1]]), &["/proc/out.png", "cannot be written"]);
+    std::fs::write(folder.path("w.safetensors"), b"").unwrap();
+    expect(
+        upscale(&[&a, &out, "--scale", "3", "--weights", &folder.text("w.safetensors"), cpu[0], cpu[1]]),
+        &["w.safetensors"],
+    );
+    std::fs::create_dir(folder.path("empty")).unwrap();
+    expect(upscale(&[&folder.text("empty"), &out, "--scale", "3"]), &["empty: holds no picture"]);
+    assert_eq!(folder.names(), ["a.png", "empty", "w.safetensors"], "nothing was written");
+}
+
+#[test]
+fn weights_of_another_network_are_refused() {
+    let folder = Folder::new();
+    picture(&folder.path("a.png"), 9, 8);
+    let weights = concat!(env!("CARGO_MANIFEST_DIR"), "/weights/fsrcnn_x3.safetensors");
+    let error = |extra: &[&str]| {
+        let (a, out) = (folder.text("a.png"), folder.text("out.png"));
+        let mut all = vec!["upscale", &a, &out, "--weights", weights, "--device", "cpu"];
+        all.extend(extra);
+        fails(&all)
+    };
+    let e = error(&["--scale", "2"]);
+    assert!(e.contains("fsrcnn_x3.safetensors: holds scale 3, asked for 2"), "{e}");
+    let e = error(&["--scale", "3", "--model", "fsrcnn-s"]);
+    assert!(e.contains("fsrcnn_x3.safetensors: holds model fsrcnn, asked for fsrcnn-s"), "{e}");
+}
+
+/// Ctrl-C in the middle: exit code 130, no output, no half-written file.
+#[cfg(unix)]
+#[test]
+fn an_interrupt_leaves_nothing_half_written() {
+    if common::device().is_none() {
+        return;
+    }
+    let folder = Folder::new();
+    picture(&folder.path("a.png"), 900, 700);
+    let child = lineament()
+        .args(["upscale", &folder.text("a.png"), &folder.text("out.png"), "--scale", "3", "--tile", "40"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(2500));
+    let status = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    assert!(status.success(), "the work was over too early");
+    let output = child.wait_with_output().unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(130), "{stderr}");
+    assert!(stderr.contains("interrupted; nothing half-written was left"), "{stderr}");
+    assert_eq!(folder.names(), ["a.png"]);
+}
+
+#[test]
+fn plan_and_profile_print_tables_and_json() {
+    let plan = json(&["plan", "upscale", "--scale", "3", "--size", "24x20", "--device", "cpu", "--json"]);
+    assert!(plan["peak_bytes"].as_u64().unwrap() > 0);
+    assert_eq!(plan["steps"][0]["node"], "feature");
+    if common::device().is_some() {
+        let arguments = ["profile", "upscale", "--scale", "3", "--size", "24x20", "--runs", "2", "--json"];
+        let profile = json(&arguments);
+        assert_eq!(profile["rows"].as_array().unwrap().len(), plan["steps"].as_array().unwrap().len());
+        let share: f64 = profile["rows"].as_array().unwrap().iter().map(|r| r["share"].as_f64().unwrap()).sum();
+        assert!((share - 1.0).abs() < 1e-6);
+    }
+    assert_eq!(run(&["plan", "upscale", "--scale", "3", "--size", "24"]).status.code(), Some(2));
+}
+
+#[test]
+fn eval_prints_means() {
+    if common::device().is_none() {
+        return;
+    }
+    let folder = Folder::new();
+    std::fs::create_dir(folder.path("hr")).unwrap();
+    picture(&folder.path("hr/a.png"), 50, 44);
+    picture(&folder.path("hr/b.png"), 41, 60);
+    let report = json(&["eval", "upscale", "--model", "fsrcnn", "--scale", "3", "--hr", &folder.text("hr"), "--json"]);
+    assert_eq!(report["images"], 2);
+    for key in ["psnr_y", "ssim_y", "bicubic_psnr_y", "bicubic_ssim_y"] {
+        assert!(report[key].as_f64().unwrap().is_finite(), "{key}");
+    }
+}
+
+/// SIGKILL at any moment, `--resume`, and the remaining losses are the same bits; the final file carries its manifest.
+#[cfg(unix)]
+#[test]
+fn a_killed_training_resumes_to_the_same_bits() {
+    if common::device().is_none() {
+        return;
+    }
+    let folder = Folder::new();
+    std::fs::create_dir(folder.path("data")).unwrap();
+    picture(&folder.path("data/a.png"), 48, 40);
+    let (data, a, b) = (folder.text("data"), folder.text("a.safetensors"), folder.text("b.safetensors"));
+    let arguments = |out: &str| -> Vec<String> {
+        ["train", "upscale", "--model", "fsrcnn-s", "--data", &data, "--scale", "2", "--steps", "60", "--batch", "2"]
+            .into_iter()
+            .chain(["--patch", "8", "--checkpoint-every", "5", "--seed", "2", "--out", out])
+            .map(String::from)
+            .collect()
+    };
+    let losses = |out: &str| -> Vec<String> {
+        let text = std::fs::read_to_string(out.replace(".safetensors", ".log.jsonl")).unwrap();
+        text.lines().map(|l| serde_json::from_str::<Value>(l).unwrap()["loss"].to_string()).collect()
+    };
+    assert!(lineament().args(arguments(&a)).output().unwrap().status.success());
+    let mut child = lineament().args(arguments(&b)).stderr(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
+    let checkpoint = folder.path("b.checkpoint");
+    while !checkpoint.exists() && child.try_wait().unwrap().is_none() {
+        std::thread::sleep(std::time::Duration::from_millis(2));
+    }
+    let _ = child.kill();
+    child.wait().unwrap();
+    let mut resume = arguments(&b);
+    resume.push("--resume".into());
+    let output = lineament().args(resume).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(losses(&a), losses(&b));
+    let weights = lineament::Weights::open(&b).unwrap();
+    for key in ["model", "scale", "command", "data", "data_terms", "seed", "steps", "commit", "device", "licence"] {
+        assert!(weights.manifest().contains_key(key), "the manifest lacks {key}");
+    }
+    assert_eq!(weights.manifest()["model"], "fsrcnn-s");
+
+    let error = fails(&["train", "upscale", "--data", &folder.text("none"), "--scale", "2", "--out", &a]);
+    assert!(error.contains("none"), "{error}");
+    let error = fails(&["train", "upscale", "--data", &data, "--scale", "2", "--out", &folder.text("no/such/w")]);
+    assert!(error.contains("no/such: the folder of --out does not exist; create it first"), "{error}");
+}

@@ -1,0 +1,111 @@
+//! Graphs refuse what is wrong when it is added, and reverse mode composes: checked end to end by differences.
+
+use expect_test::{Expect, expect};
+use lineament::graph::{Graph, Init, NodeId};
+use lineament::ops::conv2d::Conv2d;
+use lineament::ops::mse::Reduction;
+use lineament::rng::Rng;
+use lineament::{Device, Select, Tensor, Weights, grad};
+
+fn message<T: std::fmt::Debug>(result: lineament::Result<T>, expected: Expect) {
+    expected.assert_eq(&result.unwrap_err().to_string());
+}
+
+#[test]
+fn shape_errors_name_node_input_and_remedy() {
+    let mut g = Graph::new();
+    let x = g.input("x", [1, 64, 8, 8]).unwrap();
+    let w = g.param("w", [64, 32, 3, 3], Init::Constant(0.0)).unwrap();
+    let b = g.param("b", [1, 64, 1, 1], Init::Constant(0.0)).unwrap();
+    let conv = g.within("level1", |g| g.conv3x3(x, w, b));
+    message(conv, expect!["level1/conv3x3: w must be [Co, Ci=64, 3, 3], got [64, 32, 3, 3]"]);
+}
+
+#[test]
+fn misuse_is_refused() {
+    let mut g = Graph::new();
+    let mut other = Graph::new();
+    let x = g.input("x", [1, 1, 2, 2]).unwrap();
+    let foreign = other.input("x", [1, 1, 2, 2]).unwrap();
+    message(g.relu(foreign), expect!["relu: node 0: belongs to another graph; pass nodes that this graph returned"]);
+    message(g.input("x", [1, 1, 1, 1]), expect!["x: this name is taken; names are unique in a graph"]);
+    message(g.input("e", [1, 0, 1, 1]), expect!["e: a tensor has 1 to 2^32 - 1 elements, got shape [1, 0, 1, 1]"]);
+    let huge = [1, 1 << 20, 1 << 20, 1];
+    message(g.input("h", huge), expect!["h: a tensor has 1 to 2^32 - 1 elements, got shape [1, 1048576, 1048576, 1]"]);
+    let add = lineament::ops::add::Add;
+    message(g.add(add, &[x]), expect![[r#"add: add takes 2 inputs ["a", "b"], got 1"#]]);
+    let y = g.relu(x).unwrap();
+    message(grad::backward(&mut g, y, &[x]), expect!["relu: a loss must be [1, 1, 1, 1], got [1, 1, 2, 2]"]);
+    let t = g.input("t", [1, 1, 2, 2]).unwrap();
+    let loss = g.mse(t, t, Reduction::Sum).unwrap();
+    message(
+        grad::backward(&mut g, loss, &[x]),
+        expect!["x: the loss mse does not depend on it, so it has no gradient"],
+    );
+}
+
+#[test]
+fn a_missing_gradient_gives_its_reason() {
+    let mut g = Graph::new();
+    let a = g.input("a", [1, 1, 2, 2]).unwrap();
+    let m = g.input("m", [1, 1, 2, 2]).unwrap();
+    let loss = g.mse_weighted(a, a, m, Reduction::Sum).unwrap();
+    let error = grad::backward(&mut g, loss, &[m]).unwrap_err().to_string();
+    assert!(error.starts_with("mse: mse has no gradient for m: "), "{error}");
+}
+
+/// `loss(g, [inputs])` against central differences, run by the references; relative 1e-3 since values pass as f32.
+fn differences(shapes: &[[usize; 4]], loss: impl Fn(&mut Graph, &[NodeId]) -> NodeId) {
+    let device = Device::open(&Select::Cpu).unwrap();
+    let mut g = Graph::new();
+    let names: Vec<String> = (0..shapes.len()).map(|i| format!("x{i}")).collect();
+    let inputs: Vec<NodeId> = names.iter().zip(shapes).map(|(n, &s)| g.input(n, s).unwrap()).collect();
+    let loss = loss(&mut g, &inputs);
+    let gradients = grad::backward(&mut g, loss, &inputs).unwrap();
+    let mut fetches = vec![loss];
+    fetches.extend(gradients);
+    let session = device.compile(&g, &fetches, Weights::default()).unwrap();
+    let mut rng = Rng::new(3);
+    let mut values: Vec<Tensor> = shapes
+        .iter()
+        .map(|&s| Tensor::new(s, (0..s.iter().product()).map(|_| rng.uniform(-1.0, 2.0) as f32).collect()).unwrap())
+        .collect();
+    let run =
+        |values: &[Tensor]| session.run(&names.iter().map(String::as_str).zip(values).collect::<Vec<_>>()).unwrap();
+    let analytic = run(&values);
+    for k in 0..shapes.len() {
+        for i in 0..values[k].data().len() {
+            let keep = values[k].data()[i];
+            let h = 1.0 / 256.0;
+            values[k].data_mut()[i] = keep + h;
+            let up = run(&values)[0].data()[0];
+            values[k].data_mut()[i] = keep - h;
+            let down = run(&values)[0].data()[0];
+            values[k].data_mut()[i] = keep;
+            let numeric = f64::from(up - down) / f64::from(2.0 * h);
+            let got = f64::from(analytic[1 + k].data()[i]);
+            assert!((got - numeric).abs() <= 2e-3 * (1.0 + numeric.abs()), "input {k} element {i}: {got} {numeric}");
+        }
+    }
+}
+
+#[test]
+fn fan_out_sums_gradients() {
+    differences(&[[1, 2, 2, 3]], |g, x| {
+        let square = g.times(x[0], x[0]).unwrap();
+        let sum = g.plus(square, x[0]).unwrap();
+        let zero = g.constant("zero", Tensor::zeros([1, 2, 2, 3])).unwrap();
+        g.mse(sum, zero, Reduction::Mean).unwrap()
+    });
+}
+
+#[test]
+fn a_convolution_used_twice_and_an_unused_branch() {
+    differences(&[[1, 2, 4, 3], [2, 2, 3, 3], [1, 2, 1, 1]], |g, x| {
+        let once = g.conv3x3(x[0], x[1], x[2]).unwrap();
+        let twice = g.conv3x3(once, x[1], x[2]).unwrap();
+        let op = Conv2d { stride: [2, 1], ..Conv2d::same(3) };
+        g.conv2d(once, x[1], x[2], op).unwrap();
+        g.mse(twice, x[0], Reduction::Sum).unwrap()
+    });
+}

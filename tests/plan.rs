@@ -1,0 +1,149 @@
+//! Plans: order, lifetimes, slots, limits. No adapter.
+
+use expect_test::expect;
+use lineament::graph::{Graph, Init, NodeId};
+use lineament::models::{SUPER_RESOLUTION, SuperResolution};
+use lineament::ops::mse::Reduction;
+use lineament::plan::{Limits, MAX_DISPATCH_MS, Options, Plan};
+use lineament::tasks::upscale::TILES;
+use lineament::{grad, tensor::len};
+use proptest::prelude::*;
+
+/// Three layers and their gradients: the forward values that backward reads stay, the others share slots.
+fn small() -> (Graph, Vec<NodeId>) {
+    let mut g = Graph::new();
+    let x = g.input("x", [1, 2, 4, 4]).unwrap();
+    let t = g.input("t", [1, 2, 4, 4]).unwrap();
+    let w = g.param("w", [2, 2, 3, 3], Init::Constant(0.1)).unwrap();
+    let b = g.param("b", [1, 2, 1, 1], Init::Constant(0.0)).unwrap();
+    let y = g.add_named("conv", lineament::ops::conv3x3::Conv3x3, &[x, w, b]).unwrap();
+    let y = g.relu(y).unwrap();
+    let loss = g.mse(y, t, Reduction::Mean).unwrap();
+    let dw = grad::backward(&mut g, loss, &[w]).unwrap();
+    (g, vec![loss, dw[0]])
+}
+
+#[test]
+fn the_table_shows_steps_slots_and_peak() {
+    let (g, fetches) = small();
+    let plan = Plan::new(&g, &fetches, &Options::default()).unwrap();
+    expect![[r#"
+        step  node             entry                 reads (variable:slot)  writes            MFLOP   kB
+           0  conv             conv3x3.forward       x:2 w:1 b:6            y:3 [1,2,4,4]      0.00  0.4
+           1  relu             relu.forward          x:3                    y:4 [1,2,4,4]      0.00  0.3
+           2  mse              mse.forward_1         a:4 b:0                t0:3 [1,1,1,1]     0.00  0.3
+           3  mse              mse.forward_2         t0:3                   y:8 [1,1,1,1]      0.00  0.0
+           4  mse.backward_a   mse.backward_a        a:4 b:0 dy:7           da:3 [1,2,4,4]     0.00  0.4
+           5  relu.backward    relu.backward         y:4 dy:3               dx:5 [1,2,4,4]     0.00  0.4
+           6  conv.backward_w  conv3x3.backward_w_1  x:2 dy:5               t0:0 [1,1,1,144]   0.00  0.4
+           7  conv.backward_w  conv3x3.backward_w_2  t0:0                   dw:2 [2,2,3,3]     0.00  0.0
+        total 8 steps, 0.00 MFLOP, 0.00 MB traffic, 9 slots, 0.00 MB peak (1264 bytes)"#]]
+    .assert_eq(&plan.to_string());
+}
+
+#[test]
+fn equal_graphs_have_equal_plans() {
+    let plan = || {
+        let (g, fetches) = small();
+        Plan::new(&g, &fetches, &Options::default()).unwrap()
+    };
+    assert_eq!(plan(), plan());
+}
+
+#[test]
+fn what_does_not_fit_is_refused_with_its_number() {
+    let (g, fetches) = small();
+    let refuse = |limits: Limits| {
+        let options = Options { limits, ..Options::default() };
+        Plan::new(&g, &fetches, &options).unwrap_err().to_string()
+    };
+    // The largest tensor is the weight gradient's scratch.
+    let error = refuse(Limits { binding_bytes: 100, ..Limits::default() });
+    assert!(error.contains("takes 576 bytes, the adapter binds at most 100; use a smaller batch or tile"), "{error}");
+    let error = refuse(Limits { memory_bytes: 300, ..Limits::default() });
+    assert!(error.contains("bytes for tensors, the adapter has 300; use a smaller batch or tile"), "{error}");
+    let error = refuse(Limits { flops_per_second: 1e3, ..Limits::default() });
+    assert!(error.contains("a dispatch is held under 250 ms; use a smaller batch or tile"), "{error}");
+}
+
+#[test]
+fn models_keep_default_limits_and_short_dispatches_in_some_window() {
+    for name in SUPER_RESOLUTION {
+        for scale in 2..=4 {
+            let model = SuperResolution::new(name, scale).unwrap();
+            let fits = TILES.iter().any(|&side| {
+                let mut g = Graph::new();
+                let x = g.input("x", [1, 1, side, side]).unwrap();
+                let y = model.build(&mut g, x).unwrap();
+                Plan::new(&g, &[y], &Options::default())
+                    .is_ok_and(|p| p.longest_dispatch_ms(&Limits::default()) <= MAX_DISPATCH_MS)
+            });
+            assert!(fits, "{name} x{scale}");
+        }
+    }
+}
+
+/// Follows the plan and remembers which value each slot holds.
+fn no_slot_is_overwritten_while_needed(plan: &Plan) {
+    let mut holds: Vec<Option<usize>> = vec![None; plan.slots.len()];
+    for &(_, value) in &plan.inputs {
+        assert_eq!(holds[plan.values[value].slot], None, "two inputs share a slot");
+        holds[plan.values[value].slot] = Some(value);
+    }
+    let kept = |value: usize| plan.slots[plan.values[value].slot].hold != lineament::plan::Hold::Reused;
+    for step in &plan.steps {
+        for b in step.bindings.iter().filter(|b| !b.written && !kept(b.value)) {
+            assert_eq!(holds[plan.values[b.value].slot], Some(b.value), "{} reads {}", step.name, b.variable);
+        }
+        for b in step.bindings.iter().filter(|b| b.written) {
+            let slot = plan.values[b.value].slot;
+            for other in step.bindings.iter().filter(|o| o.value != b.value) {
+                assert_ne!(slot, plan.values[other.value].slot, "{} aliases {}", step.name, b.variable);
+            }
+            holds[slot] = Some(b.value);
+        }
+    }
+    for &value in plan.fetches.iter().filter(|&&v| !kept(v)) {
+        assert_eq!(holds[plan.values[value].slot], Some(value));
+    }
+    for value in &plan.values {
+        assert!(plan.slots[value.slot].bytes >= 4 * len(&value.shape) as u64);
+    }
+    assert_eq!(plan.peak_bytes(), plan.slots.iter().map(|s| s.bytes).sum::<u64>());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
+    #[test]
+    fn random_graphs_never_overwrite_what_is_needed(choices in prop::collection::vec((0..4usize, any::<u16>(), any::<u16>()), 1..24)) {
+        let mut g = Graph::new();
+        let shape = [1, 2, 3, 5];
+        let mut nodes = vec![
+            g.input("x", shape).unwrap(),
+            g.input("t", shape).unwrap(),
+            g.param("w", shape, Init::Constant(1.0)).unwrap(),
+        ];
+        for (kind, a, b) in choices {
+            let (a, b) = (nodes[a as usize % nodes.len()], nodes[b as usize % nodes.len()]);
+            nodes.push(match kind {
+                0 => g.plus(a, b).unwrap(),
+                1 => g.times(a, b).unwrap(),
+                2 => g.relu(a).unwrap(),
+                _ => g.sigmoid(a).unwrap(),
+            });
+        }
+        let last = *nodes.last().unwrap();
+        // The parameter enters the loss, so that it has a gradient whatever was drawn.
+        let y = g.plus(last, nodes[2]).unwrap();
+        let loss = g.mse(y, nodes[1], Reduction::Sum).unwrap();
+        let dw = grad::backward(&mut g, loss, &[nodes[2]]).unwrap();
+        let plan = Plan::new(&g, &[loss, dw[0], y], &Options::default()).unwrap();
+        no_slot_is_overwritten_while_needed(&plan);
+    }
+}
+
+#[test]
+fn training_plans_share_slots_safely() {
+    let (g, fetches) = small();
+    no_slot_is_overwritten_while_needed(&Plan::new(&g, &fetches, &Options::default()).unwrap());
+}

@@ -1,0 +1,137 @@
+//! The house rules that a program can check.
+
+use lineament::ops::registry;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn files(folder: &str, extension: &str) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut open = vec![root().join(folder)];
+    while let Some(folder) = open.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                open.push(path);
+            } else if path.extension().is_some_and(|e| e == extension) {
+                found.push(path);
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+fn stem(path: &Path) -> String {
+    path.file_stem().unwrap().to_string_lossy().into_owned()
+}
+
+fn relative(path: &Path) -> String {
+    path.strip_prefix(root()).unwrap().display().to_string()
+}
+
+/// Code without comments, so that a comment may name what code may not.
+fn code(path: &Path) -> String {
+    let text = fs::read_to_string(path).unwrap();
+    text.lines().filter(|l| !l.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn only_exec_names_wgpu_and_only_shader_names_naga() {
+    for path in files("src", "rs") {
+        let (name, text) = (relative(&path), code(&path));
+        assert!(!text.contains("wgpu::") || name.starts_with("src/exec/"), "{name} names wgpu::");
+        assert!(!text.contains("naga::") || name == "src/shader.rs", "{name} names naga::");
+    }
+}
+
+#[test]
+fn operations_shaders_and_registry_agree() {
+    let registered: Vec<&str> = registry().iter().map(|r| r.name).collect();
+    let mut sorted = registered.clone();
+    sorted.sort_unstable();
+    assert_eq!(registered, sorted, "the registry is in alphabetical order");
+    let modules: Vec<String> = files("src/ops", "rs").iter().map(|p| stem(p)).filter(|s| s != "mod").collect();
+    assert_eq!(registered, modules, "src/ops and the registry list the same operations");
+    let mut known: Vec<&str> = registry()
+        .iter()
+        .flat_map(|r| (r.cases)())
+        .flat_map(|c| c.op.shaders().iter().map(|s| s.stem).collect::<Vec<_>>())
+        .collect();
+    known.sort_unstable();
+    known.dedup();
+    let shaders: Vec<String> = files("shaders", "wgsl").iter().map(|p| stem(p)).collect();
+    assert_eq!(known, shaders, "shaders and the operations list the same files");
+    for shader in &shaders {
+        let owner = registered.iter().find(|r| *shader == **r || shader.starts_with(&format!("{r}_")));
+        assert!(owner.is_some(), "shaders/{shader}.wgsl begins with no operation's name");
+    }
+    for r in registry() {
+        let cases = (r.cases)();
+        assert!(cases.iter().filter(|c| !c.real).count() >= 4, "{} has fewer than four small cases", r.name);
+        assert_eq!(cases[0].op.name(), r.name);
+    }
+}
+
+#[test]
+fn every_file_has_a_header() {
+    for path in files("src", "rs").into_iter().chain(files("tests", "rs")).chain(files("examples", "rs")) {
+        let text = fs::read_to_string(&path).unwrap();
+        assert!(text.starts_with("//! "), "{} begins without a module comment", relative(&path));
+    }
+    for path in files("shaders", "wgsl") {
+        let text = fs::read_to_string(&path).unwrap();
+        assert!(text.starts_with(&format!("// {}", stem(&path).split("__").next().unwrap())), "{}", relative(&path));
+        assert!(text.contains("src/ops/"), "{} does not name its twin", relative(&path));
+    }
+}
+
+#[test]
+fn no_float_atomics_no_todo_no_clock_where_none_belongs() {
+    for path in files("shaders", "wgsl") {
+        assert!(!code(&path).contains("atomic<f32>"), "{} has a float atomic", relative(&path));
+    }
+    let clocks = ["src/exec/profile.rs", "src/tune.rs", "src/train/", "src/cli/"];
+    for path in files("src", "rs") {
+        let (name, text) = (relative(&path), code(&path));
+        assert!(!text.contains("todo!(") && !text.contains("unimplemented!("), "{name} has a hole");
+        assert!(!fs::read_to_string(&path).unwrap().contains("TODO"), "{name} has a TODO");
+        let reads_clock = text.contains("Instant::now") || text.contains("SystemTime::now");
+        assert!(!reads_clock || clocks.iter().any(|c| name.starts_with(c)), "{name} reads the clock");
+    }
+}
+
+#[test]
+fn the_core_uses_no_files_threads_or_processes() {
+    let may = ["src/cli/", "src/train/", "src/files.rs", "src/main.rs"];
+    for path in files("src", "rs") {
+        let (name, text) = (relative(&path), code(&path));
+        if may.iter().any(|m| name.starts_with(m)) {
+            continue;
+        }
+        let core = text.split("#[cfg(test)]").next().unwrap();
+        for word in ["std::fs", "std::thread", "std::process", "std::env"] {
+            for (number, line) in core.lines().enumerate() {
+                assert!(!line.contains(word), "{name}, code line {}: {word}", number + 1);
+            }
+        }
+    }
+}
+
+#[test]
+fn every_dependency_has_its_reason() {
+    let text = fs::read_to_string(root().join("Cargo.toml")).unwrap();
+    let mut section = String::new();
+    let mut previous = "";
+    for line in text.lines() {
+        if line.starts_with('[') {
+            section = line.to_owned();
+        } else if section.ends_with("dependencies]") && line.contains('=') {
+            assert!(previous.starts_with('#'), "Cargo.toml: {line} stands without a reason");
+        }
+        previous = line;
+    }
+}
