@@ -38,11 +38,11 @@ struct P {
     walkers: u32, threads: u32,
 }
 @group(0) @binding(0) var<uniform> p: P;
-@group(0) @binding(1) var<storage, read> x: array<f32>;
+@group(0) @binding(1) var x: texture_storage_2d<r32float, read>;
 @group(0) @binding(2) var<storage, read> w: array<f32>;
 @group(0) @binding(3) var<storage, read> b: array<f32>;
 @group(0) @binding(4) var<storage, read_write> y: array<f32>;
-@group(0) @binding(5) var<storage, read> dy: array<f32>;
+@group(0) @binding(5) var dy: texture_storage_2d<r32float, read>;
 @group(0) @binding(6) var<storage, read_write> dx: array<f32>;
 @group(0) @binding(7) var<storage, read_write> dw: array<f32>;
 @group(0) @binding(8) var<storage, read_write> db: array<f32>;
@@ -52,6 +52,20 @@ struct P {
 
 const LANE = vec4<u32>(0u, 1u, 2u, 3u);
 const NONE = 0xffffffffu;
+
+// `count`, in a form that lavapipe does not see through. Where a loop ends at a member of a uniform block, Mesa (22.3)
+// unrolls it for the value at hand, and compiles the shader anew in every dispatch: milliseconds each.
+fn bound(count: u32, thread: u32) -> u32 {
+    return min(count, thread | 0x80000000u);
+}
+
+fn x_load(k: u32) -> f32 {
+    return textureLoad(x, vec2(k & 4095u, k >> 12u)).x;
+}
+
+fn dy_load(k: u32) -> f32 {
+    return textureLoad(dy, vec2(k & 4095u, k >> 12u)).x;
+}
 
 fn t0_load(k: u32) -> f32 {
     return textureLoad(t0, vec2(k & 4095u, k >> 12u)).x;
@@ -134,7 +148,7 @@ fn copy_x(thread: u32) {
     let end = min(copy.plane + 8u, p.batch * p.c_in);
     for (var plane = copy.plane; plane < end; plane++) {
         var value = 0.0;
-        if copy.source != NONE { value = x[plane * p.height * p.width + copy.source]; }
+        if copy.source != NONE { value = x_load(plane * p.height * p.width + copy.source); }
         t0_store(plane * p.padded_height * p.padded_width + copy.to, value);
     }
 }
@@ -169,23 +183,26 @@ fn rows(base: u32, step: u32) -> array<f32, 8> {
 }
 
 // Rows past the last one of the picture read whatever follows; they are not written.
-fn correlate(at: Place, begin: Block) -> Block {
+fn correlate(at: Place, begin: Block, thread: u32) -> Block {
     let low = quad_of(at, 0u) * p.taps;
     let high = quad_of(at, 1u) * p.taps;
     let plane = p.padded_height * p.padded_width;
     let corner = (at.n * p.c_in + at.group * p.in_group) * plane
         + at.i * p.stride_h * p.padded_width + at.j * p.stride_w;
     let step = p.stride_h * p.padded_width;
+    let in_group = bound(p.in_group, thread);
+    let kernel_h = bound(p.kernel_h, thread);
+    let kernel_w = bound(p.kernel_w, thread);
     var a = begin;
-    for (var c = 0u; c < p.in_group; c++) {
-        for (var v = 0u; v < p.kernel_w; v++) {
+    for (var c = 0u; c < in_group; c++) {
+        for (var v = 0u; v < kernel_w; v++) {
             let tap = c * p.kernel_h * p.kernel_w + v;
             var low_at = low + tap;
             var high_at = high + tap;
             var base = corner + c * plane + v * p.dilation_w;
             var r: array<f32, 8>;
             if SLIDING { r = rows(base, step); }
-            for (var u = 0u; u < p.kernel_h; u++) {
+            for (var u = 0u; u < kernel_h; u++) {
                 if SLIDING { r[7] = t0_load(base + 7u * step); } else { r = rows(base, step); }
                 add_outer(&a, r, t1_load(low_at), t1_high(high_at));
                 if SLIDING {
@@ -249,7 +266,7 @@ fn forward_2(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgroup
     if thread >= p.threads { return; }
     let at = place(thread);
     let biases = p.c_in / p.in_group * p.quads * p.taps;
-    let a = correlate(at, filled(t1_load(biases + quad_of(at, 0u)), t1_high(biases + quad_of(at, 1u))));
+    let a = correlate(at, filled(t1_load(biases + quad_of(at, 0u)), t1_high(biases + quad_of(at, 1u))), thread);
     let count = p.out_group - at.channel;
     let k = (at.n * p.c_out + at.group * p.out_group + at.channel) * p.out_height * p.out_width + at.j;
     y_row(a.a0, a.h0, k, count, at.i);
@@ -282,7 +299,7 @@ fn backward_x_1(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgr
     let end = min(copy.plane + 8u, p.batch * p.c_in);
     for (var plane = copy.plane; plane < end; plane++) {
         var value = 0.0;
-        if copy.source != NONE { value = dy[plane * p.height * p.width + copy.source]; }
+        if copy.source != NONE { value = dy_load(plane * p.height * p.width + copy.source); }
         t0_store(plane * p.padded_height * p.padded_width + copy.to, value);
     }
 }
@@ -308,7 +325,7 @@ fn backward_x_2(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgr
     let thread = g.x + g.y * groups.x * WG;
     if thread >= p.threads { return; }
     let at = place(thread);
-    let a = correlate(at, filled(vec4(0.0), vec4(0.0)));
+    let a = correlate(at, filled(vec4(0.0), vec4(0.0)), thread);
     let count = p.out_group - at.channel;
     let k = (at.n * p.c_out + at.group * p.out_group + at.channel) * p.out_height * p.out_width + at.j;
     dx_row(a.a0, a.h0, k, count, at.i);
@@ -339,7 +356,7 @@ fn backward_w_1(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgr
         let quad = k % quads;
         let o = quad / p.quads * p.out_group + min(quad % p.quads * 4u + LANE, vec4(p.out_group - 1u));
         let at = (k / quads * p.c_out + o) * area + vec4(pixel);
-        t1_store(k * area + pixel, vec4(dy[at.x], dy[at.y], dy[at.z], dy[at.w]));
+        t1_store(k * area + pixel, vec4(dy_load(at.x), dy_load(at.y), dy_load(at.z), dy_load(at.w)));
     }
 }
 
@@ -374,6 +391,7 @@ fn backward_w_2(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgr
     let thread = g.x + g.y * groups.x * WG;
     if thread >= p.threads { return; }
     let walker = thread % p.walkers;
+    let batch = bound(p.batch, thread);
     let block = thread / p.walkers;
     let plane = p.padded_height * p.padded_width;
     let out_plane = p.out_height * p.out_width;
@@ -384,7 +402,7 @@ fn backward_w_2(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgr
         let quad = block - weight_blocks;
         var sum = vec4(0.0);
         for (var pixel = walker; pixel < out_plane; pixel += p.walkers) {
-            for (var n = 0u; n < p.batch; n++) {
+            for (var n = 0u; n < batch; n++) {
                 sum += t1_load((n * quads + quad) * out_plane + pixel);
             }
         }
@@ -408,7 +426,7 @@ fn backward_w_2(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgr
     for (var pixel = walker; pixel < out_plane; pixel += p.walkers) {
         var x_base = pixel / p.out_width * p.stride_h * p.padded_width + pixel % p.out_width * p.stride_w;
         var dy_base = pixel;
-        for (var n = 0u; n < p.batch; n++) {
+        for (var n = 0u; n < batch; n++) {
             let l = taps_low + vec4(x_base);
             let h = taps_high + vec4(x_base);
             let r = array<f32, 8>(
@@ -437,7 +455,8 @@ fn backward_w_3(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgr
     let k = g.x + g.y * groups.x * WG;
     if k >= p.threads { return; }
     var sum = 0.0;
-    for (var walker = 0u; walker < p.walkers; walker++) {
+    let walkers = bound(p.walkers, k);
+    for (var walker = 0u; walker < walkers; walker++) {
         sum += t0_load(p.sums_at + walker * p.threads + k);
     }
     let weights = p.c_out * p.taps;

@@ -92,7 +92,7 @@ pub struct Slot {
 pub struct Value {
     pub name: String,
     pub shape: Shape,
-    /// The graph's node, where it is one; scratch and unwanted gradients are none.
+    /// The graph's node, where it is one, or a copy of one as texels; scratch and unwanted gradients are none.
     pub node: Option<usize>,
     pub slot: usize,
     pub layout: Layout,
@@ -128,6 +128,8 @@ pub struct Step {
     /// The first pass of its method.
     pub is_first_pass: bool,
     pub bindings: Vec<Binding>,
+    /// Values to copy before it from their buffer to their texture, with the value that stands for the texture.
+    pub copies: Vec<(usize, usize)>,
     /// The uniform block `p`, as bytes.
     pub params: Vec<u8>,
     pub overrides: Vec<(&'static str, f64)>,
@@ -177,7 +179,14 @@ impl Plan {
     /// No shader serves a node; a tensor, all tensors together or a dispatch do not fit `options.limits`, with the
     /// number; a foreign node.
     pub fn new(graph: &Graph, fetches: &[NodeId], options: &Options) -> Result<Self> {
-        let mut builder = Builder { graph, options, steps: Vec::new(), values: Vec::new(), of_node: HashMap::new() };
+        let mut builder = Builder {
+            graph,
+            options,
+            steps: Vec::new(),
+            values: Vec::new(),
+            of_node: HashMap::new(),
+            texels: HashMap::new(),
+        };
         for &id in fetches {
             graph.node(id)?;
         }
@@ -299,7 +308,12 @@ struct Builder<'a> {
     steps: Vec<Step>,
     values: Vec<Value>,
     of_node: HashMap<usize, usize>,
+    /// The latest copy as texels of each value.
+    texels: HashMap<usize, usize>,
 }
+
+/// Steps after which a copy as texels is made anew: the memory of one kept for longer is worth more than the copy.
+const STEPS_OF_A_COPY: usize = 8;
 
 impl Builder<'_> {
     fn value_of(&mut self, node: usize) -> usize {
@@ -375,6 +389,7 @@ impl Builder<'_> {
                 .launch(stem, &pass.name, &io)
                 .ok_or_else(|| Error::plan(format!("{name}: {stem}.{} does not launch", pass.name)))?;
             let mut bindings = Vec::new();
+            let mut copies = Vec::new();
             for variable in &chosen.shader.variables {
                 let written = pass.writes.contains(&variable.name);
                 if !written && !pass.reads.contains(&variable.name) {
@@ -422,6 +437,20 @@ impl Builder<'_> {
                     }
                 };
                 let now = self.steps.len();
+                let value = if variable.layout == Layout::Texels && !is_scratch(v) {
+                    let known = self.texels.get(&value).copied();
+                    known.filter(|&t| now - self.values[t].life.1 <= STEPS_OF_A_COPY).unwrap_or_else(|| {
+                        let Value { name, shape, node, life, .. } = &mut self.values[value];
+                        life.1 = life.1.max(now);
+                        let (name, shape, node) = (format!("{name} (texels)"), *shape, *node);
+                        let texels = self.new_value(name, shape, node, Layout::Texels);
+                        self.texels.insert(value, texels);
+                        copies.push((value, texels));
+                        texels
+                    })
+                } else {
+                    value
+                };
                 let life = &mut self.values[value].life;
                 life.1 = life.1.max(now);
                 let writable = variable.writable;
@@ -483,6 +512,7 @@ impl Builder<'_> {
                 method: method.to_owned(),
                 is_first_pass,
                 bindings,
+                copies,
                 params,
                 overrides: launch.overrides,
                 workgroups,
@@ -522,8 +552,8 @@ impl Builder<'_> {
                     value.name, value.shape, limits.binding_bytes
                 )));
             }
-            let kept =
-                value.node.filter(|&n| matches!(self.graph.nodes()[n].kind, Kind::Param { .. } | Kind::Constant(_)));
+            let is_kept = |n: &usize| matches!(self.graph.nodes()[*n].kind, Kind::Param { .. } | Kind::Constant(_));
+            let kept = value.node.filter(|n| !is_texture && is_kept(n));
             let life = value.life;
             let free = |t: &Vec<(usize, usize)>| t.iter().all(|&(first, last)| last < life.0 || life.1 < first);
             let hold = match kept {

@@ -13,8 +13,8 @@ use std::collections::BTreeMap;
 pub enum Layout {
     /// `array<f32>`: `[N, C, H, W]`, row-major.
     Rows,
-    /// `texture_storage_2d<r32float, read_write>`, for scratch only: element k is the texel
-    /// (k mod [`TEXELS_A_ROW`], k / [`TEXELS_A_ROW`]).
+    /// `texture_storage_2d<r32float, …>`: element k is the texel (k mod [`TEXELS_A_ROW`], k / [`TEXELS_A_ROW`]). An
+    /// input, `y` or `dy` is declared `read`, and the plan copies it there from its buffer; scratch is `read_write`.
     Texels,
     /// `texture_storage_2d<rgba32float, …>`, for scratch only: as [`Layout::Texels`], four values an element. WGSL
     /// reads and writes this format through two variables, so `t1` with `write` and `t1_read` with `read` are one texture.
@@ -168,20 +168,25 @@ impl Shader {
                         } => Some((format, access)),
                         _ => None,
                     };
+                    let is_scratch = is_scratch(&name);
                     let (layout, writable) = match texture {
-                        Some((naga::StorageFormat::R32Float, access)) if access == both => (Layout::Texels, true),
-                        Some((naga::StorageFormat::Rgba32Float, access)) if access != both => {
+                        Some((naga::StorageFormat::R32Float, access))
+                            if access == if is_scratch { both } else { naga::StorageAccess::LOAD } =>
+                        {
+                            (Layout::Texels, is_scratch)
+                        }
+                        Some((naga::StorageFormat::Rgba32Float, access)) if is_scratch && access != both => {
                             (Layout::Quads, access == naga::StorageAccess::STORE)
                         }
                         _ => {
                             return Err(fail(format!(
-                                "texture {name} must be a texture_storage_2d of r32float, read_write, or of rgba32float"
+                                "texture {name} must be a texture_storage_2d<r32float, read>; scratch one of r32float, read_write, or of rgba32float"
                             )));
                         }
                     };
-                    if !is_scratch(&name) || name.ends_with("_read") == writable {
+                    if is_scratch && name.ends_with("_read") == writable {
                         return Err(fail(format!(
-                            "texture {name}: only scratch may be one, called t0 or t1, and t0_read or t1_read to read quads"
+                            "quads are written as t0 or t1 and read as t0_read or t1_read: {name}"
                         )));
                     }
                     let Some(binding) = variable.binding.as_ref().filter(|b| b.group == 0) else {

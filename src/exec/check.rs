@@ -13,6 +13,7 @@ use crate::graph::{Graph, NodeId};
 use crate::ops::{Case, EPS, Io, Op, Tolerance, Values};
 use crate::plan::{Options, Plan, Step, reflect};
 use crate::rng::Rng;
+use crate::shader::Layout;
 use crate::tensor::{Shape, Tensor, len, position};
 use crate::weights::Weights;
 use std::collections::{BTreeMap, HashMap};
@@ -181,7 +182,7 @@ pub fn steps(
     // Updates overwrite parameters, so their inputs are those from before the run.
     let mut values: HashMap<usize, Vec<f64>> = HashMap::new();
     for (value, tensor) in plan.values.iter().zip(&second) {
-        if let Some(node) = value.node {
+        if let (Some(node), Layout::Rows) = (value.node, value.layout) {
             let tensor = before.get(&value.name).unwrap_or(tensor);
             values.insert(node, tensor.data().iter().map(|&v| f64::from(v)).collect());
         }
@@ -194,8 +195,8 @@ pub fn steps(
 }
 
 fn read_all(gpu: &GpuSession, plan: &Plan) -> Result<Vec<Tensor>> {
-    // Scratch in textures is not read: what counts is what the last pass makes of it.
-    let in_buffer = |v: &&crate::plan::Value| v.layout == crate::shader::Layout::Rows;
+    // Textures are not read: they hold copies and scratch, and what counts is what the last pass makes of them.
+    let in_buffer = |v: &&crate::plan::Value| v.layout == Layout::Rows;
     let slots: Vec<_> = plan.values.iter().filter(in_buffer).map(|v| (v.slot, v.shape)).collect();
     let mut read = pollster::block_on(gpu.read(&slots))?.into_iter();
     let tensors = plan.values.iter().map(|v| if in_buffer(&v) { read.next() } else { Some(Tensor::zeros([1; 4])) });

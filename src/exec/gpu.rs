@@ -223,8 +223,8 @@ impl Gpu {
                     ty: wgpu::BindingType::StorageTexture {
                         access: match (b.layout, b.writable) {
                             (Layout::Quads, true) => wgpu::StorageTextureAccess::WriteOnly,
-                            (Layout::Quads, false) => wgpu::StorageTextureAccess::ReadOnly,
-                            _ => wgpu::StorageTextureAccess::ReadWrite,
+                            (_, false) => wgpu::StorageTextureAccess::ReadOnly,
+                            (_, true) => wgpu::StorageTextureAccess::ReadWrite,
                         },
                         format: format_of(b.layout).0,
                         view_dimension: wgpu::TextureViewDimension::D2,
@@ -279,7 +279,7 @@ impl Gpu {
             sample_count: 1,
             dimension: wgpu::TextureDimension::D2,
             format,
-            usage: wgpu::TextureUsages::STORAGE_BINDING,
+            usage: wgpu::TextureUsages::STORAGE_BINDING | wgpu::TextureUsages::COPY_DST,
             view_formats: &[],
         });
         texture.create_view(&wgpu::TextureViewDescriptor::default())
@@ -359,7 +359,7 @@ fn format_of(layout: Layout) -> (wgpu::TextureFormat, u64) {
 /// What a slot lies in.
 enum Memory {
     Buffer(wgpu::Buffer),
-    /// Scratch between the passes of a step, which nobody else reads.
+    /// Scratch between the passes of a step, or a copy of a buffer, made before the step that reads it.
     Texture(wgpu::TextureView),
 }
 
@@ -374,7 +374,15 @@ pub struct GpuSession {
     running: Mutex<()>,
 }
 
+/// Where to copy a value from and to, in slots, and how many elements.
+struct Copy {
+    buffer: usize,
+    texture: usize,
+    elements: usize,
+}
+
 struct Command {
+    copies: Vec<Copy>,
     pipeline: Arc<Pipeline>,
     bind_group: wgpu::BindGroup,
     workgroups: [u32; 3],
@@ -466,7 +474,12 @@ impl GpuSession {
                 })
                 .await?;
             let estimate_ms = gpu.info.limits.estimate_ms(step.cost);
-            commands.push(Command { pipeline, bind_group, workgroups: step.workgroups, estimate_ms });
+            let copy = |&(from, to): &(usize, usize)| {
+                let [from, to] = [from, to].map(|v| &plan.values[v]);
+                Copy { buffer: from.slot, texture: to.slot, elements: len(&from.shape) }
+            };
+            let copies = step.copies.iter().map(copy).collect();
+            commands.push(Command { copies, pipeline, bind_group, workgroups: step.workgroups, estimate_ms });
         }
         let session = Self { gpu: gpu.clone(), memory, commands, readback, is_guarded, running: Mutex::default() };
         for (slot, s) in plan.slots.iter().enumerate() {
@@ -484,12 +497,12 @@ impl GpuSession {
         Ok(session)
     }
 
-    /// The buffer of a slot that is not scratch in a texture.
+    /// The buffer of a slot that is no texture.
     fn buffer(&self, slot: usize) -> &wgpu::Buffer {
         match &self.memory[slot] {
             Memory::Buffer(buffer) => buffer,
             Memory::Texture(_) => {
-                unreachable!("only scratch lies in textures, and no one reads or writes it from here")
+                unreachable!("textures hold scratch and copies, and no one reads or writes them from here")
             }
         }
     }
@@ -560,14 +573,17 @@ impl GpuSession {
                 last += 1;
             }
             let mut encoder = self.gpu.device.create_command_encoder(&Default::default());
-            {
+            while first < last {
+                self.copy(&mut encoder, &self.commands[first]);
                 let mut pass = encoder.begin_compute_pass(&Default::default());
-                for command in &self.commands[first..last] {
-                    command.record(&mut pass);
+                self.commands[first].record(&mut pass);
+                first += 1;
+                while first < last && self.commands[first].copies.is_empty() {
+                    self.commands[first].record(&mut pass);
+                    first += 1;
                 }
             }
             submissions.push(self.gpu.queue.submit([encoder.finish()]));
-            first = last;
         }
         if let Some(readback) = &self.readback {
             let mut encoder = self.gpu.device.create_command_encoder(&Default::default());
@@ -580,6 +596,39 @@ impl GpuSession {
             submissions.push(self.gpu.queue.submit([encoder.finish()]));
         }
         submissions
+    }
+
+    /// Copies what `command` reads as texels: full rows, then the rest.
+    fn copy(&self, encoder: &mut wgpu::CommandEncoder, command: &Command) {
+        for copy in &command.copies {
+            let (rows, rest) = (copy.elements / TEXELS_A_ROW, copy.elements % TEXELS_A_ROW);
+            let Memory::Texture(texture) = &self.memory[copy.texture] else {
+                unreachable!("a copy as texels has a texture's slot")
+            };
+            for (row, width, height) in [(0, TEXELS_A_ROW, rows), (rows, rest, 1)] {
+                if width * height == 0 {
+                    continue;
+                }
+                let bytes_per_row = 4 * TEXELS_A_ROW as u32;
+                encoder.copy_buffer_to_texture(
+                    wgpu::TexelCopyBufferInfo {
+                        buffer: self.buffer(copy.buffer),
+                        layout: wgpu::TexelCopyBufferLayout {
+                            offset: row as u64 * u64::from(bytes_per_row),
+                            bytes_per_row: Some(bytes_per_row),
+                            rows_per_image: None,
+                        },
+                    },
+                    wgpu::TexelCopyTextureInfo {
+                        texture: texture.texture(),
+                        mip_level: 0,
+                        origin: wgpu::Origin3d { x: 0, y: row as u32, z: 0 },
+                        aspect: wgpu::TextureAspect::All,
+                    },
+                    wgpu::Extent3d { width: width as u32, height: height as u32, depth_or_array_layers: 1 },
+                );
+            }
+        }
     }
 
     /// The values of `slots`, of these shapes.
@@ -663,6 +712,7 @@ impl GpuSession {
                     let readback = self.gpu.buffer("timestamps", bytes, read_usage);
                     let mut encoder = self.gpu.device.create_command_encoder(&Default::default());
                     for (i, command) in commands.iter().enumerate() {
+                        self.copy(&mut encoder, command);
                         let mut pass = encoder.begin_compute_pass(&wgpu::ComputePassDescriptor {
                             label: None,
                             timestamp_writes: Some(wgpu::ComputePassTimestampWrites {
@@ -693,6 +743,7 @@ impl GpuSession {
                 .gpu
                 .scoped("timing", || {
                     let mut encoder = self.gpu.device.create_command_encoder(&Default::default());
+                    self.copy(&mut encoder, command);
                     command.record(&mut encoder.begin_compute_pass(&Default::default()));
                     self.gpu.queue.submit([encoder.finish()])
                 })

@@ -10,6 +10,7 @@ pub use gpu::AdapterInfo;
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Kind, NodeId};
 use crate::plan::{Limits, Options, Plan};
+use crate::shader::Layout;
 use crate::tensor::Tensor;
 use crate::weights::Weights;
 use cpu::CpuSession;
@@ -305,7 +306,7 @@ impl Session {
     fn parameters_where(&self, wanted: impl Fn(bool) -> bool) -> Result<Weights> {
         let mut found = Vec::new();
         for value in &self.plan.values {
-            let Some(node) = value.node else { continue };
+            let (Some(node), Layout::Rows) = (value.node, value.layout) else { continue };
             if let Kind::Param { trainable, .. } = self.graph.nodes()[node].kind
                 && wanted(trainable)
             {

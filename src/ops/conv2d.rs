@@ -214,7 +214,9 @@ impl Conv2d {
             return None;
         }
         let t = self.texels(method, io);
-        if self.scratch_texels(method, io).iter().any(|(_, texels)| *texels > MAX_TEXELS) {
+        let scratch = self.scratch_texels(method, io);
+        let tensors = io.x.iter().chain([&io.y]).map(len);
+        if tensors.chain(scratch.iter().map(|s| s.1)).any(|texels| texels > MAX_TEXELS) {
             return None;
         }
         let ([n, ..], [co, _, kh, kw]) = (io.x[0], io.x[1]);
