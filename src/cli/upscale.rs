@@ -92,12 +92,12 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
         return Err(Error::Usage("--compare shows one picture; give one, not a folder".into()));
     }
     for (input, output) in &jobs {
-        check_output(input, output, arguments.overwrite)?;
+        check_output(input, output, arguments.overwrite, !arguments.input.is_dir())?;
     }
     let device = arguments.common.open()?;
     let described = device.describe();
     let upscaler = arguments.model.open(device, arguments.tile)?;
-    if arguments.output.extension().is_none() && arguments.input.is_dir() {
+    if arguments.input.is_dir() {
         std::fs::create_dir_all(&arguments.output).map_err(|e| Error::io(&arguments.output, e))?;
     }
     let (mut failed, mut last, mut pictures) = (0, None, Vec::new());
@@ -165,7 +165,7 @@ fn jobs(input: &Path, output: &Path) -> Result<Vec<(PathBuf, PathBuf)>> {
 }
 
 /// Refuses before any work what would fail after it or destroy something.
-fn check_output(input: &Path, output: &Path, overwrite: bool) -> Result<()> {
+fn check_output(input: &Path, output: &Path, overwrite: bool, is_single: bool) -> Result<()> {
     let name = output.display().to_string();
     let same = output.exists() && input.canonicalize().ok() == output.canonicalize().ok();
     if same {
@@ -179,11 +179,10 @@ fn check_output(input: &Path, output: &Path, overwrite: bool) -> Result<()> {
         Some(p) if !p.as_os_str().is_empty() => p,
         _ => Path::new("."),
     };
-    if !folder.exists() && !input.parent().is_some_and(|p| p == folder) {
-        let grand = folder.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        if !grand.is_dir() {
-            return Err(Error::Usage(format!("{}: the folder does not exist; create it first", folder.display())));
-        }
+    // The folder of a folder's outputs is made; its parent must be there.
+    let parent = folder.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    if !folder.is_dir() && (is_single || !parent.is_dir()) {
+        return Err(Error::Usage(format!("{}: the folder does not exist; create it first", folder.display())));
     }
     Ok(())
 }

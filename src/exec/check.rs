@@ -73,7 +73,7 @@ pub fn gradient(case: &Case, seed: u64) -> std::result::Result<GradientReport, S
             let numeric = (up - down) / (2.0 * STEP);
             let error = (dx[k][i] - numeric).abs() / (1.0 + numeric.abs());
             // A NaN must not pass as small.
-            if !(error <= report.worst) {
+            if error.is_nan() || error > report.worst {
                 report = GradientReport {
                     worst: if error.is_nan() { f64::INFINITY } else { error },
                     input,

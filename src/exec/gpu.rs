@@ -14,6 +14,7 @@ use crate::tensor::{Tensor, len};
 use std::collections::HashMap;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -88,7 +89,7 @@ fn describe(adapter: &wgpu::Adapter) -> AdapterInfo {
         subgroup_size: (info.subgroup_min_size, info.subgroup_max_size),
         has_timestamps: adapter.features().contains(wgpu::Features::TIMESTAMP_QUERY),
         limits: Limits {
-            binding_bytes: u64::from(limits.max_storage_buffer_binding_size).min(limits.max_buffer_size),
+            binding_bytes: limits.max_storage_buffer_binding_size.min(limits.max_buffer_size),
             // A software adapter has one heap of 2 GiB (lavapipe); a hardware one refuses by itself when it is full.
             memory_bytes: if is_cpu { 2 << 30 } else { u64::MAX },
             workgroups_per_dimension: limits.max_compute_workgroups_per_dimension,
@@ -371,7 +372,7 @@ pub struct GpuSession {
     readback: Option<wgpu::Buffer>,
     is_guarded: bool,
     /// One run at a time: runs share the slots.
-    running: Mutex<()>,
+    is_running: AtomicBool,
 }
 
 /// Where to copy a value from and to, in slots, and how many elements.
@@ -379,6 +380,15 @@ struct Copy {
     buffer: usize,
     texture: usize,
     elements: usize,
+}
+
+/// Held while a session runs.
+struct Turn<'a>(&'a AtomicBool);
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Release);
+    }
 }
 
 struct Command {
@@ -481,7 +491,7 @@ impl GpuSession {
             let copies = step.copies.iter().map(copy).collect();
             commands.push(Command { copies, pipeline, bind_group, workgroups: step.workgroups, estimate_ms });
         }
-        let session = Self { gpu: gpu.clone(), memory, commands, readback, is_guarded, running: Mutex::default() };
+        let session = Self { gpu: gpu.clone(), memory, commands, readback, is_guarded, is_running: AtomicBool::new(false) };
         for (slot, s) in plan.slots.iter().enumerate() {
             session.fill_guard(slot, s.bytes);
             if let Hold::Node(node) = s.hold {
@@ -516,6 +526,14 @@ impl GpuSession {
         }
     }
 
+    /// Refuses a second run while one is in progress; [`super::Session::run`] waits for its turn before.
+    fn take_turn(&self) -> Result<Turn<'_>> {
+        if self.is_running.swap(true, Ordering::Acquire) {
+            return Err(Error::Usage("this session is running; await that run first, or make a second session".into()));
+        }
+        Ok(Turn(&self.is_running))
+    }
+
     /// Overwrites a slot's value, such as a parameter.
     pub fn write(&self, slot: usize, tensor: &Tensor) {
         self.gpu.queue.write_buffer(self.buffer(slot), 0, bytemuck::cast_slice(tensor.data()));
@@ -526,7 +544,7 @@ impl GpuSession {
     /// # Errors
     /// The adapter fails or does not answer in time.
     pub async fn run(&self, plan: &Plan, inputs: &[(usize, &Tensor)]) -> Result<Vec<Tensor>> {
-        let _running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        let _turn = self.take_turn()?;
         self.gpu.check_lost()?;
         let submissions = self.gpu.scoped("submitting", || self.submit(plan, inputs)).await?;
         for submission in submissions {
@@ -683,7 +701,7 @@ impl GpuSession {
     /// # Errors
     /// The adapter fails.
     pub async fn time(&self, plan: &Plan, inputs: &[(usize, &Tensor)]) -> Result<(Vec<f64>, Clock)> {
-        let _running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        let _turn = self.take_turn()?;
         self.gpu.scoped("uploading", || self.upload(plan, inputs)).await?;
         match self.gpu.timestamp_ns {
             Some(ns) => Ok((self.time_by_timestamps(ns).await?, Clock::Timestamps)),

@@ -17,7 +17,7 @@ use cpu::CpuSession;
 use gpu::{Gpu, GpuSession};
 use profile::{Clock, Profile};
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Which device to open. A demand, not a hint: nothing falls back in silence.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -175,7 +175,7 @@ impl Device {
             Backend::Gpu(gpu) => Running::Gpu(GpuSession::new(gpu, graph, &plan, &parameters, is_guarded).await?),
             Backend::Cpu => Running::Cpu(CpuSession::new(graph, &plan, &parameters)?),
         };
-        Ok(Session { device: self.clone(), graph: Arc::new(graph.clone()), plan, running })
+        Ok(Session { device: self.clone(), graph: Arc::new(graph.clone()), plan, running, turn: Mutex::default() })
     }
 }
 
@@ -221,6 +221,8 @@ pub struct Session {
     graph: Arc<Graph>,
     plan: Plan,
     running: Running,
+    /// Callers that block wait here for each other.
+    turn: Mutex<()>,
 }
 
 enum Running {
@@ -249,13 +251,14 @@ impl Session {
     /// # Errors
     /// An input is missing, unknown or of another shape; the device fails.
     pub fn run(&self, inputs: &[(&str, &Tensor)]) -> Result<Vec<Tensor>> {
+        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         pollster::block_on(self.run_async(inputs))
     }
 
-    /// [`Session::run`] without waiting.
+    /// [`Session::run`] without waiting; one run of a session at a time.
     ///
     /// # Errors
-    /// As [`Session::run`].
+    /// As [`Session::run`]; another run is in progress.
     pub async fn run_async(&self, inputs: &[(&str, &Tensor)]) -> Result<Vec<Tensor>> {
         let inputs = self.match_inputs(inputs)?;
         match &self.running {
@@ -354,6 +357,7 @@ impl Session {
     /// # Errors
     /// As [`Session::run`].
     pub fn profile_runs(&self, inputs: &[(&str, &Tensor)], runs: usize) -> Result<Profile> {
+        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         let matched = self.match_inputs(inputs)?;
         let mut all = Vec::new();
         let mut clock = Clock::Host;
@@ -389,3 +393,10 @@ impl Session {
         self.profile_runs(inputs, 5)
     }
 }
+
+/// Devices and sessions may be shared between threads.
+const _: () = {
+    const fn is_shareable<T: Send + Sync>() {}
+    is_shareable::<Device>();
+    is_shareable::<Session>();
+};

@@ -44,7 +44,7 @@ impl Config {
     pub fn halo(&self) -> usize {
         // Output o sums inputs i with 0 <= o + padding - scale·i < 9.
         let before = (DECONV - 1 - self.padding()).div_ceil(self.scale);
-        let after = (self.scale - 1 + self.padding()) / self.scale;
+        let after = self.padding().div_ceil(self.scale);
         2 + self.m + before.max(after)
     }
 }
