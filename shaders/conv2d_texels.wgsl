@@ -1,18 +1,16 @@
 // conv2d_texels: conv2d for adapters that load a texel much faster than an element of a buffer. Twin: src/ops/conv2d.rs.
-// The first pass of each method copies what the second reads into textures: into t0 the picture with its padding, so
-// that the second pass knows no borders; into t1 filters (backward_w: dy), four written channels a texel. The padding of
-// backward_x also spreads dy by the stride, and its filters are turned by 180°.
+// The plan hands x and dy over as textures; the first pass of forward and backward_x lays the filters into the texture
+// t1, four written channels a texel.
 //
 // entry         one thread computes                          reads     terms and their order
-// forward_1     t0: one pixel of 8 planes, or t1: a quad     x, w, b   copies
-// forward_2     y: 8 rows of a column × OC channels          t0, t1    bias, then all (c, u, v) by c, v, u
-// backward_x_1  t0: one pixel of 8 planes, or t1: a quad     dy, w     copies
-// backward_x_2  dx: 8 rows of a column × OC channels         t0, t1    all (o, u, v) by o, v, u
-// backward_w_1  t0: one pixel of 8 planes, or t1: 2 quads    x, dy     copies
-// backward_w_2  t0: OC channels o × 8 of (c, u, v), or the   t0, t1    the walker's output pixels, each by n
-//               bias of 4 o; one walker
-// backward_w_3  one dw or db                                 t0        the walkers in order
-// backward_x serves zero padding only.
+// forward_1     t1: four filters at one tap, or four biases  w, b      copies
+// forward_2     y: 8 rows of a column × OC channels          x, t1     bias, then all (c, u, v) by c, v, u
+// backward_x_1  t1: four filters at one tap, turned by 180°  w         copies
+// backward_x_2  dx: 8 rows of a column × OC channels         dy, t1    all (o, u, v) by o, v, u from the last to the first
+// backward_w_1  t0: OC channels o × 8 of (c, u, v), and      x, dy     the walker's output pixels, by n
+//               their biases; one walker
+// backward_w_2  one dw or db                                 t0        the walkers in order
+// backward_x serves stride 1 and zero padding only.
 
 override WG: u32 = 64u;
 // Written channels of a block: 4 or 8.
@@ -26,15 +24,11 @@ struct P {
     height: u32, width: u32, out_height: u32, out_width: u32,
     kernel_h: u32, kernel_w: u32, stride_h: u32, stride_w: u32,
     dilation_h: u32, dilation_w: u32,
-    pad_h: u32, pad_w: u32,         // Modulo 2³²: negative where backward_x cuts dy.
-    spread_h: u32, spread_w: u32,   // Pixels from one row (column) of the read picture to the next; the others are 0.
+    pad_h: u32, pad_w: u32,   // Modulo 2³²: negative where backward_x cuts dy.
     replicate: u32,
-    padded_height: u32, padded_width: u32,
     in_group: u32, out_group: u32,
     row_blocks: u32, blocks: u32, taps: u32, tap_blocks: u32,
-    quads: u32,                     // Of written channels in a group.
-    copies: u32,                    // Threads that copy the picture.
-    sums_at: u32,                   // Where in t0 the partial sums of backward_w begin.
+    quads: u32,               // Of written channels in a group.
     walkers: u32, threads: u32,
 }
 @group(0) @binding(0) var<uniform> p: P;
@@ -51,7 +45,6 @@ struct P {
 @group(0) @binding(11) var t1_read: texture_storage_2d<rgba32float, read>;
 
 const LANE = vec4<u32>(0u, 1u, 2u, 3u);
-const NONE = 0xffffffffu;
 
 // `count`, in a form that lavapipe does not see through. Where a loop ends at a member of a uniform block, Mesa (22.3)
 // unrolls it for the value at hand, and compiles the shader anew in every dispatch: milliseconds each.
@@ -65,10 +58,6 @@ fn x_load(k: u32) -> f32 {
 
 fn dy_load(k: u32) -> f32 {
     return textureLoad(dy, vec2(k & 4095u, k >> 12u)).x;
-}
-
-fn t0_load(k: u32) -> f32 {
-    return textureLoad(t0, vec2(k & 4095u, k >> 12u)).x;
 }
 
 fn t0_store(k: u32, value: f32) {
@@ -122,37 +111,6 @@ fn add_outer(a: ptr<function, Block>, r: array<f32, 8>, low: vec4<f32>, high: ve
     }
 }
 
-// The row (column) of the picture that lies at `k` of the padded one, or NONE for zero.
-fn source_of(k: u32, pad: u32, spread: u32, size: u32) -> u32 {
-    let at = k - pad;
-    if p.replicate != 0u { return u32(clamp(i32(at), 0, i32(size) - 1)); }
-    // Below zero wraps to a huge number, so one comparison covers both edges.
-    if at > (size - 1u) * spread { return NONE; }
-    if spread == 1u { return at; }
-    return select(NONE, at / spread, at % spread == 0u);
-}
-
-// What a copying thread does: `to` in the padded picture, `source` in the picture or NONE, and its first plane.
-struct Copy { to: u32, source: u32, plane: u32 }
-
-fn copy_of(thread: u32) -> Copy {
-    let area = p.padded_height * p.padded_width;
-    let to = thread % area;
-    let r = source_of(to / p.padded_width, p.pad_h, p.spread_h, p.height);
-    let s = source_of(to % p.padded_width, p.pad_w, p.spread_w, p.width);
-    return Copy(to, select(r * p.width + s, NONE, r == NONE || s == NONE), thread / area * 8u);
-}
-
-fn copy_x(thread: u32) {
-    let copy = copy_of(thread);
-    let end = min(copy.plane + 8u, p.batch * p.c_in);
-    for (var plane = copy.plane; plane < end; plane++) {
-        var value = 0.0;
-        if copy.source != NONE { value = x_load(plane * p.height * p.width + copy.source); }
-        t0_store(plane * p.padded_height * p.padded_width + copy.to, value);
-    }
-}
-
 // What a thread of the second passes works on; a block of channels never crosses groups.
 struct Place { n: u32, group: u32, channel: u32, i: u32, j: u32 }
 
@@ -172,38 +130,51 @@ fn quad_of(at: Place, second: u32) -> u32 {
     return at.group * p.quads + min(at.channel / 4u + second, p.quads - 1u);
 }
 
+// x of a column at a row that may lie outside.
+fn x_at(base: u32, row: i32, inside: bool) -> f32 {
+    let r = clamp(row, 0, i32(p.height) - 1);
+    return select(0.0, x_load(base + u32(r) * p.width), inside && (p.replicate != 0u || r == row));
+}
+
 // Eight rows of a column; with SLIDING the last one is loaded tap by tap.
-fn rows(base: u32, step: u32) -> array<f32, 8> {
+fn x_rows(base: u32, row: i32, inside: bool) -> array<f32, 8> {
+    let step = i32(p.stride_h);
     var last = 0.0;
-    if !SLIDING { last = t0_load(base + 7u * step); }
+    if !SLIDING { last = x_at(base, row + 7 * step, inside); }
     return array<f32, 8>(
-        t0_load(base), t0_load(base + step), t0_load(base + 2u * step), t0_load(base + 3u * step),
-        t0_load(base + 4u * step), t0_load(base + 5u * step), t0_load(base + 6u * step), last,
+        x_at(base, row, inside), x_at(base, row + step, inside),
+        x_at(base, row + 2 * step, inside), x_at(base, row + 3 * step, inside),
+        x_at(base, row + 4 * step, inside), x_at(base, row + 5 * step, inside),
+        x_at(base, row + 6 * step, inside), last,
     );
 }
 
-// Rows past the last one of the picture read whatever follows; they are not written.
-fn correlate(at: Place, begin: Block, thread: u32) -> Block {
+fn correlate_x(at: Place, begin: Block, thread: u32) -> Block {
     let low = quad_of(at, 0u) * p.taps;
     let high = quad_of(at, 1u) * p.taps;
-    let plane = p.padded_height * p.padded_width;
-    let corner = (at.n * p.c_in + at.group * p.in_group) * plane
-        + at.i * p.stride_h * p.padded_width + at.j * p.stride_w;
-    let step = p.stride_h * p.padded_width;
+    let plane = p.height * p.width;
+    let top = i32(at.i * p.stride_h) - i32(p.pad_h);
     let in_group = bound(p.in_group, thread);
     let kernel_h = bound(p.kernel_h, thread);
     let kernel_w = bound(p.kernel_w, thread);
     var a = begin;
     for (var c = 0u; c < in_group; c++) {
         for (var v = 0u; v < kernel_w; v++) {
-            let tap = c * p.kernel_h * p.kernel_w + v;
-            var low_at = low + tap;
-            var high_at = high + tap;
-            var base = corner + c * plane + v * p.dilation_w;
+            let column = i32(at.j * p.stride_w + v * p.dilation_w) - i32(p.pad_w);
+            let s = clamp(column, 0, i32(p.width) - 1);
+            let inside = p.replicate != 0u || s == column;
+            let base = (at.n * p.c_in + at.group * p.in_group + c) * plane + u32(s);
+            var low_at = low + c * p.kernel_h * p.kernel_w + v;
+            var high_at = high + c * p.kernel_h * p.kernel_w + v;
+            var row = top;
             var r: array<f32, 8>;
-            if SLIDING { r = rows(base, step); }
+            if SLIDING { r = x_rows(base, row, inside); }
             for (var u = 0u; u < kernel_h; u++) {
-                if SLIDING { r[7] = t0_load(base + 7u * step); } else { r = rows(base, step); }
+                if SLIDING {
+                    r[7] = x_at(base, row + 7 * i32(p.stride_h), inside);
+                } else {
+                    r = x_rows(base, row, inside);
+                }
                 add_outer(&a, r, t1_load(low_at), t1_high(high_at));
                 if SLIDING {
                     r[0] = r[1];
@@ -216,7 +187,7 @@ fn correlate(at: Place, begin: Block, thread: u32) -> Block {
                 }
                 low_at += p.kernel_w;
                 high_at += p.kernel_w;
-                base += p.dilation_h * p.padded_width;
+                row += i32(p.dilation_h);
             }
         }
     }
@@ -227,12 +198,8 @@ fn correlate(at: Place, begin: Block, thread: u32) -> Block {
 fn forward_1(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
     let thread = g.x + g.y * groups.x * WG;
     if thread >= p.threads { return; }
-    if thread < p.copies {
-        copy_x(thread);
-        return;
-    }
     // The filters, then the biases.
-    let k = thread - p.copies;
+    let k = thread;
     let quads = p.c_in / p.in_group * p.quads;
     let quad = select(k / p.taps, k - quads * p.taps, k >= quads * p.taps);
     let o = quad / p.quads * p.out_group + min(quad % p.quads * 4u + LANE, vec4(p.out_group - 1u));
@@ -266,7 +233,7 @@ fn forward_2(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgroup
     if thread >= p.threads { return; }
     let at = place(thread);
     let biases = p.c_in / p.in_group * p.quads * p.taps;
-    let a = correlate(at, filled(t1_load(biases + quad_of(at, 0u)), t1_high(biases + quad_of(at, 1u))), thread);
+    let a = correlate_x(at, filled(t1_load(biases + quad_of(at, 0u)), t1_high(biases + quad_of(at, 1u))), thread);
     let count = p.out_group - at.channel;
     let k = (at.n * p.c_out + at.group * p.out_group + at.channel) * p.out_height * p.out_width + at.j;
     y_row(a.a0, a.h0, k, count, at.i);
@@ -279,29 +246,82 @@ fn forward_2(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgroup
     y_row(a.a7, a.h7, k, count, at.i + 7u);
 }
 
-// Its filters are w[o,c,Kh−1−u,Kw−1−v], summed over o.
+// t1 holds w[o,c,Kh−1−u,Kw−1−v], to be summed over o.
 @compute @workgroup_size(WG)
 fn backward_x_1(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
-    let thread = g.x + g.y * groups.x * WG;
-    if thread >= p.threads { return; }
-    if thread >= p.copies {
-        let k = thread - p.copies;
-        let quad = k / p.taps;
-        let area = p.kernel_h * p.kernel_w;
-        let tap = area - 1u - k % area;
-        let o = quad / p.quads * p.in_group + k % p.taps / area;
-        let c = min(quad % p.quads * 4u + LANE, vec4(p.out_group - 1u));
-        let at = (o * p.out_group + c) * area + vec4(tap);
-        t1_store(k, vec4(w[at.x], w[at.y], w[at.z], w[at.w]));
-        return;
+    let k = g.x + g.y * groups.x * WG;
+    if k >= p.threads { return; }
+    let quad = k / p.taps;
+    let area = p.kernel_h * p.kernel_w;
+    let tap = area - 1u - k % area;
+    let o = quad / p.quads * p.in_group + k % p.taps / area;
+    let c = min(quad % p.quads * 4u + LANE, vec4(p.out_group - 1u));
+    let at = (o * p.out_group + c) * area + vec4(tap);
+    t1_store(k, vec4(w[at.x], w[at.y], w[at.z], w[at.w]));
+}
+
+// dy of a column at a row that may lie outside.
+fn dy_at(base: u32, row: i32, inside: bool) -> f32 {
+    let r = clamp(row, 0, i32(p.height) - 1);
+    return select(0.0, dy_load(base + u32(r) * p.width), inside && (p.replicate != 0u || r == row));
+}
+
+// Eight rows of a column; with SLIDING the last one is loaded tap by tap.
+fn dy_rows(base: u32, row: i32, inside: bool) -> array<f32, 8> {
+    let step = i32(p.stride_h);
+    var last = 0.0;
+    if !SLIDING { last = dy_at(base, row + 7 * step, inside); }
+    return array<f32, 8>(
+        dy_at(base, row, inside), dy_at(base, row + step, inside),
+        dy_at(base, row + 2 * step, inside), dy_at(base, row + 3 * step, inside),
+        dy_at(base, row + 4 * step, inside), dy_at(base, row + 5 * step, inside),
+        dy_at(base, row + 6 * step, inside), last,
+    );
+}
+
+fn correlate_dy(at: Place, begin: Block, thread: u32) -> Block {
+    let low = quad_of(at, 0u) * p.taps;
+    let high = quad_of(at, 1u) * p.taps;
+    let plane = p.height * p.width;
+    let top = i32(at.i * p.stride_h) - i32(p.pad_h);
+    let in_group = bound(p.in_group, thread);
+    let kernel_h = bound(p.kernel_h, thread);
+    let kernel_w = bound(p.kernel_w, thread);
+    var a = begin;
+    for (var c = 0u; c < in_group; c++) {
+        for (var v = 0u; v < kernel_w; v++) {
+            let column = i32(at.j * p.stride_w + v * p.dilation_w) - i32(p.pad_w);
+            let s = clamp(column, 0, i32(p.width) - 1);
+            let inside = p.replicate != 0u || s == column;
+            let base = (at.n * p.c_in + at.group * p.in_group + c) * plane + u32(s);
+            var low_at = low + c * p.kernel_h * p.kernel_w + v;
+            var high_at = high + c * p.kernel_h * p.kernel_w + v;
+            var row = top;
+            var r: array<f32, 8>;
+            if SLIDING { r = dy_rows(base, row, inside); }
+            for (var u = 0u; u < kernel_h; u++) {
+                if SLIDING {
+                    r[7] = dy_at(base, row + 7 * i32(p.stride_h), inside);
+                } else {
+                    r = dy_rows(base, row, inside);
+                }
+                add_outer(&a, r, t1_load(low_at), t1_high(high_at));
+                if SLIDING {
+                    r[0] = r[1];
+                    r[1] = r[2];
+                    r[2] = r[3];
+                    r[3] = r[4];
+                    r[4] = r[5];
+                    r[5] = r[6];
+                    r[6] = r[7];
+                }
+                low_at += p.kernel_w;
+                high_at += p.kernel_w;
+                row += i32(p.dilation_h);
+            }
+        }
     }
-    let copy = copy_of(thread);
-    let end = min(copy.plane + 8u, p.batch * p.c_in);
-    for (var plane = copy.plane; plane < end; plane++) {
-        var value = 0.0;
-        if copy.source != NONE { value = dy_load(plane * p.height * p.width + copy.source); }
-        t0_store(plane * p.padded_height * p.padded_width + copy.to, value);
-    }
+    return a;
 }
 
 fn dx_row(low: vec4<f32>, high: vec4<f32>, at: u32, count: u32, i: u32) {
@@ -325,7 +345,7 @@ fn backward_x_2(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgr
     let thread = g.x + g.y * groups.x * WG;
     if thread >= p.threads { return; }
     let at = place(thread);
-    let a = correlate(at, filled(vec4(0.0), vec4(0.0)), thread);
+    let a = correlate_dy(at, filled(vec4(0.0), vec4(0.0)), thread);
     let count = p.out_group - at.channel;
     let k = (at.n * p.c_out + at.group * p.out_group + at.channel) * p.out_height * p.out_width + at.j;
     dx_row(a.a0, a.h0, k, count, at.i);
@@ -338,108 +358,113 @@ fn backward_x_2(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgr
     dx_row(a.a7, a.h7, k, count, at.i + 7u);
 }
 
-@compute @workgroup_size(WG)
-fn backward_w_1(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
-    let thread = g.x + g.y * groups.x * WG;
-    if thread >= p.threads { return; }
-    if thread < p.copies {
-        copy_x(thread);
-        return;
-    }
-    // t1[n, quad, pixel], quads in the order of groups.
-    let area = p.out_height * p.out_width;
-    let pixel = (thread - p.copies) % area;
-    let quads = p.c_in / p.in_group * p.quads;
-    let begin = (thread - p.copies) / area * 2u;
-    let end = min(begin + 2u, p.batch * quads);
-    for (var k = begin; k < end; k++) {
-        let quad = k % quads;
-        let o = quad / p.quads * p.out_group + min(quad % p.quads * 4u + LANE, vec4(p.out_group - 1u));
-        let at = (k / quads * p.c_out + o) * area + vec4(pixel);
-        t1_store(k * area + pixel, vec4(dy_load(at.x), dy_load(at.y), dy_load(at.z), dy_load(at.w)));
-    }
-}
+// Four taps of a filter: channel, row and column offsets in x.
+struct Taps { plane: vec4<u32>, row: vec4<i32>, column: vec4<i32> }
 
-// Where the taps k of a filter lie in the padded picture, from an output's corner.
-fn taps_at(k: vec4<u32>) -> vec4<u32> {
+fn taps_at(k: vec4<u32>) -> Taps {
     let area = vec4(p.kernel_h * p.kernel_w);
     let clamped = min(k, vec4(p.taps - 1u));
     let c = clamped / area;
     let uv = clamped - c * area;
     let u = uv / vec4(p.kernel_w);
     let v = uv - u * p.kernel_w;
-    return (c * p.padded_height + u * p.dilation_h) * p.padded_width + v * p.dilation_w;
+    return Taps(
+        c * (p.height * p.width),
+        vec4<i32>(u * p.dilation_h) - vec4(i32(p.pad_h)),
+        vec4<i32>(v * p.dilation_w) - vec4(i32(p.pad_w)),
+    );
+}
+
+// x at those taps of output pixel (i, j).
+fn x_four(taps: Taps, base: u32, i: u32, j: u32) -> vec4<f32> {
+    let row = taps.row + vec4(i32(i * p.stride_h));
+    let column = taps.column + vec4(i32(j * p.stride_w));
+    let r = clamp(row, vec4(0), vec4(i32(p.height) - 1));
+    let s = clamp(column, vec4(0), vec4(i32(p.width) - 1));
+    let at = taps.plane + vec4(base) + vec4<u32>(r) * p.width + vec4<u32>(s);
+    let inside = vec4(p.replicate != 0u) | ((r == row) & (s == column));
+    return select(vec4(0.0), vec4(x_load(at.x), x_load(at.y), x_load(at.z), x_load(at.w)), inside);
+}
+
+fn dy_four(at: vec4<u32>) -> vec4<f32> {
+    return vec4(dy_load(at.x), dy_load(at.y), dy_load(at.z), dy_load(at.w));
+}
+
+fn dy_high(at: vec4<u32>) -> vec4<f32> {
+    if OC > 4u { return dy_four(at); }
+    return vec4(0.0);
+}
+
+fn t0_channels(low: vec4<f32>, high: vec4<f32>, at: u32, stride: u32, count: u32) {
+    t0_store(at, low.x);
+    if count > 1u { t0_store(at + stride, low.y); }
+    if count > 2u { t0_store(at + 2u * stride, low.z); }
+    if count > 3u { t0_store(at + 3u * stride, low.w); }
+    if OC > 4u {
+        if count > 4u { t0_store(at + 4u * stride, high.x); }
+        if count > 5u { t0_store(at + 5u * stride, high.y); }
+        if count > 6u { t0_store(at + 6u * stride, high.z); }
+        if count > 7u { t0_store(at + 7u * stride, high.w); }
+    }
 }
 
 fn t0_tap(low: vec4<f32>, high: vec4<f32>, at: u32, count: u32, k: u32) {
     if k >= p.taps { return; }
-    t0_store(at + k, low.x);
-    if count > 1u { t0_store(at + k + p.taps, low.y); }
-    if count > 2u { t0_store(at + k + 2u * p.taps, low.z); }
-    if count > 3u { t0_store(at + k + 3u * p.taps, low.w); }
-    if OC > 4u {
-        if count > 4u { t0_store(at + k + 4u * p.taps, high.x); }
-        if count > 5u { t0_store(at + k + 5u * p.taps, high.y); }
-        if count > 6u { t0_store(at + k + 6u * p.taps, high.z); }
-        if count > 7u { t0_store(at + k + 7u * p.taps, high.w); }
-    }
+    t0_channels(low, high, at + k, p.taps, count);
 }
 
-// Behind the picture t0 takes for each walker the gradients for all weights, then those for the biases.
+// t0 takes for each walker the gradients for all weights, then those for the biases.
 @compute @workgroup_size(WG)
-fn backward_w_2(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+fn backward_w_1(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
     let thread = g.x + g.y * groups.x * WG;
     if thread >= p.threads { return; }
     let walker = thread % p.walkers;
-    let batch = bound(p.batch, thread);
     let block = thread / p.walkers;
-    let plane = p.padded_height * p.padded_width;
-    let out_plane = p.out_height * p.out_width;
-    let quads = p.c_in / p.in_group * p.quads;
-    let sums = p.sums_at + walker * (p.c_out * p.taps + p.c_out);
-    let weight_blocks = p.c_in / p.in_group * p.blocks * p.tap_blocks;
-    if block >= weight_blocks {
-        let quad = block - weight_blocks;
-        var sum = vec4(0.0);
-        for (var pixel = walker; pixel < out_plane; pixel += p.walkers) {
-            for (var n = 0u; n < batch; n++) {
-                sum += t1_load((n * quads + quad) * out_plane + pixel);
-            }
-        }
-        let o = quad % p.quads * 4u;
-        let at = sums + p.c_out * p.taps + quad / p.quads * p.out_group + o;
-        t0_store(at, sum.x);
-        if o + 1u < p.out_group { t0_store(at + 1u, sum.y); }
-        if o + 2u < p.out_group { t0_store(at + 2u, sum.z); }
-        if o + 3u < p.out_group { t0_store(at + 3u, sum.w); }
-        return;
-    }
     let tap = block % p.tap_blocks * 8u;
     let channels = block / p.tap_blocks;
     let group = channels / p.blocks;
     let channel = channels % p.blocks * OC;
-    let low = (group * p.quads + channel / 4u) * out_plane;
-    let high = (group * p.quads + min(channel / 4u + 1u, p.quads - 1u)) * out_plane;
-    let taps_low = taps_at(tap + LANE) + vec4(group * p.in_group * plane);
-    let taps_high = taps_at(tap + 4u + LANE) + vec4(group * p.in_group * plane);
+    let out_plane = p.out_height * p.out_width;
+    let first = group * p.out_group;
+    let last = vec4(p.out_group - 1u);
+    var low = (first + min(channel + LANE, last)) * out_plane;
+    var high = (first + min(channel + 4u + LANE, last)) * out_plane;
+    let taps_low = taps_at(tap + LANE);
+    let taps_high = taps_at(tap + 4u + LANE);
+    // From one of the walker's pixels to the next: so many rows and columns.
+    let rows = p.walkers / p.out_width;
+    let columns = p.walkers % p.out_width;
+    let batch = bound(p.batch, thread);
+    var x_base = group * p.in_group * p.height * p.width;
+    var bias_low = vec4(0.0);
+    var bias_high = vec4(0.0);
     var a = filled(vec4(0.0), vec4(0.0));
-    for (var pixel = walker; pixel < out_plane; pixel += p.walkers) {
-        var x_base = pixel / p.out_width * p.stride_h * p.padded_width + pixel % p.out_width * p.stride_w;
-        var dy_base = pixel;
-        for (var n = 0u; n < batch; n++) {
-            let l = taps_low + vec4(x_base);
-            let h = taps_high + vec4(x_base);
-            let r = array<f32, 8>(
-                t0_load(l.x), t0_load(l.y), t0_load(l.z), t0_load(l.w),
-                t0_load(h.x), t0_load(h.y), t0_load(h.z), t0_load(h.w),
-            );
-            add_outer(&a, r, t1_load(low + dy_base), t1_high(high + dy_base));
-            x_base += p.c_in * plane;
-            dy_base += quads * out_plane;
+    for (var n = 0u; n < batch; n++) {
+        var i = walker / p.out_width;
+        var j = walker % p.out_width;
+        for (var pixel = walker; pixel < out_plane; pixel += p.walkers) {
+            let l = x_four(taps_low, x_base, i, j);
+            let h = x_four(taps_high, x_base, i, j);
+            let d_low = dy_four(low + vec4(pixel));
+            let d_high = dy_high(high + vec4(pixel));
+            add_outer(&a, array<f32, 8>(l.x, l.y, l.z, l.w, h.x, h.y, h.z, h.w), d_low, d_high);
+            bias_low += d_low;
+            bias_high += d_high;
+            j += columns;
+            let carry = j >= p.out_width;
+            i += rows + select(0u, 1u, carry);
+            j -= select(0u, p.out_width, carry);
         }
+        x_base += p.c_in * p.height * p.width;
+        low += vec4(p.c_out * out_plane);
+        high += vec4(p.c_out * out_plane);
     }
     let count = p.out_group - channel;
-    let at = sums + (group * p.out_group + channel) * p.taps;
+    let sums = walker * (p.c_out * p.taps + p.c_out);
+    if tap == 0u {
+        t0_channels(bias_low, bias_high, sums + p.c_out * p.taps + first + channel, 1u, count);
+    }
+    let at = sums + (first + channel) * p.taps;
     t0_tap(a.a0, a.h0, at, count, tap);
     t0_tap(a.a1, a.h1, at, count, tap + 1u);
     t0_tap(a.a2, a.h2, at, count, tap + 2u);
@@ -451,13 +476,14 @@ fn backward_w_2(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgr
 }
 
 @compute @workgroup_size(WG)
-fn backward_w_3(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+fn backward_w_2(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
     let k = g.x + g.y * groups.x * WG;
     if k >= p.threads { return; }
     var sum = 0.0;
     let walkers = bound(p.walkers, k);
     for (var walker = 0u; walker < walkers; walker++) {
-        sum += t0_load(p.sums_at + walker * p.threads + k);
+        let at = walker * p.threads + k;
+        sum += textureLoad(t0, vec2(at & 4095u, at >> 12u)).x;
     }
     let weights = p.c_out * p.taps;
     if k < weights { dw[k] = sum; } else { db[k - weights] = sum; }

@@ -160,82 +160,75 @@ impl Conv2d {
     }
 }
 
-/// A correlation of the padded picture in the textures of `conv2d_texels`, as forward, backward_x or backward_w see it.
+/// A correlation in `conv2d_texels`, as forward, backward_x or backward_w see it.
 struct Texels {
-    stride: [usize; 2],
     /// Rows and columns before the picture; negative where it is cut.
     pad: [i64; 2],
-    spread: [usize; 2],
     c_in: usize,
     c_out: usize,
     size: [usize; 2],
     out_size: [usize; 2],
-    padded: [usize; 2],
-    /// Channels of a block, chosen by what it costs: loads and multiplications of eight rows or taps.
+    /// Written channels of a block.
     width: usize,
+    /// Groups × blocks in a group.
+    blocks: usize,
+    /// Length of a filter.
+    taps: usize,
     /// Quads of written channels in a group.
     quads: usize,
-    /// Texels of the picture and of what the last block reads past it; then come the partial sums of backward_w.
-    picture: usize,
+    /// Partial sums of backward_w.
+    walkers: usize,
 }
 
 impl Conv2d {
     fn texels(&self, method: &str, io: &Io) -> Texels {
-        let ([n, ci, h, w], [co, _, kh, kw], [_, _, ho, wo]) = (io.x[0], io.x[1], io.y);
-        let reach = [(kh - 1) * self.dilation[0], (kw - 1) * self.dilation[1]];
+        let ([_, ci, h, w], [co, _, kh, kw], [_, _, ho, wo]) = (io.x[0], io.x[1], io.y);
         let is_x = method == "backward_x";
-        let stride = if is_x { [1, 1] } else { self.stride };
         let (c_in, c_out) = if is_x { (co, ci) } else { (ci, co) };
         let (size, out_size) = if is_x { ([ho, wo], [h, w]) } else { ([h, w], [ho, wo]) };
-        let padded = [0, 1].map(|d| (out_size[d] - 1) * stride[d] + reach[d] + 1);
+        let reach = [(kh - 1) * self.dilation[0], (kw - 1) * self.dilation[1]];
         let pad = [0, 1].map(|d| match is_x {
             true => reach[d] as i64 - self.padding[d] as i64,
             false => self.padding[d] as i64,
         });
-        let spread = if is_x { self.stride } else { [1, 1] };
         let out_group = c_out / self.groups;
-        // Nanoseconds on lavapipe: about 7 for each channel and one r32float load (backward_w: eight) for them all.
-        let loads_ns = if method == "backward_w" { 56 } else { 7 };
-        let width =
-            if out_group.div_ceil(8) * (loads_ns + 56) < out_group.div_ceil(4) * (loads_ns + 28) { 8 } else { 4 };
-        let picture = n * c_in * padded[0] * padded[1] + (ROWS - 1) * stride[0] * padded[1];
-        let quads = out_group.div_ceil(4);
-        Texels { stride, pad, spread, c_in, c_out, size, out_size, padded, width, quads, picture }
-    }
-
-    fn walkers_texels(&self, t: &Texels, io: &Io) -> usize {
-        let blocks = self.groups * (t.c_out / self.groups).div_ceil(t.width);
-        walkers(t.out_size[0] * t.out_size[1], blocks * (io.x_len(1) / io.y[1]).div_ceil(ROWS))
+        // Nanoseconds on lavapipe (Zen 3, Mesa 22.3.6): 7 a channel and 7 for its load in backward_w, where eight loads
+        // of x serve all channels; elsewhere four channels share a load of 5, and one of x serves all.
+        let cost = |width: usize| match method {
+            "backward_w" => out_group.div_ceil(width) * (56 + 14 * width),
+            _ => out_group.div_ceil(width) * (7 + 8 * width),
+        };
+        let width = if cost(8) < cost(4) { 8 } else { 4 };
+        let blocks = self.groups * out_group.div_ceil(width);
+        let taps = c_in / self.groups * kh * kw;
+        // Two vectors of eight lanes, more where there are fewer than 16 blocks for the processor's threads.
+        let most = 16 * 16usize.div_ceil(blocks * taps.div_ceil(ROWS));
+        let pixels = out_size[0] * out_size[1];
+        let walkers = pixels.div_ceil(pixels.div_ceil(most));
+        Texels { pad, c_in, c_out, size, out_size, width, blocks, taps, quads: out_group.div_ceil(4), walkers }
     }
 
     pub(super) fn launch_texels(&self, entry: &str, io: &Io) -> Option<Launch> {
         let method = crate::shader::method_of(entry);
-        if method == "backward_x" && self.replicate {
+        let is_x = method == "backward_x";
+        if is_x && (self.replicate || self.stride != [1, 1]) {
+            return None;
+        }
+        let tensors = io.x.iter().chain([&io.y]).map(len);
+        if tensors.chain(self.scratch_texels(method, io).iter().map(|s| s.1)).any(|texels| texels > MAX_TEXELS) {
             return None;
         }
         let t = self.texels(method, io);
-        let scratch = self.scratch_texels(method, io);
-        let tensors = io.x.iter().chain([&io.y]).map(len);
-        if tensors.chain(scratch.iter().map(|s| s.1)).any(|texels| texels > MAX_TEXELS) {
-            return None;
-        }
         let ([n, ..], [co, _, kh, kw]) = (io.x[0], io.x[1]);
         let groups = self.groups;
-        let (in_group, out_group) = (t.c_in / groups, t.c_out / groups);
-        let blocks = out_group.div_ceil(t.width);
         let row_blocks = t.out_size[0].div_ceil(ROWS);
-        let taps = in_group * kh * kw;
-        let tap_blocks = taps.div_ceil(ROWS);
-        let walkers = self.walkers_texels(&t, io);
-        let copies = (n * t.c_in).div_ceil(8) * t.padded[0] * t.padded[1];
-        let quads = groups * t.quads;
+        let tap_blocks = t.taps.div_ceil(ROWS);
         let threads = match entry {
-            "forward_1" => copies + quads * (taps + 1),
-            "backward_x_1" => copies + quads * taps,
-            "forward_2" | "backward_x_2" => n * groups * blocks * row_blocks * t.out_size[1],
-            "backward_w_1" => copies + (n * quads).div_ceil(2) * t.out_size[0] * t.out_size[1],
-            "backward_w_2" => (groups * blocks * tap_blocks + quads) * walkers,
-            "backward_w_3" => io.x_len(1) + co,
+            "forward_1" => groups * t.quads * (t.taps + 1),
+            "backward_x_1" => groups * t.quads * t.taps,
+            "forward_2" | "backward_x_2" => n * t.blocks * row_blocks * t.out_size[1],
+            "backward_w_1" => t.blocks * tap_blocks * t.walkers,
+            "backward_w_2" => io.x_len(1) + co,
             _ => return None,
         };
         u32::try_from(threads).ok()?;
@@ -251,42 +244,34 @@ impl Conv2d {
                 ("out_width", t.out_size[1].into()),
                 ("kernel_h", kh.into()),
                 ("kernel_w", kw.into()),
-                ("stride_h", t.stride[0].into()),
-                ("stride_w", t.stride[1].into()),
+                ("stride_h", self.stride[0].into()),
+                ("stride_w", self.stride[1].into()),
                 ("dilation_h", self.dilation[0].into()),
                 ("dilation_w", self.dilation[1].into()),
                 ("pad_h", (t.pad[0] as u32).into()),
                 ("pad_w", (t.pad[1] as u32).into()),
-                ("spread_h", t.spread[0].into()),
-                ("spread_w", t.spread[1].into()),
                 ("replicate", u32::from(self.replicate).into()),
-                ("padded_height", t.padded[0].into()),
-                ("padded_width", t.padded[1].into()),
-                ("in_group", in_group.into()),
-                ("out_group", out_group.into()),
+                ("in_group", (t.c_in / groups).into()),
+                ("out_group", (t.c_out / groups).into()),
                 ("row_blocks", row_blocks.into()),
-                ("blocks", blocks.into()),
-                ("taps", taps.into()),
+                ("blocks", (t.blocks / groups).into()),
+                ("taps", t.taps.into()),
                 ("tap_blocks", tap_blocks.into()),
                 ("quads", t.quads.into()),
-                ("copies", copies.into()),
-                ("sums_at", t.picture.into()),
-                ("walkers", walkers.into()),
+                ("walkers", t.walkers.into()),
                 ("threads", threads.into()),
             ],
         );
-        Some(launch.with("OC", t.width).with("SLIDING", usize::from(t.stride[0] == self.dilation[0])))
+        let launch = launch.with("OC", t.width).with("SLIDING", usize::from(self.stride[0] == self.dilation[0]));
+        // Few threads with much work each: small groups share them out evenly.
+        Some(if entry == "backward_w_1" { launch.with("WG", 16) } else { launch })
     }
 
     pub(super) fn scratch_texels(&self, method: &str, io: &Io) -> Vec<(&'static str, usize)> {
         let t = self.texels(method, io);
-        let (quads, taps) = (self.groups * t.quads, t.c_in / self.groups * io.x[1][2] * io.x[1][3]);
         match method {
-            "backward_w" => vec![
-                ("t0", t.picture + self.walkers_texels(&t, io) * (io.x_len(1) + io.y[1])),
-                ("t1", io.y[0] * quads * io.y[2] * io.y[3]),
-            ],
-            _ => vec![("t0", t.picture), ("t1", quads * (taps + 1))],
+            "backward_w" => vec![("t0", t.walkers * (io.x_len(1) + io.y[1]))],
+            _ => vec![("t1", self.groups * t.quads * (t.taps + 1))],
         }
     }
 }
