@@ -1,4 +1,4 @@
-// conv_transpose2d as matrix products with many sums a thread, then a gather. Twin: src/ops/conv_transpose2d.rs.
+// conv_transpose2d_gemm: conv_transpose2d as matrix products with many sums a thread, then a gather. Twin: src/ops/conv_transpose2d.rs.
 //
 // entry         one thread computes                           reads  terms and their order
 // forward_1     w · x of one tap (o, u, v) at 64 pixels       x, w   the c of a block, ascending: at most 56

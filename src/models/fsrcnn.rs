@@ -42,8 +42,8 @@ impl Config {
     }
     /// Small pixels to each side of the one that an output pixel lies in, on which it depends.
     pub fn halo(&self) -> usize {
-        // Output o sums inputs i with 0 <= o + padding - scale·i < 9.
-        let before = (DECONV - 1 - self.padding()).div_ceil(self.scale);
+        // Output o = scale·j + phase sums inputs i with 0 <= o + padding - scale·i < 9.
+        let before = (DECONV - 1 - self.padding()) / self.scale;
         let after = self.padding().div_ceil(self.scale);
         2 + self.m + before.max(after)
     }
