@@ -1,4 +1,4 @@
-// mse, weighted: y = scale · sum of m · (a - b)² over all elements; scale is 1, or 1 / elements. Twin: src/ops/mse.rs.
+// mse_weighted: y = scale · sum of m · (a - b)² over all elements; scale is 1, or 1 / elements. Twin: src/ops/mse.rs.
 //
 // entry       one thread computes                            reads         terms and their order
 // forward_1   a partial sum over every `threads`-th element  a, b, m      at most 64, ascending

@@ -1,7 +1,6 @@
 //! warp at the positions that the random cases avoid: kinks, the far outside, infinities and NaN.
 
 use lineament::exec::check;
-use lineament::ops::conv2d::Conv2d;
 use lineament::ops::warp::{Border, Warp};
 use lineament::ops::{Case, EPS, Fill, Io, Op};
 use lineament::rng::Rng;
@@ -123,10 +122,12 @@ fn image_gradient(device: &Device, dy: &[f32], positions: &[f32]) -> Tensor {
     let x = g.constant("x", Tensor::zeros([1, 1, 3, 4])).unwrap();
     let f = g.constant("f", Tensor::new([1, 2, 1, dy.len()], positions.to_vec()).unwrap()).unwrap();
     let y = g.warp(x, f, Warp::default()).unwrap();
-    // A filter of the size of y makes a scalar of it, whose derivative by y is the filter.
+    // The derivative of the sum of y · w by y is w, exactly.
     let w = g.constant("w", Tensor::new([1, 1, 1, dy.len()], dy.to_vec()).unwrap()).unwrap();
+    let product = g.times(y, w).unwrap();
+    let ones = g.constant("ones", Tensor::filled([1, dy.len(), 1, 1], 1.0)).unwrap();
     let b = g.constant("b", Tensor::scalar(0.0)).unwrap();
-    let loss = g.conv2d(y, w, b, Conv2d::default()).unwrap();
+    let loss = g.linear(product, ones, b).unwrap();
     let dx = grad::backward(&mut g, loss, &[x]).unwrap();
     let session = device.compile(&g, &dx, Weights::default()).unwrap();
     session.run(&[]).unwrap().remove(0)

@@ -59,6 +59,8 @@ pub struct Profile {
     pub clock: Clock,
     /// Adapter, backend and driver.
     pub device: String,
+    /// Copies of buffers to textures between the steps, whose time is in no row.
+    pub untimed_copies: usize,
 }
 
 impl Profile {
@@ -79,7 +81,8 @@ impl Profile {
                 }
             })
             .collect();
-        Self { rows, runs: runs.len(), clock, device }
+        let untimed_copies = plan.steps.iter().map(|s| s.copies.len()).sum();
+        Self { rows, runs: runs.len(), clock, device, untimed_copies }
     }
 
     /// Sum over the steps.
@@ -125,6 +128,10 @@ impl fmt::Display for Profile {
             self.longest_ms(),
             self.runs,
             self.device
-        )
+        )?;
+        if self.untimed_copies > 0 {
+            write!(f, "; {} copies to textures are not in the times", self.untimed_copies)?;
+        }
+        Ok(())
     }
 }

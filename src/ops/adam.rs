@@ -3,17 +3,17 @@
 //! m ← β₁·m + (1 − β₁)·dw;  v ← β₂·v + (1 − β₂)·dw²;
 //! w ← w − lr·(decay·w + m·c₁ / (√(v·c₂) + ε)),  c₁ = 1 / (1 − β₁ᵗ), c₂ = 1 / (1 − β₂ᵗ), t = 1, 2, … the step's number
 //!
-//! | name | shape     | meaning |
-//! |------|-----------|---------|
-//! | w    | [N,C,H,W] | parameter, overwritten |
-//! | dw   | [N,C,H,W] | the loss's gradient for w |
-//! | m    | [N,C,H,W] | mean of the gradient, overwritten; zero before the first step |
-//! | v    | [N,C,H,W] | mean of its square, not negative, overwritten; zero before the first step |
-//! | h    | [1,8,1,1] | lr, β₁, β₂, ε, decay, c₁, c₂, unused: [`Adam::hyper`] |
+//! | name | shape       | meaning                                                                   |
+//! |------|-------------|---------------------------------------------------------------------------|
+//! | w    | `[N,C,H,W]` | parameter, overwritten                                                    |
+//! | dw   | `[N,C,H,W]` | the loss's gradient for w                                                 |
+//! | m    | `[N,C,H,W]` | mean of the gradient, overwritten; zero before the first step             |
+//! | v    | `[N,C,H,W]` | mean of its square, not negative, overwritten; zero before the first step |
+//! | h    | `[1,8,1,1]` | lr, β₁, β₂, ε, decay, c₁, c₂, unused: [`Adam::hyper`]                     |
 //!
 //! `decay` is decoupled from the gradient, as in AdamW; 0 gives Adam. It is multiplied by lr, as in PyTorch.
 //! Gradients: none; a step of training is not differentiated.
-//! Errors: dw, m or v has another shape than w; h is not [1,8,1,1].
+//! Errors: dw, m or v has another shape than w; h is not `[1,8,1,1]`.
 //! Numerics: a few roundings an element; ε is added outside the square root, as in the paper.
 //! Source: Kingma and Ba 2015, "Adam", algorithm 1; Loshchilov and Hutter 2019, "Decoupled Weight Decay Regularization".
 
@@ -49,7 +49,7 @@ impl Default for AdamHyper {
 }
 
 impl Adam {
-    /// The input `h` [1,8,1,1] for step number `step`, which counts from 1. The corrections are computed in f64.
+    /// The input `h` `[1,8,1,1]` for step number `step`, which counts from 1. The corrections are computed in f64.
     pub fn hyper(hyper: &AdamHyper, step: u64) -> [f32; 8] {
         let AdamHyper { lr, beta1, beta2, eps, weight_decay } = *hyper;
         let correction = |beta: f32| (1.0 / (1.0 - f64::from(beta).powf(step as f64))) as f32;
@@ -59,7 +59,7 @@ impl Adam {
 
 impl Graph {
     /// Adds a step of Adam on the parameter `w` with the states `m` and `v`, the gradient `dw` and the input `h`
-    /// [1,8,1,1] of [`Adam::hyper`]. The node has no value.
+    /// `[1,8,1,1]` of [`Adam::hyper`]. The node has no value.
     ///
     /// # Errors
     /// The shapes differ; `w`, `m` or `v` is neither a parameter nor a state.

@@ -1,10 +1,10 @@
 //! add: y = a + b, element by element.
 //!
-//! | name | shape     | meaning |
-//! |------|-----------|---------|
-//! | a    | [N,C,H,W] | summand |
-//! | b    | [N,C,H,W] | summand |
-//! | y    | [N,C,H,W] | sum     |
+//! | name | shape       | meaning |
+//! |------|-------------|---------|
+//! | a    | `[N,C,H,W]` | summand |
+//! | b    | `[N,C,H,W]` | summand |
+//! | y    | `[N,C,H,W]` | sum     |
 //!
 //! Gradients: dy for both.
 //! Errors: b has another shape than a.

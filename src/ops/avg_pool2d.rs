@@ -2,11 +2,11 @@
 //!
 //! y[n,c,i,j] = Σ_{0≤u,v<k} x[n,c,i·stride+u−padding,j·stride+v−padding] / area, with zeros outside the image
 //!
-//! | name | shape       | meaning                                   |
-//! |------|-------------|-------------------------------------------|
-//! | x    | [N,C,H,W]   | input                                     |
-//! | y    | [N,C,H',W'] | output, H' = ⌊(H+2·padding−k)/stride⌋ + 1; |
-//! |      |             | the global form has H' = W' = 1           |
+//! | name | shape         | meaning                                    |
+//! |------|---------------|--------------------------------------------|
+//! | x    | `[N,C,H,W]`   | input                                      |
+//! | y    | `[N,C,H',W']` | output, H' = ⌊(H+2·padding−k)/stride⌋ + 1; |
+//! |      |               | the global form has H' = W' = 1            |
 //!
 //! The area is k², or with `count_include_pad` false the number of the window's pixels inside the image.
 //! Gradient: for x; every pixel sums dy / area of the windows that hold it, in row order. Backward reads dy only.

@@ -2,11 +2,11 @@
 //!
 //! y[n,c,i,j] = a[n,c,i,j] for c < Ca, else b[n,c−Ca,i,j]
 //!
-//! | name | shape         | meaning                    |
-//! |------|---------------|----------------------------|
-//! | a    | [N,Ca,H,W]    | the first Ca channels of y |
-//! | b    | [N,Cb,H,W]    | the last Cb channels of y  |
-//! | y    | [N,Ca+Cb,H,W] | output                     |
+//! | name | shape           | meaning                    |
+//! |------|-----------------|----------------------------|
+//! | a    | `[N,Ca,H,W]`    | the first Ca channels of y |
+//! | b    | `[N,Cb,H,W]`    | the last Cb channels of y  |
+//! | y    | `[N,Ca+Cb,H,W]` | output                     |
 //!
 //! Gradients: the channels of dy that each gave.
 //! Errors: a and b differ in more than the channels.

@@ -5,12 +5,12 @@
 //! with stride s, dilation d, padding p, G groups, and o in group g = ⌊o·G/Co⌋; outside of the picture x is 0, or with
 //! `replicate` its nearest pixel.
 //!
-//! | name | shape                 | meaning                                    |
-//! |------|-----------------------|--------------------------------------------|
-//! | x    | [N,Ci,H,W]            | input                                      |
-//! | w    | [Co,Ci/G,Kh,Kw]       | filters                                    |
-//! | b    | [1,Co,1,1]            | bias                                       |
-//! | y    | [N,Co,Ho,Wo]          | output, Ho = ⌊(H+2p₀−(Kh−1)·d₀−1)/s₀⌋ + 1  |
+//! | name | shape             | meaning                                   |
+//! |------|-------------------|-------------------------------------------|
+//! | x    | `[N,Ci,H,W]`      | input                                     |
+//! | w    | `[Co,Ci/G,Kh,Kw]` | filters                                   |
+//! | b    | `[1,Co,1,1]`      | bias                                      |
+//! | y    | `[N,Co,Ho,Wo]`    | output, Ho = ⌊(H+2p₀−(Kh−1)·d₀−1)/s₀⌋ + 1 |
 //!
 //! Gradients: for x, w and b. Backward reads x, w and dy. With `replicate` the gradient for x is the exact adjoint: a
 //! border pixel collects every tap that was clamped to it.
@@ -56,7 +56,7 @@ impl Conv2d {
 }
 
 impl Graph {
-    /// The convolution of `x` [N,Ci,H,W] with filters `w` [Co,Ci/groups,Kh,Kw] and bias `b` [1,Co,1,1]: [N,Co,Ho,Wo].
+    /// The convolution of `x` `[N,Ci,H,W]` with filters `w` `[Co,Ci/groups,Kh,Kw]` and bias `b` `[1,Co,1,1]`: `[N,Co,Ho,Wo]`.
     /// A 3×3 filter with stride 1 and zero padding 1 is faster as [`Graph::conv3x3`].
     ///
     /// # Errors

@@ -2,12 +2,12 @@
 //!
 //! y[n,o,i,j] = b[o] + Σ_{c,u,v} w[o,c,u,v] · x[n,c,i+u−1,j+v−1], where x is 0 outside of the picture
 //!
-//! | name | shape       | meaning |
-//! |------|-------------|---------|
-//! | x    | [N,Ci,H,W]  | input   |
-//! | w    | [Co,Ci,3,3] | filters |
-//! | b    | [1,Co,1,1]  | bias    |
-//! | y    | [N,Co,H,W]  | output  |
+//! | name | shape         | meaning |
+//! |------|---------------|---------|
+//! | x    | `[N,Ci,H,W]`  | input   |
+//! | w    | `[Co,Ci,3,3]` | filters |
+//! | b    | `[1,Co,1,1]`  | bias    |
+//! | y    | `[N,Co,H,W]`  | output  |
 //!
 //! Gradients: for x, w and b. Backward reads x, w and dy.
 //! Errors: w or b disagrees with x in Ci or Co; w is not 3×3.
@@ -26,8 +26,8 @@ use crate::tensor::Shape;
 pub struct Conv3x3;
 
 impl Graph {
-    /// The 3×3 convolution of `x` [N,Ci,H,W] with filters `w` [Co,Ci,3,3] and bias `b` [1,Co,1,1]; stride 1, zero
-    /// padding 1, so the result is [N,Co,H,W].
+    /// The 3×3 convolution of `x` `[N,Ci,H,W]` with filters `w` `[Co,Ci,3,3]` and bias `b` `[1,Co,1,1]`; stride 1, zero
+    /// padding 1, so the result is `[N,Co,H,W]`.
     ///
     /// # Errors
     /// The shapes of `w` or `b` do not fit.

@@ -2,12 +2,12 @@
 //!
 //! y[n,o,i,j] = b[o] + Σ_{c,u,v} w[c,o,u,v] · x[n,c,r,s] over the taps with r·stride + u − padding = i, and alike for j.
 //!
-//! | name | shape                          | meaning |
-//! |------|--------------------------------|---------|
-//! | x    | [N,Ci,H,W]                     | input   |
-//! | w    | [Ci,Co,Kh,Kw], Kh, Kw 1 to 11  | filters |
-//! | b    | [1,Co,1,1]                     | bias    |
-//! | y    | [N,Co,H',W']                   | output, H' = (H − 1)·stride − 2·padding + Kh + output_padding, W' alike |
+//! | name | shape                           | meaning                                                                 |
+//! |------|---------------------------------|-------------------------------------------------------------------------|
+//! | x    | `[N,Ci,H,W]`                    | input                                                                   |
+//! | w    | `[Ci,Co,Kh,Kw]`, Kh, Kw 1 to 11 | filters                                                                 |
+//! | b    | `[1,Co,1,1]`                    | bias                                                                    |
+//! | y    | `[N,Co,H',W']`                  | output, H' = (H − 1)·stride − 2·padding + Kh + output_padding, W' alike |
 //!
 //! Gradients: for x (a strided convolution of dy), w and b; backward reads x, w and dy.
 //! Errors: w or b disagrees with x; a kernel outside 1 to 11; stride 0; output_padding not below stride; no output left.
@@ -46,7 +46,7 @@ impl Default for ConvTranspose2d {
 }
 
 impl Graph {
-    /// Transposed convolution of `x` [N,Ci,H,W] with the filters `w` [Ci,Co,Kh,Kw] and the bias `b` [1,Co,1,1].
+    /// Transposed convolution of `x` `[N,Ci,H,W]` with the filters `w` `[Ci,Co,Kh,Kw]` and the bias `b` `[1,Co,1,1]`.
     ///
     /// # Errors
     /// The shapes or attributes do not fit; see [`ConvTranspose2d`].

@@ -1,11 +1,11 @@
 //! gate: y = (1 − g)·a + g·b, where g has one channel for all or one for each.
 //!
-//! | name | shape                  | meaning                     |
-//! |------|------------------------|-----------------------------|
-//! | a    | [N,C,H,W]              | the value where g is 0      |
-//! | b    | [N,C,H,W]              | the value where g is 1      |
-//! | g    | [N,1,H,W] or [N,C,H,W] | the gate, usually in [0, 1] |
-//! | y    | [N,C,H,W]              | output                      |
+//! | name | shape                      | meaning                       |
+//! |------|----------------------------|-------------------------------|
+//! | a    | `[N,C,H,W]`                | the value where g is 0        |
+//! | b    | `[N,C,H,W]`                | the value where g is 1        |
+//! | g    | `[N,1,H,W]` or `[N,C,H,W]` | the gate, usually in `[0, 1]` |
+//! | y    | `[N,C,H,W]`                | output                        |
 //!
 //! Gradients: (1 − g)·dy for a, g·dy for b, (b − a)·dy for g, summed over the channels (ascending) where g has one.
 //! Errors: b differs from a in shape; g differs in more than the channels, or has neither 1 nor C of them.

@@ -1,9 +1,9 @@
 //! leaky_relu: y = x where x > 0, else slope·x, element by element.
 //!
-//! | name | shape     | meaning |
-//! |------|-----------|---------|
-//! | x    | [N,C,H,W] | input   |
-//! | y    | [N,C,H,W] | output  |
+//! | name | shape       | meaning |
+//! |------|-------------|---------|
+//! | x    | `[N,C,H,W]` | input   |
+//! | y    | `[N,C,H,W]` | output  |
 //!
 //! Gradient: for x; backward reads x and dy. At x = 0 it is slope·dy, as in PyTorch.
 //! Errors: the slope is infinite or NaN.

@@ -2,15 +2,15 @@
 //!
 //! y[n,o] = b[o] + Σ_d w[o,d]·x[n,d], where d runs over the picture's D = C·H·W values in row-major order
 //!
-//! | name | shape     | meaning                                        |
-//! |------|-----------|------------------------------------------------|
-//! | x    | [N,C,H,W] | input, taken as [N,D]; [N,D,1,1] is one of them |
-//! | w    | [O,D,1,1] | weights, a row an output                       |
-//! | b    | [1,O,1,1] | bias                                           |
-//! | y    | [N,O,1,1] | output                                         |
+//! | name | shape       | meaning                                             |
+//! |------|-------------|-----------------------------------------------------|
+//! | x    | `[N,C,H,W]` | input, taken as `[N,D]`; `[N,D,1,1]` is one of them |
+//! | w    | `[O,D,1,1]` | weights, a row an output                            |
+//! | b    | `[1,O,1,1]` | bias                                                |
+//! | y    | `[N,O,1,1]` | output                                              |
 //!
 //! Gradients: for x, w and b. Backward reads x, w and dy.
-//! Errors: w is not [O,D,1,1], or b disagrees with it in O.
+//! Errors: w is not `[O,D,1,1]`, or b disagrees with it in O.
 //! Numerics: f32 sum of D products and the bias; in whatever order, at most D + 1 roundings of |b| + Σ|w·x|.
 //! Source: definition as in torch.nn.functional.linear after flatten(1).
 

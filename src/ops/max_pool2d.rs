@@ -2,10 +2,10 @@
 //!
 //! y[n,c,i,j] = max of x[n,c,i·stride+u−padding,j·stride+v−padding] over 0 ≤ u,v < k inside the image
 //!
-//! | name | shape       | meaning                                   |
-//! |------|-------------|-------------------------------------------|
-//! | x    | [N,C,H,W]   | input                                     |
-//! | y    | [N,C,H',W'] | output, H' = ⌊(H+2·padding−k)/stride⌋ + 1 |
+//! | name | shape         | meaning                                   |
+//! |------|---------------|-------------------------------------------|
+//! | x    | `[N,C,H,W]`   | input                                     |
+//! | y    | `[N,C,H',W']` | output, H' = ⌊(H+2·padding−k)/stride⌋ + 1 |
 //!
 //! Gradient: for x; each dy goes to its window's maximum, of several equal ones to the first in row order, as in
 //! PyTorch. Windows may overlap; a pixel sums theirs in row order. Backward reads x, y and dy.

@@ -1,10 +1,10 @@
 //! mul: y = a·b, element by element.
 //!
-//! | name | shape     | meaning |
-//! |------|-----------|---------|
-//! | a    | [N,C,H,W] | factor  |
-//! | b    | [N,C,H,W] | factor  |
-//! | y    | [N,C,H,W] | product |
+//! | name | shape       | meaning |
+//! |------|-------------|---------|
+//! | a    | `[N,C,H,W]` | factor  |
+//! | b    | `[N,C,H,W]` | factor  |
+//! | y    | `[N,C,H,W]` | product |
 //!
 //! Gradients: dy·b for a, dy·a for b.
 //! Errors: b has another shape than a.

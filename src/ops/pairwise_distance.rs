@@ -2,11 +2,11 @@
 //!
 //! y[n,m] = Σ_d (a[n,d] − b[m,d])²
 //!
-//! | name | shape     | meaning                         |
-//! |------|-----------|---------------------------------|
-//! | a    | [N,D,1,1] | vectors                         |
-//! | b    | [M,D,1,1] | vectors                         |
-//! | y    | [N,M,1,1] | squared distances, never below 0 |
+//! | name | shape       | meaning                          |
+//! |------|-------------|----------------------------------|
+//! | a    | `[N,D,1,1]` | vectors                          |
+//! | b    | `[M,D,1,1]` | vectors                          |
+//! | y    | `[N,M,1,1]` | squared distances, never below 0 |
 //!
 //! Gradients: da[n,d] = 2·Σ_m dy[n,m]·(a[n,d] − b[m,d]) and db[m,d] = 2·Σ_n dy[n,m]·(b[m,d] − a[n,d]).
 //! Errors: a or b is not [·,D,1,1]; D differs.

@@ -2,11 +2,11 @@
 //!
 //! y[n,c,i·r+u,j·r+v] = x[n,c·r²+u·r+v,i,j], 0 ≤ u,v < r
 //!
-//! | name | shape         | meaning                           |
-//! |------|---------------|-----------------------------------|
-//! | x    | [N,C·r²,H,W]  | input; r² neighbouring channels a |
-//! |      |               | channel of y                      |
-//! | y    | [N,C,H·r,W·r] | output                            |
+//! | name | shape           | meaning                           |
+//! |------|-----------------|-----------------------------------|
+//! | x    | `[N,C·r²,H,W]`  | input; r² neighbouring channels a |
+//! |      |                 | channel of y                      |
+//! | y    | `[N,C,H·r,W·r]` | output                            |
 //!
 //! Gradient: for x, dy moved back.
 //! Errors: the factor r is 0, or r² does not divide the channels.

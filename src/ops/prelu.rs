@@ -1,13 +1,13 @@
 //! prelu: y = x where x > 0, else a[c] · x, with a learned slope a channel.
 //!
-//! | name | shape     | meaning |
-//! |------|-----------|---------|
-//! | x    | [N,C,H,W] | input   |
-//! | a    | [1,C,1,1] | slope for negative inputs |
-//! | y    | [N,C,H,W] | output  |
+//! | name | shape       | meaning                   |
+//! |------|-------------|---------------------------|
+//! | x    | `[N,C,H,W]` | input                     |
+//! | a    | `[1,C,1,1]` | slope for negative inputs |
+//! | y    | `[N,C,H,W]` | output                    |
 //!
 //! Gradients: for x and a, in one pass over x and dy. At x = 0 the gradient for x is a[c] · dy, as in PyTorch.
-//! Errors: a has another shape than [1, C, 1, 1].
+//! Errors: a has another shape than `[1, C, 1, 1]`.
 //! Numerics: one rounding; da is an f32 sum in a fixed order, in two passes.
 //! Source: He, Zhang, Ren and Sun 2015, "Delving Deep into Rectifiers", equations 1, 10 and 11.
 
@@ -21,10 +21,10 @@ use crate::tensor::Shape;
 pub struct Prelu;
 
 impl Graph {
-    /// `x` where positive, else `a · x`, for `x` [N,C,H,W] and `a` [1,C,1,1]; the shape of `x`.
+    /// `x` where positive, else `a · x`, for `x` `[N,C,H,W]` and `a` `[1,C,1,1]`; the shape of `x`.
     ///
     /// # Errors
-    /// `a` has another shape than [1, C, 1, 1].
+    /// `a` has another shape than `[1, C, 1, 1]`.
     pub fn prelu(&mut self, x: NodeId, a: NodeId) -> Result<NodeId> {
         self.add(Prelu, &[x, a])
     }

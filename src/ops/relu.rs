@@ -1,9 +1,9 @@
 //! relu: y = max(x, 0), element by element.
 //!
-//! | name | shape     | meaning |
-//! |------|-----------|---------|
-//! | x    | [N,C,H,W] | input   |
-//! | y    | [N,C,H,W] | output  |
+//! | name | shape       | meaning |
+//! |------|-------------|---------|
+//! | x    | `[N,C,H,W]` | input   |
+//! | y    | `[N,C,H,W]` | output  |
 //!
 //! Gradient: for x; backward reads y and dy, not x (y > 0 exactly where x > 0). At x = 0 it is 0, as in PyTorch.
 //! Numerics: exact.

@@ -2,10 +2,10 @@
 //!
 //! y[n,c,i,j] = Σ_{r,s} a[i,r] · b[j,s] · x[n,c,r,s], with the weights a of rows and b of columns from [`taps`].
 //!
-//! | name | shape         | meaning |
-//! |------|---------------|---------|
-//! | x    | [N,C,H,W]     | input   |
-//! | y    | [N,C,Ho,Wo]   | output; Ho = ⌈H·scale⌉ unless [`Resize::size`] says otherwise |
+//! | name | shape         | meaning                                                       |
+//! |------|---------------|---------------------------------------------------------------|
+//! | x    | `[N,C,H,W]`   | input                                                         |
+//! | y    | `[N,C,Ho,Wo]` | output; Ho = ⌈H·scale⌉ unless [`Resize::size`] says otherwise |
 //!
 //! Gradient: for x, the exact adjoint, gathered (the border included); backward reads dy alone.
 //! Errors: a scale of zero, an output without elements, fractions too large for 32-bit positions.

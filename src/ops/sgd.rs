@@ -2,15 +2,15 @@
 //!
 //! m ← momentum·m + (dw + decay·w);  w ← w − lr·m
 //!
-//! | name | shape     | meaning |
-//! |------|-----------|---------|
-//! | w    | [N,C,H,W] | parameter, overwritten |
-//! | dw   | [N,C,H,W] | the loss's gradient for w |
-//! | m    | [N,C,H,W] | velocity, overwritten; zero before the first step |
-//! | h    | [1,8,1,1] | lr, momentum, decay, 5 unused: [`Sgd::hyper`] |
+//! | name | shape       | meaning                                           |
+//! |------|-------------|---------------------------------------------------|
+//! | w    | `[N,C,H,W]` | parameter, overwritten                            |
+//! | dw   | `[N,C,H,W]` | the loss's gradient for w                         |
+//! | m    | `[N,C,H,W]` | velocity, overwritten; zero before the first step |
+//! | h    | `[1,8,1,1]` | lr, momentum, decay, 5 unused: [`Sgd::hyper`]     |
 //!
 //! Gradients: none; a step of training is not differentiated.
-//! Errors: dw or m has another shape than w; h is not [1,8,1,1].
+//! Errors: dw or m has another shape than w; h is not `[1,8,1,1]`.
 //! Numerics: a few roundings an element.
 //! Source: torch.optim.SGD without dampening and Nesterov: lr is outside the velocity, the decay inside.
 
@@ -24,7 +24,7 @@ use crate::tensor::{SCALAR, Shape};
 pub struct Sgd;
 
 impl Sgd {
-    /// The input `h` [1,8,1,1]: learning rate, momentum in [0, 1), and weight decay (½·decay·‖w‖² added to the loss).
+    /// The input `h` `[1,8,1,1]`: learning rate, momentum in [0, 1), and weight decay (½·decay·‖w‖² added to the loss).
     pub fn hyper(lr: f32, momentum: f32, weight_decay: f32) -> [f32; 8] {
         [lr, momentum, weight_decay, 0.0, 0.0, 0.0, 0.0, 0.0]
     }
@@ -32,7 +32,7 @@ impl Sgd {
 
 impl Graph {
     /// Adds a step of gradient descent on the parameter `w` with the state `m`, the gradient `dw` and the input `h`
-    /// [1,8,1,1] of [`Sgd::hyper`]. The node has no value.
+    /// `[1,8,1,1]` of [`Sgd::hyper`]. The node has no value.
     ///
     /// # Errors
     /// The shapes differ; `w` or `m` is neither a parameter nor a state.

@@ -1,9 +1,9 @@
 //! sigmoid: y = 1 / (1 + exp(−x)), element by element.
 //!
-//! | name | shape     | meaning           |
-//! |------|-----------|-------------------|
-//! | x    | [N,C,H,W] | input             |
-//! | y    | [N,C,H,W] | output, in [0, 1] |
+//! | name | shape       | meaning             |
+//! |------|-------------|---------------------|
+//! | x    | `[N,C,H,W]` | input               |
+//! | y    | `[N,C,H,W]` | output, in `[0, 1]` |
 //!
 //! Gradient: for x, dy·y·(1 − y); backward reads y and dy, not x.
 //! Numerics: computed from exp(−|x|), which cannot overflow. With WGSL's bounds on exp (3 + 2·|x| ULP) and division
@@ -20,7 +20,7 @@ use crate::tensor::Shape;
 pub struct Sigmoid;
 
 impl Graph {
-    /// `1 / (1 + exp(−x))`; the shape of `x`, values in [0, 1].
+    /// `1 / (1 + exp(−x))`; the shape of `x`, values in `[0, 1]`.
     pub fn sigmoid(&mut self, x: NodeId) -> Result<NodeId> {
         self.add(Sigmoid, &[x])
     }

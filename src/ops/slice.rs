@@ -2,10 +2,10 @@
 //!
 //! y[n,c,i,j] = x[n,start+c,i,j], 0 ≤ c < len
 //!
-//! | name | shape       | meaning |
-//! |------|-------------|---------|
-//! | x    | [N,C,H,W]   | input   |
-//! | y    | [N,len,H,W] | output  |
+//! | name | shape         | meaning |
+//! |------|---------------|---------|
+//! | x    | `[N,C,H,W]`   | input   |
+//! | y    | `[N,len,H,W]` | output  |
 //!
 //! Gradient: dy in the slice, 0 in the other channels.
 //! Errors: `len` is 0, or the slice reaches past C.

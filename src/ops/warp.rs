@@ -2,11 +2,11 @@
 //!
 //! y[n,c,i,j] = Σ_{r,s} x[n,c,r,s] · max(0, 1 − |v − r|) · max(0, 1 − |u − s|), u = f[n,0,i,j], v = f[n,1,i,j]
 //!
-//! | name | shape       | meaning                                                                          |
-//! |------|-------------|----------------------------------------------------------------------------------|
-//! | x    | [N,C,H,W]   | picture                                                                          |
-//! | f    | [N,2,Ho,Wo] | absolute positions in pixels: channel 0 the column (x), channel 1 the row (y)    |
-//! | y    | [N,C,Ho,Wo] | samples                                                                          |
+//! | name | shape         | meaning                                                                       |
+//! |------|---------------|-------------------------------------------------------------------------------|
+//! | x    | `[N,C,H,W]`   | picture                                                                       |
+//! | f    | `[N,2,Ho,Wo]` | absolute positions in pixels: channel 0 the column (x), channel 1 the row (y) |
+//! | y    | `[N,C,Ho,Wo]` | samples                                                                       |
 //!
 //! Positions: pixel centres lie at integers; the first pixel's is (0, 0), the last one's (W − 1, H − 1). The field holds
 //! positions, not displacements.
@@ -21,7 +21,7 @@
 //! moved the position. That for x is a scatter: each element is summed in fixed point with a scale of its own, which a
 //! first pass finds, so that small gradients beside large ones lose nothing and no sum overflows. A dy that is
 //! not finite makes the elements of dx that it reaches not finite.
-//! Errors: f is not [N,2,Ho,Wo]; H or W is above 2²⁴, where f32 cannot name every pixel; Ho·Wo is above 2²⁸, where a sum
+//! Errors: f is not `[N,2,Ho,Wo]`; H or W is above 2²⁴, where f32 cannot name every pixel; Ho·Wo is above 2²⁸, where a sum
 //! in fixed point could overflow; the scratch of N·(C + 1)·H·W elements has more than 2³² − 1.
 //! Numerics: y and df: f32 sums of 4 and 4·C terms. dx: an element with k terms, none larger than m, has a rounding error
 //! of at most k²·m·2⁻²⁹ from the fixed point, besides that of the terms; for the k = 4 of a smooth field this is m·2⁻²⁵.
@@ -267,7 +267,7 @@ impl Op for Warp {
     }
 }
 
-/// Positions from 2 pixels before the picture to 2 after it, with fractional parts in [0.1, 0.9], where there is no kink.
+/// Positions from 2 pixels before the picture to 2 after it, with fractional parts in `[0.1, 0.9]`, where there is no kink.
 fn positions(rng: &mut Rng, shapes: &[Shape], input: usize) -> Vec<f64> {
     let [n, _, height, width] = shapes[input];
     let plane = height * width;
