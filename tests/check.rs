@@ -1,0 +1,180 @@
+//! The checks find what they are there to find: operations with planted faults.
+
+mod common;
+
+use lineament::exec::check;
+use lineament::ops::{Case, Cost, Io, Launch, Op, Source, Tolerance, Values};
+use lineament::{Device, Graph, Select, Shape, ShapeError, Tensor, Weights};
+
+/// y = 2x, with one fault.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Double {
+    Right,
+    WrongForward,
+    WrongBackward,
+    WrongDerivative,
+    WritesPastTheEnd,
+    LeavesOneOut,
+    NoGradient,
+    UnknownVariable,
+    TooManyThreads,
+}
+
+macro_rules! wgsl {
+    ($size:literal, $extra:literal, $forward:literal, $backward:literal) => {
+        &[Source::new(
+            "double",
+            concat!(
+                "struct P { len: u32 }
+                @group(0) @binding(0) var<uniform> p: P;
+                @group(0) @binding(1) var<storage, read> x: array<f32>;
+                @group(0) @binding(2) var<storage, read_write> y: array<f32>;
+                @group(0) @binding(3) var<storage, read> dy: array<f32>;
+                @group(0) @binding(4) var<storage, read_write> dx: array<f32>;
+                ",
+                $extra,
+                "@compute @workgroup_size(", $size, ") fn forward(@builtin(global_invocation_id) g: vec3<u32>) {
+                    let i = g.x; if i >= p.len { return; } ",
+                $forward,
+                " }
+                ",
+                $backward
+            ),
+        )]
+    };
+}
+
+const BACKWARD: &[Source] = wgsl!(
+    "64",
+    "",
+    "y[i] = 2.0 * x[i];",
+    "@compute @workgroup_size(64) fn backward(@builtin(global_invocation_id) g: vec3<u32>) {
+        let i = g.x; if i >= p.len { return; } dx[i] = 2.0 * dy[i]; }"
+);
+const WRONG_FORWARD: &[Source] = wgsl!(
+    "64",
+    "",
+    "y[i] = 2.0001 * x[i];",
+    "@compute @workgroup_size(64) fn backward(@builtin(global_invocation_id) g: vec3<u32>) {
+        let i = g.x; if i >= p.len { return; } dx[i] = 2.0 * dy[i]; }"
+);
+const WRONG_BACKWARD: &[Source] = wgsl!(
+    "64",
+    "",
+    "y[i] = 2.0 * x[i];",
+    "@compute @workgroup_size(64) fn backward(@builtin(global_invocation_id) g: vec3<u32>) {
+        let i = g.x; if i >= p.len { return; } dx[i] = 2.0 * dy[p.len - 1u - i]; }"
+);
+const PAST_THE_END: &[Source] = wgsl!(
+    "64",
+    "",
+    "y[i] = 2.0 * x[i]; if i == 0u { y[p.len] = 1.0; }",
+    "@compute @workgroup_size(64) fn backward(@builtin(global_invocation_id) g: vec3<u32>) {
+        let i = g.x; if i >= p.len { return; } dx[i] = 2.0 * dy[i]; }"
+);
+const LEAVES_OUT: &[Source] = wgsl!(
+    "64",
+    "",
+    "if i + 1u < p.len || p.len == 1u { y[i] = 2.0 * x[i]; }",
+    "@compute @workgroup_size(64) fn backward(@builtin(global_invocation_id) g: vec3<u32>) {
+        let i = g.x; if i >= p.len { return; } dx[i] = 2.0 * dy[i]; }"
+);
+const NO_GRADIENT: &[Source] = wgsl!("64", "", "y[i] = 2.0 * x[i];", "");
+const UNKNOWN: &[Source] = wgsl!(
+    "64",
+    "@group(0) @binding(5) var<storage, read> z: array<f32>;",
+    "y[i] = 2.0 * x[i] + z[0];",
+    ""
+);
+const TOO_MANY: &[Source] = wgsl!("512", "", "y[i] = 2.0 * x[i];", "");
+
+impl Op for Double {
+    fn name(&self) -> &'static str {
+        "double"
+    }
+    fn inputs(&self) -> &'static [&'static str] {
+        &["x"]
+    }
+    fn shaders(&self) -> &'static [Source] {
+        match self {
+            Self::Right | Self::WrongDerivative => BACKWARD,
+            Self::WrongForward => WRONG_FORWARD,
+            Self::WrongBackward => WRONG_BACKWARD,
+            Self::WritesPastTheEnd => PAST_THE_END,
+            Self::LeavesOneOut => LEAVES_OUT,
+            Self::NoGradient => NO_GRADIENT,
+            Self::UnknownVariable => UNKNOWN,
+            Self::TooManyThreads => TOO_MANY,
+        }
+    }
+    fn shape(&self, x: &[Shape]) -> Result<Shape, ShapeError> {
+        Ok(x[0])
+    }
+    fn launch(&self, _stem: &str, _entry: &str, io: &Io) -> Option<Launch> {
+        Some(Launch::threads(io.y_len(), [("len", io.y_len().into())]))
+    }
+    fn cost(&self, _method: &str, io: &Io) -> Cost {
+        Cost::new(io.y_len(), 2 * io.y_len())
+    }
+    fn reference(&self, _io: &Io, x: &[Vec<f64>], y: &mut [f64]) {
+        for (y, x) in y.iter_mut().zip(&x[0]) {
+            *y = 2.0 * x;
+        }
+    }
+    fn reference_grad(&self, _io: &Io, _x: &[Vec<f64>], _y: &[f64], dy: &[f64], dx: &mut [Vec<f64>]) {
+        let factor = if *self == Self::WrongDerivative { 2.00001 } else { 2.0 };
+        for (dx, dy) in dx[0].iter_mut().zip(dy) {
+            *dx = factor * dy;
+        }
+    }
+    fn tolerance(&self, _output: &str, _io: &Io, _at: &Values) -> Tolerance {
+        Tolerance::Terms(1)
+    }
+}
+
+fn failures(op: Double, device: Option<&Device>) -> Vec<String> {
+    let cases: Vec<Case> = [[1, 1, 1, 1], [2, 3, 5, 7], [1, 1, 1, 65], [1, 2, 3, 4]].map(|x| Case::new(op, &[x])).into();
+    check::op(&op, &cases, device).failures
+}
+
+fn finds(op: Double, device: Option<&Device>, part: &str) {
+    let failures = failures(op, device);
+    assert!(failures.iter().any(|f| f.contains(part)), "{op:?} should fail with {part:?}: {failures:?}");
+    assert!(failures.iter().all(|f| f.contains("rerun: lineament check ops double")), "{failures:?}");
+}
+
+#[test]
+fn faults_are_found_without_an_adapter() {
+    assert_eq!(failures(Double::Right, None), [""; 0]);
+    finds(Double::WrongDerivative, None, "reference_grad dx");
+    finds(Double::NoGradient, None, "input x has no gradient and no reason");
+    finds(Double::UnknownVariable, None, "variable \"z\" is none of");
+    finds(Double::TooManyThreads, None, "workgroups of [512, 1, 1] threads, WebGPU guarantees 256");
+}
+
+#[test]
+fn faults_are_found_on_the_adapter() {
+    let Some(device) = common::device() else { return };
+    assert_eq!(failures(Double::Right, Some(&device)), [""; 0]);
+    finds(Double::WrongForward, Some(&device), "(double.forward y) differs at");
+    finds(Double::WrongBackward, Some(&device), "(double.backward dx) differs at");
+    finds(Double::LeavesOneOut, Some(&device), "device NaN");
+    finds(Double::WritesPastTheEnd, Some(&device), "y: a shader wrote past the end of this tensor's buffer");
+}
+
+#[test]
+fn the_first_step_that_differs_is_named() {
+    let Some(device) = common::device() else { return };
+    let mut g = Graph::new();
+    let x = g.input("x", [1, 2, 3, 4]).unwrap();
+    let a = g.relu(x).unwrap();
+    let b = g.add_named("faulty", Double::WrongForward, &[a]).unwrap();
+    let c = g.relu(b).unwrap();
+    let input = Tensor::filled([1, 2, 3, 4], 0.7);
+    let steps = check::steps(&device, &g, &[c], Weights::default(), &[("x", &input)], None).unwrap();
+    let wrong: Vec<&str> = steps.iter().filter(|s| !s.is_ok()).map(|s| s.name.as_str()).collect();
+    assert_eq!(wrong, ["faulty"], "later steps are compared on the adapter's own inputs");
+    let cpu = Device::open(&Select::Cpu).unwrap();
+    let error = check::steps(&cpu, &g, &[c], Weights::default(), &[("x", &input)], None).unwrap_err().to_string();
+    assert!(error.contains("cannot be checked against themselves"), "{error}");
+}
