@@ -33,7 +33,9 @@ macro_rules! wgsl {
                 @group(0) @binding(4) var<storage, read_write> dx: array<f32>;
                 ",
                 $extra,
-                "@compute @workgroup_size(", $size, ") fn forward(@builtin(global_invocation_id) g: vec3<u32>) {
+                "@compute @workgroup_size(",
+                $size,
+                ") fn forward(@builtin(global_invocation_id) g: vec3<u32>) {
                     let i = g.x; if i >= p.len { return; } ",
                 $forward,
                 " }
@@ -80,12 +82,8 @@ const LEAVES_OUT: &[Source] = wgsl!(
         let i = g.x; if i >= p.len { return; } dx[i] = 2.0 * dy[i]; }"
 );
 const NO_GRADIENT: &[Source] = wgsl!("64", "", "y[i] = 2.0 * x[i];", "");
-const UNKNOWN: &[Source] = wgsl!(
-    "64",
-    "@group(0) @binding(5) var<storage, read> z: array<f32>;",
-    "y[i] = 2.0 * x[i] + z[0];",
-    ""
-);
+const UNKNOWN: &[Source] =
+    wgsl!("64", "@group(0) @binding(5) var<storage, read> z: array<f32>;", "y[i] = 2.0 * x[i] + z[0];", "");
 const TOO_MANY: &[Source] = wgsl!("512", "", "y[i] = 2.0 * x[i];", "");
 
 impl Op for Double {
@@ -133,7 +131,8 @@ impl Op for Double {
 }
 
 fn failures(op: Double, device: Option<&Device>) -> Vec<String> {
-    let cases: Vec<Case> = [[1, 1, 1, 1], [2, 3, 5, 7], [1, 1, 1, 65], [1, 2, 3, 4]].map(|x| Case::new(op, &[x])).into();
+    let cases: Vec<Case> =
+        [[1, 1, 1, 1], [2, 3, 5, 7], [1, 1, 1, 65], [1, 2, 3, 4]].map(|x| Case::new(op, &[x])).into();
     check::op(&op, &cases, device).failures
 }
 

@@ -492,7 +492,8 @@ impl GpuSession {
             let copies = step.copies.iter().map(copy).collect();
             commands.push(Command { copies, pipeline, bind_group, workgroups: step.workgroups, estimate_ms });
         }
-        let session = Self { gpu: gpu.clone(), memory, commands, readback, is_guarded, is_running: AtomicBool::new(false) };
+        let session =
+            Self { gpu: gpu.clone(), memory, commands, readback, is_guarded, is_running: AtomicBool::new(false) };
         for (slot, s) in plan.slots.iter().enumerate() {
             session.fill_guard(slot, s.bytes);
             if let Hold::Node(node) = s.hold {

@@ -1,6 +1,6 @@
 //! avg_pool2d: the mean of each window of k × k pixels, or of the whole image.
 //!
-//! y[n,c,i,j] = Σ_{0≤u,v<k} x[n,c,i·stride+u−padding,j·stride+v−padding] / area, with zeros outside the image
+//! `y[n,c,i,j] = Σ_{0≤u,v<k} x[n,c,i·stride+u−padding,j·stride+v−padding] / area, with zeros outside the image`
 //!
 //! | name | shape         | meaning                                    |
 //! |------|---------------|--------------------------------------------|

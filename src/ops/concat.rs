@@ -1,6 +1,6 @@
 //! concat: the channels of a, then those of b.
 //!
-//! y[n,c,i,j] = a[n,c,i,j] for c < Ca, else b[n,c−Ca,i,j]
+//! `y[n,c,i,j] = a[n,c,i,j] for c < Ca, else b[n,c−Ca,i,j]`
 //!
 //! | name | shape           | meaning                    |
 //! |------|-----------------|----------------------------|

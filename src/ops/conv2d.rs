@@ -1,6 +1,6 @@
 //! conv2d: convolution with stride, dilation, groups, and zero or replicate padding.
 //!
-//! y[n,o,i,j] = b[o] + Σ_{c,u,v} w[o,c,u,v] · x[n, g·Ci/G + c, i·s₀ + u·d₀ − p₀, j·s₁ + v·d₁ − p₁]
+//! `y[n,o,i,j] = b[o] + Σ_{c,u,v} w[o,c,u,v] · x[n, g·Ci/G + c, i·s₀ + u·d₀ − p₀, j·s₁ + v·d₁ − p₁]`
 //!
 //! with stride s, dilation d, padding p, G groups, and o in group g = ⌊o·G/Co⌋; outside of the picture x is 0, or with
 //! `replicate` its nearest pixel.

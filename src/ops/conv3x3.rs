@@ -1,6 +1,6 @@
 //! conv3x3: 3×3 convolution, stride 1, zero padding 1; the picture keeps its size.
 //!
-//! y[n,o,i,j] = b[o] + Σ_{c,u,v} w[o,c,u,v] · x[n,c,i+u−1,j+v−1], where x is 0 outside of the picture
+//! `y[n,o,i,j] = b[o] + Σ_{c,u,v} w[o,c,u,v] · x[n,c,i+u−1,j+v−1], where x is 0 outside of the picture`
 //!
 //! | name | shape         | meaning |
 //! |------|---------------|---------|

@@ -1,6 +1,6 @@
 //! conv_transpose2d: transposed convolution, which makes a map `stride` times larger (also called deconvolution).
 //!
-//! y[n,o,i,j] = b[o] + Σ_{c,u,v} w[c,o,u,v] · x[n,c,r,s] over the taps with r·stride + u − padding = i, and alike for j.
+//! `y[n,o,i,j] = b[o] + Σ_{c,u,v} w[c,o,u,v] · x[n,c,r,s] over the taps with r·stride + u − padding = i, and alike for j.`
 //!
 //! | name | shape                           | meaning                                                                 |
 //! |------|---------------------------------|-------------------------------------------------------------------------|

@@ -1,6 +1,6 @@
 //! linear: every output is a weighted sum of all values of a picture.
 //!
-//! y[n,o] = b[o] + Σ_d w[o,d]·x[n,d], where d runs over the picture's D = C·H·W values in row-major order
+//! `y[n,o] = b[o] + Σ_d w[o,d]·x[n,d], where d runs over the picture's D = C·H·W values in row-major order`
 //!
 //! | name | shape       | meaning                                             |
 //! |------|-------------|-----------------------------------------------------|

@@ -1,6 +1,6 @@
 //! max_pool2d: the largest value of each window of k × k pixels, k = kernel.
 //!
-//! y[n,c,i,j] = max of x[n,c,i·stride+u−padding,j·stride+v−padding] over 0 ≤ u,v < k inside the image
+//! `y[n,c,i,j] = max of x[n,c,i·stride+u−padding,j·stride+v−padding] over 0 ≤ u,v < k inside the image`
 //!
 //! | name | shape         | meaning                                   |
 //! |------|---------------|-------------------------------------------|

@@ -1,6 +1,6 @@
 //! pairwise_distance: squared Euclidean distances of all pairs of rows.
 //!
-//! y[n,m] = Σ_d (a[n,d] − b[m,d])²
+//! `y[n,m] = Σ_d (a[n,d] − b[m,d])²`
 //!
 //! | name | shape       | meaning                          |
 //! |------|-------------|----------------------------------|
@@ -8,7 +8,7 @@
 //! | b    | `[M,D,1,1]` | vectors                          |
 //! | y    | `[N,M,1,1]` | squared distances, never below 0 |
 //!
-//! Gradients: da[n,d] = 2·Σ_m dy[n,m]·(a[n,d] − b[m,d]) and db[m,d] = 2·Σ_n dy[n,m]·(b[m,d] − a[n,d]).
+//! Gradients: `da[n,d]` = 2·Σ_m `dy[n,m]`·(`a[n,d]` − `b[m,d]`) and `db[m,d]` = 2·Σ_n `dy[n,m]`·(`b[m,d]` − `a[n,d]`).
 //! Errors: a or b is not [·,D,1,1]; D differs.
 //! Numerics: the differences are taken first, not ‖a‖² + ‖b‖² − 2a·b, which cancels for near pairs. All terms are
 //! positive, so y has a relative error of at most (D + 2)·2⁻²³.

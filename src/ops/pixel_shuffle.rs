@@ -1,6 +1,6 @@
 //! pixel_shuffle: channels become pixels, r² of them a block of r × r.
 //!
-//! y[n,c,i·r+u,j·r+v] = x[n,c·r²+u·r+v,i,j], 0 ≤ u,v < r
+//! `y[n,c,i·r+u,j·r+v] = x[n,c·r²+u·r+v,i,j], 0 ≤ u,v < r`
 //!
 //! | name | shape           | meaning                           |
 //! |------|-----------------|-----------------------------------|

@@ -1,4 +1,4 @@
-//! prelu: y = x where x > 0, else a[c] · x, with a learned slope a channel.
+//! prelu: y = x where x > 0, else `a[c]` · x, with a learned slope a channel.
 //!
 //! | name | shape       | meaning                   |
 //! |------|-------------|---------------------------|
@@ -6,7 +6,7 @@
 //! | a    | `[1,C,1,1]` | slope for negative inputs |
 //! | y    | `[N,C,H,W]` | output                    |
 //!
-//! Gradients: for x and a, in one pass over x and dy. At x = 0 the gradient for x is a[c] · dy, as in PyTorch.
+//! Gradients: for x and a, in one pass over x and dy. At x = 0 the gradient for x is `a[c]` · dy, as in PyTorch.
 //! Errors: a has another shape than `[1, C, 1, 1]`.
 //! Numerics: one rounding; da is an f32 sum in a fixed order, in two passes.
 //! Source: He, Zhang, Ren and Sun 2015, "Delving Deep into Rectifiers", equations 1, 10 and 11.

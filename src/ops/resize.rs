@@ -1,6 +1,6 @@
 //! resize: pictures made larger or smaller as MATLAB's imresize does it.
 //!
-//! y[n,c,i,j] = Σ_{r,s} a[i,r] · b[j,s] · x[n,c,r,s], with the weights a of rows and b of columns from [`taps`].
+//! `y[n,c,i,j]` = Σ_{r,s} `a[i,r]` · `b[j,s]` · `x[n,c,r,s]`, with the weights a of rows and b of columns from [`taps`].
 //!
 //! | name | shape         | meaning                                                       |
 //! |------|---------------|---------------------------------------------------------------|

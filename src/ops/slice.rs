@@ -1,6 +1,6 @@
 //! slice: `len` channels of x from channel `start` on.
 //!
-//! y[n,c,i,j] = x[n,start+c,i,j], 0 ≤ c < len
+//! `y[n,c,i,j] = x[n,start+c,i,j], 0 ≤ c < len`
 //!
 //! | name | shape         | meaning |
 //! |------|---------------|---------|

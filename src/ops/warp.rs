@@ -1,6 +1,6 @@
 //! warp: samples x bilinearly at a dense field of positions.
 //!
-//! y[n,c,i,j] = Σ_{r,s} x[n,c,r,s] · max(0, 1 − |v − r|) · max(0, 1 − |u − s|), u = f[n,0,i,j], v = f[n,1,i,j]
+//! `y[n,c,i,j] = Σ_{r,s} x[n,c,r,s] · max(0, 1 − |v − r|) · max(0, 1 − |u − s|), u = f[n,0,i,j], v = f[n,1,i,j]`
 //!
 //! | name | shape         | meaning                                                                       |
 //! |------|---------------|-------------------------------------------------------------------------------|
