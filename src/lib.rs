@@ -96,3 +96,9 @@ pub use exec::{Device, Select, Session};
 pub use graph::{Graph, NodeId};
 pub use tensor::{Shape, Tensor};
 pub use weights::Weights;
+
+/// The README's Rust compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+#[derive(Debug)]
+pub struct Readme;

@@ -33,11 +33,12 @@ pub struct Row {
     pub entry: String,
     /// Median over the runs.
     pub ms: f64,
+    /// Of a method in several passes each has the share that its time is, so that all show the method's rate.
     pub cost: Cost,
 }
 
 impl Row {
-    /// 10⁹ floating-point operations a second; 0 where the step states no cost (later passes).
+    /// 10⁹ floating-point operations a second.
     pub fn gflops(&self) -> f64 {
         rate(self.cost.flops, self.ms)
     }
@@ -66,7 +67,7 @@ pub struct Profile {
 impl Profile {
     /// Medians over `runs`, each with the milliseconds of every step of `plan`.
     pub(crate) fn new(plan: &Plan, runs: &[Vec<f64>], clock: Clock, device: String) -> Self {
-        let rows = plan
+        let mut rows: Vec<Row> = plan
             .steps
             .iter()
             .enumerate()
@@ -81,6 +82,18 @@ impl Profile {
                 }
             })
             .collect();
+        let mut first = 0;
+        while first < rows.len() {
+            let passes = 1 + plan.steps[first + 1..].iter().take_while(|s| !s.is_first_pass).count();
+            let method = &mut rows[first..first + passes];
+            let (cost, total) = (method[0].cost, method.iter().map(|r| r.ms).sum::<f64>());
+            for row in method {
+                let share = if total > 0.0 { row.ms / total } else { 0.0 };
+                let part = |whole: u64| (whole as f64 * share).round() as u64;
+                row.cost = Cost { flops: part(cost.flops), bytes: part(cost.bytes) };
+            }
+            first += passes;
+        }
         let untimed_copies = plan.steps.iter().map(|s| s.copies.len()).sum();
         Self { rows, runs: runs.len(), clock, device, untimed_copies }
     }
