@@ -84,7 +84,13 @@ const LEAVES_OUT: &[Source] = wgsl!(
 const NO_GRADIENT: &[Source] = wgsl!("64", "", "y[i] = 2.0 * x[i];", "");
 const UNKNOWN: &[Source] =
     wgsl!("64", "@group(0) @binding(5) var<storage, read> z: array<f32>;", "y[i] = 2.0 * x[i] + z[0];", "");
-const TOO_MANY: &[Source] = wgsl!("512", "", "y[i] = 2.0 * x[i];", "");
+const TOO_MANY: &[Source] = wgsl!(
+    "512",
+    "",
+    "y[i] = 2.0 * x[i];",
+    "@compute @workgroup_size(64) fn backward(@builtin(global_invocation_id) g: vec3<u32>) {
+        let i = g.x; if i >= p.len { return; } dx[i] = 2.0 * dy[i]; }"
+);
 
 impl Op for Double {
     fn name(&self) -> &'static str {

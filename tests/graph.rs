@@ -109,3 +109,37 @@ fn a_convolution_used_twice_and_an_unused_branch() {
         g.mse(twice, x[0], Reduction::Sum).unwrap()
     });
 }
+
+#[test]
+fn weights_that_do_not_fit_are_refused_with_file_tensor_and_remedy() {
+    let mut g = Graph::new();
+    let x = g.input("x", [1, 1, 4, 4]).unwrap();
+    let w = g.param("w", [2, 1, 3, 3], Init::Constant(0.0)).unwrap();
+    let b = g.param("b", [1, 2, 1, 1], Init::Constant(0.0)).unwrap();
+    let y = g.conv3x3(x, w, b).unwrap();
+    let device = Device::open(&Select::Cpu).unwrap();
+    let compile = |change: fn(&mut std::collections::BTreeMap<String, Tensor>)| {
+        let mut tensors = g.initialize(0).tensors().clone();
+        change(&mut tensors);
+        device.compile(&g, &[y], Weights::from_tensors(tensors))
+    };
+    message(
+        compile(|t| drop(t.remove("b"))),
+        expect![[r#"weights: lacks tensor "b" [1, 2, 1, 1]; is it another model's file?"#]],
+    );
+    message(
+        compile(|t| drop(t.insert("c".into(), Tensor::scalar(0.0)))),
+        expect![[r#"weights: has tensor "c", which the network does not use; is it another model's file?"#]],
+    );
+    message(
+        compile(|t| drop(t.insert("w".into(), Tensor::zeros([2, 1, 5, 5])))),
+        expect![[
+            r#"weights: tensor "w" is [2, 1, 5, 5], the network expects [2, 1, 3, 3]; is it another model's file?"#
+        ]],
+    );
+    let session = compile(|_| ()).unwrap();
+    message(session.run(&[]), expect!["x: this input was not given"]);
+    let wrong = Tensor::scalar(0.0);
+    message(session.run(&[("x", &wrong)]), expect!["x: must be [1, 1, 4, 4], got [1, 1, 1, 1]"]);
+    message(session.run(&[("z", &wrong)]), expect![[r#"z: is no input of this session; its inputs are ["x"]"#]]);
+}
