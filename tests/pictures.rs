@@ -1,5 +1,7 @@
 //! Pictures in and out: what the formats keep, what broken files say, and bicubic resizing against outside numbers.
 
+mod common;
+
 use lineament::Picture;
 use lineament::image::{
     Channel, Channels, Format, Rect, Samples, resize_plane, resize_plane_u8, rgb_to_ycbcr, ycbcr_to_rgb,
@@ -7,7 +9,7 @@ use lineament::image::{
 use lineament::metrics::psnr;
 use lineament::ops::resize::{Border, Kernel, Ratio, Resize};
 use lineament::rng::Rng;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 const ALL_CHANNELS: [Channels; 4] = [Channels::Grey, Channels::GreyAlpha, Channels::Rgb, Channels::Rgba];
 
@@ -464,16 +466,6 @@ fn planes_of_a_wrong_size_are_refused() {
     assert!(resize_plane_u8(&[], [0, 3], &Resize::by(Kernel::Bicubic, 2, 1)).is_err());
 }
 
-/// A folder of ../shared/data/sr, or `None` with a line that says that the test is skipped.
-fn shared(folder: &str) -> Option<PathBuf> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data/sr").join(folder);
-    if path.is_dir() {
-        return Some(path);
-    }
-    eprintln!("SKIPPED: {} is absent", path.display());
-    None
-}
-
 const SET5: [&str; 5] = ["baby", "bird", "butterfly", "head", "woman"];
 
 /// A Set5 picture without the rows and columns past a multiple of `scale`.
@@ -485,7 +477,7 @@ fn set5(folder: &Path, name: &str, scale: usize) -> Picture {
 
 #[test]
 fn bicubic_on_set5_gives_the_papers_numbers() {
-    let Some(folder) = shared("set5") else { return };
+    let Some(folder) = common::shared("data/sr/set5") else { return };
     for (scale, expected) in [(2, 33.66), (3, 30.39), (4, 28.42)] {
         let mut total = 0.0;
         for name in SET5 {
@@ -505,7 +497,9 @@ fn bicubic_on_set5_gives_the_papers_numbers() {
 
 #[test]
 fn low_resolution_pictures_of_set5_are_ours() {
-    let (Some(folder), Some(small)) = (shared("set5"), shared("set5_lr")) else { return };
+    let (Some(folder), Some(small)) = (common::shared("data/sr/set5"), common::shared("data/sr/set5_lr")) else {
+        return;
+    };
     for scale in [2, 3, 4] {
         for (index, name) in SET5.iter().enumerate() {
             // They were made when MATLAB repeated the border pixel; with that, not one sample differs.

@@ -1,11 +1,13 @@
 //! warp at the positions that the random cases avoid: kinks, the far outside, infinities and NaN.
 
+mod common;
+
 use lineament::exec::check;
 use lineament::ops::warp::{Border, Warp};
 use lineament::ops::{Case, EPS, Fill, Io, Op};
 use lineament::rng::Rng;
 use lineament::tensor::Shape;
-use lineament::{Device, Graph, Select, Tensor, Weights, grad};
+use lineament::{Device, Graph, Tensor, Weights, grad};
 
 const PICTURE: Shape = [1, 2, 3, 4];
 
@@ -91,22 +93,9 @@ fn warp_refuses_a_field_of_another_shape() {
     assert_eq!(wide.unwrap_err(), "x must be at most 16777216 pixels high and wide, got [1, 1, 1, 16777217]");
 }
 
-/// The adapter, or `None` after saying so; a failure where LINEAMENT_REQUIRE_GPU=1.
-fn adapter() -> Option<Device> {
-    match Device::open(&Select::Default) {
-        Ok(device) if !device.is_cpu() => Some(device),
-        other => {
-            let required = std::env::var("LINEAMENT_REQUIRE_GPU").is_ok_and(|v| v == "1");
-            assert!(!required, "LINEAMENT_REQUIRE_GPU=1, but no adapter opens: {other:?}");
-            eprintln!("SKIPPED (no adapter)");
-            None
-        }
-    }
-}
-
 #[test]
 fn warp_at_any_position_agrees_with_the_reference_on_the_adapter() {
-    let Some(device) = adapter() else { return };
+    let Some(device) = common::device() else { return };
     let k = COORDINATES.len();
     let cases = [Border::Zero, Border::Clamp].map(|border| {
         // `real` leaves the case out of the differences, which mean nothing at these kinks.
@@ -135,7 +124,7 @@ fn image_gradient(device: &Device, dy: &[f32], positions: &[f32]) -> Tensor {
 
 #[test]
 fn warp_gradients_keep_their_accuracy_beside_larger_ones() {
-    let Some(device) = adapter() else { return };
+    let Some(device) = common::device() else { return };
     let dy = [3e-12, -7e15, 2.5e-33, -1e37];
     // Each sample has a pixel of its own between others' pixels.
     let dx = image_gradient(&device, &dy, &[0.0, 1.0, 2.25, 0.0, 0.0, 0.0, 0.5, 2.0]);
@@ -151,7 +140,7 @@ fn warp_gradients_keep_their_accuracy_beside_larger_ones() {
 
 #[test]
 fn warp_gradient_of_very_many_equal_terms_does_not_overflow() {
-    let Some(device) = adapter() else { return };
+    let Some(device) = common::device() else { return };
     // The largest sum that k terms can make: all of them as large as the largest, which lies just below a power of two.
     for k in [1usize, 2, 3, 64, 65, 4_099] {
         for largest in [1.999_999_9_f32, -1.0, 3e-38] {
@@ -166,7 +155,7 @@ fn warp_gradient_of_very_many_equal_terms_does_not_overflow() {
 
 #[test]
 fn warp_gradient_that_is_not_finite_stays_visible() {
-    let Some(device) = adapter() else { return };
+    let Some(device) = common::device() else { return };
     for broken in [f32::INFINITY, f32::NEG_INFINITY, f32::NAN] {
         let dx = image_gradient(&device, &[broken, 1.0, 2.0], &[0.0, 0.0, 3.0, 0.0, 0.0, 2.0]);
         assert!(!dx.at([0, 0, 0, 0]).is_finite(), "{broken}");

@@ -32,9 +32,9 @@ pub struct AdamHyper {
     /// Learning rate.
     pub lr: f32,
     /// Decay of the gradient's mean, in [0, 1).
-    pub beta1: f32,
+    pub beta1: f64,
     /// Decay of the mean of its square, in [0, 1).
-    pub beta2: f32,
+    pub beta2: f64,
     /// Added to the root, above 0.
     pub eps: f32,
     /// Decoupled decay of the parameter; 0 for Adam.
@@ -52,8 +52,8 @@ impl Adam {
     /// The input `h` `[1,8,1,1]` for step number `step`, which counts from 1. The corrections are computed in f64.
     pub fn hyper(hyper: &AdamHyper, step: u64) -> [f32; 8] {
         let AdamHyper { lr, beta1, beta2, eps, weight_decay } = *hyper;
-        let correction = |beta: f32| (1.0 / (1.0 - f64::from(beta).powf(step as f64))) as f32;
-        [lr, beta1, beta2, eps, weight_decay, correction(beta1), correction(beta2), 0.0]
+        let correction = |beta: f64| (1.0 / (1.0 - beta.powf(step as f64))) as f32;
+        [lr, beta1 as f32, beta2 as f32, eps, weight_decay, correction(beta1), correction(beta2), 0.0]
     }
 }
 

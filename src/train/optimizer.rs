@@ -2,7 +2,7 @@
 
 use crate::error::Result;
 use crate::graph::{Graph, Init, NodeId};
-use crate::ops::adam::Adam;
+use crate::ops::adam::{Adam, AdamHyper};
 use crate::ops::sgd::Sgd;
 use crate::tensor::Tensor;
 
@@ -52,16 +52,13 @@ impl Optimizer {
 
     /// The hyperparameters of step `step` (from 1) with learning rate `lr`, in the order that the shaders read.
     pub fn hyper(&self, lr: f64, step: u64) -> Tensor {
-        let mut tensor = Tensor::zeros([1, 8, 1, 1]);
-        let values: Vec<f32> = match *self {
-            Self::Sgd { momentum, weight_decay } => vec![lr as f32, momentum, weight_decay],
+        let values = match *self {
+            Self::Sgd { momentum, weight_decay } => Sgd::hyper(lr as f32, momentum, weight_decay),
             Self::Adam { beta1, beta2, eps, weight_decay } => {
-                let correction = |beta: f64| (1.0 / (1.0 - beta.powf(step as f64))) as f32;
-                vec![lr as f32, beta1 as f32, beta2 as f32, eps, weight_decay, correction(beta1), correction(beta2)]
+                Adam::hyper(&AdamHyper { lr: lr as f32, beta1, beta2, eps, weight_decay }, step)
             }
         };
-        tensor.data_mut()[..values.len()].copy_from_slice(&values);
-        tensor
+        Tensor::new([1, 8, 1, 1], values.to_vec()).expect("an operation has eight hyperparameters")
     }
 }
 
