@@ -28,6 +28,9 @@ pub enum Error {
     /// A weights file is broken or does not fit the graph.
     #[error("{file}: {problem}")]
     Weights { file: String, problem: String },
+    /// A file that another program made (ONNX, .npy) is broken or holds what is not covered.
+    #[error("{file}: {problem}")]
+    Import { file: String, problem: String },
     /// A picture cannot be read, understood or written.
     #[error("{file}: {problem}")]
     Image { file: String, problem: String },
@@ -93,6 +96,9 @@ impl Error {
     }
     pub(crate) fn weights(file: impl Into<String>, problem: impl Into<String>) -> Self {
         Self::Weights { file: file.into(), problem: problem.into() }
+    }
+    pub(crate) fn import(file: impl Into<String>, problem: impl Into<String>) -> Self {
+        Self::Import { file: file.into(), problem: problem.into() }
     }
     /// A picture that cannot be used; `problem` says what was expected and what to do.
     pub fn image(file: impl std::fmt::Display, problem: impl Into<String>) -> Self {

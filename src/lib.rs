@@ -39,6 +39,7 @@
 //! - [`exec`]: runs a plan on an adapter (`gpu`), on the references (`cpu`), on both, compared step by step
 //!   ([`exec::check`]), or timed ([`exec::profile`]).
 //! - [`train`]: optimisers as update nodes, so that forward, backward and update are one plan; checkpoints to the bit.
+//! - [`import`]: networks that others trained, as nodes and weights.
 //! - [`models`], [`tasks`], [`metrics`], [`image`], [`weights`]: networks, picture in and picture out, how good it is.
 //!
 //! # Invariants
@@ -77,6 +78,7 @@ pub mod shader;
 pub mod exec;
 
 pub mod image;
+pub mod import;
 pub mod metrics;
 pub mod models;
 pub mod tasks;

@@ -1,6 +1,8 @@
 //! The command line as a person and a program use it: results, `--json`, exit codes, and messages for bad input.
 
 mod common;
+#[path = "common/onnx.rs"]
+mod onnx;
 
 use lineament::image::{Channels, Picture, Samples};
 use lineament::rng::Rng;
@@ -78,6 +80,7 @@ fn help_shows_examples_everywhere() {
         &["check", "ops", "--help"],
         &["plan", "upscale", "--help"],
         &["profile", "upscale", "--help"],
+        &["bench", "--help"],
         &["train", "upscale", "--help"],
     ] {
         assert!(ok(arguments).contains("Examples:"), "{arguments:?}");
@@ -255,6 +258,86 @@ fn plan_and_profile_print_tables_and_json() {
         assert!((share - 1.0).abs() < 1e-6);
     }
     assert_eq!(run(&["plan", "upscale", "--scale", "3", "--size", "24"]).status.code(), Some(2));
+}
+
+#[test]
+fn bench_times_a_network_and_compares_its_output() {
+    let folder = Folder::new();
+    std::fs::write(folder.path("net.onnx"), onnx::bytes(&onnx::chain(&[2, 8, 3], 12))).unwrap();
+    let mut rng = Rng::new(4);
+    let x: Vec<f32> = (0..2 * 12 * 12).map(|_| rng.unit() as f32).collect();
+    let x = lineament::Tensor::new([1, 2, 12, 12], x).unwrap();
+    // What the references say.
+    let mut g = lineament::Graph::new();
+    let bytes = std::fs::read(folder.path("net.onnx")).unwrap();
+    let net = lineament::import::onnx::read("net.onnx", &bytes, &mut g).unwrap();
+    let cpu = lineament::Device::open(&lineament::Select::Cpu).unwrap();
+    let mut y = cpu.compile(&g, &[net.output], net.weights).unwrap().run(&[("x", &x)]).unwrap().remove(0);
+    let write = |name: &str, t: &lineament::Tensor| {
+        std::fs::write(folder.path(name), lineament::import::npy::write(t)).unwrap();
+    };
+    write("x.npy", &x);
+    write("y.npy", &y);
+    y.data_mut()[77] += 0.25;
+    write("wrong.npy", &y);
+    let (net, x, y) = (folder.text("net.onnx"), folder.text("x.npy"), folder.text("y.npy"));
+    let wrong = folder.text("wrong.npy");
+    let device = if common::device().is_some() { vec![] } else { vec!["--device", "cpu"] };
+
+    let all = |arguments: &[&str]| -> Vec<String> {
+        ["bench", &net, "--json"].iter().chain(arguments).chain(&device).map(|a| (*a).to_owned()).collect()
+    };
+    let json = |arguments: &[&str]| json(&all(arguments).iter().map(String::as_str).collect::<Vec<_>>());
+    let report = json(&["--input", &x, "--expect", &y]);
+    assert!(report["runs"].as_u64().unwrap() >= 5);
+    for key in ["median_ms", "min_ms", "gflops", "first_run_ms", "peak_bytes", "rms"] {
+        assert!(report[key].as_f64().unwrap() > 0.0, "{key} in {report}");
+    }
+    assert!(report["min_ms"].as_f64() <= report["median_ms"].as_f64());
+    assert!(report["max_abs_err"].as_f64().unwrap() <= 1e-5, "{report}");
+    // The direct convolutions: 2·2·8·9·144 + 2·8·3·9·144 operations.
+    let flops = report["gflops"].as_f64().unwrap() * report["median_ms"].as_f64().unwrap() * 1e6;
+    assert!((flops / 103_680.0 - 1.0).abs() < 1e-6, "{flops}");
+
+    let report = json(&["--runs", "3", "--size", "16x9", "--batch", "2"]);
+    assert_eq!((report["runs"].as_u64(), &report["max_abs_err"]), (Some(3), &Value::Null));
+
+    // Another output, and one of another shape.
+    let output = lineament().args(all(&["--input", &x, "--expect", &wrong, "--runs", "1"])).output().unwrap();
+    let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    assert!(stderr.contains("wrong.npy: the output is off by 2.50e-1, allowed"), "{stderr}");
+    let report: Value = serde_json::from_str(stdout.lines().last().unwrap()).unwrap();
+    assert!((report["max_abs_err"].as_f64().unwrap() - 0.25).abs() < 1e-4);
+    let error = fails(&["bench", &net, "--input", &x, "--expect", &x]);
+    assert!(error.contains("x.npy: is [1, 2, 12, 12], the network's output is [1, 3, 12, 12]"), "{error}");
+    let error = fails(&["bench", &net, "--input", &x, "--size", "9x8"]);
+    assert!(error.contains("x.npy: is [1, 2, 12, 12]") && error.contains("takes [1, 2, 8, 9]"), "{error}");
+    let error = fails(&["bench", &folder.text("none.onnx")]);
+    assert!(error.contains("none.onnx: there is no such file"), "{error}");
+    let error = fails(&["bench", &x]);
+    assert!(error.contains("x.npy: is no ONNX file"), "{error}");
+    let error = fails(&["bench", &net, "--runs", "0"]);
+    assert!(error.contains("--runs must be at least 1"), "{error}");
+    assert_eq!(run(&["bench", &net, "--expect", &y]).status.code(), Some(2), "--expect needs --input");
+}
+
+#[test]
+fn bench_times_training_steps() {
+    let folder = Folder::new();
+    std::fs::write(folder.path("net.onnx"), onnx::bytes(&onnx::chain(&[1, 4, 1], 6))).unwrap();
+    let net = folder.text("net.onnx");
+    let mut arguments = vec!["bench", &net, "--train", "--batch", "3", "--size", "7x5", "--runs", "40", "--json"];
+    if common::device().is_none() {
+        arguments.extend(["--device", "cpu"]);
+    }
+    let report = json(&arguments);
+    let (first, last) = (report["loss_first"].as_f64().unwrap(), report["loss_last"].as_f64().unwrap());
+    assert!(last < first, "the loss went from {first} to {last}");
+    assert_eq!(report["max_abs_err"], Value::Null);
+    // Three passes of 3·(2·4·9·35 + 2·4·9·35) operations.
+    let flops = report["gflops"].as_f64().unwrap() * report["median_ms"].as_f64().unwrap() * 1e6;
+    assert!((flops / 45_360.0 - 1.0).abs() < 1e-6, "{flops}");
 }
 
 #[test]

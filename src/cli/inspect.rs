@@ -51,8 +51,8 @@ pub struct ProfileArguments {
 /// `WxH`.
 #[derive(Debug, Clone, Copy)]
 pub struct Size {
-    width: usize,
-    height: usize,
+    pub width: usize,
+    pub height: usize,
 }
 
 impl std::str::FromStr for Size {

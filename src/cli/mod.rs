@@ -3,6 +3,7 @@
 //! Results go to stdout, errors as one line to stderr with exit code 1, wrong usage with exit code 2; `--json` prints one
 //! object as the last line of stdout.
 
+mod bench;
 mod check;
 mod devices;
 mod eval;
@@ -17,6 +18,7 @@ use crate::exec::{Device, Select};
 use clap::{Args, Parser, Subcommand};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
 /// Runs and trains convolutional networks on any adapter: Vulkan, Metal, DX12, WebGPU, or the processor.
 #[derive(Parser)]
@@ -49,6 +51,8 @@ enum Command {
     /// Time every step of a task: ms, GFLOP/s, GB/s, share.
     #[command(subcommand)]
     Profile(inspect::ProfileCommand),
+    /// Time a network from an ONNX file, forward or training, and compare its output.
+    Bench(bench::Arguments),
     /// Train a network.
     #[command(subcommand)]
     Train(train::Command),
@@ -82,6 +86,7 @@ fn is_interrupted() -> bool {
 
 /// Parses the command line, runs the command, and reports.
 pub fn run() -> ExitCode {
+    let started = Instant::now();
     let cli = Cli::parse();
     // A second Ctrl-C ends the process at once; files are only ever renamed into place.
     let handler = ctrlc::set_handler(|| {
@@ -100,6 +105,7 @@ pub fn run() -> ExitCode {
         Command::Check(c) => check::run(&c),
         Command::Plan(c) => inspect::plan(&c),
         Command::Profile(c) => inspect::profile(&c),
+        Command::Bench(a) => bench::run(&a, started),
         Command::Train(c) => train::run(&c),
     };
     match result {

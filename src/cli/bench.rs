@@ -1,0 +1,293 @@
+//! `lineament bench`: how fast a network runs or trains, from host memory to host memory, and how right it is.
+
+use super::inspect::Size;
+use super::{Common, is_interrupted};
+use crate::error::{Error, Result};
+use crate::exec::profile::ms_since;
+use crate::exec::{Device, Session};
+use crate::graph::{Graph, Kind, Node};
+use crate::import::onnx::{Imported, InputSize};
+use crate::import::{npy, onnx};
+use crate::ops::Io;
+use crate::ops::mse::Reduction;
+use crate::rng::Rng;
+use crate::tensor::{Shape, Tensor, len};
+use crate::train::{HYPER, Optimizer};
+use clap::Args;
+use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Instant;
+
+/// Largest error allowed against --expect, over the expected output's root mean square.
+const MAX_RELATIVE_ERROR: f64 = 1e-3;
+/// Without --runs: at least so many, for at least so long.
+const MIN_RUNS: usize = 5;
+const MIN_SECONDS: f64 = 0.5;
+/// Runs before them that are not timed.
+const WARM_UP: u64 = 2;
+/// Adam's learning rate with --train.
+const LEARNING_RATE: f64 = 1e-4;
+
+#[derive(Args)]
+#[command(
+    after_help = "Examples:\n  lineament bench net.onnx\n  lineament bench net.onnx --input x.npy --expect y.npy --json\n  lineament bench net.onnx --train --batch 8 --size 32x32\n\nA run is a whole forward pass (with --train: forward, backward and Adam on the mean squared error), from tensors in host\nmemory to tensors in host memory, after two runs to warm up. GFLOP/s are effective: the operations of the direct\nconvolutions (with --train: three times those) over the median time. Covered are Conv and Relu."
+)]
+pub struct Arguments {
+    /// The network.
+    #[arg(value_name = "NET.onnx")]
+    net: PathBuf,
+    /// The network's input; otherwise seeded values in 0..1.
+    #[arg(long, value_name = "X.npy")]
+    input: Option<PathBuf>,
+    /// The expected output; an error above 1e-3 of its root mean square is exit code 1.
+    #[arg(long, value_name = "Y.npy", requires = "input", conflicts_with = "train")]
+    expect: Option<PathBuf>,
+    /// Time training steps towards a seeded random target.
+    #[arg(long)]
+    train: bool,
+    /// Pictures a run, instead of the file's.
+    #[arg(long, value_name = "N")]
+    batch: Option<usize>,
+    /// Width and height of the input, instead of the file's.
+    #[arg(long, value_name = "WxH")]
+    size: Option<Size>,
+    /// Runs to time; otherwise at least 5 and half a second.
+    #[arg(long, value_name = "N")]
+    runs: Option<usize>,
+    #[command(flatten)]
+    common: Common,
+}
+
+/// What is run, whichever it is.
+struct Work {
+    session: Session,
+    inputs: Vec<(String, Tensor)>,
+    /// Operations of the direct convolutions in a run.
+    conv_flops: u64,
+}
+
+/// Milliseconds of the runs.
+struct Times {
+    /// From the start of the process to the first output.
+    first_ms: f64,
+    /// In ascending order.
+    each_ms: Vec<f64>,
+}
+
+impl Times {
+    fn median_ms(&self) -> f64 {
+        let count = self.each_ms.len();
+        (self.each_ms[(count - 1) / 2] + self.each_ms[count / 2]) / 2.0
+    }
+}
+
+pub fn run(arguments: &Arguments, started: Instant) -> Result<ExitCode> {
+    for (option, value) in [("--runs", arguments.runs), ("--batch", arguments.batch)] {
+        if value == Some(0) {
+            return Err(Error::Usage(format!("{option} must be at least 1")));
+        }
+    }
+    let (graph, net, x) = open(arguments)?;
+    let expected = arguments.expect.as_ref().map(|path| expected(path, graph.shape(net.output)?)).transpose()?;
+    let device = arguments.common.open()?;
+    let mut work = if arguments.train { training(&device, graph, net, x)? } else { forward(&device, &graph, net, x)? };
+
+    let (mut max_error, mut losses) = (0f64, Vec::new());
+    let times = work.time(arguments.runs, started, |outputs| {
+        if arguments.train {
+            losses.push(outputs[0].data()[0]);
+        }
+        if let Some(expected) = &expected {
+            max_error = max_error.max(max_abs_error(&outputs[0], expected));
+        }
+    })?;
+
+    let plan = work.session.plan();
+    let (median_ms, min_ms) = (times.median_ms(), times.each_ms[0]);
+    let mut rows = vec![
+        ("network", arguments.net.display().to_string()),
+        ("device", work.session.device().describe()),
+        (
+            "median",
+            format!("{median_ms:.2} ms of {} {}", times.each_ms.len(), if arguments.train { "steps" } else { "runs" }),
+        ),
+        ("fastest", format!("{min_ms:.2} ms")),
+        ("effective", format!("{:.1} GFLOP/s", work.gflops(median_ms))),
+        ("first output", format!("{:.0} ms after the start of the process", times.first_ms)),
+        ("memory", format!("{:.2} MB for tensors ({} bytes)", plan.peak_bytes() as f64 / 1e6, plan.peak_bytes())),
+    ];
+    let mut object = json!({
+        "net": arguments.net.display().to_string(), "device": work.session.device().describe(),
+        "runs": times.each_ms.len(), "median_ms": median_ms, "min_ms": min_ms, "gflops": work.gflops(median_ms),
+        "first_run_ms": times.first_ms, "peak_bytes": plan.peak_bytes(), "max_abs_err": Value::Null,
+    });
+    if let (Some(first), Some(last)) = (losses.first(), losses.last()) {
+        rows.push(("loss", format!("{first} at first, {last} after {} steps", losses.len())));
+        object["loss_first"] = json!(first);
+        object["loss_last"] = json!(last);
+    }
+    let rms = expected.as_ref().map(rms);
+    if let Some(rms) = rms {
+        rows.push(("largest error", format!("{max_error:.2e} of an output of root mean square {rms:.2e}")));
+        object["max_abs_err"] = json!(max_error);
+        object["rms"] = json!(rms);
+    }
+    for (name, text) in rows {
+        println!("{name:<14}{text}");
+    }
+    if arguments.common.json {
+        println!("{object}");
+    }
+    if let (Some(rms), Some(path)) = (rms, &arguments.expect) {
+        let allowed = MAX_RELATIVE_ERROR * rms;
+        // No number at all is not right either.
+        let is_right = max_error <= allowed;
+        if !is_right {
+            return Err(Error::import(
+                path.display().to_string(),
+                format!(
+                    "the output is off by {max_error:.2e}, allowed are {allowed:.2e} (1e-3 of the root mean square); \
+                     check that --input and --expect belong to {}, then run `lineament check ops`",
+                    arguments.net.display()
+                ),
+            ));
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The network in a graph of its own, and its input's values.
+fn open(arguments: &Arguments) -> Result<(Graph, Imported, Tensor)> {
+    let size = InputSize {
+        batch: arguments.batch,
+        height: arguments.size.map(|s| s.height),
+        width: arguments.size.map(|s| s.width),
+    };
+    let mut graph = Graph::new();
+    // Within a scope, so that no name of the file's is one of the training's.
+    let net = graph.within("net", |g| onnx::open(&arguments.net, size, g))?;
+    let shape = graph.shape(net.input.1)?;
+    let Some(path) = &arguments.input else {
+        return Ok((graph, net, random(1, shape)?));
+    };
+    let x = npy::open(path)?;
+    if x.shape() == shape {
+        return Ok((graph, net, x));
+    }
+    Err(Error::import(
+        path.display().to_string(),
+        format!(
+            "is {:?}, {} takes {shape:?}; give another --input, or --batch and --size",
+            x.shape(),
+            arguments.net.display()
+        ),
+    ))
+}
+
+fn expected(path: &Path, shape: Shape) -> Result<Tensor> {
+    let y = npy::open(path)?;
+    if y.shape() == shape {
+        return Ok(y);
+    }
+    Err(Error::import(
+        path.display().to_string(),
+        format!("is {:?}, the network's output is {shape:?}; give the output for this --input", y.shape()),
+    ))
+}
+
+/// Seeded values, uniform in 0..1.
+fn random(seed: u64, shape: Shape) -> Result<Tensor> {
+    let mut rng = Rng::new(seed);
+    Tensor::new(shape, (0..len(&shape)).map(|_| rng.unit() as f32).collect())
+}
+
+fn forward(device: &Device, graph: &Graph, net: Imported, x: Tensor) -> Result<Work> {
+    let session = device.compile(graph, &[net.output], net.weights)?;
+    Ok(Work { session, inputs: vec![(net.input.0, x)], conv_flops: conv_flops(graph) })
+}
+
+/// Forward, backward and Adam as one plan; the loss is the mean squared error against a random target.
+fn training(device: &Device, mut graph: Graph, net: Imported, x: Tensor) -> Result<Work> {
+    let shape = graph.shape(net.output)?;
+    let target = graph.input("target", shape)?;
+    let loss = graph.mse(net.output, target, Reduction::Mean)?;
+    let parameters = graph.parameters();
+    let gradients = crate::grad::backward(&mut graph, loss, &parameters)?;
+    let pairs: Vec<_> = parameters.into_iter().zip(gradients).collect();
+    let mut fetches = vec![loss];
+    fetches.extend(Optimizer::adam().updates(&mut graph, &pairs)?);
+    let session = device.compile(&graph, &fetches, net.weights)?;
+    let hyper = Optimizer::adam().hyper(LEARNING_RATE, 1);
+    let inputs = vec![(net.input.0, x), ("target".to_owned(), random(2, shape)?), (HYPER.to_owned(), hyper)];
+    // The gradients for the filters and for the input cost as much as the forward pass each.
+    Ok(Work { session, inputs, conv_flops: 3 * conv_flops(&graph) })
+}
+
+/// Operations of all convolutions of the graph in the forward pass, computed directly: 2·Ci·Co·Kh·Kw a pixel.
+fn conv_flops(graph: &Graph) -> u64 {
+    let nodes = graph.nodes();
+    let flops = |node: &Node| match &node.kind {
+        Kind::Op(op) if ["conv2d", "conv3x3"].contains(&op.name()) => {
+            let x: Vec<Shape> = node.inputs.iter().map(|&i| nodes[i].shape).collect();
+            op.cost("forward", &Io { x: &x, y: node.shape }).flops
+        }
+        _ => 0,
+    };
+    nodes.iter().map(flops).sum()
+}
+
+impl Work {
+    fn gflops(&self, ms: f64) -> f64 {
+        self.conv_flops as f64 / ms / 1e6
+    }
+
+    /// Two runs to warm up, then timed ones; `look` sees the outputs of all, outside of the times.
+    fn time(&mut self, runs: Option<usize>, started: Instant, mut look: impl FnMut(&[Tensor])) -> Result<Times> {
+        let mut times = Times { first_ms: 0.0, each_ms: Vec::new() };
+        let mut total_ms = 0.0;
+        for step in 1.. {
+            let is_enough = match runs {
+                Some(runs) => times.each_ms.len() >= runs,
+                None => times.each_ms.len() >= MIN_RUNS && total_ms >= 1e3 * MIN_SECONDS,
+            };
+            if is_enough {
+                break;
+            }
+            if is_interrupted() {
+                return Err(Error::Interrupted);
+            }
+            // Adam's step decides its bias correction.
+            if let Some((_, hyper)) = self.inputs.iter_mut().find(|(name, _)| name == HYPER) {
+                *hyper = Optimizer::adam().hyper(LEARNING_RATE, step);
+            }
+            let inputs: Vec<(&str, &Tensor)> = self.inputs.iter().map(|(n, t)| (n.as_str(), t)).collect();
+            let begin = Instant::now();
+            let outputs = self.session.run(&inputs)?;
+            let ms = ms_since(begin);
+            if step == 1 {
+                times.first_ms = ms_since(started);
+            }
+            if step > WARM_UP {
+                times.each_ms.push(ms);
+                total_ms += ms;
+            }
+            look(&outputs);
+        }
+        times.each_ms.sort_by(f64::total_cmp);
+        Ok(times)
+    }
+}
+
+/// The largest difference of two elements; infinite where one is no number.
+fn max_abs_error(got: &Tensor, expected: &Tensor) -> f64 {
+    let error = |(&a, &b): (&f32, &f32)| (f64::from(a) - f64::from(b)).abs();
+    let worst = |m: f64, e: f64| if e.is_nan() { f64::INFINITY } else { m.max(e) };
+    got.data().iter().zip(expected.data()).map(error).fold(0.0, worst)
+}
+
+/// Root of the mean of the squares.
+fn rms(tensor: &Tensor) -> f64 {
+    let squares: f64 = tensor.data().iter().map(|&v| f64::from(v).powi(2)).sum();
+    (squares / tensor.data().len() as f64).sqrt()
+}

@@ -1,0 +1,213 @@
+//! NumPy's .npy arrays of float32, little-endian, in row-major order, as `numpy.save` writes them.
+//!
+//! Fewer than four dimensions are filled up in front, as NumPy does where it broadcasts: `[H,W]` is `[1,1,H,W]`.
+//! Source: numpy.lib.format, versions 1.0, 2.0 and 3.0.
+
+use crate::error::{Error, Result};
+use crate::tensor::{Shape, Tensor};
+
+const MAGIC: &[u8] = b"\x93NUMPY";
+
+/// Reads the bytes of a .npy file; `name` is for messages.
+///
+/// # Errors
+/// Not a .npy file, truncated, too long; other elements than float32, little-endian; columns first; more than four
+/// dimensions, no or more than 2³² − 1 elements.
+pub fn read(name: &str, bytes: &[u8]) -> Result<Tensor> {
+    let fail = |problem: String| Error::import(name, problem);
+    let truncated = || fail("the file ends within its header; copy or write it again".into());
+    if bytes.get(..MAGIC.len()) != Some(MAGIC) {
+        return Err(fail("is no .npy file; write it with numpy.save".into()));
+    }
+    let (version, begin) = (*bytes.get(6).ok_or_else(truncated)?, if bytes.get(6) == Some(&1) { 10 } else { 12 });
+    let len = match (version, bytes.get(8..begin)) {
+        (1..=3, None) => return Err(truncated()),
+        (1, Some(len)) => usize::from(u16::from_le_bytes([len[0], len[1]])),
+        (2 | 3, Some(len)) => u32::from_le_bytes([len[0], len[1], len[2], len[3]]) as usize,
+        _ => return Err(fail(format!("is of version {version}, expected 1 to 3; write it with numpy.save"))),
+    };
+    let end = begin.checked_add(len).ok_or_else(truncated)?;
+    let header = String::from_utf8_lossy(bytes.get(begin..end).ok_or_else(truncated)?).into_owned();
+    let broken = || fail(format!("its header {:?} is damaged; write it again", shortened(&header)));
+
+    let text = header.trim().strip_prefix('{').and_then(|t| t.strip_suffix('}')).ok_or_else(broken)?;
+    let (mut descr, mut columns_first, mut shape) = (None, None, None);
+    let mut rest = text.trim();
+    while !rest.is_empty() {
+        let (key, after) = quoted(rest).ok_or_else(broken)?;
+        let value = after.trim_start().strip_prefix(':').ok_or_else(broken)?.trim_start();
+        rest = match key {
+            "descr" => {
+                let (found, after) = quoted(value).ok_or_else(|| {
+                    fail(format!("has several fields an element, expected float32; header {:?}", shortened(&header)))
+                })?;
+                descr = Some(found);
+                after
+            }
+            "fortran_order" => {
+                let word = value.split([',', ' ']).next().unwrap_or_default();
+                columns_first = Some(match word {
+                    "True" => true,
+                    "False" => false,
+                    _ => return Err(broken()),
+                });
+                &value[word.len()..]
+            }
+            "shape" => {
+                let (numbers, after) = value.strip_prefix('(').and_then(|v| v.split_once(')')).ok_or_else(broken)?;
+                let numbers: Option<Vec<usize>> =
+                    numbers.split(',').map(str::trim).filter(|n| !n.is_empty()).map(|n| n.parse().ok()).collect();
+                shape = Some(numbers.ok_or_else(broken)?);
+                after
+            }
+            _ => return Err(broken()),
+        };
+        rest = rest.trim_start().trim_start_matches(',').trim_start();
+    }
+    let (Some(descr), Some(columns_first), Some(shape)) = (descr, columns_first, shape) else { return Err(broken()) };
+    if descr != "<f4" {
+        return Err(fail(format!(
+            "has elements of type {:?}, expected \"<f4\"; convert it with .astype(\"<f4\")",
+            shortened(descr)
+        )));
+    }
+    if columns_first {
+        return Err(fail("lies columns first, expected rows; convert it with numpy.ascontiguousarray".into()));
+    }
+    if shape.len() > 4 {
+        return Err(fail(format!("has {} dimensions, expected at most 4; reshape it", shape.len())));
+    }
+    let elements = shape.iter().try_fold(1u32, |n, &d| n.checked_mul(u32::try_from(d).ok()?));
+    let Some(elements) = elements.filter(|&n| n > 0) else {
+        return Err(fail(format!("is {shape:?}, expected 1 to 2^32 - 1 elements")));
+    };
+    let data = &bytes[end..];
+    if data.len() as u64 != 4 * u64::from(elements) {
+        return Err(fail(format!(
+            "is {shape:?}, so {} bytes of elements, and has {}; copy or write it again",
+            4 * u64::from(elements),
+            data.len()
+        )));
+    }
+    let mut four: Shape = [1; 4];
+    four[4 - shape.len()..].copy_from_slice(&shape);
+    Tensor::new(four, data.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect())
+}
+
+/// The bytes of a .npy file of four dimensions, version 1.0.
+pub fn write(tensor: &Tensor) -> Vec<u8> {
+    let [n, c, h, w] = tensor.shape();
+    let mut header = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({n}, {c}, {h}, {w}), }}");
+    // The elements begin at a multiple of 64 bytes, behind a line's end.
+    let begin = (10 + header.len() + 1).next_multiple_of(64);
+    header += &" ".repeat(begin - 11 - header.len());
+    header.push('\n');
+    let mut bytes = [MAGIC, &[1, 0]].concat();
+    bytes.extend((header.len() as u16).to_le_bytes());
+    bytes.extend(header.as_bytes());
+    bytes.extend(tensor.data().iter().flat_map(|v| v.to_le_bytes()));
+    bytes
+}
+
+/// [`read`] of a file.
+///
+/// # Errors
+/// As [`read`]; the file is missing, a folder, empty or cannot be read.
+#[cfg(feature = "cli")]
+pub fn open(path: impl AsRef<std::path::Path>) -> Result<Tensor> {
+    let path = path.as_ref();
+    let bytes = crate::files::read(path, |file, problem| Error::Import { file, problem })?;
+    read(&path.display().to_string(), &bytes)
+}
+
+/// A text in quotes, and what follows it.
+fn quoted(text: &str) -> Option<(&str, &str)> {
+    let quote = text.chars().next().filter(|c| ['\'', '"'].contains(c))?;
+    text[1..].split_once(quote)
+}
+
+/// The beginning of a text, for messages.
+fn shortened(text: &str) -> String {
+    text.trim().chars().take(120).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rng::Rng;
+
+    /// A file of this version and header, with `elements` elements 0, 1, 2, …
+    fn file(version: u8, header: &str, elements: usize) -> Vec<u8> {
+        let mut bytes = [MAGIC, &[version, 0]].concat();
+        if version == 1 {
+            bytes.extend((header.len() as u16).to_le_bytes());
+        } else {
+            bytes.extend((header.len() as u32).to_le_bytes());
+        }
+        bytes.extend(header.as_bytes());
+        bytes.extend((0..elements).flat_map(|v| (v as f32).to_le_bytes()));
+        bytes
+    }
+
+    #[test]
+    fn arrays_come_back() {
+        let tensor = Tensor::new([2, 1, 3, 2], (0..12).map(|v| v as f32 / 8.0 - 1.0).collect()).unwrap();
+        let bytes = write(&tensor);
+        assert_eq!((bytes.len() - 48) % 64, 0, "the elements begin at a multiple of 64");
+        assert_eq!(read("a.npy", &bytes).unwrap(), tensor);
+    }
+
+    #[test]
+    fn all_versions_and_ranks_are_read() {
+        let header = |shape: &str| format!("{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}, }}   \n");
+        for version in 1..=3 {
+            for (shape, four) in
+                [("()", [1, 1, 1, 1]), ("(3,)", [1, 1, 1, 3]), ("(2, 3)", [1, 1, 2, 3]), ("(4,1,2)", [1, 4, 1, 2])]
+            {
+                let tensor = read("a.npy", &file(version, &header(shape), crate::tensor::len(&four))).unwrap();
+                assert_eq!(tensor.shape(), four);
+                assert_eq!(*tensor.data().last().unwrap(), (tensor.data().len() - 1) as f32);
+            }
+        }
+        let other_order = "{\"shape\":(1,2),\"fortran_order\":False,\"descr\":\"<f4\"}";
+        assert_eq!(read("a.npy", &file(1, other_order, 2)).unwrap().shape(), [1, 1, 1, 2]);
+    }
+
+    #[test]
+    fn other_arrays_are_refused_by_name() {
+        let header = |descr: &str, order: &str, shape: &str| {
+            format!("{{'descr': {descr}, 'fortran_order': {order}, 'shape': {shape}, }}\n")
+        };
+        for (bytes, message) in [
+            (b"\x89PNG\r\n\x1a\n".to_vec(), "is no .npy file"),
+            (file(1, &header("'<f8'", "False", "(2,)"), 4), "\"<f8\", expected \"<f4\""),
+            (file(1, &header("[('a', '<f4')]", "False", "(2,)"), 2), "several fields"),
+            (file(1, &header("'<f4'", "True", "(2,)"), 2), "columns first"),
+            (file(1, &header("'<f4'", "False", "(1, 1, 1, 1, 2)"), 2), "5 dimensions"),
+            (file(1, &header("'<f4'", "False", "(0, 3)"), 0), "1 to 2^32 - 1 elements"),
+            (file(2, &header("'<f4'", "False", "(99999999999, 99999999999)"), 0), "1 to 2^32 - 1 elements"),
+            (file(1, &header("'<f4'", "False", "(3,)"), 2), "12 bytes of elements, and has 8"),
+            (file(1, &header("'<f4'", "Perhaps", "(2,)"), 2), "header"),
+            (file(9, "", 0), "version 9"),
+        ] {
+            let error = read("a.npy", &bytes).unwrap_err().to_string();
+            assert!(error.starts_with("a.npy: ") && error.contains(message), "{error:?} lacks {message:?}");
+        }
+    }
+
+    #[test]
+    fn damaged_files_never_panic() {
+        let bytes = write(&Tensor::filled([1, 2, 3, 4], 0.5));
+        for len in 0..bytes.len() {
+            assert!(read("a.npy", &bytes[..len]).is_err(), "the first {len} bytes");
+        }
+        let mut rng = Rng::new(3);
+        for _ in 0..20_000 {
+            let mut damaged = bytes.clone();
+            for _ in 0..1 + rng.below(3) {
+                damaged[rng.below(bytes.len() - 90)] = rng.below(256) as u8;
+            }
+            let _ = read("a.npy", &damaged);
+        }
+    }
+}

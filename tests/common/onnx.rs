@@ -1,0 +1,77 @@
+//! Makes ONNX files in memory, with the messages that the reader reads.
+#![allow(dead_code)]
+
+#[path = "../../src/import/onnx/proto.rs"]
+pub mod proto;
+
+use lineament::rng::Rng;
+use prost::Message;
+use proto::{Attribute, Dimension, Dimensions, Graph, Model, Node, OperatorSet, Tensor, TensorType, Type, ValueInfo};
+
+pub fn ints(name: &str, values: &[i64]) -> Attribute {
+    Attribute { name: name.into(), ints: values.to_vec(), ..Default::default() }
+}
+
+pub fn int(name: &str, value: i64) -> Attribute {
+    Attribute { name: name.into(), i: Some(value), ..Default::default() }
+}
+
+pub fn node(operator: &str, name: &str, inputs: &[&str], output: &str, attribute: Vec<Attribute>) -> Node {
+    Node {
+        op_type: operator.into(),
+        name: name.into(),
+        input: inputs.iter().map(|i| (*i).to_owned()).collect(),
+        output: vec![output.into()],
+        attribute,
+        ..Default::default()
+    }
+}
+
+/// Random values in ±0.5, as raw bytes.
+pub fn tensor(rng: &mut Rng, name: &str, dims: &[i64]) -> Tensor {
+    let len: i64 = dims.iter().product();
+    let raw = (0..len).flat_map(|_| (rng.uniform(-0.5, 0.5) as f32).to_le_bytes()).collect();
+    Tensor { dims: dims.to_vec(), data_type: 1, name: name.into(), raw_data: Some(raw), ..Default::default() }
+}
+
+/// A float32 tensor of these dimensions; 0 is symbolic.
+pub fn value(name: &str, dims: &[i64]) -> ValueInfo {
+    let dim = |&d: &i64| match d {
+        0 => Dimension { dim_param: Some("any".into()), ..Default::default() },
+        _ => Dimension { dim_value: Some(d), ..Default::default() },
+    };
+    let shape = Some(Dimensions { dim: dims.iter().map(dim).collect() });
+    ValueInfo { name: name.into(), r#type: Some(Type { tensor_type: Some(TensorType { elem_type: 1, shape }) }) }
+}
+
+pub fn model(node: Vec<Node>, initializer: Vec<Tensor>, input: ValueInfo, output: ValueInfo) -> Model {
+    let graph = Graph { node, name: "net".into(), initializer, input: vec![input], output: vec![output] };
+    let opset_import = vec![OperatorSet { domain: String::new(), version: 13 }];
+    Model { ir_version: 8, graph: Some(graph), opset_import }
+}
+
+pub fn bytes(model: &Model) -> Vec<u8> {
+    model.encode_to_vec()
+}
+
+/// As the peers' networks are: 3×3 convolutions of `channels` on an input of `side`², ReLUs between them.
+pub fn chain(channels: &[i64], side: i64) -> Model {
+    let mut rng = Rng::new(5);
+    let (mut nodes, mut tensors, mut x) = (Vec::new(), Vec::new(), "x".to_owned());
+    for (i, pair) in channels.windows(2).enumerate() {
+        let (w, b) = (format!("w{i}"), format!("b{i}"));
+        tensors.push(tensor(&mut rng, &w, &[pair[1], pair[0], 3, 3]));
+        tensors.push(tensor(&mut rng, &b, &[pair[1]]));
+        let is_last = i + 2 == channels.len();
+        let y = if is_last { "y".to_owned() } else { format!("c{i}") };
+        let attributes = vec![ints("kernel_shape", &[3, 3]), ints("pads", &[1; 4])];
+        nodes.push(node("Conv", "", &[&x, &w, &b], &y, attributes));
+        x = y;
+        if !is_last {
+            nodes.push(node("Relu", "", &[&x], &format!("r{i}"), vec![]));
+            x = format!("r{i}");
+        }
+    }
+    let last = channels[channels.len() - 1];
+    model(nodes, tensors, value("x", &[1, channels[0], side, side]), value("y", &[1, last, side, side]))
+}
