@@ -1,5 +1,6 @@
 //! Running plans: on an adapter (`gpu`), with the references (`cpu`), with both compared (`check`), timed (`profile`).
 
+pub mod case;
 pub mod check;
 mod cpu;
 mod gpu;

@@ -1,0 +1,66 @@
+//! Times what the host does around the kernels: planning, reflecting, packing, resizing, decoding.
+//!
+//!     cargo bench --bench host
+//!     cargo bench --bench host -- --test           # each once, to see that it runs
+
+use criterion::{Criterion, criterion_group, criterion_main};
+use lineament::ops::resize::{Kernel, Resize};
+use lineament::ops::{Case, Io, registry};
+use lineament::plan::{Options, Plan};
+use lineament::shader::Shader;
+use lineament::{Graph, Picture, models};
+use std::hint::black_box;
+
+/// The first real layer of an operation.
+fn real(name: &str) -> Case {
+    let operation = registry().into_iter().find(|r| r.name == name).expect("the operation is built in");
+    (operation.cases)().into_iter().find(|c| c.real).expect("every operation has a real layer")
+}
+
+fn planning(c: &mut Criterion) {
+    let build = || {
+        let mut g = Graph::new();
+        let x = g.input("x", [1, 1, 256, 256]).unwrap();
+        let y = models::fsrcnn::build(&mut g, x, &models::fsrcnn::Config::paper(3)).unwrap();
+        (g, y)
+    };
+    c.bench_function("graph: build FSRCNN x3", |b| b.iter(build));
+    // A batch's limit for a real adapter's speed.
+    let mut options = Options::default();
+    options.limits.flops_per_second = 1e12;
+    let (g, y) = build();
+    c.bench_function("plan: FSRCNN x3, 256x256", |b| b.iter(|| Plan::new(black_box(&g), &[y], &options).unwrap()));
+}
+
+fn shaders(c: &mut Criterion) {
+    let case = real("conv3x3");
+    let source = &case.op.shaders()[0];
+    c.bench_function("shader: reflect conv3x3", |b| b.iter(|| Shader::new(black_box(source)).unwrap()));
+    let shader = Shader::new(source).unwrap();
+    let io = Io { x: &case.x, y: case.op.shape(&case.x).unwrap() };
+    c.bench_function("shader: launch and pack conv3x3.forward", |b| {
+        b.iter(|| {
+            let launch = case.op.launch(source.stem, "forward", black_box(&io)).unwrap();
+            shader.pack_params("forward", &launch).unwrap()
+        })
+    });
+}
+
+fn pictures(c: &mut Criterion) {
+    let bytes = std::fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/assets/astronaut.png")).unwrap();
+    let picture = Picture::decode(&bytes, "astronaut.png").unwrap();
+    let (width, height) = (picture.width(), picture.height());
+    let mut group = c.benchmark_group("picture");
+    group.sample_size(10);
+    group.bench_function(format!("decode {width}x{height} PNG"), |b| {
+        b.iter(|| Picture::decode(black_box(&bytes), "astronaut.png").unwrap())
+    });
+    let enlarge = Resize::by(Kernel::Bicubic, 3, 1);
+    group.bench_function(format!("bicubic x3 of {width}x{height} RGB"), |b| {
+        b.iter(|| black_box(&picture).resize(&enlarge).unwrap())
+    });
+    group.finish();
+}
+
+criterion_group!(benches, planning, shaders, pictures);
+criterion_main!(benches);

@@ -1,0 +1,73 @@
+//! A case of an operation as a session of its own, with a shader of one's choice: what `benches/kernels.rs` times.
+
+use super::profile::Profile;
+use super::{Device, Session};
+use crate::error::Result;
+use crate::graph::{Graph, Init};
+use crate::ops::Case;
+use crate::plan::Options;
+use crate::rng::Rng;
+use crate::tensor::{Tensor, len};
+use crate::weights::Weights;
+use std::collections::BTreeMap;
+
+/// An operation's forward pass and all its gradients, or its update, with the inputs to run them on.
+#[derive(Debug)]
+pub struct CaseSession {
+    session: Session,
+    inputs: Vec<(String, Tensor)>,
+}
+
+impl CaseSession {
+    /// `case` on `device`, by the shader `stem` in each method that it serves and the plain one elsewhere.
+    ///
+    /// # Errors
+    /// The case cannot be planned; the device fails.
+    pub fn new(device: &Device, case: &Case, stem: &str) -> Result<Self> {
+        let op = &case.op;
+        let mut graph = Graph::new();
+        let mut rng = Rng::new(7);
+        let (mut inputs, mut states, mut ids) = (Vec::new(), BTreeMap::new(), Vec::new());
+        for ((&name, &shape), values) in op.inputs().iter().zip(&case.x).zip(case.values(&mut rng)) {
+            let tensor = Tensor::new(shape, values.iter().map(|&v| v as f32).collect())?;
+            if op.updates().contains(&name) {
+                ids.push(graph.state(name, shape, Init::Constant(0.0))?);
+                states.insert(name.to_owned(), tensor);
+            } else {
+                ids.push(graph.input(name, shape)?);
+                inputs.push((name.to_owned(), tensor));
+            }
+        }
+        let mut fetches = Vec::new();
+        if op.updates().is_empty() {
+            let y = graph.add_op("y".into(), op.clone(), &ids)?;
+            let shape = graph.shape(y)?;
+            fetches.push(y);
+            let has_gradient = |k: &usize| !op.no_grad().iter().any(|(name, _)| *name == op.inputs()[*k]);
+            let differentiable: Vec<usize> = (0..ids.len()).filter(has_gradient).collect();
+            if !differentiable.is_empty() {
+                let dy = graph.input("dy", shape)?;
+                let values = (0..len(&shape)).map(|_| rng.uniform(-1.0, 1.0) as f32).collect();
+                inputs.push(("dy".to_owned(), Tensor::new(shape, values)?));
+                for k in differentiable {
+                    fetches.push(graph.gradient(y.index, k, dy)?);
+                }
+            }
+        } else {
+            fetches.push(graph.update_op(op.clone(), &ids)?);
+        }
+        let options = Options { limits: device.limits(), variant: Some(stem), ..Options::default() };
+        let weights = Weights::from_tensors(states);
+        let session = pollster::block_on(device.compile_with(&graph, &fetches, weights, &options, false))?;
+        Ok(Self { session, inputs })
+    }
+
+    /// Milliseconds of every step: medians of `runs`, after one to warm up.
+    ///
+    /// # Errors
+    /// The device fails.
+    pub fn profile(&self, runs: usize) -> Result<Profile> {
+        let inputs: Vec<(&str, &Tensor)> = self.inputs.iter().map(|(n, t)| (n.as_str(), t)).collect();
+        self.session.profile_runs(&inputs, runs)
+    }
+}
