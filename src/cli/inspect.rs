@@ -3,11 +3,11 @@
 use super::Common;
 use super::upscale::Model;
 use crate::error::{Error, Result};
-use crate::exec::profile::Clock;
+use crate::exec::profile::{Profile, Row};
 use crate::rng::Rng;
 use crate::tensor::{Tensor, len};
 use clap::{Args, Subcommand};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::process::ExitCode;
 
 #[derive(Subcommand)]
@@ -108,22 +108,33 @@ pub fn profile(ProfileCommand::Upscale(arguments): &ProfileCommand) -> Result<Ex
     let profile = session.profile_runs(&[("x", &input)], arguments.runs)?;
     println!("{profile}");
     if arguments.plan.common.json {
-        let total = profile.total_ms();
-        let rows: Vec<_> = profile
-            .rows
-            .iter()
-            .map(|r| {
-                json!({
-                    "node": r.name, "entry": r.entry, "ms": r.ms, "gflops": r.gflops(), "gbps": r.gbps(),
-                    "share": if total > 0.0 { r.ms / total } else { 0.0 },
-                })
-            })
-            .collect();
-        let object = json!({
-            "rows": rows, "total_ms": total, "longest_dispatch_ms": profile.longest_ms(), "runs": profile.runs,
-            "clock": if profile.clock == Clock::Timestamps { "timestamps" } else { "host" }, "device": profile.device,
-        });
-        println!("{object}");
+        println!("{}", object(&profile));
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Everything that the table says, for programs; what is not known is null.
+fn object(profile: &Profile) -> Value {
+    let row = |r: &Row| {
+        let bound = profile.roofs.and_then(|roofs| r.bound(&roofs));
+        json!({
+            "node": r.name, "entry": r.entry, "calls": r.calls, "workgroups": r.workgroups, "ms": r.ms,
+            "flops": r.cost.flops, "bytes": r.cost.bytes, "gflops": r.gflops(), "gbps": r.gbps(),
+            "flop_per_byte": r.intensity(), "roof": bound.map(|(roof, _)| roof.name()),
+            "of_roof": bound.map(|(_, part)| part), "share": profile.share(r),
+        })
+    };
+    let roofs = profile.roofs.map(|roofs| {
+        json!({
+            "gflops": roofs.gflops, "gbps": roofs.gbps, "copied_by": roofs.copied_by, "ridge_flop_per_byte": roofs.ridge(),
+        })
+    });
+    let host = profile
+        .host
+        .map(|host| json!({ "record_ms": host.record_ms, "submit_ms": host.submit_ms, "wait_ms": host.wait_ms }));
+    json!({
+        "rows": profile.rows.iter().map(row).collect::<Vec<_>>(), "total": row(&profile.total),
+        "total_ms": profile.total_ms(), "longest_dispatch_ms": profile.longest_ms(), "roofs": roofs, "host": host,
+        "unreliable": profile.unreliable, "runs": profile.runs, "clock": profile.clock.name(), "device": profile.device,
+    })
 }

@@ -1,10 +1,12 @@
-//! Running plans: on an adapter (`gpu`), with the references (`cpu`), with both compared (`check`), timed (`profile`).
+//! Running plans: on an adapter (`gpu`), with the references (`cpu`), with both compared (`check`), timed (`profile`)
+//! beside what the adapter can do at most (`roof`).
 
 pub mod case;
 pub mod check;
 mod cpu;
 mod gpu;
 pub mod profile;
+pub mod roof;
 
 pub use gpu::AdapterInfo;
 
@@ -16,7 +18,7 @@ use crate::tensor::Tensor;
 use crate::weights::Weights;
 use cpu::CpuSession;
 use gpu::{Gpu, GpuSession};
-use profile::{Clock, Profile};
+use profile::{Clock, Profile, Run, Span};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -353,37 +355,38 @@ impl Session {
         Ok(())
     }
 
-    /// Milliseconds of every step: one run to warm up, then the median of `runs`.
+    /// Milliseconds of every step: one run to warm up, then the median of `runs`. The first profile on a device also
+    /// measures its [`roof::Roofs`] and tests its timer, which takes about half a second.
     ///
     /// # Errors
     /// As [`Session::run`].
     pub fn profile_runs(&self, inputs: &[(&str, &Tensor)], runs: usize) -> Result<Profile> {
         let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         let matched = self.match_inputs(inputs)?;
+        let (clock, measured) = match &self.device.backend {
+            Backend::Gpu(gpu) => (gpu.clock(), Some(roof::measured(gpu)?)),
+            Backend::Cpu => (Clock::Host, None),
+        };
         let mut all = Vec::new();
-        let mut clock = Clock::Host;
         for run in 0..=runs.max(1) {
-            let times = match &self.running {
-                Running::Gpu(session) => {
-                    let (times, c) = pollster::block_on(session.time(&self.plan, &matched))?;
-                    clock = c;
-                    times
-                }
+            let timed = match &self.running {
+                Running::Gpu(session) => pollster::block_on(session.time(&self.plan, &matched))?,
                 Running::Cpu(session) => {
-                    let mut times = Vec::new();
-                    let mut begin = profile::now();
+                    let mut timed = Run::begin();
+                    let mut begin_ms = timed.now_ms();
                     session.run(&self.graph, &self.plan, &matched, |_| {
-                        times.push(profile::ms_since(begin));
-                        begin = profile::now();
+                        let end_ms = timed.now_ms();
+                        timed.spans.push(Span { begin_ms, ms: end_ms - begin_ms });
+                        begin_ms = timed.now_ms();
                     })?;
-                    times
+                    timed
                 }
             };
             if run > 0 {
-                all.push(times);
+                all.push(timed);
             }
         }
-        Ok(Profile::new(&self.plan, &all, clock, self.device.describe()))
+        Ok(Profile::new(&self.plan, &all, clock, self.device.describe(), measured.as_ref()))
     }
 
     /// [`Session::profile_runs`] with 5 runs.
