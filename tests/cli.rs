@@ -79,6 +79,7 @@ fn help_shows_examples_everywhere() {
         &["ops", "--help"],
         &["check", "ops", "--help"],
         &["plan", "upscale", "--help"],
+        &["profile", "--help"],
         &["profile", "upscale", "--help"],
         &["bench", "--help"],
         &["train", "upscale", "--help"],
@@ -347,6 +348,71 @@ fn bench_times_training_steps() {
     // Three passes of 3·(2·4·9·35 + 2·4·9·35) operations.
     let flops = report["gflops"].as_f64().unwrap() * report["median_ms"].as_f64().unwrap() * 1e6;
     assert!((flops / 45_360.0 - 1.0).abs() < 1e-6, "{flops}");
+}
+
+#[test]
+fn a_trace_holds_the_times_of_the_profile() {
+    if common::device().is_none() {
+        return;
+    }
+    let folder = Folder::new();
+    let path = folder.text("steps.json");
+    std::fs::write(&path, "an older trace").unwrap();
+    let size = ["profile", "upscale", "--scale", "3", "--size", "24x20"];
+    let profile = json(&[&size[..], &["--runs", "1", "--trace", &path, "--json"]].concat());
+    let trace: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    let events = trace["traceEvents"].as_array().unwrap();
+    let track = |categories: &[&str]| -> Vec<&Value> {
+        events.iter().filter(|e| e["cat"].as_str().is_some_and(|c| categories.contains(&c))).collect()
+    };
+    let number = |event: &Value, key: &str| event[key].as_f64().unwrap_or_else(|| panic!("{key} in {event}"));
+    let (steps, host) = (track(&["dispatch", "copy"]), track(&["host"]));
+    assert!(["record", "submit", "wait"].iter().all(|p| host.iter().any(|e| e["name"] == *p)), "{host:?}");
+    for track in [&steps, &host] {
+        assert!(track.iter().all(|e| e["ph"] == "X" && e["pid"] == 1 && e["tid"] == track[0]["tid"]));
+        for pair in track.windows(2) {
+            // A nanosecond for the rounding of sums.
+            assert!(number(pair[0], "ts") + number(pair[0], "dur") <= number(pair[1], "ts") + 1e-3, "{pair:?}");
+        }
+    }
+    for track in ["host", "adapter"] {
+        assert!(events.iter().any(|e| e["ph"] == "M" && e["name"] == "thread_name" && e["args"]["name"] == track));
+    }
+    if profile["unreliable"].is_null() {
+        let rows = profile["rows"].as_array().unwrap();
+        assert_eq!(rows.len(), steps.len());
+        for (row, step) in rows.iter().zip(&steps) {
+            assert_eq!(row["node"], step["name"]);
+            assert!((row["ms"].as_f64().unwrap() * 1e3 - number(step, "dur")).abs() < 1e-6, "{row} {step}");
+            for key in ["entry", "workgroups", "flops", "bytes", "gflops"] {
+                assert_eq!(row[key], step["args"][key], "{key}");
+            }
+        }
+    }
+    let missing = fails(&[&size[..], &["--runs", "1", "--trace", &folder.text("no/steps.json")]].concat());
+    assert!(missing.contains("there is no folder"), "{missing}");
+}
+
+#[test]
+fn a_shader_is_dumped_in_every_language() {
+    let text = ok(&["profile", "--shader", "relu"]);
+    for section in ["relu: WGSL\n// relu: y = max(x, 0)", "relu.forward: SPIR-V\n07230203", "relu.backward: HLSL\n"] {
+        assert!(text.contains(&format!("==== {section}")), "{section} in {text}");
+    }
+    let one = json(&["profile", "--shader", "relu.backward", "--json"]);
+    assert_eq!(one["entries"].as_object().unwrap().keys().collect::<Vec<_>>(), ["backward"]);
+    assert!(one["entries"]["backward"]["msl"].as_str().unwrap().contains("kernel void"));
+    let folder = Folder::new();
+    ok(&["profile", "--shader", "roof_copy.forward", "--out", &folder.text("dump")]);
+    let names = ["roof_copy.forward.hlsl", "roof_copy.forward.metal", "roof_copy.forward.spv", "roof_copy.wgsl"];
+    for name in names {
+        assert!(folder.path("dump").join(name).exists(), "{name}");
+    }
+    let module = std::fs::read(folder.path("dump/roof_copy.forward.spv")).unwrap();
+    assert_eq!((&module[..4], module.len() % 4), (&0x0723_0203_u32.to_le_bytes()[..], 0));
+    assert!(fails(&["profile", "--shader", "rely"]).contains("there is no shader \"rely\"; there are adam, add"));
+    let entry = fails(&["profile", "--shader", "relu.forwards"]);
+    assert!(entry.contains("there is no entry of relu \"forwards\"; there are forward, backward"), "{entry}");
 }
 
 #[test]

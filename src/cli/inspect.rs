@@ -1,13 +1,16 @@
 //! `lineament plan` and `lineament profile`.
 
-use super::Common;
 use super::upscale::Model;
+use super::{Common, dump};
 use crate::error::{Error, Result};
 use crate::exec::profile::{Profile, Row};
+use crate::files;
 use crate::rng::Rng;
 use crate::tensor::{Tensor, len};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
+use std::io::Write;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 #[derive(Subcommand)]
@@ -30,22 +33,45 @@ pub struct PlanArguments {
     common: Common,
 }
 
+#[derive(Args)]
+#[command(
+    args_conflicts_with_subcommands = true,
+    arg_required_else_help = true,
+    after_help = "Examples:\n  lineament profile upscale --scale 3 --size 128x128\n  lineament profile upscale --scale 3 --trace steps.json     opens in ui.perfetto.dev\n  lineament profile --shader conv3x3                         WGSL, SPIR-V, MSL, HLSL of every entry\n  lineament profile --shader conv3x3.forward --out dump/"
+)]
+pub struct ProfileCommand {
+    #[command(subcommand)]
+    task: Option<ProfileTask>,
+    /// Print a shader's WGSL, and what naga makes of it for Vulkan, Metal and DX12; nothing runs.
+    #[arg(long, value_name = "NAME[.ENTRY]")]
+    shader: Option<String>,
+    /// Write these as files into this folder instead.
+    #[arg(long, value_name = "DIR", requires = "shader")]
+    out: Option<PathBuf>,
+    /// Print one JSON object as the last line.
+    #[arg(long, requires = "shader")]
+    json: bool,
+}
+
 #[derive(Subcommand)]
-pub enum ProfileCommand {
+enum ProfileTask {
     /// One window of an upscale.
     Upscale(ProfileArguments),
 }
 
 #[derive(Args)]
 #[command(
-    after_help = "Examples:\n  lineament profile upscale --scale 3 --size 128x128\n  lineament profile upscale --scale 3 --runs 20 --json"
+    after_help = "Examples:\n  lineament profile upscale --scale 3 --size 128x128\n  lineament profile upscale --scale 3 --runs 20 --json\n  lineament profile upscale --scale 3 --trace steps.json\n\nThe roof of a step is what its FLOP/byte allow on this adapter: multiply-adds or memory traffic, both measured first. A step\nwhose data stay in a cache may pass the memory roof. Where four times the work does not take about four times as\nlong by the timer, no time is shown."
 )]
-pub struct ProfileArguments {
+struct ProfileArguments {
     #[command(flatten)]
     plan: PlanArguments,
     /// Runs after one to warm up; the table shows medians.
     #[arg(long, default_value_t = 5)]
     runs: usize,
+    /// Also write the run with the median total in Chrome's trace format, for ui.perfetto.dev; replaces an older file.
+    #[arg(long, value_name = "FILE")]
+    trace: Option<PathBuf>,
 }
 
 /// `WxH`.
@@ -94,7 +120,15 @@ pub fn plan(PlanCommand::Upscale(arguments): &PlanCommand) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-pub fn profile(ProfileCommand::Upscale(arguments): &ProfileCommand) -> Result<ExitCode> {
+pub fn profile(command: &ProfileCommand) -> Result<ExitCode> {
+    match (&command.task, &command.shader) {
+        (Some(ProfileTask::Upscale(arguments)), _) => profile_upscale(arguments),
+        (None, Some(name)) => dump::run(name, command.out.as_deref(), command.json),
+        (None, None) => Err(Error::Usage("profile what? name a task, or --shader NAME".into())),
+    }
+}
+
+fn profile_upscale(arguments: &ProfileArguments) -> Result<ExitCode> {
     if arguments.runs == 0 {
         return Err(Error::Usage("--runs must be at least 1".into()));
     }
@@ -107,6 +141,10 @@ pub fn profile(ProfileCommand::Upscale(arguments): &ProfileCommand) -> Result<Ex
     let input = Tensor::new(shape, (0..len(&shape)).map(|_| rng.unit() as f32).collect())?;
     let profile = session.profile_runs(&[("x", &input)], arguments.runs)?;
     println!("{profile}");
+    if let Some(path) = &arguments.trace {
+        files::write_whole(path, |writer| writeln!(writer, "{}", profile.trace()).map_err(|e| Error::io(path, e)))?;
+        println!("trace: {}; open it in ui.perfetto.dev", path.display());
+    }
     if arguments.plan.common.json {
         println!("{}", object(&profile));
     }

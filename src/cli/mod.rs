@@ -6,6 +6,7 @@
 mod bench;
 mod check;
 mod devices;
+mod dump;
 mod eval;
 mod inspect;
 mod ops;
@@ -48,8 +49,7 @@ enum Command {
     /// Print the plan of a task as a table: steps, slots, FLOP, bytes, peak memory.
     #[command(subcommand)]
     Plan(inspect::PlanCommand),
-    /// Time every step of a task: ms, GFLOP/s, GB/s, share.
-    #[command(subcommand)]
+    /// Time every step of a task and compare it with what the adapter can do; or dump a shader.
     Profile(inspect::ProfileCommand),
     /// Time a network from an ONNX file, forward or training, and compare its output.
     Bench(bench::Arguments),

@@ -1,0 +1,91 @@
+//! `lineament profile --shader`: what the back ends make of a WGSL file.
+
+use crate::error::{Error, Result};
+use crate::exec::roof;
+use crate::files;
+use crate::ops::{Source, registry};
+use crate::plan::reflect;
+use serde_json::{Map, Value, json};
+use std::io::Write;
+use std::path::Path;
+use std::process::ExitCode;
+
+/// Language in [`crate::shader::Shader::translate`], name of its section, extension of its file.
+const LANGUAGES: [(&str, &str, &str); 3] =
+    [("spirv", "SPIR-V", "spv"), ("msl", "MSL", "metal"), ("hlsl", "HLSL", "hlsl")];
+
+/// Every built-in shader, by its stem, in alphabetical order.
+fn sources() -> Vec<Source> {
+    let cases = registry().into_iter().flat_map(|r| (r.cases)()).chain(roof::cases().concat());
+    let mut all: Vec<Source> = cases.flat_map(|c| c.op.shaders().to_vec()).collect();
+    all.sort_unstable_by_key(|s| s.stem);
+    all.dedup_by_key(|s| s.stem);
+    all
+}
+
+fn unknown<'a>(what: &str, name: &str, known: impl Iterator<Item = &'a str>) -> Error {
+    Error::Usage(format!("there is no {what} {name:?}; there are {}", known.collect::<Vec<_>>().join(", ")))
+}
+
+/// Prints or writes the WGSL of `name`, a stem or `STEM.ENTRY`, and the translations of that entry or of all, each with
+/// the overrides' defaults. SPIR-V is printed as words in hexadecimal and written as a binary module.
+///
+/// # Errors
+/// No such shader or entry; `out` cannot be written.
+pub fn run(name: &str, out: Option<&Path>, as_json: bool) -> Result<ExitCode> {
+    let (stem, wanted) = name.split_once('.').map_or((name, None), |(stem, entry)| (stem, Some(entry)));
+    let all = sources();
+    let source =
+        all.iter().find(|s| s.stem == stem).ok_or_else(|| unknown("shader", stem, all.iter().map(|s| s.stem)))?;
+    let shader = reflect(source)?;
+    let names = || shader.entries.iter().map(|e| e.name.as_str());
+    if let Some(entry) = wanted
+        && shader.entry(entry).is_none()
+    {
+        return Err(unknown(&format!("entry of {stem}"), entry, names()));
+    }
+    if let Some(folder) = out {
+        std::fs::create_dir_all(folder).map_err(|e| Error::io(folder, e))?;
+    }
+    let mut written = Vec::new();
+    // One piece of text: to its file, to stdout under a title, or into the object alone.
+    let mut show = |title: &str, file: String, text: &str, bytes: &[u8]| -> Result<()> {
+        if let Some(folder) = out {
+            let path = folder.join(file);
+            files::write_whole(&path, |writer| writer.write_all(bytes).map_err(|e| Error::io(&path, e)))?;
+            written.push(path.display().to_string());
+        } else if !as_json {
+            println!("==== {title}\n{}", text.trim_end());
+        }
+        Ok(())
+    };
+    show(&format!("{stem}: WGSL"), format!("{stem}.wgsl"), source.text, source.text.as_bytes())?;
+    let mut entries = Map::new();
+    for entry in names().filter(|e| wanted.is_none_or(|w| w == *e)) {
+        let translated = shader.translate(entry, &[])?;
+        let mut texts = Map::new();
+        for (language, section, extension) in LANGUAGES {
+            let text = &translated[language];
+            let is_words = language == "spirv";
+            let (text, bytes) = if is_words { words(text) } else { (text.clone(), text.clone().into_bytes()) };
+            show(&format!("{stem}.{entry}: {section}"), format!("{stem}.{entry}.{extension}"), &text, &bytes)?;
+            texts.insert(language.into(), text.into());
+        }
+        entries.insert(entry.into(), Value::Object(texts));
+    }
+    for path in &written {
+        println!("{path}");
+    }
+    if as_json {
+        println!("{}", json!({ "shader": stem, "wgsl": source.text, "entries": entries, "files": written }));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Words in hexadecimal, one a line: eight a line, and the bytes of the module.
+fn words(lines: &str) -> (String, Vec<u8>) {
+    let words: Vec<&str> = lines.lines().collect();
+    let text = words.chunks(8).map(|line| line.join(" ") + "\n").collect();
+    let bytes = words.iter().filter_map(|w| u32::from_str_radix(w, 16).ok()).flat_map(u32::to_le_bytes).collect();
+    (text, bytes)
+}
