@@ -61,6 +61,26 @@ pub struct Node {
     pub shape: Shape,
     /// Indices of earlier nodes.
     pub inputs: Vec<usize>,
+    /// Another way to compute the same value, which the planner takes.
+    pub(crate) fused: Option<Fused>,
+}
+
+/// An operation of other nodes whose result is a node's value.
+#[derive(Debug, Clone)]
+pub(crate) struct Fused {
+    pub op: Arc<dyn Op>,
+    pub inputs: Vec<usize>,
+}
+
+impl Node {
+    /// The operation whose forward pass computes the value, and its inputs; none for gradients and what is given.
+    pub(crate) fn computed_by(&self) -> Option<(&Arc<dyn Op>, &[usize])> {
+        match (&self.fused, &self.kind) {
+            (Some(fused), _) => Some((&fused.op, &fused.inputs)),
+            (None, Kind::Op(op) | Kind::Update(op)) => Some((op, &self.inputs)),
+            _ => None,
+        }
+    }
 }
 
 /// A directed graph of operations on `[N, C, H, W]` tensors. Nodes are in topological order, since a node can only be
@@ -164,6 +184,16 @@ impl Graph {
         let path = self.path(name);
         let shape = value.shape();
         self.push(path, Kind::Constant(Arc::new(value)), shape, vec![])
+    }
+
+    /// [`Graph::constant`] under this path, whatever scope is open.
+    pub(crate) fn constant_at(&mut self, path: String, value: Tensor) -> Result<NodeId> {
+        let shape = value.shape();
+        self.push(path, Kind::Constant(Arc::new(value)), shape, vec![])
+    }
+
+    pub(crate) fn set_fused(&mut self, node: usize, fused: Fused) {
+        self.nodes[node].fused = Some(fused);
     }
 
     /// Any operation, built-in or the caller's own, named after itself.
@@ -302,7 +332,7 @@ impl Graph {
         }
         let index = self.nodes.len();
         self.names.insert(name.clone(), index);
-        self.nodes.push(Node { name, kind, shape, inputs });
+        self.nodes.push(Node { name, kind, shape, inputs, fused: None });
         Ok(NodeId { graph: self.id, index })
     }
 }

@@ -72,6 +72,7 @@ pub mod tensor;
 pub mod grad;
 pub mod graph;
 
+mod fuse;
 pub mod plan;
 pub mod shader;
 

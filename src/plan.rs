@@ -5,9 +5,10 @@
 
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Kind, NodeId};
-use crate::ops::{Cost, Grid, Io, Op, Source};
-use crate::shader::{Layout, MAX_TEXELS, Shader, TEXELS_A_ROW, is_scratch, scratch_of};
-use crate::tensor::{Shape, len};
+use crate::ops::repack::Repack;
+use crate::ops::{Cost, Grid, Io, Launch, Op, Scalar, Source};
+use crate::shader::{Entry, Layout, MAX_TEXELS, Shader, TEXELS_A_ROW, is_scratch, scratch_of};
+use crate::tensor::Shape;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -76,8 +77,20 @@ pub enum Hold {
     Reused,
     /// A parameter or constant, by its node's index: kept between runs.
     Node(usize),
-    /// Scratch in a texture of this layout, one after the other.
+    /// Values of one run in a texture of this layout, one after the other.
     Texture(Layout),
+    /// Scratch that depends on parameters only, in this layout: kept until they change.
+    Prepared(Layout),
+}
+
+impl Hold {
+    /// How the slot's values lie.
+    pub fn layout(&self) -> Layout {
+        match self {
+            Self::Reused | Self::Node(_) => Layout::Rows,
+            Self::Texture(layout) | Self::Prepared(layout) => *layout,
+        }
+    }
 }
 
 /// One buffer.
@@ -98,6 +111,20 @@ pub struct Value {
     pub layout: Layout,
     /// First and last step that touches it; inputs begin at 0, fetched values end at the number of steps.
     pub life: (usize, usize),
+    /// Scratch written by a step that runs once.
+    pub is_prepared: bool,
+}
+
+impl Value {
+    /// Bytes of its memory.
+    pub fn bytes(&self) -> u64 {
+        let elements = self.layout.elements(&self.shape);
+        match self.layout {
+            Layout::Rows => 4 * elements as u64,
+            Layout::Texels => 4 * elements.next_multiple_of(TEXELS_A_ROW) as u64,
+            Layout::Quads => 16 * elements.next_multiple_of(TEXELS_A_ROW) as u64,
+        }
+    }
 }
 
 /// A WGSL variable and the value bound to it.
@@ -121,12 +148,13 @@ pub struct Step {
     /// Path for tables: the node's, with the method for a gradient.
     pub name: String,
     pub op: &'static str,
-    /// Shader file and entry.
-    pub stem: &'static str,
+    pub source: Source,
     pub entry: String,
     pub method: String,
     /// The first pass of its method.
     pub is_first_pass: bool,
+    /// Reads parameters only, so it runs again only when they change.
+    pub once: bool,
     pub bindings: Vec<Binding>,
     /// Values to copy before it from their buffer to their texture, with the value that stands for the texture.
     pub copies: Vec<(usize, usize)>,
@@ -136,7 +164,23 @@ pub struct Step {
     pub workgroups: [u32; 3],
     /// Work of the whole method, stated at its first pass.
     pub cost: Cost,
+    /// Arithmetic of the dispatch, as a plain shader would need time for it, stated where `cost` is.
+    pub effort: Cost,
 }
+
+impl Step {
+    /// File stem of the shader.
+    pub fn stem(&self) -> &'static str {
+        self.source.stem
+    }
+    /// Put in by the planner between two layouts.
+    pub fn is_repack(&self) -> bool {
+        self.method == REPACK
+    }
+}
+
+/// The method of the planner's own steps.
+const REPACK: &str = "repack";
 
 /// Steps in order, and the memory that they use.
 #[derive(Debug, Clone, PartialEq)]
@@ -186,6 +230,8 @@ impl Plan {
             values: Vec::new(),
             of_node: HashMap::new(),
             texels: HashMap::new(),
+            repacked: HashMap::new(),
+            updated: vec![false; graph.nodes().len()],
         };
         for &id in fetches {
             graph.node(id)?;
@@ -206,18 +252,23 @@ impl Plan {
                 continue;
             }
             let node = &nodes[index];
+            if let Some((op, inputs)) = node.computed_by() {
+                for (&input, name) in inputs.iter().zip(op.inputs()) {
+                    needed[input] = true;
+                    builder.updated[input] |= op.updates().contains(name);
+                }
+                chosen.insert(index, builder.choose(index, &**op, inputs, None)?);
+                continue;
+            }
             for &input in &node.inputs {
                 needed[input] = true;
             }
             match &node.kind {
-                Kind::Op(op) | Kind::Update(op) => {
-                    chosen.insert(index, builder.choose(index, &**op, None)?);
-                }
                 Kind::Grad { of, input } => {
                     let Kind::Op(op) = &nodes[*of].kind else {
                         return Err(Error::graph(&node.name, "is the gradient of no operation"));
                     };
-                    let choice = builder.choose(*of, &**op, Some(op.inputs()[*input]))?;
+                    let choice = builder.choose(*of, &**op, &nodes[*of].inputs, Some(op.inputs()[*input]))?;
                     for pass in choice.shader.passes(&choice.method) {
                         for name in &pass.reads {
                             if name == "y" {
@@ -247,14 +298,18 @@ impl Plan {
         let is_update = |i: &usize| matches!(nodes[*i].kind, Kind::Update(_));
         let order = (0..nodes.len()).filter(|i| needed[*i] && !is_update(i));
         for index in order.chain((0..nodes.len()).filter(|i| needed[*i] && is_update(i))) {
+            if let Some((op, inputs)) = nodes[index].computed_by() {
+                builder.emit(index, &**op, inputs, &chosen[&index], None)?;
+                continue;
+            }
             match &nodes[index].kind {
-                Kind::Op(op) | Kind::Update(op) => builder.emit(index, &**op, &chosen[&index], None)?,
                 Kind::Grad { of, .. } if !builder.of_node.contains_key(&index) => {
                     let Kind::Op(op) = &nodes[*of].kind else { continue };
                     // One dispatch writes all gradients of its method.
                     let mut wanted = HashMap::new();
                     for (other, choice) in &chosen {
                         if let Kind::Grad { of: o, input } = nodes[*other].kind
+                            && nodes[*other].fused.is_none()
                             && o == *of
                             && choice.method == chosen[&index].method
                             && choice.source.stem == chosen[&index].source.stem
@@ -262,7 +317,8 @@ impl Plan {
                             wanted.insert(op.inputs()[input], *other);
                         }
                     }
-                    builder.emit(*of, &**op, &chosen[&index], Some((nodes[index].inputs[0], wanted)))?;
+                    let dy = nodes[index].inputs[0];
+                    builder.emit(*of, &**op, &nodes[*of].inputs, &chosen[&index], Some((dy, wanted)))?;
                 }
                 _ => {}
             }
@@ -271,6 +327,7 @@ impl Plan {
         for &id in fetches {
             if !matches!(nodes[id.index].kind, Kind::Update(_)) {
                 let value = builder.value_of(id.index);
+                let value = builder.in_layout(value, Layout::Rows)?;
                 builder.values[value].life.1 = builder.steps.len();
                 returned.push(value);
             }
@@ -295,7 +352,7 @@ impl Plan {
 
     /// The longest dispatch, estimated for an adapter with `limits`.
     pub fn longest_dispatch_ms(&self, limits: &Limits) -> f64 {
-        self.steps.iter().map(|s| limits.estimate_ms(s.cost)).fold(0.0, f64::max)
+        self.steps.iter().map(|s| limits.estimate_ms(s.effort)).fold(0.0, f64::max)
     }
 }
 
@@ -310,40 +367,66 @@ struct Builder<'a> {
     of_node: HashMap<usize, usize>,
     /// The latest copy as texels of each value.
     texels: HashMap<usize, usize>,
+    /// The latest repack of each value into each layout.
+    repacked: HashMap<(usize, Layout), usize>,
+    /// Parameters that an update of this plan overwrites, by node.
+    updated: Vec<bool>,
 }
 
-/// Steps after which a copy as texels is made anew: the memory of one kept for longer is worth more than the copy.
+/// Steps after which a copy in another layout is made anew: the memory of one kept for longer is worth more than the copy.
 const STEPS_OF_A_COPY: usize = 8;
+
+/// One pass of a method, with what it needs to become a step.
+struct Pass<'a> {
+    node: usize,
+    name: &'a str,
+    op: &'a dyn Op,
+    source: Source,
+    shader: &'a Shader,
+    entry: &'a Entry,
+    method: &'a str,
+    launch: Launch,
+    is_first: bool,
+    once: bool,
+    bindings: Vec<Binding>,
+    copies: Vec<(usize, usize)>,
+    cost: Cost,
+    effort: Cost,
+}
 
 impl Builder<'_> {
     fn value_of(&mut self, node: usize) -> usize {
+        self.value_with(node, Layout::Rows)
+    }
+
+    /// The value of `node`, which lies in `layout` if it is new.
+    fn value_with(&mut self, node: usize, layout: Layout) -> usize {
         if let Some(&value) = self.of_node.get(&node) {
             return value;
         }
         let n = &self.graph.nodes()[node];
-        let value = self.new_value(n.name.clone(), n.shape, Some(node), Layout::Rows);
+        let value = self.new_value(n.name.clone(), n.shape, Some(node), layout);
         self.of_node.insert(node, value);
         value
     }
 
     fn new_value(&mut self, name: String, shape: Shape, node: Option<usize>, layout: Layout) -> usize {
         let now = self.steps.len();
-        self.values.push(Value { name, shape, node, slot: usize::MAX, layout, life: (now, now) });
+        self.values.push(Value { name, shape, node, slot: usize::MAX, layout, life: (now, now), is_prepared: false });
         self.values.len() - 1
     }
 
-    fn shapes(&self, node: usize) -> (Vec<Shape>, Shape) {
-        let n = &self.graph.nodes()[node];
-        (n.inputs.iter().map(|&i| self.graph.nodes()[i].shape).collect(), n.shape)
+    fn shapes(&self, node: usize, inputs: &[usize]) -> (Vec<Shape>, Shape) {
+        let nodes = self.graph.nodes();
+        (inputs.iter().map(|&i| nodes[i].shape).collect(), nodes[node].shape)
     }
 
-    /// The shader and method for `node`'s forward pass, or for the gradient of input `gradient`: the wanted variant,
-    /// else the first that launches, variants before the plain shader.
-    fn choose(&self, node: usize, op: &dyn Op, gradient: Option<&str>) -> Result<Chosen> {
-        let (x, y) = self.shapes(node);
+    /// The shader and method for `op` of `inputs`, or for the gradient of its input `gradient`: the wanted variant, else of
+    /// those that launch the fastest, variants before the plain shader.
+    fn choose(&self, node: usize, op: &dyn Op, inputs: &[usize], gradient: Option<&str>) -> Result<Chosen> {
+        let (x, y) = self.shapes(node, inputs);
         let io = Io { x: &x, y };
-        let sources = op.shaders();
-        let Some((plain, variants)) = sources.split_first() else {
+        let Some((plain, variants)) = op.shaders().split_first() else {
             return Err(Error::plan(format!("{} has no shader", op.name())));
         };
         let mut order: Vec<&Source> = match self.options.variant {
@@ -351,6 +434,7 @@ impl Builder<'_> {
             None => variants.iter().collect(),
         };
         order.push(plain);
+        let mut best: Option<(f64, Chosen)> = None;
         for source in order {
             let shader = reflect(source)?;
             shader.check_contract(op)?;
@@ -364,162 +448,337 @@ impl Builder<'_> {
             let Some(method) = method else { continue };
             let passes = shader.passes(method);
             if !passes.is_empty() && passes.iter().all(|p| op.launch(source.stem, &p.name, &io).is_some()) {
-                return Ok(Chosen { source: *source, method: method.to_owned(), shader });
+                let speed = op.speed(source.stem, &io);
+                let method = method.to_owned();
+                if best.as_ref().is_none_or(|(fastest, _)| speed > *fastest) {
+                    best = Some((speed, Chosen { source: *source, method, shader }));
+                }
+                if self.options.variant.is_some() {
+                    break;
+                }
             }
         }
         let name = &self.graph.nodes()[node].name;
-        Err(Error::plan(match gradient {
-            Some(input) => format!("no shader of {} computes d{input} for {name} with inputs {x:?}", op.name()),
-            None => format!("no shader of {} serves {name} with inputs {x:?}", op.name()),
-        }))
+        best.map(|(_, chosen)| chosen).ok_or_else(|| {
+            Error::plan(match gradient {
+                Some(input) => format!("no shader of {} computes d{input} for {name} with inputs {x:?}", op.name()),
+                None => format!("no shader of {} serves {name} with inputs {x:?}", op.name()),
+            })
+        })
     }
 
-    fn emit(&mut self, node: usize, op: &dyn Op, chosen: &Chosen, wanted: Option<Wanted>) -> Result<()> {
-        let (x, y) = self.shapes(node);
+    /// The value that holds `value` in `layout` (rows or quads), repacked by a step where it does not itself.
+    fn in_layout(&mut self, value: usize, layout: Layout) -> Result<usize> {
+        if self.values[value].layout == layout {
+            return Ok(value);
+        }
+        let now = self.steps.len();
+        if let Some(&known) = self.repacked.get(&(value, layout))
+            && now - self.values[known].life.1 <= STEPS_OF_A_COPY
+        {
+            return Ok(known);
+        }
+        let stem = if layout == Layout::Quads { "repack_quads" } else { "repack_rows" };
+        let source = Repack.shaders().iter().find(|s| s.stem == stem).copied();
+        let source = source.ok_or_else(|| Error::plan(format!("there is no {stem}")))?;
+        let shader = reflect(&source)?;
+        let Value { name, shape, node, .. } = self.values[value].clone();
+        let x = [shape];
+        let io = Io { x: &x, y: shape };
+        let word = if layout == Layout::Quads { "quads" } else { "rows" };
+        let new = self.new_value(format!("{name} ({word})"), shape, node, layout);
+        let entry = shader.entry("forward").ok_or_else(|| Error::plan(format!("{stem} has no forward")))?;
+        let launch = Repack.launch(stem, "forward", &io).ok_or_else(|| {
+            Error::plan(format!("{name} {shape:?} is too large for a texture; use a smaller batch or tile"))
+        })?;
+        let bindings = shader
+            .variables
+            .iter()
+            .map(|variable| Binding {
+                variable: variable.name.clone(),
+                binding: variable.binding,
+                value: if variable.name == "y" { new } else { value },
+                layout: variable.layout,
+                writable: variable.writable,
+                written: variable.name == "y",
+            })
+            .collect();
+        let cost = Repack.cost("forward", &io);
+        self.push(Pass {
+            node: node.unwrap_or(0),
+            name: &format!("{name} ({word})"),
+            op: &Repack,
+            source,
+            shader: &shader,
+            entry,
+            method: REPACK,
+            launch,
+            is_first: true,
+            once: false,
+            bindings,
+            copies: Vec::new(),
+            cost,
+            effort: cost,
+        })?;
+        self.repacked.insert((value, layout), new);
+        Ok(new)
+    }
+
+    fn emit(
+        &mut self,
+        node: usize,
+        op: &dyn Op,
+        inputs: &[usize],
+        chosen: &Chosen,
+        wanted: Option<Wanted>,
+    ) -> Result<()> {
+        let (x, y) = self.shapes(node, inputs);
         let io = Io { x: &x, y };
-        let graph_node = &self.graph.nodes()[node];
-        let (node_name, node_inputs) = (graph_node.name.clone(), graph_node.inputs.clone());
+        let node_name = self.graph.nodes()[node].name.clone();
         let (stem, method) = (chosen.source.stem, chosen.method.as_str());
         let name = if wanted.is_some() { format!("{node_name}.{method}") } else { node_name };
         let scratch_lens = op.scratch(stem, method, &io);
+        let passes = chosen.shader.passes(method);
+        let layout_of = |name: &str| chosen.shader.variable(name).map_or(Layout::Rows, |v| v.layout);
+        // The graph's node that a variable reads.
+        let node_of = |v: &str| -> Result<Option<usize>> {
+            if v == "y" {
+                return Ok(Some(node));
+            }
+            if v == "dy" {
+                let (dy, _) = wanted.as_ref().ok_or_else(|| Error::plan(format!("{name}: forward reads dy")))?;
+                return Ok(Some(*dy));
+            }
+            Ok(op.inputs().iter().position(|i| *i == v).map(|k| inputs[k]))
+        };
+
+        // Everything that is read, in the layout in which it is read, before the first pass.
+        let mut read: HashMap<&str, usize> = HashMap::new();
+        for pass in &passes {
+            for v in pass.reads.iter().filter(|v| !is_scratch(v)) {
+                if let Some(source) = node_of(v)?
+                    && !read.contains_key(v.as_str())
+                    && !op.updates().contains(&v.as_str())
+                {
+                    let value = self.value_of(source);
+                    let layout = if layout_of(v) == Layout::Quads { Layout::Quads } else { Layout::Rows };
+                    read.insert(v, self.in_layout(value, layout)?);
+                }
+            }
+        }
+        let is_fixed = |n: usize| match self.graph.nodes()[n].kind {
+            Kind::Param { .. } => !self.updated[n],
+            Kind::Constant(_) => true,
+            _ => false,
+        };
+        // A pass that reads parameters only and alone writes its scratch need not run again before they change.
+        let mut once = Vec::new();
+        for pass in &passes {
+            let mut fixed = pass
+                .writes
+                .iter()
+                .all(|v| is_scratch(v) && passes.iter().filter(|other| other.writes.contains(v)).count() == 1)
+                && op.updates().is_empty();
+            for v in &pass.reads {
+                fixed &= !is_scratch(v) && node_of(v)?.is_some_and(is_fixed);
+            }
+            once.push(fixed);
+        }
+
+        let blocks = op.blocks(stem, method, &io).max(1);
         let mut extra: HashMap<String, usize> = HashMap::new();
-        let mut is_first_pass = true;
-        for pass in chosen.shader.passes(method) {
-            let launch = op
-                .launch(stem, &pass.name, &io)
-                .ok_or_else(|| Error::plan(format!("{name}: {stem}.{} does not launch", pass.name)))?;
-            let mut bindings = Vec::new();
-            let mut copies = Vec::new();
-            for variable in &chosen.shader.variables {
-                let written = pass.writes.contains(&variable.name);
-                if !written && !pass.reads.contains(&variable.name) {
+        let mut is_first = true;
+        for block in 0..blocks {
+            for (pass, &once) in passes.iter().zip(&once) {
+                if once && block > 0 {
                     continue;
                 }
-                let v = variable.name.as_str();
-                let value = if v == "y" {
-                    self.value_of(node)
-                } else if v == "dy" {
-                    let (dy, _) = wanted.as_ref().ok_or_else(|| Error::plan(format!("{name}: forward reads dy")))?;
-                    self.value_of(*dy)
-                } else if let Some(k) = op.inputs().iter().position(|i| *i == v) {
-                    self.value_of(node_inputs[k])
-                } else if is_scratch(v) {
-                    let v = scratch_of(v);
-                    match extra.get(v) {
-                        Some(&value) => value,
-                        None => {
-                            let Some((_, len)) = scratch_lens.iter().find(|(n, _)| *n == v) else {
-                                return Err(Error::plan(format!(
-                                    "{name}: {stem}.{method} uses {v} but Op::scratch gives no size"
-                                )));
-                            };
-                            let value =
-                                self.new_value(format!("{name}.{v}"), [1, 1, 1, (*len).max(1)], None, variable.layout);
-                            extra.insert(v.to_owned(), value);
-                            value
-                        }
+                let mut launch = op
+                    .launch(stem, &pass.name, &io)
+                    .ok_or_else(|| Error::plan(format!("{name}: {stem}.{} does not launch", pass.name)))?;
+                for (member, value) in &mut launch.params {
+                    if *member == "block" {
+                        *value = Scalar::from(block);
                     }
-                } else {
-                    // A gradient: the wanted node, or memory that nobody reads.
-                    let input = &v[1..];
-                    let node_wanted = wanted.as_ref().and_then(|(_, w)| w.get(input)).copied();
-                    match (node_wanted, extra.get(v)) {
-                        (Some(gradient), _) => self.value_of(gradient),
-                        (None, Some(&value)) => value,
-                        (None, None) => {
-                            let k = op.inputs().iter().position(|i| *i == input).ok_or_else(|| {
-                                Error::plan(format!("{name}: {stem} writes {v}, which is no gradient"))
-                            })?;
-                            let value = self.new_value(format!("{name}.{v}"), x[k], None, Layout::Rows);
-                            extra.insert(v.to_owned(), value);
-                            value
-                        }
+                }
+                let mut bindings = Vec::new();
+                let mut copies = Vec::new();
+                for variable in &chosen.shader.variables {
+                    let written = pass.writes.contains(&variable.name);
+                    if !written && !pass.reads.contains(&variable.name) {
+                        continue;
                     }
-                };
-                let now = self.steps.len();
-                let value = if variable.layout == Layout::Texels && !is_scratch(v) {
-                    let known = self.texels.get(&value).copied();
-                    known.filter(|&t| now - self.values[t].life.1 <= STEPS_OF_A_COPY).unwrap_or_else(|| {
-                        let Value { name, shape, node, life, .. } = &mut self.values[value];
-                        life.1 = life.1.max(now);
-                        let (name, shape, node) = (format!("{name} (texels)"), *shape, *node);
-                        let texels = self.new_value(name, shape, node, Layout::Texels);
-                        self.texels.insert(value, texels);
-                        copies.push((value, texels));
-                        texels
-                    })
-                } else {
-                    value
-                };
-                let life = &mut self.values[value].life;
-                life.1 = life.1.max(now);
-                let writable = variable.writable;
-                bindings.push(Binding {
-                    variable: variable.name.clone(),
-                    binding: variable.binding,
-                    value,
-                    layout: variable.layout,
-                    writable,
-                    written,
-                });
+                    let v = variable.name.as_str();
+                    let value = if is_scratch(v) {
+                        let v = scratch_of(v);
+                        match extra.get(v) {
+                            Some(&value) => value,
+                            None => {
+                                let Some((_, len)) = scratch_lens.iter().find(|(n, _)| *n == v) else {
+                                    return Err(Error::plan(format!(
+                                        "{name}: {stem}.{method} uses {v} but Op::scratch gives no size"
+                                    )));
+                                };
+                                let shape = [1, 1, 1, (*len).max(1)];
+                                let value = self.new_value(format!("{name}.{v}"), shape, None, variable.layout);
+                                self.values[value].is_prepared = once;
+                                extra.insert(v.to_owned(), value);
+                                value
+                            }
+                        }
+                    } else if let Some(&value) = read.get(v).filter(|_| !written) {
+                        value
+                    } else if let Some(source) = node_of(v)? {
+                        self.value_with(source, variable.layout)
+                    } else {
+                        // A gradient: the wanted node, or memory that nobody reads.
+                        let input = &v[1..];
+                        let node_wanted = wanted.as_ref().and_then(|(_, w)| w.get(input)).copied();
+                        match (node_wanted, extra.get(v)) {
+                            (Some(gradient), _) => self.value_with(gradient, variable.layout),
+                            (None, Some(&value)) => value,
+                            (None, None) => {
+                                let k = op.inputs().iter().position(|i| *i == input).ok_or_else(|| {
+                                    Error::plan(format!("{name}: {stem} writes {v}, which is no gradient"))
+                                })?;
+                                let value = self.new_value(format!("{name}.{v}"), x[k], None, variable.layout);
+                                extra.insert(v.to_owned(), value);
+                                value
+                            }
+                        }
+                    };
+                    let now = self.steps.len();
+                    let value = if variable.layout == Layout::Texels && !is_scratch(v) {
+                        let known = self.texels.get(&value).copied();
+                        known.filter(|&t| now - self.values[t].life.1 <= STEPS_OF_A_COPY).unwrap_or_else(|| {
+                            let Value { name, shape, node, life, .. } = &mut self.values[value];
+                            life.1 = life.1.max(now);
+                            let (name, shape, node) = (format!("{name} (texels)"), *shape, *node);
+                            let texels = self.new_value(name, shape, node, Layout::Texels);
+                            self.texels.insert(value, texels);
+                            copies.push((value, texels));
+                            texels
+                        })
+                    } else {
+                        value
+                    };
+                    bindings.push(Binding {
+                        variable: variable.name.clone(),
+                        binding: variable.binding,
+                        value,
+                        layout: variable.layout,
+                        writable: variable.writable,
+                        written,
+                    });
+                }
+                let total = op.cost(method, &io);
+                let cost = if is_first { total } else { Cost::default() };
+                // The plan does not know which pass does the work, so each counts as if it did.
+                let speed = op.speed(stem, &io).max(1.0);
+                let effort = Cost { flops: (total.flops as f64 / blocks as f64 / speed) as u64, bytes: total.bytes };
+                self.push(Pass {
+                    node,
+                    name: &name,
+                    op,
+                    source: chosen.source,
+                    shader: &chosen.shader,
+                    entry: pass,
+                    method,
+                    launch,
+                    is_first,
+                    once,
+                    bindings,
+                    copies,
+                    cost,
+                    effort: if is_first || blocks > 1 { effort } else { Cost::default() },
+                })?;
+                is_first = false;
             }
-            let params = if pass.uses_params { chosen.shader.pack_params(&pass.name, &launch)? } else { Vec::new() };
-            let size = chosen.shader.workgroup_size(&pass.name, &launch.overrides)?;
-            let limits = &self.options.limits;
-            let fail = |problem: String| Err(Error::plan(format!("{name} ({stem}.{}): {problem}", pass.name)));
-            let threads: u32 = size.iter().product();
-            if threads == 0 || threads > limits.threads_per_workgroup {
-                return fail(format!(
-                    "workgroups of {threads} threads, the adapter allows {}",
-                    limits.threads_per_workgroup
-                ));
-            }
-            if pass.workgroup_bytes > limits.workgroup_bytes {
-                return fail(format!(
-                    "{} bytes of workgroup memory, the adapter allows {}",
-                    pass.workgroup_bytes, limits.workgroup_bytes
-                ));
-            }
-            let buffers = bindings.iter().filter(|b| b.layout == Layout::Rows).count();
-            if buffers > limits.storage_buffers {
-                return fail(format!("{buffers} storage buffers, the adapter allows {}", limits.storage_buffers));
-            }
-            let workgroups = match launch.grid {
-                Grid::Groups(groups) => groups,
-                Grid::Threads(threads) => fold(threads, size[0], limits.workgroups_per_dimension)
-                    .ok_or_else(|| Error::plan(format!("{name}: {threads} threads are too many for one dispatch")))?,
-            };
-            if workgroups.iter().any(|&g| g == 0 || g > limits.workgroups_per_dimension) {
-                return fail(format!(
-                    "{workgroups:?} workgroups, the adapter allows 1 to {} in a dimension",
-                    limits.workgroups_per_dimension
-                ));
-            }
-            let cost = if is_first_pass { op.cost(method, &io) } else { Cost::default() };
-            let ms = limits.estimate_ms(cost);
-            if ms > MAX_DISPATCH_MS {
-                return fail(format!(
-                    "{:.2} GFLOP may take {ms:.0} ms on this adapter, a dispatch is held under {MAX_DISPATCH_MS} ms; use a smaller batch or tile",
-                    cost.flops as f64 / 1e9
-                ));
-            }
-            self.steps.push(Step {
-                node,
-                name: name.clone(),
-                op: op.name(),
-                stem,
-                entry: pass.name.clone(),
-                method: method.to_owned(),
-                is_first_pass,
-                bindings,
-                copies,
-                params,
-                overrides: launch.overrides,
-                workgroups,
-                cost,
-            });
-            is_first_pass = false;
         }
+        Ok(())
+    }
+
+    /// Adds a step after checking it against the adapter's limits.
+    fn push(&mut self, pass: Pass) -> Result<()> {
+        let Pass {
+            node,
+            name,
+            op,
+            source,
+            shader,
+            entry,
+            method,
+            launch,
+            is_first,
+            once,
+            bindings,
+            copies,
+            cost,
+            effort,
+        } = pass;
+        let stem = source.stem;
+        let now = self.steps.len();
+        for binding in &bindings {
+            let life = &mut self.values[binding.value].life;
+            life.1 = life.1.max(now);
+        }
+        let params = if entry.uses_params { shader.pack_params(&entry.name, &launch)? } else { Vec::new() };
+        let size = shader.workgroup_size(&entry.name, &launch.overrides)?;
+        let limits = &self.options.limits;
+        let fail = |problem: String| Err(Error::plan(format!("{name} ({stem}.{}): {problem}", entry.name)));
+        let threads: u32 = size.iter().product();
+        if threads == 0 || threads > limits.threads_per_workgroup {
+            return fail(format!(
+                "workgroups of {threads} threads, the adapter allows {}",
+                limits.threads_per_workgroup
+            ));
+        }
+        let workgroup_bytes = shader.workgroup_bytes(&entry.name, &launch.overrides)?;
+        if workgroup_bytes > limits.workgroup_bytes {
+            return fail(format!(
+                "{workgroup_bytes} bytes of workgroup memory, the adapter allows {}",
+                limits.workgroup_bytes
+            ));
+        }
+        let buffers = bindings.iter().filter(|b| b.layout == Layout::Rows).count();
+        if buffers > limits.storage_buffers {
+            return fail(format!("{buffers} storage buffers, the adapter allows {}", limits.storage_buffers));
+        }
+        let workgroups = match launch.grid {
+            Grid::Groups(groups) => groups,
+            Grid::Threads(threads) => fold(threads, size[0], limits.workgroups_per_dimension)
+                .ok_or_else(|| Error::plan(format!("{name}: {threads} threads are too many for one dispatch")))?,
+        };
+        if workgroups.iter().any(|&g| g == 0 || g > limits.workgroups_per_dimension) {
+            return fail(format!(
+                "{workgroups:?} workgroups, the adapter allows 1 to {} in a dimension",
+                limits.workgroups_per_dimension
+            ));
+        }
+        let ms = limits.estimate_ms(effort);
+        if ms > MAX_DISPATCH_MS {
+            return fail(format!(
+                "{:.2} GFLOP may take {ms:.0} ms on this adapter, a dispatch is held under {MAX_DISPATCH_MS} ms; use a smaller batch or tile",
+                cost.flops as f64 / 1e9
+            ));
+        }
+        self.steps.push(Step {
+            node,
+            name: name.to_owned(),
+            op: op.name(),
+            source,
+            entry: entry.name.clone(),
+            method: method.to_owned(),
+            is_first_pass: is_first,
+            once,
+            bindings,
+            copies,
+            params,
+            overrides: launch.overrides,
+            workgroups,
+            cost,
+            effort,
+        });
         Ok(())
     }
 
@@ -530,10 +789,10 @@ impl Builder<'_> {
         let mut slots: Vec<Slot> = Vec::new();
         let mut tenants: Vec<Vec<(usize, usize)>> = Vec::new();
         let mut order: Vec<usize> = (0..self.values.len()).collect();
-        order.sort_by_key(|&v| (std::cmp::Reverse(len(&self.values[v].shape)), v));
+        order.sort_by_key(|&v| (std::cmp::Reverse(self.values[v].bytes()), v));
         for v in order {
             let value = &mut self.values[v];
-            let elements = len(&value.shape);
+            let elements = value.layout.elements(&value.shape);
             let is_texture = value.layout != Layout::Rows;
             if is_texture && elements > MAX_TEXELS {
                 return Err(Error::plan(format!(
@@ -541,11 +800,7 @@ impl Builder<'_> {
                     value.name
                 )));
             }
-            let bytes = match value.layout {
-                Layout::Rows => 4 * elements as u64,
-                Layout::Texels => 4 * elements.next_multiple_of(TEXELS_A_ROW) as u64,
-                Layout::Quads => 16 * elements.next_multiple_of(TEXELS_A_ROW) as u64,
-            };
+            let bytes = value.bytes();
             if !is_texture && bytes > limits.binding_bytes {
                 return Err(Error::plan(format!(
                     "{} {:?} takes {bytes} bytes, the adapter binds at most {}; use a smaller batch or tile",
@@ -558,10 +813,11 @@ impl Builder<'_> {
             let free = |t: &Vec<(usize, usize)>| t.iter().all(|&(first, last)| last < life.0 || life.1 < first);
             let hold = match kept {
                 Some(node) => Hold::Node(node),
+                None if value.is_prepared => Hold::Prepared(value.layout),
                 None if is_texture => Hold::Texture(value.layout),
                 None => Hold::Reused,
             };
-            let shared = (kept.is_none() && !self.options.keep_all)
+            let shared = (kept.is_none() && !value.is_prepared && !self.options.keep_all)
                 .then(|| (0..slots.len()).find(|&s| slots[s].hold == hold && free(&tenants[s])))
                 .flatten();
             value.slot = shared.unwrap_or_else(|| {
@@ -613,7 +869,7 @@ impl fmt::Display for Plan {
                 [
                     i.to_string(),
                     step.name.clone(),
-                    format!("{}.{}", step.stem, step.entry),
+                    format!("{}.{}", step.stem(), step.entry),
                     reads.join(" "),
                     writes.join(" "),
                     format!("{:.2}", step.cost.flops as f64 / 1e6),

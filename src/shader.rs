@@ -2,11 +2,15 @@
 //!
 //! Nothing that stands in a shader is written a second time in Rust. This is the only file that names `naga::`.
 
+mod unroll;
+
 use crate::error::{Error, Result};
 use crate::ops::{Launch, Op, Scalar, Source};
+use crate::tensor::Shape;
 use naga::valid::{Capabilities, GlobalUse, ValidationFlags, Validator};
 use naga::{AddressSpace, ScalarKind, TypeInner};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// How a tensor lies in memory; a variable's WGSL type says it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -16,8 +20,10 @@ pub enum Layout {
     /// `texture_storage_2d<r32float, …>`: element k is the texel (k mod [`TEXELS_A_ROW`], k / [`TEXELS_A_ROW`]). An
     /// input, `y` or `dy` is declared `read`, and the plan copies it there from its buffer; scratch is `read_write`.
     Texels,
-    /// `texture_storage_2d<rgba32float, …>`, for scratch only: as [`Layout::Texels`], four values an element. WGSL
-    /// reads and writes this format through two variables, so `t1` with `write` and `t1_read` with `read` are one texture.
+    /// `texture_storage_2d<rgba32float, …>`: four channels a texel, `[N, ⌈C/4⌉, H, W, 4]` with texels numbered as in
+    /// [`Layout::Texels`]; channels past C are 0. Inputs and `dy` are declared `read`, outputs `write`. Scratch counts
+    /// texels; WGSL reads and writes this format through two variables, so `t1` with `write` and `t1_read` with `read`
+    /// are one texture.
     Quads,
 }
 
@@ -26,6 +32,17 @@ pub const TEXELS_A_ROW: usize = 4096;
 
 /// Most elements of such a texture: rows up to WebGPU's guaranteed 8192.
 pub const MAX_TEXELS: usize = TEXELS_A_ROW * 8192;
+
+impl Layout {
+    /// Elements of memory for a tensor: values, or texels of four.
+    pub fn elements(self, shape: &Shape) -> usize {
+        let [n, c, h, w] = *shape;
+        match self {
+            Self::Quads => n * c.div_ceil(4) * h * w,
+            _ => n * c * h * w,
+        }
+    }
+}
 
 /// A storage variable of a shader.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -83,6 +100,11 @@ pub struct Shader {
     pub params_bytes: u32,
     pub entries: Vec<Entry>,
     pub overrides: Vec<String>,
+    /// Names of the `const`s that a launch may set.
+    constants: Vec<String>,
+    text: &'static str,
+    /// This shader with other constants, by name and value.
+    with_constants: Mutex<HashMap<Vec<(String, u64)>, Arc<Shader>>>,
     module: naga::Module,
     info: naga::valid::ModuleInfo,
 }
@@ -99,13 +121,17 @@ impl Shader {
     /// # Errors
     /// The WGSL is not valid, or uses names, types or bindings outside the contract of [`Op`]; with line and column.
     pub fn new(source: &Source) -> Result<Self> {
-        let stem = source.stem;
+        Self::parse(source.stem, source.text, source.text)
+    }
+
+    /// Reflects `text`, which is `original` with other constants.
+    fn parse(stem: &'static str, original: &'static str, text: &str) -> Result<Self> {
         let fail = |problem: String| Error::Shader { file: stem.to_owned(), entry: String::new(), problem };
-        let module = naga::front::wgsl::parse_str(source.text)
-            .map_err(|e| fail(e.emit_to_string_with_path(source.text, &format!("shaders/{stem}.wgsl"))))?;
+        let module = naga::front::wgsl::parse_str(text)
+            .map_err(|e| fail(e.emit_to_string_with_path(text, &format!("shaders/{stem}.wgsl"))))?;
         let info = Validator::new(ValidationFlags::all(), Capabilities::default())
             .validate(&module)
-            .map_err(|e| fail(e.emit_to_string_with_path(source.text, &format!("shaders/{stem}.wgsl"))))?;
+            .map_err(|e| fail(e.emit_to_string_with_path(text, &format!("shaders/{stem}.wgsl"))))?;
 
         let mut variables = Vec::new();
         let mut members = Vec::new();
@@ -175,16 +201,16 @@ impl Shader {
                         {
                             (Layout::Texels, is_scratch)
                         }
-                        Some((naga::StorageFormat::Rgba32Float, access)) if is_scratch && access != both => {
+                        Some((naga::StorageFormat::Rgba32Float, access)) if access != both => {
                             (Layout::Quads, access == naga::StorageAccess::STORE)
                         }
                         _ => {
                             return Err(fail(format!(
-                                "texture {name} must be a texture_storage_2d<r32float, read>; scratch one of r32float, read_write, or of rgba32float"
+                                "texture {name} must be a texture_storage_2d of r32float (read; scratch read_write) or of rgba32float (read or write)"
                             )));
                         }
                     };
-                    if is_scratch && name.ends_with("_read") == writable {
+                    if is_scratch && layout == Layout::Quads && name.ends_with("_read") == writable {
                         return Err(fail(format!(
                             "quads are written as t0 or t1 and read as t0_read or t1_read: {name}"
                         )));
@@ -228,7 +254,49 @@ impl Shader {
             entries.push(Entry { name: entry.name.clone(), reads, writes, uses_params, workgroup_bytes });
         }
         let overrides = module.overrides.iter().filter_map(|(_, o)| o.name.clone()).collect();
-        Ok(Self { stem, variables, members, params_bytes, entries, overrides, module, info })
+        let constant = |line: &str| Some(line.strip_prefix("const ")?.split_once(": u32 = ")?.0.to_owned());
+        let constants = original.lines().filter_map(constant).collect();
+        Ok(Self {
+            stem,
+            variables,
+            members,
+            params_bytes,
+            entries,
+            overrides,
+            constants,
+            text: original,
+            with_constants: Mutex::default(),
+            module,
+            info,
+        })
+    }
+
+    /// This shader under the constants among `values`, loops as they stand; `None` where it has none of them.
+    fn under(&self, values: &[(&'static str, f64)]) -> Result<Option<Arc<Shader>>> {
+        let key: Vec<(String, u64)> = values
+            .iter()
+            .filter(|(name, _)| self.constants.iter().any(|c| c == name))
+            .map(|(name, value)| ((*name).to_owned(), *value as u64))
+            .collect();
+        if key.is_empty() {
+            return Ok(None);
+        }
+        let mut known = self.with_constants.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(shader) = known.get(&key) {
+            return Ok(Some(shader.clone()));
+        }
+        let shader = Arc::new(Self::parse(self.stem, self.text, &unroll::set_constants(self.text, values).0)?);
+        known.insert(key, shader.clone());
+        Ok(Some(shader))
+    }
+
+    /// Bytes of workgroup memory of `entry` under these constants.
+    ///
+    /// # Errors
+    /// WGSL that is not valid under them.
+    pub fn workgroup_bytes(&self, entry: &str, values: &[(&'static str, f64)]) -> Result<u32> {
+        let under = self.under(values)?;
+        Ok(under.as_deref().unwrap_or(self).entry(entry).map_or(0, |e| e.workgroup_bytes))
     }
 
     pub fn entry(&self, name: &str) -> Option<&Entry> {
@@ -282,8 +350,11 @@ impl Shader {
             }
         }
         for (name, _) in &launch.overrides {
-            if !self.overrides.iter().any(|o| o == name) {
-                return fail(format!("launch overrides {name:?}, the shader has {:?}", self.overrides));
+            if !self.overrides.iter().chain(&self.constants).any(|o| o == name) {
+                return fail(format!(
+                    "launch overrides {name:?}, the shader has {:?} and constants {:?}",
+                    self.overrides, self.constants
+                ));
             }
         }
         let mut bytes = vec![0; self.params_bytes as usize];
@@ -306,6 +377,11 @@ impl Shader {
     /// # Errors
     /// An override that naga cannot evaluate.
     pub fn workgroup_size(&self, entry: &str, overrides: &[(&'static str, f64)]) -> Result<[u32; 3]> {
+        if let Some(under) = self.under(overrides)? {
+            let rest: Vec<_> =
+                overrides.iter().filter(|(n, _)| !self.constants.iter().any(|c| c == n)).copied().collect();
+            return under.workgroup_size(entry, &rest);
+        }
         let (module, _) = self.specialize(entry, overrides)?;
         let found = module.entry_points.iter().find(|e| e.name == entry);
         found.map(|e| e.workgroup_size).ok_or_else(|| Error::Shader {
@@ -339,6 +415,10 @@ impl Shader {
     /// # Errors
     /// A writer of naga's refuses, with its reason.
     pub fn translate(&self, entry: &str, overrides: &[(&'static str, f64)]) -> Result<BTreeMap<&'static str, String>> {
+        if let Some((text, rest)) = specialized(self.stem, self.text, overrides)? {
+            let shader = Self::parse(self.stem, NO_CONSTANTS, &text)?;
+            return shader.translate(entry, &rest);
+        }
         let (module, info) = self.specialize(entry, overrides)?;
         let fail = |language: &str, e: &dyn std::fmt::Display| Error::Shader {
             file: self.stem.to_owned(),
@@ -398,7 +478,7 @@ impl Shader {
             if !known {
                 return fail(
                     "",
-                    format!("variable {name:?} is none of p, y, dy, t0, t1, {:?}, {gradients:?}", op.inputs()),
+                    format!("variable {name:?} is none of p, y, dy, t0 to t3, {:?}, {gradients:?}", op.inputs()),
                 );
             }
         }
@@ -430,9 +510,32 @@ impl Shader {
     }
 }
 
-/// `t0` or `t1`, or the name under which a pass reads them: memory between the passes of one method.
+/// The text of a module that is already specialized.
+const NO_CONSTANTS: &str = "";
+
+/// What the driver is given for a shader under a launch's values: constants set, marked loops unrolled; with the values
+/// that are `override`s. `None` where the text stays as it is.
+///
+/// # Errors
+/// A marked loop that cannot be unrolled.
+pub fn specialized<'v>(
+    stem: &str,
+    text: &str,
+    values: &[(&'v str, f64)],
+) -> Result<Option<(String, Vec<(&'v str, f64)>)>> {
+    if !text.contains(unroll::MARK) {
+        return Ok(None);
+    }
+    unroll::specialize(text, values).map(Some).map_err(|problem| Error::Shader {
+        file: stem.to_owned(),
+        entry: String::new(),
+        problem,
+    })
+}
+
+/// `t0` to `t3`, or the name under which a pass reads them: memory between the passes of one method.
 pub fn is_scratch(name: &str) -> bool {
-    matches!(scratch_of(name), "t0" | "t1")
+    matches!(scratch_of(name), "t0" | "t1" | "t2" | "t3")
 }
 
 /// The scratch that `t1_read` reads: `t1`.

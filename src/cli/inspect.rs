@@ -106,7 +106,7 @@ pub fn plan(PlanCommand::Upscale(arguments): &PlanCommand) -> Result<ExitCode> {
             .iter()
             .map(|s| {
                 json!({
-                    "node": s.name, "entry": format!("{}.{}", s.stem, s.entry), "workgroups": s.workgroups,
+                    "node": s.name, "entry": format!("{}.{}", s.stem(), s.entry), "workgroups": s.workgroups,
                     "flops": s.cost.flops, "bytes": s.cost.bytes,
                 })
             })

@@ -182,25 +182,57 @@ pub fn steps(
     // Updates overwrite parameters, so their inputs are those from before the run.
     let mut values: HashMap<usize, Vec<f64>> = HashMap::new();
     for (value, tensor) in plan.values.iter().zip(&second) {
-        if let (Some(node), Layout::Rows) = (value.node, value.layout) {
+        if let (Some(node), Layout::Rows | Layout::Quads) = (value.node, value.layout) {
             let tensor = before.get(&value.name).unwrap_or(tensor);
             values.insert(node, tensor.data().iter().map(|&v| f64::from(v)).collect());
         }
     }
     let mut reports = Vec::new();
-    for (index, step) in plan.steps.iter().enumerate().filter(|(_, s)| s.is_first_pass) {
-        compare(graph, plan, index, step, &values, &second, &mut reports)?;
+    for (index, step) in plan.steps.iter().enumerate().filter(|(_, s)| s.is_first_pass && !s.is_repack()) {
+        compare(&session.graph, plan, index, step, &values, &second, &mut reports)?;
     }
     Ok(reports)
 }
 
 fn read_all(gpu: &GpuSession, plan: &Plan) -> Result<Vec<Tensor>> {
-    // Textures are not read: they hold copies and scratch, and what counts is what the last pass makes of them.
-    let in_buffer = |v: &&crate::plan::Value| v.layout == Layout::Rows;
-    let slots: Vec<_> = plan.values.iter().filter(in_buffer).map(|v| (v.slot, v.shape)).collect();
-    let mut read = pollster::block_on(gpu.read(&slots))?.into_iter();
-    let tensors = plan.values.iter().map(|v| if in_buffer(&v) { read.next() } else { Some(Tensor::zeros([1; 4])) });
-    Ok(tensors.flatten().collect())
+    let mut tensors = Vec::with_capacity(plan.values.len());
+    for value in &plan.values {
+        tensors.push(match (value.layout, value.node) {
+            (Layout::Rows, _) => pollster::block_on(gpu.read(&[(value.slot, value.shape)]))?.remove(0),
+            (Layout::Quads, Some(_)) => {
+                from_quads(&value.name, value.shape, &pollster::block_on(gpu.read_quads(value.slot, value.shape))?)?
+            }
+            // Copies and scratch: what counts is what the last pass makes of them.
+            _ => Tensor::zeros([1; 4]),
+        });
+    }
+    Ok(tensors)
+}
+
+/// A tensor from channel quads.
+///
+/// # Errors
+/// A channel past the last is not 0, on which kernels rely.
+fn from_quads(name: &str, shape: Shape, texels: &[[f32; 4]]) -> Result<Tensor> {
+    let [n, c, h, w] = shape;
+    let (quads, plane) = (c.div_ceil(4), h * w);
+    let mut data = vec![0.0; len(&shape)];
+    for (k, texel) in texels.iter().enumerate() {
+        let (map, pixel) = (k / plane, k % plane);
+        for (i, &value) in texel.iter().enumerate() {
+            let channel = map % quads * 4 + i;
+            if channel < c {
+                data[(map / quads * c + channel) * plane + pixel] = value;
+            } else if value != 0.0 {
+                return Err(Error::graph(
+                    name,
+                    format!("channel {channel} past the {c} of {shape:?} is {value}, not 0"),
+                ));
+            }
+        }
+    }
+    debug_assert_eq!(texels.len(), n * quads * plane);
+    Tensor::new(shape, data)
 }
 
 fn compare(
@@ -214,11 +246,15 @@ fn compare(
 ) -> Result<()> {
     let op = super::cpu::op_of(graph, step)?;
     let node = &graph.nodes()[step.node];
-    let shapes: Vec<Shape> = node.inputs.iter().map(|&i| graph.nodes()[i].shape).collect();
+    let inputs = match node.computed_by() {
+        Some((_, inputs)) if step.method == "forward" => inputs,
+        _ => &node.inputs,
+    };
+    let shapes: Vec<Shape> = inputs.iter().map(|&i| graph.nodes()[i].shape).collect();
     let io = Io { x: &shapes, y: node.shape };
     // A value that no step needed was not planned; nothing computed from it is compared.
     let get = |i: usize| values.get(&i).cloned().unwrap_or_else(|| vec![f64::NAN; len(&graph.nodes()[i].shape)]);
-    let x: Vec<Vec<f64>> = node.inputs.iter().map(|&i| get(i)).collect();
+    let x: Vec<Vec<f64>> = inputs.iter().map(|&i| get(i)).collect();
 
     let passes: Vec<&Step> =
         plan.steps[index..].iter().take_while(|s| s.node == step.node && s.method == step.method).collect();
@@ -260,7 +296,7 @@ fn compare(
             let Some(k) = output.strip_prefix('d').and_then(input) else { continue };
             (gradients[k].clone(), gradients_abs[k].clone())
         };
-        let allowed: Vec<f64> = match op.tolerance(output, &io, &at) {
+        let allowed: Vec<f64> = match op.tolerance_of(step.stem(), output, &io, &at) {
             Tolerance::Terms(k) => terms.iter().map(|s| k as f64 * EPS * s.abs()).collect(),
             Tolerance::Each(bounds) => bounds,
         };
@@ -286,7 +322,7 @@ fn compare(
         let error = (f64::from(data[i]) - expected[i]).abs();
         reports.push(StepReport {
             name: step.name.clone(),
-            entry: format!("{}.{}", step.stem, step.method),
+            entry: format!("{}.{}", step.stem(), step.method),
             output: output.to_owned(),
             position: position(&shape, i),
             expected: expected[i],
@@ -431,7 +467,7 @@ fn case_on_device(device: &Device, case: &Case, stem: &str) -> Result<Option<Vec
     // A variant that serves neither forward nor backward here would only test the plain shader again.
     let options = Options { limits: device.limits(), variant: Some(stem), keep_all: true };
     let plan = Plan::new(&graph, &fetches, &options)?;
-    if !plan.steps.iter().any(|s| s.stem == stem) {
+    if !plan.steps.iter().any(|s| s.stem() == stem) {
         return Ok(None);
     }
     let feeds: Vec<(&str, &Tensor)> = feeds.iter().map(|(n, t)| (n.as_str(), t)).collect();
@@ -472,10 +508,11 @@ pub fn shader(op: &dyn Op, cases: &[Case], stem: &str) -> Result<()> {
             if variables > 8 {
                 return fail(&entry.name, format!("uses {variables} storage buffers, WebGPU guarantees 8"));
             }
-            if entry.workgroup_bytes > 16_384 {
+            let workgroup_bytes = shader.workgroup_bytes(&entry.name, &launch.overrides)?;
+            if workgroup_bytes > 16_384 {
                 return fail(
                     &entry.name,
-                    format!("uses {} bytes of workgroup memory, WebGPU guarantees 16384", entry.workgroup_bytes),
+                    format!("uses {workgroup_bytes} bytes of workgroup memory, WebGPU guarantees 16384"),
                 );
             }
             let size = shader.workgroup_size(&entry.name, &launch.overrides)?;

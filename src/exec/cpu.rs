@@ -26,10 +26,13 @@ fn narrow(shape: Shape, values: &[f64]) -> Result<Tensor> {
 
 /// The operation of a step.
 pub(super) fn op_of<'a>(graph: &'a Graph, step: &Step) -> Result<&'a dyn Op> {
-    match &graph.nodes()[step.node].kind {
-        Kind::Op(op) | Kind::Update(op) => Ok(&**op),
-        _ => Err(Error::plan(format!("{} is no operation", step.name))),
-    }
+    let node = &graph.nodes()[step.node];
+    let unfused = match &node.kind {
+        Kind::Op(op) | Kind::Update(op) => Some(&**op),
+        _ => None,
+    };
+    let op = if step.method == "forward" { node.computed_by().map(|(op, _)| &**op) } else { unfused };
+    op.ok_or_else(|| Error::plan(format!("{} is no operation", step.name)))
 }
 
 /// The gradient node whose value `dy` of a step is, if it is a backward step.

@@ -7,10 +7,11 @@
 use super::profile::{Clock, Phase, Run, Span};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Kind};
-use crate::ops::{Op, Source};
+use crate::ops::Source;
 use crate::plan::{Hold, Limits, Plan, Slot, Step};
-use crate::shader::{Layout, TEXELS_A_ROW};
-use crate::tensor::{Tensor, len};
+use crate::shader::{Layout, TEXELS_A_ROW, specialized};
+use crate::tensor::{Shape, Tensor, len};
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::future::Future;
 use std::pin::Pin;
@@ -49,15 +50,20 @@ pub struct Gpu {
     pub info: AdapterInfo,
     /// Nanoseconds a timestamp tick, where the adapter has timestamps.
     timestamp_ns: Option<f32>,
-    modules: Mutex<HashMap<&'static str, Arc<wgpu::ShaderModule>>>,
+    modules: Mutex<HashMap<ModuleKey, Arc<wgpu::ShaderModule>>>,
     pipelines: Mutex<HashMap<PipelineKey, Arc<Pipeline>>>,
     lost: Arc<Mutex<Option<String>>>,
     /// What [`super::roof`] measured, once a process and adapter.
     pub(super) measured: Mutex<Option<super::roof::Measured>>,
 }
 
+/// Shader text, and the bits of the constants that it was specialized with.
+type ModuleKey = (&'static str, Vec<(&'static str, u64)>);
 /// Shader text, entry and overrides' bits.
 type PipelineKey = (&'static str, String, Vec<(&'static str, u64)>);
+
+/// Values of `override`s by name.
+type Overrides = Vec<(&'static str, f64)>;
 
 struct Pipeline {
     pipeline: wgpu::ComputePipeline,
@@ -189,13 +195,17 @@ impl Gpu {
         Ok(result)
     }
 
-    fn module(&self, source: &Source) -> Arc<wgpu::ShaderModule> {
+    /// The module of `source` under these values, and those of them that are overrides.
+    fn module(&self, source: &Source, values: &[(&'static str, f64)]) -> Result<(Arc<wgpu::ShaderModule>, Overrides)> {
+        let (text, rest) = match specialized(source.stem, source.text, values)? {
+            Some((text, rest)) => (Cow::Owned(text), rest),
+            None => (Cow::Borrowed(source.text), values.to_vec()),
+        };
+        let fixed = values.iter().filter(|v| !rest.contains(v)).map(|(n, v)| (*n, v.to_bits())).collect();
         let mut modules = self.modules.lock().unwrap_or_else(PoisonError::into_inner);
         let make = || {
-            let descriptor = wgpu::ShaderModuleDescriptor {
-                label: Some(source.stem),
-                source: wgpu::ShaderSource::Wgsl(source.text.into()),
-            };
+            let descriptor =
+                wgpu::ShaderModuleDescriptor { label: Some(source.stem), source: wgpu::ShaderSource::Wgsl(text) };
             Arc::new(if source.trusted {
                 // SAFETY: built-in shaders index within the ranges that their launches prove, and the guarded checks
                 // of tests/ops_gpu.rs watch the words behind every buffer.
@@ -207,15 +217,11 @@ impl Gpu {
                 self.device.create_shader_module(descriptor)
             })
         };
-        modules.entry(source.text).or_insert_with(make).clone()
+        Ok((modules.entry((source.text, fixed)).or_insert_with(make).clone(), rest))
     }
 
-    async fn pipeline(&self, op: &dyn Op, step: &Step) -> Result<Arc<Pipeline>> {
-        let source = op
-            .shaders()
-            .iter()
-            .find(|s| s.stem == step.stem)
-            .ok_or_else(|| Error::plan(format!("{} has no shader {}", op.name(), step.stem)))?;
+    async fn pipeline(&self, step: &Step) -> Result<Arc<Pipeline>> {
+        let source = &step.source;
         let overrides = step.overrides.iter().map(|(n, v)| (*n, v.to_bits())).collect();
         let key: PipelineKey = (source.text, step.entry.clone(), overrides);
         let known = self.pipelines.lock().unwrap_or_else(PoisonError::into_inner).get(&key).cloned();
@@ -251,8 +257,8 @@ impl Gpu {
                 },
             });
         }
-        let label = format!("{}.{}", step.stem, step.entry);
-        let pipeline = self
+        let label = format!("{}.{}", step.stem(), step.entry);
+        let pipeline: Result<_> = self
             .scoped(&format!("compiling {label}"), || {
                 let layout = self.device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor {
                     label: Some(&label),
@@ -263,11 +269,11 @@ impl Gpu {
                     bind_group_layouts: &[Some(&layout)],
                     immediate_size: 0,
                 });
-                let constants: Vec<(&str, f64)> = step.overrides.clone();
+                let (module, constants) = self.module(source, &step.overrides)?;
                 let pipeline = self.device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
                     label: Some(&label),
                     layout: Some(&pipeline_layout),
-                    module: &self.module(source),
+                    module: &module,
                     entry_point: Some(&step.entry),
                     compilation_options: wgpu::PipelineCompilationOptions {
                         constants: &constants,
@@ -275,9 +281,10 @@ impl Gpu {
                     },
                     cache: None,
                 });
-                Arc::new(Pipeline { pipeline, layout })
+                Ok(Arc::new(Pipeline { pipeline, layout }))
             })
             .await?;
+        let pipeline = pipeline?;
         self.pipelines.lock().unwrap_or_else(PoisonError::into_inner).insert(key, pipeline.clone());
         Ok(pipeline)
     }
@@ -297,7 +304,7 @@ impl Gpu {
             sample_count: 1,
             dimension: wgpu::TextureDimension::D2,
             format,
-            usage: wgpu::TextureUsages::STORAGE_BINDING | wgpu::TextureUsages::COPY_DST,
+            usage: wgpu::TextureUsages::STORAGE_BINDING | wgpu::TextureUsages::COPY_DST | wgpu::TextureUsages::COPY_SRC,
             view_formats: &[],
         });
         texture.create_view(&wgpu::TextureViewDescriptor::default())
@@ -388,6 +395,8 @@ pub struct GpuSession {
     commands: Vec<Command>,
     readback: Option<wgpu::Buffer>,
     is_guarded: bool,
+    /// The steps that run once have run on the parameters as they are.
+    is_prepared: AtomicBool,
     /// One run at a time: runs share the slots.
     is_running: AtomicBool,
 }
@@ -414,6 +423,8 @@ struct Command {
     bind_group: wgpu::BindGroup,
     workgroups: [u32; 3],
     estimate_ms: f64,
+    /// Runs again only when a parameter was written.
+    once: bool,
 }
 
 impl GpuSession {
@@ -436,9 +447,9 @@ impl GpuSession {
         let what = format!("allocating {} bytes", plan.peak_bytes());
         let (memory, readback) = gpu
             .scoped(&what, || {
-                let memory = |s: &Slot| match s.hold {
-                    Hold::Texture(layout) => Memory::Texture(gpu.texture(s.bytes, layout)),
-                    _ => Memory::Buffer(gpu.buffer("slot", s.bytes + guard, usage)),
+                let memory = |s: &Slot| match s.hold.layout() {
+                    Layout::Rows => Memory::Buffer(gpu.buffer("slot", s.bytes + guard, usage)),
+                    layout => Memory::Texture(gpu.texture(s.bytes, layout)),
                 };
                 let memory: Vec<_> = plan.slots.iter().map(memory).collect();
                 let read_usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
@@ -466,10 +477,7 @@ impl GpuSession {
 
         let mut commands = Vec::with_capacity(plan.steps.len());
         for (step, &offset) in plan.steps.iter().zip(&offsets) {
-            let (Kind::Op(op) | Kind::Update(op)) = &graph.nodes()[step.node].kind else {
-                return Err(Error::plan(format!("{} is no operation", step.name)));
-            };
-            let pipeline = gpu.pipeline(&**op, step).await?;
+            let pipeline = gpu.pipeline(step).await?;
             let mut entries = Vec::new();
             let bind = |buffer, offset, size| {
                 wgpu::BindingResource::Buffer(wgpu::BufferBinding {
@@ -500,16 +508,24 @@ impl GpuSession {
                     })
                 })
                 .await?;
-            let estimate_ms = gpu.info.limits.estimate_ms(step.cost);
+            let estimate_ms = gpu.info.limits.estimate_ms(step.effort);
             let copy = |&(from, to): &(usize, usize)| {
                 let [from, to] = [from, to].map(|v| &plan.values[v]);
                 Copy { buffer: from.slot, texture: to.slot, elements: len(&from.shape) }
             };
             let copies = step.copies.iter().map(copy).collect();
-            commands.push(Command { copies, pipeline, bind_group, workgroups: step.workgroups, estimate_ms });
+            let (workgroups, once) = (step.workgroups, step.once);
+            commands.push(Command { copies, pipeline, bind_group, workgroups, estimate_ms, once });
         }
-        let session =
-            Self { gpu: gpu.clone(), memory, commands, readback, is_guarded, is_running: AtomicBool::new(false) };
+        let session = Self {
+            gpu: gpu.clone(),
+            memory,
+            commands,
+            readback,
+            is_guarded,
+            is_prepared: AtomicBool::new(false),
+            is_running: AtomicBool::new(false),
+        };
         for (slot, s) in plan.slots.iter().enumerate() {
             session.fill_guard(slot, s.bytes);
             if let Hold::Node(node) = s.hold {
@@ -554,6 +570,11 @@ impl GpuSession {
 
     /// Overwrites a slot's value, such as a parameter.
     pub fn write(&self, slot: usize, tensor: &Tensor) {
+        self.is_prepared.store(false, Ordering::Release);
+        self.write_value(slot, tensor);
+    }
+
+    fn write_value(&self, slot: usize, tensor: &Tensor) {
         self.gpu.queue.write_buffer(self.buffer(slot), 0, bytemuck::cast_slice(tensor.data()));
     }
 
@@ -591,31 +612,31 @@ impl GpuSession {
             }
         }
         for (value, tensor) in inputs {
-            self.write(plan.values[*value].slot, tensor);
+            self.write_value(plan.values[*value].slot, tensor);
         }
     }
 
     fn submit(&self, plan: &Plan, inputs: &[(usize, &Tensor)]) -> Vec<wgpu::SubmissionIndex> {
         self.upload(plan, inputs);
         let mut submissions = Vec::new();
+        let is_prepared = self.is_prepared.swap(true, Ordering::AcqRel);
+        let commands: Vec<&Command> = self.commands.iter().filter(|c| !(c.once && is_prepared)).collect();
         let mut first = 0;
-        while first < self.commands.len() {
+        while first < commands.len() {
             let mut total = 0.0;
             let mut last = first;
-            while last < self.commands.len()
-                && (last == first || total + self.commands[last].estimate_ms < MAX_SUBMIT_MS)
-            {
-                total += self.commands[last].estimate_ms;
+            while last < commands.len() && (last == first || total + commands[last].estimate_ms < MAX_SUBMIT_MS) {
+                total += commands[last].estimate_ms;
                 last += 1;
             }
             let mut encoder = self.gpu.device.create_command_encoder(&Default::default());
             while first < last {
-                self.copy(&mut encoder, &self.commands[first]);
+                self.copy(&mut encoder, commands[first]);
                 let mut pass = encoder.begin_compute_pass(&Default::default());
-                self.commands[first].record(&mut pass);
+                commands[first].record(&mut pass);
                 first += 1;
-                while first < last && self.commands[first].copies.is_empty() {
-                    self.commands[first].record(&mut pass);
+                while first < last && commands[first].copies.is_empty() {
+                    commands[first].record(&mut pass);
                     first += 1;
                 }
             }
@@ -671,13 +692,43 @@ impl GpuSession {
     ///
     /// # Errors
     /// The adapter fails.
-    pub async fn read(&self, slots: &[(usize, crate::tensor::Shape)]) -> Result<Vec<Tensor>> {
+    pub async fn read(&self, slots: &[(usize, Shape)]) -> Result<Vec<Tensor>> {
         let mut tensors = Vec::with_capacity(slots.len());
         for &(slot, shape) in slots {
             let bytes = self.copy_out(slot, 0, 4 * len(&shape) as u64).await?;
             tensors.push(Tensor::new(shape, bytemuck::pod_collect_to_vec(&bytes))?);
         }
         Ok(tensors)
+    }
+
+    /// The texels of a slot that holds a value of `shape` as channel quads, four values each.
+    ///
+    /// # Errors
+    /// The adapter fails.
+    pub async fn read_quads(&self, slot: usize, shape: Shape) -> Result<Vec<[f32; 4]>> {
+        let Memory::Texture(view) = &self.memory[slot] else {
+            return Err(Error::plan(format!("slot {slot} is no texture")));
+        };
+        let texels = Layout::Quads.elements(&shape);
+        let (rows, row_bytes) = (texels.div_ceil(TEXELS_A_ROW) as u32, 16 * TEXELS_A_ROW as u32);
+        let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
+        let (staging, submission) = self
+            .gpu
+            .scoped("reading back", || {
+                let staging = self.gpu.buffer("staging", u64::from(rows) * u64::from(row_bytes), usage);
+                let mut encoder = self.gpu.device.create_command_encoder(&Default::default());
+                let size = wgpu::Extent3d { width: TEXELS_A_ROW as u32, height: rows, depth_or_array_layers: 1 };
+                let layout =
+                    wgpu::TexelCopyBufferLayout { offset: 0, bytes_per_row: Some(row_bytes), rows_per_image: None };
+                let to = wgpu::TexelCopyBufferInfo { buffer: &staging, layout };
+                encoder.copy_texture_to_buffer(view.texture().as_image_copy(), to, size);
+                (staging, self.gpu.queue.submit([encoder.finish()]))
+            })
+            .await?;
+        self.gpu.wait(submission)?;
+        let mut all: Vec<[f32; 4]> = bytemuck::pod_collect_to_vec(&self.gpu.map(&staging).await?);
+        all.truncate(texels);
+        Ok(all)
     }
 
     async fn copy_out(&self, slot: usize, offset: u64, bytes: u64) -> Result<Vec<u8>> {
@@ -702,7 +753,7 @@ impl GpuSession {
     pub async fn broken_guards(&self, plan: &Plan) -> Result<Vec<usize>> {
         let mut broken = Vec::new();
         if self.is_guarded {
-            for (slot, s) in plan.slots.iter().enumerate().filter(|(_, s)| !matches!(s.hold, Hold::Texture(_))) {
+            for (slot, s) in plan.slots.iter().enumerate().filter(|(_, s)| s.hold.layout() == Layout::Rows) {
                 let bytes = self.copy_out(slot, s.bytes, 4 * GUARD_WORDS).await?;
                 let words: Vec<u32> = bytemuck::pod_collect_to_vec(&bytes);
                 if words.iter().any(|&w| w != GUARD.to_bits()) {

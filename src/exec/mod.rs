@@ -146,6 +146,15 @@ impl Device {
         }
     }
 
+    /// The plan that [`Device::compile`] follows.
+    ///
+    /// # Errors
+    /// The graph cannot be planned.
+    pub fn plan(&self, graph: &Graph, fetches: &[NodeId]) -> Result<Plan> {
+        let options = Options { limits: self.limits(), ..Options::default() };
+        Plan::new(&crate::fuse::fuse(graph, fetches, &options)?, fetches, &options)
+    }
+
     /// Plans `fetches`, allocates, compiles the shaders and uploads `weights` once.
     ///
     /// # Errors
@@ -173,6 +182,7 @@ impl Device {
         is_guarded: bool,
     ) -> Result<Session> {
         let parameters = parameters(graph, &weights)?;
+        let graph = &crate::fuse::fuse(graph, fetches, options)?;
         let plan = Plan::new(graph, fetches, options)?;
         let running = match &self.backend {
             Backend::Gpu(gpu) => Running::Gpu(GpuSession::new(gpu, graph, &plan, &parameters, is_guarded).await?),

@@ -222,7 +222,7 @@ impl Profile {
             of_step.push(rows.len());
             rows.push(Row {
                 name: step.name.clone(),
-                entry: format!("{}.{}", step.stem, step.entry),
+                entry: format!("{}.{}", step.stem(), step.entry),
                 calls: 1,
                 workgroups: Some(step.workgroups),
                 ms: None,

@@ -387,6 +387,10 @@ impl Op for Conv2d {
             _ => Vec::new(),
         }
     }
+    fn fusible(&self) -> Option<super::Fusible> {
+        let is_plain = self.stride == [1, 1] && self.dilation == [1, 1] && self.groups == 1 && !self.replicate;
+        is_plain.then_some(super::Fusible::Convolution { padding: self.padding })
+    }
     fn cost(&self, method: &str, io: &Io) -> Cost {
         cost(method, io)
     }

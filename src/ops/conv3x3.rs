@@ -112,6 +112,9 @@ impl Op for Conv3x3 {
             _ => Vec::new(),
         }
     }
+    fn fusible(&self) -> Option<super::Fusible> {
+        Some(super::Fusible::Convolution { padding: [1, 1] })
+    }
     fn cost(&self, method: &str, io: &Io) -> Cost {
         conv2d::cost(method, io)
     }

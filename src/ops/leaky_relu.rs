@@ -59,6 +59,9 @@ impl Op for LeakyRelu {
     fn launch(&self, _stem: &str, _entry: &str, io: &Io) -> Option<Launch> {
         Some(Launch::threads(io.y_len(), [("len", io.y_len().into()), ("slope", self.slope.into())]))
     }
+    fn fusible(&self) -> Option<super::Fusible> {
+        Some(super::Fusible::Slope(self.slope))
+    }
     fn cost(&self, method: &str, io: &Io) -> Cost {
         let tensors = if method == "forward" { 2 } else { 3 };
         Cost::new(io.y_len(), tensors * io.y_len())

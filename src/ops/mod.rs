@@ -29,6 +29,7 @@ ops! {
     concat,
     conv2d,
     conv3x3,
+    conv_act,
     conv_transpose2d,
     gate,
     leaky_relu,
@@ -40,6 +41,7 @@ ops! {
     pixel_shuffle,
     prelu,
     relu,
+    repack,
     resize,
     sgd,
     sigmoid,
@@ -213,7 +215,7 @@ pub const EPS: f64 = 1.0 / 8_388_608.0;
 /// A differentiable operation on `[N, C, H, W]` tensors. Attributes only: never tensors, never device handles.
 ///
 /// Names in WGSL are the contract: `p` (uniform struct of u32/f32), the inputs' names, `y`, `dy`, `d<input>`, scratch
-/// `t0`, `t1`. Entries that begin with `forward` write `y`; entries that begin with `backward` write `d…` variables.
+/// `t0` to `t3`. Entries that begin with `forward` write `y`; entries that begin with `backward` write `d…` variables.
 /// A last digit is a pass: `forward_1`, `forward_2` follow each other, and together are the method `forward`.
 pub trait Op: std::fmt::Debug + Send + Sync {
     /// The name in tables, and the stem of the files of a built-in operation.
@@ -234,9 +236,26 @@ pub trait Op: std::fmt::Debug + Send + Sync {
     /// The dispatch of `entry` in the shader `stem`; `None` where this variant cannot serve these shapes.
     fn launch(&self, stem: &str, entry: &str, io: &Io) -> Option<Launch>;
 
-    /// Elements (texels where it is a texture) of the scratch variables `t0`, `t1` that `method` of the shader `stem` uses between its passes.
+    /// Elements (texels where it is a texture) of the scratch variables `t0` to `t3` that `method` of the shader `stem` uses between its passes.
     fn scratch(&self, _stem: &str, _method: &str, _io: &Io) -> Vec<(&'static str, usize)> {
         Vec::new()
+    }
+
+    /// Into how many blocks `method` of the shader `stem` cuts its work, each done by all passes before the next begins, so
+    /// that what lies between the passes stays in a cache. The planner counts them in the member `block` of `P`.
+    fn blocks(&self, _stem: &str, _method: &str, _io: &Io) -> usize {
+        1
+    }
+
+    /// How many times as fast as a plain shader of this library (4 GFLOP/s on two cores under lavapipe) this one surely is
+    /// for these shapes: the planner takes the fastest, and bounds the work of a dispatch by it.
+    fn speed(&self, _stem: &str, _io: &Io) -> f64 {
+        1.0
+    }
+
+    /// What the planner may fuse with its neighbours.
+    fn fusible(&self) -> Option<Fusible> {
+        None
     }
 
     /// Work of `method` (`forward`, `backward_x`, …), whatever the variant.
@@ -256,6 +275,11 @@ pub trait Op: std::fmt::Debug + Send + Sync {
     /// Error allowed to `output` (`y`, `dx`, …; for an update, the input's name) against the reference.
     fn tolerance(&self, output: &str, io: &Io, at: &Values) -> Tolerance;
 
+    /// [`Op::tolerance`] of the shader `stem`, where a variant's arithmetic is another than the formula's.
+    fn tolerance_of(&self, _stem: &str, output: &str, io: &Io, at: &Values) -> Tolerance {
+        self.tolerance(output, io, at)
+    }
+
     /// Inputs that `forward` overwrites in place: an optimiser's parameters and moments. Such an operation has no `y`,
     /// no gradient, and takes only parameters there. Empty for all others.
     fn updates(&self) -> &'static [&'static str] {
@@ -264,6 +288,17 @@ pub trait Op: std::fmt::Debug + Send + Sync {
 
     /// The new values of [`Op::updates`], naive, in f64, written over `x`.
     fn reference_update(&self, _io: &Io, _x: &mut [Vec<f64>]) {}
+}
+
+/// What an operation is to the planner's fusion.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Fusible {
+    /// A convolution of x with w and b, stride 1, one group, zero padding: of these rows and columns.
+    Convolution { padding: [usize; 2] },
+    /// x where it is positive, else this slope times x.
+    Slope(f32),
+    /// x where it is positive, else the input `a` times x, a slope a channel.
+    Slopes,
 }
 
 /// How a case fills an input.

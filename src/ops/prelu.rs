@@ -65,6 +65,9 @@ impl Op for Prelu {
     fn scratch(&self, _stem: &str, method: &str, io: &Io) -> Vec<(&'static str, usize)> {
         if method == "backward" { vec![("t0", io.y[0] * io.y[1] * split(io).0)] } else { Vec::new() }
     }
+    fn fusible(&self) -> Option<super::Fusible> {
+        Some(super::Fusible::Slopes)
+    }
     fn cost(&self, method: &str, io: &Io) -> Cost {
         match method {
             "forward" => Cost::new(io.y_len(), 2 * io.y_len() + io.x_len(1)),

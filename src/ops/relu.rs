@@ -41,6 +41,9 @@ impl Op for Relu {
     fn launch(&self, _stem: &str, _entry: &str, io: &Io) -> Option<Launch> {
         Some(Launch::threads(io.y_len(), [("len", io.y_len().into())]))
     }
+    fn fusible(&self) -> Option<super::Fusible> {
+        Some(super::Fusible::Slope(0.0))
+    }
     fn cost(&self, method: &str, io: &Io) -> Cost {
         let tensors = if method == "forward" { 2 } else { 3 };
         Cost::new(io.y_len(), tensors * io.y_len())

@@ -114,8 +114,7 @@ impl Upscaler {
     pub fn plan(&self, height: usize, width: usize) -> Result<Plan> {
         let (rows, columns) = self.windows(height, width);
         let (g, y) = self.graph(rows[0].len, columns[0].len)?;
-        let options = crate::plan::Options { limits: self.device.limits(), ..Default::default() };
-        Plan::new(&g, &[y], &options)
+        self.device.plan(&g, &[y])
     }
 
     fn windows(&self, height: usize, width: usize) -> (Vec<Stretch>, Vec<Stretch>) {

@@ -1,0 +1,46 @@
+// conv_act: convolution with stride 1, then a slope a channel for negative results. Twin: src/ops/conv_act.rs.
+//
+// entry    one thread computes  reads       terms and their order
+// forward  one y                x, w, b, a  bias, then all (c, u, v) by c, u, v
+
+override WG: u32 = 64u;
+
+struct P {
+    batch: u32, c_in: u32, c_out: u32, height: u32, width: u32, out_height: u32, out_width: u32,
+    kernel_h: u32, kernel_w: u32, pad_h: u32, pad_w: u32,
+    adjoint: u32,   // w is [Ci,Co,Kh,Kw], and its taps are turned by 180°.
+    threads: u32,
+}
+@group(0) @binding(0) var<uniform> p: P;
+@group(0) @binding(1) var<storage, read> x: array<f32>;
+@group(0) @binding(2) var<storage, read> w: array<f32>;
+@group(0) @binding(3) var<storage, read> b: array<f32>;
+@group(0) @binding(4) var<storage, read> a: array<f32>;
+@group(0) @binding(5) var<storage, read_write> y: array<f32>;
+
+@compute @workgroup_size(WG)
+fn forward(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let thread = g.x + g.y * groups.x * WG;
+    if thread >= p.threads { return; }
+    let j = thread % p.out_width;
+    let i = thread / p.out_width % p.out_height;
+    let map = thread / (p.out_width * p.out_height);
+    let o = map % p.c_out;
+    let area = p.kernel_h * p.kernel_w;
+    var sum = b[o];
+    for (var c = 0u; c < p.c_in; c++) {
+        let plane = (map / p.c_out * p.c_in + c) * p.height * p.width;
+        let first = select((o * p.c_in + c) * area, (c * p.c_out + o) * area, p.adjoint != 0u);
+        for (var u = 0u; u < p.kernel_h; u++) {
+            for (var v = 0u; v < p.kernel_w; v++) {
+                let row = i + u - p.pad_h;   // Modulo 2³²: rows above the picture are past its end.
+                let column = j + v - p.pad_w;
+                if row < p.height && column < p.width {
+                    let tap = select(u * p.kernel_w + v, area - 1u - u * p.kernel_w - v, p.adjoint != 0u);
+                    sum += w[first + tap] * x[plane + row * p.width + column];
+                }
+            }
+        }
+    }
+    y[thread] = select(a[o] * sum, sum, sum > 0.0);
+}

@@ -1,0 +1,112 @@
+//! What is computed together: convolutions with the activation behind them, and gradients of convolutions for their
+//! input, as one operation each ([`ConvAct`]) where the adapter has a shader for it.
+//!
+//! The graph keeps its nodes, so that gradients still belong to the operations they were made from; a fused node only
+//! says how its value comes about ([`Node::fused`](crate::graph::Node)).
+
+use crate::error::Result;
+use crate::graph::{Fused, Graph, Kind, NodeId};
+use crate::ops::conv_act::ConvAct;
+use crate::ops::{Fusible, Io, Op};
+use crate::plan::{Options, reflect};
+use crate::tensor::{Shape, Tensor};
+use std::sync::Arc;
+
+/// `graph`, with nodes fused for an adapter with `options.limits`, whose values are the same.
+///
+/// # Errors
+/// A shader that breaks its contract.
+pub fn fuse(graph: &Graph, fetches: &[NodeId], options: &Options) -> Result<Graph> {
+    let mut fused = graph.clone();
+    if !options.limits.prefers_texels || options.variant.is_some() {
+        return Ok(fused);
+    }
+    let nodes = graph.nodes();
+    // Who reads the value of each node, gradients included where their shader does.
+    let mut readers: Vec<Vec<usize>> = vec![Vec::new(); nodes.len()];
+    for (index, node) in nodes.iter().enumerate() {
+        for &input in &node.inputs {
+            readers[input].push(index);
+        }
+        if let Kind::Grad { of, input } = node.kind
+            && let Kind::Op(op) = &nodes[of].kind
+        {
+            let shader = reflect(&op.shaders()[0])?;
+            let method = shader.gradient_method(op.inputs()[input]).unwrap_or_default().to_owned();
+            for name in shader.passes(&method).iter().flat_map(|pass| &pass.reads) {
+                if let Some(k) = op.inputs().iter().position(|i| i == name) {
+                    readers[nodes[of].inputs[k]].push(index);
+                }
+            }
+        }
+    }
+    for &id in fetches {
+        readers[id.index].push(usize::MAX);
+    }
+    for index in 0..nodes.len() {
+        let node = &nodes[index];
+        match &node.kind {
+            Kind::Op(op) => {
+                let Some(Fusible::Convolution { padding }) = op.fusible() else { continue };
+                let activation = match readers[index][..] {
+                    [reader] if reader != usize::MAX => match &nodes[reader].kind {
+                        Kind::Op(op) if nodes[reader].inputs[0] == index => op.fusible().map(|f| (reader, f)),
+                        _ => None,
+                    },
+                    _ => None,
+                };
+                let op = ConvAct { padding, adjoint: false };
+                let [x, w, b] = node.inputs[..] else { continue };
+                if !is_served(&op, graph, [x, w, b], node.shape) {
+                    continue;
+                }
+                let channels = node.shape[1];
+                let (at, a) = match activation {
+                    Some((reader, Fusible::Slope(slope))) => (reader, fused.constant_of(channels, slope)?),
+                    Some((reader, Fusible::Slopes)) => (reader, nodes[reader].inputs[1]),
+                    _ => (index, fused.constant_of(channels, 1.0)?),
+                };
+                fused.set_fused(at, Fused { op: Arc::new(op), inputs: vec![x, w, b, a] });
+            }
+            Kind::Grad { of, input: 0 } => {
+                let Kind::Op(op) = &nodes[*of].kind else { continue };
+                let Some(Fusible::Convolution { padding }) = op.fusible() else { continue };
+                let w = nodes[*of].inputs[1];
+                let [_, _, kh, kw] = nodes[w].shape;
+                if padding[0] >= kh || padding[1] >= kw {
+                    continue;
+                }
+                let op = ConvAct { padding: [kh - 1 - padding[0], kw - 1 - padding[1]], adjoint: true };
+                let dy = node.inputs[0];
+                let channels = node.shape[1];
+                let b = fused.constant_of(channels, 0.0)?;
+                if !is_served(&op, &fused, [dy, w, b], node.shape) {
+                    continue;
+                }
+                let a = fused.constant_of(channels, 1.0)?;
+                fused.set_fused(index, Fused { op: Arc::new(op), inputs: vec![dy, w, b, a] });
+            }
+            _ => {}
+        }
+    }
+    Ok(fused)
+}
+
+/// A shader better than the plain one serves the operation.
+fn is_served(op: &ConvAct, graph: &Graph, [x, w, b]: [usize; 3], y: Shape) -> bool {
+    let shape = |i: usize| graph.nodes()[i].shape;
+    let x = [shape(x), shape(w), shape(b), shape(b)];
+    let io = Io { x: &x, y };
+    op.shaders()[1..].iter().any(|source| op.launch(source.stem, "forward_1", &io).is_some())
+}
+
+impl Graph {
+    /// A constant `[1, channels, 1, 1]` full of `value`, made once.
+    fn constant_of(&mut self, channels: usize, value: f32) -> Result<usize> {
+        let name = format!("fuse/{channels}x{value}");
+        match self.find(&name) {
+            Some(id) => Ok(id.index),
+            None => Ok(self.constant_at(name, Tensor::filled([1, channels, 1, 1], value))?.index),
+        }
+    }
+}

@@ -1,0 +1,465 @@
+//! conv_act: convolution with stride 1 and zero padding, then a slope a channel for negative results.
+//!
+//! `y[n,o,i,j] = f_o(b[o] + Σ_{c,u,v} w[o,c,u,v] · x[n,c,i+u−p₀,j+v−p₁])`, `f_o(s) = s` where s > 0, else `a[o]·s`
+//!
+//! with padding p; outside of the picture x is 0. With `adjoint` the filter is `w[c,o,Kh−1−u,Kw−1−v]`, as in the gradient
+//! of a convolution for its input.
+//!
+//! | name | shape                                       | meaning                                   |
+//! |------|---------------------------------------------|-------------------------------------------|
+//! | x    | `[N,Ci,H,W]`                                | input                                     |
+//! | w    | `[Co,Ci,Kh,Kw]`, adjoint `[Ci,Co,Kh,Kw]`    | filters                                   |
+//! | b    | `[1,Co,1,1]`                                | bias                                      |
+//! | a    | `[1,Co,1,1]`                                | slopes: 0 is ReLU, 1 no activation        |
+//! | y    | `[N,Co,H+2p₀−Kh+1,W+2p₁−Kw+1]`              | output                                    |
+//!
+//! Gradients: none. The planner puts this operation in the place of a convolution and its activation (src/fuse.rs), whose
+//! gradients stay those of the two.
+//! Errors: w, b or a disagrees with x; the filter is larger than the padded picture.
+//! Numerics: f32. `conv_act_winograd` multiplies transformed filters and pictures, whose rounding errors are larger than
+//! those of a direct sum: [`ConvAct::tolerance_of`] has the bound; measured, about 1e-6 of the output's RMS a layer.
+//! Source: fused layers as in cuDNN; Winograd: Lavin and Gray, Fast Algorithms for Convolutional Neural Networks, 2016.
+
+use super::{Case, Cost, Io, Launch, Op, Source, Tolerance, Values, shaders};
+use crate::error::{Result, ShapeError};
+use crate::graph::{Graph, NodeId};
+use crate::shader::{Layout, MAX_TEXELS, TEXELS_A_ROW};
+use crate::tensor::{Shape, len};
+
+/// The attributes.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ConvAct {
+    /// Zero rows and columns on both sides.
+    pub padding: [usize; 2],
+    /// Filters lie `[Ci,Co,Kh,Kw]` and are turned by 180°.
+    pub adjoint: bool,
+}
+
+impl Graph {
+    /// The convolution of `x` `[N,Ci,H,W]` with `w` and `b`, negative results times `a`: `[N,Co,H+2p−Kh+1,W+2p−Kw+1]`.
+    ///
+    /// # Errors
+    /// The shapes of `w`, `b` or `a` do not fit.
+    pub fn conv_act(&mut self, x: NodeId, w: NodeId, b: NodeId, a: NodeId, op: ConvAct) -> Result<NodeId> {
+        self.add(op, &[x, w, b, a])
+    }
+}
+
+/// Positions of a tile of F(4×4, 3×3), and its outputs a side.
+const POSITIONS: usize = 36;
+const TILE: usize = 4;
+
+/// Bytes of V and M that a block of tiles may take: what stays in the last-level cache beside the weights
+/// (shared/prototypes/lavapipe/winograd: 6 MB; on a Zen 3 with 32 MB, 5 to 9 MB were equal).
+const BLOCK_BYTES: usize = 6 << 20;
+
+/// How `conv_act_winograd` lays out a layer.
+struct Winograd {
+    /// Channels out of a group; a multiple of 4.
+    oc: usize,
+    quads_in: usize,
+    quads_out: usize,
+    groups_out: usize,
+    tiles_x: usize,
+    tiles_of_picture: usize,
+    tiles: usize,
+    /// Lanes of a group of the multiplication: tiles.
+    lanes: usize,
+    /// Chunks of eight tiles in a block.
+    chunks: usize,
+    blocks: usize,
+    /// Chunks in a row of texels.
+    v_chunks: usize,
+    m_chunks: usize,
+}
+
+impl ConvAct {
+    /// `None` where the filter is not 3×3 or the tables do not fit.
+    fn winograd(&self, io: &Io) -> Option<Winograd> {
+        let ([n, ci, ..], [_, co, ho, wo]) = (io.x[0], io.y);
+        if io.x[1][2..] != [3, 3] {
+            return None;
+        }
+        let (quads_in, quads_out) = (ci.div_ceil(4), co.div_ceil(4));
+        // 2,048 multiply-adds of straight-line code and 16 KiB of workgroup memory at most.
+        let oc = [16, 8, 4].into_iter().find(|oc| 4 * quads_in * oc <= 2048)?.min(4 * quads_out);
+        let groups_out = co.div_ceil(oc);
+        let (tiles_y, tiles_x) = (ho.div_ceil(TILE), wo.div_ceil(TILE));
+        let tiles = n * tiles_x * tiles_y;
+        let m_quads = groups_out * oc / 4;
+        let tile_bytes = POSITIONS * 16 * (quads_in + m_quads);
+        let lanes = (BLOCK_BYTES / tile_bytes / 8 * 8).clamp(64, 256).min(tiles.next_multiple_of(8));
+        // Blocks of equal size, each of whole groups.
+        let most = (BLOCK_BYTES / tile_bytes / lanes).max(1);
+        let groups = tiles.div_ceil(lanes);
+        let blocks = groups.div_ceil(most);
+        let chunks = groups.div_ceil(blocks) * lanes / 8;
+        // A row of texels begins with up to 36 · 8 texels of shift.
+        let in_row = |quads: usize| (TEXELS_A_ROW - 8 * POSITIONS) / (8 * quads);
+        let (v_chunks, m_chunks) = (in_row(quads_in), in_row(m_quads));
+        (v_chunks > 0 && m_chunks > 0).then_some(Winograd {
+            oc,
+            quads_in,
+            quads_out,
+            groups_out,
+            tiles_x,
+            tiles_of_picture: tiles_x * tiles_y,
+            tiles,
+            lanes,
+            chunks,
+            blocks,
+            v_chunks,
+            m_chunks,
+        })
+    }
+}
+
+impl Winograd {
+    fn m_quads(&self) -> usize {
+        self.groups_out * self.oc / 4
+    }
+    /// First texel of the biases in t2.
+    fn biases(&self) -> usize {
+        POSITIONS * self.groups_out * self.quads_in * self.oc
+    }
+    fn scratch(&self) -> Vec<(&'static str, usize)> {
+        let texels = |in_row: usize| POSITIONS * self.chunks.div_ceil(in_row) * TEXELS_A_ROW;
+        vec![("t0", texels(self.v_chunks)), ("t1", texels(self.m_chunks)), ("t2", self.biases() + 2 * self.m_quads())]
+    }
+    fn launch(&self, op: &ConvAct, entry: &str, io: &Io) -> Option<Launch> {
+        let ([_, ci, h, w], [_, co, ho, wo]) = (io.x[0], io.y);
+        let groups32 =
+            |x: usize, y: usize, z: usize| Some([x.try_into().ok()?, y.try_into().ok()?, z.try_into().ok()?]);
+        let threads = 4 * self.quads_in * self.m_quads() + 2 * self.m_quads();
+        let groups = match entry {
+            "forward_1" => [threads.div_ceil(64).try_into().ok()?, 1, 1],
+            "forward_2" => groups32(self.quads_in.div_ceil(8), self.chunks, 1)?,
+            "forward_3" => groups32(self.groups_out, POSITIONS, 8 * self.chunks / self.lanes)?,
+            "forward_4" => groups32(self.quads_out.div_ceil(8), self.chunks, 1)?,
+            _ => return None,
+        };
+        let fill = self.quads_in * self.oc;
+        let launch = Launch::groups(
+            groups,
+            [
+                ("c_in", ci.into()),
+                ("c_out", co.into()),
+                ("height", h.into()),
+                ("width", w.into()),
+                ("out_height", ho.into()),
+                ("out_width", wo.into()),
+                ("pad", self.pad(op).into()),
+                ("adjoint", u32::from(op.adjoint).into()),
+                ("tiles_x", self.tiles_x.into()),
+                ("tiles", self.tiles.into()),
+                ("tiles_of_picture", self.tiles_of_picture.into()),
+                ("block", 0u32.into()),
+                ("chunks", self.chunks.into()),
+                ("quads_in", self.quads_in.into()),
+                ("quads_out", self.quads_out.into()),
+                ("m_quads", self.m_quads().into()),
+                ("v_chunks", self.v_chunks.into()),
+                ("m_chunks", self.m_chunks.into()),
+                ("groups_out", self.groups_out.into()),
+                ("biases", self.biases().into()),
+                ("threads", threads.into()),
+            ],
+        );
+        let launch = launch.with("KQ", self.quads_in).with("OC", self.oc).with("OQ", self.oc / 4);
+        Some(launch.with("LANES", self.lanes).with("FILL", fill).with("COPIES", fill.div_ceil(self.lanes)))
+    }
+    fn pad(&self, op: &ConvAct) -> usize {
+        op.padding[0]
+    }
+}
+
+/// How `conv_act_straight` lays out a layer.
+struct Straight {
+    taps: usize,
+    quads_in: usize,
+    /// Real channels of a quad.
+    channels: usize,
+    /// Quads out of a group.
+    oq: usize,
+    groups_out: usize,
+    quads_out: usize,
+    is_dot: bool,
+    /// Texels of weights of a group.
+    fill: usize,
+    pixels: usize,
+    lanes: usize,
+}
+
+impl ConvAct {
+    /// `None` where a pixel of four channels takes more multiply-adds than fit.
+    fn straight(&self, io: &Io) -> Option<Straight> {
+        let ([_, ci, ..], [n, co, ho, wo], [_, _, kh, kw]) = (io.x[0], io.y, io.x[1]);
+        let (quads_in, quads_out, taps) = (ci.div_ceil(4), co.div_ceil(4), kh * kw);
+        let channels = ci.min(4);
+        let is_dot = co == 1 && ci >= 4;
+        let texels = taps * quads_in * if is_dot { 1 } else { channels };
+        // Multiply-adds of a pixel and a quad, and texels of weights: 2,048 and 1,024 (16 KiB) at most.
+        let most = if is_dot { (texels <= 512).then_some(1)? } else { (512 / texels).min(quads_out) };
+        if most == 0 {
+            return None;
+        }
+        let groups_out = quads_out.div_ceil(most);
+        let oq = quads_out.div_ceil(groups_out);
+        let pixels = n * ho * wo;
+        let lanes = if pixels >= 1024 { 256 } else { (pixels.div_ceil(2)).next_multiple_of(8).min(256) };
+        Some(Straight { taps, quads_in, channels, oq, groups_out, quads_out, is_dot, fill: texels * oq, pixels, lanes })
+    }
+}
+
+impl Straight {
+    fn scratch(&self) -> Vec<(&'static str, usize)> {
+        vec![("t2", self.groups_out * (self.fill + 2 * self.oq))]
+    }
+    fn launch(&self, op: &ConvAct, entry: &str, io: &Io) -> Option<Launch> {
+        let ([_, ci, h, w], [_, co, ho, wo], [_, _, kh, kw]) = (io.x[0], io.y, io.x[1]);
+        let biases = self.groups_out * self.fill;
+        let threads = biases + 2 * self.groups_out * self.oq;
+        let groups: [u32; 3] = match entry {
+            "forward_1" => [threads.div_ceil(64).try_into().ok()?, 1, 1],
+            "forward_2" => [self.groups_out.try_into().ok()?, self.pixels.div_ceil(self.lanes).try_into().ok()?, 1],
+            _ => return None,
+        };
+        let launch = Launch::groups(
+            groups,
+            [
+                ("c_in", ci.into()),
+                ("c_out", co.into()),
+                ("height", h.into()),
+                ("width", w.into()),
+                ("out_height", ho.into()),
+                ("out_width", wo.into()),
+                ("pad_h", op.padding[0].into()),
+                ("pad_w", op.padding[1].into()),
+                ("adjoint", u32::from(op.adjoint).into()),
+                ("quads_out", self.quads_out.into()),
+                ("pixels", self.pixels.into()),
+                ("groups_out", self.groups_out.into()),
+                ("biases", biases.into()),
+                ("threads", threads.into()),
+            ],
+        );
+        let launch = launch.with("KH", kh).with("KW", kw).with("KQ", self.quads_in).with("KC", self.channels);
+        let launch = launch
+            .with("OQ", self.oq)
+            .with("DOT", usize::from(self.is_dot))
+            .with("SPREAD", usize::from(!self.is_dot))
+            .with("LANES", self.lanes);
+        Some(launch.with("FILL", self.fill).with("COPIES", self.fill.div_ceil(self.lanes)))
+    }
+    /// Nanoseconds for eight pixels on a thread of a Zen 3 under Mesa 22.3.6.
+    fn ns(&self) -> f64 {
+        let loads = (self.taps * self.quads_in * self.groups_out) as f64;
+        let products = if self.is_dot { 4.0 } else { 4.0 * (self.channels * self.oq) as f64 };
+        loads * (6.0 + 0.25 * products) + 75.0 * self.quads_out as f64 + 100.0
+    }
+}
+
+impl Winograd {
+    /// Nanoseconds for eight pixels on a thread of a Zen 3 under Mesa 22.3.6.
+    fn ns(&self) -> f64 {
+        let (q_in, q_m) = (self.quads_in as f64, self.m_quads() as f64);
+        let stores = 36.0 * 90.0 * (q_in + q_m) + 16.0 * 90.0 * self.quads_out as f64;
+        let fill = 40.0 * q_in * self.oc as f64 / (self.lanes as f64);
+        let product = 4.0 * q_in * self.oc as f64 * 0.36 + 6.0 * q_in + fill;
+        (stores + 36.0 * product * self.groups_out as f64) / 16.0
+    }
+}
+
+impl Op for ConvAct {
+    fn name(&self) -> &'static str {
+        "conv_act"
+    }
+    fn inputs(&self) -> &'static [&'static str] {
+        &["x", "w", "b", "a"]
+    }
+    fn shaders(&self) -> &'static [Source] {
+        shaders!["conv_act", "conv_act_winograd", "conv_act_straight"]
+    }
+    fn shape(&self, x: &[Shape]) -> std::result::Result<Shape, ShapeError> {
+        let [n, ci, h, w] = x[0];
+        let [first, second, kh, kw] = x[1];
+        let (co, wanted) = if self.adjoint { (second, first) } else { (first, second) };
+        if wanted != ci {
+            return Err(ShapeError::shape("w", format!("{ci} channels in, as x"), x[1]));
+        }
+        for (name, shape) in [("b", x[2]), ("a", x[3])] {
+            if shape != [1, co, 1, 1] {
+                return Err(ShapeError::shape(name, format!("[1, Co={co}, 1, 1]"), shape));
+            }
+        }
+        if let Some(padding) = self.padding.iter().find(|p| **p > 65_535) {
+            return Err(ShapeError::value("padding", "0 to 65535", padding));
+        }
+        let size =
+            |size: usize, padding: usize, taps: usize| (size + 2 * padding + 1).checked_sub(taps).filter(|s| *s > 0);
+        match (size(h, self.padding[0], kh), size(w, self.padding[1], kw)) {
+            (Some(ho), Some(wo)) => Ok([n, co, ho, wo]),
+            _ => Err(ShapeError::shape("w", "a filter no larger than the padded x".to_owned(), x[1])),
+        }
+    }
+    fn launch(&self, stem: &str, entry: &str, io: &Io) -> Option<Launch> {
+        if stem == "conv_act_winograd" {
+            let plan = self.winograd(io).filter(|_| self.padding[0] == self.padding[1])?;
+            let fits = plan.scratch().iter().all(|s| s.1 <= MAX_TEXELS)
+                && [&io.x[0], &io.y].iter().all(|s| Layout::Quads.elements(s) <= MAX_TEXELS);
+            return plan.launch(self, entry, io).filter(|_| fits);
+        }
+        if stem == "conv_act_straight" {
+            let plan = self.straight(io).filter(|p| p.scratch()[0].1 <= MAX_TEXELS)?;
+            let fits = [&io.x[0], &io.y].iter().all(|s| Layout::Quads.elements(s) <= MAX_TEXELS);
+            return plan.launch(self, entry, io).filter(|_| fits);
+        }
+        let ([n, ci, h, w], [_, co, ho, wo], [_, _, kh, kw]) = (io.x[0], io.y, io.x[1]);
+        let threads = io.y_len();
+        Some(Launch::threads(
+            threads,
+            [
+                ("batch", n.into()),
+                ("c_in", ci.into()),
+                ("c_out", co.into()),
+                ("height", h.into()),
+                ("width", w.into()),
+                ("out_height", ho.into()),
+                ("out_width", wo.into()),
+                ("kernel_h", kh.into()),
+                ("kernel_w", kw.into()),
+                ("pad_h", self.padding[0].into()),
+                ("pad_w", self.padding[1].into()),
+                ("adjoint", u32::from(self.adjoint).into()),
+                ("threads", threads.into()),
+            ],
+        ))
+    }
+    fn scratch(&self, stem: &str, _method: &str, io: &Io) -> Vec<(&'static str, usize)> {
+        match stem {
+            "conv_act_winograd" => self.winograd(io).map_or_else(Vec::new, |w| w.scratch()),
+            "conv_act_straight" => self.straight(io).map_or_else(Vec::new, |s| s.scratch()),
+            _ => Vec::new(),
+        }
+    }
+    fn blocks(&self, stem: &str, _method: &str, io: &Io) -> usize {
+        match stem {
+            "conv_act_winograd" => self.winograd(io).map_or(1, |w| w.blocks),
+            _ => 1,
+        }
+    }
+    fn speed(&self, stem: &str, io: &Io) -> f64 {
+        let ns = match stem {
+            "conv_act_winograd" => self.winograd(io).map(|w| w.ns()),
+            "conv_act_straight" => self.straight(io).map(|s| s.ns()),
+            _ => None,
+        };
+        // 4 GFLOP/s is 1; two threads.
+        let flops = 2.0 * 8.0 * (len(&io.x[1]) * 2) as f64;
+        ns.map_or(1.0, |ns| (flops / ns / 4.0).max(1.0))
+    }
+    fn cost(&self, _method: &str, io: &Io) -> Cost {
+        let products = io.y_len() * len(&io.x[1]) / io.y[1];
+        Cost::new(2 * products, io.total_len())
+    }
+    fn reference(&self, io: &Io, x: &[Vec<f64>], y: &mut [f64]) {
+        let ([n, ci, h, w], [_, co, ho, wo], [_, _, kh, kw]) = (io.x[0], io.y, io.x[1]);
+        for n in 0..n {
+            for o in 0..co {
+                for i in 0..ho {
+                    for j in 0..wo {
+                        let mut sum = x[2][o];
+                        for c in 0..ci {
+                            for u in 0..kh {
+                                for v in 0..kw {
+                                    let (r, s) = (i + u, j + v);
+                                    let (top, left) = (self.padding[0], self.padding[1]);
+                                    if r < top || r >= top + h || s < left || s >= left + w {
+                                        continue;
+                                    }
+                                    let filter = if self.adjoint {
+                                        ((c * co + o) * kh + kh - 1 - u) * kw + kw - 1 - v
+                                    } else {
+                                        ((o * ci + c) * kh + u) * kw + v
+                                    };
+                                    sum += x[1][filter] * x[0][((n * ci + c) * h + r - top) * w + s - left];
+                                }
+                            }
+                        }
+                        y[((n * co + o) * ho + i) * wo + j] = if sum > 0.0 { sum } else { x[3][o] * sum };
+                    }
+                }
+            }
+        }
+    }
+    fn reference_grad(&self, _io: &Io, _x: &[Vec<f64>], _y: &[f64], _dy: &[f64], _dx: &mut [Vec<f64>]) {}
+    fn no_grad(&self) -> &'static [(&'static str, &'static str)] {
+        const WHY: &str = "the planner makes this operation; gradients are those of the convolution and the activation";
+        &[("x", WHY), ("w", WHY), ("b", WHY), ("a", WHY)]
+    }
+    fn tolerance(&self, output: &str, io: &Io, at: &Values) -> Tolerance {
+        self.tolerance_of("conv_act", output, io, at)
+    }
+    fn tolerance_of(&self, stem: &str, _output: &str, io: &Io, at: &Values) -> Tolerance {
+        let ([_, ci, h, w], [n, co, ho, wo], [_, _, kh, kw]) = (io.x[0], io.y, io.x[1]);
+        // |f_o(s + e) − f_o(s)| ≤ max(1, |a|)·|e|, and a rounded product by a.
+        let slope = |o: usize| at.x[3][o].abs().max(1.0);
+        if stem == "conv_act_winograd" {
+            // Every |w| of a filter and |x| of a channel at most its largest: Aᵀ, G and Bᵀ in absolute values then scale an
+            // output by at most (Σ_i |A_ki| Σ_u |G_iu| Σ_j |B_ji|)² = (1·½·10·2 + 8·(7/24)·6·2 + 1·1·10)² = 48². Each
+            // transform rounds at most six terms, twice, for each of w, x and y, and the sum over c rounds 2·Ci times.
+            const GROWTH: f64 = 48.0 * 48.0;
+            let most = |values: &[f64]| values.iter().fold(0.0, |m: f64, v| m.max(v.abs()));
+            let bounds: Vec<f64> = (0..n * co)
+                .map(|map| {
+                    let (n, o) = (map / co, map % co);
+                    let sum: f64 = (0..ci)
+                        .map(|c| {
+                            let filter = if self.adjoint { c * co + o } else { o * ci + c };
+                            let plane = (n * ci + c) * h * w;
+                            most(&at.x[1][filter * 9..][..9]) * most(&at.x[0][plane..plane + h * w])
+                        })
+                        .sum();
+                    slope(o) * super::EPS * (2.0 * ci as f64 + 38.0) * (GROWTH * sum + at.x[2][o].abs())
+                })
+                .collect();
+            let plane = ho * wo;
+            return Tolerance::Each((0..io.y_len()).map(|k| bounds[k / plane]).collect());
+        }
+        // A product and an addition each, the bias and the slope, on the terms' absolute values.
+        let absolute = |v: &[f64]| v.iter().map(|v| v.abs()).collect::<Vec<_>>();
+        let ones = vec![1.0; co];
+        let x = [absolute(&at.x[0]), absolute(&at.x[1]), absolute(&at.x[2]), ones];
+        let mut terms = vec![0.0; io.y_len()];
+        self.reference(io, &x, &mut terms);
+        let k = (ci * kh * kw + 3) as f64;
+        let o = |index: usize| index / (ho * wo) % co;
+        Tolerance::Each(terms.iter().enumerate().map(|(i, t)| k * super::EPS * t * slope(o(i))).collect())
+    }
+}
+
+pub fn cases() -> Vec<Case> {
+    let case = |padding: usize, adjoint: bool, x: Shape, co: usize, k: usize| {
+        let w = if adjoint { [x[1], co, k, k] } else { [co, x[1], k, k] };
+        Case::new(ConvAct { padding: [padding; 2], adjoint }, &[x, w, [1, co, 1, 1], [1, co, 1, 1]])
+    };
+    vec![
+        case(0, false, [1, 1, 1, 1], 1, 1),
+        case(1, false, [2, 3, 5, 7], 4, 3),
+        case(1, true, [2, 5, 9, 6], 3, 3),
+        // No padding, and more than the filter needs.
+        case(0, false, [1, 4, 6, 11], 5, 3),
+        case(2, true, [1, 2, 3, 8], 17, 3),
+        // One tile more than a group's lanes, and two groups of channels.
+        case(1, false, [1, 8, 5, 257], 20, 3),
+        // Taps as in srcnn, and one channel to many.
+        case(2, false, [1, 4, 10, 9], 3, 5),
+        case(4, false, [2, 1, 6, 13], 9, 9),
+        case(0, true, [1, 9, 4, 5], 6, 1),
+        // One channel out of many.
+        case(1, false, [2, 10, 7, 5], 1, 3),
+        // Layers of cbn, small.
+        case(1, false, [1, 64, 16, 12], 64, 3).real(),
+        case(1, false, [1, 128, 8, 8], 128, 3).real(),
+    ]
+}

@@ -1,0 +1,67 @@
+//! repack: y = x; its variants differ in how x and y lie in memory.
+//!
+//! `y[n,c,i,j] = x[n,c,i,j]`
+//!
+//! The planner puts it where a value's layout is not the one that the next shader declares.
+//!
+//! Gradient: dx = dy. Errors: none. Numerics: exact.
+
+use super::{Case, Cost, Io, Launch, Op, Source, Tolerance, Values, shaders};
+use crate::error::ShapeError;
+use crate::shader::{Layout, MAX_TEXELS};
+use crate::tensor::Shape;
+
+/// The operation; it has no attributes.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Repack;
+
+impl Op for Repack {
+    fn name(&self) -> &'static str {
+        "repack"
+    }
+    fn inputs(&self) -> &'static [&'static str] {
+        &["x"]
+    }
+    fn shaders(&self) -> &'static [Source] {
+        shaders!["repack", "repack_quads", "repack_rows"]
+    }
+    fn shape(&self, x: &[Shape]) -> Result<Shape, ShapeError> {
+        Ok(x[0])
+    }
+    fn launch(&self, stem: &str, _entry: &str, io: &Io) -> Option<Launch> {
+        let [_, c, h, w] = io.y;
+        let quads = Layout::Quads.elements(&io.y);
+        let threads = if stem == "repack" { io.y_len() } else { quads };
+        (quads <= MAX_TEXELS).then(|| {
+            Launch::threads(
+                threads,
+                [
+                    ("channels", c.into()),
+                    ("quads", c.div_ceil(4).into()),
+                    ("plane", (h * w).into()),
+                    ("threads", threads.into()),
+                ],
+            )
+        })
+    }
+    fn cost(&self, _method: &str, io: &Io) -> Cost {
+        Cost::new(0, 2 * io.y_len())
+    }
+    fn reference(&self, _io: &Io, x: &[Vec<f64>], y: &mut [f64]) {
+        y.copy_from_slice(&x[0]);
+    }
+    fn reference_grad(&self, _io: &Io, _x: &[Vec<f64>], _y: &[f64], dy: &[f64], dx: &mut [Vec<f64>]) {
+        dx[0].copy_from_slice(dy);
+    }
+    fn tolerance(&self, _output: &str, _io: &Io, _at: &Values) -> Tolerance {
+        Tolerance::Terms(0)
+    }
+}
+
+pub fn cases() -> Vec<Case> {
+    [[1, 1, 1, 1], [2, 3, 5, 7], [1, 4, 1, 257], [2, 6, 3, 4], [1, 9, 13, 4]]
+        .map(|x| Case::new(Repack, &[x]))
+        .into_iter()
+        .chain([Case::new(Repack, &[[1, 64, 64, 64]]).real()])
+        .collect()
+}
