@@ -263,31 +263,33 @@ impl Plan {
             for &input in &node.inputs {
                 needed[input] = true;
             }
-            match &node.kind {
-                Kind::Grad { of, input } => {
-                    let Kind::Op(op) = &nodes[*of].kind else {
-                        return Err(Error::graph(&node.name, "is the gradient of no operation"));
-                    };
-                    let choice = builder.choose(*of, &**op, &nodes[*of].inputs, Some(op.inputs()[*input]))?;
-                    for pass in choice.shader.passes(&choice.method) {
-                        for name in &pass.reads {
-                            if name == "y" {
-                                needed[*of] = true;
-                            } else if let Some(k) = op.inputs().iter().position(|i| i == name) {
-                                needed[nodes[*of].inputs[k]] = true;
-                            }
+            if let Kind::Grad { of, input } = &node.kind {
+                let Kind::Op(op) = &nodes[*of].kind else {
+                    return Err(Error::graph(&node.name, "is the gradient of no operation"));
+                };
+                let choice = builder.choose(*of, &**op, &nodes[*of].inputs, Some(op.inputs()[*input]))?;
+                for pass in choice.shader.passes(&choice.method) {
+                    for name in &pass.reads {
+                        if name == "y" {
+                            needed[*of] = true;
+                        } else if let Some(k) = op.inputs().iter().position(|i| i == name) {
+                            needed[nodes[*of].inputs[k]] = true;
                         }
                     }
-                    chosen.insert(index, choice);
                 }
-                _ => {}
+                chosen.insert(index, choice);
             }
         }
 
         let mut inputs = Vec::new();
         for index in (0..nodes.len()).filter(|&i| needed[i]) {
             match nodes[index].kind {
-                Kind::Input => inputs.push((nodes[index].name.clone(), builder.value_of(index))),
+                Kind::Input => {
+                    // Where every reader wants quads, the host packs them.
+                    let layout =
+                        if builder.is_read_as_quads(index, &needed, &chosen) { Layout::Quads } else { Layout::Rows };
+                    inputs.push((nodes[index].name.clone(), builder.value_with(index, layout)));
+                }
                 Kind::Param { .. } | Kind::Constant(_) => {
                     builder.value_of(index);
                 }
@@ -326,8 +328,8 @@ impl Plan {
         let mut returned = Vec::new();
         for &id in fetches {
             if !matches!(nodes[id.index].kind, Kind::Update(_)) {
+                // The host unpacks quads.
                 let value = builder.value_of(id.index);
-                let value = builder.in_layout(value, Layout::Rows)?;
                 builder.values[value].life.1 = builder.steps.len();
                 returned.push(value);
             }
@@ -397,6 +399,33 @@ struct Pass<'a> {
 impl Builder<'_> {
     fn value_of(&mut self, node: usize) -> usize {
         self.value_with(node, Layout::Rows)
+    }
+
+    /// Every step that reads `node` declares it as channel quads, and there is one.
+    fn is_read_as_quads(&self, node: usize, needed: &[bool], chosen: &HashMap<usize, Chosen>) -> bool {
+        let nodes = self.graph.nodes();
+        let mut found = false;
+        for (&reader, choice) in chosen.iter().filter(|(reader, _)| needed[**reader]) {
+            let (op, inputs, dy) = match (nodes[reader].computed_by(), &nodes[reader].kind) {
+                (Some((op, inputs)), _) => (op, inputs, None),
+                (None, Kind::Grad { of, .. }) => match &nodes[*of].kind {
+                    Kind::Op(op) => (op, &nodes[*of].inputs[..], Some(nodes[reader].inputs[0])),
+                    _ => continue,
+                },
+                _ => continue,
+            };
+            for v in choice.shader.passes(&choice.method).iter().flat_map(|pass| &pass.reads) {
+                let is_this = op.inputs().iter().zip(inputs).any(|(name, &i)| name == v && i == node)
+                    || (v == "dy" && dy == Some(node));
+                if is_this {
+                    found = true;
+                    if choice.shader.variable(v).is_none_or(|v| v.layout != Layout::Quads) {
+                        return false;
+                    }
+                }
+            }
+        }
+        found
     }
 
     /// The value of `node`, which lies in `layout` if it is new.

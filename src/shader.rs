@@ -91,6 +91,9 @@ pub fn method_of(entry: &str) -> &str {
     }
 }
 
+/// Names and values of constants.
+type Constants = Vec<(String, u64)>;
+
 /// A reflected WGSL file.
 pub struct Shader {
     pub stem: &'static str,
@@ -104,7 +107,7 @@ pub struct Shader {
     constants: Vec<String>,
     text: &'static str,
     /// This shader with other constants, by name and value.
-    with_constants: Mutex<HashMap<Vec<(String, u64)>, Arc<Shader>>>,
+    with_constants: Mutex<HashMap<Constants, Arc<Shader>>>,
     module: naga::Module,
     info: naga::valid::ModuleInfo,
 }
@@ -273,7 +276,7 @@ impl Shader {
 
     /// This shader under the constants among `values`, loops as they stand; `None` where it has none of them.
     fn under(&self, values: &[(&'static str, f64)]) -> Result<Option<Arc<Shader>>> {
-        let key: Vec<(String, u64)> = values
+        let key: Constants = values
             .iter()
             .filter(|(name, _)| self.constants.iter().any(|c| c == name))
             .map(|(name, value)| ((*name).to_owned(), *value as u64))
@@ -522,7 +525,7 @@ pub fn specialized<'v>(
     stem: &str,
     text: &str,
     values: &[(&'v str, f64)],
-) -> Result<Option<(String, Vec<(&'v str, f64)>)>> {
+) -> Result<Option<(String, unroll::Values<'v>)>> {
     if !text.contains(unroll::MARK) {
         return Ok(None);
     }

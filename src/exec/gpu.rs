@@ -5,6 +5,7 @@
 //! error, and a lost device is remembered and reported by every later call.
 
 use super::profile::{Clock, Phase, Run, Span};
+use super::quads;
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Kind};
 use crate::ops::Source;
@@ -331,8 +332,8 @@ impl Gpu {
         self.check_lost()
     }
 
-    /// Bytes of `buffer`, which was created for reading.
-    async fn map(&self, buffer: &wgpu::Buffer) -> Result<Vec<u8>> {
+    /// What `read` makes of the bytes of `buffer`, which was created for reading.
+    async fn map<T>(&self, buffer: &wgpu::Buffer, read: impl FnOnce(&[u8]) -> T) -> Result<T> {
         let state = Arc::new(Mutex::new((None, None::<Waker>)));
         let writer = state.clone();
         buffer.map_async(wgpu::MapMode::Read, .., move |result| {
@@ -351,9 +352,9 @@ impl Gpu {
         if !mapped {
             return Err(failed());
         }
-        let bytes = buffer.get_mapped_range(..).map_err(|_| failed())?.to_vec();
+        let result = read(&buffer.get_mapped_range(..).map_err(|_| failed())?);
         buffer.unmap();
-        Ok(bytes)
+        Ok(result)
     }
 }
 
@@ -379,6 +380,25 @@ fn format_of(layout: Layout) -> (wgpu::TextureFormat, u64) {
         Layout::Quads => (wgpu::TextureFormat::Rgba32Float, 16),
         _ => (wgpu::TextureFormat::R32Float, 4),
     }
+}
+
+/// How channel quads lie in a buffer from `offset`: rows of texels without gaps.
+fn quads_layout(offset: u64) -> wgpu::TexelCopyBufferLayout {
+    wgpu::TexelCopyBufferLayout { offset, bytes_per_row: Some(16 * TEXELS_A_ROW as u32), rows_per_image: None }
+}
+
+/// Copies `bytes` of channel quads to `offset` of `buffer`.
+fn copy_quads(
+    encoder: &mut wgpu::CommandEncoder,
+    view: &wgpu::TextureView,
+    buffer: &wgpu::Buffer,
+    offset: u64,
+    bytes: u64,
+) {
+    let height = (bytes / (16 * TEXELS_A_ROW as u64)) as u32;
+    let size = wgpu::Extent3d { width: TEXELS_A_ROW as u32, height, depth_or_array_layers: 1 };
+    let to = wgpu::TexelCopyBufferInfo { buffer, layout: quads_layout(offset) };
+    encoder.copy_texture_to_buffer(view.texture().as_image_copy(), to, size);
 }
 
 /// What a slot lies in.
@@ -443,7 +463,7 @@ impl GpuSession {
         gpu.check_lost()?;
         let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST;
         let guard = if is_guarded { 4 * GUARD_WORDS } else { 0 };
-        let fetched: u64 = plan.fetches.iter().map(|&v| 4 * len(&plan.values[v].shape) as u64).sum();
+        let fetched: u64 = plan.fetches.iter().map(|&v| plan.values[v].bytes()).sum();
         let what = format!("allocating {} bytes", plan.peak_bytes());
         let (memory, readback) = gpu
             .scoped(&what, || {
@@ -575,7 +595,24 @@ impl GpuSession {
     }
 
     fn write_value(&self, slot: usize, tensor: &Tensor) {
-        self.gpu.queue.write_buffer(self.buffer(slot), 0, bytemuck::cast_slice(tensor.data()));
+        match &self.memory[slot] {
+            Memory::Buffer(buffer) => self.gpu.queue.write_buffer(buffer, 0, bytemuck::cast_slice(tensor.data())),
+            Memory::Texture(view) => {
+                let texels = quads::pack(tensor);
+                let size = wgpu::Extent3d {
+                    width: TEXELS_A_ROW as u32,
+                    height: (texels.len() / TEXELS_A_ROW) as u32,
+                    depth_or_array_layers: 1,
+                };
+                let layout = quads_layout(0);
+                self.gpu.queue.write_texture(
+                    view.texture().as_image_copy(),
+                    bytemuck::cast_slice(&texels),
+                    layout,
+                    size,
+                );
+            }
+        }
     }
 
     /// Feeds `inputs` (value, tensor), runs all steps, and returns the fetched values.
@@ -590,16 +627,21 @@ impl GpuSession {
             self.gpu.wait(submission)?;
         }
         let Some(readback) = &self.readback else { return Ok(Vec::new()) };
-        let bytes = self.gpu.map(readback).await?;
-        let mut rest: &[f32] = &bytemuck::pod_collect_to_vec::<u8, f32>(&bytes);
-        let mut outputs = Vec::with_capacity(plan.fetches.len());
-        for &value in &plan.fetches {
-            let shape = plan.values[value].shape;
-            let (head, tail) = rest.split_at(len(&shape));
-            outputs.push(Tensor::new(shape, head.to_vec())?);
-            rest = tail;
-        }
-        Ok(outputs)
+        let read = |bytes: &[u8]| {
+            let mut rest = bytes;
+            let mut outputs = Vec::with_capacity(plan.fetches.len());
+            for &value in &plan.fetches {
+                let value = &plan.values[value];
+                let (head, tail) = rest.split_at(value.bytes() as usize);
+                outputs.push(match value.layout {
+                    Layout::Quads => quads::unpack(value.shape, head),
+                    _ => Tensor::new(value.shape, bytemuck::pod_collect_to_vec(head)),
+                }?);
+                rest = tail;
+            }
+            Ok(outputs)
+        };
+        self.gpu.map(readback, read).await?
     }
 
     fn upload(&self, plan: &Plan, inputs: &[(usize, &Tensor)]) {
@@ -646,8 +688,12 @@ impl GpuSession {
             let mut encoder = self.gpu.device.create_command_encoder(&Default::default());
             let mut offset = 0;
             for &value in &plan.fetches {
-                let bytes = 4 * len(&plan.values[value].shape) as u64;
-                encoder.copy_buffer_to_buffer(self.buffer(plan.values[value].slot), 0, readback, offset, bytes);
+                let value = &plan.values[value];
+                let bytes = value.bytes();
+                match &self.memory[value.slot] {
+                    Memory::Buffer(buffer) => encoder.copy_buffer_to_buffer(buffer, 0, readback, offset, bytes),
+                    Memory::Texture(view) => copy_quads(&mut encoder, view, readback, offset, bytes),
+                }
                 offset += bytes;
             }
             submissions.push(self.gpu.queue.submit([encoder.finish()]));
@@ -710,23 +756,19 @@ impl GpuSession {
             return Err(Error::plan(format!("slot {slot} is no texture")));
         };
         let texels = Layout::Quads.elements(&shape);
-        let (rows, row_bytes) = (texels.div_ceil(TEXELS_A_ROW) as u32, 16 * TEXELS_A_ROW as u32);
+        let bytes = 16 * texels.next_multiple_of(TEXELS_A_ROW) as u64;
         let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
         let (staging, submission) = self
             .gpu
             .scoped("reading back", || {
-                let staging = self.gpu.buffer("staging", u64::from(rows) * u64::from(row_bytes), usage);
+                let staging = self.gpu.buffer("staging", bytes, usage);
                 let mut encoder = self.gpu.device.create_command_encoder(&Default::default());
-                let size = wgpu::Extent3d { width: TEXELS_A_ROW as u32, height: rows, depth_or_array_layers: 1 };
-                let layout =
-                    wgpu::TexelCopyBufferLayout { offset: 0, bytes_per_row: Some(row_bytes), rows_per_image: None };
-                let to = wgpu::TexelCopyBufferInfo { buffer: &staging, layout };
-                encoder.copy_texture_to_buffer(view.texture().as_image_copy(), to, size);
+                copy_quads(&mut encoder, view, &staging, 0, bytes);
                 (staging, self.gpu.queue.submit([encoder.finish()]))
             })
             .await?;
         self.gpu.wait(submission)?;
-        let mut all: Vec<[f32; 4]> = bytemuck::pod_collect_to_vec(&self.gpu.map(&staging).await?);
+        let mut all: Vec<[f32; 4]> = self.gpu.map(&staging, bytemuck::pod_collect_to_vec).await?;
         all.truncate(texels);
         Ok(all)
     }
@@ -743,7 +785,7 @@ impl GpuSession {
             })
             .await?;
         self.gpu.wait(submission)?;
-        self.gpu.map(&staging).await
+        self.gpu.map(&staging, <[u8]>::to_vec).await
     }
 
     /// Slots of a guarded session whose guard words were written, after a run.
@@ -835,7 +877,7 @@ impl GpuSession {
                 .await?;
             run.spent(Phase::Record, begin_ms);
             self.submit_timed(&mut run, recorded).await?;
-            let ticks: Vec<u64> = bytemuck::pod_collect_to_vec(&self.gpu.map(&readback).await?);
+            let ticks: Vec<u64> = self.gpu.map(&readback, bytemuck::pod_collect_to_vec).await?;
             let zero = *zero.get_or_insert(ticks[0]);
             // As signed numbers, so that a clock that runs backwards is seen.
             let ms = |from: u64, to: u64| to.wrapping_sub(from) as i64 as f64 * f64::from(tick_ns) / 1e6;

@@ -6,6 +6,7 @@ pub mod check;
 mod cpu;
 mod gpu;
 pub mod profile;
+mod quads;
 pub mod roof;
 
 pub use gpu::AdapterInfo;

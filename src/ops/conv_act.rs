@@ -51,7 +51,7 @@ const TILE: usize = 4;
 
 /// Bytes of V and M that a block of tiles may take: what stays in the last-level cache beside the weights
 /// (shared/prototypes/lavapipe/winograd: 6 MB; on a Zen 3 with 32 MB, 5 to 9 MB were equal).
-const BLOCK_BYTES: usize = 6 << 20;
+const BLOCK_BYTES: usize = 10 << 20;
 
 /// How `conv_act_winograd` lays out a layer.
 struct Winograd {
@@ -88,7 +88,9 @@ impl ConvAct {
         let tiles = n * tiles_x * tiles_y;
         let m_quads = groups_out * oc / 4;
         let tile_bytes = POSITIONS * 16 * (quads_in + m_quads);
-        let lanes = (BLOCK_BYTES / tile_bytes / 8 * 8).clamp(64, 256).min(tiles.next_multiple_of(8));
+        // A whole number of copies fills the weights.
+        let most = (BLOCK_BYTES / tile_bytes).min(tiles.next_multiple_of(8));
+        let lanes = [256, 128, 64].into_iter().find(|lanes| *lanes <= most).unwrap_or(most.max(8));
         // Blocks of equal size, each of whole groups.
         let most = (BLOCK_BYTES / tile_bytes / lanes).max(1);
         let groups = tiles.div_ceil(lanes);

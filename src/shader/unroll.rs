@@ -17,14 +17,17 @@
 use std::collections::BTreeMap;
 
 /// The line before a loop to unroll.
-pub const MARK: &str = "// unroll";
+pub const MARK: &str = "// unroll\n";
+
+/// A launch's values by name.
+pub type Values<'v> = Vec<(&'v str, f64)>;
 
 /// Constants by name.
 type Constants = BTreeMap<String, u64>;
 
 /// `text` with its `const NAME: u32 = …;` lines set to `values`, all constants, and the values that name no such line.
 /// A line that this cannot evaluate stays.
-pub fn set_constants<'v>(text: &str, values: &[(&'v str, f64)]) -> (String, Constants, Vec<(&'v str, f64)>) {
+pub fn set_constants<'v>(text: &str, values: &[(&'v str, f64)]) -> (String, Constants, Values<'v>) {
     let mut constants = Constants::new();
     let mut out = String::with_capacity(text.len());
     for line in text.lines() {
@@ -52,7 +55,7 @@ pub fn set_constants<'v>(text: &str, values: &[(&'v str, f64)]) -> (String, Cons
 ///
 /// # Errors
 /// A marked line that is followed by no loop of the form above, or whose bounds are no constants; with the line.
-pub fn specialize<'v>(text: &str, values: &[(&'v str, f64)]) -> Result<(String, Vec<(&'v str, f64)>), String> {
+pub fn specialize<'v>(text: &str, values: &[(&'v str, f64)]) -> Result<(String, Values<'v>), String> {
     let (text, constants, rest) = set_constants(text, values);
     Ok((unroll(&text, &constants)?, rest))
 }
@@ -61,7 +64,7 @@ fn unroll(text: &str, constants: &Constants) -> Result<String, String> {
     let Some(at) = text.find(MARK) else { return Ok(text.to_owned()) };
     let after = &text[at + MARK.len()..];
     let line = after.trim_start().lines().next().unwrap_or_default().to_owned();
-    let fail = |problem: &str| format!("{MARK}: {problem}: {line}");
+    let fail = |problem: &str| format!("// unroll: {problem}: {line}");
     let open = after.find('{').ok_or_else(|| fail("no loop follows"))?;
     let head = after[..open].trim();
     let inner = head
