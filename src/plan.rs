@@ -270,7 +270,7 @@ impl Plan {
                 let choice = builder.choose(*of, &**op, &nodes[*of].inputs, Some(op.inputs()[*input]))?;
                 for pass in choice.shader.passes(&choice.method) {
                     for name in &pass.reads {
-                        if name == "y" {
+                        if scratch_of(name) == "y" {
                             needed[*of] = true;
                         } else if let Some(k) = op.inputs().iter().position(|i| i == name) {
                             needed[nodes[*of].inputs[k]] = true;
@@ -280,6 +280,8 @@ impl Plan {
                 chosen.insert(index, choice);
             }
         }
+
+        builder.keep_layouts(&needed, &mut chosen)?;
 
         let mut inputs = Vec::new();
         for index in (0..nodes.len()).filter(|&i| needed[i]) {
@@ -378,6 +380,9 @@ struct Builder<'a> {
 /// Steps after which a copy in another layout is made anew: the memory of one kept for longer is worth more than the copy.
 const STEPS_OF_A_COPY: usize = 8;
 
+/// Speed of a shader, against a plain one, from which repacking its inputs is worth it.
+const WORTH_REPACKING: f64 = 2.0;
+
 /// One pass of a method, with what it needs to become a step.
 struct Pass<'a> {
     node: usize,
@@ -399,6 +404,39 @@ struct Pass<'a> {
 impl Builder<'_> {
     fn value_of(&mut self, node: usize) -> usize {
         self.value_with(node, Layout::Rows)
+    }
+
+    /// Takes a shader that reads rows in place of one that reads quads, where no value that it reads comes as quads and it
+    /// gains less than [`WORTH_REPACKING`]: a chain of operations stays in one layout.
+    fn keep_layouts(&self, needed: &[bool], chosen: &mut HashMap<usize, Chosen>) -> Result<()> {
+        let nodes = self.graph.nodes();
+        let mut is_quads = vec![false; nodes.len()];
+        for index in (0..nodes.len()).filter(|&i| needed[i]) {
+            let (op, inputs, gradient, dy) = match (nodes[index].computed_by(), &nodes[index].kind) {
+                (Some((op, inputs)), _) => (op, inputs, None, None),
+                (None, Kind::Grad { of, input }) => match &nodes[*of].kind {
+                    Kind::Op(op) => {
+                        (op, &nodes[*of].inputs[..], Some(op.inputs()[*input]), Some(nodes[index].inputs[0]))
+                    }
+                    _ => continue,
+                },
+                _ => continue,
+            };
+            let Some(choice) = chosen.get(&index) else { continue };
+            let node = if let Kind::Grad { of, .. } = nodes[index].kind { of } else { index };
+            let (x, y) = self.shapes(node, inputs);
+            let slow = op.speed(choice.source.stem, &Io { x: &x, y }) < WORTH_REPACKING;
+            let reads_quads = inputs.iter().chain(&dy).any(|&i| is_quads[i]) || (gradient.is_some() && is_quads[node]);
+            let uses_quads = choice.shader.variables.iter().any(|v| v.layout == Layout::Quads && !is_scratch(&v.name));
+            if slow && uses_quads && !reads_quads && self.options.variant.is_none() {
+                let rows = self.choose_among(node, &**op, inputs, gradient, |shader| !shader.uses_texels())?;
+                chosen.insert(index, rows);
+            }
+            let choice = &chosen[&index];
+            let written = gradient.map_or_else(|| "y".to_owned(), |input| format!("d{input}"));
+            is_quads[index] = choice.shader.variable(&written).is_some_and(|v| v.layout == Layout::Quads);
+        }
+        Ok(())
     }
 
     /// Every step that reads `node` declares it as channel quads, and there is one.
@@ -453,6 +491,17 @@ impl Builder<'_> {
     /// The shader and method for `op` of `inputs`, or for the gradient of its input `gradient`: the wanted variant, else of
     /// those that launch the fastest, variants before the plain shader.
     fn choose(&self, node: usize, op: &dyn Op, inputs: &[usize], gradient: Option<&str>) -> Result<Chosen> {
+        self.choose_among(node, op, inputs, gradient, |_| true)
+    }
+
+    fn choose_among(
+        &self,
+        node: usize,
+        op: &dyn Op,
+        inputs: &[usize],
+        gradient: Option<&str>,
+        may: impl Fn(&Shader) -> bool,
+    ) -> Result<Chosen> {
         let (x, y) = self.shapes(node, inputs);
         let io = Io { x: &x, y };
         let Some((plain, variants)) = op.shaders().split_first() else {
@@ -467,7 +516,9 @@ impl Builder<'_> {
         for source in order {
             let shader = reflect(source)?;
             shader.check_contract(op)?;
-            if shader.uses_texels() && !self.options.limits.prefers_texels && self.options.variant.is_none() {
+            if shader.uses_texels() && !self.options.limits.prefers_texels && self.options.variant.is_none()
+                || !may(&shader)
+            {
                 continue;
             }
             let method = match gradient {
@@ -571,7 +622,7 @@ impl Builder<'_> {
         let layout_of = |name: &str| chosen.shader.variable(name).map_or(Layout::Rows, |v| v.layout);
         // The graph's node that a variable reads.
         let node_of = |v: &str| -> Result<Option<usize>> {
-            if v == "y" {
+            if scratch_of(v) == "y" {
                 return Ok(Some(node));
             }
             if v == "dy" {

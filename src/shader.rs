@@ -473,7 +473,7 @@ impl Shader {
         let gradients: Vec<String> = op.inputs().iter().map(|i| format!("d{i}")).collect();
         for variable in &self.variables {
             let name = variable.name.as_str();
-            let known = name == "y"
+            let known = scratch_of(name) == "y"
                 || name == "dy"
                 || is_scratch(name)
                 || op.inputs().contains(&name)
@@ -506,7 +506,7 @@ impl Shader {
                 return fail(&entry.name, "a forward entry must not read dy".into());
             }
         }
-        if self.passes("forward").is_empty() {
+        if self.passes("forward").is_empty() && op.shaders().first().is_some_and(|plain| plain.stem == self.stem) {
             return fail("forward", "no entry begins with forward".into());
         }
         Ok(())
@@ -541,7 +541,7 @@ pub fn is_scratch(name: &str) -> bool {
     matches!(scratch_of(name), "t0" | "t1" | "t2" | "t3")
 }
 
-/// The scratch that `t1_read` reads: `t1`.
+/// The variable that `t1_read` reads: `t1`; so for `y_read`, where a shader writes and reads channel quads.
 pub fn scratch_of(name: &str) -> &str {
     name.strip_suffix("_read").unwrap_or(name)
 }

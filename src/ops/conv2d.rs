@@ -391,6 +391,9 @@ impl Op for Conv2d {
         let is_plain = self.stride == [1, 1] && self.dilation == [1, 1] && self.groups == 1 && !self.replicate;
         is_plain.then_some(super::Fusible::Convolution { padding: self.padding })
     }
+    fn speed(&self, stem: &str, _io: &Io) -> f64 {
+        if stem == "conv2d_texels" { 3.0 } else { 1.0 }
+    }
     fn cost(&self, method: &str, io: &Io) -> Cost {
         cost(method, io)
     }

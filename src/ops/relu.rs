@@ -12,6 +12,7 @@
 use super::{Case, Cost, Io, Launch, Op, Source, Tolerance, Values, shaders};
 use crate::error::{Result, ShapeError};
 use crate::graph::{Graph, NodeId};
+use crate::shader::{Layout, MAX_TEXELS};
 use crate::tensor::Shape;
 
 /// The operation; it has no attributes.
@@ -33,13 +34,18 @@ impl Op for Relu {
         &["x"]
     }
     fn shaders(&self) -> &'static [Source] {
-        shaders!["relu"]
+        shaders!["relu", "relu_quads"]
     }
     fn shape(&self, x: &[Shape]) -> std::result::Result<Shape, ShapeError> {
         Ok(x[0])
     }
-    fn launch(&self, _stem: &str, _entry: &str, io: &Io) -> Option<Launch> {
-        Some(Launch::threads(io.y_len(), [("len", io.y_len().into())]))
+    fn launch(&self, stem: &str, _entry: &str, io: &Io) -> Option<Launch> {
+        let layout = if stem == "relu_quads" { Layout::Quads } else { Layout::Rows };
+        let len = layout.elements(&io.y);
+        (layout == Layout::Rows || len <= MAX_TEXELS).then(|| Launch::threads(len, [("len", len.into())]))
+    }
+    fn speed(&self, stem: &str, _io: &Io) -> f64 {
+        if stem == "relu_quads" { 1.5 } else { 1.0 }
     }
     fn fusible(&self) -> Option<super::Fusible> {
         Some(super::Fusible::Slope(0.0))
