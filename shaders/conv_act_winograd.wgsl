@@ -1,15 +1,16 @@
-// conv_act_winograd: conv_act with 3×3 filters by Winograd's F(4×4, 3×3), for lavapipe. Twin: src/ops/conv_act.rs.
+// conv_act_winograd: conv_act by Winograd's F(4×4, 3×3) and F(2×2, 5×5), for lavapipe. Twin: src/ops/conv_act.rs.
 //
-// Lavin and Gray 2016, section 4: y = Aᵀ[(G g Gᵀ) ⊙ (Bᵀ d B)]A for tiles of 4×4 outputs from 6×6 inputs: 36 products in
-// place of 144, so 36 multiplications of matrices (channels out × in) · (in × tiles), one for each position in the tile.
-// The picture is worked off in blocks of tiles, whose V and M stay in the cache.
+// Lavin and Gray 2016, section 4: y = Aᵀ[(G g Gᵀ) ⊙ (Bᵀ d B)]A for tiles of T×T outputs from 6×6 inputs: 36 products in
+// place of 144 (5×5 filters: 100), so 36 multiplications of matrices (channels out × in) · (in × tiles), one for each
+// position in the tile. Both have the points 0, ±1, ±2, ∞, so the same B, and G and A as their powers. The picture is
+// worked off in blocks of tiles, whose V and M stay in the cache.
 //
 // entry      one thread computes                        reads     terms and their order
-// forward_1  t2: U at 36 positions for a channel c and   w, b, a   three taps a side; runs once where w is constant
+// forward_1  t2: U at 36 positions for a channel c and   w, b, a   R taps a side; runs once where w is constant
 //            four o; or four biases, or four slopes
 // forward_2  t0: V at 36 positions of a tile, four c     x         six rows, then six columns
 // forward_3  t1: M of a tile at a position, OC o         t0, t2    all c, ascending
-// forward_4  y: 4×4 pixels of four o                     t1, t2    six rows, then six columns; bias; slope
+// forward_4  y: T×T pixels of four o                     t1, t2    six rows, then six columns; bias; slope
 //
 // Prices that it was built from (ns for eight lanes; Zen 3 at 3.2 GHz, Mesa 22.3.6; shared/prototypes/lavapipe/winograd):
 // a load of a texel of four values 4, a store of one 60 to 105, a word of workgroup memory at a constant address in
@@ -20,6 +21,9 @@
 // one for each lane, all channels of eight tiles together, so that a store touches two cache lines, and each position is
 // moved on by eight texels so that the 36 do not share a cache's set.
 
+// Taps of a filter and outputs of a tile, a side: 3 and 4, or 5 and 2.
+const R: u32 = 3u;
+const T: u32 = 4u;
 // Channels out of a group in forward_3; quads of channels in; lanes of a group in forward_3.
 const OC: u32 = 16u;
 const KQ: u32 = 2u;
@@ -32,7 +36,7 @@ const OQ: u32 = 4u;
 struct P {
     c_in: u32, c_out: u32, height: u32, width: u32, out_height: u32, out_width: u32,
     pad: u32,
-    adjoint: u32,            // w is [Ci,Co,3,3], and its taps are turned by 180°.
+    adjoint: u32,            // w is [Ci,Co,R,R], and its taps are turned by 180°.
     tiles_x: u32, tiles: u32, tiles_of_picture: u32,
     block: u32, chunks: u32, // The block at work; chunks of eight tiles in a block.
     quads_in: u32, quads_out: u32, m_quads: u32,
@@ -71,16 +75,20 @@ fn filters(c: u32, o: vec4<u32>, tap: u32) -> vec4<f32> {
     let is_real = (o < vec4(p.c_out)) & vec4(c < p.c_in);
     let oc = min(o, vec4(p.c_out - 1u));
     let cc = min(c, p.c_in - 1u);
-    var k = (oc * p.c_in + cc) * 9u + tap;
-    if p.adjoint != 0u { k = (cc * p.c_out + oc) * 9u + 8u - tap; }
+    var k = (oc * p.c_in + cc) * (R * R) + tap;
+    if p.adjoint != 0u { k = (cc * p.c_out + oc) * (R * R) + R * R - 1u - tap; }
     return select(vec4(0.0), vec4(w[k.x], w[k.y], w[k.z], w[k.w]), is_real);
 }
 
-// G · (g0, g1, g2).
-fn transform_filter(g0: vec4<f32>, g1: vec4<f32>, g2: vec4<f32>) -> array<vec4<f32>, 6> {
-    let even = g0 + g2;
-    let far = g0 + 4.0 * g2;
-    return array(0.25 * g0, (even + g1) / -6.0, (even - g1) / -6.0, (far + 2.0 * g1) / 24.0, (far - 2.0 * g1) / 24.0, g2);
+// G · g; taps past R are 0.
+fn transform_filter(g: array<vec4<f32>, 5>) -> array<vec4<f32>, 6> {
+    let even = g[0] + g[2] + g[4];
+    let odd = g[1] + g[3];
+    let far_even = g[0] + 4.0 * g[2] + 16.0 * g[4];
+    let far_odd = 2.0 * g[1] + 8.0 * g[3];
+    return array(
+        0.25 * g[0], (even + odd) / -6.0, (even - odd) / -6.0, (far_even + far_odd) / 24.0, (far_even - far_odd) / 24.0, g[R - 1u],
+    );
 }
 
 @compute @workgroup_size(64)
@@ -101,14 +109,19 @@ fn forward_1(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgroup
     let quad = thread % all_quads;
     let c = thread / all_quads;
     let o = quad * 4u + vec4(0u, 1u, 2u, 3u);
-    let e0 = transform_filter(filters(c, o, 0u), filters(c, o, 3u), filters(c, o, 6u));
-    let e1 = transform_filter(filters(c, o, 1u), filters(c, o, 4u), filters(c, o, 7u));
-    let e2 = transform_filter(filters(c, o, 2u), filters(c, o, 5u), filters(c, o, 8u));
+    var g_column: array<vec4<f32>, 5>;
+    var e: array<array<vec4<f32>, 6>, 5>;
+    // unroll
+    for (var s = 0u; s < R; s++) {
+        // unroll
+        for (var r = 0u; r < R; r++) { g_column[r] = filters(c, o, r * R + s); }
+        e[s] = transform_filter(g_column);
+    }
     let at = (quad / (OC / 4u) * (KQ * 4u) + c) * (OC / 4u) + quad % (OC / 4u);
     let stride = p.groups_out * KQ * OC;
     // unroll
     for (var r = 0u; r < 6u; r++) {
-        let u = transform_filter(e0[r], e1[r], e2[r]);
+        let u = transform_filter(array(e[0][r], e[1][r], e[2][r], e[3][r], e[4][r]));
         // unroll
         for (var s = 0u; s < 6u; s++) {
             textureStore(t2, texel(at + (r * 6u + s) * stride), u[s]);
@@ -134,8 +147,8 @@ fn forward_2(@builtin(local_invocation_id) l: vec3<u32>, @builtin(workgroup_id) 
     let tile = min(number, p.tiles - 1u);
     let n = tile / p.tiles_of_picture;
     let rest = tile - n * p.tiles_of_picture;
-    let top = i32(rest / p.tiles_x * 4u) - i32(p.pad);
-    let left = i32(rest % p.tiles_x * 4u) - i32(p.pad);
+    let top = i32(rest / p.tiles_x * T) - i32(p.pad);
+    let left = i32(rest % p.tiles_x * T) - i32(p.pad);
     let plane = (n * p.quads_in + q) * p.height * p.width;
     var column: array<vec4<f32>, 6>;
     var e: array<array<vec4<f32>, 6>, 6>;
@@ -200,13 +213,14 @@ fn forward_3(@builtin(local_invocation_id) l: vec3<u32>, @builtin(workgroup_id) 
     for (var q = 0u; q < OQ; q++) { textureStore(t1, m_at + vec2(q * 8u, 0u), stored(m[q], number)); }
 }
 
-// Aᵀ · m.
+// Aᵀ · m, its first T rows.
 fn transform_output(m: array<vec4<f32>, 6>) -> array<vec4<f32>, 4> {
     let s1 = m[1] + m[2];
     let d1 = m[1] - m[2];
     let s2 = m[3] + m[4];
     let d2 = m[3] - m[4];
-    return array(m[0] + s1 + s2, d1 + 2.0 * d2, s1 + 4.0 * s2, d1 + 8.0 * d2 + m[5]);
+    // The point ∞ belongs to the last row.
+    return array(m[0] + s1 + s2, d1 + 2.0 * d2 + select(vec4(0.0), m[5], T == 2u), s1 + 4.0 * s2, d1 + 8.0 * d2 + m[5]);
 }
 
 // Lanes: eight tiles, then quads of channels.
@@ -219,8 +233,8 @@ fn forward_4(@builtin(local_invocation_id) l: vec3<u32>, @builtin(workgroup_id) 
     let tile = min(number, p.tiles - 1u);
     let n = tile / p.tiles_of_picture;
     let rest = tile - n * p.tiles_of_picture;
-    let top = rest / p.tiles_x * 4u;
-    let left = rest % p.tiles_x * 4u;
+    let top = rest / p.tiles_x * T;
+    let left = rest % p.tiles_x * T;
     let bias = textureLoad(t2_read, texel(p.biases + q));
     let slope = textureLoad(t2_read, texel(p.biases + p.groups_out * OQ + q));
     let m_row = chunk / p.m_chunks;
@@ -236,10 +250,10 @@ fn forward_4(@builtin(local_invocation_id) l: vec3<u32>, @builtin(workgroup_id) 
     }
     let plane = (n * p.quads_out + q) * p.out_height * p.out_width;
     // unroll
-    for (var r = 0u; r < 4u; r++) {
+    for (var r = 0u; r < T; r++) {
         let row = transform_output(array(e[0][r], e[1][r], e[2][r], e[3][r], e[4][r], e[5][r]));
         // unroll
-        for (var s = 0u; s < 4u; s++) {
+        for (var s = 0u; s < T; s++) {
             let sum = row[s] + bias;
             let value = max(sum, vec4(0.0)) + slope * min(sum, vec4(0.0));
             if number < p.tiles && quad < p.quads_out && top + r < p.out_height && left + s < p.out_width {

@@ -45,9 +45,8 @@ impl Graph {
     }
 }
 
-/// Positions of a tile of F(4×4, 3×3), and its outputs a side.
+/// Positions of a tile of F(4×4, 3×3) and of F(2×2, 5×5).
 const POSITIONS: usize = 36;
-const TILE: usize = 4;
 
 /// Bytes of V and M that a block of tiles may take: what stays in the last-level cache beside the weights
 /// (shared/prototypes/lavapipe/winograd: 6 MB; on a Zen 3 with 32 MB, 5 to 9 MB were equal).
@@ -55,6 +54,9 @@ const BLOCK_BYTES: usize = 10 << 20;
 
 /// How `conv_act_winograd` lays out a layer.
 struct Winograd {
+    /// Taps of a filter and outputs of a tile, a side.
+    taps: usize,
+    tile: usize,
     /// Channels out of a group; a multiple of 4.
     oc: usize,
     quads_in: usize,
@@ -74,17 +76,19 @@ struct Winograd {
 }
 
 impl ConvAct {
-    /// `None` where the filter is not 3×3 or the tables do not fit.
+    /// `None` where the filter is neither 3×3 nor 5×5 or the tables do not fit.
     fn winograd(&self, io: &Io) -> Option<Winograd> {
         let ([n, ci, ..], [_, co, ho, wo]) = (io.x[0], io.y);
-        if io.x[1][2..] != [3, 3] {
-            return None;
-        }
+        let (taps, tile) = match io.x[1][2..] {
+            [3, 3] => (3, 4),
+            [5, 5] => (5, 2),
+            _ => return None,
+        };
         let (quads_in, quads_out) = (ci.div_ceil(4), co.div_ceil(4));
         // 2,048 multiply-adds of straight-line code and 16 KiB of workgroup memory at most.
         let oc = [16, 8, 4].into_iter().find(|oc| 4 * quads_in * oc <= 2048)?.min(4 * quads_out);
         let groups_out = co.div_ceil(oc);
-        let (tiles_y, tiles_x) = (ho.div_ceil(TILE), wo.div_ceil(TILE));
+        let (tiles_y, tiles_x) = (ho.div_ceil(tile), wo.div_ceil(tile));
         let tiles = n * tiles_x * tiles_y;
         let m_quads = groups_out * oc / 4;
         let tile_bytes = POSITIONS * 16 * (quads_in + m_quads);
@@ -100,6 +104,8 @@ impl ConvAct {
         let in_row = |quads: usize| (TEXELS_A_ROW - 8 * POSITIONS) / (8 * quads);
         let (v_chunks, m_chunks) = (in_row(quads_in), in_row(m_quads));
         (v_chunks > 0 && m_chunks > 0).then_some(Winograd {
+            taps,
+            tile,
             oc,
             quads_in,
             quads_out,
@@ -167,6 +173,7 @@ impl Winograd {
                 ("threads", threads.into()),
             ],
         );
+        let launch = launch.with("R", self.taps).with("T", self.tile);
         let launch = launch.with("KQ", self.quads_in).with("OC", self.oc).with("OQ", self.oc / 4);
         Some(launch.with("LANES", self.lanes).with("FILL", fill).with("COPIES", fill.div_ceil(self.lanes)))
     }
@@ -265,10 +272,11 @@ impl Winograd {
     /// Nanoseconds for eight pixels on a thread of a Zen 3 under Mesa 22.3.6.
     fn ns(&self) -> f64 {
         let (q_in, q_m) = (self.quads_in as f64, self.m_quads() as f64);
-        let stores = 36.0 * 90.0 * (q_in + q_m) + 16.0 * 90.0 * self.quads_out as f64;
+        let pixels = (self.tile * self.tile) as f64;
+        let stores = 36.0 * 90.0 * (q_in + q_m) + pixels * 90.0 * self.quads_out as f64;
         let fill = 40.0 * q_in * self.oc as f64 / (self.lanes as f64);
         let product = 4.0 * q_in * self.oc as f64 * 0.36 + 6.0 * q_in + fill;
-        (stores + 36.0 * product * self.groups_out as f64) / 16.0
+        (stores + 36.0 * product * self.groups_out as f64) / pixels
     }
 }
 
@@ -408,9 +416,10 @@ impl Op for ConvAct {
         let slope = |o: usize| at.x[3][o].abs().max(1.0);
         if stem == "conv_act_winograd" {
             // Every |w| of a filter and |x| of a channel at most its largest: Aᵀ, G and Bᵀ in absolute values then scale an
-            // output by at most (Σ_i |A_ki| Σ_u |G_iu| Σ_j |B_ji|)² = (1·½·10·2 + 8·(7/24)·6·2 + 1·1·10)² = 48². Each
-            // transform rounds at most six terms, twice, for each of w, x and y, and the sum over c rounds 2·Ci times.
-            const GROWTH: f64 = 48.0 * 48.0;
+            // output by at most (Σ_i |A_ki| Σ_u |G_iu| Σ_j |B_ji|)² = (1·½·10·2 + 8·(7/24)·6·2 + 1·1·10)² = 48²; for 5×5
+            // filters (1·(5/6)·10·2 + 2·(31/24)·6·2 + 1·1·10)² < 57.7². Each transform rounds at most six terms, twice, for each
+            // of w, x and y, and the sum over c rounds 2·Ci times.
+            let growth: f64 = if kh == 3 { 48.0 * 48.0 } else { 57.7 * 57.7 };
             let most = |values: &[f64]| values.iter().fold(0.0, |m: f64, v| m.max(v.abs()));
             let bounds: Vec<f64> = (0..n * co)
                 .map(|map| {
@@ -419,10 +428,10 @@ impl Op for ConvAct {
                         .map(|c| {
                             let filter = if self.adjoint { c * co + o } else { o * ci + c };
                             let plane = (n * ci + c) * h * w;
-                            most(&at.x[1][filter * 9..][..9]) * most(&at.x[0][plane..plane + h * w])
+                            most(&at.x[1][filter * kh * kw..][..kh * kw]) * most(&at.x[0][plane..plane + h * w])
                         })
                         .sum();
-                    slope(o) * super::EPS * (2.0 * ci as f64 + 38.0) * (GROWTH * sum + at.x[2][o].abs())
+                    slope(o) * super::EPS * (2.0 * ci as f64 + 38.0) * (growth * sum + at.x[2][o].abs())
                 })
                 .collect();
             let plane = ho * wo;
@@ -456,6 +465,7 @@ pub fn cases() -> Vec<Case> {
         case(1, false, [1, 8, 5, 257], 20, 3),
         // Taps as in srcnn, and one channel to many.
         case(2, false, [1, 4, 10, 9], 3, 5),
+        case(1, true, [2, 6, 7, 12], 9, 5),
         case(4, false, [2, 1, 6, 13], 9, 9),
         case(0, true, [1, 9, 4, 5], 6, 1),
         // One channel out of many.
