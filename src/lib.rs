@@ -38,6 +38,7 @@
 //! - [`plan`]: order, shaders, lifetimes, slots, launches; plain data that prints as a table, with exact peak memory.
 //! - [`exec`]: runs a plan on an adapter (`gpu`), on the references (`cpu`), on both, compared step by step
 //!   ([`exec::check`]), or timed ([`exec::profile`]).
+//! - [`tune`]: which shader serves a layer fastest on this adapter, measured; files are the command line's.
 //! - [`train`]: optimisers as update nodes, so that forward, backward and update are one plan; checkpoints to the bit.
 //! - [`import`]: networks that others trained, as nodes and weights.
 //! - [`models`], [`tasks`], [`metrics`], [`image`], [`weights`]: networks, picture in and picture out, how good it is.
@@ -51,7 +52,7 @@
 //!    the number.
 //! 3. Everything but `exec::gpu` works without an adapter.
 //! 4. A device is a demand: nothing falls back in silence.
-//! 5. Anything random takes a seed. Only profile, training and the command line read the clock.
+//! 5. Anything random takes a seed. Only profile, tune, training and the command line read the clock.
 //! 6. No panic on anything that a user or a file can hand in. Errors say where, what was expected, what came, what to do.
 //! 7. Kernels live within WebGPU's default limits. No dispatch is planned over 250 ms.
 //! 8. Two lines of one dispatch never alias a read and a written tensor.
@@ -84,6 +85,7 @@ pub mod metrics;
 pub mod models;
 pub mod tasks;
 pub mod train;
+pub mod tune;
 pub mod weights;
 
 #[cfg(feature = "cli")]

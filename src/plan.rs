@@ -9,6 +9,7 @@ use crate::ops::repack::Repack;
 use crate::ops::{Cost, Grid, Io, Launch, Op, Scalar, Source};
 use crate::shader::{Entry, Layout, MAX_TEXELS, Shader, TEXELS_A_ROW, is_scratch, scratch_of};
 use crate::tensor::Shape;
+use crate::tune::Choices;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -68,6 +69,9 @@ pub struct Options<'a> {
     pub variant: Option<&'a str>,
     /// Give every value memory of its own, so that all can be read after a run.
     pub keep_all: bool,
+    /// What was measured to be fastest; where it names no shader that serves, and where `variant` is given, the fastest by
+    /// [`Op::speed`] is taken.
+    pub choices: Option<&'a Choices>,
 }
 
 /// What a slot holds over time.
@@ -209,11 +213,48 @@ pub fn reflect(source: &Source) -> Result<Arc<Shader>> {
     Ok(shader)
 }
 
-/// A method of a shader that serves a node, with its launches.
-struct Chosen {
-    source: Source,
+/// A method of a shader that serves a node.
+pub(crate) struct Chosen {
+    pub source: Source,
     shader: Arc<Shader>,
     method: String,
+}
+
+impl Chosen {
+    /// It reads or writes tensors as channel quads.
+    pub fn uses_quads(&self) -> bool {
+        self.shader.variables.iter().any(|v| v.layout == Layout::Quads && !is_scratch(&v.name))
+    }
+}
+
+/// The shaders that launch for `op`, or for the gradient of its input `gradient`, on adapters as `options` say: variants
+/// in the operation's order, then the plain one.
+///
+/// # Errors
+/// The operation has no shader; one breaks its contract.
+pub(crate) fn serving(op: &dyn Op, io: &Io, gradient: Option<&str>, options: &Options) -> Result<Vec<Chosen>> {
+    let Some((plain, variants)) = op.shaders().split_first() else {
+        return Err(Error::plan(format!("{} has no shader", op.name())));
+    };
+    let is_wanted = |source: &&Source| options.variant.is_none_or(|stem| source.stem == stem);
+    let mut found = Vec::new();
+    for source in variants.iter().filter(is_wanted).chain([plain]) {
+        let shader = reflect(source)?;
+        shader.check_contract(op)?;
+        if shader.uses_texels() && !options.limits.prefers_texels && options.variant.is_none() {
+            continue;
+        }
+        let method = match gradient {
+            None => Some("forward"),
+            Some(input) => shader.gradient_method(input),
+        };
+        let Some(method) = method.map(str::to_owned) else { continue };
+        let passes = shader.passes(&method);
+        if !passes.is_empty() && passes.iter().all(|p| op.launch(source.stem, &p.name, io).is_some()) {
+            found.push(Chosen { source: *source, method, shader });
+        }
+    }
+    Ok(found)
 }
 
 impl Plan {
@@ -223,6 +264,16 @@ impl Plan {
     /// No shader serves a node; a tensor, all tensors together or a dispatch do not fit `options.limits`, with the
     /// number; a foreign node.
     pub fn new(graph: &Graph, fetches: &[NodeId], options: &Options) -> Result<Self> {
+        match Self::build(graph, fetches, options) {
+            // A choice made for one layer may need scratch for which this graph leaves no memory.
+            Err(Error::Plan { .. }) if options.choices.is_some() => {
+                Self::build(graph, fetches, &Options { choices: None, ..*options })
+            }
+            planned => planned,
+        }
+    }
+
+    fn build(graph: &Graph, fetches: &[NodeId], options: &Options) -> Result<Self> {
         let mut builder = Builder {
             graph,
             options,
@@ -381,7 +432,7 @@ struct Builder<'a> {
 const STEPS_OF_A_COPY: usize = 8;
 
 /// Speed of a shader, against a plain one, from which repacking its inputs is worth it.
-const WORTH_REPACKING: f64 = 2.0;
+pub(crate) const WORTH_REPACKING: f64 = 2.0;
 
 /// One pass of a method, with what it needs to become a step.
 struct Pass<'a> {
@@ -427,8 +478,7 @@ impl Builder<'_> {
             let (x, y) = self.shapes(node, inputs);
             let slow = op.speed(choice.source.stem, &Io { x: &x, y }) < WORTH_REPACKING;
             let reads_quads = inputs.iter().chain(&dy).any(|&i| is_quads[i]) || (gradient.is_some() && is_quads[node]);
-            let uses_quads = choice.shader.variables.iter().any(|v| v.layout == Layout::Quads && !is_scratch(&v.name));
-            if slow && uses_quads && !reads_quads && self.options.variant.is_none() {
+            if slow && choice.uses_quads() && !reads_quads && self.options.variant.is_none() {
                 let rows = self.choose_among(node, &**op, inputs, gradient, |shader| !shader.uses_texels())?;
                 chosen.insert(index, rows);
             }
@@ -488,8 +538,8 @@ impl Builder<'_> {
         (inputs.iter().map(|&i| nodes[i].shape).collect(), nodes[node].shape)
     }
 
-    /// The shader and method for `op` of `inputs`, or for the gradient of its input `gradient`: the wanted variant, else of
-    /// those that launch the fastest, variants before the plain shader.
+    /// The shader and method for `op` of `inputs`, or for the gradient of its input `gradient`: the wanted variant, else the
+    /// measured choice, else of those that launch the fastest, variants before the plain shader.
     fn choose(&self, node: usize, op: &dyn Op, inputs: &[usize], gradient: Option<&str>) -> Result<Chosen> {
         self.choose_among(node, op, inputs, gradient, |_| true)
     }
@@ -504,38 +554,19 @@ impl Builder<'_> {
     ) -> Result<Chosen> {
         let (x, y) = self.shapes(node, inputs);
         let io = Io { x: &x, y };
-        let Some((plain, variants)) = op.shaders().split_first() else {
-            return Err(Error::plan(format!("{} has no shader", op.name())));
-        };
-        let mut order: Vec<&Source> = match self.options.variant {
-            Some(stem) => variants.iter().filter(|s| s.stem == stem).collect(),
-            None => variants.iter().collect(),
-        };
-        order.push(plain);
+        let measured = self.options.choices.and_then(|choices| choices.stem(op, gradient, &x));
         let mut best: Option<(f64, Chosen)> = None;
-        for source in order {
-            let shader = reflect(source)?;
-            shader.check_contract(op)?;
-            if shader.uses_texels() && !self.options.limits.prefers_texels && self.options.variant.is_none()
-                || !may(&shader)
-            {
+        for chosen in serving(op, &io, gradient, self.options)? {
+            if !may(&chosen.shader) {
                 continue;
             }
-            let method = match gradient {
-                None => Some("forward"),
-                Some(input) => shader.gradient_method(input),
-            };
-            let Some(method) = method else { continue };
-            let passes = shader.passes(method);
-            if !passes.is_empty() && passes.iter().all(|p| op.launch(source.stem, &p.name, &io).is_some()) {
-                let speed = op.speed(source.stem, &io);
-                let method = method.to_owned();
-                if best.as_ref().is_none_or(|(fastest, _)| speed > *fastest) {
-                    best = Some((speed, Chosen { source: *source, method, shader }));
-                }
-                if self.options.variant.is_some() {
-                    break;
-                }
+            if self.options.variant.is_some() || measured == Some(chosen.source.stem) {
+                best = Some((f64::INFINITY, chosen));
+                break;
+            }
+            let speed = op.speed(chosen.source.stem, &io);
+            if best.as_ref().is_none_or(|(fastest, _)| speed > *fastest) {
+                best = Some((speed, chosen));
             }
         }
         let name = &self.graph.nodes()[node].name;

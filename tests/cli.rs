@@ -12,7 +12,8 @@ use std::process::{Command, Output, Stdio};
 
 fn lineament() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_lineament"));
-    command.env_remove("LINEAMENT_DEVICE");
+    // What the developer's machine remembers must not decide what a test sees.
+    command.env_remove("LINEAMENT_DEVICE").env("LINEAMENT_TUNE", "off");
     command
 }
 
@@ -476,4 +477,50 @@ fn a_killed_training_resumes_to_the_same_bits() {
     assert!(error.contains("none"), "{error}");
     let error = fails(&["train", "upscale", "--data", &data, "--scale", "2", "--out", &folder.text("no/such/w")]);
     assert!(error.contains("no/such: the folder of --out does not exist; create it first"), "{error}");
+}
+
+#[test]
+fn tuning_is_remembered_shown_followed_and_forgotten() {
+    if common::device().is_none() {
+        return;
+    }
+    let folder = Folder::new();
+    std::fs::write(folder.path("net.onnx"), onnx::bytes(&onnx::chain(&[4, 8, 4], 12))).unwrap();
+    let net = folder.text("net.onnx");
+    let with = |mode: &str, arguments: &[&str]| {
+        let mut command = lineament();
+        let output =
+            command.args(arguments).env("LINEAMENT_TUNE", mode).env("XDG_CACHE_HOME", folder.0.path()).output();
+        let output = output.unwrap();
+        let [stdout, stderr] = [output.stdout, output.stderr].map(|text| String::from_utf8(text).unwrap());
+        (output.status.code(), stdout, stderr)
+    };
+    let json = |mode: &str, arguments: &[&str]| -> Value {
+        let (code, stdout, stderr) = with(mode, arguments);
+        assert_eq!(code, Some(0), "{arguments:?}: {stderr}");
+        serde_json::from_str(stdout.lines().last().unwrap()).unwrap()
+    };
+    let (code, _, stderr) = with("sometimes", &["bench", &net]);
+    assert_eq!(code, Some(1));
+    assert_eq!(stderr, "error: LINEAMENT_TUNE must be off, cached or full, got \"sometimes\"\n");
+    let (code, _, stderr) = with("off", &["tune", "upscale"]);
+    assert_eq!((code, stderr.as_str()), (Some(1), "error: tune upscale needs --scale 2, 3 or 4\n"));
+    assert_eq!(with("off", &["tune"]).0, Some(2), "nothing to tune");
+
+    let tuned = json("cached", &["tune", &net, "--json"]);
+    let file = PathBuf::from(tuned["file"].as_str().unwrap());
+    assert!(file.starts_with(folder.0.path()) && file.is_file(), "{}", file.display());
+    let shown = json("cached", &["tune", "--show", "--json"]);
+    assert_eq!(shown["layers"], tuned["layers"]);
+    // A broken file counts as none, and what measures next replaces it.
+    std::fs::write(&file, "{").unwrap();
+    assert_eq!(json("cached", &["tune", "--show", "--json"])["layers"].as_object().unwrap().len(), 0);
+    assert_eq!(with("cached", &["bench", &net, "--runs", "1"]).0, Some(0));
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), "{", "`cached` never measures");
+    assert_eq!(with("full", &["bench", &net, "--runs", "1"]).0, Some(0));
+    let again = json("cached", &["tune", "--show", "--json"]);
+    let keys = |value: &Value| value["layers"].as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+    assert_eq!(keys(&again), keys(&tuned));
+    assert_eq!(json("cached", &["tune", "--clear", "--json"])["removed"], true);
+    assert!(!file.exists());
 }

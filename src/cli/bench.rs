@@ -5,7 +5,7 @@ use super::{Common, is_interrupted};
 use crate::error::{Error, Result};
 use crate::exec::profile::ms_since;
 use crate::exec::{Device, Session};
-use crate::graph::{Graph, Kind, Node};
+use crate::graph::{Graph, Kind, Node, NodeId};
 use crate::import::onnx::{Imported, InputSize};
 use crate::import::{npy, onnx};
 use crate::ops::Io;
@@ -207,16 +207,31 @@ fn forward(device: &Device, graph: &Graph, net: Imported, x: Tensor) -> Result<W
     Ok(Work { session, inputs: vec![(net.input.0, x)], conv_flops: conv_flops(graph) })
 }
 
-/// Forward, backward and Adam as one plan; the loss is the mean squared error against a random target.
-fn training(device: &Device, mut graph: Graph, net: Imported, x: Tensor) -> Result<Work> {
-    let shape = graph.shape(net.output)?;
-    let target = graph.input("target", shape)?;
-    let loss = graph.mse(net.output, target, Reduction::Mean)?;
+/// The graph of the ONNX file `net` as this command runs it, and what it computes.
+pub fn network(net: &Path, batch: Option<usize>, size: Option<Size>, train: bool) -> Result<(Graph, Vec<NodeId>)> {
+    let size = InputSize { batch, height: size.map(|s| s.height), width: size.map(|s| s.width) };
+    let mut graph = Graph::new();
+    let net = graph.within("net", |g| onnx::open(net, size, g))?;
+    let fetches = if train { training_step(&mut graph, net.output)? } else { vec![net.output] };
+    Ok((graph, fetches))
+}
+
+/// Adds backward and Adam; the loss is the mean squared error of `output` against the input `target`.
+fn training_step(graph: &mut Graph, output: NodeId) -> Result<Vec<NodeId>> {
+    let target = graph.input("target", graph.shape(output)?)?;
+    let loss = graph.mse(output, target, Reduction::Mean)?;
     let parameters = graph.parameters();
-    let gradients = crate::grad::backward(&mut graph, loss, &parameters)?;
+    let gradients = crate::grad::backward(graph, loss, &parameters)?;
     let pairs: Vec<_> = parameters.into_iter().zip(gradients).collect();
     let mut fetches = vec![loss];
-    fetches.extend(Optimizer::adam().updates(&mut graph, &pairs)?);
+    fetches.extend(Optimizer::adam().updates(graph, &pairs)?);
+    Ok(fetches)
+}
+
+/// Forward, backward and Adam as one plan, towards a random target.
+fn training(device: &Device, mut graph: Graph, net: Imported, x: Tensor) -> Result<Work> {
+    let shape = graph.shape(net.output)?;
+    let fetches = training_step(&mut graph, net.output)?;
     let session = device.compile(&graph, &fetches, net.weights)?;
     let hyper = Optimizer::adam().hyper(LEARNING_RATE, 1);
     let inputs = vec![(net.input.0, x), ("target".to_owned(), random(2, shape)?), (HYPER.to_owned(), hyper)];

@@ -12,6 +12,7 @@ mod inspect;
 mod ops;
 mod progress;
 mod train;
+mod tune;
 mod upscale;
 
 use crate::error::{Error, Result};
@@ -53,6 +54,8 @@ enum Command {
     Profile(inspect::ProfileCommand),
     /// Time a network from an ONNX file, forward or training, and compare its output.
     Bench(bench::Arguments),
+    /// Measure which shader serves each layer of a network fastest on this adapter, and remember it.
+    Tune(tune::Arguments),
     /// Train a network.
     #[command(subcommand)]
     Train(train::Command),
@@ -72,7 +75,7 @@ struct Common {
 impl Common {
     fn open(&self) -> Result<Device> {
         let select = self.device.as_deref().map_or(Select::Default, |d| d.parse().unwrap_or_default());
-        Device::open(&select)
+        tune::follow_environment(Device::open(&select)?)
     }
 }
 
@@ -106,6 +109,7 @@ pub fn run() -> ExitCode {
         Command::Plan(c) => inspect::plan(&c),
         Command::Profile(c) => inspect::profile(&c),
         Command::Bench(a) => bench::run(&a, started),
+        Command::Tune(a) => tune::run(&a),
         Command::Train(c) => train::run(&c),
     };
     match result {

@@ -157,7 +157,7 @@ pub fn steps(
     inputs: &[(&str, &Tensor)],
     variant: Option<&str>,
 ) -> Result<Vec<StepReport>> {
-    let options = Options { limits: device.limits(), variant, keep_all: true };
+    let options = Options { limits: device.limits(), variant, keep_all: true, choices: None };
     let session = pollster::block_on(device.compile_with(graph, fetches, weights, &options, true))?;
     let Running::Gpu(gpu) = &session.running else {
         return Err(Error::Usage("the references cannot be checked against themselves; choose an adapter".into()));
@@ -465,7 +465,7 @@ fn case_on_device(device: &Device, case: &Case, stem: &str) -> Result<Option<Vec
         fetches.push(graph.update_op(op.clone(), &ids)?);
     }
     // A variant that serves neither forward nor backward here would only test the plain shader again.
-    let options = Options { limits: device.limits(), variant: Some(stem), keep_all: true };
+    let options = Options { limits: device.limits(), variant: Some(stem), keep_all: true, choices: None };
     let plan = Plan::new(&graph, &fetches, &options)?;
     if !plan.steps.iter().any(|s| s.stem() == stem) {
         return Ok(None);

@@ -16,6 +16,7 @@ use crate::graph::{Graph, Kind, NodeId};
 use crate::plan::{Limits, Options, Plan};
 use crate::shader::Layout;
 use crate::tensor::Tensor;
+use crate::tune::{Choices, Choose};
 use crate::weights::Weights;
 use cpu::CpuSession;
 use gpu::{Gpu, GpuSession};
@@ -70,6 +71,7 @@ pub fn default_adapter(adapters: &[AdapterInfo]) -> Option<(usize, &'static str)
 #[derive(Debug, Clone)]
 pub struct Device {
     backend: Backend,
+    chooser: Option<Arc<dyn Choose>>,
 }
 
 #[derive(Debug, Clone)]
@@ -93,7 +95,7 @@ impl Device {
     /// As [`Device::open`].
     pub async fn open_async(select: &Select) -> Result<Self> {
         if *select == Select::Cpu {
-            return Ok(Self { backend: Backend::Cpu });
+            return Ok(Self { backend: Backend::Cpu, chooser: None });
         }
         let mut handles = gpu::adapters().await;
         let adapters: Vec<AdapterInfo> = handles.iter().map(|a| a.info.clone()).collect();
@@ -123,7 +125,36 @@ impl Device {
             }
             _ => default_adapter(&adapters).map_or(0, |(index, _)| index),
         };
-        Ok(Self { backend: Backend::Gpu(Arc::new(Gpu::open(handles.swap_remove(index)).await?)) })
+        let gpu = Gpu::open(handles.swap_remove(index)).await?;
+        Ok(Self { backend: Backend::Gpu(Arc::new(gpu)), chooser: None })
+    }
+
+    /// This device, whose plans follow `choices`. Without it every plan follows [`Op::speed`](crate::ops::Op::speed), the
+    /// same on every run.
+    pub fn with_choices(self, choices: Choices) -> Self {
+        self.with_chooser(Arc::new(choices))
+    }
+
+    /// This device, which asks `chooser` before it plans.
+    pub fn with_chooser(self, chooser: Arc<dyn Choose>) -> Self {
+        Self { chooser: Some(chooser), ..self }
+    }
+
+    /// This device without choices.
+    pub(crate) fn without_choices(&self) -> Self {
+        Self { backend: self.backend.clone(), chooser: None }
+    }
+
+    fn choices(&self, graph: &Graph, fetches: &[NodeId]) -> Result<Option<Arc<Choices>>> {
+        self.chooser.as_ref().map(|chooser| chooser.choices(self, graph, fetches)).transpose()
+    }
+
+    /// What the adapter says of itself; none for the references.
+    pub fn info(&self) -> Option<&AdapterInfo> {
+        match &self.backend {
+            Backend::Gpu(gpu) => Some(&gpu.info),
+            Backend::Cpu => None,
+        }
     }
 
     /// True for the references on the processor.
@@ -152,7 +183,8 @@ impl Device {
     /// # Errors
     /// The graph cannot be planned.
     pub fn plan(&self, graph: &Graph, fetches: &[NodeId]) -> Result<Plan> {
-        let options = Options { limits: self.limits(), ..Options::default() };
+        let choices = self.choices(graph, fetches)?;
+        let options = Options { limits: self.limits(), choices: choices.as_deref(), ..Options::default() };
         Plan::new(&crate::fuse::fuse(graph, fetches, &options)?, fetches, &options)
     }
 
@@ -170,11 +202,12 @@ impl Device {
     /// # Errors
     /// As [`Device::compile`].
     pub async fn compile_async(&self, graph: &Graph, fetches: &[NodeId], weights: Weights) -> Result<Session> {
-        let options = Options { limits: self.limits(), ..Options::default() };
+        let choices = self.choices(graph, fetches)?;
+        let options = Options { limits: self.limits(), choices: choices.as_deref(), ..Options::default() };
         self.compile_with(graph, fetches, weights, &options, false).await
     }
 
-    async fn compile_with(
+    pub(crate) async fn compile_with(
         &self,
         graph: &Graph,
         fetches: &[NodeId],
@@ -364,6 +397,28 @@ impl Session {
             }
         }
         Ok(())
+    }
+
+    /// Milliseconds that one run spends on the adapter, without the steps that run once and without any test of the timer;
+    /// none where its clock gives no time that can be. For [`crate::tune`].
+    pub(crate) fn time_once(&self, inputs: &[(&str, &Tensor)]) -> Result<Option<f64>> {
+        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let matched = self.match_inputs(inputs)?;
+        let Running::Gpu(session) = &self.running else { return Ok(None) };
+        let run = pollster::block_on(session.time(&self.plan, &matched))?;
+        let mut spans = run.spans.iter();
+        let mut total_ms = 0.0;
+        for step in &self.plan.steps {
+            // Copies to textures have a row of their own.
+            let rows = 1 + usize::from(!step.copies.is_empty());
+            for span in spans.by_ref().take(rows).filter(|_| !step.once) {
+                if span.ms.is_nan() || span.ms < 0.0 {
+                    return Ok(None);
+                }
+                total_ms += span.ms;
+            }
+        }
+        Ok((total_ms > 0.0).then_some(total_ms))
     }
 
     /// Milliseconds of every step: one run to warm up, then the median of `runs`. The first profile on a device also

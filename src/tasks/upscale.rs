@@ -97,6 +97,15 @@ impl Upscaler {
         Ok((g, y))
     }
 
+    /// The graph of [`Upscaler::session`], and its output.
+    ///
+    /// # Errors
+    /// The network refuses the size.
+    pub fn network(&self, height: usize, width: usize) -> Result<(Graph, NodeId)> {
+        let (rows, columns) = self.windows(height, width);
+        self.graph(rows[0].len, columns[0].len)
+    }
+
     /// The session that runs one window of a network input of `height` × `width`.
     ///
     /// # Errors

@@ -1,0 +1,119 @@
+//! Measured choices: plans follow them, ignore bad ones, and what tuning finds computes the same.
+
+mod common;
+
+use lineament::exec::Device;
+use lineament::graph::{Graph, Init, NodeId};
+use lineament::ops::conv2d::Conv2d;
+use lineament::plan::{Limits, Options, Plan};
+use lineament::rng::Rng;
+use lineament::tensor::len;
+use lineament::tune::{Choice, Choices, key, tune, tune_more};
+use lineament::{Tensor, Weights};
+use std::time::Duration;
+
+const X: [usize; 4] = [1, 8, 12, 16];
+
+/// One convolution and its activation.
+fn network() -> (Graph, NodeId) {
+    let mut g = Graph::new();
+    let x = g.input("x", X).unwrap();
+    let w = g.param("w", [8, 8, 3, 3], Init::Constant(0.1)).unwrap();
+    let b = g.param("b", [1, 8, 1, 1], Init::Constant(0.0)).unwrap();
+    let y = g.conv2d(x, w, b, Conv2d { padding: [1, 1], ..Conv2d::default() }).unwrap();
+    let y = g.relu(y).unwrap();
+    (g, y)
+}
+
+fn stems(plan: &Plan) -> Vec<&str> {
+    plan.steps.iter().map(|s| s.stem()).collect()
+}
+
+/// `stem` chosen for every layer of which `keys` says the key.
+fn choices(keys: &[String], stem: &str) -> Choices {
+    let choice = Choice { stem: stem.into(), candidates: vec![] };
+    Choices { layers: keys.iter().map(|key| (key.clone(), choice.clone())).collect() }
+}
+
+#[test]
+fn plans_follow_choices_and_ignore_those_that_do_not_serve() {
+    let (g, y) = network();
+    let op = Conv2d { padding: [1, 1], ..Conv2d::default() };
+    let keys = [key(&op, None, &[X, [8, 8, 3, 3], [1, 8, 1, 1]])];
+    // Without texels nothing is fused, so the convolution is a layer of its own.
+    let plan = |choices: Option<&Choices>| {
+        Plan::new(&g, &[y], &Options { limits: Limits::default(), choices, ..Options::default() }).unwrap()
+    };
+    let rule = plan(None);
+    for stem in ["no_such_shader", "relu", "conv2d_texels", ""] {
+        assert_eq!(plan(Some(&choices(&keys, stem))), rule, "{stem:?} does not serve here");
+    }
+    assert_eq!(plan(Some(&Choices::default())), rule);
+
+    // With texels the fused layer has several shaders, and each can be chosen.
+    let fused = lineament::ops::conv_act::ConvAct { padding: [1, 1], adjoint: false };
+    let mut g = Graph::new();
+    let x = g.input("x", X).unwrap();
+    let w = g.param("w", [8, 8, 3, 3], Init::Constant(0.1)).unwrap();
+    let b = g.param("b", [1, 8, 1, 1], Init::Constant(0.0)).unwrap();
+    let y = g.add(fused.clone(), &[x, w, b, b]).unwrap();
+    let keys = [key(&fused, None, &[X, [8, 8, 3, 3], [1, 8, 1, 1], [1, 8, 1, 1]])];
+    let limits = Limits { prefers_texels: true, ..Limits::default() };
+    let plan =
+        |choices: Option<&Choices>| Plan::new(&g, &[y], &Options { limits, choices, ..Options::default() }).unwrap();
+    for stem in ["conv_act", "conv_act_winograd", "conv_act_straight"] {
+        let chosen = choices(&keys, stem);
+        let followed = plan(Some(&chosen));
+        assert!(stems(&followed).contains(&stem), "{:?}", stems(&followed));
+        assert_eq!(followed, plan(Some(&chosen)), "the same choices, the same plan");
+    }
+    assert_eq!(plan(Some(&choices(&keys, "conv_act_imagined"))), plan(None));
+    assert_eq!(plan(Some(&choices(&["another layer".into()], "conv_act"))), plan(None));
+}
+
+fn run(device: &Device) -> Tensor {
+    let (g, y) = network();
+    let mut rng = Rng::new(3);
+    let mut tensor = |shape: [usize; 4]| {
+        Tensor::new(shape, (0..len(&shape)).map(|_| rng.uniform(-1.0, 1.0) as f32).collect()).unwrap()
+    };
+    let (x, w, b) = (tensor(X), tensor([8, 8, 3, 3]), tensor([1, 8, 1, 1]));
+    let weights = Weights::from_tensors([("w".to_owned(), w), ("b".to_owned(), b)].into());
+    device.compile(&g, &[y], weights).unwrap().run(&[("x", &x)]).unwrap().remove(0)
+}
+
+#[test]
+fn what_tuning_finds_exists_and_computes_the_same() {
+    let Some(device) = common::device() else { return };
+    let (g, y) = network();
+    let found = tune(&device, &g, &[y]).unwrap();
+    for (key, choice) in &found.layers {
+        assert!(key.contains(choice.stem.split('_').next().unwrap()), "{key}: {}", choice.stem);
+        assert!(choice.candidates.len() <= 3 && choice.candidates.iter().any(|c| c.stem == choice.stem), "{choice:?}");
+    }
+    // lavapipe fuses the two, and has two shaders for that.
+    assert!(found.layers.len() == 1 || !device.limits().prefers_texels, "{found:?}");
+    let rule = run(&device);
+    let tuned = device.clone().with_choices(found.clone());
+    assert_eq!(tuned.plan(&g, &[y]).unwrap(), tuned.plan(&g, &[y]).unwrap());
+    for (a, b) in run(&tuned).data().iter().zip(rule.data()) {
+        assert!((a - b).abs() < 1e-4, "{a} and {b}");
+    }
+    // Whatever is chosen, the values are the same.
+    for stem in ["conv_act", "conv_act_winograd", "conv_act_straight"] {
+        let keys: Vec<String> = found.layers.keys().cloned().collect();
+        for (a, b) in run(&device.clone().with_choices(choices(&keys, stem))).data().iter().zip(rule.data()) {
+            assert!((a - b).abs() < 1e-4, "{stem}: {a} and {b}");
+        }
+    }
+    assert_eq!(tune_more(&device, &g, &[y], &found, None).unwrap(), Choices::default(), "nothing is left");
+    let no_time = tune_more(&device, &g, &[y], &Choices::default(), Some(Duration::ZERO)).unwrap();
+    assert_eq!(no_time, Choices::default(), "without time nothing is measured");
+}
+
+#[test]
+fn the_references_have_nothing_to_choose() {
+    let (g, y) = network();
+    let cpu = Device::open(&lineament::Select::Cpu).unwrap();
+    assert_eq!(tune(&cpu, &g, &[y]).unwrap(), Choices::default());
+}
