@@ -26,7 +26,7 @@ pub const BUDGET: Duration = Duration::from_secs(2);
 
 /// Candidates of a layer at most: compiling each takes up to a second.
 const MAX_CANDIDATES: usize = 3;
-/// A shader that is this many times slower by [`Op::speed`] is no candidate, and by its first run is not run again.
+/// A shader that is this many times slower by [`Op::speed`] is no candidate, and by its first warm run is not run again.
 const MAX_SLOWER: f64 = 4.0;
 /// Samples of each candidate.
 const MIN_SAMPLES: usize = 3;
@@ -137,9 +137,11 @@ pub fn tune_more(
         if budget.is_some_and(|budget| started.elapsed() >= budget) {
             break;
         }
-        let is_new = !known.layers.contains_key(&layer.key) && !found.layers.contains_key(&layer.key);
-        if is_new && let Some(choice) = layer.measure(device)? {
-            found.layers.insert(layer.key, choice);
+        let is_known = |key: &String| known.layers.contains_key(key) || found.layers.contains_key(key);
+        if !layer.keys.iter().all(is_known)
+            && let Some(choice) = layer.measure(device)?
+        {
+            found.layers.extend(layer.keys.into_iter().map(|key| (key, choice.clone())));
         }
     }
     Ok(found)
@@ -150,15 +152,16 @@ pub fn tune_more(
 /// # Errors
 /// The graph cannot be planned.
 pub fn keys(device: &Device, graph: &Graph, fetches: &[NodeId]) -> Result<Vec<String>> {
-    Ok(layers(&device.without_choices(), graph, fetches)?.into_iter().map(|layer| layer.key).collect())
+    Ok(layers(&device.without_choices(), graph, fetches)?.into_iter().flat_map(|layer| layer.keys).collect())
 }
 
 /// A layer with at least two candidates.
 struct Layer {
-    key: String,
+    /// One, or that of each gradient: those that one dispatch can write get one choice, since two would dispatch twice.
+    keys: Vec<String>,
     op: Arc<dyn Op>,
-    /// The input whose gradient is wanted.
-    gradient: Option<usize>,
+    /// The inputs whose gradients are wanted; none for the forward pass.
+    gradients: Vec<usize>,
     x: Vec<Shape>,
     /// Inputs that do not change from run to run, so that what is prepared from them costs nothing.
     is_fixed: Vec<bool>,
@@ -202,26 +205,32 @@ fn layers(device: &Device, graph: &Graph, fetches: &[NodeId]) -> Result<Vec<Laye
         };
         // An update's shader works in place, so it has no second one to be compared with.
         let Some((op, inputs)) = called.filter(|(op, _)| op.updates().is_empty()) else { continue };
-        let gradients: Vec<Option<usize>> = if step.method == "forward" {
-            vec![None]
+        let gradients: Vec<usize> = if step.method == "forward" {
+            Vec::new()
         } else {
             let passes = plan.steps[index..].iter().take_while(|s| s.node == step.node && s.method == step.method);
             let written = passes.flat_map(|s| &s.bindings).filter(|b| b.written && plan.values[b.value].node.is_some());
-            let input = |name: &str| op.inputs().iter().position(|i| *i == name);
-            written.filter_map(|b| b.variable.strip_prefix('d').and_then(input)).map(Some).collect()
+            let written: Vec<&str> = written.filter_map(|b| b.variable.strip_prefix('d')).collect();
+            (0..op.inputs().len()).filter(|&k| written.contains(&op.inputs()[k])).collect()
         };
         let x: Vec<Shape> = inputs.iter().map(|&i| nodes[i].shape).collect();
         let is_fixed: Vec<bool> =
             inputs.iter().map(|&i| matches!(nodes[i].kind, Kind::Param { .. } | Kind::Constant(_))).collect();
         let io = Io { x: &x, y: node.shape };
-        for gradient in gradients {
-            let name = gradient.map(|k| op.inputs()[k]);
-            let key = key(&**op, name, &x);
-            let stems = candidates(&**op, &io, name, &options)?;
-            if stems.len() > 1 && found.iter().all(|layer| layer.key != key) {
-                let (op, x, is_fixed) = (op.clone(), x.clone(), is_fixed.clone());
-                found.push(Layer { key, op, gradient, x, is_fixed, flops: step.cost.flops, stems });
-            }
+        let names: Vec<Option<&str>> = match gradients[..] {
+            [] if step.method == "forward" => vec![None],
+            _ => gradients.iter().map(|&k| Some(op.inputs()[k])).collect(),
+        };
+        let mut stems: Option<Vec<&'static str>> = None;
+        for &name in &names {
+            let own = candidates(&**op, &io, name, &options)?;
+            stems =
+                Some(stems.map_or_else(|| own.clone(), |all| all.into_iter().filter(|s| own.contains(s)).collect()));
+        }
+        let keys: Vec<String> = names.iter().map(|&name| key(&**op, name, &x)).collect();
+        let stems = stems.unwrap_or_default();
+        if stems.len() > 1 && found.iter().all(|layer| layer.keys != keys) {
+            found.push(Layer { keys, op: op.clone(), gradients, x, is_fixed, flops: step.cost.flops, stems });
         }
     }
     Ok(found)
@@ -274,7 +283,10 @@ impl Layer {
             }
         }
         let mut samples: Vec<Vec<f64>> = vec![Vec::new(); running.len()];
-        // The first run of each also pays for fresh memory; it only tells who is out of the race.
+        // The first run of each pays for fresh memory, and lavapipe compiles in it; the second tells who is out of the race.
+        for (_, session) in &running {
+            session.time_once(&full.inputs(session.plan()))?;
+        }
         let mut first = Vec::new();
         for (_, session) in &running {
             first.push(session.time_once(&full.inputs(session.plan()))?);
@@ -376,15 +388,14 @@ impl Layer {
             }
         }
         let y = graph.add_op("y".into(), self.op.clone(), &ids)?;
-        let fetches = match self.gradient {
-            None => vec![y],
-            Some(k) => {
-                let shape = graph.shape(y)?;
-                let dy = graph.input("dy", shape)?;
-                inputs.push(("dy".to_owned(), values(shape, x.len())?));
-                vec![graph.gradient(y.index, k, dy)?]
-            }
-        };
+        let mut fetches = vec![y];
+        if !self.gradients.is_empty() {
+            let shape = graph.shape(y)?;
+            let dy = graph.input("dy", shape)?;
+            inputs.push(("dy".to_owned(), values(shape, x.len())?));
+            let gradients = self.gradients.iter().map(|&k| graph.gradient(y.index, k, dy));
+            fetches = gradients.collect::<Result<Vec<_>>>()?;
+        }
         Ok(OneLayer { graph, fetches, weights: Weights::from_tensors(weights), inputs })
     }
 }
