@@ -5,6 +5,7 @@ mod common;
 use lineament::exec::Device;
 use lineament::graph::{Graph, Init, NodeId};
 use lineament::ops::conv2d::Conv2d;
+use lineament::ops::mse::Reduction;
 use lineament::plan::{Limits, Options, Plan};
 use lineament::rng::Rng;
 use lineament::tensor::len;
@@ -109,6 +110,23 @@ fn what_tuning_finds_exists_and_computes_the_same() {
     assert_eq!(tune_more(&device, &g, &[y], &found, None).unwrap(), Choices::default(), "nothing is left");
     let no_time = tune_more(&device, &g, &[y], &Choices::default(), Some(Duration::ZERO)).unwrap();
     assert_eq!(no_time, Choices::default(), "without time nothing is measured");
+}
+
+#[test]
+fn gradients_of_one_dispatch_get_one_choice() {
+    let Some(device) = common::device() else { return };
+    let mut g = Graph::new();
+    let x = g.input("x", X).unwrap();
+    let t = g.input("t", X).unwrap();
+    let w = g.param("w", [8, 8, 3, 3], Init::Constant(0.1)).unwrap();
+    let b = g.param("b", [1, 8, 1, 1], Init::Constant(0.0)).unwrap();
+    let y = g.add(lineament::ops::conv3x3::Conv3x3, &[x, w, b]).unwrap();
+    let loss = g.mse(y, t, Reduction::Mean).unwrap();
+    let gradients = lineament::grad::backward(&mut g, loss, &[w, b]).unwrap();
+    let found = tune(&device, &g, &gradients).unwrap();
+    let choice = |wanted: &str| found.layers.iter().find(|(key, _)| key.contains(wanted)).map(|(_, choice)| choice);
+    assert_eq!(choice(" dw "), choice(" db "));
+    assert!(choice(" dw ").is_some() || !device.limits().prefers_texels, "{found:?}");
 }
 
 #[test]
