@@ -17,6 +17,7 @@
 use super::{Case, Cost, Grid, Io, Launch, Op, Scalar, Source, Tolerance, Values, shaders};
 use crate::error::{Result, ShapeError};
 use crate::graph::{Graph, NodeId};
+use crate::shader::{Layout, MAX_TEXELS};
 use crate::tensor::Shape;
 
 /// Largest side of a filter.
@@ -92,6 +93,78 @@ fn cut(io: &Io) -> Cut {
     let rows = CHUNK.div_ceil(w).max((n * h).div_ceil((MAX_PARTIALS / io.x_len(1)).max(1)));
     let part = PART.min(oh * ow);
     Cut { rows, chunks: (n * h).div_ceil(rows), part, parts: (oh * ow).div_ceil(part) }
+}
+
+/// How `conv_transpose2d_phases` lays out a layer; its header explains the words.
+struct Phases {
+    stride: usize,
+    taps: usize,
+    quads_in: usize,
+    first_run: usize,
+    /// Quads of phases.
+    quads: usize,
+    fill: usize,
+    grid: [usize; 2],
+    pixels: usize,
+    lanes: usize,
+}
+
+impl ConvTranspose2d {
+    /// `None` for several channels out, unequal sides, or filters whose code would be too long.
+    fn phases(&self, io: &Io) -> Option<Phases> {
+        let ([n, ci, ..], [_, co, kh, kw], [_, _, oh, ow]) = (io.x[0], io.x[1], io.y);
+        let (stride, padding) = (self.stride[0], self.padding[0]);
+        if co != 1 || kh != kw || self.stride[1] != stride || self.padding[1] != padding || stride > 16 {
+            return None;
+        }
+        let (taps, quads_in) = (kh.div_ceil(stride), ci.div_ceil(4));
+        let fill = taps * taps * quads_in * 4;
+        // 2,048 multiply-adds of straight-line code, four a texel of weights.
+        if 4 * fill > 2048 {
+            return None;
+        }
+        let first_run = (stride - padding % stride) % stride;
+        let runs = [first_run, stride - first_run];
+        let quads = runs.iter().flat_map(|rows| runs.iter().map(move |columns| (rows * columns).div_ceil(4))).sum();
+        let grid = [oh.div_ceil(stride), ow.div_ceil(stride)];
+        let pixels = n * grid[0] * grid[1];
+        let lanes = if pixels >= 1024 { 256 } else { pixels.div_ceil(2).next_multiple_of(8).min(256) };
+        let fits = quads * fill <= MAX_TEXELS && Layout::Quads.elements(&io.x[0]) <= MAX_TEXELS;
+        fits.then_some(Phases { stride, taps, quads_in, first_run, quads, fill, grid, pixels, lanes })
+    }
+}
+
+impl Phases {
+    fn launch(&self, op: &ConvTranspose2d, entry: &str, io: &Io) -> Option<Launch> {
+        let ([_, ci, h, w], [_, _, kernel, _], [_, _, oh, ow]) = (io.x[0], io.x[1], io.y);
+        let threads = self.quads * self.fill;
+        let groups = match entry {
+            "forward_1" => [threads.div_ceil(64).try_into().ok()?, 1, 1],
+            "forward_2" => [self.quads.try_into().ok()?, self.pixels.div_ceil(self.lanes).try_into().ok()?, 1],
+            _ => return None,
+        };
+        let launch = Launch::groups(
+            groups,
+            [
+                ("c_in", ci.into()),
+                ("height", h.into()),
+                ("width", w.into()),
+                ("out_height", oh.into()),
+                ("out_width", ow.into()),
+                ("kernel", kernel.into()),
+                ("padding", op.padding[0].into()),
+                ("first_run", self.first_run.into()),
+                ("grid_height", self.grid[0].into()),
+                ("grid_width", self.grid[1].into()),
+                ("pixels", self.pixels.into()),
+                ("quads", self.quads.into()),
+                ("threads", threads.into()),
+            ],
+        );
+        let launch = launch.with("S", self.stride).with("TAPS", self.taps).with("KQ", self.quads_in);
+        let launch = launch.with("LANES", self.lanes).with("FILL", self.fill);
+        Some(launch.with("COPIES", self.fill.div_ceil(self.lanes)))
+    }
 }
 
 /// How `conv_transpose2d_gemm` cuts the work; its header explains the words.
@@ -186,7 +259,7 @@ impl Op for ConvTranspose2d {
         &["x", "w", "b"]
     }
     fn shaders(&self) -> &'static [Source] {
-        shaders!["conv_transpose2d", "conv_transpose2d_gemm"]
+        shaders!["conv_transpose2d", "conv_transpose2d_gemm", "conv_transpose2d_phases"]
     }
     fn shape(&self, x: &[Shape]) -> std::result::Result<Shape, ShapeError> {
         let [n, ci, h, w] = x[0];
@@ -218,6 +291,9 @@ impl Op for ConvTranspose2d {
             ("padding_h", self.padding[0].into()),
             ("padding_w", self.padding[1].into()),
         ];
+        if stem == "conv_transpose2d_phases" {
+            return self.phases(io)?.launch(self, entry, io);
+        }
         if stem == "conv_transpose2d_gemm" {
             return launch_gemm(entry, io, &shape);
         }
@@ -235,6 +311,9 @@ impl Op for ConvTranspose2d {
         Some(Launch::threads(threads, shape.into_iter().chain(more)))
     }
     fn scratch(&self, stem: &str, method: &str, io: &Io) -> Vec<(&'static str, usize)> {
+        if stem == "conv_transpose2d_phases" {
+            return self.phases(io).map_or_else(Vec::new, |p| vec![("t2", p.quads * p.fill)]);
+        }
         let gemm = stem == "conv_transpose2d_gemm";
         let Cut { chunks, parts, .. } = cut(io);
         let len = match method {
@@ -245,6 +324,13 @@ impl Op for ConvTranspose2d {
             _ => return Vec::new(),
         };
         vec![("t0", len)]
+    }
+    fn speed(&self, stem: &str, _io: &Io) -> f64 {
+        match stem {
+            "conv_transpose2d_phases" => 4.0,
+            "conv_transpose2d_gemm" => 1.5,
+            _ => 1.0,
+        }
     }
     fn cost(&self, method: &str, io: &Io) -> Cost {
         // Every input pixel meets every tap once, edges apart.
