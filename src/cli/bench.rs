@@ -31,7 +31,7 @@ const LEARNING_RATE: f64 = 1e-4;
 
 #[derive(Args)]
 #[command(
-    after_help = "Examples:\n  lineament bench net.onnx\n  lineament bench net.onnx --input x.npy --expect y.npy --json\n  lineament bench net.onnx --train --batch 8 --size 32x32\n\nA run is a whole forward pass (with --train: forward, backward and Adam on the mean squared error), from tensors in host\nmemory to tensors in host memory, after two runs to warm up. GFLOP/s are effective: the operations of the direct\nconvolutions (with --train: three times those) over the median time. Covered are Conv and Relu."
+    after_help = "Examples:\n  lineament bench net.onnx\n  lineament bench net.onnx --input x.npy --expect y.npy --json\n  lineament bench net.onnx --train --batch 8 --size 32x32\n  lineament bench net.onnx --profile\n\nA run is a whole forward pass (with --train: forward, backward and Adam on the mean squared error), from tensors in host\nmemory to tensors in host memory, after two runs to warm up. GFLOP/s are effective: the operations of the direct\nconvolutions (with --train: three times those) over the median time. Covered are Conv and Relu."
 )]
 pub struct Arguments {
     /// The network.
@@ -46,6 +46,9 @@ pub struct Arguments {
     /// Time training steps towards a seeded random target.
     #[arg(long)]
     train: bool,
+    /// Also time every step: ms, GFLOP/s, GB/s and the part of the roof that binds.
+    #[arg(long)]
+    profile: bool,
     /// Pictures a run, instead of the file's.
     #[arg(long, value_name = "N")]
     batch: Option<usize>,
@@ -126,6 +129,10 @@ pub fn run(arguments: &Arguments, started: Instant) -> Result<ExitCode> {
         rows.push(("loss", format!("{first} at first, {last} after {} steps", losses.len())));
         object["loss_first"] = json!(first);
         object["loss_last"] = json!(last);
+    }
+    if arguments.profile {
+        let inputs: Vec<(&str, &Tensor)> = work.inputs.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
+        println!("{}\n", work.session.profile(&inputs)?);
     }
     let rms = expected.as_ref().map(rms);
     if let Some(rms) = rms {

@@ -171,7 +171,7 @@ fn object(profile: &Profile) -> Value {
         .host
         .map(|host| json!({ "record_ms": host.record_ms, "submit_ms": host.submit_ms, "wait_ms": host.wait_ms }));
     json!({
-        "rows": profile.rows.iter().map(row).collect::<Vec<_>>(), "total": row(&profile.total),
+        "rows": profile.passes().iter().map(row).collect::<Vec<_>>(), "total": row(&profile.total),
         "total_ms": profile.total_ms(), "longest_dispatch_ms": profile.longest_ms(), "roofs": roofs, "host": host,
         "unreliable": profile.unreliable, "runs": profile.runs, "clock": profile.clock.name(), "device": profile.device,
     })

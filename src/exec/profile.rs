@@ -114,6 +114,8 @@ pub struct Row {
     pub calls: usize,
     /// None where the row is copies.
     pub workgroups: Option<[u32; 3]>,
+    /// Runs only when parameters change, so it is in no total.
+    pub once: bool,
     /// Median over the runs; none where the timer is not believed.
     pub ms: Option<f64>,
     /// Of a method in several passes each has the share that its time is, so that all show the method's rate.
@@ -215,6 +217,7 @@ impl Profile {
                     entry: format!("copy to texels: {}", names.join(", ")),
                     calls: step.copies.len(),
                     workgroups: None,
+                    once: false,
                     ms: None,
                     cost: Cost::new(0, 2 * floats),
                 });
@@ -225,6 +228,7 @@ impl Profile {
                 entry: format!("{}.{}", step.stem(), step.entry),
                 calls: 1,
                 workgroups: Some(step.workgroups),
+                once: step.once,
                 ms: None,
                 cost: step.cost,
             });
@@ -244,9 +248,15 @@ impl Profile {
                 let passes = 1 + plan.steps[first + 1..].iter().take_while(|s| !s.is_first_pass).count();
                 let method = &of_step[first..first + passes];
                 let cost = rows[method[0]].cost;
-                let total: f64 = method.iter().filter_map(|&r| rows[r].ms).sum();
+                let total: f64 = method.iter().filter(|&&r| !rows[r].once).filter_map(|&r| rows[r].ms).sum();
                 for &r in method {
-                    let share = if total > 0.0 { rows[r].ms.unwrap_or(0.0) / total } else { 0.0 };
+                    let share = if rows[r].once {
+                        0.0
+                    } else if total > 0.0 {
+                        rows[r].ms.unwrap_or(0.0) / total
+                    } else {
+                        0.0
+                    };
                     let part = |whole: u64| (whole as f64 * share).round() as u64;
                     rows[r].cost = Cost { flops: part(cost.flops), bytes: part(cost.bytes) };
                 }
@@ -258,7 +268,8 @@ impl Profile {
             entry: String::new(),
             calls: rows.iter().map(|r| r.calls).sum(),
             workgroups: None,
-            ms: unreliable.is_none().then(|| rows.iter().filter_map(|r| r.ms).sum()),
+            once: false,
+            ms: unreliable.is_none().then(|| rows.iter().filter(|r| !r.once).filter_map(|r| r.ms).sum()),
             cost: Cost::default(),
         };
         for row in &rows {
@@ -291,7 +302,23 @@ impl Profile {
     /// The part of the total that `row` is; none where the timer is not believed.
     pub fn share(&self, row: &Row) -> Option<f64> {
         let total = self.total.ms?;
-        Some(if total > 0.0 { row.ms? / total } else { 0.0 })
+        Some(if total > 0.0 && !row.once { row.ms? / total } else { 0.0 })
+    }
+
+    /// The rows with the blocks of a pass added up ([`Op::blocks`](crate::ops::Op::blocks)).
+    pub fn passes(&self) -> Vec<Row> {
+        let mut passes: Vec<Row> = Vec::new();
+        for row in &self.rows {
+            match passes.iter_mut().find(|p| p.name == row.name && p.entry == row.entry) {
+                Some(pass) => {
+                    pass.calls += row.calls;
+                    pass.cost += row.cost;
+                    pass.ms = pass.ms.zip(row.ms).map(|(a, b)| a + b);
+                }
+                None => passes.push(row.clone()),
+            }
+        }
+        passes
     }
 
     /// The run whose total is the median one, in Chrome's trace format, which Perfetto (ui.perfetto.dev) opens: a track
@@ -354,10 +381,10 @@ impl fmt::Display for Profile {
                 format!("{:.1}", row.intensity()),
                 or_dash(bound.map(|(roof, _)| roof.name().into())),
                 or_dash(bound.map(|(_, part)| format!("{:.1}%", part * 100.0))),
-                or_dash(self.share(row).map(|v| format!("{:.1}%", v * 100.0))),
+                if row.once { "once".into() } else { or_dash(self.share(row).map(|v| format!("{:.1}%", v * 100.0))) },
             ]
         };
-        let rows: Vec<_> = self.rows.iter().chain([&self.total]).map(cells).collect();
+        let rows: Vec<_> = self.passes().iter().chain([&self.total]).map(cells).collect();
         let titles = ["node", "entry", "calls", "ms", "GFLOP/s", "GB/s", "FLOP/byte", "roof", "of roof", "share"];
         write_table(f, &titles.map(String::from), &rows, &[2, 3, 4, 5, 6, 8, 9])?;
         if let Some(roofs) = &self.roofs {
