@@ -35,7 +35,11 @@
 //!   nodes to the same graph.
 //! - [`shader`]: naga reads from the WGSL what each entry reads and writes, where the members of `p` lie, and how a
 //!   tensor is laid out. Nothing of that is written down a second time.
-//! - [`plan`]: order, shaders, lifetimes, slots, launches; plain data that prints as a table, with exact peak memory.
+//! - `fuse`: a convolution and the activation behind it become one operation where the adapter has a shader for it, and so
+//!   does a convolution's gradient for its input; the graph keeps its nodes, which only say how their value comes about.
+//! - [`plan`]: order, shaders, layouts, lifetimes, slots, launches; plain data that prints as a table, with exact peak memory.
+//!   It takes the fastest shader that serves, keeps a chain of operations in one layout, puts a repack where two meet, runs a
+//!   pass that reads parameters only once until they change, and cuts large layers into blocks that stay in a cache.
 //! - [`exec`]: runs a plan on an adapter (`gpu`), on the references (`cpu`), on both, compared step by step
 //!   ([`exec::check`]), or timed ([`exec::profile`]).
 //! - [`tune`]: which shader serves a layer fastest on this adapter, measured; files are the command line's.
@@ -56,11 +60,15 @@
 //! 6. No panic on anything that a user or a file can hand in. Errors say where, what was expected, what came, what to do.
 //! 7. Kernels live within WebGPU's default limits. No dispatch is planned over 250 ms.
 //! 8. Two lines of one dispatch never alias a read and a written tensor.
-//! 9. No float atomics, every sum in a fixed order: same device, same bits.
+//! 9. A variable's WGSL type is its memory layout: `array<f32>` is rows, `texture_storage_2d<r32float>` rows as texels,
+//!    `texture_storage_2d<rgba32float>` channel quads.
+//! 10. A variant is one more shader file with the same names; every one is tested on every case that it serves.
+//! 11. No float atomics, every sum in a fixed order: same device, same bits.
 //!
 //! # Reading order, for an afternoon
 //!
-//! `src/ops/relu.rs` with `shaders/relu.wgsl` (the contract, whole); `src/ops/conv3x3.rs` with its shader (three gradients);
+//! `src/ops/relu.rs` with `shaders/relu.wgsl` (the contract, whole); `src/ops/conv3x3.rs` with its shader (three gradients), then
+//! `src/ops/conv_act.rs` with `shaders/conv_act_winograd.wgsl` (how a kernel is made fast, and from which prices);
 //! `src/ops/mod.rs` (the trait); [`graph`] and [`grad`]; [`shader`] and [`plan`]; `src/exec/gpu.rs`, then `check.rs`;
 //! [`tasks::upscale`]; `tests/ops_grad.rs` and `tests/ops_gpu.rs` (why one may trust it).
 
