@@ -17,9 +17,9 @@ use crate::plan::Plan;
 use crate::tensor::Tensor;
 use crate::weights::Weights;
 
-/// Sides of a window to choose from where the caller names none: the largest whose plan fits the device is taken. 160²
-/// of FSRCNN's 56 channels are 5.7 MB, which still lies in a processor's cache.
-pub const TILES: [usize; 5] = [160, 96, 64, 48, 32];
+/// Sides of a window to choose from where the caller names none: the largest whose plan fits the device is taken. On
+/// lavapipe 288 takes a picture of 256² in one window (84 ms against 119 with 160), and 4000 × 3000 in the same time.
+pub const TILES: [usize; 6] = [288, 160, 96, 64, 48, 32];
 
 /// A super-resolution network with its weights on a device.
 #[derive(Debug)]
