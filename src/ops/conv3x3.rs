@@ -12,7 +12,8 @@
 //! Gradients: for x, w and b. Backward reads x, w and dy.
 //! Errors: w or b disagrees with x in Ci or Co; w is not 3×3.
 //! Numerics: f32 sums in an order that does not depend on the picture's size or the place in it, so tiles equal the
-//! whole picture bit for bit. The gradients for w and b are sums of partial sums in a fixed order.
+//! whole picture bit for bit. The gradients for w and b are sums of partial sums in a fixed order. Winograd's tiles
+//! (`conv3x3_winograd`, and `conv_act_winograd` where the planner fuses) round by their place in the picture; same device, same bits.
 //! Source: definition as in torch.nn.functional.conv2d (cross-correlation: the filter is not flipped).
 
 use super::conv2d::{self, Conv2d};

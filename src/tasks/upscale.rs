@@ -3,7 +3,8 @@
 //! In: any picture. Out: one `scale` times as wide and high, with the same channels, bits and ICC profile.
 //! The network sees the luminance of ITU-R BT.601 as MATLAB's rgb2ycbcr gives it, in 0..1; Cb, Cr and alpha are enlarged by
 //! MATLAB's bicubic (Dong et al., TPAMI 2016, section 4.2: "only the luminance channel is considered").
-//! Larger pictures go in windows that overlap by the receptive field; the result does not depend on their size, bit for bit.
+//! Larger pictures go in windows that overlap by the receptive field; the result does not depend on their size, bit for bit,
+//! but where Winograd's tiles serve a layer (SRCNN 9-3-5 and 9-5-5 on a software adapter): there it does in f32's last bits.
 
 use super::windows::{Stretch, stretches};
 use crate::error::{Error, Result};
