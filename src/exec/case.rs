@@ -3,7 +3,7 @@
 use super::profile::Profile;
 use super::{Device, Session};
 use crate::error::Result;
-use crate::graph::{Graph, Init};
+use crate::graph::{Graph, Init, NodeId};
 use crate::ops::Case;
 use crate::plan::Options;
 use crate::rng::Rng;
@@ -11,19 +11,21 @@ use crate::tensor::{Tensor, len};
 use crate::weights::Weights;
 use std::collections::BTreeMap;
 
-/// An operation's forward pass and all its gradients, or its update, with the inputs to run them on.
-#[derive(Debug)]
-pub struct CaseSession {
-    session: Session,
-    inputs: Vec<(String, Tensor)>,
+/// A graph of one operation: its forward pass and all its gradients, or its update, with what to run it on.
+pub(super) struct CaseGraph {
+    pub graph: Graph,
+    pub fetches: Vec<NodeId>,
+    /// The inputs that an update overwrites.
+    pub weights: Weights,
+    pub inputs: Vec<(String, Tensor)>,
 }
 
-impl CaseSession {
-    /// `case` on `device`, by the shader `stem` in each method that it serves and the plain one elsewhere.
+impl CaseGraph {
+    /// `case` on its seeded values.
     ///
     /// # Errors
-    /// The case cannot be planned; the device fails.
-    pub fn new(device: &Device, case: &Case, stem: &str) -> Result<Self> {
+    /// The operation refuses the case.
+    pub fn new(case: &Case) -> Result<Self> {
         let op = &case.op;
         let mut graph = Graph::new();
         let mut rng = Rng::new(7);
@@ -56,8 +58,34 @@ impl CaseSession {
         } else {
             fetches.push(graph.update_op(op.clone(), &ids)?);
         }
+        Ok(Self { graph, fetches, weights: Weights::from_tensors(states), inputs })
+    }
+
+    /// The inputs as a session takes them.
+    pub fn feeds(&self) -> Vec<(&str, &Tensor)> {
+        feeds(&self.inputs)
+    }
+}
+
+fn feeds(inputs: &[(String, Tensor)]) -> Vec<(&str, &Tensor)> {
+    inputs.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect()
+}
+
+/// An operation's forward pass and all its gradients, or its update, with the inputs to run them on.
+#[derive(Debug)]
+pub struct CaseSession {
+    session: Session,
+    inputs: Vec<(String, Tensor)>,
+}
+
+impl CaseSession {
+    /// `case` on `device`, by the shader `stem` in each method that it serves and the plain one elsewhere.
+    ///
+    /// # Errors
+    /// The case cannot be planned; the device fails.
+    pub fn new(device: &Device, case: &Case, stem: &str) -> Result<Self> {
+        let CaseGraph { graph, fetches, weights, inputs } = CaseGraph::new(case)?;
         let options = Options { limits: device.limits(), variant: Some(stem), ..Options::default() };
-        let weights = Weights::from_tensors(states);
         let session = pollster::block_on(device.compile_with(&graph, &fetches, weights, &options, false))?;
         Ok(Self { session, inputs })
     }
@@ -67,7 +95,6 @@ impl CaseSession {
     /// # Errors
     /// The device fails.
     pub fn profile(&self, runs: usize) -> Result<Profile> {
-        let inputs: Vec<(&str, &Tensor)> = self.inputs.iter().map(|(n, t)| (n.as_str(), t)).collect();
-        self.session.profile_runs(&inputs, runs)
+        self.session.profile_runs(&feeds(&self.inputs), runs)
     }
 }

@@ -6,6 +6,7 @@
 //! runs the reference of each step on the adapter's own inputs and names the first step that differs by more than f32
 //! arithmetic explains. [`op`] asks both of an operation's cases, for every shader that it has.
 
+use super::case::CaseGraph;
 use super::gpu::GpuSession;
 use super::{Device, Running};
 use crate::error::{Error, Result, ShapeError};
@@ -430,48 +431,14 @@ pub fn op(op: &dyn Op, cases: &[Case], device: Option<&Device>) -> OpReport {
 
 /// Runs one case with one shader; `None` where the shader does not serve the case.
 fn case_on_device(device: &Device, case: &Case, stem: &str) -> Result<Option<Vec<StepReport>>> {
-    let op = &case.op;
-    let mut graph = Graph::new();
-    let mut rng = Rng::new(7);
-    let mut feeds: Vec<(String, Tensor)> = Vec::new();
-    let mut tensors = BTreeMap::new();
-    let mut ids = Vec::new();
-    for ((&name, &shape), values) in op.inputs().iter().zip(&case.x).zip(case.values(&mut rng)) {
-        let tensor = Tensor::new(shape, values.iter().map(|&v| v as f32).collect())?;
-        if op.updates().contains(&name) {
-            ids.push(graph.state(name, shape, crate::graph::Init::Constant(0.0))?);
-            tensors.insert(name.to_owned(), tensor);
-        } else {
-            ids.push(graph.input(name, shape)?);
-            feeds.push((name.to_owned(), tensor));
-        }
-    }
-    let mut fetches = Vec::new();
-    if op.updates().is_empty() {
-        let y = graph.add_op("y".into(), op.clone(), &ids)?;
-        let shape = graph.shape(y)?;
-        let data = (0..len(&shape)).map(|_| rng.uniform(-1.0, 1.0) as f32).collect();
-        fetches.push(y);
-        let differentiable: Vec<usize> =
-            (0..ids.len()).filter(|&k| !op.no_grad().iter().any(|(name, _)| *name == op.inputs()[k])).collect();
-        if !differentiable.is_empty() {
-            let dy = graph.input("dy", shape)?;
-            feeds.push(("dy".into(), Tensor::new(shape, data)?));
-            for k in differentiable {
-                fetches.push(graph.gradient(y.index, k, dy)?);
-            }
-        }
-    } else {
-        fetches.push(graph.update_op(op.clone(), &ids)?);
-    }
+    let one = CaseGraph::new(case)?;
     // A variant that serves neither forward nor backward here would only test the plain shader again.
     let options = Options { limits: device.limits(), variant: Some(stem), keep_all: true, choices: None };
-    let plan = Plan::new(&graph, &fetches, &options)?;
+    let plan = Plan::new(&one.graph, &one.fetches, &options)?;
     if !plan.steps.iter().any(|s| s.stem() == stem) {
         return Ok(None);
     }
-    let feeds: Vec<(&str, &Tensor)> = feeds.iter().map(|(n, t)| (n.as_str(), t)).collect();
-    let all = steps(device, &graph, &fetches, Weights::from_tensors(tensors), &feeds, Some(stem))?;
+    let all = steps(device, &one.graph, &one.fetches, one.weights.clone(), &one.feeds(), Some(stem))?;
     Ok(Some(all.into_iter().filter(|s| s.entry.split('.').next() == Some(stem)).collect()))
 }
 
