@@ -46,12 +46,6 @@ struct P {
 
 const LANE = vec4<u32>(0u, 1u, 2u, 3u);
 
-// `count`, in a form that lavapipe does not see through. Where a loop ends at a member of a uniform block, Mesa (22.3)
-// unrolls it for the value at hand, and compiles the shader anew in every dispatch: milliseconds each.
-fn bound(count: u32, thread: u32) -> u32 {
-    return min(count, thread | 0x80000000u);
-}
-
 fn x_load(k: u32) -> f32 {
     return textureLoad(x, vec2(k & 4095u, k >> 12u)).x;
 }

@@ -16,6 +16,9 @@
 // 0.37, and one select for every value carried around a loop. Lanes are tiles, so nothing is broadcast; 64 accumulators
 // want four loads for 64 multiply-adds, and UNROLL chunks of tiles in an iteration share its selects.
 
+// Taps and outputs of a tile, a side.
+const R: u32 = 3u;
+const T: u32 = 4u;
 // Chunks of eight tiles in an iteration of backward_w_3.
 const UNROLL: u32 = 4u;
 
@@ -41,28 +44,10 @@ struct P {
 @group(0) @binding(9) var t2: texture_storage_2d<rgba32float, write>;
 @group(0) @binding(10) var t2_read: texture_storage_2d<rgba32float, read>;
 
-fn texel(k: u32) -> vec2<u32> {
-    return vec2(k & 4095u, k >> 12u);
-}
-
-// `count`, in a form that lavapipe does not see through; see conv2d_texels.
-fn bound(count: u32, thread: u32) -> u32 {
-    return min(count, thread | 0x80000000u);
-}
-
 // A value to store for the tile of this number; 0 past the last tile. The choice also keeps LLVM from moving the
 // arithmetic behind `value` into the store's loop over lanes, where it would be scalar (performance.md 1.4).
 fn stored(value: vec4<f32>, number: u32) -> vec4<f32> {
     return select(vec4(0.0), value, number < p.tiles);
-}
-
-// Bᵀ · d.
-fn transform_input(d: array<vec4<f32>, 6>) -> array<vec4<f32>, 6> {
-    let even = d[4] - 4.0 * d[2];
-    let odd = d[3] - 4.0 * d[1];
-    let near = d[4] - d[2];
-    let twice = 2.0 * (d[3] - d[1]);
-    return array(4.0 * d[0] - 5.0 * d[2] + d[4], even + odd, even - odd, near + twice, near - twice, 4.0 * d[1] - 5.0 * d[3] + d[5]);
 }
 
 // Lanes: eight tiles, then quads of channels.

@@ -9,6 +9,7 @@ struct P {
     batch: u32, c_in: u32, c_out: u32, height: u32, width: u32, out_height: u32, out_width: u32,
     kernel_h: u32, kernel_w: u32, pad_h: u32, pad_w: u32,
     adjoint: u32,   // w is [Ci,Co,Kh,Kw], and its taps are turned by 180°.
+    replicate: u32, // Outside of the picture lies its nearest pixel, not 0.
     threads: u32,
 }
 @group(0) @binding(0) var<uniform> p: P;
@@ -35,9 +36,12 @@ fn forward(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgroups)
             for (var v = 0u; v < p.kernel_w; v++) {
                 let row = i + u - p.pad_h;   // Modulo 2³²: rows above the picture are past its end.
                 let column = j + v - p.pad_w;
-                if row < p.height && column < p.width {
+                let is_inside = row < p.height && column < p.width;
+                if is_inside || p.replicate != 0u {
+                    let r = select(min(row, p.height - 1u), 0u, i + u < p.pad_h);
+                    let s = select(min(column, p.width - 1u), 0u, j + v < p.pad_w);
                     let tap = select(u * p.kernel_w + v, area - 1u - u * p.kernel_w - v, p.adjoint != 0u);
-                    sum += w[first + tap] * x[plane + row * p.width + column];
+                    sum += w[first + tap] * x[plane + r * p.width + s];
                 }
             }
         }

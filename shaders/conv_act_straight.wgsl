@@ -31,6 +31,7 @@ struct P {
     c_in: u32, c_out: u32, height: u32, width: u32, out_height: u32, out_width: u32,
     pad_h: u32, pad_w: u32,
     adjoint: u32,            // w is [Ci,Co,Kh,Kw], and its taps are turned by 180°.
+    replicate: u32,
     quads_out: u32,
     pixels: u32,             // Of all pictures.
     groups_out: u32,         // Groups of OQ quads.
@@ -46,10 +47,8 @@ struct P {
 @group(0) @binding(10) var t2: texture_storage_2d<rgba32float, write>;
 @group(0) @binding(11) var t2_read: texture_storage_2d<rgba32float, read>;
 
-var<workgroup> weights: array<vec4<f32>, FILL>;
-
-fn texel(k: u32) -> vec2<u32> {
-    return vec2(k & 4095u, k >> 12u);
+fn source(k: u32) -> vec4<f32> {
+    return textureLoad(x, texel(k));
 }
 
 fn filter_index(o: u32, c: u32, tap: u32) -> u32 {
@@ -99,13 +98,7 @@ fn forward_1(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgroup
 // Groups: quads out, LANES pixels.
 @compute @workgroup_size(LANES)
 fn forward_2(@builtin(local_invocation_id) l: vec3<u32>, @builtin(workgroup_id) g: vec3<u32>) {
-    let first = g.x * FILL;
-    // unroll
-    for (var k = 0u; k < COPIES; k++) {
-        let at = l.x + k * LANES;
-        if at < FILL { weights[at] = textureLoad(t2_read, texel(first + at)); }
-    }
-    workgroupBarrier();
+    copy_weights(g.x, l.x);
     let number = g.y * LANES + l.x;
     let pixel = min(number, p.pixels - 1u);
     let out_plane = p.out_height * p.out_width;
@@ -113,43 +106,7 @@ fn forward_2(@builtin(local_invocation_id) l: vec3<u32>, @builtin(workgroup_id) 
     let rest = pixel - n * out_plane;
     let i = rest / p.out_width;
     let j = rest - i * p.out_width;
-    let plane = p.height * p.width;
-    var column: array<u32, KW>;
-    var in_row: array<bool, KW>;
-    // unroll
-    for (var v = 0u; v < KW; v++) {
-        let s = j + v - p.pad_w;   // Modulo 2³²: columns left of the picture are past its end.
-        in_row[v] = s < p.width;
-        column[v] = min(s, p.width - 1u);
-    }
-    var sum: array<vec4<f32>, OQ>;
-    // unroll
-    for (var q = 0u; q < OQ; q++) { sum[q] = vec4(0.0); }
-    // unroll
-    for (var u = 0u; u < KH; u++) {
-        let r = i + u - p.pad_h;
-        let in_column = r < p.height;
-        let row = n * KQ * plane + min(r, p.height - 1u) * p.width;
-        // unroll
-        for (var v = 0u; v < KW; v++) {
-            // unroll
-            for (var k = 0u; k < KQ; k++) {
-                let value = textureLoad(x, texel(row + column[v] + k * plane));
-                let part = select(vec4(0.0), value, in_column && in_row[v]);
-                // unroll
-                for (var c = 0u; c < DOT; c++) {
-                    sum[0] += vec4(dot(part, weights[(u * KW + v) * KQ + k]), 0.0, 0.0, 0.0);
-                }
-                // unroll
-                for (var c = 0u; c < KC * SPREAD; c++) {
-                    // unroll
-                    for (var q = 0u; q < OQ; q++) {
-                        sum[q] += weights[(((u * KW + v) * KQ + k) * KC + c) * OQ + q] * part[c];
-                    }
-                }
-            }
-        }
-    }
+    let sum = straight(n, i, j, vec2(p.height, p.width), vec2(p.pad_h, p.pad_w), p.replicate != 0u);
     // unroll
     for (var q = 0u; q < OQ; q++) {
         let quad = g.x * OQ + q;

@@ -38,10 +38,6 @@ struct P {
 
 var<workgroup> weights: array<vec4<f32>, FILL>;
 
-fn texel(k: u32) -> vec2<u32> {
-    return vec2(k & 4095u, k >> 12u);
-}
-
 // A quad of phases: first phase and number of phases of its group, rows and columns, and its first phase within.
 struct Quad { row: u32, rows: u32, column: u32, columns: u32, first: u32 }
 

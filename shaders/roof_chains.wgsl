@@ -18,12 +18,6 @@ struct P { len: u32, rounds: u32, m: f32 }
 
 struct Chains { a: vec4<f32>, b: vec4<f32>, c: vec4<f32>, d: vec2<f32> }
 
-// `count`, in a form that lavapipe does not see through: Mesa (22.3) unrolls a loop that ends at a member of a uniform
-// block for the value at hand, and compiles the shader anew in every dispatch.
-fn bound(count: u32, thread: u32) -> u32 {
-    return min(count, thread | 0x80000000u);
-}
-
 // The last chain reads the first one's new value, so that no register holds the old.
 fn link(v: Chains, m: f32) -> Chains {
     let a = v.a * m + vec4(v.a.yzw, v.b.x);

@@ -47,7 +47,7 @@ pub fn fuse(graph: &Graph, fetches: &[NodeId], options: &Options) -> Result<Grap
         let node = &nodes[index];
         match &node.kind {
             Kind::Op(op) => {
-                let Some(Fusible::Convolution { padding }) = op.fusible() else { continue };
+                let Some(Fusible::Convolution { padding, replicate }) = op.fusible() else { continue };
                 let activation = match readers[index][..] {
                     [reader] if reader != usize::MAX => match &nodes[reader].kind {
                         Kind::Op(op) if nodes[reader].inputs[0] == index => op.fusible().map(|f| (reader, f)),
@@ -55,7 +55,7 @@ pub fn fuse(graph: &Graph, fetches: &[NodeId], options: &Options) -> Result<Grap
                     },
                     _ => None,
                 };
-                let op = ConvAct { padding, adjoint: false };
+                let op = ConvAct { padding, replicate, adjoint: false };
                 let [x, w, b] = node.inputs[..] else { continue };
                 if !is_served(&op, graph, [x, w, b], node.shape) {
                     continue;
@@ -70,13 +70,14 @@ pub fn fuse(graph: &Graph, fetches: &[NodeId], options: &Options) -> Result<Grap
             }
             Kind::Grad { of, input: 0 } => {
                 let Kind::Op(op) = &nodes[*of].kind else { continue };
-                let Some(Fusible::Convolution { padding }) = op.fusible() else { continue };
+                let Some(Fusible::Convolution { padding, replicate: false }) = op.fusible() else { continue };
                 let w = nodes[*of].inputs[1];
                 let [_, _, kh, kw] = nodes[w].shape;
                 if padding[0] >= kh || padding[1] >= kw {
                     continue;
                 }
-                let op = ConvAct { padding: [kh - 1 - padding[0], kw - 1 - padding[1]], adjoint: true };
+                let op =
+                    ConvAct { padding: [kh - 1 - padding[0], kw - 1 - padding[1]], replicate: false, adjoint: true };
                 let dy = node.inputs[0];
                 let channels = node.shape[1];
                 let b = fused.constant_of(channels, 0.0)?;

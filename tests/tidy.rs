@@ -65,12 +65,18 @@ fn operations_shaders_and_registry_agree() {
         .collect();
     known.sort_unstable();
     known.dedup();
-    let shaders: Vec<String> = files("shaders", "wgsl").iter().map(|p| stem(p)).collect();
+    let (shared, own): (Vec<PathBuf>, Vec<PathBuf>) =
+        files("shaders", "wgsl").into_iter().partition(|p| p.parent().unwrap().ends_with("shared"));
+    let shaders: Vec<String> = own.iter().map(|p| stem(p)).collect();
     assert_eq!(known, shaders, "shaders and the operations list the same files");
     let roofs = roof::cases().map(|cases| cases[0].op.name());
     for shader in shaders.iter().filter(|s| !roofs.contains(&s.as_str())) {
         let owner = registered.iter().find(|r| *shader == **r || shader.starts_with(&format!("{r}_")));
         assert!(owner.is_some(), "shaders/{shader}.wgsl begins with no operation's name");
+    }
+    let users: String = files("src", "rs").iter().map(|p| code(p)).collect();
+    for file in &shared {
+        assert!(users.contains(&format!("+ \"{}\"", stem(file))), "{} is used by no operation", relative(file));
     }
     for r in registry() {
         let cases = (r.cases)();
@@ -88,7 +94,9 @@ fn every_file_has_a_header() {
     for path in files("shaders", "wgsl") {
         let text = fs::read_to_string(&path).unwrap();
         assert!(text.starts_with(&format!("// {}", stem(&path).split("__").next().unwrap())), "{}", relative(&path));
-        let twin = text.contains("src/ops/") || text.contains("src/exec/roof.rs");
+        let twin = text.contains("src/ops/")
+            || text.contains("src/exec/roof.rs")
+            || path.parent().unwrap().ends_with("shared");
         assert!(twin, "{} does not name its twin", relative(&path));
     }
 }

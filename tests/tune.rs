@@ -52,7 +52,7 @@ fn plans_follow_choices_and_ignore_those_that_do_not_serve() {
     assert_eq!(plan(Some(&Choices::default())), rule);
 
     // With texels the fused layer has several shaders, and each can be chosen.
-    let fused = lineament::ops::conv_act::ConvAct { padding: [1, 1], adjoint: false };
+    let fused = lineament::ops::conv_act::ConvAct { padding: [1, 1], replicate: false, adjoint: false };
     let mut g = Graph::new();
     let x = g.input("x", X).unwrap();
     let w = g.param("w", [8, 8, 3, 3], Init::Constant(0.1)).unwrap();
@@ -62,7 +62,7 @@ fn plans_follow_choices_and_ignore_those_that_do_not_serve() {
     let limits = Limits { prefers_texels: true, ..Limits::default() };
     let plan =
         |choices: Option<&Choices>| Plan::new(&g, &[y], &Options { limits, choices, ..Options::default() }).unwrap();
-    for stem in ["conv_act", "conv_act_winograd", "conv_act_straight"] {
+    for stem in ["conv_act", "conv_act_winograd", "conv_act_winograd8", "conv_act_straight"] {
         let chosen = choices(&keys, stem);
         let followed = plan(Some(&chosen));
         assert!(stems(&followed).contains(&stem), "{:?}", stems(&followed));
@@ -101,7 +101,7 @@ fn what_tuning_finds_exists_and_computes_the_same() {
         assert!((a - b).abs() < 1e-4, "{a} and {b}");
     }
     // Whatever is chosen, the values are the same.
-    for stem in ["conv_act", "conv_act_winograd", "conv_act_straight"] {
+    for stem in ["conv_act", "conv_act_winograd", "conv_act_winograd8", "conv_act_straight"] {
         let keys: Vec<String> = found.layers.keys().cloned().collect();
         let device = device.clone().with_choices(choices(&keys, stem));
         assert!(keys.is_empty() || stems(&device.plan(&g, &[y]).unwrap()).contains(&stem), "{stem} is followed");

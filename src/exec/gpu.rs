@@ -9,7 +9,7 @@ use super::quads;
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Kind};
 use crate::ops::Source;
-use crate::plan::{Hold, Limits, Plan, Slot, Step};
+use crate::plan::{Hold, Limits, Plan, Slot, Step, Value};
 use crate::shader::{Layout, TEXELS_A_ROW, specialized};
 use crate::tensor::{Shape, Tensor, len};
 use std::borrow::Cow;
@@ -382,6 +382,11 @@ fn format_of(layout: Layout) -> (wgpu::TextureFormat, u64) {
     }
 }
 
+/// Bytes of a fetched value's place in the readback buffer: whole texels, where alone a copy from a texture may begin.
+fn readback_bytes(value: &Value) -> u64 {
+    value.bytes().next_multiple_of(16)
+}
+
 /// How channel quads lie in a buffer from `offset`: rows of texels without gaps.
 fn quads_layout(offset: u64) -> wgpu::TexelCopyBufferLayout {
     wgpu::TexelCopyBufferLayout { offset, bytes_per_row: Some(16 * TEXELS_A_ROW as u32), rows_per_image: None }
@@ -463,7 +468,7 @@ impl GpuSession {
         gpu.check_lost()?;
         let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST;
         let guard = if is_guarded { 4 * GUARD_WORDS } else { 0 };
-        let fetched: u64 = plan.fetches.iter().map(|&v| plan.values[v].bytes()).sum();
+        let fetched: u64 = plan.fetches.iter().map(|&v| readback_bytes(&plan.values[v])).sum();
         let what = format!("allocating {} bytes", plan.peak_bytes());
         let (memory, readback) = gpu
             .scoped(&what, || {
@@ -632,7 +637,8 @@ impl GpuSession {
             let mut outputs = Vec::with_capacity(plan.fetches.len());
             for &value in &plan.fetches {
                 let value = &plan.values[value];
-                let (head, tail) = rest.split_at(value.bytes() as usize);
+                let (place, tail) = rest.split_at(readback_bytes(value) as usize);
+                let head = &place[..value.bytes() as usize];
                 outputs.push(match value.layout {
                     Layout::Quads => quads::unpack(value.shape, head),
                     _ => Tensor::new(value.shape, bytemuck::pod_collect_to_vec(head)),
@@ -694,7 +700,7 @@ impl GpuSession {
                     Memory::Buffer(buffer) => encoder.copy_buffer_to_buffer(buffer, 0, readback, offset, bytes),
                     Memory::Texture(view) => copy_quads(&mut encoder, view, readback, offset, bytes),
                 }
-                offset += bytes;
+                offset += readback_bytes(value);
             }
             submissions.push(self.gpu.queue.submit([encoder.finish()]));
         }

@@ -55,7 +55,7 @@ impl Op for Chains {
         &["x"]
     }
     fn shaders(&self) -> &'static [Source] {
-        shaders!["roof_chains"]
+        shaders!["roof_chains" + "bound"]
     }
     fn shape(&self, x: &[Shape]) -> std::result::Result<Shape, ShapeError> {
         Ok(x[0])

@@ -276,6 +276,167 @@ impl Conv2d {
     }
 }
 
+impl Conv2d {
+    fn correlation(&self, io: &Io) -> Correlation {
+        let ([n, ci, h, w], [_, _, kh, kw], [_, co, ho, wo]) = (io.x[0], io.x[1], io.y);
+        let (a, b) = ([n, co, ho, wo], [n, ci, h, w]);
+        Correlation::new(a, b, [kh, kw], self.padding, self.replicate, true)
+    }
+
+    pub(super) fn launch_quads(&self, entry: &str, io: &Io) -> Option<Launch> {
+        if self.stride != [1, 1] || self.dilation != [1, 1] || self.groups != 1 {
+            return None;
+        }
+        let c = self.correlation(io);
+        let groups = match entry {
+            "backward_w_1" => c.groups(),
+            "backward_w_2" => c.products().div_ceil(64),
+            _ => return None,
+        };
+        let params = [("c_in", io.x[0][1].into()), ("c_out", io.y[1].into()), ("threads", c.products().into())];
+        let groups = [u32::try_from(groups).ok().filter(|g| *g <= 65_535)?, 1, 1];
+        c.fits().then(|| c.set(Launch::groups(groups, params.into_iter().chain(c.params()))))
+    }
+
+    /// As a 1×1 filter over the values under all taps, `None` where that is no gain.
+    fn columns(&self, io: &Io) -> Option<(Correlation, Shape)> {
+        let ([n, ci, ..], [_, _, kh, kw], [_, co, ho, wo]) = (io.x[0], io.x[1], io.y);
+        let is_plain = self.stride == [1, 1] && self.dilation == [1, 1] && self.groups == 1;
+        let columns = [n, ci * kh * kw, ho, wo];
+        (is_plain && ci <= 2 && kh * kw >= 4)
+            .then(|| (Correlation::new([n, co, ho, wo], columns, [1, 1], [0, 0], false, true), columns))
+    }
+
+    fn launch_columns(&self, entry: &str, io: &Io) -> Option<Launch> {
+        let (c, columns) = self.columns(io)?;
+        let ([_, ci, h, w], [_, _, kh, kw]) = (io.x[0], io.x[1]);
+        let threads = match entry {
+            "backward_w_1" => crate::shader::Layout::Quads.elements(&columns),
+            "backward_w_2" => 64 * c.groups(),
+            "backward_w_3" => c.products(),
+            _ => return None,
+        };
+        let params = [
+            ("height", h.into()),
+            ("width", w.into()),
+            ("quads", ci.div_ceil(4).into()),
+            ("values", columns[1].into()),
+            ("area", (kh * kw).into()),
+            ("kernel_w", kw.into()),
+            ("x_pad_h", self.padding[0].into()),
+            ("x_pad_w", self.padding[1].into()),
+            ("x_replicate", u32::from(self.replicate).into()),
+            ("c_out", io.y[1].into()),
+            ("threads", threads.into()),
+        ];
+        let params = params.into_iter().chain(c.params());
+        let launch = match entry {
+            "backward_w_2" => Launch::groups([u32::try_from(c.groups()).ok().filter(|g| *g <= 65_535)?, 1, 1], params),
+            _ => Launch::threads(threads, params),
+        };
+        c.fits().then(|| c.set(launch))
+    }
+
+    pub(super) fn scratch_quads(&self, io: &Io) -> Vec<(&'static str, usize)> {
+        vec![("t1", self.correlation(io).partials())]
+    }
+}
+
+/// How `shared/correlate.wgsl` lays out a sum over pixels; its header explains the words.
+pub(super) struct Correlation {
+    a: Shape,
+    b: Shape,
+    taps: [usize; 2],
+    pad: [usize; 2],
+    replicate: bool,
+    a_quads: usize,
+    b_quads: usize,
+    /// Quads of a block of A and of B.
+    block: [usize; 2],
+    b_blocks: usize,
+    units: usize,
+    pixels: usize,
+    walkers: usize,
+    chunks: usize,
+}
+
+impl Correlation {
+    /// Chunks of eight pixels in an iteration.
+    const UNROLL: usize = 2;
+    /// Pairs of quads of a block: their sums, 512 bytes each for eight lanes, stay in a first-level cache of 32 KiB.
+    const MOST: usize = 16;
+
+    /// For pictures A and B `[N,C,H,W]`, taps and padding in rows and columns; `bias` also sums A alone.
+    pub fn new(a: Shape, b: Shape, taps: [usize; 2], pad: [usize; 2], replicate: bool, bias: bool) -> Self {
+        let (a_quads, b_quads) = (a[1].div_ceil(4), b[1].div_ceil(4));
+        // Instructions for eight pixels; see the header.
+        let price = |[aq, bq]: [usize; 2]| {
+            let blocks = a_quads.div_ceil(aq) * b_quads.div_ceil(bq);
+            blocks as f64 * (60.0 + 48.0 * (aq + bq) as f64 + 2.2 * (16 * aq * bq) as f64)
+        };
+        let blocks = (1..=7).flat_map(|aq| (1..=7).map(move |bq| [aq, bq])).filter(|[aq, bq]| aq * bq <= Self::MOST);
+        let block = blocks.min_by(|a, b| price(*a).total_cmp(&price(*b))).unwrap_or([1, 1]);
+        let b_blocks = b_quads.div_ceil(block[1]);
+        let units = a_quads.div_ceil(block[0]) * (b_blocks * taps[0] * taps[1] + usize::from(bias));
+        let pixels = a[0] * a[2] * a[3];
+        let all = pixels.div_ceil(8);
+        // Enough walks for the processor's threads, each of 32 chunks at least.
+        let walkers = 128usize.div_ceil(units).min(all.div_ceil(32));
+        let chunks = all.div_ceil(walkers).next_multiple_of(Self::UNROLL);
+        Self { a, b, taps, pad, replicate, a_quads, b_quads, block, b_blocks, units, pixels, walkers, chunks }
+    }
+    fn sums(&self) -> usize {
+        4 * self.block[0] * self.block[1]
+    }
+    /// Workgroups of `correlate`.
+    pub fn groups(&self) -> usize {
+        (self.units * self.walkers).div_ceil(8)
+    }
+    /// Threads of `product`.
+    pub fn products(&self) -> usize {
+        self.units * self.sums()
+    }
+    /// Texels of `t1`.
+    pub fn partials(&self) -> usize {
+        self.units * self.walkers * self.sums() * 8
+    }
+    pub fn fits(&self) -> bool {
+        let quads = |shape: &Shape| crate::shader::Layout::Quads.elements(shape);
+        [quads(&self.a), quads(&self.b), self.partials()].iter().all(|texels| *texels <= MAX_TEXELS)
+    }
+    pub fn params(&self) -> Vec<(&'static str, super::Scalar)> {
+        let [batch, _, height, width] = self.a;
+        vec![
+            ("a_height", height.into()),
+            ("a_width", width.into()),
+            ("b_height", self.b[2].into()),
+            ("b_width", self.b[3].into()),
+            ("a_quads", self.a_quads.into()),
+            ("b_quads", self.b_quads.into()),
+            ("pad_h", self.pad[0].into()),
+            ("pad_w", self.pad[1].into()),
+            ("replicate", u32::from(self.replicate).into()),
+            ("taps", (self.taps[0] * self.taps[1]).into()),
+            ("taps_w", self.taps[1].into()),
+            ("b_blocks", self.b_blocks.into()),
+            ("units", self.units.into()),
+            ("pixels", self.pixels.into()),
+            ("walkers", self.walkers.into()),
+            ("chunks", self.chunks.into()),
+            ("batch", batch.into()),
+            ("step_n", (8 / (height * width)).into()),
+            ("step_i", (8 / width % height).into()),
+            ("step_j", (8 % width).into()),
+        ]
+    }
+    /// Sets the sizes of blocks.
+    pub fn set(&self, launch: Launch) -> Launch {
+        let [aq, bq] = self.block;
+        let launch = launch.with("AQ", aq).with("BQ", bq).with("SUMS", self.sums()).with("UNROLL", Self::UNROLL);
+        launch.with("LEFTS", Self::UNROLL * aq).with("RIGHTS", Self::UNROLL * bq)
+    }
+}
+
 impl Op for Conv2d {
     fn name(&self) -> &'static str {
         "conv2d"
@@ -284,7 +445,12 @@ impl Op for Conv2d {
         &["x", "w", "b"]
     }
     fn shaders(&self) -> &'static [Source] {
-        shaders!["conv2d", "conv2d_texels"]
+        shaders![
+            "conv2d",
+            "conv2d_columns" + "correlate" + "texels" + "bound",
+            "conv2d_quads" + "correlate" + "texels" + "bound",
+            "conv2d_texels" + "bound"
+        ]
     }
     fn shape(&self, x: &[Shape]) -> std::result::Result<Shape, ShapeError> {
         let [n, ci, h, w] = x[0];
@@ -314,6 +480,12 @@ impl Op for Conv2d {
         Ok([n, co, self.out_size(0, h, kh)?, self.out_size(1, w, kw)?])
     }
     fn launch(&self, stem: &str, entry: &str, io: &Io) -> Option<Launch> {
+        if stem == "conv2d_quads" {
+            return self.launch_quads(entry, io);
+        }
+        if stem == "conv2d_columns" {
+            return self.launch_columns(entry, io);
+        }
         if stem == "conv2d_texels" {
             return self.launch_texels(entry, io);
         }
@@ -378,6 +550,14 @@ impl Op for Conv2d {
         Some(launch.with("OC", width))
     }
     fn scratch(&self, stem: &str, method: &str, io: &Io) -> Vec<(&'static str, usize)> {
+        if stem == "conv2d_quads" {
+            return self.scratch_quads(io);
+        }
+        if stem == "conv2d_columns" {
+            return self.columns(io).map_or_else(Vec::new, |(c, columns)| {
+                vec![("t0", crate::shader::Layout::Quads.elements(&columns)), ("t1", c.partials())]
+            });
+        }
         if stem == "conv2d_texels" {
             return self.scratch_texels(method, io);
         }
@@ -388,11 +568,16 @@ impl Op for Conv2d {
         }
     }
     fn fusible(&self) -> Option<super::Fusible> {
-        let is_plain = self.stride == [1, 1] && self.dilation == [1, 1] && self.groups == 1 && !self.replicate;
-        is_plain.then_some(super::Fusible::Convolution { padding: self.padding })
+        let is_plain = self.stride == [1, 1] && self.dilation == [1, 1] && self.groups == 1;
+        is_plain.then_some(super::Fusible::Convolution { padding: self.padding, replicate: self.replicate })
     }
     fn speed(&self, stem: &str, _io: &Io) -> f64 {
-        if stem == "conv2d_texels" { 3.0 } else { 1.0 }
+        match stem {
+            "conv2d_columns" => 8.0,
+            "conv2d_quads" => 6.0,
+            "conv2d_texels" => 3.0,
+            _ => 1.0,
+        }
     }
     fn cost(&self, method: &str, io: &Io) -> Cost {
         cost(method, io)

@@ -146,7 +146,12 @@ impl Op for Conv3x3 {
         &["x", "w", "b"]
     }
     fn shaders(&self) -> &'static [Source] {
-        shaders!["conv3x3", "conv3x3_winograd", "conv2d_texels"]
+        shaders![
+            "conv3x3",
+            "conv3x3_winograd" + "texels" + "bound" + "winograd6",
+            "conv2d_quads" + "correlate" + "texels" + "bound",
+            "conv2d_texels" + "bound"
+        ]
     }
     fn shape(&self, x: &[Shape]) -> std::result::Result<Shape, ShapeError> {
         let [n, ci, h, w] = x[0];
@@ -162,6 +167,9 @@ impl Op for Conv3x3 {
     fn launch(&self, stem: &str, entry: &str, io: &Io) -> Option<Launch> {
         if stem == "conv2d_texels" {
             return Conv2d::same(3).launch_texels(entry, io);
+        }
+        if stem == "conv2d_quads" {
+            return Conv2d::same(3).launch_quads(entry, io);
         }
         if stem == "conv3x3_winograd" {
             return Winograd::new(io).launch(entry, io);
@@ -198,6 +206,9 @@ impl Op for Conv3x3 {
         if stem == "conv2d_texels" {
             return Conv2d::same(3).scratch_texels(method, io);
         }
+        if stem == "conv2d_quads" {
+            return Conv2d::same(3).scratch_quads(io);
+        }
         if stem == "conv3x3_winograd" {
             return Winograd::new(io).scratch();
         }
@@ -208,12 +219,13 @@ impl Op for Conv3x3 {
         }
     }
     fn fusible(&self) -> Option<super::Fusible> {
-        Some(super::Fusible::Convolution { padding: [1, 1] })
+        Some(super::Fusible::Convolution { padding: [1, 1], replicate: false })
     }
     fn speed(&self, stem: &str, io: &Io) -> f64 {
         match stem {
             // Measured on whole layers of 64 and 128 channels; few channels fill no block of eight.
-            "conv3x3_winograd" if io.x[0][1].min(io.y[1]) >= 8 => 10.0,
+            "conv3x3_winograd" if io.x[0][1].min(io.y[1]) >= 32 => 10.0,
+            "conv2d_quads" => 6.0,
             "conv2d_texels" => 3.0,
             _ => 1.0,
         }

@@ -2,7 +2,7 @@
 //!
 //! `y[n,o,i,j] = f_o(b[o] + Σ_{c,u,v} w[o,c,u,v] · x[n,c,i+u−p₀,j+v−p₁])`, `f_o(s) = s` where s > 0, else `a[o]·s`
 //!
-//! with padding p; outside of the picture x is 0. With `adjoint` the filter is `w[c,o,Kh−1−u,Kw−1−v]`, as in the gradient
+//! with padding p; outside of the picture x is 0, or with `replicate` its nearest pixel. With `adjoint` the filter is `w[c,o,Kh−1−u,Kw−1−v]`, as in the gradient
 //! of a convolution for its input.
 //!
 //! | name | shape                                       | meaning                                   |
@@ -31,6 +31,8 @@ use crate::tensor::{Shape, len};
 pub struct ConvAct {
     /// Zero rows and columns on both sides.
     pub padding: [usize; 2],
+    /// The added rows and columns repeat the nearest one of the picture instead of being 0.
+    pub replicate: bool,
     /// Filters lie `[Ci,Co,Kh,Kw]` and are turned by 180°.
     pub adjoint: bool,
 }
@@ -45,16 +47,14 @@ impl Graph {
     }
 }
 
-/// Positions of a tile of F(4×4, 3×3) and of F(2×2, 5×5).
-const POSITIONS: usize = 36;
-
 /// Bytes of V and M that a block of tiles may take: what stays in the last-level cache beside the weights
 /// (shared/prototypes/lavapipe/winograd: 6 MB; on a Zen 3 with 32 MB, 5 to 9 MB were equal).
 const BLOCK_BYTES: usize = 10 << 20;
 
-/// How `conv_act_winograd` lays out a layer.
+/// How `conv_act_winograd` and `conv_act_winograd8` lay out a layer.
 struct Winograd {
-    /// Taps of a filter and outputs of a tile, a side.
+    /// Points of the transforms, taps of a filter and outputs of a tile, a side.
+    points: usize,
     taps: usize,
     tile: usize,
     /// Channels out of a group; a multiple of 4.
@@ -76,14 +76,20 @@ struct Winograd {
 }
 
 impl ConvAct {
-    /// `None` where the filter is neither 3×3 nor 5×5 or the tables do not fit.
-    fn winograd(&self, io: &Io) -> Option<Winograd> {
+    /// `None` where the shader is another, the filter is neither 3×3 nor 5×5, or the tables do not fit.
+    fn winograd(&self, stem: &str, io: &Io) -> Option<Winograd> {
         let ([n, ci, ..], [_, co, ho, wo]) = (io.x[0], io.y);
-        let (taps, tile) = match io.x[1][2..] {
-            [3, 3] => (3, 4),
-            [5, 5] => (5, 2),
+        let points = match stem {
+            "conv_act_winograd" => 6,
+            "conv_act_winograd8" => 8,
             _ => return None,
         };
+        let taps = match io.x[1][2..] {
+            [3, 3] => 3,
+            [5, 5] => 5,
+            _ => return None,
+        };
+        let (positions, tile) = (points * points, points + 1 - taps);
         let (quads_in, quads_out) = (ci.div_ceil(4), co.div_ceil(4));
         // 2,048 multiply-adds of straight-line code and 16 KiB of workgroup memory at most.
         let oc = [16, 8, 4].into_iter().find(|oc| 4 * quads_in * oc <= 2048)?.min(4 * quads_out);
@@ -91,7 +97,7 @@ impl ConvAct {
         let (tiles_y, tiles_x) = (ho.div_ceil(tile), wo.div_ceil(tile));
         let tiles = n * tiles_x * tiles_y;
         let m_quads = groups_out * oc / 4;
-        let tile_bytes = POSITIONS * 16 * (quads_in + m_quads);
+        let tile_bytes = positions * 16 * (quads_in + m_quads);
         // A whole number of copies fills the weights.
         let most = (BLOCK_BYTES / tile_bytes).min(tiles.next_multiple_of(8));
         let lanes = [256, 128, 64].into_iter().find(|lanes| *lanes <= most).unwrap_or(most.max(8));
@@ -100,10 +106,11 @@ impl ConvAct {
         let groups = tiles.div_ceil(lanes);
         let blocks = groups.div_ceil(most);
         let chunks = groups.div_ceil(blocks) * lanes / 8;
-        // A row of texels begins with up to 36 · 8 texels of shift.
-        let in_row = |quads: usize| (TEXELS_A_ROW - 8 * POSITIONS) / (8 * quads);
+        // A row of texels begins with up to eight texels of shift a position.
+        let in_row = |quads: usize| (TEXELS_A_ROW - 8 * positions) / (8 * quads);
         let (v_chunks, m_chunks) = (in_row(quads_in), in_row(m_quads));
         (v_chunks > 0 && m_chunks > 0).then_some(Winograd {
+            points,
             taps,
             tile,
             oc,
@@ -123,15 +130,18 @@ impl ConvAct {
 }
 
 impl Winograd {
+    fn positions(&self) -> usize {
+        self.points * self.points
+    }
     fn m_quads(&self) -> usize {
         self.groups_out * self.oc / 4
     }
     /// First texel of the biases in t2.
     fn biases(&self) -> usize {
-        POSITIONS * self.groups_out * self.quads_in * self.oc
+        self.positions() * self.groups_out * self.quads_in * self.oc
     }
     fn scratch(&self) -> Vec<(&'static str, usize)> {
-        let texels = |in_row: usize| POSITIONS * self.chunks.div_ceil(in_row) * TEXELS_A_ROW;
+        let texels = |in_row: usize| self.positions() * self.chunks.div_ceil(in_row) * TEXELS_A_ROW;
         vec![("t0", texels(self.v_chunks)), ("t1", texels(self.m_chunks)), ("t2", self.biases() + 2 * self.m_quads())]
     }
     fn launch(&self, op: &ConvAct, entry: &str, io: &Io) -> Option<Launch> {
@@ -142,7 +152,7 @@ impl Winograd {
         let groups = match entry {
             "forward_1" => [threads.div_ceil(64).try_into().ok()?, 1, 1],
             "forward_2" => groups32(self.quads_in.div_ceil(8), self.chunks, 1)?,
-            "forward_3" => groups32(self.groups_out, POSITIONS, 8 * self.chunks / self.lanes)?,
+            "forward_3" => groups32(self.groups_out, self.positions(), 8 * self.chunks / self.lanes)?,
             "forward_4" => groups32(self.quads_out.div_ceil(8), self.chunks, 1)?,
             _ => return None,
         };
@@ -158,6 +168,7 @@ impl Winograd {
                 ("out_width", wo.into()),
                 ("pad", self.pad(op).into()),
                 ("adjoint", u32::from(op.adjoint).into()),
+                ("replicate", u32::from(op.replicate).into()),
                 ("tiles_x", self.tiles_x.into()),
                 ("tiles", self.tiles.into()),
                 ("tiles_of_picture", self.tiles_of_picture.into()),
@@ -173,7 +184,7 @@ impl Winograd {
                 ("threads", threads.into()),
             ],
         );
-        let launch = launch.with("R", self.taps).with("T", self.tile);
+        let launch = launch.with("N", self.points).with("R", self.taps).with("T", self.tile);
         let launch = launch.with("KQ", self.quads_in).with("OC", self.oc).with("OQ", self.oc / 4);
         Some(launch.with("LANES", self.lanes).with("FILL", fill).with("COPIES", fill.div_ceil(self.lanes)))
     }
@@ -245,6 +256,7 @@ impl Straight {
                 ("pad_h", op.padding[0].into()),
                 ("pad_w", op.padding[1].into()),
                 ("adjoint", u32::from(op.adjoint).into()),
+                ("replicate", u32::from(op.replicate).into()),
                 ("quads_out", self.quads_out.into()),
                 ("pixels", self.pixels.into()),
                 ("groups_out", self.groups_out.into()),
@@ -273,10 +285,11 @@ impl Winograd {
     fn ns(&self) -> f64 {
         let (q_in, q_m) = (self.quads_in as f64, self.m_quads() as f64);
         let pixels = (self.tile * self.tile) as f64;
-        let stores = 36.0 * 90.0 * (q_in + q_m) + pixels * 90.0 * self.quads_out as f64;
+        let positions = self.positions() as f64;
+        let stores = positions * 90.0 * (q_in + q_m) + pixels * 90.0 * self.quads_out as f64;
         let fill = 40.0 * q_in * self.oc as f64 / (self.lanes as f64);
         let product = 4.0 * q_in * self.oc as f64 * 0.36 + 6.0 * q_in + fill;
-        (stores + 36.0 * product * self.groups_out as f64) / pixels
+        (stores + positions * product * self.groups_out as f64) / pixels
     }
 }
 
@@ -288,7 +301,12 @@ impl Op for ConvAct {
         &["x", "w", "b", "a"]
     }
     fn shaders(&self) -> &'static [Source] {
-        shaders!["conv_act", "conv_act_winograd", "conv_act_straight"]
+        shaders![
+            "conv_act",
+            "conv_act_winograd" + "winograd_layer" + "winograd6" + "texels",
+            "conv_act_winograd8" + "winograd_layer" + "winograd8" + "texels",
+            "conv_act_straight" + "straight" + "texels"
+        ]
     }
     fn shape(&self, x: &[Shape]) -> std::result::Result<Shape, ShapeError> {
         let [n, ci, h, w] = x[0];
@@ -313,8 +331,8 @@ impl Op for ConvAct {
         }
     }
     fn launch(&self, stem: &str, entry: &str, io: &Io) -> Option<Launch> {
-        if stem == "conv_act_winograd" {
-            let plan = self.winograd(io).filter(|_| self.padding[0] == self.padding[1])?;
+        if stem.starts_with("conv_act_winograd") {
+            let plan = self.winograd(stem, io).filter(|_| self.padding[0] == self.padding[1])?;
             let fits = plan.scratch().iter().all(|s| s.1 <= MAX_TEXELS)
                 && [&io.x[0], &io.y].iter().all(|s| Layout::Quads.elements(s) <= MAX_TEXELS);
             return plan.launch(self, entry, io).filter(|_| fits);
@@ -341,28 +359,24 @@ impl Op for ConvAct {
                 ("pad_h", self.padding[0].into()),
                 ("pad_w", self.padding[1].into()),
                 ("adjoint", u32::from(self.adjoint).into()),
+                ("replicate", u32::from(self.replicate).into()),
                 ("threads", threads.into()),
             ],
         ))
     }
     fn scratch(&self, stem: &str, _method: &str, io: &Io) -> Vec<(&'static str, usize)> {
         match stem {
-            "conv_act_winograd" => self.winograd(io).map_or_else(Vec::new, |w| w.scratch()),
             "conv_act_straight" => self.straight(io).map_or_else(Vec::new, |s| s.scratch()),
-            _ => Vec::new(),
+            _ => self.winograd(stem, io).map_or_else(Vec::new, |w| w.scratch()),
         }
     }
     fn blocks(&self, stem: &str, _method: &str, io: &Io) -> usize {
-        match stem {
-            "conv_act_winograd" => self.winograd(io).map_or(1, |w| w.blocks),
-            _ => 1,
-        }
+        self.winograd(stem, io).map_or(1, |w| w.blocks)
     }
     fn speed(&self, stem: &str, io: &Io) -> f64 {
         let ns = match stem {
-            "conv_act_winograd" => self.winograd(io).map(|w| w.ns()),
             "conv_act_straight" => self.straight(io).map(|s| s.ns()),
-            _ => None,
+            _ => self.winograd(stem, io).map(|w| w.ns()),
         };
         // 4 GFLOP/s is 1; two threads.
         let flops = 2.0 * 8.0 * (len(&io.x[1]) * 2) as f64;
@@ -384,15 +398,18 @@ impl Op for ConvAct {
                                 for v in 0..kw {
                                     let (r, s) = (i + u, j + v);
                                     let (top, left) = (self.padding[0], self.padding[1]);
-                                    if r < top || r >= top + h || s < left || s >= left + w {
+                                    let is_outside = r < top || r >= top + h || s < left || s >= left + w;
+                                    if is_outside && !self.replicate {
                                         continue;
                                     }
+                                    let row = r.saturating_sub(top).min(h - 1);
+                                    let column = s.saturating_sub(left).min(w - 1);
                                     let filter = if self.adjoint {
                                         ((c * co + o) * kh + kh - 1 - u) * kw + kw - 1 - v
                                     } else {
                                         ((o * ci + c) * kh + u) * kw + v
                                     };
-                                    sum += x[1][filter] * x[0][((n * ci + c) * h + r - top) * w + s - left];
+                                    sum += x[1][filter] * x[0][((n * ci + c) * h + row) * w + column];
                                 }
                             }
                         }
@@ -414,12 +431,17 @@ impl Op for ConvAct {
         let ([_, ci, h, w], [n, co, ho, wo], [_, _, kh, kw]) = (io.x[0], io.y, io.x[1]);
         // |f_o(s + e) − f_o(s)| ≤ max(1, |a|)·|e|, and a rounded product by a.
         let slope = |o: usize| at.x[3][o].abs().max(1.0);
-        if stem == "conv_act_winograd" {
+        if stem.starts_with("conv_act_winograd") {
             // Every |w| of a filter and |x| of a channel at most its largest: Aᵀ, G and Bᵀ in absolute values then scale an
-            // output by at most (Σ_i |A_ki| Σ_u |G_iu| Σ_j |B_ji|)² = (1·½·10·2 + 8·(7/24)·6·2 + 1·1·10)² = 48²; for 5×5
-            // filters (1·(5/6)·10·2 + 2·(31/24)·6·2 + 1·1·10)² < 57.7². Each transform rounds at most six terms, twice, for each
-            // of w, x and y, and the sum over c rounds 2·Ci times.
-            let growth: f64 = if kh == 3 { 48.0 * 48.0 } else { 57.7 * 57.7 };
+            // output by at most (max_k Σ_i |A_ki| Σ_u |G_iu| Σ_j |B_ij|)². Each transform rounds at most as many terms as it
+            // has points, twice, for each of w, x and y, and the sum over c rounds 2·Ci times.
+            let (points, growth): (f64, f64) = match (stem, kh) {
+                ("conv_act_winograd", 3) => (6.0, 48.0),
+                ("conv_act_winograd", _) => (6.0, 57.7),
+                (_, 3) => (8.0, 67.7),
+                _ => (8.0, 86.8),
+            };
+            let (rounds, growth) = (2.0 * ci as f64 + 6.0 * points + 2.0, growth * growth);
             let most = |values: &[f64]| values.iter().fold(0.0, |m: f64, v| m.max(v.abs()));
             let bounds: Vec<f64> = (0..n * co)
                 .map(|map| {
@@ -431,7 +453,7 @@ impl Op for ConvAct {
                             most(&at.x[1][filter * kh * kw..][..kh * kw]) * most(&at.x[0][plane..plane + h * w])
                         })
                         .sum();
-                    slope(o) * super::EPS * (2.0 * ci as f64 + 38.0) * (growth * sum + at.x[2][o].abs())
+                    slope(o) * super::EPS * rounds * (growth * sum + at.x[2][o].abs())
                 })
                 .collect();
             let plane = ho * wo;
@@ -450,10 +472,11 @@ impl Op for ConvAct {
 }
 
 pub fn cases() -> Vec<Case> {
-    let case = |padding: usize, adjoint: bool, x: Shape, co: usize, k: usize| {
+    let bordered = |replicate: bool, padding: usize, adjoint: bool, x: Shape, co: usize, k: usize| {
         let w = if adjoint { [x[1], co, k, k] } else { [co, x[1], k, k] };
-        Case::new(ConvAct { padding: [padding; 2], adjoint }, &[x, w, [1, co, 1, 1], [1, co, 1, 1]])
+        Case::new(ConvAct { padding: [padding; 2], replicate, adjoint }, &[x, w, [1, co, 1, 1], [1, co, 1, 1]])
     };
+    let case = |padding, adjoint, x, co, k| bordered(false, padding, adjoint, x, co, k);
     vec![
         case(0, false, [1, 1, 1, 1], 1, 1),
         case(1, false, [2, 3, 5, 7], 4, 3),
@@ -468,6 +491,10 @@ pub fn cases() -> Vec<Case> {
         case(1, true, [2, 6, 7, 12], 9, 5),
         case(4, false, [2, 1, 6, 13], 9, 9),
         case(0, true, [1, 9, 4, 5], 6, 1),
+        // Borders repeated, wider than the picture is high.
+        bordered(true, 1, false, [2, 5, 6, 9], 7, 3),
+        bordered(true, 2, false, [1, 4, 1, 11], 9, 5),
+        bordered(true, 4, false, [1, 1, 3, 6], 6, 9),
         // One channel out of many.
         case(1, false, [2, 10, 7, 5], 1, 3),
         // Layers of cbn, small.

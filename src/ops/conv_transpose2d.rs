@@ -14,6 +14,7 @@
 //! Numerics: f32 sums in a fixed order, the same for every output of a picture of any size; dw and db in two passes.
 //! Source: definition as in torch.nn.functional.conv_transpose2d, whose layout of w this is (groups 1, dilation 1).
 
+use super::conv2d::Correlation;
 use super::{Case, Cost, Grid, Io, Launch, Op, Scalar, Source, Tolerance, Values, shaders};
 use crate::error::{Result, ShapeError};
 use crate::graph::{Graph, NodeId};
@@ -167,6 +168,107 @@ impl Phases {
     }
 }
 
+/// How `conv_transpose2d_quads` lays out the gradients; its header explains the words.
+struct Strides {
+    stride: usize,
+    /// Values of δ, a side.
+    taps: usize,
+    /// Quads of phases, and real channels of one.
+    quads: usize,
+    channels: usize,
+    /// Quads of x a group, and groups.
+    oq: usize,
+    groups_out: usize,
+    fill: usize,
+    pixels: usize,
+    lanes: usize,
+    phases: Shape,
+    correlation: Correlation,
+}
+
+impl ConvTranspose2d {
+    /// `None` for several channels out, unequal sides, or filters whose code would be too long.
+    fn strides(&self, io: &Io) -> Option<Strides> {
+        let (x, [_, co, kh, kw], [n, _, oh, ow]) = (io.x[0], io.x[1], io.y);
+        let (stride, padding) = (self.stride[0], self.padding[0]);
+        if co != 1 || kh != kw || self.stride[1] != stride || self.padding[1] != padding || stride > 16 {
+            return None;
+        }
+        let pad = padding.div_ceil(stride);
+        let taps = (kh - 1 + pad * stride - padding) / stride + 1;
+        let (quads_in, quads) = (x[1].div_ceil(4), (stride * stride).div_ceil(4));
+        let channels = (stride * stride).min(4);
+        // Multiply-adds of a pixel and a quad, and texels of weights: 2,048 and 1,024 at most.
+        let texels = taps * taps * quads * channels;
+        let most = (512 / texels).min(quads_in);
+        if most == 0 {
+            return None;
+        }
+        let groups_out = quads_in.div_ceil(most);
+        let oq = quads_in.div_ceil(groups_out);
+        let pixels = x[0] * x[2] * x[3];
+        let lanes = if pixels >= 1024 { 256 } else { pixels.div_ceil(2).next_multiple_of(8).min(256) };
+        let phases = [n, 4 * quads, oh.div_ceil(stride), ow.div_ceil(stride)];
+        let correlation = Correlation::new(x, phases, [taps; 2], [pad; 2], false, false);
+        let fill = texels * oq;
+        let fits = correlation.fits() && groups_out * fill <= MAX_TEXELS;
+        fits.then_some(Strides {
+            stride,
+            taps,
+            quads,
+            channels,
+            oq,
+            groups_out,
+            fill,
+            pixels,
+            lanes,
+            phases,
+            correlation,
+        })
+    }
+}
+
+impl Strides {
+    fn scratch(&self, method: &str) -> Vec<(&'static str, usize)> {
+        let phases = ("t0", Layout::Quads.elements(&self.phases));
+        match method {
+            "backward_x" => vec![phases, ("t2", self.groups_out * self.fill)],
+            _ => vec![phases, ("t1", self.correlation.partials())],
+        }
+    }
+    fn launch(&self, op: &ConvTranspose2d, entry: &str, io: &Io) -> Option<Launch> {
+        let phases = Layout::Quads.elements(&self.phases);
+        let (threads, groups) = match entry {
+            "backward_x_1" | "backward_w_1" => (phases, None),
+            "backward_x_2" => (self.groups_out * self.fill, None),
+            "backward_x_3" => (self.pixels, Some([self.groups_out, self.pixels.div_ceil(self.lanes)])),
+            "backward_w_2" => (0, Some([self.correlation.groups(), 1])),
+            "backward_w_3" => (self.correlation.products(), None),
+            _ => return None,
+        };
+        let params = [
+            ("c_in", io.x[0][1].into()),
+            ("out_height", io.y[2].into()),
+            ("out_width", io.y[3].into()),
+            ("kernel", io.x[1][2].into()),
+            ("padding", op.padding[0].into()),
+            ("threads", threads.into()),
+        ];
+        let params = params.into_iter().chain(self.correlation.params());
+        let launch = match groups {
+            None => Launch::threads(threads, params),
+            Some(groups) => {
+                let [x, y] = groups.map(|g| u32::try_from(g).ok().filter(|g| *g <= 65_535));
+                Launch::groups([x?, y?, 1], params)
+            }
+        };
+        let launch = launch.with("S", self.stride).with("KH", self.taps).with("KW", self.taps);
+        let launch = launch.with("KQ", self.quads).with("KC", self.channels).with("OQ", self.oq);
+        let launch = launch.with("LANES", self.lanes).with("FILL", self.fill);
+        Some(self.correlation.set(launch.with("COPIES", self.fill.div_ceil(self.lanes))))
+    }
+}
+
 /// How `conv_transpose2d_gemm` cuts the work; its header explains the words.
 struct Gemm {
     pixels: usize,
@@ -259,7 +361,12 @@ impl Op for ConvTranspose2d {
         &["x", "w", "b"]
     }
     fn shaders(&self) -> &'static [Source] {
-        shaders!["conv_transpose2d", "conv_transpose2d_gemm", "conv_transpose2d_phases"]
+        shaders![
+            "conv_transpose2d",
+            "conv_transpose2d_gemm",
+            "conv_transpose2d_phases" + "texels",
+            "conv_transpose2d_quads" + "straight" + "correlate" + "texels" + "bound"
+        ]
     }
     fn shape(&self, x: &[Shape]) -> std::result::Result<Shape, ShapeError> {
         let [n, ci, h, w] = x[0];
@@ -294,6 +401,9 @@ impl Op for ConvTranspose2d {
         if stem == "conv_transpose2d_phases" {
             return self.phases(io)?.launch(self, entry, io);
         }
+        if stem == "conv_transpose2d_quads" {
+            return self.strides(io)?.launch(self, entry, io);
+        }
         if stem == "conv_transpose2d_gemm" {
             return launch_gemm(entry, io, &shape);
         }
@@ -314,6 +424,9 @@ impl Op for ConvTranspose2d {
         if stem == "conv_transpose2d_phases" {
             return self.phases(io).map_or_else(Vec::new, |p| vec![("t2", p.quads * p.fill)]);
         }
+        if stem == "conv_transpose2d_quads" {
+            return self.strides(io).map_or_else(Vec::new, |s| s.scratch(method));
+        }
         let gemm = stem == "conv_transpose2d_gemm";
         let Cut { chunks, parts, .. } = cut(io);
         let len = match method {
@@ -328,6 +441,7 @@ impl Op for ConvTranspose2d {
     fn speed(&self, stem: &str, _io: &Io) -> f64 {
         match stem {
             "conv_transpose2d_phases" => 4.0,
+            "conv_transpose2d_quads" => 6.0,
             "conv_transpose2d_gemm" => 1.5,
             _ => 1.0,
         }

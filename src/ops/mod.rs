@@ -99,11 +99,17 @@ impl Source {
     }
 }
 
-/// The built-in shaders `shaders/<stem>.wgsl`, the plain one first.
+/// The built-in shaders `shaders/<stem>.wgsl`, the plain one first; `+ "shared"` adds `shaders/shared/<shared>.wgsl`, what
+/// several have in common.
 macro_rules! shaders {
-    ($($stem:literal),+) => {{
-        const SHADERS: &[$crate::ops::Source] =
-            &[$($crate::ops::Source::built_in($stem, include_str!(concat!("../../shaders/", $stem, ".wgsl")))),+];
+    ($($stem:literal $(+ $shared:literal)*),+) => {{
+        const SHADERS: &[$crate::ops::Source] = &[$($crate::ops::Source::built_in(
+            $stem,
+            concat!(
+                include_str!(concat!("../../shaders/", $stem, ".wgsl"))
+                $(, "\n", include_str!(concat!("../../shaders/shared/", $shared, ".wgsl")))*
+            ),
+        )),+];
         SHADERS
     }};
 }
@@ -293,8 +299,8 @@ pub trait Op: std::fmt::Debug + Send + Sync {
 /// What an operation is to the planner's fusion.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Fusible {
-    /// A convolution of x with w and b, stride 1, one group, zero padding: of these rows and columns.
-    Convolution { padding: [usize; 2] },
+    /// A convolution of x with w and b, stride 1, one group, padded by these rows and columns, zero or `replicate`.
+    Convolution { padding: [usize; 2], replicate: bool },
     /// x where it is positive, else this slope times x.
     Slope(f32),
     /// x where it is positive, else the input `a` times x, a slope a channel.

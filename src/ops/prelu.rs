@@ -14,6 +14,7 @@
 use super::{Case, Cost, EPS, Io, Launch, Op, Source, Tolerance, Values, shaders};
 use crate::error::{Result, ShapeError};
 use crate::graph::{Graph, NodeId};
+use crate::shader::{Layout, MAX_TEXELS};
 use crate::tensor::Shape;
 
 /// The operation; it has no attributes.
@@ -38,6 +39,32 @@ fn split(io: &Io) -> (usize, usize) {
     (plane.div_ceil(each), each)
 }
 
+/// Texels of a thread of `prelu_quads`.
+const EACH: usize = 8;
+
+/// Threads a map of `prelu_quads`.
+fn quads_lanes(io: &Io) -> usize {
+    (io.y[2] * io.y[3]).div_ceil(EACH)
+}
+
+fn launch_quads(entry: &str, io: &Io) -> Option<Launch> {
+    let [n, c, h, w] = io.y;
+    if Layout::Quads.elements(&io.y) > MAX_TEXELS {
+        return None;
+    }
+    let (quads, lanes) = (c.div_ceil(4), quads_lanes(io));
+    let threads = if entry == "backward_2" { quads } else { n * quads * lanes };
+    let params = [
+        ("n", n.into()),
+        ("channels", c.into()),
+        ("quads", quads.into()),
+        ("plane", (h * w).into()),
+        ("lanes", lanes.into()),
+        ("threads", threads.into()),
+    ];
+    Some(Launch::threads(threads, params).with("EACH", EACH))
+}
+
 impl Op for Prelu {
     fn name(&self) -> &'static str {
         "prelu"
@@ -46,7 +73,7 @@ impl Op for Prelu {
         &["x", "a"]
     }
     fn shaders(&self) -> &'static [Source] {
-        shaders!["prelu"]
+        shaders!["prelu", "prelu_quads" + "texels" + "bound"]
     }
     fn shape(&self, x: &[Shape]) -> std::result::Result<Shape, ShapeError> {
         let [_, c, _, _] = x[0];
@@ -55,15 +82,24 @@ impl Op for Prelu {
         }
         Ok(x[0])
     }
-    fn launch(&self, _stem: &str, entry: &str, io: &Io) -> Option<Launch> {
+    fn launch(&self, stem: &str, entry: &str, io: &Io) -> Option<Launch> {
+        if stem == "prelu_quads" {
+            return launch_quads(entry, io);
+        }
         let [n, c, h, w] = io.y;
         let (lanes, _) = split(io);
         let threads = if entry == "backward_2" { c } else { n * c * lanes };
         let params = [("n", n.into()), ("channels", c.into()), ("plane", (h * w).into()), ("lanes", lanes.into())];
         Some(Launch::threads(threads, params))
     }
-    fn scratch(&self, _stem: &str, method: &str, io: &Io) -> Vec<(&'static str, usize)> {
+    fn scratch(&self, stem: &str, method: &str, io: &Io) -> Vec<(&'static str, usize)> {
+        if stem == "prelu_quads" && method == "backward" {
+            return vec![("t0", io.y[0] * io.y[1].div_ceil(4) * quads_lanes(io))];
+        }
         if method == "backward" { vec![("t0", io.y[0] * io.y[1] * split(io).0)] } else { Vec::new() }
+    }
+    fn speed(&self, stem: &str, _io: &Io) -> f64 {
+        if stem == "prelu_quads" { 1.5 } else { 1.0 }
     }
     fn fusible(&self) -> Option<super::Fusible> {
         Some(super::Fusible::Slopes)

@@ -1,0 +1,127 @@
+// correlate: shared by the shaders of gradients for filters: sums over pixels of products of two pictures in channel quads,
+//
+//   Σ_{n,i,j} A[n, a, i, j] · B[n, b, i + u − pad_h, j + v − pad_w]   for every channel a, channel b and tap (u, v),
+//
+// where outside of the picture B is 0 (with p.replicate: its border). The includer gives `a_load(k)` and `b_load(k)`, texel k
+// of the two, scratch t1, and these members of P:
+//   a_height, a_width, b_height, b_width, a_quads, b_quads, pad_h, pad_w, replicate
+//   taps, taps_w                  of all, and in a row
+//   b_blocks, units               blocks of BQ quads of B; (blocks of AQ quads of A) · (b_blocks · taps + BIAS)
+//   pixels                        of A, all pictures
+//   walkers, chunks               walks of eight lanes a unit, and chunks of eight pixels of each, a multiple of UNROLL
+//   batch, step_n, step_i, step_j eight pixels on, in pictures, rows and columns
+//
+// A lane takes every eighth pixel of its walker, so nothing is broadcast. Instructions for eight lanes on a Zen 3 under Mesa
+// 22.3.6: 48 for a texel, some 60 for the place, 2.2 for a multiply-add, whose sum does not stay in one of 16 registers. So
+// AQ + BQ texels feed 16 · AQ · BQ multiply-adds, as many as the first-level cache has room for their sums. UNROLL chunks in
+// an iteration share the loop's selects, and each sum is loaded and stored once for all of them.
+
+struct Place { n: u32, i: u32, j: u32 }
+
+// Eight pixels on.
+fn advance(at: Place) -> Place {
+    let j = at.j + p.step_j;
+    let is_past_row = j >= p.a_width;
+    let i = at.i + p.step_i + select(0u, 1u, is_past_row);
+    let is_past_picture = i >= p.a_height;
+    return Place(
+        at.n + p.step_n + select(0u, 1u, is_past_picture),
+        select(i, i - p.a_height, is_past_picture),
+        select(j, j - p.a_width, is_past_row),
+    );
+}
+
+// Groups: eight walks, of all units one after another; lanes: eight pixels, then walks.
+fn correlate(lane: u32, group: u32) {
+    let walk = min(group * 8u + lane / 8u, p.units * p.walkers - 1u);
+    let walker = walk / p.units;
+    let unit = walk - walker * p.units;
+    let of_a = p.b_blocks * p.taps + BIAS;
+    let a_block = unit / of_a;
+    let rest = unit - a_block * of_a;
+    let b_block = rest / p.taps;
+    let is_bias = b_block == p.b_blocks;
+    let tap = rest - b_block * p.taps;
+    let u = tap / p.taps_w;
+    let v = tap - u * p.taps_w;
+    let a_plane = p.a_height * p.a_width;
+    let b_plane = p.b_height * p.b_width;
+    let begin = walker * p.chunks * 8u + lane % 8u;
+    let n = begin / a_plane;
+    let i = (begin - n * a_plane) / p.a_width;
+    var at = Place(n, i, begin - n * a_plane - i * p.a_width);
+    var number = begin;
+    var sum: array<vec4<f32>, SUMS>;
+    // unroll
+    for (var k = 0u; k < SUMS; k++) { sum[k] = vec4(0.0); }
+    let chunks = bound(p.chunks, lane);
+    for (var chunk = 0u; chunk < chunks; chunk += UNROLL) {
+        var left: array<vec4<f32>, LEFTS>;
+        var right: array<vec4<f32>, RIGHTS>;
+        // unroll
+        for (var c = 0u; c < UNROLL; c++) {
+            let is_real = number < p.pixels;
+            let n = min(at.n, p.batch - 1u);
+            let r = at.i + u - p.pad_h;      // Modulo 2³²: rows above the picture are past its end.
+            let s = at.j + v - p.pad_w;
+            let is_inside = is_real && ((r < p.b_height && s < p.b_width) || p.replicate != 0u || is_bias);
+            // With replicate a row above counts as the first.
+            let row = select(min(r, p.b_height - 1u), 0u, at.i + u < p.pad_h);
+            let column = select(min(s, p.b_width - 1u), 0u, at.j + v < p.pad_w);
+            // unroll
+            for (var q = 0u; q < AQ; q++) {
+                let quad = min(a_block * AQ + q, p.a_quads - 1u);
+                left[c * AQ + q] = a_load((n * p.a_quads + quad) * a_plane + at.i * p.a_width + at.j);
+            }
+            // unroll
+            for (var q = 0u; q < BQ; q++) {
+                let quad = min(b_block * BQ + q, p.b_quads - 1u);
+                let value = b_load((n * p.b_quads + quad) * b_plane + row * p.b_width + column);
+                right[c * BQ + q] = select(vec4(0.0), select(value, vec4(1.0), is_bias), is_inside);
+            }
+            at = advance(at);
+            number += 8u;
+        }
+        // unroll
+        for (var a = 0u; a < AQ; a++) {
+            // unroll
+            for (var k = 0u; k < 4u; k++) {
+                // unroll
+                for (var b = 0u; b < BQ; b++) {
+                    // unroll
+                    for (var c = 0u; c < UNROLL; c++) {
+                        sum[(a * 4u + k) * BQ + b] += left[c * AQ + a][k] * right[c * BQ + b];
+                    }
+                }
+            }
+        }
+    }
+    let first = (unit * p.walkers + walker) * SUMS * 8u + lane % 8u;
+    // unroll
+    for (var k = 0u; k < SUMS; k++) { textureStore(t1, texel(first + k * 8u), sum[k]); }
+}
+
+// What `correlate` left of a channel of A and four of B: first channel of B, tap, and the sum over lanes and walkers.
+struct Product { a: u32, b: u32, u: u32, v: u32, is_bias: bool, sum: vec4<f32> }
+
+// Thread `thread` of units · SUMS.
+fn product(thread: u32) -> Product {
+    let unit = thread / SUMS;
+    let k = thread - unit * SUMS;
+    let of_a = p.b_blocks * p.taps + BIAS;
+    let a_block = unit / of_a;
+    let rest = unit - a_block * of_a;
+    let b_block = rest / p.taps;
+    let tap = rest - b_block * p.taps;
+    let u = tap / p.taps_w;
+    let walkers = bound(p.walkers, thread);
+    var sum = vec4(0.0);
+    for (var walker = 0u; walker < walkers; walker++) {
+        // unroll
+        for (var lane = 0u; lane < 8u; lane++) {
+            sum += textureLoad(t1_read, texel(((unit * p.walkers + walker) * SUMS + k) * 8u + lane));
+        }
+    }
+    let a = a_block * AQ * 4u + k / BQ;
+    return Product(a, (b_block * BQ + k % BQ) * 4u, u, tap - u * p.taps_w, b_block == p.b_blocks, sum);
+}

@@ -1,0 +1,59 @@
+// straight: shared by the shaders that convolve channel quads with every tap written out (conv_act_straight explains it).
+// The includer gives `source(k)`, texel k of the picture, and its weights in t2: for each group KH · KW taps, KQ · KC channels
+// (DOT: KQ quads) in, OQ quads out.
+
+var<workgroup> weights: array<vec4<f32>, FILL>;
+
+// Copies the weights of a group to workgroup memory; LANES threads, COPIES texels each.
+fn copy_weights(group: u32, lane: u32) {
+    // unroll
+    for (var k = 0u; k < COPIES; k++) {
+        let at = lane + k * LANES;
+        if at < FILL { weights[at] = textureLoad(t2_read, texel(group * FILL + at)); }
+    }
+    workgroupBarrier();
+}
+
+// Σ over taps and channels of weights and the source of height × width pixels around pixel (i, j) of picture n, whose
+// first tap lies pad above and left of it: all (u, v, c) by u, v, c. Outside of the picture it is 0, or with `replicate` the
+// nearest pixel.
+fn straight(n: u32, i: u32, j: u32, size: vec2<u32>, pad: vec2<u32>, replicate: bool) -> array<vec4<f32>, OQ> {
+    let plane = size.x * size.y;
+    var column: array<u32, KW>;
+    var in_row: array<bool, KW>;
+    // unroll
+    for (var v = 0u; v < KW; v++) {
+        let s = j + v - pad.y;   // Modulo 2³²: columns left of the picture are past its end.
+        in_row[v] = s < size.y || replicate;
+        column[v] = select(min(s, size.y - 1u), 0u, j + v < pad.y);
+    }
+    var sum: array<vec4<f32>, OQ>;
+    // unroll
+    for (var q = 0u; q < OQ; q++) { sum[q] = vec4(0.0); }
+    // unroll
+    for (var u = 0u; u < KH; u++) {
+        let r = i + u - pad.x;
+        let in_column = r < size.x || replicate;
+        let row = n * KQ * plane + select(min(r, size.x - 1u), 0u, i + u < pad.x) * size.y;
+        // unroll
+        for (var v = 0u; v < KW; v++) {
+            // unroll
+            for (var k = 0u; k < KQ; k++) {
+                let value = source(row + column[v] + k * plane);
+                let part = select(vec4(0.0), value, in_column && in_row[v]);
+                // unroll
+                for (var c = 0u; c < DOT; c++) {
+                    sum[0] += vec4(dot(part, weights[(u * KW + v) * KQ + k]), 0.0, 0.0, 0.0);
+                }
+                // unroll
+                for (var c = 0u; c < KC * SPREAD; c++) {
+                    // unroll
+                    for (var q = 0u; q < OQ; q++) {
+                        sum[q] += weights[(((u * KW + v) * KQ + k) * KC + c) * OQ + q] * part[c];
+                    }
+                }
+            }
+        }
+    }
+    return sum;
+}
