@@ -7,8 +7,8 @@ use lineament::exec::check;
 use lineament::graph::Init;
 use lineament::ops::{Case, Cost, EPS, Io, Launch, Op, Source, Tolerance, Values, mse::Reduction};
 use lineament::rng::Rng;
-use lineament::train::{HYPER, Optimizer};
-use lineament::{Device, Graph, Result, Select, Shape, ShapeError, Tensor, grad};
+use lineament::train::{HYPER, Optimizer, Rule};
+use lineament::{Device, Graph, Result, Select, Shape, ShapeError, Tensor};
 
 /// softsign: y = x / (1 + |x|), Bergstra et al. 2009; dy/dx = 1 / (1 + |x|)².
 #[derive(Debug, Clone)]
@@ -102,11 +102,9 @@ pub fn main() -> Result<()> {
     let z = g.linear(x, w, b)?;
     let y = g.add(Softsign, &[z])?;
     let loss = g.mse(y, t, Reduction::Mean)?;
-    let gradients = grad::backward(&mut g, loss, &[w, b])?;
-    let optimizer = Optimizer::adam();
-    let mut fetches = vec![loss];
-    fetches.extend(optimizer.updates(&mut g, &[(w, gradients[0]), (b, gradients[1])])?);
-    let session = device.compile(&g, &fetches, g.initialize(1))?;
+    let rule = Rule::from(Optimizer::adam());
+    let step = rule.minimize(&mut g, loss)?;
+    let session = device.compile(&g, &step.fetches, g.initialize(1))?;
 
     let mut rng = Rng::new(1);
     let points: Vec<f32> = (0..128).map(|_| rng.uniform(-1.0, 1.0) as f32).collect();
@@ -115,7 +113,7 @@ pub fn main() -> Result<()> {
     let (x, t) = (Tensor::new([64, 2, 1, 1], points)?, Tensor::new([64, 1, 1, 1], targets)?);
     let mut last = f32::NAN;
     for step in 1..=300 {
-        last = session.run(&[("x", &x), ("t", &t), (HYPER, &optimizer.hyper(0.05, step))])?[0].data()[0];
+        last = session.run(&[("x", &x), ("t", &t), (HYPER, &rule.hyper(0.05, step))])?[0].data()[0];
     }
     let weights = session.weights()?;
     println!("loss {last:.2e}, w = {:?}", weights.get("w").map(Tensor::data));

@@ -54,6 +54,12 @@ pub fn backward(graph: &mut Graph, loss: NodeId, wrt: &[NodeId]) -> Result<Vec<N
                     "a loss made of gradients needs second derivatives, which no operation has",
                 ));
             }
+            Kind::Pack if needed[index] => {
+                return Err(Error::graph(
+                    &graph.nodes()[index].name,
+                    "a pack has no gradient; let the loss read its members",
+                ));
+            }
             _ => continue,
         }
         let inputs = graph.nodes()[index].inputs.clone();

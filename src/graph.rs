@@ -50,6 +50,33 @@ pub enum Kind {
     Grad { of: usize, input: usize },
     /// `op` overwrites some of its inputs after everything else has run; it has no value.
     Update(Arc<dyn Op>),
+    /// The memory of its inputs as one tensor `[1, 1, 1, L]`, where they lie one after the other, each from a multiple of
+    /// [`PACK_ALIGN`] elements on, with zeros between them. It takes no step: the planner puts its inputs there.
+    Pack,
+}
+
+/// Elements to a multiple of which every member of a pack is aligned: the 256 bytes of WebGPU's
+/// minStorageBufferOffsetAlignment.
+pub const PACK_ALIGN: usize = 64;
+
+/// First elements of a pack's members, and the pack's length.
+pub(crate) fn pack_offsets(members: impl IntoIterator<Item = Shape>) -> (Vec<usize>, usize) {
+    let mut total = 0;
+    let offsets = members.into_iter().map(|shape| {
+        let first = total;
+        total += len(&shape).next_multiple_of(PACK_ALIGN);
+        first
+    });
+    (offsets.collect(), total)
+}
+
+/// One tensor of a pack.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Member {
+    pub name: String,
+    pub shape: Shape,
+    /// Its first element in the pack.
+    pub first: usize,
 }
 
 /// One node of a [`Graph`].
@@ -235,11 +262,14 @@ impl Graph {
         let path = self.fresh(op.name());
         let (indices, _) = self.check_call(&path, &*op, inputs)?;
         for (&name, &index) in op.inputs().iter().zip(&indices) {
-            if op.updates().contains(&name) && !matches!(self.nodes[index].kind, Kind::Param { .. }) {
+            let is_param = |i: usize| matches!(self.nodes[i].kind, Kind::Param { .. });
+            let node = &self.nodes[index];
+            let may = is_param(index) || (matches!(node.kind, Kind::Pack) && is_param(node.inputs[0]));
+            if op.updates().contains(&name) && !may {
                 return Err(Error::graph(
                     path,
                     format!(
-                        "{} overwrites input {name}, which must be a parameter or a state; {} is neither",
+                        "{} overwrites input {name}, which must be a parameter, a state or a pack of them; {} is none",
                         op.name(),
                         self.nodes[index].name
                     ),
@@ -247,6 +277,58 @@ impl Graph {
             }
         }
         self.push(path, Kind::Update(op), SCALAR, indices)
+    }
+
+    /// The memory of `members` as one tensor `[1, 1, 1, L]`, so that one operation reads or overwrites them all: either
+    /// parameters and states, or values that are computed. Each lies at a multiple of [`PACK_ALIGN`] elements
+    /// ([`Graph::members`] says where); between them are zeros.
+    ///
+    /// # Errors
+    /// No members; one that is given or fixed, is in a pack already or stands there twice; parameters beside computed
+    /// values; the name is taken; a foreign node.
+    pub fn pack(&mut self, name: &str, members: &[NodeId]) -> Result<NodeId> {
+        let path = self.path(name);
+        let fail = |problem: String| Err(Error::graph(path.clone(), problem));
+        let mut indices = Vec::with_capacity(members.len());
+        let mut params = 0;
+        for &id in members {
+            let node = self.node(id).map_err(|e| Error::graph(path.clone(), e.to_string()))?;
+            match node.kind {
+                Kind::Param { .. } => params += 1,
+                Kind::Op(_) | Kind::Grad { .. } => {}
+                _ => return fail(format!("packs parameters or computed values; {} is neither", node.name)),
+            }
+            let packed = self.nodes.iter().any(|n| matches!(n.kind, Kind::Pack) && n.inputs.contains(&id.index));
+            if packed || indices.contains(&id.index) {
+                return fail(format!("{} is packed already; memory lies in one place", node.name));
+            }
+            indices.push(id.index);
+        }
+        if indices.is_empty() || (params > 0 && params < indices.len()) {
+            return fail(format!(
+                "packs parameters or computed values, got {params} of {} as parameters",
+                indices.len()
+            ));
+        }
+        let (_, total) = pack_offsets(indices.iter().map(|&i| self.nodes[i].shape));
+        self.push(path, Kind::Pack, [1, 1, 1, total], indices)
+    }
+
+    /// Where the members of a pack lie in it.
+    ///
+    /// # Errors
+    /// The node is no pack, or of another graph.
+    pub fn members(&self, pack: NodeId) -> Result<Vec<Member>> {
+        let node = self.node(pack)?;
+        if !matches!(node.kind, Kind::Pack) {
+            return Err(Error::graph(&node.name, "is no pack; pass a node that Graph::pack returned"));
+        }
+        let (firsts, _) = pack_offsets(node.inputs.iter().map(|&i| self.nodes[i].shape));
+        let member = |(&i, first): (&usize, usize)| {
+            let Node { name, shape, .. } = &self.nodes[i];
+            Member { name: name.clone(), shape: *shape, first }
+        };
+        Ok(node.inputs.iter().zip(firsts).map(member).collect())
     }
 
     fn check_call(&self, path: &str, op: &dyn Op, inputs: &[NodeId]) -> Result<(Vec<usize>, Shape)> {
@@ -302,6 +384,24 @@ impl Graph {
         Weights::from_tensors(tensors)
     }
 
+    /// [`Graph::initialize`], but by `scheme` for the weights: every parameter that an operation takes as its input `w`.
+    pub fn initialize_by(&self, scheme: Scheme, seed: u64) -> Weights {
+        let mut tensors = self.initialize(seed).tensors().clone();
+        for node in &self.nodes {
+            let Kind::Op(op) = &node.kind else { continue };
+            let Some(k) = op.inputs().iter().position(|&input| input == "w") else { continue };
+            let w = &self.nodes[node.inputs[k]];
+            if matches!(w.kind, Kind::Param { trainable: true, .. }) {
+                let [n, c, kh, kw] = w.shape;
+                // Of a transposed convolution the first dimension is the input's.
+                let (to, from) = if op.name() == "conv_transpose2d" { (c, n) } else { (n, c) };
+                let init = scheme.init(from * kh * kw, to * kh * kw);
+                tensors.insert(w.name.clone(), init.fill(w.shape, seed, &w.name));
+            }
+        }
+        Weights::from_tensors(tensors)
+    }
+
     fn path(&self, name: &str) -> String {
         let mut path = self.scope.join("/");
         if !path.is_empty() {
@@ -334,6 +434,44 @@ impl Graph {
         self.names.insert(name.clone(), index);
         self.nodes.push(Node { name, kind, shape, inputs, fused: None });
         Ok(NodeId { graph: self.id, index })
+    }
+}
+
+/// A way to begin weights, by name: `he`, `he-prelu`, `xavier`, `gaussian:0.001`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Scheme {
+    /// [`Init::He`]: slope 0 before ReLU, 0.25 before PReLU.
+    He { slope: f32 },
+    /// [`Init::Xavier`].
+    Xavier,
+    /// [`Init::Normal`].
+    Gaussian(f32),
+}
+
+impl std::str::FromStr for Scheme {
+    type Err = Error;
+    fn from_str(text: &str) -> Result<Self> {
+        let std = text.strip_prefix("gaussian:").and_then(|std| std.parse().ok());
+        match (text, std) {
+            ("he", _) => Ok(Self::He { slope: 0.0 }),
+            ("he-prelu", _) => Ok(Self::He { slope: 0.25 }),
+            ("xavier", _) => Ok(Self::Xavier),
+            (_, Some(std)) if std > 0.0 && f32::is_finite(std) => Ok(Self::Gaussian(std)),
+            _ => Err(Error::Usage(format!(
+                "an initializer is he, he-prelu, xavier or gaussian:STD (such as gaussian:0.001), got {text:?}"
+            ))),
+        }
+    }
+}
+
+impl Scheme {
+    /// For a weight that takes `fan_in` values to each of its results and gives each of its inputs to `fan_out`.
+    fn init(self, fan_in: usize, fan_out: usize) -> Init {
+        match self {
+            Self::He { slope } => Init::He { fan_in, slope },
+            Self::Xavier => Init::Xavier { fan_in, fan_out },
+            Self::Gaussian(std) => Init::Normal(std),
+        }
     }
 }
 

@@ -43,7 +43,8 @@
 //! - [`exec`]: runs a plan on an adapter (`gpu`), on the references (`cpu`), on both, compared step by step
 //!   ([`exec::check`]), or timed ([`exec::profile`]).
 //! - [`tune`]: which shader serves a layer fastest on this adapter, measured; files are the command line's.
-//! - [`train`]: optimisers as update nodes, so that forward, backward and update are one plan; checkpoints to the bit.
+//! - [`train`]: forward, backward and one update of all parameters, which lie in one buffer, as one plan; runs that resume
+//!   to the bit, their data made ahead on threads.
 //! - [`import`]: networks that others trained, as nodes and weights.
 //! - [`models`], [`tasks`], [`metrics`], [`image`], [`weights`]: networks, picture in and picture out, how good it is.
 //!

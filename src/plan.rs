@@ -4,7 +4,7 @@
 //! follow it. Its memory is exact: nothing else is allocated for tensors.
 
 use crate::error::{Error, Result};
-use crate::graph::{Graph, Kind, NodeId};
+use crate::graph::{Graph, Kind, NodeId, pack_offsets};
 use crate::ops::repack::Repack;
 use crate::ops::{Cost, Grid, Io, Launch, Op, Scalar, Source};
 use crate::shader::{Entry, Layout, MAX_TEXELS, Shader, TEXELS_A_ROW, is_scratch, scratch_of};
@@ -85,13 +85,15 @@ pub enum Hold {
     Texture(Layout),
     /// Scratch that depends on parameters only, in this layout: kept until they change.
     Prepared(Layout),
+    /// A pack and its members, whose gaps hold zeros; parameters are kept between runs.
+    Pack { is_kept: bool },
 }
 
 impl Hold {
     /// How the slot's values lie.
     pub fn layout(&self) -> Layout {
         match self {
-            Self::Reused | Self::Node(_) => Layout::Rows,
+            Self::Reused | Self::Node(_) | Self::Pack { .. } => Layout::Rows,
             Self::Texture(layout) | Self::Prepared(layout) => *layout,
         }
     }
@@ -112,6 +114,10 @@ pub struct Value {
     /// The graph's node, where it is one, or a copy of one as texels; scratch and unwanted gradients are none.
     pub node: Option<usize>,
     pub slot: usize,
+    /// Where in the slot it begins: 0 for all but the members of a pack.
+    pub offset_bytes: u64,
+    /// The value of the pack whose member it is.
+    pub pack: Option<usize>,
     pub layout: Layout,
     /// First and last step that touches it; inputs begin at 0, fetched values end at the number of steps.
     pub life: (usize, usize),
@@ -127,6 +133,14 @@ impl Value {
             Layout::Rows => 4 * elements as u64,
             Layout::Texels => 4 * elements.next_multiple_of(TEXELS_A_ROW) as u64,
             Layout::Quads => 16 * elements.next_multiple_of(TEXELS_A_ROW) as u64,
+        }
+    }
+
+    /// Slot, and the offset in it where there is one, for tables.
+    fn place(&self) -> String {
+        match self.offset_bytes {
+            0 => self.slot.to_string(),
+            offset => format!("{}+{offset}", self.slot),
         }
     }
 }
@@ -306,7 +320,12 @@ impl Plan {
             if let Some((op, inputs)) = node.computed_by() {
                 for (&input, name) in inputs.iter().zip(op.inputs()) {
                     needed[input] = true;
-                    builder.updated[input] |= op.updates().contains(name);
+                    if op.updates().contains(name) {
+                        builder.updated[input] = true;
+                        if matches!(nodes[input].kind, Kind::Pack) {
+                            nodes[input].inputs.iter().for_each(|&member| builder.updated[member] = true);
+                        }
+                    }
                 }
                 chosen.insert(index, builder.choose(index, &**op, inputs, None)?);
                 continue;
@@ -375,6 +394,7 @@ impl Plan {
                     let dy = nodes[index].inputs[0];
                     builder.emit(*of, &**op, &nodes[*of].inputs, &chosen[&index], Some((dy, wanted)))?;
                 }
+                Kind::Pack => builder.pack(index)?,
                 _ => {}
             }
         }
@@ -388,6 +408,7 @@ impl Plan {
             }
         }
         let slots = builder.assign_slots()?;
+        builder.check_packs()?;
         Ok(Self { steps: builder.steps, values: builder.values, slots, inputs, fetches: returned })
     }
 
@@ -529,8 +550,54 @@ impl Builder<'_> {
 
     fn new_value(&mut self, name: String, shape: Shape, node: Option<usize>, layout: Layout) -> usize {
         let now = self.steps.len();
-        self.values.push(Value { name, shape, node, slot: usize::MAX, layout, life: (now, now), is_prepared: false });
+        self.values.push(Value {
+            name,
+            shape,
+            node,
+            slot: usize::MAX,
+            offset_bytes: 0,
+            pack: None,
+            layout,
+            life: (now, now),
+            is_prepared: false,
+        });
         self.values.len() - 1
+    }
+
+    /// The value of a pack, and its members put into it.
+    fn pack(&mut self, node: usize) -> Result<()> {
+        let members = self.graph.nodes()[node].inputs.clone();
+        let (offsets, _) = pack_offsets(members.iter().map(|&m| self.graph.nodes()[m].shape));
+        let mut values = Vec::with_capacity(members.len());
+        for &member in &members {
+            let value = self.value_of(member);
+            values.push(self.in_layout(value, Layout::Rows)?);
+        }
+        let pack = self.value_of(node);
+        for (value, first) in values.into_iter().zip(offsets) {
+            let begin = self.values[value].life.0;
+            self.values[pack].life.0 = self.values[pack].life.0.min(begin);
+            self.values[value].pack = Some(pack);
+            self.values[value].offset_bytes = 4 * first as u64;
+        }
+        Ok(())
+    }
+
+    /// Refuses a dispatch that reads one member of a pack and writes another: a buffer is either read or written.
+    fn check_packs(&self) -> Result<()> {
+        for step in &self.steps {
+            for b in step.bindings.iter().filter(|b| b.writable) {
+                let Some(pack) = self.values[b.value].pack else { continue };
+                let other = |o: &&Binding| !o.writable && (o.value == pack || self.values[o.value].pack == Some(pack));
+                if let Some(read) = step.bindings.iter().find(other) {
+                    return Err(Error::plan(format!(
+                        "{} reads {} and writes {}, members of one pack; leave one of them out of it",
+                        step.name, self.values[read.value].name, self.values[b.value].name
+                    )));
+                }
+            }
+        }
+        Ok(())
     }
 
     fn shapes(&self, node: usize, inputs: &[usize]) -> (Vec<Shape>, Shape) {
@@ -900,6 +967,7 @@ impl Builder<'_> {
         let mut slots: Vec<Slot> = Vec::new();
         let mut tenants: Vec<Vec<(usize, usize)>> = Vec::new();
         let mut order: Vec<usize> = (0..self.values.len()).collect();
+        order.retain(|&v| self.values[v].pack.is_none());
         order.sort_by_key(|&v| (std::cmp::Reverse(self.values[v].bytes()), v));
         for v in order {
             let value = &mut self.values[v];
@@ -920,15 +988,17 @@ impl Builder<'_> {
             }
             let is_kept = |n: &usize| matches!(self.graph.nodes()[*n].kind, Kind::Param { .. } | Kind::Constant(_));
             let kept = value.node.filter(|n| !is_texture && is_kept(n));
+            let pack = value.node.map(|n| &self.graph.nodes()[n]).filter(|n| matches!(n.kind, Kind::Pack));
             let life = value.life;
             let free = |t: &Vec<(usize, usize)>| t.iter().all(|&(first, last)| last < life.0 || life.1 < first);
-            let hold = match kept {
-                Some(node) => Hold::Node(node),
-                None if value.is_prepared => Hold::Prepared(value.layout),
-                None if is_texture => Hold::Texture(value.layout),
-                None => Hold::Reused,
+            let hold = match (kept, pack) {
+                (Some(node), _) => Hold::Node(node),
+                (_, Some(pack)) => Hold::Pack { is_kept: is_kept(&pack.inputs[0]) },
+                _ if value.is_prepared => Hold::Prepared(value.layout),
+                _ if is_texture => Hold::Texture(value.layout),
+                _ => Hold::Reused,
             };
-            let shared = (kept.is_none() && !value.is_prepared && !self.options.keep_all)
+            let shared = (kept.is_none() && pack.is_none() && !value.is_prepared && !self.options.keep_all)
                 .then(|| (0..slots.len()).find(|&s| slots[s].hold == hold && free(&tenants[s])))
                 .flatten();
             value.slot = shared.unwrap_or_else(|| {
@@ -937,6 +1007,11 @@ impl Builder<'_> {
                 slots.len() - 1
             });
             tenants[value.slot].push(life);
+        }
+        for v in 0..self.values.len() {
+            if let Some(pack) = self.values[v].pack {
+                self.values[v].slot = self.values[pack].slot;
+            }
         }
         let total: u64 = slots.iter().map(|s| s.bytes).sum();
         if total > limits.memory_bytes {
@@ -968,13 +1043,13 @@ impl fmt::Display for Plan {
                 };
                 let reads = part(false)
                     .iter()
-                    .map(|b| format!("{}:{}", b.variable, self.values[b.value].slot))
+                    .map(|b| format!("{}:{}", b.variable, self.values[b.value].place()))
                     .collect::<Vec<_>>();
                 let writes = part(true)
                     .iter()
                     .map(|b| {
                         let [n, c, h, w] = self.values[b.value].shape;
-                        format!("{}:{} [{n},{c},{h},{w}]", b.variable, self.values[b.value].slot)
+                        format!("{}:{} [{n},{c},{h},{w}]", b.variable, self.values[b.value].place())
                     })
                     .collect::<Vec<_>>();
                 [

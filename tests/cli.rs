@@ -442,7 +442,7 @@ fn a_killed_training_resumes_to_the_same_bits() {
     let folder = Folder::new();
     std::fs::create_dir(folder.path("data")).unwrap();
     picture(&folder.path("data/a.png"), 48, 40);
-    let (data, a, b) = (folder.text("data"), folder.text("a.safetensors"), folder.text("b.safetensors"));
+    let (data, a, b) = (folder.text("data"), folder.text("a"), folder.text("b"));
     let arguments = |out: &str| -> Vec<String> {
         ["train", "upscale", "--model", "fsrcnn-s", "--data", &data, "--scale", "2", "--steps", "60", "--batch", "2"]
             .into_iter()
@@ -451,12 +451,12 @@ fn a_killed_training_resumes_to_the_same_bits() {
             .collect()
     };
     let losses = |out: &str| -> Vec<String> {
-        let text = std::fs::read_to_string(out.replace(".safetensors", ".log.jsonl")).unwrap();
+        let text = std::fs::read_to_string(Path::new(out).join("log.jsonl")).unwrap();
         text.lines().map(|l| serde_json::from_str::<Value>(l).unwrap()["loss"].to_string()).collect()
     };
     assert!(lineament().args(arguments(&a)).output().unwrap().status.success());
     let mut child = lineament().args(arguments(&b)).stderr(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
-    let checkpoint = folder.path("b.checkpoint");
+    let checkpoint = folder.path("b/last.safetensors");
     while !checkpoint.exists() && child.try_wait().unwrap().is_none() {
         std::thread::sleep(std::time::Duration::from_millis(2));
     }
@@ -467,16 +467,43 @@ fn a_killed_training_resumes_to_the_same_bits() {
     let output = lineament().args(resume).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     assert_eq!(losses(&a), losses(&b));
-    let weights = lineament::Weights::open(&b).unwrap();
-    for key in ["model", "scale", "command", "data", "data_terms", "seed", "steps", "commit", "device", "licence"] {
+    let weights = lineament::Weights::open(folder.path("b/weights.safetensors")).unwrap();
+    let keys =
+        ["model", "scale", "command", "data", "data_terms", "seed", "steps", "commit", "device", "licence", "time"];
+    for key in keys {
         assert!(weights.manifest().contains_key(key), "the manifest lacks {key}");
     }
     assert_eq!(weights.manifest()["model"], "fsrcnn-s");
 
-    let error = fails(&["train", "upscale", "--data", &folder.text("none"), "--scale", "2", "--out", &a]);
+    for name in ["config.toml", "last.safetensors", "weights.safetensors", "curves.png"] {
+        assert!(folder.path("b").join(name).is_file(), "{name}");
+    }
+
+    // A config makes the same run again, and flags stand above it.
+    let config = folder.text("a/config.toml");
+    let c = folder.text("c");
+    ok(&["train", "upscale", "--config", &config, "--steps", "7", "--out", &c]);
+    assert_eq!(losses(&c), losses(&a)[..7]);
+    let text = std::fs::read_to_string(folder.path("c/config.toml")).unwrap();
+    assert!(text.contains("\nsteps = 7\n") && text.contains("\nbatch = 2\n"), "{text}");
+
+    let error = fails(&["train", "upscale", "--data", &data, "--scale", "2", "--out", &a]);
+    assert!(error.contains("a: holds a run already; continue it with --resume, or name another --out"), "{error}");
+    let train =
+        |more: &[&str]| fails(&[&["train", "upscale", "--scale", "2", "--out", &folder.text("d")], more].concat());
+    let error = train(&["--data", &folder.text("none")]);
     assert!(error.contains("none"), "{error}");
-    let error = fails(&["train", "upscale", "--data", &data, "--scale", "2", "--out", &folder.text("no/such/w")]);
-    assert!(error.contains("no/such: the folder of --out does not exist; create it first"), "{error}");
+    assert!(train(&[]).contains("a run needs --data and --scale"));
+    let error = train(&["--data", &data, "--group", "conv.*=0.1"]);
+    assert!(error.contains("the group \"conv.*\" fits no parameter; there are feature.w, feature.b"), "{error}");
+    let error = train(&["--data", &data, "--model", "fsrcnn-s", "--init", &b]);
+    assert!(error.contains("is a folder, expected a file"), "{error}");
+    std::fs::write(&config, "batch = 2\nbatches = 3\n").unwrap();
+    let output = run(&["train", "upscale", "--config", &config, "--data", &data, "--scale", "2"]);
+    assert!(String::from_utf8_lossy(&output.stderr).contains("unknown field `batches`"), "{output:?}");
+    let file = folder.text("data/a.png");
+    let error = fails(&["train", "upscale", "--data", &data, "--scale", "2", "--out", &file]);
+    assert!(error.contains("a.png: is a file; --out names the folder of a run"), "{error}");
 }
 
 #[test]

@@ -6,6 +6,7 @@ use lineament::models::{SUPER_RESOLUTION, SuperResolution};
 use lineament::ops::mse::Reduction;
 use lineament::plan::{Limits, MAX_DISPATCH_MS, Options, Plan};
 use lineament::tasks::upscale::TILES;
+use lineament::train::{Optimizer, Rule};
 use lineament::{grad, tensor::len};
 use proptest::prelude::*;
 
@@ -146,4 +147,67 @@ proptest! {
 fn training_plans_share_slots_safely() {
     let (g, fetches) = small();
     no_slot_is_overwritten_while_needed(&Plan::new(&g, &fetches, &Options::default()).unwrap());
+}
+
+#[test]
+fn parameters_and_gradients_lie_at_the_same_places_and_one_step_updates_them() {
+    let mut g = Graph::new();
+    let x = g.input("x", [2, 1, 6, 7]).unwrap();
+    let t = g.input("t", [2, 1, 12, 14]).unwrap();
+    let y = SuperResolution::new("fsrcnn-s", 2).unwrap().build(&mut g, x).unwrap();
+    let loss = g.mse(y, t, Reduction::Mean).unwrap();
+    let step = Rule::from(Optimizer::adam()).minimize(&mut g, loss).unwrap();
+    let plan = Plan::new(&g, &step.fetches, &Options::default()).unwrap();
+    no_slot_is_overwritten_while_needed(&plan);
+    let updates: Vec<_> = plan.steps.iter().filter(|s| s.op == "adam").collect();
+    assert_eq!(updates.len(), 1, "{plan}");
+    let bound = |name: &str| updates[0].bindings.iter().find(|b| b.variable == name).unwrap().value;
+    let members = |pack: usize| -> Vec<(u64, u64)> {
+        let inside = plan.values.iter().filter(|v| v.pack == Some(pack));
+        let mut places: Vec<_> = inside
+            .map(|v| {
+                assert_eq!(v.slot, plan.values[pack].slot, "{}", v.name);
+                (v.offset_bytes, v.offset_bytes + v.bytes())
+            })
+            .collect();
+        places.sort_unstable();
+        places
+    };
+    let parameters = members(bound("w"));
+    assert_eq!(parameters.len(), g.parameters().len());
+    assert_eq!(parameters, members(bound("dw")));
+    assert!(parameters.iter().all(|(begin, _)| begin % 256 == 0));
+    assert!(parameters.windows(2).all(|pair| pair[0].1 <= pair[1].0), "{parameters:?}");
+    // No one else lives where the gaps must stay zero.
+    for pack in [bound("w"), bound("dw")] {
+        let tenants = plan.values.iter().enumerate().filter(|(_, v)| v.slot == plan.values[pack].slot);
+        assert!(tenants.into_iter().all(|(i, v)| i == pack || v.pack == Some(pack)));
+    }
+}
+
+#[test]
+fn packs_refuse_what_does_not_belong_together() {
+    let mut g = Graph::new();
+    let x = g.input("x", [1, 1, 2, 2]).unwrap();
+    let w = g.param("w", [1, 1, 2, 2], Init::Constant(0.0)).unwrap();
+    let y = g.relu(w).unwrap();
+    let error = |result: lineament::Result<NodeId>| result.unwrap_err().to_string();
+    assert_eq!(error(g.pack("p", &[x])), "p: packs parameters or computed values; x is neither");
+    assert_eq!(error(g.pack("p", &[w, w])), "p: w is packed already; memory lies in one place");
+    assert!(error(g.pack("p", &[w, y])).contains("got 1 of 2 as parameters"));
+    assert!(error(g.pack("p", &[])).contains("got 0 of 0"));
+    let p = g.pack("p", &[w]).unwrap();
+    assert!(error(g.pack("q", &[w])).contains("w is packed already"));
+    assert_eq!(g.shape(p).unwrap(), [1, 1, 1, 64]);
+    let zero = g.constant("zero", lineament::Tensor::zeros([1, 1, 1, 64])).unwrap();
+    let loss = g.mse(p, zero, Reduction::Mean).unwrap();
+    let error = grad::backward(&mut g, loss, &[w]).unwrap_err().to_string();
+    assert_eq!(error, "p: a pack has no gradient; let the loss read its members");
+    // A step cannot read one member and write another.
+    let a = g.relu(x).unwrap();
+    let b = g.relu(a).unwrap();
+    let q = g.pack("q", &[a, b]).unwrap();
+    let y = g.relu(q).unwrap();
+    let error = Plan::new(&g, &[y], &Options::default()).unwrap_err().to_string();
+    assert!(error.contains("members of one pack; leave one of them out of it"), "{error}");
 }

@@ -2,12 +2,14 @@
 
 mod common;
 
+use lineament::graph::Init;
 use lineament::image::{Channels, Picture, Samples};
 use lineament::ops::mse::Reduction;
 use lineament::rng::Rng;
-use lineament::train::upscale::{Config, beside, run};
-use lineament::train::{HYPER, Optimizer, Schedule};
-use lineament::{Device, Error, Graph, Tensor, grad, models};
+use lineament::train::run::{Folder, Progress};
+use lineament::train::upscale::{Config, GroupConfig, train};
+use lineament::train::{Group, HYPER, Optimizer, Rule};
+use lineament::{Device, Error, Graph, Result, Tensor, Weights, models};
 use std::path::Path;
 
 /// Eight pictures of smooth waves, so that enlarging them can be learnt.
@@ -34,15 +36,25 @@ fn config(data: &Path, steps: u64) -> Config {
         steps,
         batch: 2,
         patch: 8,
-        optimizer: Optimizer::adam(),
-        schedule: Schedule { lr: 1e-3, factor: 0.5, steps: vec![6] },
+        lr_steps: vec![6],
         seed: 3,
         checkpoint_every: 4,
+        ..Config::default()
     }
 }
 
-fn losses(log: &Path) -> Vec<String> {
-    let text = std::fs::read_to_string(log).unwrap();
+fn run(
+    config: &Config,
+    device: &Device,
+    out: &Path,
+    resume: bool,
+    observe: &mut dyn FnMut(Progress) -> bool,
+) -> Result<Weights> {
+    train(config, device, &Folder::create(out)?, resume, &mut |_| {}, &mut |_| Ok(vec![]), observe)
+}
+
+fn losses(out: &Path) -> Vec<String> {
+    let text = std::fs::read_to_string(out.join("log.jsonl")).unwrap();
     let loss = |line: &str| serde_json::from_str::<serde_json::Value>(line).unwrap()["loss"].to_string();
     text.lines().map(loss).collect()
 }
@@ -57,27 +69,27 @@ fn the_same_seed_gives_the_same_bits_and_a_resumed_run_too() {
     let out = |name: &str| folder.path().join(name);
     let whole = |name: &str| {
         let weights = run(&config(&data, 10), &device, &out(name), false, &mut |_| true).unwrap();
-        (losses(&beside(&out(name), ".log.jsonl")), weights)
+        (losses(&out(name)), weights)
     };
-    let (first, weights) = whole("a.safetensors");
+    let (first, weights) = whole("a");
     assert_eq!((first.clone(), weights.tensors().clone()), {
-        let (losses, weights) = whole("b.safetensors");
+        let (losses, weights) = whole("b");
         (losses, weights.tensors().clone())
     });
 
     // Stopped in step 6 by the user: the checkpoint is of step 6.
-    let c = out("c.safetensors");
+    let c = out("c");
     let stopped = run(&config(&data, 10), &device, &c, false, &mut |p| p.step < 6);
     assert!(matches!(stopped, Err(Error::Interrupted)));
     let resumed = run(&config(&data, 10), &device, &c, true, &mut |_| true).unwrap();
-    assert_eq!(losses(&beside(&c, ".log.jsonl")), first);
+    assert_eq!(losses(&c), first);
     assert_eq!(resumed.tensors(), weights.tensors());
 
     // Killed in step 7: the log is ahead of the checkpoint of step 4.
-    let d = out("d.safetensors");
-    let checkpoint = beside(&d, ".checkpoint");
+    let d = out("d");
+    let checkpoint = d.join("last.safetensors");
     let saved = out("saved");
-    let mut keep = |p: lineament::train::upscale::Progress| {
+    let mut keep = |p: Progress| {
         if p.step == 5 {
             std::fs::copy(&checkpoint, &saved).unwrap();
         }
@@ -86,12 +98,15 @@ fn the_same_seed_gives_the_same_bits_and_a_resumed_run_too() {
     assert!(run(&config(&data, 10), &device, &d, false, &mut keep).is_err());
     std::fs::copy(&saved, &checkpoint).unwrap();
     run(&config(&data, 10), &device, &d, true, &mut |_| true).unwrap();
-    assert_eq!(losses(&beside(&d, ".log.jsonl")), first);
+    assert_eq!(losses(&d), first);
 
     // Another run's checkpoint is refused.
     let other = Config { seed: 4, ..config(&data, 10) };
     let error = run(&other, &device, &d, true, &mut |_| true).unwrap_err().to_string();
-    assert!(error.contains("d.checkpoint") && error.contains("was made with seed 3, this run asks for 4"), "{error}");
+    assert!(
+        error.contains("d/last.safetensors") && error.contains("was made with seed 3, this run asks for 4"),
+        "{error}"
+    );
 }
 
 /// A step of fsrcnn-s x2 on eight fixed patches; returns the losses of `steps` steps.
@@ -101,18 +116,15 @@ fn fixed_run(device: &Device, steps: u64, optimizer: Optimizer, lr: f64) -> Vec<
     let t = g.input("t", [8, 1, 12, 14]).unwrap();
     let y = models::fsrcnn::build(&mut g, x, &models::fsrcnn::Config::small(2)).unwrap();
     let loss = g.mse(y, t, Reduction::Mean).unwrap();
-    let parameters = g.parameters();
-    let gradients = grad::backward(&mut g, loss, &parameters).unwrap();
-    let pairs: Vec<_> = parameters.into_iter().zip(gradients).collect();
-    let mut fetches = vec![loss];
-    fetches.extend(optimizer.updates(&mut g, &pairs).unwrap());
-    let session = device.compile(&g, &fetches, g.initialize(5)).unwrap();
+    let rule = Rule::from(optimizer);
+    let step = rule.minimize(&mut g, loss).unwrap();
+    let session = device.compile(&g, &step.fetches, g.initialize(5)).unwrap();
     let mut rng = Rng::new(9);
     let mut draw = |shape: [usize; 4]| {
         Tensor::new(shape, (0..shape.iter().product()).map(|_| rng.unit() as f32).collect()).unwrap()
     };
     let (x, t) = (draw([8, 1, 6, 7]), draw([8, 1, 12, 14]));
-    let step = |k| session.run(&[("x", &x), ("t", &t), (HYPER, &optimizer.hyper(lr, k))]).unwrap()[0].data()[0];
+    let step = |k| session.run(&[("x", &x), ("t", &t), (HYPER, &rule.hyper(lr, k))]).unwrap()[0].data()[0];
     (1..=steps).map(step).collect()
 }
 
@@ -135,6 +147,133 @@ fn ten_losses_are_what_they_were() {
                 assert!((got - expected).abs() <= 3e-5 * expected, "{} {optimizer:?}: {losses:?}", device.describe());
             }
         }
+    }
+}
+
+/// A line through points: w and b, which begin at 0, one step after the other, as f64 arithmetic has it.
+#[test]
+fn groups_clipping_and_average_are_what_they_say() {
+    let (n, lr, clip, ema) = (4, 0.1, 0.5, 0.75);
+    let rule = Rule {
+        groups: vec![
+            Group { pattern: "b*".into(), lr: 0.5, weight_decay: 0.0 },
+            Group { pattern: "frozen".into(), lr: 0.0, weight_decay: 1.0 },
+        ],
+        clip,
+        ema,
+        ..Rule::from(Optimizer::Sgd { momentum: 0.5, weight_decay: 0.2 })
+    };
+    let devices = [Some(Device::open(&lineament::Select::Cpu).unwrap()), common::device()];
+    for device in devices.into_iter().flatten() {
+        let mut g = Graph::new();
+        let x = g.input("x", [n, 1, 1, 1]).unwrap();
+        let t = g.input("t", [n, 1, 1, 1]).unwrap();
+        let frozen = g.param("frozen", [1, 1, 1, 1], Init::Constant(2.0)).unwrap();
+        let zero = g.constant("zero", Tensor::zeros([1, 1, 1, 1])).unwrap();
+        let w = g.param("w", [1, 1, 1, 1], Init::Constant(0.0)).unwrap();
+        let b = g.param("b", [1, 1, 1, 1], Init::Constant(0.0)).unwrap();
+        let x = g.linear(x, frozen, zero).unwrap();
+        let y = g.linear(x, w, b).unwrap();
+        let loss = g.mse(y, t, Reduction::Mean).unwrap();
+        let step = rule.minimize(&mut g, loss).unwrap();
+        let session = device.compile(&g, &step.fetches, g.initialize(1)).unwrap();
+        let updates = session.plan().steps.iter().filter(|s| ["sgd", "ema"].contains(&s.op)).count();
+        assert_eq!(updates, 2, "{}", session.plan());
+        let points = [-1.0, 0.5, 1.0, 2.0];
+        let target = |x: f64| 3.0 * x - 1.0;
+        let tensor = |f: &dyn Fn(f64) -> f64| Tensor::new([n, 1, 1, 1], points.map(|x| f(x) as f32).to_vec()).unwrap();
+        let (xs, ts) = (tensor(&|x| x), tensor(&target));
+
+        let [mut value, mut velocity, mut average] = [[0.0f64; 2]; 3];
+        for k in 1..=5u64 {
+            let outputs = session.run(&[("x", &xs), ("t", &ts), (HYPER, &rule.hyper(lr, k))]).unwrap();
+            let mut gradient = [0.0; 2];
+            for x in points {
+                let d = 2.0 / n as f64 * (value[0] * 2.0 * x + value[1] - target(x));
+                gradient = [gradient[0] + d * 2.0 * x, gradient[1] + d];
+            }
+            let norm = gradient[0].hypot(gradient[1]);
+            let factor = (f64::from(clip) / norm).min(1.0);
+            let close = |a: f32, b: f64| (f64::from(a) - b).abs() < 1e-5 * (1.0 + b.abs());
+            assert!(close(outputs[1].data()[0], factor) && close(outputs[1].data()[1], norm), "{outputs:?}");
+            let kept = ema.min(1.0 - 1.0 / k as f64);
+            for i in 0..2 {
+                let (rate, decay) = ([1.0, 0.5][i] * lr, [0.2, 0.0][i]);
+                velocity[i] = 0.5 * velocity[i] + factor * gradient[i] + decay * value[i];
+                value[i] -= rate * velocity[i];
+                average[i] = kept * average[i] + (1.0 - kept) * value[i];
+            }
+            let now = session.weights().unwrap();
+            let averaged = step.weights(&g, &session.state().unwrap()).unwrap();
+            for (i, name) in ["w", "b"].into_iter().enumerate() {
+                let (got, mean) = (now.get(name).unwrap().data()[0], averaged.get(name).unwrap().data()[0]);
+                assert!(close(got, value[i]) && close(mean, average[i]), "step {k} {name}: {got} {}", value[i]);
+            }
+            assert_eq!(averaged.get("frozen").unwrap().data(), [2.0]);
+        }
+    }
+}
+
+#[test]
+fn a_loss_that_is_no_number_names_the_layer_and_leaves_the_checkpoint() {
+    let Some(device) = common::device() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    std::fs::create_dir(&data).unwrap();
+    pictures(&data);
+    let out = folder.path().join("run");
+    let first = Config { steps: 4, ..config(&data, 4) };
+    run(&first, &device, &out, false, &mut |_| true).unwrap();
+    let before = std::fs::read(out.join("last.safetensors")).unwrap();
+    // A weight so large that its layer overflows.
+    let mut broken = Weights::open(out.join("last.safetensors")).unwrap();
+    let mut tensors = broken.tensors().clone();
+    tensors.get_mut("shrink.w").unwrap().data_mut().fill(3e38);
+    let manifest = broken.manifest().clone();
+    broken = Weights::from_tensors(tensors);
+    manifest.iter().for_each(|(key, value)| broken.set_manifest(key, value));
+    broken.save(out.join("last.safetensors")).unwrap();
+    let error = run(&config(&data, 9), &device, &out, true, &mut |_| true).unwrap_err().to_string();
+    // An activation may make 0 of a NaN, so that the loss is a number and only the gradients tell.
+    assert!(
+        error.starts_with("step 5: the loss is") || error.starts_with("step 5: the norm of the gradients is"),
+        "{error}"
+    );
+    assert!(error.contains("the first layer whose value is not finite is shrink"), "{error}");
+    assert!(error.contains("run/last.safetensors holds the last good state"), "{error}");
+    assert_ne!(std::fs::read(out.join("last.safetensors")).unwrap(), before);
+    assert_eq!(Weights::open(out.join("last.safetensors")).unwrap().tensors(), broken.tensors());
+    assert_eq!(losses(&out).len(), 4);
+}
+
+#[test]
+fn other_weights_are_a_beginning() {
+    let Some(device) = common::device() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    std::fs::create_dir(&data).unwrap();
+    pictures(&data);
+    let [a, b] = ["a", "b"].map(|name| folder.path().join(name));
+    let given = run(&config(&data, 3), &device, &a, false, &mut |_| true).unwrap();
+    let init = folder.path().join("given.safetensors");
+    given.save(&init).unwrap();
+    // Scale 3 from scale 2: only the deconvolution is new, and only it is trained.
+    let second = Config {
+        scale: 3,
+        init,
+        init_skip: vec!["deconv.*".into()],
+        group: [("deconv.*", 1.0), ("*", 0.0)]
+            .map(|(parameters, lr)| GroupConfig { parameters: parameters.into(), lr, weight_decay: 1.0 })
+            .into(),
+        ..config(&data, 3)
+    };
+    let mut said = Vec::new();
+    let out = Folder::create(&b).unwrap();
+    let mut tell = |text: &str| said.push(text.to_owned());
+    let trained = train(&second, &device, &out, false, &mut tell, &mut |_| Ok(vec![]), &mut |_| true).unwrap();
+    assert_eq!(said, ["initialised anew: deconv.w, deconv.b"]);
+    for (name, tensor) in trained.tensors() {
+        assert_eq!(given.get(name).unwrap() == tensor, !name.starts_with("deconv"), "{name}");
     }
 }
 

@@ -12,7 +12,7 @@ use crate::ops::Io;
 use crate::ops::mse::Reduction;
 use crate::rng::Rng;
 use crate::tensor::{Shape, Tensor, len};
-use crate::train::{HYPER, Optimizer};
+use crate::train::{HYPER, Optimizer, Rule};
 use clap::Args;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
@@ -227,12 +227,7 @@ pub fn network(net: &Path, batch: Option<usize>, size: Option<Size>, train: bool
 fn training_step(graph: &mut Graph, output: NodeId) -> Result<Vec<NodeId>> {
     let target = graph.input("target", graph.shape(output)?)?;
     let loss = graph.mse(output, target, Reduction::Mean)?;
-    let parameters = graph.parameters();
-    let gradients = crate::grad::backward(graph, loss, &parameters)?;
-    let pairs: Vec<_> = parameters.into_iter().zip(gradients).collect();
-    let mut fetches = vec![loss];
-    fetches.extend(Optimizer::adam().updates(graph, &pairs)?);
-    Ok(fetches)
+    Ok(Rule::from(Optimizer::adam()).minimize(graph, loss)?.fetches)
 }
 
 /// Forward, backward and Adam as one plan, towards a random target.
@@ -240,7 +235,7 @@ fn training(device: &Device, mut graph: Graph, net: Imported, x: Tensor) -> Resu
     let shape = graph.shape(net.output)?;
     let fetches = training_step(&mut graph, net.output)?;
     let session = device.compile(&graph, &fetches, net.weights)?;
-    let hyper = Optimizer::adam().hyper(LEARNING_RATE, 1);
+    let hyper = Rule::from(Optimizer::adam()).hyper(LEARNING_RATE, 1);
     let inputs = vec![(net.input.0, x), ("target".to_owned(), random(2, shape)?), (HYPER.to_owned(), hyper)];
     // The gradients for the filters and for the input cost as much as the forward pass each.
     Ok(Work { session, inputs, conv_flops: 3 * conv_flops(&graph) })
@@ -281,7 +276,7 @@ impl Work {
             }
             // Adam's step decides its bias correction.
             if let Some((_, hyper)) = self.inputs.iter_mut().find(|(name, _)| name == HYPER) {
-                *hyper = Optimizer::adam().hyper(LEARNING_RATE, step);
+                *hyper = Rule::from(Optimizer::adam()).hyper(LEARNING_RATE, step);
             }
             let inputs: Vec<(&str, &Tensor)> = self.inputs.iter().map(|(n, t)| (n.as_str(), t)).collect();
             let begin = Instant::now();

@@ -34,6 +34,7 @@ pub struct Arguments {
 }
 
 /// Means over a folder.
+#[derive(Clone, Copy)]
 pub struct Measured {
     pub images: usize,
     pub psnr_y: f64,
@@ -42,8 +43,22 @@ pub struct Measured {
     pub bicubic_ssim_y: f64,
 }
 
+/// Means over the pictures of `folder`.
+pub fn scores(upscaler: &Upscaler, folder: &Path) -> Result<Measured> {
+    measure(upscaler, folder, |_, _| {})
+}
+
 /// Scores every picture of `folder` and prints a line for each.
-pub fn measure(upscaler: &Upscaler, folder: &Path) -> Result<Measured> {
+fn measure_and_print(upscaler: &Upscaler, folder: &Path) -> Result<Measured> {
+    measure(upscaler, folder, |name, score| {
+        println!(
+            "{name:<28} {:6.3} dB  {:.4}   bicubic {:6.3} dB  {:.4}",
+            score.psnr, score.ssim, score.bicubic_psnr, score.bicubic_ssim
+        );
+    })
+}
+
+fn measure(upscaler: &Upscaler, folder: &Path, each: impl Fn(&str, &Score)) -> Result<Measured> {
     let files = crate::files::pictures(folder)?;
     let bar = progress::bar(files.len() as u64, "pictures");
     let mut scores: Vec<Score> = Vec::new();
@@ -52,13 +67,7 @@ pub fn measure(upscaler: &Upscaler, folder: &Path) -> Result<Measured> {
             return Err(Error::Interrupted);
         }
         let score = upscaler.score(&Picture::open(file)?)?;
-        let name = file.file_name().unwrap_or_default().to_string_lossy();
-        bar.suspend(|| {
-            println!(
-                "{name:<28} {:6.3} dB  {:.4}   bicubic {:6.3} dB  {:.4}",
-                score.psnr, score.ssim, score.bicubic_psnr, score.bicubic_ssim
-            );
-        });
+        bar.suspend(|| each(&file.file_name().unwrap_or_default().to_string_lossy(), &score));
         scores.push(score);
         bar.inc(1);
     }
@@ -77,7 +86,7 @@ pub fn run(Command::Upscale(arguments): &Command) -> Result<ExitCode> {
     let device = arguments.common.open()?;
     let described = device.describe();
     let upscaler = arguments.model.open(device, arguments.tile)?;
-    let m = measure(&upscaler, &arguments.hr)?;
+    let m = measure_and_print(&upscaler, &arguments.hr)?;
     let model = upscaler.model();
     println!(
         "mean of {} pictures, {} x{}: {:.3} dB PSNR, {:.4} SSIM; bicubic {:.3} dB, {:.4} (luminance, border {})",

@@ -2,150 +2,218 @@
 
 use super::{Common, is_interrupted, progress};
 use crate::error::{Error, Result};
+use crate::models::SuperResolution;
 use crate::tasks::upscale::Upscaler;
-use crate::train::upscale::{Config, Progress, beside};
-use crate::train::{Optimizer, Schedule};
-use clap::{Args, Subcommand, ValueEnum};
+use crate::train::run::{Folder, Progress};
+use crate::train::upscale::{Config, GroupConfig, LossName, OptimizerName, ScheduleName, train};
+use crate::weights::Weights;
+use clap::{Args, Subcommand};
 use serde_json::json;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 #[derive(Subcommand)]
 pub enum Command {
     /// Train a super-resolution network on a folder of pictures.
-    Upscale(Arguments),
-}
-
-#[derive(Clone, Copy, ValueEnum)]
-enum OptimizerName {
-    Adam,
-    Sgd,
+    Upscale(Box<Arguments>),
 }
 
 #[derive(Args)]
 #[command(
-    after_help = "Examples:\n  lineament train upscale --data pictures/ --scale 3 --out fsrcnn_x3.safetensors\n  lineament train upscale --data pictures/ --scale 3 --out fsrcnn_x3.safetensors --resume\n\nBeside OUT stand OUT's .log.jsonl (a line a step) and .checkpoint (what --resume continues, to the same bits).\nCtrl-C saves a checkpoint and leaves."
+    after_help = "Examples:\n  lineament train upscale --data pictures/ --scale 3 --out runs/x3\n  lineament train upscale --out runs/x3 --resume --steps 60000\n  lineament train upscale --config runs/x3/config.toml --seed 2 --out runs/x3-seed2\n  lineament train upscale --data pictures/ --scale 2 --init runs/x3/weights.safetensors --group '*=0' --group 'deconv.*=1'\n\nOUT holds config.toml (every choice of the run), log.jsonl (a line a step), last.safetensors (what --resume continues, to\nthe same bits), best.safetensors (of the best validation), weights.safetensors (after the last step) and curves.png.\nFlags stand above the file. Ctrl-C saves a checkpoint and leaves."
 )]
 pub struct Arguments {
-    /// Folder of training pictures.
+    /// The run's folder; without it runs/MODEL_xSCALE, the first that is not taken.
     #[arg(long)]
-    data: PathBuf,
+    out: Option<PathBuf>,
+    /// Continue the run in OUT, with its choices.
+    #[arg(long, requires = "out")]
+    resume: bool,
+    /// A file of choices, such as another run's config.toml.
+    #[arg(long, value_name = "FILE.toml")]
+    config: Option<PathBuf>,
+    /// Folder of training pictures.
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// What the manifest says of the data's terms.
+    #[arg(long)]
+    data_terms: Option<String>,
     /// 2, 3 or 4.
     #[arg(long)]
-    scale: usize,
-    /// The weights file to write.
+    scale: Option<usize>,
+    /// fsrcnn, fsrcnn-s, srcnn, srcnn-9-3-5 or srcnn-9-5-5 [default: fsrcnn]
     #[arg(long)]
-    out: PathBuf,
-    #[arg(long, default_value = "fsrcnn")]
-    model: String,
-    /// Continue the checkpoint beside OUT.
+    model: Option<String>,
+    /// Steps in all [default: 30000]
     #[arg(long)]
-    resume: bool,
-    /// Steps in all.
-    #[arg(long, default_value_t = 30_000)]
-    steps: u64,
-    /// Patches a step.
-    #[arg(long, default_value_t = 16)]
-    batch: usize,
-    /// Side of a patch in pixels of the small picture.
-    #[arg(long, default_value_t = 16)]
-    patch: usize,
-    #[arg(long, value_enum, default_value = "adam")]
-    optimizer: OptimizerName,
-    /// Learning rate.
-    #[arg(long, default_value_t = 1e-3)]
-    lr: f64,
-    /// Multiply the learning rate by this ...
-    #[arg(long, default_value_t = 0.5)]
-    lr_factor: f64,
+    steps: Option<u64>,
+    /// Patches a step [default: 16]
+    #[arg(long)]
+    batch: Option<usize>,
+    /// Side of a patch in pixels of the small picture [default: 16]
+    #[arg(long)]
+    patch: Option<usize>,
+    /// [default: 1]
+    #[arg(long)]
+    seed: Option<u64>,
+    /// [default: mse]
+    #[arg(long, value_enum)]
+    loss: Option<LossName>,
+    /// How weights begin: he, he-prelu, xavier, gaussian:STD [default: as in the model's paper]
+    #[arg(long)]
+    initializer: Option<String>,
+    /// Threads that decode and cut pictures [default: one a core]
+    #[arg(long)]
+    threads: Option<usize>,
+    /// Memory for decoded pictures; what does not fit is decoded again for every patch [default: 1024]
+    #[arg(long, value_name = "MIB")]
+    cache_mib: Option<usize>,
+    /// Steps between checkpoints [default: 500]
+    #[arg(long)]
+    checkpoint_every: Option<u64>,
+    /// Folder of pictures to validate on; the manifest keeps the last result.
+    #[arg(long, value_name = "DIR")]
+    val: Option<PathBuf>,
+    /// Steps between validations [default: only after the last step]
+    #[arg(long)]
+    val_every: Option<u64>,
+    /// [default: adam]
+    #[arg(long, value_enum)]
+    optimizer: Option<OptimizerName>,
+    /// Of sgd [default: 0.9]
+    #[arg(long)]
+    momentum: Option<f32>,
+    /// Of sgd (in the gradient) and adamw (apart from it) [default: 0]
+    #[arg(long)]
+    weight_decay: Option<f32>,
+    /// Learning rate [default: 1e-3]
+    #[arg(long)]
+    lr: Option<f64>,
+    /// How the learning rate falls [default: step]
+    #[arg(long, value_enum)]
+    schedule: Option<ScheduleName>,
+    /// Of step: multiply the learning rate by this ... [default: 0.5]
+    #[arg(long)]
+    lr_factor: Option<f64>,
     /// ... after each of these steps.
     #[arg(long, value_delimiter = ',', value_name = "STEP,…")]
-    lr_steps: Vec<u64>,
-    #[arg(long, default_value_t = 1)]
-    seed: u64,
-    #[arg(long, default_value_t = 500)]
-    checkpoint_every: u64,
-    /// Folder of pictures to measure the result on; the manifest keeps the number.
+    lr_steps: Option<Vec<u64>>,
+    /// Of cosine: the learning rate of the last step [default: 0]
     #[arg(long)]
-    val: Option<PathBuf>,
-    /// What the manifest says of the data's terms.
-    #[arg(long, default_value = "not stated")]
-    data_terms: String,
+    lr_end: Option<f64>,
+    /// Steps in which the learning rate rises from 0 [default: 0]
+    #[arg(long)]
+    warmup: Option<u64>,
+    /// Scale gradients to this norm where theirs is larger [default: never]
+    #[arg(long)]
+    clip: Option<f32>,
+    /// Decay of an average of the weights, which is then validated and saved [default: none]
+    #[arg(long)]
+    ema: Option<f64>,
+    /// Parameters with a learning rate, and perhaps a weight decay, of their own: factors, 0 freezes. Quote the *.
+    #[arg(long, value_name = "PATTERN=LR[,DECAY]", value_parser = parse_group)]
+    group: Vec<GroupConfig>,
+    /// Start from these weights; tensors of another shape are initialised anew.
+    #[arg(long, value_name = "FILE.safetensors")]
+    init: Option<PathBuf>,
+    /// Parameters not to take from them. Quote the *.
+    #[arg(long, value_name = "PATTERN")]
+    init_skip: Vec<String>,
     #[command(flatten)]
     common: Common,
 }
 
+fn parse_group(text: &str) -> std::result::Result<GroupConfig, String> {
+    let wrong = || format!("expected PATTERN=LR or PATTERN=LR,DECAY, such as 'deconv.*=0.1', got {text:?}");
+    let (parameters, factors) = text.rsplit_once('=').ok_or_else(wrong)?;
+    let mut factors = factors.split(',').map(|f| f.trim().parse::<f32>().map_err(|_| wrong()));
+    let lr = factors.next().ok_or_else(wrong)??;
+    let weight_decay = factors.next().unwrap_or(Ok(1.0))?;
+    if factors.next().is_some() || parameters.is_empty() {
+        return Err(wrong());
+    }
+    Ok(GroupConfig { parameters: parameters.to_owned(), lr, weight_decay })
+}
+
+/// `base` with the flags over it.
+fn overlaid(mut base: Config, a: &Arguments) -> Config {
+    macro_rules! overlay {
+        ($($name:ident)*) => {
+            $(if let Some(value) = &a.$name { base.$name = value.clone(); })*
+        };
+    }
+    overlay!(data data_terms scale model steps batch patch seed checkpoint_every val val_every optimizer momentum);
+    overlay!(loss initializer threads cache_mib weight_decay lr schedule lr_factor lr_steps lr_end warmup clip ema init);
+    if !a.group.is_empty() {
+        base.group = a.group.clone();
+    }
+    if !a.init_skip.is_empty() {
+        base.init_skip = a.init_skip.clone();
+    }
+    base
+}
+
 pub fn run(Command::Upscale(a): &Command) -> Result<ExitCode> {
-    if a.batch == 0 || a.patch == 0 || a.steps == 0 {
-        return Err(Error::Usage("--batch, --patch and --steps must be at least 1".into()));
-    }
-    let folder = a.out.parent().filter(|p| !p.as_os_str().is_empty());
-    if let Some(folder) = folder
-        && !folder.is_dir()
-    {
-        return Err(Error::Usage(format!("{}: the folder of --out does not exist; create it first", folder.display())));
-    }
-    let optimizer = match a.optimizer {
-        OptimizerName::Adam => Optimizer::adam(),
-        OptimizerName::Sgd => Optimizer::sgd(0.9),
+    let own = a.out.as_ref().map(|out| out.join("config.toml")).filter(|own| a.resume && own.is_file());
+    let base = match (&a.config, &own) {
+        (Some(file), _) | (None, Some(file)) => Config::open(file)?,
+        (None, None) => Config::default(),
     };
-    let config = Config {
-        model: a.model.clone(),
-        scale: a.scale,
-        data: a.data.clone(),
-        steps: a.steps,
-        batch: a.batch,
-        patch: a.patch,
-        optimizer,
-        schedule: Schedule { lr: a.lr, factor: a.lr_factor, steps: a.lr_steps.clone() },
-        seed: a.seed,
-        checkpoint_every: a.checkpoint_every,
-    };
+    let config = overlaid(base, a);
+    if config.data.as_os_str().is_empty() || config.scale == 0 {
+        return Err(Error::Usage("a run needs --data and --scale, or a --config with data and scale".into()));
+    }
+    let model = SuperResolution::new(&config.model, config.scale)?;
+    let folder = Folder::create(&a.out.clone().unwrap_or_else(|| free_name(&config)))?;
+    if !a.resume && folder.log().exists() {
+        return Err(Error::Usage(format!(
+            "{}: holds a run already; continue it with --resume, or name another --out",
+            folder.path().display()
+        )));
+    }
     let device = a.common.open()?;
-    eprintln!("training {} x{} on {}", a.model, a.scale, device.describe());
-    let bar = progress::bar(a.steps, "steps");
-    let mut loss = None;
+    eprintln!("training {} x{} on {} in {}", config.model, config.scale, device.describe(), folder.path().display());
+    let bar = progress::bar(config.steps, "steps");
+    let mut mean = None;
+    let (mut all_ms, mut wait_ms) = (0.0, 0.0);
     let mut observe = |p: Progress| {
         // A running mean over some 100 steps; a single batch's loss says little.
-        let mean = loss.map_or(f64::from(p.loss), |mean: f64| 0.99 * mean + 0.01 * f64::from(p.loss));
-        loss = Some(mean);
+        let now = mean.map_or(f64::from(p.loss), |mean: f64| 0.99 * mean + 0.01 * f64::from(p.loss));
+        mean = Some(now);
+        all_ms += p.ms;
+        wait_ms += p.wait_ms;
         bar.set_position(p.step);
-        bar.set_message(format!("loss {mean:.6}, psnr {:.2} dB, lr {:.1e}", -10.0 * mean.log10(), p.lr));
+        bar.set_message(format!("loss {now:.6}, {:.2} dB, norm {:.1e}, lr {:.1e}", -10.0 * now.log10(), p.norm, p.lr));
         !is_interrupted()
     };
-    let mut weights = crate::train::upscale::run(&config, &device, &a.out, a.resume, &mut observe)?;
-    bar.finish();
-
-    weights.set_manifest("model", &a.model);
-    weights.set_manifest("scale", a.scale.to_string());
-    weights.set_manifest("command", std::env::args().collect::<Vec<_>>().join(" "));
-    weights.set_manifest("data", a.data.display().to_string());
-    weights.set_manifest("data_terms", &a.data_terms);
-    weights.set_manifest("seed", a.seed.to_string());
-    weights.set_manifest("steps", a.steps.to_string());
-    weights.set_manifest("commit", commit());
-    weights.set_manifest("device", device.describe());
-    weights.set_manifest("licence", "MIT OR Apache-2.0");
+    let measure = |weights: &Weights| {
+        super::eval::scores(&Upscaler::new(device.clone(), model.clone(), weights.clone(), None)?, &config.val)
+    };
     let mut measured = None;
-    if let Some(folder) = &a.val {
-        let model = crate::models::SuperResolution::new(&a.model, a.scale)?;
-        let upscaler = Upscaler::new(device, model, weights.clone(), None)?;
-        let result = super::eval::measure(&upscaler, folder)?;
-        weights.set_manifest(
-            "measured",
-            format!(
-                "{:.3} dB PSNR, {:.4} SSIM on {} (luminance, border {})",
-                result.psnr_y,
-                result.ssim_y,
-                folder.display(),
-                a.scale
-            ),
-        );
-        measured = Some(result);
+    let mut validate = |weights: &Weights| {
+        let scores = measure(weights)?;
+        measured = Some(scores);
+        bar.suspend(|| eprintln!("validation: {:.3} dB PSNR, {:.4} SSIM", scores.psnr_y, scores.ssim_y));
+        Ok(vec![("psnr", scores.psnr_y), ("ssim", scores.ssim_y)])
+    };
+    let mut tell = |text: &str| bar.suspend(|| eprintln!("{text}"));
+    let mut weights = train(&config, &device, &folder, a.resume, &mut tell, &mut validate, &mut observe)?;
+    bar.finish();
+    if all_ms > 0.0 {
+        eprintln!("waited for data: {:.1} % of {:.0} s", 100.0 * wait_ms / all_ms, all_ms / 1e3);
     }
-    weights.save(&a.out)?;
-    let log = beside(&a.out, ".log.jsonl");
-    println!("wrote {} (log: {})", a.out.display(), log.display());
+
+    // A finished run that is resumed takes no step.
+    if !config.val.as_os_str().is_empty() && measured.is_none() {
+        measured = Some(measure(&weights)?);
+    }
+    if let Some(m) = &measured {
+        let (val, scale) = (config.val.display(), config.scale);
+        let text = format!("{:.3} dB PSNR, {:.4} SSIM on {val} (luminance, border {scale})", m.psnr_y, m.ssim_y);
+        weights.set_manifest("measured", text);
+    }
+    weights.save(folder.weights())?;
+    println!("wrote {} (log: {})", folder.weights().display(), folder.log().display());
     if let Some(m) = &measured {
         println!(
             "{:.3} dB PSNR, {:.4} SSIM on {} pictures (bicubic {:.3} dB)",
@@ -154,7 +222,7 @@ pub fn run(Command::Upscale(a): &Command) -> Result<ExitCode> {
     }
     if a.common.json {
         let object = json!({
-            "out": a.out, "log": log, "steps": a.steps, "loss": loss,
+            "out": folder.path(), "weights": folder.weights(), "log": folder.log(), "steps": config.steps, "loss": mean,
             "psnr_y": measured.as_ref().map(|m| m.psnr_y), "ssim_y": measured.as_ref().map(|m| m.ssim_y),
         });
         println!("{object}");
@@ -162,15 +230,9 @@ pub fn run(Command::Upscale(a): &Command) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The commit of the working tree, where git tells; the version otherwise.
-fn commit() -> String {
-    let git = |arguments: &[&str]| {
-        let output = std::process::Command::new("git").args(arguments).output().ok().filter(|o| o.status.success())?;
-        Some(String::from_utf8_lossy(&output.stdout).trim().to_owned())
-    };
-    match git(&["rev-parse", "HEAD"]) {
-        Some(hash) if git(&["status", "--porcelain", "--untracked-files=no"]).is_some_and(|s| s.is_empty()) => hash,
-        Some(hash) => format!("{hash} with local changes"),
-        None => format!("lineament {}", env!("CARGO_PKG_VERSION")),
-    }
+/// runs/MODEL_xSCALE, or the first of runs/MODEL_xSCALE-2, … that does not exist.
+fn free_name(config: &Config) -> PathBuf {
+    let name = format!("{}_x{}", config.model, config.scale);
+    let numbered = |k: usize| Path::new("runs").join(if k == 1 { name.clone() } else { format!("{name}-{k}") });
+    (1..).map(numbered).find(|path| !path.exists()).unwrap_or_default()
 }

@@ -191,6 +191,14 @@ pub fn steps(
     let mut reports = Vec::new();
     for (index, step) in plan.steps.iter().enumerate().filter(|(_, s)| s.is_first_pass && !s.is_repack()) {
         compare(&session.graph, plan, index, step, &values, &second, &mut reports)?;
+        // What follows an update reads what it wrote.
+        let op = super::cpu::op_of(&session.graph, step)?;
+        for b in step.bindings.iter().filter(|b| op.updates().contains(&b.variable.as_str())) {
+            if let Some(node) = plan.values[b.value].node {
+                let new = second[b.value].data().iter().map(|&v| f64::from(v)).collect();
+                values.extend(super::cpu::parts_of(&session.graph, node, new));
+            }
+        }
     }
     Ok(reports)
 }
@@ -199,7 +207,7 @@ fn read_all(gpu: &GpuSession, plan: &Plan) -> Result<Vec<Tensor>> {
     let mut tensors = Vec::with_capacity(plan.values.len());
     for value in &plan.values {
         tensors.push(match (value.layout, value.node) {
-            (Layout::Rows, _) => pollster::block_on(gpu.read(&[(value.slot, value.shape)]))?.remove(0),
+            (Layout::Rows, _) => pollster::block_on(gpu.read(&[value]))?.remove(0),
             (Layout::Quads, Some(_)) => {
                 from_quads(&value.name, value.shape, &pollster::block_on(gpu.read_quads(value.slot, value.shape))?)?
             }
@@ -254,7 +262,11 @@ fn compare(
     let shapes: Vec<Shape> = inputs.iter().map(|&i| graph.nodes()[i].shape).collect();
     let io = Io { x: &shapes, y: node.shape };
     // A value that no step needed was not planned; nothing computed from it is compared.
-    let get = |i: usize| values.get(&i).cloned().unwrap_or_else(|| vec![f64::NAN; len(&graph.nodes()[i].shape)]);
+    let get = |i: usize| {
+        let missing = || vec![f64::NAN; len(&graph.nodes()[i].shape)];
+        let found = super::cpu::value_of(graph, i, |k| values.get(&k).cloned().ok_or_else(|| Error::plan("unused")));
+        found.unwrap_or_else(|_| missing())
+    };
     let x: Vec<Vec<f64>> = inputs.iter().map(|&i| get(i)).collect();
 
     let passes: Vec<&Step> =

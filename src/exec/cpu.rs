@@ -1,7 +1,7 @@
 //! The references as a device: slow, in f64, needs nothing but a processor.
 
 use crate::error::{Error, Result};
-use crate::graph::{Graph, Kind};
+use crate::graph::{Graph, Kind, pack_offsets};
 use crate::ops::{Io, Op};
 use crate::plan::{Plan, Step};
 use crate::tensor::{Shape, Tensor, len};
@@ -35,6 +35,39 @@ pub(super) fn op_of<'a>(graph: &'a Graph, step: &Step) -> Result<&'a dyn Op> {
     op.ok_or_else(|| Error::plan(format!("{} is no operation", step.name)))
 }
 
+/// The members of node `k`, where it is a pack.
+fn members(graph: &Graph, k: usize) -> &[usize] {
+    let node = &graph.nodes()[k];
+    if matches!(node.kind, Kind::Pack) { &node.inputs } else { &[] }
+}
+
+/// The value of node `k`: a pack's from its members, with zeros between them.
+pub(super) fn value_of(graph: &Graph, k: usize, get: impl Fn(usize) -> Result<Vec<f64>>) -> Result<Vec<f64>> {
+    let node = &graph.nodes()[k];
+    if !matches!(node.kind, Kind::Pack) {
+        return get(k);
+    }
+    let (firsts, total) = pack_offsets(node.inputs.iter().map(|&m| graph.nodes()[m].shape));
+    let mut all = vec![0.0; total];
+    for (&member, first) in node.inputs.iter().zip(firsts) {
+        let part = get(member)?;
+        all[first..first + part.len()].copy_from_slice(&part);
+    }
+    Ok(all)
+}
+
+/// The nodes that hold `value`, the new value of node `k`, with their parts: a pack's members.
+pub(super) fn parts_of(graph: &Graph, k: usize, value: Vec<f64>) -> Vec<(usize, Vec<f64>)> {
+    let node = &graph.nodes()[k];
+    if !matches!(node.kind, Kind::Pack) {
+        return vec![(k, value)];
+    }
+    let shapes = || node.inputs.iter().map(|&m| graph.nodes()[m].shape);
+    let (firsts, _) = pack_offsets(shapes());
+    let part = |((&m, shape), first): ((&usize, Shape), usize)| (m, value[first..first + len(&shape)].to_vec());
+    node.inputs.iter().zip(shapes()).zip(firsts).map(part).collect()
+}
+
 /// The gradient node whose value `dy` of a step is, if it is a backward step.
 fn dy_of(plan: &Plan, step: &Step) -> Option<usize> {
     let binding = step.bindings.iter().find(|b| b.variable == "dy")?;
@@ -58,12 +91,14 @@ impl CpuSession {
             for binding in &step.bindings {
                 if let Some(used) = plan.values[binding.value].node {
                     last_use.insert(used, i);
+                    last_use.extend(members(graph, used).iter().map(|&member| (member, i)));
                 }
             }
         }
         for &value in &plan.fetches {
             if let Some(node) = plan.values[value].node {
                 last_use.insert(node, usize::MAX);
+                last_use.extend(members(graph, node).iter().map(|&member| (member, usize::MAX)));
             }
         }
         Ok(Self { kept: Mutex::new(kept), last_use })
@@ -94,16 +129,17 @@ impl CpuSession {
                 let node = &nodes[step.node];
                 let shapes: Vec<Shape> = node.inputs.iter().map(|&k| nodes[k].shape).collect();
                 let io = Io { x: &shapes, y: node.shape };
-                let get = |k: usize| -> Result<Vec<f64>> {
+                let get_one = |k: usize| -> Result<Vec<f64>> {
                     let found = values.get(&k).or_else(|| kept.get(&k));
                     found.cloned().ok_or_else(|| Error::plan(format!("{} has no value yet", nodes[k].name)))
                 };
+                let get = |k: usize| value_of(graph, k, get_one);
                 let mut x = node.inputs.iter().map(|&k| get(k)).collect::<Result<Vec<_>>>()?;
                 if !op.updates().is_empty() {
                     op.reference_update(&io, &mut x);
                     for (k, new) in x.into_iter().enumerate() {
                         if op.updates().contains(&op.inputs()[k]) {
-                            kept.insert(node.inputs[k], new);
+                            kept.extend(parts_of(graph, node.inputs[k], new));
                         }
                     }
                 } else if let Some(dy_node) = dy_of(plan, step) {
@@ -128,8 +164,9 @@ impl CpuSession {
             .iter()
             .map(|&v| {
                 let value = &plan.values[v];
-                let found = value.node.and_then(|n| values.get(&n).or_else(|| kept.get(&n)));
-                narrow(value.shape, found.ok_or_else(|| Error::plan(format!("{} was not computed", value.name)))?)
+                let missing = || Error::plan(format!("{} was not computed", value.name));
+                let get = |n: usize| values.get(&n).or_else(|| kept.get(&n)).cloned().ok_or_else(missing);
+                narrow(value.shape, &value_of(graph, value.node.ok_or_else(missing)?, get)?)
             })
             .collect()
     }

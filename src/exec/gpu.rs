@@ -429,6 +429,7 @@ pub struct GpuSession {
 /// Where to copy a value from and to, in slots, and how many elements.
 struct Copy {
     buffer: usize,
+    offset: u64,
     texture: usize,
     elements: usize,
 }
@@ -517,9 +518,11 @@ impl GpuSession {
             }
             for b in &step.bindings {
                 let value = &plan.values[b.value];
+                // Behind a pack's member lie other members.
+                let guard = if value.pack.is_none() { guard } else { 0 };
                 let bytes = 4 * len(&value.shape) as u64 + guard;
                 let resource = match &memory[value.slot] {
-                    Memory::Buffer(buffer) => bind(buffer, 0, bytes),
+                    Memory::Buffer(buffer) => bind(buffer, value.offset_bytes, bytes),
                     Memory::Texture(view) => wgpu::BindingResource::TextureView(view),
                 };
                 entries.push(wgpu::BindGroupEntry { binding: b.binding, resource });
@@ -536,7 +539,8 @@ impl GpuSession {
             let estimate_ms = gpu.info.limits.estimate_ms(step.effort);
             let copy = |&(from, to): &(usize, usize)| {
                 let [from, to] = [from, to].map(|v| &plan.values[v]);
-                Copy { buffer: from.slot, texture: to.slot, elements: len(&from.shape) }
+                let elements = len(&from.shape);
+                Copy { buffer: from.slot, offset: from.offset_bytes, texture: to.slot, elements }
             };
             let copies = step.copies.iter().map(copy).collect();
             let (workgroups, once) = (step.workgroups, step.once);
@@ -553,15 +557,17 @@ impl GpuSession {
         };
         for (slot, s) in plan.slots.iter().enumerate() {
             session.fill_guard(slot, s.bytes);
-            if let Hold::Node(node) = s.hold {
-                let tensor = match &graph.nodes()[node].kind {
-                    Kind::Constant(tensor) => tensor,
-                    _ => {
-                        parameters.get(&node).ok_or_else(|| Error::graph(&graph.nodes()[node].name, "has no value"))?
-                    }
-                };
-                session.write(slot, tensor);
-            }
+        }
+        for value in plan.values.iter().filter(|v| v.layout == Layout::Rows) {
+            let Some(node) = value.node else { continue };
+            let tensor = match &graph.nodes()[node].kind {
+                Kind::Constant(tensor) => tensor,
+                Kind::Param { .. } => {
+                    parameters.get(&node).ok_or_else(|| Error::graph(&graph.nodes()[node].name, "has no value"))?
+                }
+                _ => continue,
+            };
+            session.write(value, tensor);
         }
         Ok(session)
     }
@@ -593,15 +599,17 @@ impl GpuSession {
         Ok(Turn(&self.is_running))
     }
 
-    /// Overwrites a slot's value, such as a parameter.
-    pub fn write(&self, slot: usize, tensor: &Tensor) {
+    /// Overwrites a value that is kept between runs: a parameter.
+    pub fn write(&self, value: &Value, tensor: &Tensor) {
         self.is_prepared.store(false, Ordering::Release);
-        self.write_value(slot, tensor);
+        self.write_value(value, tensor);
     }
 
-    fn write_value(&self, slot: usize, tensor: &Tensor) {
-        match &self.memory[slot] {
-            Memory::Buffer(buffer) => self.gpu.queue.write_buffer(buffer, 0, bytemuck::cast_slice(tensor.data())),
+    fn write_value(&self, value: &Value, tensor: &Tensor) {
+        match &self.memory[value.slot] {
+            Memory::Buffer(buffer) => {
+                self.gpu.queue.write_buffer(buffer, value.offset_bytes, bytemuck::cast_slice(tensor.data()));
+            }
             Memory::Texture(view) => {
                 let texels = quads::pack(tensor);
                 let size = wgpu::Extent3d {
@@ -658,9 +666,14 @@ impl GpuSession {
                     self.gpu.queue.write_buffer(self.buffer(slot), 0, bytemuck::cast_slice(&nans));
                 }
             }
+            // The gaps of a pack stay zero.
+            let is_computed = |v: &&Value| plan.slots[v.slot].hold == Hold::Pack { is_kept: false };
+            for value in plan.values.iter().filter(|v| v.pack.is_some()).filter(is_computed) {
+                self.write_value(value, &Tensor::filled(value.shape, GUARD));
+            }
         }
         for (value, tensor) in inputs {
-            self.write_value(plan.values[*value].slot, tensor);
+            self.write_value(&plan.values[*value], tensor);
         }
     }
 
@@ -697,7 +710,9 @@ impl GpuSession {
                 let value = &plan.values[value];
                 let bytes = value.bytes();
                 match &self.memory[value.slot] {
-                    Memory::Buffer(buffer) => encoder.copy_buffer_to_buffer(buffer, 0, readback, offset, bytes),
+                    Memory::Buffer(buffer) => {
+                        encoder.copy_buffer_to_buffer(buffer, value.offset_bytes, readback, offset, bytes);
+                    }
                     Memory::Texture(view) => copy_quads(&mut encoder, view, readback, offset, bytes),
                 }
                 offset += readback_bytes(value);
@@ -723,7 +738,7 @@ impl GpuSession {
                     wgpu::TexelCopyBufferInfo {
                         buffer: self.buffer(copy.buffer),
                         layout: wgpu::TexelCopyBufferLayout {
-                            offset: row as u64 * u64::from(bytes_per_row),
+                            offset: copy.offset + row as u64 * u64::from(bytes_per_row),
                             bytes_per_row: Some(bytes_per_row),
                             rows_per_image: None,
                         },
@@ -740,15 +755,15 @@ impl GpuSession {
         }
     }
 
-    /// The values of `slots`, of these shapes.
+    /// The tensors of `values`, which lie in rows.
     ///
     /// # Errors
     /// The adapter fails.
-    pub async fn read(&self, slots: &[(usize, Shape)]) -> Result<Vec<Tensor>> {
-        let mut tensors = Vec::with_capacity(slots.len());
-        for &(slot, shape) in slots {
-            let bytes = self.copy_out(slot, 0, 4 * len(&shape) as u64).await?;
-            tensors.push(Tensor::new(shape, bytemuck::pod_collect_to_vec(&bytes))?);
+    pub async fn read(&self, values: &[&Value]) -> Result<Vec<Tensor>> {
+        let mut tensors = Vec::with_capacity(values.len());
+        for value in values {
+            let bytes = self.copy_out(value.slot, value.offset_bytes, 4 * len(&value.shape) as u64).await?;
+            tensors.push(Tensor::new(value.shape, bytemuck::pod_collect_to_vec(&bytes))?);
         }
         Ok(tensors)
     }

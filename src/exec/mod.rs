@@ -360,20 +360,18 @@ impl Session {
             if let Kind::Param { trainable, .. } = self.graph.nodes()[node].kind
                 && wanted(trainable)
             {
-                found.push((value.name.clone(), value.slot, node, value.shape));
+                found.push((value, node));
             }
         }
         let tensors = match &self.running {
             Running::Gpu(session) => {
-                let slots: Vec<_> = found.iter().map(|(_, slot, _, shape)| (*slot, *shape)).collect();
-                pollster::block_on(session.read(&slots))?
+                pollster::block_on(session.read(&found.iter().map(|(value, _)| *value).collect::<Vec<_>>()))?
             }
             Running::Cpu(session) => {
-                let nodes: Vec<_> = found.iter().map(|(_, _, node, shape)| (*node, *shape)).collect();
-                session.read(&nodes)?
+                session.read(&found.iter().map(|(value, node)| (*node, value.shape)).collect::<Vec<_>>())?
             }
         };
-        let names = found.into_iter().map(|(name, ..)| name);
+        let names = found.into_iter().map(|(value, _)| value.name.clone());
         Ok(Weights::from_tensors(names.zip(tensors).collect::<BTreeMap<_, _>>()))
     }
 
@@ -391,7 +389,7 @@ impl Session {
                 return fail(format!("tensor {name:?} is {:?}, expected {:?}", tensor.shape(), value.shape));
             }
             match (&self.running, value.node) {
-                (Running::Gpu(session), _) => session.write(value.slot, tensor),
+                (Running::Gpu(session), _) => session.write(value, tensor),
                 (Running::Cpu(session), Some(node)) => session.write(node, tensor),
                 (Running::Cpu(_), None) => return fail(format!("tensor {name:?} is no parameter")),
             }

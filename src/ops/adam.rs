@@ -1,25 +1,28 @@
 //! adam: one step of Adam or AdamW on a parameter, in place.
 //!
 //! m ← β₁·m + (1 − β₁)·dw;  v ← β₂·v + (1 − β₂)·dw²;
-//! w ← w − lr·(decay·w + m·c₁ / (√(v·c₂) + ε)),  c₁ = 1 / (1 − β₁ᵗ), c₂ = 1 / (1 − β₂ᵗ), t = 1, 2, … the step's number
+//! w ← w − r·lr·(q·decay·w + m·c₁ / (√(v·c₂) + ε)),  c₁ = 1 / (1 − β₁ᵗ), c₂ = 1 / (1 − β₂ᵗ), t = 1, 2, … the step's number
+//! where dw is multiplied by s first; s = 0 leaves everything as it is.
 //!
 //! | name | shape       | meaning                                                                   |
 //! |------|-------------|---------------------------------------------------------------------------|
-//! | w    | `[N,C,H,W]` | parameter, overwritten                                                    |
+//! | w    | `[N,C,H,W]` | parameter, or a pack of them, overwritten                                 |
 //! | dw   | `[N,C,H,W]` | the loss's gradient for w                                                 |
 //! | m    | `[N,C,H,W]` | mean of the gradient, overwritten; zero before the first step             |
 //! | v    | `[N,C,H,W]` | mean of its square, not negative, overwritten; zero before the first step |
 //! | h    | `[1,8,1,1]` | lr, β₁, β₂, ε, decay, c₁, c₂, unused: [`Adam::hyper`]                     |
+//! | k    | `[1,2,1,B]` | r and q of every 64 elements: multiply the learning rate and the decay    |
+//! | s    | `[1,2,1,1]` | the factor of dw, and one that is not read: [`super::clip`]               |
 //!
 //! `decay` is decoupled from the gradient, as in AdamW; 0 gives Adam. It is multiplied by lr, as in PyTorch.
 //! Gradients: none; a step of training is not differentiated.
-//! Errors: dw, m or v has another shape than w; h is not `[1,8,1,1]`.
+//! Errors: dw, m or v has another shape than w; h, k or s is not of the shape above, B = ⌈elements / 64⌉.
 //! Numerics: a few roundings an element; ε is added outside the square root, as in the paper.
 //! Source: Kingma and Ba 2015, "Adam", algorithm 1; Loshchilov and Hutter 2019, "Decoupled Weight Decay Regularization".
 
 use super::{Case, Cost, EPS, Fill, Io, Launch, Op, Source, Tolerance, Values, shaders};
 use crate::error::{Result, ShapeError};
-use crate::graph::{Graph, NodeId};
+use crate::graph::{Graph, NodeId, PACK_ALIGN};
 use crate::tensor::{SCALAR, Shape};
 
 /// The operation; what a schedule may change between steps is its input `h`.
@@ -57,14 +60,32 @@ impl Adam {
     }
 }
 
+/// Checks the inputs h, k and s of an optimiser on `len` elements.
+pub(super) fn check_factors(x: &[Shape], len: usize) -> std::result::Result<(), ShapeError> {
+    let blocks = len.div_ceil(PACK_ALIGN);
+    for ((name, wanted), &got) in
+        [("h", [1, 8, 1, 1]), ("k", [1, 2, 1, blocks]), ("s", [1, 2, 1, 1])].into_iter().zip(x)
+    {
+        if got != wanted {
+            return Err(ShapeError::shape(name, format!("{wanted:?}"), got));
+        }
+    }
+    Ok(())
+}
+
+/// Learning rate and decay of element `i`, with the multipliers of its block.
+pub(super) fn factors(lr: f64, decay: f64, k: &[f64], i: usize) -> [f64; 2] {
+    let block = i / PACK_ALIGN;
+    [lr * k[block], decay * k[k.len() / 2 + block]]
+}
+
 impl Graph {
-    /// Adds a step of Adam on the parameter `w` with the states `m` and `v`, the gradient `dw` and the input `h`
-    /// `[1,8,1,1]` of [`Adam::hyper`]. The node has no value.
+    /// Adds a step of Adam: inputs as in the table of [`crate::ops::adam`]. The node has no value.
     ///
     /// # Errors
-    /// The shapes differ; `w`, `m` or `v` is neither a parameter nor a state.
-    pub fn adam(&mut self, w: NodeId, dw: NodeId, m: NodeId, v: NodeId, h: NodeId) -> Result<NodeId> {
-        self.update(Adam, &[w, dw, m, v, h])
+    /// The shapes do not fit; `w`, `m` or `v` is no parameter, state or pack of them.
+    pub fn adam(&mut self, [w, dw, m, v]: [NodeId; 4], [h, k, s]: [NodeId; 3]) -> Result<NodeId> {
+        self.update(Adam, &[w, dw, m, v, h, k, s])
     }
 }
 
@@ -73,7 +94,7 @@ impl Op for Adam {
         "adam"
     }
     fn inputs(&self) -> &'static [&'static str] {
-        &["w", "dw", "m", "v", "h"]
+        &["w", "dw", "m", "v", "h", "k", "s"]
     }
     fn shaders(&self) -> &'static [Source] {
         shaders!["adam"]
@@ -84,54 +105,60 @@ impl Op for Adam {
                 return Err(ShapeError::shape(name, format!("w's shape {:?}", x[0]), shape));
             }
         }
-        if x[4] != [1, 8, 1, 1] {
-            return Err(ShapeError::shape("h", "[1, 8, 1, 1]", x[4]));
-        }
+        check_factors(&x[4..], crate::tensor::len(&x[0]))?;
         Ok(SCALAR)
     }
     fn launch(&self, _stem: &str, _entry: &str, io: &Io) -> Option<Launch> {
-        Some(Launch::threads(io.x_len(0), [("len", io.x_len(0).into())]))
+        let blocks = io.x_len(5) / 2;
+        Some(Launch::threads(io.x_len(0), [("len", io.x_len(0).into()), ("blocks", blocks.into())]))
     }
     fn cost(&self, _method: &str, io: &Io) -> Cost {
         // Four tensors read and three written.
-        Cost::new(15 * io.x_len(0), 7 * io.x_len(0) + 8)
+        Cost::new(18 * io.x_len(0), 7 * io.x_len(0) + 10 + io.x_len(5))
     }
     fn reference(&self, _io: &Io, _x: &[Vec<f64>], _y: &mut [f64]) {}
     fn reference_grad(&self, _io: &Io, _x: &[Vec<f64>], _y: &[f64], _dy: &[f64], _dx: &mut [Vec<f64>]) {}
     fn no_grad(&self) -> &'static [(&'static str, &'static str)] {
         const REASON: &str = "a step of training is not differentiated";
-        &[("w", REASON), ("dw", REASON), ("m", REASON), ("v", REASON), ("h", REASON)]
+        &[("w", REASON), ("dw", REASON), ("m", REASON), ("v", REASON), ("h", REASON), ("k", REASON), ("s", REASON)]
     }
     fn updates(&self) -> &'static [&'static str] {
         &["w", "m", "v"]
     }
     fn reference_update(&self, _io: &Io, x: &mut [Vec<f64>]) {
-        let [w, dw, m, v, h] = x else { unreachable!("adam has five inputs") };
-        let (lr, beta1, beta2, eps, decay) = (h[0], h[1], h[2], h[3], h[4]);
-        for k in 0..w.len() {
-            m[k] = beta1 * m[k] + (1.0 - beta1) * dw[k];
-            v[k] = beta2 * v[k] + (1.0 - beta2) * dw[k].powi(2);
-            let direction = m[k] * h[5] / ((v[k] * h[6]).sqrt() + eps);
-            w[k] -= lr * (decay * w[k] + direction);
+        let [w, dw, m, v, h, k, s] = x else { unreachable!("adam has seven inputs") };
+        let (beta1, beta2, eps) = (h[1], h[2], h[3]);
+        if s[0] == 0.0 {
+            return;
+        }
+        for i in 0..w.len() {
+            let [lr, decay] = factors(h[0], h[4], k, i);
+            let d = dw[i] * s[0];
+            m[i] = beta1 * m[i] + (1.0 - beta1) * d;
+            v[i] = beta2 * v[i] + (1.0 - beta2) * d.powi(2);
+            let direction = m[i] * h[5] / ((v[i] * h[6]).sqrt() + eps);
+            w[i] -= lr * (decay * w[i] + direction);
         }
     }
     fn tolerance(&self, output: &str, _io: &Io, at: &Values) -> Tolerance {
-        let [w, dw, m, v, h] = at.x else { unreachable!("adam has five inputs") };
-        let bound = |k: usize| {
-            // Σ|terms| of the new m; each takes the roundings of 1 - β₁, of a product and of the sum.
-            let mean = (h[1] * m[k]).abs() + ((1.0 - h[1]) * dw[k]).abs();
-            // All terms of the new v are positive: 1 - β₂, two products, the sum.
-            let square = h[2] * v[k] + (1.0 - h[2]) * dw[k].powi(2);
+        let [w, dw, m, v, h, k, s] = at.x else { unreachable!("adam has seven inputs") };
+        let bound = |i: usize| {
+            let [lr, decay] = factors(h[0], h[4], k, i);
+            let d = dw[i] * s[0];
+            // Σ|terms| of the new m; each takes the roundings of s·dw, of 1 - β₁, of a product and of the sum.
+            let mean = (h[1] * m[i]).abs() + ((1.0 - h[1]) * d).abs();
+            // All terms of the new v are positive: s·dw twice, 1 - β₂, two products, the sum.
+            let square = h[2] * v[i] + (1.0 - h[2]) * d.powi(2);
             match output {
-                "m" => 3.0 * EPS * mean,
-                "v" => 4.0 * EPS * square,
-                // The direction: 3 from m and 1 for c₁; half of 5 from v·c₂, 3 for the root (WGSL: that of the inverse
-                // root of 2 ULP, and a division), 1 for ε; 3 for the division (WGSL: 2.5 ULP). Then the decay and its sum,
-                // 2, the product with lr, 1, and the difference.
+                "m" => 4.0 * EPS * mean,
+                "v" => 6.0 * EPS * square,
+                // The direction: 4 from m and 1 for c₁; half of 7 from v·c₂, 3 for the root (WGSL: that of the inverse
+                // root of 2 ULP, and a division), 1 for ε; 3 for the division (WGSL: 2.5 ULP). Then the decay, its factor
+                // and their sum, 3, the product with lr and its factor, 2, and the difference.
                 _ => {
                     let direction = mean * h[5] / ((square * h[6]).sqrt() + h[3]);
-                    let step = h[0] * ((h[4] * w[k]).abs() + direction);
-                    EPS * (18.0 * step + w[k].abs())
+                    let step = lr * ((decay * w[i]).abs() + direction);
+                    EPS * (22.0 * step + w[i].abs())
                 }
             }
         };
@@ -145,9 +172,12 @@ pub fn cases() -> Vec<Case> {
         Adam::hyper(&hyper, step).map(f64::from).into()
     }
     let case = |shape: Shape, h: Fill| {
-        Case::new(Adam, &[shape, shape, shape, shape, [1, 8, 1, 1]])
+        let blocks = crate::tensor::len(&shape).div_ceil(PACK_ALIGN);
+        Case::new(Adam, &[shape, shape, shape, shape, [1, 8, 1, 1], [1, 2, 1, blocks], [1, 2, 1, 1]])
             .fill(3, Fill::Uniform { low: 0.0, high: 1.0, gap: 0.0 })
             .fill(4, h)
+            .fill(5, Fill::Uniform { low: 0.1, high: 1.0, gap: 0.0 })
+            .fill(6, Fill::Uniform { low: 0.1, high: 1.0, gap: 0.0 })
     };
     let first = Fill::With(|_, _, _| hyper(0.0, 1));
     let later = Fill::With(|_, _, _| hyper(0.1, 1000));
@@ -160,6 +190,8 @@ pub fn cases() -> Vec<Case> {
         case([2, 3, 3, 3], first)
             .fill(2, Fill::With(|_, x, i| vec![0.0; crate::tensor::len(&x[i])]))
             .fill(3, Fill::With(|_, x, i| vec![0.0; crate::tensor::len(&x[i])])),
+        // A gradient that is not finite: nothing changes.
+        case([1, 3, 1, 64], later).fill(6, Fill::With(|_, _, _| vec![0.0; 2])),
         // FSRCNN's last layer.
         case([56, 1, 9, 9], later).real(),
     ]
@@ -173,9 +205,9 @@ mod tests {
     fn first_step_moves_by_the_learning_rate() {
         let hyper = AdamHyper { lr: 0.1, ..AdamHyper::default() };
         let h = Adam::hyper(&hyper, 1).map(f64::from).to_vec();
-        let mut x = [vec![1.0, 1.0], vec![0.3, -20.0], vec![0.0; 2], vec![0.0; 2], h];
+        let mut x = [vec![1.0, 1.0], vec![0.3, -20.0], vec![0.0; 2], vec![0.0; 2], h, vec![1.0; 2], vec![1.0; 2]];
         let s = [1, 2, 1, 1];
-        Adam.reference_update(&Io { x: &[s, s, s, s, [1, 8, 1, 1]], y: SCALAR }, &mut x);
+        Adam.reference_update(&Io { x: &[s, s, s, s, [1, 8, 1, 1], [1, 2, 1, 1], s], y: SCALAR }, &mut x);
         assert!((x[0][0] - 0.9).abs() < 1e-6 && (x[0][1] - 1.1).abs() < 1e-6, "{:?}", x[0]);
     }
 }

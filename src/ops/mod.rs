@@ -26,11 +26,14 @@ ops! {
     adam,
     add,
     avg_pool2d,
+    charbonnier,
+    clip,
     concat,
     conv2d,
     conv3x3,
     conv_act,
     conv_transpose2d,
+    ema,
     gate,
     leaky_relu,
     linear,
@@ -46,6 +49,7 @@ ops! {
     sgd,
     sigmoid,
     slice,
+    softmax_cross_entropy,
     warp,
 }
 

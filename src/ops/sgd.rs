@@ -1,22 +1,25 @@
 //! sgd: one step of gradient descent with momentum on a parameter, in place.
 //!
-//! m ← momentum·m + (dw + decay·w);  w ← w − lr·m
+//! m ← momentum·m + (s·dw + q·decay·w);  w ← w − r·lr·m;  s = 0 leaves everything as it is.
 //!
-//! | name | shape       | meaning                                           |
-//! |------|-------------|---------------------------------------------------|
-//! | w    | `[N,C,H,W]` | parameter, overwritten                            |
-//! | dw   | `[N,C,H,W]` | the loss's gradient for w                         |
-//! | m    | `[N,C,H,W]` | velocity, overwritten; zero before the first step |
-//! | h    | `[1,8,1,1]` | lr, momentum, decay, 5 unused: [`Sgd::hyper`]     |
+//! | name | shape       | meaning                                                                |
+//! |------|-------------|------------------------------------------------------------------------|
+//! | w    | `[N,C,H,W]` | parameter, or a pack of them, overwritten                              |
+//! | dw   | `[N,C,H,W]` | the loss's gradient for w                                              |
+//! | m    | `[N,C,H,W]` | velocity, overwritten; zero before the first step                      |
+//! | h    | `[1,8,1,1]` | lr, momentum, decay, 5 unused: [`Sgd::hyper`]                          |
+//! | k    | `[1,2,1,B]` | r and q of every 64 elements: multiply the learning rate and the decay |
+//! | s    | `[1,2,1,1]` | the factor of dw, and one that is not read: [`super::clip`]            |
 //!
 //! Gradients: none; a step of training is not differentiated.
-//! Errors: dw or m has another shape than w; h is not `[1,8,1,1]`.
+//! Errors: dw or m has another shape than w; h, k or s is not of the shape above, B = ⌈elements / 64⌉.
 //! Numerics: a few roundings an element.
 //! Source: torch.optim.SGD without dampening and Nesterov: lr is outside the velocity, the decay inside.
 
+use super::adam::{check_factors, factors};
 use super::{Case, Cost, EPS, Fill, Io, Launch, Op, Source, Tolerance, Values, shaders};
 use crate::error::{Result, ShapeError};
-use crate::graph::{Graph, NodeId};
+use crate::graph::{Graph, NodeId, PACK_ALIGN};
 use crate::tensor::{SCALAR, Shape};
 
 /// The operation; what a schedule may change between steps is its input `h`.
@@ -31,13 +34,12 @@ impl Sgd {
 }
 
 impl Graph {
-    /// Adds a step of gradient descent on the parameter `w` with the state `m`, the gradient `dw` and the input `h`
-    /// `[1,8,1,1]` of [`Sgd::hyper`]. The node has no value.
+    /// Adds a step of gradient descent: inputs as in the table of [`crate::ops::sgd`]. The node has no value.
     ///
     /// # Errors
-    /// The shapes differ; `w` or `m` is neither a parameter nor a state.
-    pub fn sgd(&mut self, w: NodeId, dw: NodeId, m: NodeId, h: NodeId) -> Result<NodeId> {
-        self.update(Sgd, &[w, dw, m, h])
+    /// The shapes do not fit; `w` or `m` is no parameter, state or pack of them.
+    pub fn sgd(&mut self, [w, dw, m]: [NodeId; 3], [h, k, s]: [NodeId; 3]) -> Result<NodeId> {
+        self.update(Sgd, &[w, dw, m, h, k, s])
     }
 }
 
@@ -46,7 +48,7 @@ impl Op for Sgd {
         "sgd"
     }
     fn inputs(&self) -> &'static [&'static str] {
-        &["w", "dw", "m", "h"]
+        &["w", "dw", "m", "h", "k", "s"]
     }
     fn shaders(&self) -> &'static [Source] {
         shaders!["sgd"]
@@ -57,42 +59,46 @@ impl Op for Sgd {
                 return Err(ShapeError::shape(name, format!("w's shape {:?}", x[0]), shape));
             }
         }
-        if x[3] != [1, 8, 1, 1] {
-            return Err(ShapeError::shape("h", "[1, 8, 1, 1]", x[3]));
-        }
+        check_factors(&x[3..], crate::tensor::len(&x[0]))?;
         Ok(SCALAR)
     }
     fn launch(&self, _stem: &str, _entry: &str, io: &Io) -> Option<Launch> {
-        Some(Launch::threads(io.x_len(0), [("len", io.x_len(0).into())]))
+        let blocks = io.x_len(4) / 2;
+        Some(Launch::threads(io.x_len(0), [("len", io.x_len(0).into()), ("blocks", blocks.into())]))
     }
     fn cost(&self, _method: &str, io: &Io) -> Cost {
         // Three tensors read and two written.
-        Cost::new(6 * io.x_len(0), 5 * io.x_len(0) + 8)
+        Cost::new(9 * io.x_len(0), 5 * io.x_len(0) + 10 + io.x_len(4))
     }
     fn reference(&self, _io: &Io, _x: &[Vec<f64>], _y: &mut [f64]) {}
     fn reference_grad(&self, _io: &Io, _x: &[Vec<f64>], _y: &[f64], _dy: &[f64], _dx: &mut [Vec<f64>]) {}
     fn no_grad(&self) -> &'static [(&'static str, &'static str)] {
         const REASON: &str = "a step of training is not differentiated";
-        &[("w", REASON), ("dw", REASON), ("m", REASON), ("h", REASON)]
+        &[("w", REASON), ("dw", REASON), ("m", REASON), ("h", REASON), ("k", REASON), ("s", REASON)]
     }
     fn updates(&self) -> &'static [&'static str] {
         &["w", "m"]
     }
     fn reference_update(&self, _io: &Io, x: &mut [Vec<f64>]) {
-        let [w, dw, m, h] = x else { unreachable!("sgd has four inputs") };
-        for k in 0..w.len() {
-            m[k] = h[1] * m[k] + (dw[k] + h[2] * w[k]);
-            w[k] -= h[0] * m[k];
+        let [w, dw, m, h, k, s] = x else { unreachable!("sgd has six inputs") };
+        if s[0] == 0.0 {
+            return;
+        }
+        for i in 0..w.len() {
+            let [lr, decay] = factors(h[0], h[2], k, i);
+            m[i] = h[1] * m[i] + (dw[i] * s[0] + decay * w[i]);
+            w[i] -= lr * m[i];
         }
     }
     fn tolerance(&self, output: &str, _io: &Io, at: &Values) -> Tolerance {
-        let [w, dw, m, h] = at.x else { unreachable!("sgd has four inputs") };
-        let bound = |k: usize| {
-            // Each term of the velocity takes a product and two sums at most; the step one more product and the difference.
-            let velocity = (h[1] * m[k]).abs() + dw[k].abs() + (h[2] * w[k]).abs();
+        let [w, dw, m, h, k, s] = at.x else { unreachable!("sgd has six inputs") };
+        let bound = |i: usize| {
+            let [lr, decay] = factors(h[0], h[2], k, i);
+            // Each term of the velocity takes two products and two sums at most; the step two more products and the difference.
+            let velocity = (h[1] * m[i]).abs() + (dw[i] * s[0]).abs() + (decay * w[i]).abs();
             match output {
-                "m" => 3.0 * EPS * velocity,
-                _ => EPS * (5.0 * h[0] * velocity + w[k].abs()),
+                "m" => 4.0 * EPS * velocity,
+                _ => EPS * (7.0 * lr * velocity + w[i].abs()),
             }
         };
         Tolerance::Each((0..w.len()).map(bound).collect())
@@ -103,7 +109,13 @@ pub fn cases() -> Vec<Case> {
     fn h(lr: f32, momentum: f32, decay: f32) -> Vec<f64> {
         Sgd::hyper(lr, momentum, decay).map(f64::from).into()
     }
-    let case = |shape: Shape, fill| Case::new(Sgd, &[shape, shape, shape, [1, 8, 1, 1]]).fill(3, fill);
+    let case = |shape: Shape, fill| {
+        let blocks = crate::tensor::len(&shape).div_ceil(PACK_ALIGN);
+        Case::new(Sgd, &[shape, shape, shape, [1, 8, 1, 1], [1, 2, 1, blocks], [1, 2, 1, 1]])
+            .fill(3, fill)
+            .fill(4, Fill::Uniform { low: 0.1, high: 1.0, gap: 0.0 })
+            .fill(5, Fill::Uniform { low: 0.1, high: 1.0, gap: 0.0 })
+    };
     let plain = Fill::With(|_, _, _| h(0.1, 0.0, 0.0));
     let momentum = Fill::With(|_, _, _| h(0.01, 0.9, 0.0));
     let decay = Fill::With(|_, _, _| h(0.01, 0.9, 0.1));
@@ -112,6 +124,8 @@ pub fn cases() -> Vec<Case> {
         case([2, 3, 5, 7], momentum),
         case([1, 1, 1, 257], decay),
         case([5, 1, 13, 4], momentum),
+        // A gradient that is not finite: nothing changes.
+        case([1, 3, 1, 64], decay).fill(5, Fill::With(|_, _, _| vec![0.0; 2])),
         // FSRCNN's last layer.
         case([56, 1, 9, 9], decay).real(),
     ]
@@ -124,8 +138,9 @@ mod tests {
     #[test]
     fn two_steps_as_in_pytorch() {
         let s = [1, 1, 1, 1];
-        let io = Io { x: &[s, s, s, [1, 8, 1, 1]], y: SCALAR };
-        let mut x = [vec![1.0], vec![0.5], vec![0.0], vec![0.1, 0.9, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]];
+        let io = Io { x: &[s, s, s, [1, 8, 1, 1], [1, 2, 1, 1], [1, 2, 1, 1]], y: SCALAR };
+        let hyper = vec![0.1, 0.9, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0];
+        let mut x = [vec![1.0], vec![0.5], vec![0.0], hyper, vec![1.0; 2], vec![1.0; 2]];
         Sgd.reference_update(&io, &mut x);
         assert!((x[0][0] - 0.95).abs() < 1e-12);
         // The velocity is now 0.9 · 0.5 + 0.5 = 0.95.

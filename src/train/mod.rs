@@ -1,9 +1,15 @@
 //! Training: a step is one plan of forward, backward and optimiser, all of whose state lives on the device.
 
+#[cfg(feature = "cli")]
+mod curves;
+#[cfg(feature = "cli")]
+mod loader;
 mod optimizer;
 #[cfg(feature = "cli")]
 mod patches;
 #[cfg(feature = "cli")]
+pub mod run;
+#[cfg(feature = "cli")]
 pub mod upscale;
 
-pub use optimizer::{HYPER, Optimizer, Schedule};
+pub use optimizer::{Decay, Group, HYPER, Optimizer, Rule, Schedule, Step};

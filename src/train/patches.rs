@@ -1,4 +1,5 @@
-//! Pairs of small and large patches for super-resolution, seeded: batch k of a seed is the same everywhere.
+//! Pairs of small and large patches for super-resolution, seeded: batch k of a seed is the same everywhere, whoever makes
+//! it.
 
 use crate::error::{Error, Result};
 use crate::image::{Picture, resize_plane};
@@ -6,7 +7,10 @@ use crate::models::Reads;
 use crate::ops::resize::{Kernel, Resize};
 use crate::rng::Rng;
 use crate::tensor::Tensor;
-use std::path::Path;
+use sha2::{Digest, Sha256};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 /// Each picture is used at these tenths of its size (FSRCNN, section 4.1, "data augmentation").
 const SHRINKS: [u32; 5] = [10, 9, 8, 7, 6];
@@ -17,65 +21,137 @@ struct Plane {
     data: Vec<f32>,
 }
 
+/// What the network reads of a picture at one of its sizes, and what it should give.
 struct Pair {
-    /// What the network reads.
     input: Plane,
-    /// What it should give.
     target: Plane,
-    /// Positions of a patch's top left corner in `input`.
-    positions: (usize, usize),
 }
 
-/// Pictures in memory, ready to be cut.
+impl Pair {
+    fn bytes(&self) -> usize {
+        4 * (self.input.data.len() + self.target.data.len())
+    }
+}
+
+/// A picture at one of its sizes.
+struct Source {
+    /// Which of the files.
+    file: usize,
+    tenths: u32,
+    /// Positions of a patch's top left corner in the input: columns, rows.
+    positions: (usize, usize),
+    /// The planes, where they are kept in memory.
+    kept: OnceLock<Arc<Pair>>,
+}
+
+/// A folder of pictures, from which patches are cut.
 pub struct Patches {
-    pairs: Vec<Pair>,
-    /// Sums of the pairs' numbers of positions, so that every position is as likely.
+    cutter: Cutter,
+    /// Path, width and height.
+    files: Vec<(PathBuf, usize, usize)>,
+    sources: Vec<Source>,
+    /// Sums of the sources' numbers of positions, so that every position is as likely.
     cumulative: Vec<usize>,
-    patch: usize,
+    fingerprint: String,
+    /// Bytes of planes that may still be kept in memory.
+    room: Mutex<usize>,
+}
+
+/// How pictures become planes and patches.
+#[derive(Clone, Copy)]
+struct Cutter {
+    scale: usize,
+    reads: Reads,
+    /// Side of a patch in pixels of the small picture.
+    small: usize,
+}
+
+impl Cutter {
+    /// Side of a patch in pixels of the input.
+    fn side(&self) -> usize {
+        if self.reads == Reads::Small { self.small } else { self.small * self.scale }
+    }
     /// Target pixels an input pixel.
-    ratio: usize,
+    fn ratio(&self) -> usize {
+        if self.reads == Reads::Small { self.scale } else { 1 }
+    }
+
+    /// Width and height of the small picture that a picture gives at `tenths` of its size.
+    fn small_size(&self, size: [usize; 2], tenths: u32) -> [usize; 2] {
+        let shrink = Resize::by(Kernel::Bicubic, tenths, 10);
+        size.map(|n| shrink.scale[0].size_of(n) / self.scale)
+    }
+
+    /// As the papers do: luminance as MATLAB's rgb2ycbcr gives it, cut to a multiple of `scale`, made small bicubically.
+    fn pair(&self, picture: &Picture, tenths: u32) -> Result<Pair> {
+        let (width, height) = (picture.width(), picture.height());
+        let luma: Vec<f32> = picture.luma_u8().into_iter().map(|y| f32::from(y) / 255.0).collect();
+        let shrink = Resize::by(Kernel::Bicubic, tenths, 10);
+        let w = shrink.scale[0].size_of(width);
+        let [small_w, small_h] = self.small_size([width, height], tenths);
+        let (cut_w, cut_h) = (small_w * self.scale, small_h * self.scale);
+        let shrunk = resize_plane(&luma, [height, width], &shrink)?;
+        let target: Vec<f32> = shrunk.chunks(w).take(cut_h).flat_map(|row| &row[..cut_w]).copied().collect();
+        let small = resize_plane(&target, [cut_h, cut_w], &Resize::by(Kernel::Bicubic, 1, self.scale as u32))?;
+        let input = match self.reads {
+            Reads::Small => Plane { width: small_w, data: small },
+            Reads::Enlarged => {
+                let up = Resize::by(Kernel::Bicubic, self.scale as u32, 1);
+                Plane { width: cut_w, data: resize_plane(&small, [small_h, small_w], &up)? }
+            }
+        };
+        Ok(Pair { input, target: Plane { width: cut_w, data: target } })
+    }
 }
 
 impl Patches {
-    /// Reads every picture of `dir`, as the papers do: luminance as MATLAB's rgb2ycbcr gives it, cut to a multiple of
-    /// `scale`, made small bicubically; `patch` is the side in pixels of the small picture.
+    /// Looks through every picture of `dir`, on `threads` threads; `patch` is the side in pixels of the small picture. The planes
+    /// of pictures that fit into `memory_bytes` together are kept; others are decoded for every patch that is cut from them.
     ///
     /// # Errors
     /// A file that is no picture; no picture is large enough for a patch.
-    pub fn load(dir: &Path, scale: usize, reads: Reads, patch: usize) -> Result<Self> {
-        let files = crate::files::pictures(dir)?;
-        let mut pairs = Vec::new();
-        for file in &files {
-            let picture = Picture::open(file)?;
-            let (width, height) = (picture.width(), picture.height());
-            let luma: Vec<f32> = picture.luma_u8().into_iter().map(|y| f32::from(y) / 255.0).collect();
-            for tenths in SHRINKS {
-                let shrink = Resize::by(Kernel::Bicubic, tenths, 10);
-                let [w, h] = [width, height].map(|n| shrink.scale[0].size_of(n));
-                let (small_w, small_h) = (w / scale, h / scale);
-                let (cut_w, cut_h) = (small_w * scale, small_h * scale);
-                let side = if reads == Reads::Small { patch } else { patch * scale };
-                if small_w < patch || small_h < patch {
-                    continue;
-                }
-                let shrunk = resize_plane(&luma, [height, width], &shrink)?;
-                let target: Vec<f32> = shrunk.chunks(w).take(cut_h).flat_map(|row| &row[..cut_w]).copied().collect();
-                let small = resize_plane(&target, [cut_h, cut_w], &Resize::by(Kernel::Bicubic, 1, scale as u32))?;
-                let (input, input_w, input_h) = match reads {
-                    Reads::Small => (small, small_w, small_h),
-                    Reads::Enlarged => {
-                        let up = Resize::by(Kernel::Bicubic, scale as u32, 1);
-                        (resize_plane(&small, [small_h, small_w], &up)?, cut_w, cut_h)
+    pub fn open(
+        dir: &Path,
+        scale: usize,
+        reads: Reads,
+        patch: usize,
+        memory_bytes: usize,
+        threads: usize,
+    ) -> Result<Self> {
+        let paths = crate::files::pictures(dir)?;
+        let cutter = Cutter { scale, reads, small: patch };
+        let looked: Vec<OnceLock<Result<Look>>> = paths.iter().map(|_| OnceLock::new()).collect();
+        let next = AtomicUsize::new(0);
+        std::thread::scope(|scope| {
+            for _ in 0..threads.max(1) {
+                scope.spawn(|| {
+                    while let Some((path, slot)) = {
+                        let k = next.fetch_add(1, Ordering::Relaxed);
+                        paths.get(k).zip(looked.get(k))
+                    } {
+                        let _ = slot.set(look(path));
                     }
-                };
-                pairs.push(Pair {
-                    input: Plane { width: input_w, data: input },
-                    target: Plane { width: cut_w, data: target },
-                    positions: (input_w - side + 1, input_h - side + 1),
                 });
             }
+        });
+        let mut hash = Sha256::new();
+        let (mut files, mut sources) = (Vec::new(), Vec::new());
+        for (path, looked) in paths.into_iter().zip(looked) {
+            let gone = || Err(Error::image(path.display(), "was not looked at"));
+            let (sum, [width, height]) = looked.into_inner().unwrap_or_else(gone)?;
+            hash.update(sum);
+            for tenths in SHRINKS {
+                let [w, h] = cutter.small_size([width, height], tenths);
+                if w < patch || h < patch {
+                    continue;
+                }
+                let ratio = cutter.side() / patch;
+                let positions = (w * ratio - cutter.side() + 1, h * ratio - cutter.side() + 1);
+                sources.push(Source { file: files.len(), tenths, positions, kept: OnceLock::new() });
+            }
+            files.push((path, width, height));
         }
-        if pairs.is_empty() {
+        if sources.is_empty() {
             return Err(Error::Usage(format!(
                 "{}: no picture has {} × {} pixels, which a patch of {patch} at scale {scale} needs",
                 dir.display(),
@@ -84,33 +160,74 @@ impl Patches {
             )));
         }
         let mut sum = 0;
-        let cumulative = pairs
-            .iter()
-            .map(|p| {
-                sum += p.positions.0 * p.positions.1;
-                sum
-            })
-            .collect();
-        let (side, ratio) = if reads == Reads::Small { (patch, scale) } else { (patch * scale, 1) };
-        Ok(Self { pairs, cumulative, patch: side, ratio })
+        let count = |s: &Source| {
+            sum += s.positions.0 * s.positions.1;
+            sum
+        };
+        let cumulative = sources.iter().map(count).collect();
+        let fingerprint = hash.finalize().iter().map(|b| format!("{b:02x}")).collect();
+        Ok(Self { cutter, files, sources, cumulative, fingerprint, room: Mutex::new(memory_bytes) })
+    }
+
+    /// SHA-256 of the sums of all files, in order: what the data is, wherever it lies.
+    pub fn fingerprint(&self) -> &str {
+        &self.fingerprint
     }
 
     /// Batch `step` of `seed`: inputs `[n, 1, p, p]` and targets `[n, 1, r·p, r·p]`, in one of the 8 orientations each.
+    ///
+    /// # Errors
+    /// A picture cannot be read any more, or has another size than before.
     pub fn batch(&self, n: usize, seed: u64, step: u64) -> Result<(Tensor, Tensor)> {
         let mut rng = Rng::new(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15).wrapping_add(step));
-        let (p, t) = (self.patch, self.patch * self.ratio);
+        let ratio = self.cutter.ratio();
+        let (p, t) = (self.cutter.side(), self.cutter.side() * ratio);
         let (mut input, mut target) = (Vec::with_capacity(n * p * p), Vec::with_capacity(n * t * t));
         for _ in 0..n {
-            let place = rng.below(*self.cumulative.last().expect("load refuses an empty set"));
-            let index = self.cumulative.partition_point(|&sum| sum <= place);
-            let pair = &self.pairs[index];
-            let (column, row) = (rng.below(pair.positions.0), rng.below(pair.positions.1));
+            let place = rng.below(*self.cumulative.last().expect("open refuses an empty set"));
+            let source = &self.sources[self.cumulative.partition_point(|&sum| sum <= place)];
+            let pair = self.pair(source)?;
+            let (column, row) = (rng.below(source.positions.0), rng.below(source.positions.1));
             let orientation = rng.below(8);
             cut(&pair.input, column, row, p, orientation, &mut input);
-            cut(&pair.target, column * self.ratio, row * self.ratio, t, orientation, &mut target);
+            cut(&pair.target, column * ratio, row * ratio, t, orientation, &mut target);
         }
         Ok((Tensor::new([n, 1, p, p], input)?, Tensor::new([n, 1, t, t], target)?))
     }
+
+    fn pair(&self, source: &Source) -> Result<Arc<Pair>> {
+        if let Some(pair) = source.kept.get() {
+            return Ok(pair.clone());
+        }
+        let (path, width, height) = &self.files[source.file];
+        let picture = Picture::open(path)?;
+        if [picture.width(), picture.height()] != [*width, *height] {
+            return Err(Error::image(
+                path.display(),
+                format!(
+                    "was {width} × {height} when the run began and is {} × {}; put it back and resume",
+                    picture.width(),
+                    picture.height()
+                ),
+            ));
+        }
+        let pair = Arc::new(self.cutter.pair(&picture, source.tenths)?);
+        let mut room = self.room.lock().unwrap_or_else(PoisonError::into_inner);
+        // Another thread may have kept it meanwhile.
+        if pair.bytes() <= *room && source.kept.set(pair.clone()).is_ok() {
+            *room -= pair.bytes();
+        }
+        Ok(pair)
+    }
+}
+
+/// The checksum of a file, and the width and height of its picture.
+type Look = (Vec<u8>, [usize; 2]);
+
+fn look(path: &Path) -> Result<Look> {
+    let bytes = crate::files::read(path, |file, problem| Error::Image { file, problem })?;
+    let picture = Picture::decode(&bytes, &path.display().to_string())?;
+    Ok((Sha256::digest(&bytes).to_vec(), [picture.width(), picture.height()]))
 }
 
 /// Appends a square of `plane`, mirrored and transposed as the three bits of `orientation` say.

@@ -1,87 +1,266 @@
-//! Trains a super-resolution network: seeded patches, squared error, checkpoints that resume to the same bits.
+//! Trains a super-resolution network on seeded patches.
 
-use super::optimizer::{HYPER, Optimizer, Schedule};
+use super::loader::{Loader, Make};
+use super::optimizer::{Decay, Group, Optimizer, Rule, Schedule, Step, fits};
 use super::patches::Patches;
+use super::run::{self, Folder, Hooks, Job, Progress, Validation};
 use crate::error::{Error, Result};
-use crate::exec::{Device, Session};
-use crate::graph::{Graph, NodeId};
+use crate::exec::Device;
+use crate::graph::{Graph, Kind};
 use crate::models::{Reads, SuperResolution};
 use crate::ops::mse::Reduction;
+use crate::tensor::Tensor;
 use crate::weights::Weights;
-use serde_json::{Value, json};
-use std::fs::File;
-use std::io::{BufRead, BufReader, Write};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::sync::Arc;
 
-/// Every choice of a run.
-#[derive(Debug, Clone, PartialEq)]
+/// Every choice of a run; what `config.toml` in its folder holds.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// A name of [`crate::models::SUPER_RESOLUTION`].
     pub model: String,
+    /// 2, 3 or 4; must be set.
     pub scale: usize,
-    /// Folder of training pictures.
+    /// Folder of training pictures; must be set.
     pub data: PathBuf,
+    /// What the manifest says of the data's terms.
+    pub data_terms: String,
+    /// Folder of pictures to validate on; empty: none.
+    pub val: PathBuf,
+    /// Steps between validations; 0: only after the last step.
+    pub val_every: u64,
     /// Steps in all.
     pub steps: u64,
     /// Patches a step.
     pub batch: usize,
     /// Side of a patch in pixels of the small picture.
     pub patch: usize,
-    pub optimizer: Optimizer,
-    pub schedule: Schedule,
     pub seed: u64,
+    pub loss: LossName,
+    /// Of `charbonnier`: the error, luminance in 0..1, below which it is about quadratic.
+    pub loss_eps: f32,
+    /// How weights begin: empty for the paper's way, or a [`crate::graph::Scheme`] by name.
+    pub initializer: String,
+    /// Threads that decode and cut pictures; 0: one a core.
+    pub threads: usize,
+    /// Memory for decoded pictures, in MiB; what does not fit is decoded again for every patch.
+    pub cache_mib: usize,
     /// Steps between checkpoints.
     pub checkpoint_every: u64,
+    pub optimizer: OptimizerName,
+    /// Of `sgd`.
+    pub momentum: f32,
+    /// Of `adam` and `adamw`.
+    pub beta1: f64,
+    /// Of `adam` and `adamw`.
+    pub beta2: f64,
+    /// Of `adam` and `adamw`.
+    pub eps: f32,
+    /// In the gradient of `sgd`, apart from it in `adamw`; `adam` has none.
+    pub weight_decay: f32,
+    pub lr: f64,
+    pub schedule: ScheduleName,
+    /// Of `step`: multiplies the learning rate ...
+    pub lr_factor: f64,
+    /// ... after each of these steps.
+    pub lr_steps: Vec<u64>,
+    /// Of `cosine`: the learning rate of the last step.
+    pub lr_end: f64,
+    /// Steps in which the learning rate rises from 0.
+    pub warmup: u64,
+    /// Largest norm of the gradients; 0: never clip.
+    pub clip: f32,
+    /// Decay of the average of the weights, which is then validated and saved; 0: none.
+    pub ema: f64,
+    /// Weights to start from; empty: none.
+    pub init: PathBuf,
+    /// Parameters of `init` that are not taken, by pattern.
+    pub init_skip: Vec<String>,
+    /// Parameters with other multipliers.
+    pub group: Vec<GroupConfig>,
+}
+
+/// An optimiser by name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+#[value(rename_all = "lowercase")]
+pub enum OptimizerName {
+    Sgd,
+    Adam,
+    AdamW,
+}
+
+/// A loss by name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+#[value(rename_all = "lowercase")]
+pub enum LossName {
+    Mse,
+    Charbonnier,
+}
+
+/// How the learning rate falls, by name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+#[value(rename_all = "lowercase")]
+pub enum ScheduleName {
+    Constant,
+    Step,
+    Cosine,
+}
+
+/// [`Group`] as the file has it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GroupConfig {
+    /// Names, `*` for any characters.
+    pub parameters: String,
+    /// Multiplies the learning rate; 0 freezes.
+    pub lr: f32,
+    /// Multiplies the weight decay.
+    #[serde(default = "one")]
+    pub weight_decay: f32,
+}
+
+fn one() -> f32 {
+    1.0
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            model: "fsrcnn".into(),
+            scale: 0,
+            data: PathBuf::new(),
+            data_terms: "not stated".into(),
+            val: PathBuf::new(),
+            val_every: 0,
+            steps: 30_000,
+            batch: 16,
+            patch: 16,
+            seed: 1,
+            loss: LossName::Mse,
+            loss_eps: 1e-3,
+            initializer: String::new(),
+            threads: 0,
+            cache_mib: 1024,
+            checkpoint_every: 500,
+            optimizer: OptimizerName::Adam,
+            momentum: 0.9,
+            beta1: 0.9,
+            beta2: 0.999,
+            eps: 1e-8,
+            weight_decay: 0.0,
+            lr: 1e-3,
+            schedule: ScheduleName::Step,
+            lr_factor: 0.5,
+            lr_steps: Vec::new(),
+            lr_end: 0.0,
+            warmup: 0,
+            clip: 0.0,
+            ema: 0.0,
+            init: PathBuf::new(),
+            init_skip: Vec::new(),
+            group: Vec::new(),
+        }
+    }
 }
 
 impl Config {
-    /// What must agree between a checkpoint and the run that continues it: all but the number of steps and how often
-    /// it is saved.
-    fn identity(&self) -> Value {
-        json!({
-            "model": self.model,
-            "scale": self.scale,
-            "batch": self.batch,
-            "patch": self.patch,
-            "optimizer": format!("{:?}", self.optimizer),
-            "lr": self.schedule.lr,
-            "lr_factor": self.schedule.factor,
-            "lr_steps": self.schedule.steps,
-            "seed": self.seed,
+    /// Reads a file as [`Config::save`] writes it; what it leaves out has its default.
+    ///
+    /// # Errors
+    /// The file is missing or no such TOML, with the line.
+    pub fn open(path: &Path) -> Result<Self> {
+        let fail = |problem: String| Error::Usage(format!("{}: {problem}", path.display()));
+        let text = std::fs::read_to_string(path).map_err(|e| Error::io(path, e))?;
+        toml::from_str(&text).map_err(|e| fail(e.to_string().trim().to_owned()))
+    }
+
+    /// Writes all choices as TOML.
+    ///
+    /// # Errors
+    /// The file cannot be written; the seed is 2⁶³ or more.
+    pub fn save(&self, path: &Path) -> Result<()> {
+        let text = toml::to_string(self).map_err(|e| Error::Usage(format!("{}: {e}", path.display())))?;
+        crate::files::write_whole(path, |out| {
+            std::io::Write::write_all(out, text.as_bytes()).map_err(|e| Error::io(path, e))
         })
     }
-}
 
-/// Where a run stands, given to the observer after every step.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Progress {
-    /// Steps done.
-    pub step: u64,
-    pub steps: u64,
-    /// Mean squared error of the step's batch, luminance in 0..1.
-    pub loss: f32,
-    pub lr: f64,
-    /// Wall time of the step.
-    pub ms: f64,
-}
+    fn check(&self) -> Result<()> {
+        let refuse = |problem: &str| Err(Error::Usage(problem.to_owned()));
+        if self.batch == 0 || self.patch == 0 || self.steps == 0 || self.checkpoint_every == 0 {
+            return refuse("--batch, --patch, --steps and --checkpoint-every must be at least 1");
+        }
+        if !(self.lr.is_finite() && self.lr > 0.0) {
+            return refuse("--lr must be above 0");
+        }
+        if self.clip.is_nan() || self.clip < 0.0 {
+            return refuse("--clip must be above 0, or 0 for never");
+        }
+        if self.weight_decay != 0.0 && self.optimizer == OptimizerName::Adam {
+            return refuse("adam has no weight decay; use --optimizer adamw");
+        }
+        let is_factor = |v: f64| (0.0..1.0).contains(&v);
+        if ![f64::from(self.momentum), self.beta1, self.beta2, self.ema].into_iter().all(is_factor) {
+            return refuse("momentum, beta1, beta2 and ema must be at least 0 and below 1");
+        }
+        if self.group.iter().any(|g| !(g.lr.is_finite() && g.lr >= 0.0 && g.weight_decay.is_finite())) {
+            return refuse("a group's multipliers must be numbers, that of the learning rate not below 0");
+        }
+        Ok(())
+    }
 
-impl Progress {
-    /// 10·log₁₀(1 / loss), of the batch.
-    pub fn psnr(&self) -> f64 {
-        -10.0 * f64::from(self.loss).log10()
+    /// Optimiser, groups, clipping and average.
+    pub fn rule(&self) -> Rule {
+        let Self { momentum, beta1, beta2, eps, weight_decay, .. } = *self;
+        let optimizer = match self.optimizer {
+            OptimizerName::Sgd => Optimizer::Sgd { momentum, weight_decay },
+            OptimizerName::Adam | OptimizerName::AdamW => Optimizer::Adam { beta1, beta2, eps, weight_decay },
+        };
+        let group = |g: &GroupConfig| Group { pattern: g.parameters.clone(), lr: g.lr, weight_decay: g.weight_decay };
+        Rule {
+            optimizer,
+            groups: self.group.iter().map(group).collect(),
+            clip: if self.clip == 0.0 { f32::INFINITY } else { self.clip },
+            ema: self.ema,
+        }
+    }
+
+    /// The learning rate over the steps.
+    pub fn schedule(&self) -> Schedule {
+        let decay = match self.schedule {
+            ScheduleName::Constant => Decay::Constant,
+            ScheduleName::Step => Decay::Steps { factor: self.lr_factor, steps: self.lr_steps.clone() },
+            ScheduleName::Cosine => Decay::Cosine { end: self.lr_end, steps: self.steps },
+        };
+        Schedule { lr: self.lr, warmup: self.warmup, decay }
+    }
+
+    /// What must agree between a checkpoint and the run that continues it: all that decides a loss but where its data
+    /// lies, in place of which stands what it is.
+    fn identity(&self, data: &str) -> Map<String, Value> {
+        let mut all = match serde_json::to_value(self) {
+            Ok(Value::Object(all)) => all,
+            _ => Map::new(),
+        };
+        const FREE: [&str; 9] =
+            ["data", "data_terms", "val", "val_every", "checkpoint_every", "init", "init_skip", "threads", "cache_mib"];
+        all.retain(|key, _| !FREE.contains(&key.as_str()));
+        if self.schedule != ScheduleName::Cosine {
+            all.remove("steps");
+        }
+        all.insert("data".into(), json!(data));
+        all
     }
 }
 
-/// Paths beside the weights file: `NAME.checkpoint`, `NAME.log.jsonl`.
-pub fn beside(out: &Path, extension: &str) -> PathBuf {
-    let mut name = out.file_stem().unwrap_or_default().to_os_string();
-    name.push(extension);
-    out.with_file_name(name)
-}
-
-/// The network, its loss and the updates of every parameter, as one plan: inputs `x`, `t` and [`HYPER`], output the loss.
-fn step_graph(config: &Config, model: &SuperResolution) -> Result<(Graph, Vec<NodeId>)> {
+/// The network, its loss and the update of every parameter, as one plan: inputs `x`, `t` and [`super::HYPER`].
+fn step_graph(config: &Config, model: &SuperResolution) -> Result<(Graph, Step)> {
     let mut g = Graph::new();
     let (side, ratio) = match model.reads {
         Reads::Small => (config.patch, config.scale),
@@ -90,119 +269,153 @@ fn step_graph(config: &Config, model: &SuperResolution) -> Result<(Graph, Vec<No
     let x = g.input("x", [config.batch, 1, side, side])?;
     let t = g.input("t", [config.batch, 1, side * ratio, side * ratio])?;
     let y = model.build(&mut g, x)?;
-    let loss = g.mse(y, t, Reduction::Mean)?;
-    let parameters = g.parameters();
-    let gradients = crate::grad::backward(&mut g, loss, &parameters)?;
-    let pairs: Vec<_> = parameters.into_iter().zip(gradients).collect();
-    let mut fetches = vec![loss];
-    fetches.extend(config.optimizer.updates(&mut g, &pairs)?);
-    Ok((g, fetches))
+    let loss = match config.loss {
+        LossName::Mse => g.mse(y, t, Reduction::Mean)?,
+        LossName::Charbonnier => g.charbonnier(y, t, config.loss_eps)?,
+    };
+    let step = config.rule().minimize(&mut g, loss)?;
+    Ok((g, step))
 }
 
-/// Trains and returns the final weights, without a manifest. `observe` is called after every step and returns false to
-/// stop: the run then saves a checkpoint and returns [`Error::Interrupted`].
-///
-/// Writes `NAME.log.jsonl` (a line a step: step, loss in full precision, psnr, lr, ms) and `NAME.checkpoint` beside `out`. With
-/// `resume`, continues the checkpoint: the remaining losses are the same bits as without the interruption.
+/// Where a run begins: `init`'s tensors where they are given and fit, else what the seed gives. Also the names that were
+/// initialised anew although there is an `init`.
 ///
 /// # Errors
-/// Bad data, a checkpoint of another run, a loss that is no number (the last checkpoint stays), the device.
-pub fn run(
+/// A pattern of `init_skip` fits nothing; no tensor fits.
+fn initial(config: &Config, graph: &Graph) -> Result<(Weights, Vec<String>)> {
+    let fresh = match config.initializer.as_str() {
+        "" => graph.initialize(config.seed),
+        name => graph.initialize_by(name.parse()?, config.seed),
+    };
+    if config.init.as_os_str().is_empty() {
+        return Ok((fresh, Vec::new()));
+    }
+    let given = Weights::open(&config.init)?;
+    let mut tensors = fresh.tensors().clone();
+    let mut anew = Vec::new();
+    let names: Vec<&str> = graph
+        .nodes()
+        .iter()
+        .filter(|n| matches!(n.kind, Kind::Param { trainable: true, .. }))
+        .map(|n| n.name.as_str())
+        .collect();
+    if let Some(pattern) = config.init_skip.iter().find(|p| !names.iter().any(|name| fits(p, name))) {
+        return Err(Error::Usage(format!("--init-skip {pattern:?} fits no parameter; there are {}", names.join(", "))));
+    }
+    for &name in &names {
+        let skip = config.init_skip.iter().any(|pattern| fits(pattern, name));
+        match given.get(name).filter(|t| !skip && fresh.get(name).is_some_and(|own| own.shape() == t.shape())) {
+            Some(tensor) => drop(tensors.insert(name.to_owned(), tensor.clone())),
+            None => anew.push(name.to_owned()),
+        }
+    }
+    if anew.len() == names.len() {
+        return Err(Error::weights(
+            given.name(),
+            format!("none of its tensors fits {}; is it another model's file?", config.model),
+        ));
+    }
+    Ok((Weights::from_tensors(tensors), anew))
+}
+
+/// What [`train`] tells while it prepares.
+pub type Tell<'a> = &'a mut dyn FnMut(&str);
+
+/// Trains and returns the final weights, with the manifest that every weights file of a run has. Writes the files of [`super::run`] to `folder`, but
+/// for the final weights, which the caller may say more of.
+///
+/// `validate` measures weights, `observe` is called after every step and returns false to stop: see [`Hooks`].
+///
+/// # Errors
+/// Bad data, a checkpoint of another run, a loss that is no number (the last checkpoint stays), the device, the disk.
+pub fn train(
     config: &Config,
     device: &Device,
-    out: &Path,
+    folder: &Folder,
     resume: bool,
+    tell: Tell,
+    validate: &mut dyn FnMut(&Weights) -> Result<Validation>,
     observe: &mut dyn FnMut(Progress) -> bool,
 ) -> Result<Weights> {
+    config.check()?;
     let model = SuperResolution::new(&config.model, config.scale)?;
-    let (graph, fetches) = step_graph(config, &model)?;
-    let checkpoint = beside(out, ".checkpoint");
-    let log_path = beside(out, ".log.jsonl");
-    let mut first = 1;
-    let weights = if resume {
-        let (weights, step) = open_checkpoint(&checkpoint, config)?;
-        first = step + 1;
-        weights
-    } else {
-        graph.initialize(config.seed)
+    let (graph, step) = step_graph(config, &model)?;
+    let threads = match config.threads {
+        0 => std::thread::available_parallelism().map_or(1, usize::from),
+        threads => threads,
     };
-    let patches = Patches::load(&config.data, config.scale, model.reads, config.patch)?;
-    let session = device.compile(&graph, &fetches, weights)?;
-    let mut log = open_log(&log_path, first)?;
-    for step in first..=config.steps {
-        let begin = Instant::now();
-        let (x, t) = patches.batch(config.batch, config.seed, step)?;
-        let lr = config.schedule.at(step);
-        let hyper = config.optimizer.hyper(lr, step);
-        let loss = session.run(&[("x", &x), ("t", &t), (HYPER, &hyper)])?[0].data()[0];
-        if !loss.is_finite() {
-            return Err(Error::Usage(format!(
-                "step {step}: the loss is {loss}; {} holds the last good state, continue it with a lower --lr",
-                checkpoint.display()
-            )));
-        }
-        let ms = begin.elapsed().as_secs_f64() * 1e3;
-        let progress = Progress { step, steps: config.steps, loss, lr, ms };
-        let line = json!({ "step": step, "loss": loss, "psnr": progress.psnr(), "lr": lr, "ms": ms });
-        log.write_all(format!("{line}\n").as_bytes()).map_err(|e| Error::io(&log_path, e))?;
-        let go_on = observe(progress);
-        if step % config.checkpoint_every.max(1) == 0 || step == config.steps || !go_on {
-            save_checkpoint(&session, config, step, &checkpoint)?;
-        }
-        if !go_on && step < config.steps {
-            return Err(Error::Interrupted);
-        }
+    let memory_bytes = config.cache_mib.saturating_mul(1 << 20);
+    let patches = Patches::open(&config.data, config.scale, model.reads, config.patch, memory_bytes, threads)?;
+    let is_resumed = resume && folder.last().exists();
+    let (initial, anew) = if is_resumed { (Weights::default(), Vec::new()) } else { initial(config, &graph)? };
+    if !anew.is_empty() {
+        tell(&format!("initialised anew: {}", anew.join(", ")));
     }
-    session.weights()
-}
-
-fn save_checkpoint(session: &Session, config: &Config, step: u64, path: &Path) -> Result<()> {
-    let mut state = session.state()?;
-    state.set_manifest("step", step.to_string());
-    state.set_manifest("config", config.identity().to_string());
-    state.save(path)
-}
-
-fn open_checkpoint(path: &Path, config: &Config) -> Result<(Weights, u64)> {
-    let weights = Weights::open(path)?;
-    let fail = |problem: String| Error::weights(path.display().to_string(), problem);
-    let entry = |key: &str| {
-        weights
-            .manifest()
-            .get(key)
-            .cloned()
-            .ok_or_else(|| fail(format!("is no checkpoint: its manifest lacks {key:?}")))
+    if resume && !is_resumed {
+        tell(&format!("{}: no checkpoint yet, begins anew", folder.path().display()));
+    }
+    config.save(&folder.config())?;
+    let job = Job {
+        graph,
+        step,
+        rule: config.rule(),
+        schedule: config.schedule(),
+        initial,
+        identity: config.identity(patches.fingerprint()),
+        manifest: manifest(config, device),
+        steps: config.steps,
+        checkpoint_every: config.checkpoint_every,
+        val_every: match (config.val.as_os_str().is_empty(), config.val_every) {
+            (true, _) => 0,
+            (false, 0) => config.steps,
+            (false, every) => every,
+        },
     };
-    let step = entry("step")?.parse().map_err(|_| fail("is no checkpoint: its step is no number".into()))?;
-    let saved: Value =
-        serde_json::from_str(&entry("config")?).map_err(|e| fail(format!("its config is broken: {e}")))?;
-    let wanted = config.identity();
-    for (key, value) in wanted.as_object().into_iter().flatten() {
-        if saved.get(key) != Some(value) {
-            let was = saved.get(key).unwrap_or(&Value::Null);
-            return Err(fail(format!(
-                "was made with {key} {was}, this run asks for {value}; give the same options or start anew"
-            )));
-        }
+    let (n, seed) = (config.batch, config.seed);
+    let make: Make<(Tensor, Tensor)> = Arc::new(move |step| patches.batch(n, seed, step));
+    let mut loader = None;
+    let mut batch = |step| {
+        let loader = loader.get_or_insert_with(|| Loader::new(threads, step, config.steps, make.clone()));
+        let (x, t) = loader.take(step)?;
+        Ok(vec![("x", x), ("t", t)])
+    };
+    let mut weights = run::run(&job, device, folder, resume, &mut Hooks { batch: &mut batch, validate, observe })?;
+    for (key, value) in &job.manifest {
+        weights.set_manifest(key, value);
     }
-    Ok((weights, step))
+    Ok(weights)
 }
 
-/// The log, cut back to the lines before step `first`.
-fn open_log(path: &Path, first: u64) -> Result<File> {
-    let mut kept = String::new();
-    if first > 1 && path.exists() {
-        let file = File::open(path).map_err(|e| Error::io(path, e))?;
-        for line in BufReader::new(file).lines() {
-            let line = line.map_err(|e| Error::io(path, e))?;
-            let step = serde_json::from_str::<Value>(&line).ok().and_then(|v| v["step"].as_u64());
-            if step.is_some_and(|s| s < first) {
-                kept += &line;
-                kept.push('\n');
-            }
-        }
+/// What every weights file of a run says.
+fn manifest(config: &Config, device: &Device) -> Vec<(String, String)> {
+    [
+        ("model", config.model.clone()),
+        ("scale", config.scale.to_string()),
+        ("command", std::env::args().collect::<Vec<_>>().join(" ")),
+        ("data", config.data.display().to_string()),
+        ("data_terms", config.data_terms.clone()),
+        ("seed", config.seed.to_string()),
+        ("steps", config.steps.to_string()),
+        ("commit", commit()),
+        ("device", device.describe()),
+        ("licence", "MIT OR Apache-2.0".into()),
+        ("init", config.init.display().to_string()),
+    ]
+    .into_iter()
+    .filter(|(_, value)| !value.is_empty())
+    .map(|(key, value)| (key.to_owned(), value))
+    .collect()
+}
+
+/// The commit of the working tree, where git tells; the version otherwise.
+fn commit() -> String {
+    let git = |arguments: &[&str]| {
+        let output = std::process::Command::new("git").args(arguments).output().ok().filter(|o| o.status.success())?;
+        Some(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    };
+    match git(&["rev-parse", "HEAD"]) {
+        Some(hash) if git(&["status", "--porcelain", "--untracked-files=no"]).is_some_and(|s| s.is_empty()) => hash,
+        Some(hash) => format!("{hash} with local changes"),
+        None => format!("lineament {}", env!("CARGO_PKG_VERSION")),
     }
-    let mut file = File::create(path).map_err(|e| Error::io(path, e))?;
-    file.write_all(kept.as_bytes()).map_err(|e| Error::io(path, e))?;
-    Ok(file)
 }

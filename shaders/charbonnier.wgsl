@@ -1,0 +1,67 @@
+// charbonnier: y = scale · sum of sqrt((a - b)² + eps²) over all elements; scale is 1, or 1 / elements. Twin: src/ops/charbonnier.rs.
+//
+// entry       one thread computes                            reads      terms and their order
+// forward_1   a partial sum over every `threads`-th element  a, b      at most 64, ascending
+// forward_2   one of 64 sums over every 64th partial sum;    t0        `threads` / 64, ascending, then 64, ascending
+//             the first thread then y
+// backward_a  one da                                         a, b, dy
+// backward_b  one db                                         a, b, dy
+
+override WG: u32 = 64u;
+
+struct P { len: u32, threads: u32, scale: f32, eps: f32 }
+@group(0) @binding(0) var<uniform> p: P;
+@group(0) @binding(1) var<storage, read> a: array<f32>;
+@group(0) @binding(2) var<storage, read> b: array<f32>;
+@group(0) @binding(3) var<storage, read_write> y: array<f32>;
+@group(0) @binding(4) var<storage, read> dy: array<f32>;
+@group(0) @binding(5) var<storage, read_write> da: array<f32>;
+@group(0) @binding(6) var<storage, read_write> db: array<f32>;
+@group(0) @binding(7) var<storage, read_write> t0: array<f32>;
+
+var<workgroup> sums: array<f32, 64>;
+
+@compute @workgroup_size(WG)
+fn forward_1(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let index = g.x + g.y * groups.x * WG;
+    if index >= p.threads { return; }
+    var sum = 0.0;
+    for (var k = index; k < p.len; k += p.threads) {
+        let d = a[k] - b[k];
+        sum += sqrt(d * d + p.eps * p.eps);
+    }
+    t0[index] = sum;
+}
+
+@compute @workgroup_size(64)
+fn forward_2(@builtin(local_invocation_index) lane: u32) {
+    var sum = 0.0;
+    for (var k = lane; k < p.threads; k += 64u) {
+        sum += t0[k];
+    }
+    sums[lane] = sum;
+    workgroupBarrier();
+    if lane == 0u {
+        var total = 0.0;
+        for (var k = 0u; k < 64u; k++) {
+            total += sums[k];
+        }
+        y[0] = total * p.scale;
+    }
+}
+
+@compute @workgroup_size(WG)
+fn backward_a(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let i = g.x + g.y * groups.x * WG;
+    if i >= p.len { return; }
+    let d = a[i] - b[i];
+    da[i] = p.scale * dy[0] * d / sqrt(d * d + p.eps * p.eps);
+}
+
+@compute @workgroup_size(WG)
+fn backward_b(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let i = g.x + g.y * groups.x * WG;
+    if i >= p.len { return; }
+    let d = b[i] - a[i];
+    db[i] = p.scale * dy[0] * d / sqrt(d * d + p.eps * p.eps);
+}

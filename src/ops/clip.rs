@@ -1,0 +1,127 @@
+//! clip: the factor that brings a gradient's norm below a limit, and the norm.
+//!
+//! y₁ = ‖x‖ = √(Σ x²);  y₀ = min(1, limit / ‖x‖), and 0 where the norm is not finite.
+//!
+//! | name | shape       | meaning                                                              |
+//! |------|-------------|----------------------------------------------------------------------|
+//! | x    | `[N,C,H,W]` | a gradient, or a pack of them: then the norm is that of all together |
+//! | y    | `[1,2,1,1]` | factor and norm, what optimisers read as s                           |
+//!
+//! An infinite limit never scales, but still gives 0 for a gradient with a NaN, at which optimisers change nothing: so
+//! that the state before it can be looked at.
+//! Gradients: none; a step of training is not differentiated.
+//! Errors: the limit is not above 0.
+//! Numerics: an f32 sum in a fixed order, in two passes; past a norm of 10¹⁹ it overflows, and the factor is 0.
+//! Source: Pascanu, Mikolov and Bengio 2013, "On the difficulty of training recurrent neural networks", algorithm 1.
+
+use super::{Case, Cost, EPS, Io, Launch, Op, Scalar, Source, Tolerance, Values, shaders};
+use crate::error::{Result, ShapeError};
+use crate::graph::{Graph, NodeId};
+use crate::tensor::Shape;
+
+/// The operation.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Clip {
+    /// Largest norm that is left as it is; may be infinite.
+    pub limit: f32,
+}
+
+impl Graph {
+    /// Factor and norm `[1,2,1,1]` of the gradient `x` for [`Clip::limit`] `limit`.
+    ///
+    /// # Errors
+    /// The limit is not above 0.
+    pub fn clip(&mut self, x: NodeId, limit: f32) -> Result<NodeId> {
+        self.add(Clip { limit }, &[x])
+    }
+}
+
+/// Elements that one partial sum covers at most.
+const EACH: usize = 64;
+
+impl Op for Clip {
+    fn name(&self) -> &'static str {
+        "clip"
+    }
+    fn inputs(&self) -> &'static [&'static str] {
+        &["x"]
+    }
+    fn shaders(&self) -> &'static [Source] {
+        shaders!["clip"]
+    }
+    fn shape(&self, _x: &[Shape]) -> std::result::Result<Shape, ShapeError> {
+        if self.limit.is_nan() || self.limit <= 0.0 {
+            return Err(ShapeError::value("limit", "above 0", self.limit));
+        }
+        Ok([1, 2, 1, 1])
+    }
+    fn launch(&self, _stem: &str, entry: &str, io: &Io) -> Option<Launch> {
+        let len = io.x_len(0);
+        let threads = len.div_ceil(EACH);
+        // A shader has no infinity; no f32 norm is above the largest number.
+        let limit = Scalar::F32(self.limit.min(f32::MAX));
+        let params = [("len", len.into()), ("threads", threads.into()), ("limit", limit)];
+        Some(match entry {
+            "forward_1" => Launch::threads(threads, params),
+            _ => Launch::groups([1, 1, 1], params),
+        })
+    }
+    fn scratch(&self, _stem: &str, _method: &str, io: &Io) -> Vec<(&'static str, usize)> {
+        vec![("t0", io.x_len(0).div_ceil(EACH))]
+    }
+    fn cost(&self, _method: &str, io: &Io) -> Cost {
+        Cost::new(2 * io.x_len(0), io.x_len(0) + 2)
+    }
+    fn reference(&self, _io: &Io, x: &[Vec<f64>], y: &mut [f64]) {
+        y[1] = x[0].iter().map(|v| v * v).sum::<f64>().sqrt();
+        y[0] = if !y[1].is_finite() {
+            0.0
+        } else if y[1] > f64::from(self.limit) {
+            f64::from(self.limit) / y[1]
+        } else {
+            1.0
+        };
+    }
+    fn reference_grad(&self, _io: &Io, _x: &[Vec<f64>], _y: &[f64], _dy: &[f64], _dx: &mut [Vec<f64>]) {}
+    fn no_grad(&self) -> &'static [(&'static str, &'static str)] {
+        &[("x", "a step of training is not differentiated")]
+    }
+    fn tolerance(&self, _output: &str, io: &Io, at: &Values) -> Tolerance {
+        // The square, the additions of one thread, of one lane over the threads and of the 64 lanes; halved by the root,
+        // which adds 3 (WGSL: that of the inverse root of 2 ULP, and a division); then the division, 3.
+        let roundings = 1 + EACH + io.x_len(0).div_ceil(EACH).div_ceil(64) + 64;
+        let relative = EPS * (roundings as f64 / 2.0 + 6.0);
+        Tolerance::Each(at.y.iter().map(|y| relative * y.abs()).collect())
+    }
+}
+
+pub fn cases() -> Vec<Case> {
+    let case = |x: Shape, limit| Case::new(Clip { limit }, &[x]);
+    vec![
+        case([1, 1, 1, 1], f32::INFINITY),
+        case([2, 3, 5, 7], 1.0),
+        case([1, 1, 1, 257], 0.1),
+        case([1, 5, 13, 4], 1e6),
+        case([1, 1, 66, 64], f32::INFINITY),
+        // The parameters of FSRCNN.
+        case([1, 1, 1, 12_992], 1.0).real(),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_nan_gives_zero() {
+        for x in [f64::NAN, f64::INFINITY] {
+            let mut y = [9.0; 2];
+            Clip { limit: f32::INFINITY }.reference(
+                &Io { x: &[[1, 2, 1, 1]], y: [1, 2, 1, 1] },
+                &[vec![1.0, x]],
+                &mut y,
+            );
+            assert_eq!(y[0], 0.0);
+        }
+    }
+}

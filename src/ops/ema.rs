@@ -1,0 +1,96 @@
+//! ema: an exponential moving average of a parameter, in place.
+//!
+//! e ← d·e + (1 − d)·w
+//!
+//! | name | shape       | meaning                                                     |
+//! |------|-------------|-------------------------------------------------------------|
+//! | e    | `[N,C,H,W]` | average, overwritten                                        |
+//! | w    | `[N,C,H,W]` | parameter, or a pack of them, as the step's update left it  |
+//! | h    | `[1,8,1,1]` | the last one is d in [0, 1); an optimiser's hyperparameters |
+//!
+//! With d = 0 in the first step e begins as w.
+//! Gradients: none; a step of training is not differentiated.
+//! Errors: w has another shape than e; h is not `[1,8,1,1]`.
+//! Numerics: four roundings an element.
+//! Source: Polyak and Juditsky 1992, "Acceleration of stochastic approximation by averaging"; exponential as in Adam's section 7.2.
+
+use super::{Case, Cost, EPS, Fill, Io, Launch, Op, Source, Tolerance, Values, shaders};
+use crate::error::{Result, ShapeError};
+use crate::graph::{Graph, NodeId};
+use crate::tensor::{SCALAR, Shape};
+
+/// The operation; the decay is its input `h`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ema;
+
+impl Graph {
+    /// Adds an update of the average `e` of `w` by the last of the hyperparameters `h`. The node has no value.
+    ///
+    /// # Errors
+    /// The shapes do not fit; `e` is no parameter or state.
+    pub fn ema(&mut self, e: NodeId, w: NodeId, h: NodeId) -> Result<NodeId> {
+        self.update(Ema, &[e, w, h])
+    }
+}
+
+impl Op for Ema {
+    fn name(&self) -> &'static str {
+        "ema"
+    }
+    fn inputs(&self) -> &'static [&'static str] {
+        &["e", "w", "h"]
+    }
+    fn shaders(&self) -> &'static [Source] {
+        shaders!["ema"]
+    }
+    fn shape(&self, x: &[Shape]) -> std::result::Result<Shape, ShapeError> {
+        if x[1] != x[0] {
+            return Err(ShapeError::shape("w", format!("e's shape {:?}", x[0]), x[1]));
+        }
+        if x[2] != [1, 8, 1, 1] {
+            return Err(ShapeError::shape("h", "[1, 8, 1, 1]", x[2]));
+        }
+        Ok(SCALAR)
+    }
+    fn launch(&self, _stem: &str, _entry: &str, io: &Io) -> Option<Launch> {
+        Some(Launch::threads(io.x_len(0), [("len", io.x_len(0).into())]))
+    }
+    fn cost(&self, _method: &str, io: &Io) -> Cost {
+        Cost::new(4 * io.x_len(0), 3 * io.x_len(0) + 8)
+    }
+    fn reference(&self, _io: &Io, _x: &[Vec<f64>], _y: &mut [f64]) {}
+    fn reference_grad(&self, _io: &Io, _x: &[Vec<f64>], _y: &[f64], _dy: &[f64], _dx: &mut [Vec<f64>]) {}
+    fn no_grad(&self) -> &'static [(&'static str, &'static str)] {
+        const REASON: &str = "a step of training is not differentiated";
+        &[("e", REASON), ("w", REASON), ("h", REASON)]
+    }
+    fn updates(&self) -> &'static [&'static str] {
+        &["e"]
+    }
+    fn reference_update(&self, _io: &Io, x: &mut [Vec<f64>]) {
+        let [e, w, h] = x else { unreachable!("ema has three inputs") };
+        for (e, w) in e.iter_mut().zip(w) {
+            *e = h[7] * *e + (1.0 - h[7]) * *w;
+        }
+    }
+    fn tolerance(&self, _output: &str, _io: &Io, at: &Values) -> Tolerance {
+        let [e, w, h] = at.x else { unreachable!("ema has three inputs") };
+        // 1 - d, two products, the sum.
+        let bound = |k: usize| 3.0 * EPS * ((h[7] * e[k]).abs() + ((1.0 - h[7]) * w[k]).abs());
+        Tolerance::Each((0..e.len()).map(bound).collect())
+    }
+}
+
+pub fn cases() -> Vec<Case> {
+    let case = |shape: Shape, h| Case::new(Ema, &[shape, shape, [1, 8, 1, 1]]).fill(2, h);
+    let first = Fill::With(|_, _, _| vec![0.0; 8]);
+    let later = Fill::With(|_, _, _| [vec![9.0; 7], vec![0.999]].concat());
+    vec![
+        case([1, 1, 1, 1], first),
+        case([2, 3, 5, 7], later),
+        case([1, 1, 1, 257], first),
+        case([5, 1, 13, 4], later),
+        // The parameters of FSRCNN.
+        case([1, 1, 1, 12_992], later).real(),
+    ]
+}

@@ -1,0 +1,111 @@
+//! Batches made ahead on worker threads, in bounded queues: what they hold and their order do not depend on how many
+//! threads there are.
+
+use crate::error::{Error, Result};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::thread::JoinHandle;
+
+/// Batches that a thread makes ahead of the one that is asked for.
+const AHEAD: usize = 2;
+
+/// Makes the batch of a step.
+pub type Make<T> = Arc<dyn Fn(u64) -> Result<T> + Send + Sync>;
+
+/// Threads that make the batches of the steps `first` to `last`; thread k of n makes every n-th of them.
+#[derive(Debug)]
+pub struct Loader<T> {
+    queues: Vec<Receiver<Result<T>>>,
+    threads: Vec<JoinHandle<()>>,
+    first: u64,
+    next: u64,
+}
+
+impl<T: Send + 'static> Loader<T> {
+    /// Starts `threads` threads, at least one. `make` must give the same for a step whenever it is asked.
+    pub fn new(threads: usize, first: u64, last: u64, make: Make<T>) -> Self {
+        let mut loader = Self { queues: Vec::new(), threads: Vec::new(), first, next: first };
+        let count = threads.max(1);
+        for k in 0..count {
+            let (sender, receiver) = sync_channel(AHEAD);
+            let make = make.clone();
+            loader.queues.push(receiver);
+            loader.threads.push(std::thread::spawn(move || {
+                for step in (first + k as u64..=last).step_by(count) {
+                    // The loader is gone where no one receives; nothing follows an error.
+                    let made = make(step);
+                    let failed = made.is_err();
+                    if sender.send(made).is_err() || failed {
+                        return;
+                    }
+                }
+            }));
+        }
+        loader
+    }
+
+    /// The batch of `step`, which must be the one after the last that was asked for.
+    ///
+    /// # Errors
+    /// Those of `make`; another step is due; the thread is gone.
+    pub fn take(&mut self, step: u64) -> Result<T> {
+        if step != self.next {
+            return Err(Error::Usage(format!("the batch of step {} is due, step {step} was asked for", self.next)));
+        }
+        self.next += 1;
+        let queue = &self.queues[((step - self.first) % self.queues.len() as u64) as usize];
+        let gone = || Error::Usage("a thread that makes batches ended; look for its message above".into());
+        queue.recv().unwrap_or_else(|_| Err(gone()))
+    }
+}
+
+impl<T> Drop for Loader<T> {
+    fn drop(&mut self) {
+        self.queues.clear();
+        for thread in self.threads.drain(..) {
+            // A panic was reported when it happened.
+            let _ = thread.join();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    #[test]
+    fn batches_come_in_order_from_any_number_of_threads() {
+        for threads in [1, 2, 3, 7] {
+            let mut loader = Loader::new(threads, 5, 30, Arc::new(Ok));
+            for step in 5..=30 {
+                assert_eq!(loader.take(step).unwrap(), step, "{threads} threads");
+            }
+            assert!(loader.take(31).is_err(), "past the last");
+        }
+    }
+
+    #[test]
+    fn queues_are_bounded() {
+        let made = Arc::new(AtomicU64::new(0));
+        let counter = made.clone();
+        let make = move |step| {
+            counter.fetch_add(1, Ordering::SeqCst);
+            Ok(step)
+        };
+        let mut loader = Loader::new(2, 1, 1_000_000, Arc::new(make));
+        loader.take(1).unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(50));
+        // Two in each queue, one in each hand, the one that was taken.
+        assert!(made.load(Ordering::SeqCst) <= 7, "{made:?} were made");
+        drop(loader);
+    }
+
+    #[test]
+    fn an_error_comes_at_its_step() {
+        let make = |step| if step == 3 { Err(Error::Usage("no picture".into())) } else { Ok(step) };
+        let mut loader = Loader::new(2, 1, 10, Arc::new(make));
+        assert_eq!((loader.take(1).unwrap(), loader.take(2).unwrap()), (1, 2));
+        assert_eq!(loader.take(3).unwrap_err().to_string(), "no picture");
+    }
+}
