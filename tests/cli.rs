@@ -434,6 +434,79 @@ fn eval_prints_means() {
 
 /// SIGKILL at any moment, `--resume`, and the remaining losses are the same bits; the final file carries its manifest.
 #[cfg(unix)]
+/// Waits until `is_there`, or until the child has ended.
+fn wait_for(child: &mut std::process::Child, is_there: impl Fn() -> bool) {
+    while !is_there() && child.try_wait().unwrap().is_none() {
+        std::thread::sleep(std::time::Duration::from_millis(2));
+    }
+}
+
+/// Trains on a small tmpfs, fills it after the first checkpoint, and keeps what is there; 77 where nothing may be mounted.
+const ON_A_FULL_DISK: &str = r#"
+disk=$1 kept=$2
+shift 2
+mount -t tmpfs -o size=2m tmpfs "$disk" || exit 77
+"$@" --out "$disk/run" >/dev/null 2>"$kept/stderr" &
+while [ ! -e "$disk/run/last.safetensors" ]; do
+  kill -0 $! || exit 1
+  sleep 0.01
+done
+cat /dev/zero >"$disk/filler" 2>/dev/null
+wait $!
+echo $? >"$kept/code"
+cp -r "$disk/run" "$kept/run"
+"#;
+
+#[test]
+fn a_full_disk_stops_a_training_and_leaves_its_checkpoint() {
+    if common::device().is_none() {
+        return;
+    }
+    let folder = Folder::new();
+    for name in ["data", "disk", "kept"] {
+        std::fs::create_dir(folder.path(name)).unwrap();
+    }
+    picture(&folder.path("data/a.png"), 48, 40);
+    let data = folder.text("data");
+    let train =
+        ["train", "upscale", "--model", "fsrcnn-s", "--scale", "2", "--batch", "2", "--patch", "8", "--data", &data];
+    let full = || {
+        // As root, or else as root of a name space of one's own; what is mounted there ends with it.
+        let mut command = Command::new("unshare");
+        command.args(["--map-root-user", "--mount", "sh", "-c", ON_A_FULL_DISK, "sh"]);
+        command.args([folder.path("disk"), folder.path("kept")]).arg(env!("CARGO_BIN_EXE_lineament"));
+        command.args(train).args(["--steps", "100000", "--checkpoint-every", "3"]).env("LINEAMENT_TUNE", "off");
+        command.status().ok().filter(|status| status.code() != Some(77))
+    };
+    let Some(status) = full() else {
+        eprintln!("SKIPPED (no tmpfs may be mounted)");
+        return;
+    };
+    if !folder.path("kept/code").exists() {
+        eprintln!("SKIPPED (unshare: {status})");
+        return;
+    }
+    let text = |name: &str| std::fs::read_to_string(folder.path(name)).unwrap();
+    assert_eq!(text("kept/code"), "1\n");
+    assert!(text("kept/stderr").contains("No space left on device"), "{}", text("kept/stderr"));
+    let run = folder.text("kept/run");
+    let checkpoint = lineament::Weights::open(folder.path("kept/run/last.safetensors")).unwrap();
+    let step: u64 = checkpoint.manifest()["step"].parse().unwrap();
+    assert!(step > 0 && step.is_multiple_of(3), "{step}");
+    let names = std::fs::read_dir(&run).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap());
+    assert!(names.into_iter().all(|name| !name.starts_with('.')), "a temporary file stayed");
+    // With room again, it goes on as if nothing had been.
+    let steps = (step + 4).to_string();
+    ok(&[&train[..], &["--out", &run, "--resume", "--steps", &steps]].concat());
+    let whole = folder.text("whole");
+    ok(&[&train[..], &["--out", &whole, "--steps", &steps]].concat());
+    let losses = |run: &str| -> Vec<String> {
+        let text = std::fs::read_to_string(Path::new(run).join("log.jsonl")).unwrap();
+        text.lines().map(|l| serde_json::from_str::<Value>(l).unwrap()["loss"].to_string()).collect()
+    };
+    assert_eq!(losses(&run), losses(&whole));
+}
+
 #[test]
 fn a_killed_training_resumes_to_the_same_bits() {
     if common::device().is_none() {
@@ -455,16 +528,30 @@ fn a_killed_training_resumes_to_the_same_bits() {
         text.lines().map(|l| serde_json::from_str::<Value>(l).unwrap()["loss"].to_string()).collect()
     };
     assert!(lineament().args(arguments(&a)).output().unwrap().status.success());
-    let mut child = lineament().args(arguments(&b)).stderr(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
-    let checkpoint = folder.path("b/last.safetensors");
-    while !checkpoint.exists() && child.try_wait().unwrap().is_none() {
-        std::thread::sleep(std::time::Duration::from_millis(2));
-    }
-    let _ = child.kill();
-    child.wait().unwrap();
     let mut resume = arguments(&b);
     resume.push("--resume".into());
-    let output = lineament().args(resume).output().unwrap();
+    let spawn = || lineament().args(&resume).stderr(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
+    // Killed before it has done anything, in its first steps, and after a checkpoint.
+    for until in ["b", "b/log.jsonl", "b/last.safetensors"] {
+        let mut child = spawn();
+        wait_for(&mut child, || std::fs::metadata(folder.path(until)).is_ok_and(|m| m.is_dir() || m.len() > 0));
+        let _ = child.kill();
+        child.wait().unwrap();
+    }
+    // Ctrl-C: a checkpoint of the step that was done, and exit code 130.
+    if cfg!(unix) {
+        let mut child = spawn();
+        let before = losses(&b).len();
+        wait_for(&mut child, || losses(&b).len() > before);
+        assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+        let code = child.wait().unwrap().code();
+        let done = losses(&b);
+        // It may have come to its end before.
+        assert!(code == Some(130) || (code == Some(0) && done.len() == 60), "{code:?}");
+        let checkpoint = lineament::Weights::open(folder.path("b/last.safetensors")).unwrap();
+        assert_eq!(checkpoint.manifest()["step"], done.len().to_string());
+    }
+    let output = lineament().args(&resume).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     assert_eq!(losses(&a), losses(&b));
     let weights = lineament::Weights::open(folder.path("b/weights.safetensors")).unwrap();

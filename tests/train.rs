@@ -6,9 +6,9 @@ use lineament::graph::Init;
 use lineament::image::{Channels, Picture, Samples};
 use lineament::ops::mse::Reduction;
 use lineament::rng::Rng;
-use lineament::train::run::{Folder, Progress};
+use lineament::train::run::{self as job, Folder, Hooks, Job, Progress};
 use lineament::train::upscale::{Config, GroupConfig, train};
-use lineament::train::{Group, HYPER, Optimizer, Rule};
+use lineament::train::{Group, HYPER, Optimizer, Rule, Schedule};
 use lineament::{Device, Error, Graph, Result, Tensor, Weights, models};
 use std::path::Path;
 
@@ -148,6 +148,103 @@ fn ten_losses_are_what_they_were() {
             }
         }
     }
+}
+
+#[test]
+fn threads_and_memory_do_not_change_the_data_and_a_lost_picture_stops_the_run() {
+    let Some(device) = common::device() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    std::fs::create_dir(&data).unwrap();
+    pictures(&data);
+    let out = |name: &str| folder.path().join(name);
+    run(&Config { threads: 1, ..config(&data, 40) }, &device, &out("one"), false, &mut |_| true).unwrap();
+    let bare = Config { threads: 3, cache_mib: 0, ..config(&data, 40) };
+    run(&bare, &device, &out("three"), false, &mut |_| true).unwrap();
+    let expected = losses(&out("one"));
+    assert_eq!(losses(&out("three")), expected);
+
+    // One picture goes after step 5. What was made ahead is still used, and the state of the last good step is kept.
+    let (picture, aside) = (data.join("3.png"), out("3.png"));
+    let mut lose = |p: Progress| {
+        if p.step == 5 {
+            std::fs::rename(&picture, &aside).unwrap();
+        }
+        true
+    };
+    let error = run(&bare, &device, &out("lost"), false, &mut lose).unwrap_err().to_string();
+    assert!(error.contains("data/3.png: there is no such file"), "{error}");
+    let done = losses(&out("lost"));
+    assert!(done.len() >= 5 && done.len() < 40 && expected.starts_with(&done), "{done:?}");
+    let checkpoint = Weights::open(out("lost/last.safetensors")).unwrap();
+    assert_eq!(checkpoint.manifest()["step"], done.len().to_string());
+    let error = run(&bare, &device, &out("lost"), true, &mut |_| true).unwrap_err().to_string();
+    assert!(error.contains("lost/last.safetensors: was made with other data: a file was added, changed"), "{error}");
+    std::fs::rename(&aside, &picture).unwrap();
+    run(&bare, &device, &out("lost"), true, &mut |_| true).unwrap();
+    assert_eq!(losses(&out("lost")), expected);
+}
+
+/// Resident memory of this process, where the system tells.
+fn resident_bytes() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find(|line| line.starts_with("VmRSS:"))?;
+    Some(1024 * line.split_whitespace().nth(1)?.parse::<u64>().ok()?)
+}
+
+/// LINEAMENT_MEMORY_STEPS sets the number of steps.
+#[test]
+fn memory_does_not_grow_with_the_steps() {
+    let Some(device) = common::device() else { return };
+    if resident_bytes().is_none() {
+        eprintln!("SKIPPED (no /proc/self/status)");
+        return;
+    }
+    let steps = std::env::var("LINEAMENT_MEMORY_STEPS").ok().and_then(|steps| steps.parse().ok()).unwrap_or(600);
+    // Loops of a few rounds, such as those of `linear` over a batch of 4, are no such test: lavapipe (Mesa 22.3.6) puts a
+    // uniform's value into a shader where that halves it, compiles it anew for every dispatch, and keeps them all.
+    let mut graph = Graph::new();
+    let x = graph.input("x", [2, 1, 9, 10]).unwrap();
+    let t = graph.input("t", [2, 1, 18, 20]).unwrap();
+    let y = models::fsrcnn::build(&mut graph, x, &models::fsrcnn::Config::small(2)).unwrap();
+    let loss = graph.mse(y, t, Reduction::Mean).unwrap();
+    let rule = Rule { ema: 0.9, ..Rule::from(Optimizer::adam()) };
+    let step = rule.minimize(&mut graph, loss).unwrap();
+    let initial = graph.initialize(1);
+    let job = Job {
+        graph,
+        step,
+        rule,
+        schedule: Schedule::constant(1e-3),
+        initial,
+        identity: serde_json::Map::new(),
+        manifest: vec![],
+        steps,
+        checkpoint_every: steps / 5,
+        val_every: steps / 5,
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let mut batch = |k: u64| {
+        let mut rng = Rng::new(k);
+        let mut draw =
+            |shape: [usize; 4]| Tensor::new(shape, (0..shape.iter().product()).map(|_| rng.unit() as f32).collect());
+        Ok(vec![("x", draw([2, 1, 9, 10])?), ("t", draw([2, 1, 18, 20])?)])
+    };
+    let mut seen = Vec::new();
+    let mut observe = |p: Progress| {
+        // Once the curve holds as many points as it ever does, checkpoints and validations have been.
+        if p.step == p.steps / 2 || p.step == p.steps {
+            seen.push(resident_bytes().unwrap());
+        }
+        true
+    };
+    let mut validate = |_: &Weights| Ok(vec![("something", 1.0)]);
+    let mut hooks = Hooks { batch: &mut batch, validate: &mut validate, observe: &mut observe };
+    job::run(&job, &device, &Folder::create(folder.path()).unwrap(), false, &mut hooks).unwrap();
+    let grown = seen[1].saturating_sub(seen[0]);
+    println!("{steps} steps: {} bytes, then {grown} more", seen[0]);
+    // A KiB lost in every step would be more than this.
+    assert!(grown < 1024 * steps / 2, "{grown} bytes more after {steps} steps than after half of them");
 }
 
 /// A line through points: w and b, which begin at 0, one step after the other, as f64 arithmetic has it.

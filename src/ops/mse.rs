@@ -3,12 +3,12 @@
 //! y = scale · Σ m · (a − b)², where m = 1 without weights; scale = 1 for [`Reduction::Sum`] (there is no ½), and
 //! 1 / (N·C·H·W) for [`Reduction::Mean`], whatever the weights add up to.
 //!
-//! | name | shape       | meaning                                    |
-//! |------|-------------|--------------------------------------------|
-//! | a    | `[N,C,H,W]` | prediction                                 |
-//! | b    | `[N,C,H,W]` | target                                     |
-//! | m    | `[N,C,H,W]` | weight of each element; only if `weighted` |
-//! | y    | `[1,1,1,1]` | loss                                       |
+//! | name | shape       | meaning                                        |
+//! |------|-------------|------------------------------------------------|
+//! | a    | `[N,C,H,W]` | prediction                                     |
+//! | b    | `[N,C,H,W]` | target                                         |
+//! | m    | `[N,C,H,W]` | weight of each element, 0 masks; if `weighted` |
+//! | y    | `[1,1,1,1]` | loss                                           |
 //!
 //! Gradients: for a and b; m is data.
 //! Errors: b or m has another shape than a.

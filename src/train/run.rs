@@ -73,7 +73,7 @@ pub struct Job {
     pub schedule: Schedule,
     /// Where a run begins that is not resumed.
     pub initial: Weights,
-    /// What must agree between a checkpoint and the run that continues it, by name.
+    /// What must agree between a checkpoint and the run that continues it, by name; `data` is a checksum of the files.
     pub identity: Map<String, Value>,
     /// Entries of the manifest of the weights that are saved on the way.
     pub manifest: Vec<(String, String)>,
@@ -238,7 +238,14 @@ fn open_checkpoint(path: &Path, wanted: &Map<String, Value>) -> Result<(Weights,
     let saved: Value =
         serde_json::from_str(&entry("config")?).map_err(|e| fail(format!("its config is broken: {e}")))?;
     for (key, value) in wanted {
-        let was = saved.get(key).unwrap_or(&Value::Null);
+        // A choice that there was not yet when the checkpoint was made.
+        let Some(was) = saved.get(key) else { continue };
+        if was != value && key == "data" {
+            return Err(fail(
+                "was made with other data: a file was added, changed or removed since; put it back or start anew"
+                    .into(),
+            ));
+        }
         if was != value {
             return Err(fail(format!(
                 "was made with {key} {was}, this run asks for {value}; give the same options or start anew"
