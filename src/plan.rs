@@ -145,6 +145,22 @@ impl Value {
     }
 }
 
+impl Value {
+    /// Bytes of its place in the readback buffer: whole texels, where alone a copy from a texture may begin.
+    pub fn readback_bytes(&self) -> u64 {
+        self.bytes().next_multiple_of(16)
+    }
+    /// Bytes of a slot for it. Textures have whole blocks of rows, as drivers give them anyway, so that the plan knows them.
+    fn slot_bytes(&self) -> u64 {
+        let block = (TEXELS_A_ROW * ROWS_A_BLOCK) as u64;
+        match self.layout {
+            Layout::Rows => self.bytes(),
+            Layout::Texels => self.bytes().next_multiple_of(4 * block),
+            Layout::Quads => self.bytes().next_multiple_of(16 * block),
+        }
+    }
+}
+
 /// A WGSL variable and the value bound to it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Binding {
@@ -407,14 +423,20 @@ impl Plan {
                 returned.push(value);
             }
         }
-        let slots = builder.assign_slots()?;
+        let slots = builder.assign_slots(&returned)?;
         builder.check_packs()?;
         Ok(Self { steps: builder.steps, values: builder.values, slots, inputs, fetches: returned })
     }
 
-    /// Bytes of all slots: what the plan's tensors take on the device.
+    /// What the plan's tensors take on the device: bytes of all slots, and of the buffer through which the host reads what
+    /// is fetched.
     pub fn peak_bytes(&self) -> u64 {
-        self.slots.iter().map(|s| s.bytes).sum()
+        self.slots.iter().map(|s| s.bytes).sum::<u64>() + self.readback_bytes()
+    }
+
+    /// Bytes of the buffer through which the host reads what is fetched.
+    pub fn readback_bytes(&self) -> u64 {
+        self.fetches.iter().map(|&v| self.values[v].readback_bytes()).sum()
     }
 
     /// Work of all steps.
@@ -448,6 +470,9 @@ struct Builder<'a> {
     /// Parameters that an update of this plan overwrites, by node.
     updated: Vec<bool>,
 }
+
+/// Rows of texels that drivers give together: lavapipe rasterises blocks of 4 × 4.
+const ROWS_A_BLOCK: usize = 4;
 
 /// Steps after which a copy in another layout is made anew: the memory of one kept for longer is worth more than the copy.
 const STEPS_OF_A_COPY: usize = 8;
@@ -962,7 +987,7 @@ impl Builder<'_> {
 
     /// Memory for every value: parameters and constants alone, the rest by first fit in order of falling size, where
     /// two values share a slot only if their lives do not overlap.
-    fn assign_slots(&mut self) -> Result<Vec<Slot>> {
+    fn assign_slots(&mut self, returned: &[usize]) -> Result<Vec<Slot>> {
         let limits = &self.options.limits;
         let mut slots: Vec<Slot> = Vec::new();
         let mut tenants: Vec<Vec<(usize, usize)>> = Vec::new();
@@ -979,7 +1004,7 @@ impl Builder<'_> {
                     value.name
                 )));
             }
-            let bytes = value.bytes();
+            let bytes = value.slot_bytes();
             if !is_texture && bytes > limits.binding_bytes {
                 return Err(Error::plan(format!(
                     "{} {:?} takes {bytes} bytes, the adapter binds at most {}; use a smaller batch or tile",
@@ -1013,7 +1038,8 @@ impl Builder<'_> {
                 self.values[v].slot = self.values[pack].slot;
             }
         }
-        let total: u64 = slots.iter().map(|s| s.bytes).sum();
+        let read: u64 = returned.iter().map(|&v| self.values[v].readback_bytes()).sum();
+        let total = slots.iter().map(|s| s.bytes).sum::<u64>() + read;
         if total > limits.memory_bytes {
             return Err(Error::plan(format!(
                 "needs {total} bytes for tensors, the adapter has {}; use a smaller batch or tile",

@@ -417,6 +417,33 @@ fn a_shader_is_dumped_in_every_language() {
 }
 
 #[test]
+fn reproduce_prints_measured_beside_published() {
+    let folder = Folder::new();
+    let set = folder.path("set5");
+    std::fs::create_dir(&set).unwrap();
+    picture(&set.join("a.png"), 18, 24);
+    let (data, out) = (folder.0.path().to_str().unwrap(), folder.path("table.md"));
+    let message = fails(&["reproduce", "sr", "--data", data, "--sets", "set5,set14"]);
+    assert!(message.contains("set14: is no folder"), "{message}");
+    if common::device().is_none() {
+        return;
+    }
+    let object = json(&["reproduce", "sr", "--data", data, "--sets", "set5", "--out", out.to_str().unwrap(), "--json"]);
+    let row = &object["rows"].as_array().unwrap().iter().find(|r| r["model"] == "fsrcnn" && r["scale"] == 3).unwrap();
+    assert_eq!(row["published"], 33.06);
+    assert!(row["psnr"].as_f64().unwrap() > 5.0 && row["images"] == 1, "{row}");
+    assert!(std::fs::read_to_string(out).unwrap().contains("| fsrcnn x3 | set5 |"));
+
+    let object = json(&["reproduce", "speed", "--size", "16", "--sizes", "16,24", "--runs", "1", "--json"]);
+    assert!(object["srcnn_over_fsrcnn"].as_f64().unwrap() > 0.0, "{object}");
+    for size in object["sizes"].as_array().unwrap() {
+        let Some(allocated) = size["allocated_bytes"].as_f64() else { continue };
+        let ratio = size["predicted_bytes"].as_f64().unwrap() / allocated;
+        assert!((0.95..=1.05).contains(&ratio), "the plan predicts what is allocated within 5 %: {object}");
+    }
+}
+
+#[test]
 fn eval_prints_means() {
     if common::device().is_none() {
         return;

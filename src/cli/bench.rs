@@ -107,6 +107,7 @@ pub fn run(arguments: &Arguments, started: Instant) -> Result<ExitCode> {
     })?;
 
     let plan = work.session.plan();
+    let allocated = work.session.device().allocated_bytes();
     let (median_ms, min_ms) = (times.median_ms(), times.each_ms[0]);
     let mut rows = vec![
         ("network", arguments.net.display().to_string()),
@@ -118,12 +119,12 @@ pub fn run(arguments: &Arguments, started: Instant) -> Result<ExitCode> {
         ("fastest", format!("{min_ms:.2} ms")),
         ("effective", format!("{:.1} GFLOP/s", work.gflops(median_ms))),
         ("first output", format!("{:.0} ms after the start of the process", times.first_ms)),
-        ("memory", format!("{:.2} MB for tensors ({} bytes)", plan.peak_bytes() as f64 / 1e6, plan.peak_bytes())),
+        ("memory", memory(plan.peak_bytes(), allocated)),
     ];
     let mut object = json!({
         "net": arguments.net.display().to_string(), "device": work.session.device().describe(),
         "runs": times.each_ms.len(), "median_ms": median_ms, "min_ms": min_ms, "gflops": work.gflops(median_ms),
-        "first_run_ms": times.first_ms, "peak_bytes": plan.peak_bytes(), "max_abs_err": Value::Null,
+        "first_run_ms": times.first_ms, "peak_bytes": plan.peak_bytes(), "allocated_bytes": allocated, "max_abs_err": Value::Null,
     });
     if let (Some(first), Some(last)) = (losses.first(), losses.last()) {
         rows.push(("loss", format!("{first} at first, {last} after {} steps", losses.len())));
@@ -294,6 +295,22 @@ impl Work {
         times.each_ms.sort_by(f64::total_cmp);
         Ok(times)
     }
+}
+
+/// What the plan predicted, beside what the driver's allocator gave.
+fn memory(predicted: u64, allocated: Option<u64>) -> String {
+    let of = |allocated: u64| {
+        format!(
+            ", {:.2} MB allocated (predicted / allocated: {:.3})",
+            allocated as f64 / 1e6,
+            predicted as f64 / allocated as f64
+        )
+    };
+    format!(
+        "{:.2} MB for tensors predicted ({predicted} bytes){}",
+        predicted as f64 / 1e6,
+        allocated.map_or_else(String::new, of)
+    )
 }
 
 /// The largest difference of two elements; infinite where one is no number.

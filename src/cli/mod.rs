@@ -11,6 +11,7 @@ mod eval;
 mod inspect;
 mod ops;
 mod progress;
+mod reproduce;
 mod train;
 mod tune;
 mod upscale;
@@ -59,6 +60,9 @@ enum Command {
     /// Train a network.
     #[command(subcommand)]
     Train(train::Command),
+    /// The papers' tables: measured beside published.
+    #[command(subcommand)]
+    Reproduce(reproduce::Command),
 }
 
 /// Options that many commands share.
@@ -111,6 +115,7 @@ pub fn run() -> ExitCode {
         Command::Bench(a) => bench::run(&a, started),
         Command::Tune(a) => tune::run(&a),
         Command::Train(c) => train::run(&c),
+        Command::Reproduce(c) => reproduce::run(&c),
     };
     match result {
         Ok(code) => code,

@@ -9,7 +9,7 @@ use super::quads;
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Kind};
 use crate::ops::Source;
-use crate::plan::{Hold, Limits, Plan, Slot, Step, Value};
+use crate::plan::{Hold, Limits, Plan, Slot, Step};
 use crate::shader::{Layout, TEXELS_A_ROW, specialized};
 use crate::tensor::{Shape, Tensor, len};
 use std::borrow::Cow;
@@ -124,6 +124,11 @@ pub async fn adapters() -> Vec<Adapter> {
 }
 
 impl Gpu {
+    /// Bytes of all live allocations, where the back end reports them (Vulkan and DX12).
+    pub fn allocated_bytes(&self) -> Option<u64> {
+        self.device.generate_allocator_report().map(|report| report.total_allocated_bytes)
+    }
+
     /// Opens an adapter.
     ///
     /// # Errors
@@ -382,11 +387,6 @@ fn format_of(layout: Layout) -> (wgpu::TextureFormat, u64) {
     }
 }
 
-/// Bytes of a fetched value's place in the readback buffer: whole texels, where alone a copy from a texture may begin.
-fn readback_bytes(value: &Value) -> u64 {
-    value.bytes().next_multiple_of(16)
-}
-
 /// How channel quads lie in a buffer from `offset`: rows of texels without gaps.
 fn quads_layout(offset: u64) -> wgpu::TexelCopyBufferLayout {
     wgpu::TexelCopyBufferLayout { offset, bytes_per_row: Some(16 * TEXELS_A_ROW as u32), rows_per_image: None }
@@ -469,7 +469,7 @@ impl GpuSession {
         gpu.check_lost()?;
         let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST;
         let guard = if is_guarded { 4 * GUARD_WORDS } else { 0 };
-        let fetched: u64 = plan.fetches.iter().map(|&v| readback_bytes(&plan.values[v])).sum();
+        let fetched = plan.readback_bytes();
         let what = format!("allocating {} bytes", plan.peak_bytes());
         let (memory, readback) = gpu
             .scoped(&what, || {
@@ -645,7 +645,7 @@ impl GpuSession {
             let mut outputs = Vec::with_capacity(plan.fetches.len());
             for &value in &plan.fetches {
                 let value = &plan.values[value];
-                let (place, tail) = rest.split_at(readback_bytes(value) as usize);
+                let (place, tail) = rest.split_at(value.readback_bytes() as usize);
                 let head = &place[..value.bytes() as usize];
                 outputs.push(match value.layout {
                     Layout::Quads => quads::unpack(value.shape, head),
@@ -715,7 +715,7 @@ impl GpuSession {
                     }
                     Memory::Texture(view) => copy_quads(&mut encoder, view, readback, offset, bytes),
                 }
-                offset += readback_bytes(value);
+                offset += value.readback_bytes();
             }
             submissions.push(self.gpu.queue.submit([encoder.finish()]));
         }

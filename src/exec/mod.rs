@@ -170,6 +170,14 @@ impl Device {
         }
     }
 
+    /// Bytes of memory that the driver's allocator gave for everything of this device, where the back end reports it.
+    pub fn allocated_bytes(&self) -> Option<u64> {
+        match &self.backend {
+            Backend::Gpu(gpu) => gpu.allocated_bytes(),
+            Backend::Cpu => None,
+        }
+    }
+
     /// What the device allows; plans are made for it.
     pub fn limits(&self) -> Limits {
         match &self.backend {

@@ -1,0 +1,275 @@
+//! `lineament reproduce`: the papers' tables, measured beside published.
+
+use super::{Common, eval, is_interrupted};
+use crate::error::{Error, Result};
+use crate::exec::Device;
+use crate::graph::Graph;
+use crate::image::{Channels, Picture, Samples};
+use crate::models::SuperResolution;
+use crate::tasks::upscale::Upscaler;
+use crate::weights;
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Instant;
+
+#[derive(Subcommand)]
+pub enum Command {
+    /// SRCNN and FSRCNN: PSNR and SSIM on Set5, Set14 and BSD100, with the weights that come with lineament.
+    Sr(SrArguments),
+    /// FSRCNN beside SRCNN 9-5-5: pictures a second, their ratio, time a pixel by size, memory predicted and allocated.
+    Speed(SpeedArguments),
+}
+
+#[derive(Args)]
+#[command(
+    after_help = "Examples:\n  lineament reproduce sr --data ../shared/data/sr\n  lineament reproduce sr --data sr/ --sets set5 --out table.md --json\n\nDATA holds a folder a set: set5, set14, bsd100_40. Luminance, MATLAB's bicubic, a border of SCALE pixels left out; SSIM as in\nWang et al. 2004. Published: Dong et al., ECCV 2016 (FSRCNN, FSRCNN-s) and TPAMI 2016 (SRCNN 9-1-5 on 91 images, Set5 x3);\nbsd100_40 are 40 of BSD100's pictures, for which nothing was published."
+)]
+pub struct SrArguments {
+    /// Folder with a folder for each set.
+    #[arg(long, value_name = "DIR")]
+    data: PathBuf,
+    #[arg(long, value_delimiter = ',', value_name = "SET,…", default_value = "set5,set14,bsd100_40")]
+    sets: Vec<String>,
+    /// Also write the table as Markdown into this file.
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+    #[command(flatten)]
+    common: Common,
+}
+
+#[derive(Args)]
+#[command(
+    after_help = "Examples:\n  lineament reproduce speed --picture photo.png\n  lineament reproduce speed --sizes 128,256,512 --json\n\nEnd to end is decode, run, encode, in one thread, warm. SRCNN 9-5-5 has seeded weights, which take the same time as trained\nones. Nothing else should run meanwhile."
+)]
+pub struct SpeedArguments {
+    /// The picture for the end-to-end rate, whose top left SIZE × SIZE pixels are taken; otherwise a seeded one.
+    #[arg(long, value_name = "FILE")]
+    picture: Option<PathBuf>,
+    #[arg(long, default_value_t = 3)]
+    scale: usize,
+    /// Side of the picture for the end-to-end rate.
+    #[arg(long, default_value_t = 256)]
+    size: usize,
+    /// Sides for the time a pixel.
+    #[arg(long, value_delimiter = ',', value_name = "PX,…", default_value = "128,256,512,1024,2048")]
+    sizes: Vec<usize>,
+    /// Runs of each; the median is printed.
+    #[arg(long, default_value_t = 5)]
+    runs: usize,
+    #[command(flatten)]
+    common: Common,
+}
+
+pub fn run(command: &Command) -> Result<ExitCode> {
+    match command {
+        Command::Sr(arguments) => sr(arguments),
+        Command::Speed(arguments) => speed(arguments),
+    }
+}
+
+/// Published PSNR in dB of (model, scale, set): Dong et al., ECCV 2016, table 4 (training on 91 images), and TPAMI 2016,
+/// section 4.1 for SRCNN 9-1-5.
+fn published(model: &str, scale: usize, set: &str) -> Option<f64> {
+    Some(match (model, scale, set) {
+        ("fsrcnn", 2, "set5") => 36.94,
+        ("fsrcnn", 3, "set5") => 33.06,
+        ("fsrcnn", 4, "set5") => 30.55,
+        ("fsrcnn", 2, "set14") => 32.54,
+        ("fsrcnn", 3, "set14") => 29.37,
+        ("fsrcnn", 4, "set14") => 27.50,
+        ("fsrcnn-s", 2, "set5") => 36.53,
+        ("fsrcnn-s", 3, "set5") => 32.55,
+        ("fsrcnn-s", 4, "set5") => 30.04,
+        ("fsrcnn-s", 2, "set14") => 32.22,
+        ("fsrcnn-s", 3, "set14") => 29.08,
+        ("fsrcnn-s", 4, "set14") => 27.12,
+        ("srcnn", 3, "set5") => 32.39,
+        _ => return None,
+    })
+}
+
+fn sr(arguments: &SrArguments) -> Result<ExitCode> {
+    for set in &arguments.sets {
+        let folder = arguments.data.join(set);
+        if !folder.is_dir() {
+            return Err(Error::Usage(format!(
+                "{}: is no folder; give --data a folder that holds {}",
+                folder.display(),
+                arguments.sets.join(", ")
+            )));
+        }
+    }
+    let device = arguments.common.open()?;
+    let mut table = String::from(
+        "| model | set | PSNR dB | published | SSIM | bicubic PSNR dB | bicubic SSIM |\n|---|---|---|---|---|---|---|\n",
+    );
+    let (mut rows, mut missing) = (Vec::new(), Vec::new());
+    for (name, scale) in ["fsrcnn", "fsrcnn-s", "srcnn"].into_iter().flat_map(|m| (2..=4).map(move |s| (m, s))) {
+        let Some(weights) = weights::shipped(name, scale) else {
+            missing.push(format!("{name} x{scale}"));
+            continue;
+        };
+        let upscaler = Upscaler::new(device.clone(), SuperResolution::new(name, scale)?, weights?, None)?;
+        for set in &arguments.sets {
+            let m = eval::measure(&upscaler, &arguments.data.join(set))?;
+            let paper = published(name, scale, set);
+            let _ = writeln!(
+                table,
+                "| {name} x{scale} | {set} | {:.2} | {} | {:.4} | {:.2} | {:.4} |",
+                m.psnr_y,
+                paper.map_or_else(|| "–".to_owned(), |p| format!("{p:.2}")),
+                m.ssim_y,
+                m.bicubic_psnr_y,
+                m.bicubic_ssim_y
+            );
+            rows.push(json!({
+                "model": name, "scale": scale, "set": set, "images": m.images, "psnr": m.psnr_y, "published": paper,
+                "ssim": m.ssim_y, "bicubic_psnr": m.bicubic_psnr_y, "bicubic_ssim": m.bicubic_ssim_y,
+            }));
+        }
+    }
+    println!("\n{table}");
+    if !missing.is_empty() {
+        println!("no weights come with lineament for: {}", missing.join(", "));
+    }
+    if let Some(out) = &arguments.out {
+        crate::files::write_whole(out, |file| file.write_all(table.as_bytes()).map_err(|e| Error::io(out, e)))?;
+        println!("wrote {}", out.display());
+    }
+    if arguments.common.json {
+        println!("{}", json!({ "device": device.describe(), "rows": rows, "missing": missing }));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Median of `runs` calls of `work` in milliseconds, after one to warm up.
+fn median_ms(runs: usize, mut work: impl FnMut() -> Result<()>) -> Result<f64> {
+    work()?;
+    let mut times = Vec::with_capacity(runs);
+    for _ in 0..runs.max(1) {
+        if is_interrupted() {
+            return Err(Error::Interrupted);
+        }
+        let begin = Instant::now();
+        work()?;
+        times.push(begin.elapsed().as_secs_f64() * 1e3);
+    }
+    times.sort_by(f64::total_cmp);
+    Ok(times[times.len() / 2])
+}
+
+/// `name` on `device`, with the weights that come with lineament, else seeded ones.
+fn upscaler(device: &Device, name: &str, scale: usize) -> Result<Upscaler> {
+    let model = SuperResolution::new(name, scale)?;
+    let weights = match weights::shipped(name, scale) {
+        Some(weights) => weights?,
+        None => {
+            let mut g = Graph::new();
+            let x = g.input("x", [1, 1, 32, 32])?;
+            model.build(&mut g, x)?;
+            g.initialize(1)
+        }
+    };
+    Upscaler::new(device.clone(), model, weights, None)
+}
+
+/// A grey picture of `size` × `size` pixels: the top left of `file`, else a seeded pattern.
+fn picture(file: Option<&Path>, size: usize) -> Result<Picture> {
+    let Some(file) = file else {
+        let mut rng = crate::rng::Rng::new(1);
+        return Picture::from_samples(
+            "seeded",
+            size,
+            size,
+            Channels::Grey,
+            Samples::U8((0..size * size).map(|_| rng.below(256) as u8).collect()),
+        );
+    };
+    let picture = Picture::open(file)?;
+    if picture.width() < size || picture.height() < size {
+        return Err(Error::Usage(format!(
+            "{}: has {} × {} pixels; --size asks for {size}",
+            file.display(),
+            picture.width(),
+            picture.height()
+        )));
+    }
+    let luma = picture.luma_u8();
+    let rows = luma.chunks(picture.width()).take(size);
+    Picture::from_samples(
+        "cut",
+        size,
+        size,
+        Channels::Grey,
+        Samples::U8(rows.flat_map(|row| row[..size].to_vec()).collect()),
+    )
+}
+
+fn speed(arguments: &SpeedArguments) -> Result<ExitCode> {
+    let device = arguments.common.open()?;
+    let (scale, size) = (arguments.scale, arguments.size);
+    println!("on {}", device.describe());
+    let folder = tempfile::tempdir().map_err(|e| Error::io(std::env::temp_dir(), e))?;
+    let (input, output) = (folder.path().join("in.png"), folder.path().join("out.png"));
+    picture(arguments.picture.as_deref(), size)?.save(&input)?;
+
+    let mut rates: Vec<(&str, f64)> = Vec::new();
+    println!("\n| model | {size} × {size} to x{scale}, end to end | pictures a second |\n|---|---|---|");
+    for name in ["fsrcnn", "fsrcnn-s", "srcnn-9-5-5"] {
+        let upscaler = upscaler(&device, name, scale)?;
+        let ms = median_ms(arguments.runs, || {
+            let (out, _) = upscaler.picture(&Picture::open(&input)?, &mut |_, _| !is_interrupted())?;
+            out.save(&output)
+        })?;
+        println!("| {name} | {ms:.1} ms | {:.2} |", 1e3 / ms);
+        rates.push((name, ms));
+    }
+    let ratio = rates[2].1 / rates[0].1;
+    println!(
+        "\nFSRCNN is {ratio:.1} times as fast as SRCNN 9-5-5 (Dong et al. 2016, table 3, against SRCNN-Ex: 41.3 times fewer operations)"
+    );
+
+    let fsrcnn = upscaler(&device, "fsrcnn", scale)?;
+    println!(
+        "\n| FSRCNN x{scale}, input | ms | ns a small pixel | to the smallest | predicted MB | allocated MB | ratio |\n|---|---|---|---|---|---|---|"
+    );
+    let mut sizes: Vec<Value> = Vec::new();
+    let mut first = None;
+    for &side in &arguments.sizes {
+        let picture = picture(None, side)?;
+        let before = device.allocated_bytes().unwrap_or(0);
+        let session = fsrcnn.session(side, side)?;
+        let predicted = session.plan().peak_bytes();
+        let allocated = device.allocated_bytes().map(|now| now - before);
+        drop(session);
+        let ms = median_ms(arguments.runs, || fsrcnn.picture(&picture, &mut |_, _| !is_interrupted()).map(|_| ()))?;
+        let ns = ms * 1e6 / (side * side) as f64;
+        let to_first = ns / *first.get_or_insert(ns);
+        let of = allocated.map(|a| predicted as f64 / a as f64);
+        let text = |value: Option<f64>| value.map_or_else(|| "–".to_owned(), |v| format!("{v:.3}"));
+        println!(
+            "| {side} × {side} | {ms:.1} | {ns:.0} | {to_first:.2} | {:.2} | {} | {} |",
+            predicted as f64 / 1e6,
+            text(allocated.map(|a| a as f64 / 1e6)),
+            text(of)
+        );
+        sizes.push(json!({
+            "side": side, "ms": ms, "ns_a_pixel": ns, "to_smallest": to_first, "predicted_bytes": predicted,
+            "allocated_bytes": allocated,
+        }));
+    }
+    if arguments.common.json {
+        let models: Vec<Value> = rates
+            .iter()
+            .map(|(name, ms)| json!({ "model": name, "ms": ms, "pictures_per_second": 1e3 / ms }))
+            .collect();
+        let object =
+            json!({ "device": device.describe(), "models": models, "srcnn_over_fsrcnn": ratio, "sizes": sizes });
+        println!("{object}");
+    }
+    Ok(ExitCode::SUCCESS)
+}
