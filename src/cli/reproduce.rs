@@ -115,7 +115,7 @@ fn sr(arguments: &SrArguments) -> Result<ExitCode> {
         };
         let upscaler = Upscaler::new(device.clone(), SuperResolution::new(name, scale)?, weights?, None)?;
         for set in &arguments.sets {
-            let m = eval::measure(&upscaler, &arguments.data.join(set))?;
+            let m = eval::scores(&upscaler, &arguments.data.join(set))?;
             let paper = published(name, scale, set);
             let _ = writeln!(
                 table,

@@ -9,7 +9,7 @@ use super::quads;
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Kind};
 use crate::ops::Source;
-use crate::plan::{Hold, Limits, Plan, Slot, Step};
+use crate::plan::{Hold, Limits, Plan, Slot, Step, Value};
 use crate::shader::{Layout, TEXELS_A_ROW, specialized};
 use crate::tensor::{Shape, Tensor, len};
 use std::borrow::Cow;
