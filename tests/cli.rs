@@ -596,7 +596,9 @@ fn a_killed_training_resumes_to_the_same_bits() {
     // A config makes the same run again, and flags stand above it.
     let config = folder.text("a/config.toml");
     let c = folder.text("c");
-    ok(&["train", "upscale", "--config", &config, "--steps", "7", "--out", &c]);
+    let report = json(&["train", "upscale", "--config", &config, "--steps", "7", "--out", &c, "--json"]);
+    assert_eq!(report["steps"], 7);
+    assert!((0.0..=1.0).contains(&report["waited"].as_f64().unwrap()), "{report}");
     assert_eq!(losses(&c), losses(&a)[..7]);
     let text = std::fs::read_to_string(folder.path("c/config.toml")).unwrap();
     assert!(text.contains("\nsteps = 7\n") && text.contains("\nbatch = 2\n"), "{text}");

@@ -199,8 +199,9 @@ pub fn run(Command::Upscale(a): &Command) -> Result<ExitCode> {
     let mut tell = |text: &str| bar.suspend(|| eprintln!("{text}"));
     let mut weights = train(&config, &device, &folder, a.resume, &mut tell, &mut validate, &mut observe)?;
     bar.finish();
-    if all_ms > 0.0 {
-        eprintln!("waited for data: {:.1} % of {:.0} s", 100.0 * wait_ms / all_ms, all_ms / 1e3);
+    let waited = (all_ms > 0.0).then(|| wait_ms / all_ms);
+    if let Some(waited) = waited {
+        eprintln!("waited for data: {:.1} % of {:.0} s", 100.0 * waited, all_ms / 1e3);
     }
 
     // A finished run that is resumed takes no step.
@@ -224,6 +225,7 @@ pub fn run(Command::Upscale(a): &Command) -> Result<ExitCode> {
         let object = json!({
             "out": folder.path(), "weights": folder.weights(), "log": folder.log(), "steps": config.steps, "loss": mean,
             "psnr_y": measured.as_ref().map(|m| m.psnr_y), "ssim_y": measured.as_ref().map(|m| m.ssim_y),
+            "waited": waited,
         });
         println!("{object}");
     }
