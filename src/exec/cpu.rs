@@ -68,9 +68,15 @@ pub(super) fn parts_of(graph: &Graph, k: usize, value: Vec<f64>) -> Vec<(usize, 
     node.inputs.iter().zip(shapes()).zip(firsts).map(part).collect()
 }
 
-/// The gradient node whose value `dy` of a step is, if it is a backward step.
-fn dy_of(plan: &Plan, step: &Step) -> Option<usize> {
-    let binding = step.bindings.iter().find(|b| b.variable == "dy")?;
+/// The passes of the method that begins at step `first`.
+fn passes(plan: &Plan, first: usize) -> impl Iterator<Item = &Step> {
+    let step = &plan.steps[first];
+    plan.steps[first..].iter().take_while(move |s| s.node == step.node && s.method == step.method)
+}
+
+/// The gradient node whose value `dy` of a method is, if it is a backward one; its first pass may not read it.
+fn dy_of(plan: &Plan, first: usize) -> Option<usize> {
+    let binding = passes(plan, first).flat_map(|s| &s.bindings).find(|b| b.variable == "dy")?;
     plan.values[binding.value].node
 }
 
@@ -142,10 +148,10 @@ impl CpuSession {
                             kept.extend(parts_of(graph, node.inputs[k], new));
                         }
                     }
-                } else if let Some(dy_node) = dy_of(plan, step) {
+                } else if let Some(dy_node) = dy_of(plan, i) {
                     let y = get(step.node).unwrap_or_else(|_| vec![f64::NAN; io.y_len()]);
                     let dx = super::check::reference_grad(op, &io, &x, &y, &get(dy_node)?);
-                    for pass in plan.steps[i..].iter().take_while(|s| s.node == step.node && s.method == step.method) {
+                    for pass in passes(plan, i) {
                         for b in pass.bindings.iter().filter(|b| b.written) {
                             let input = op.inputs().iter().position(|n| b.variable.strip_prefix('d') == Some(n));
                             if let (Some(k), Some(gradient)) = (input, plan.values[b.value].node) {

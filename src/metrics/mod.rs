@@ -1,9 +1,13 @@
 //! What the papers measure, computed as they compute it.
 
+pub mod landmarks;
 pub mod psnr;
+pub mod region;
 pub mod ssim;
 
+pub use landmarks::landmark_error;
 pub use psnr::psnr;
+pub use region::Region;
 pub use ssim::ssim;
 
 use crate::error::{Error, Result};

@@ -3,7 +3,7 @@
 use crate::error::Result;
 
 /// Side of the Gaussian window in pixels.
-const WINDOW: usize = 11;
+pub(super) const WINDOW: usize = 11;
 /// Standard deviation of the window in pixels.
 const SIGMA: f64 = 1.5;
 /// (K1·L)² and (K2·L)² with K1 = 0.01, K2 = 0.03 and L = 255.
@@ -30,6 +30,12 @@ const C2: f64 = (0.03 * 255.0) * (0.03 * 255.0);
 /// Source: Wang, Bovik, Sheikh, Simoncelli, "Image quality assessment: from error visibility to structural similarity",
 /// IEEE TIP 2004, section III.
 pub fn ssim(reference: &[f32], result: &[f32], size: [usize; 2], shave: usize) -> Result<f64> {
+    let map = map(reference, result, size, shave)?;
+    Ok(map.iter().sum::<f64>() / map.len() as f64)
+}
+
+/// [`ssim`] at every position of the window, row by row; the first is that whose centre lies 5 px within the borders.
+pub(super) fn map(reference: &[f32], result: &[f32], size: [usize; 2], shave: usize) -> Result<Vec<f64>> {
     super::check("ssim", reference, result, size, shave, WINDOW)?;
     let a = super::rounded(reference, size, shave);
     let b = super::rounded(result, size, shave);
@@ -37,7 +43,7 @@ pub fn ssim(reference: &[f32], result: &[f32], size: [usize; 2], shave: usize) -
     let window = gaussian();
     // Weighted column sums of a, b, a², b² and ab for the window's eleven rows; one strip at a time keeps memory small.
     let mut strip = vec![[0.0f64; 5]; width];
-    let mut total = 0.0;
+    let mut map = Vec::with_capacity((height - WINDOW + 1) * (width - WINDOW + 1));
     for top in 0..=height - WINDOW {
         strip.fill([0.0; 5]);
         for (u, weight) in window.iter().enumerate() {
@@ -57,11 +63,11 @@ pub fn ssim(reference: &[f32], result: &[f32], size: [usize; 2], shave: usize) -
             }
             let [mean_a, mean_b, aa, bb, ab] = moments;
             let (square_a, square_b, product) = (mean_a * mean_a, mean_b * mean_b, mean_a * mean_b);
-            total += (2.0 * product + C1) * (2.0 * (ab - product) + C2)
-                / ((square_a + square_b + C1) * (aa - square_a + bb - square_b + C2));
+            let above = (2.0 * product + C1) * (2.0 * (ab - product) + C2);
+            map.push(above / ((square_a + square_b + C1) * (aa - square_a + bb - square_b + C2)));
         }
     }
-    Ok(total / ((height - WINDOW + 1) * (width - WINDOW + 1)) as f64)
+    Ok(map)
 }
 
 /// One axis of the window; it is separable.

@@ -1,5 +1,6 @@
 //! Networks as functions that add named nodes and parameters to a [`Graph`].
 
+pub mod cbn;
 pub mod fsrcnn;
 pub mod srcnn;
 

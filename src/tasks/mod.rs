@@ -1,4 +1,5 @@
 //! Pictures in, results out: each task prepares an input, runs a network, and finishes its output.
 
+pub mod hallucinate;
 pub mod upscale;
 mod windows;

@@ -1,0 +1,255 @@
+//! The cascade: p_k, W_k and I_k in turns, from I_0 and p_0 = 0 to I_K.
+//!
+//! For k = 1 … K: p_k = p_{k−1} + f_k(I_{k−1}; p_{k−1}); W_k(z) = z + B_k(z)·p_k; I_k = ↑I_{k−1} + g_k(↑I_{k−1}; W_k).
+//! Source: Zhu et al. 2016, section 3, equations 2 to 4.
+
+use super::alignment::{self, Step};
+use super::bases::Bases;
+use super::descriptor::Descriptor;
+use super::network::{Config, Correspondence, INPUT_SIDE, Level, level};
+use super::shape::ShapeModel;
+use crate::error::{Error, Result};
+use crate::graph::{Graph, NodeId};
+use crate::tensor::Tensor;
+use crate::weights::Weights;
+use std::collections::BTreeMap;
+
+/// A fitted f_k and how it sees.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Alignment {
+    pub descriptor: Descriptor,
+    pub step: Step,
+}
+
+/// What is fitted for one level before its networks are trained.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Fitted {
+    /// None leaves p as it was: with none at all, the fixed correspondence of the paper's ablation.
+    pub alignment: Option<Alignment>,
+    /// E_k: `[1, C, side, side]`.
+    pub prior: Tensor,
+}
+
+/// Everything about a cascade but the weights of its networks.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Cascade {
+    pub config: Config,
+    pub shape: ShapeModel,
+    /// One a level; fewer while the later ones are not fitted yet.
+    pub fitted: Vec<Fitted>,
+}
+
+/// Nodes of one level of a cascade.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stage {
+    /// p_k: `[N, bases, 1, 1]`.
+    pub p: NodeId,
+    pub level: Level,
+}
+
+impl Cascade {
+    /// Adds all fitted levels to `g`, with names and parameters under `level1/`, `level2/`, …; `i_0` is `[N, 1, 16, 16]` with
+    /// luminance in 0..1.
+    ///
+    /// # Errors
+    /// `i_0` is of another size; a fitted part does not fit the configuration; a name is taken.
+    pub fn build(&self, g: &mut Graph, i_0: NodeId) -> Result<Vec<Stage>> {
+        let [batch, ..] = g.shape(i_0)?;
+        let mut p = g.constant("p_0", Tensor::zeros([batch, self.shape.len(), 1, 1]))?;
+        let mut before = i_0;
+        let mut stages = Vec::new();
+        for (k, (config, fitted)) in self.config.levels.iter().zip(&self.fitted).enumerate() {
+            let known = Correspondence { bases: Bases::dense(&self.shape, config.side)?, prior: fitted.prior.clone() };
+            let stage = g.within(&format!("level{}", k + 1), |g| {
+                if let Some(f) = &fitted.alignment {
+                    p = self.align(g, before, p, f)?;
+                }
+                Ok(Stage { p, level: level(g, before, p, config, &known)? })
+            })?;
+            before = stage.level.i;
+            stages.push(stage);
+        }
+        Ok(stages)
+    }
+
+    /// Step (1) alone: p_k from I_{k−1} `before` and p_{k−1} `p`.
+    ///
+    /// # Errors
+    /// As [`Cascade::build`].
+    pub fn align(&self, g: &mut Graph, before: NodeId, p: NodeId, f: &Alignment) -> Result<NodeId> {
+        let phi = f.descriptor.build(g, before, p, &self.shape)?;
+        let r = g.constant("r", f.step.r.clone())?;
+        let b = g.constant("r.b", f.step.b.clone())?;
+        alignment::build(g, phi, p, r, b)
+    }
+
+    /// One file of everything: the shape model, what is fitted for each level, and the networks' `weights` with their
+    /// manifest. `preset` is a name of [`super::network::PRESETS`].
+    pub fn save(&self, weights: &Weights, preset: &str) -> Weights {
+        let mut tensors: BTreeMap<String, Tensor> = weights.tensors().clone();
+        tensors.extend(self.shape.tensors());
+        for (k, fitted) in self.fitted.iter().enumerate() {
+            let name = |part: &str| format!("level{}/{part}", k + 1);
+            tensors.insert(name("prior"), fitted.prior.clone());
+            if let Some(f) = &fitted.alignment {
+                let sight = [f.descriptor.radius as f32, f.descriptor.sigma as f32];
+                let sight = Tensor::new([1, 2, 1, 1], sight.to_vec()).expect("two numbers");
+                tensors.insert(name("alignment/descriptor"), sight);
+                tensors.insert(name("alignment/r"), f.step.r.clone());
+                tensors.insert(name("alignment/b"), f.step.b.clone());
+            }
+        }
+        let mut all = Weights::from_tensors(tensors);
+        for (key, value) in weights.manifest() {
+            all.set_manifest(key, value.clone());
+        }
+        all.set_manifest("preset", preset.to_owned());
+        all
+    }
+
+    /// The inverse of [`Cascade::save`]: the cascade and the networks' weights.
+    ///
+    /// # Errors
+    /// The manifest names no preset; a part is missing or of another shape.
+    pub fn open(file: &Weights) -> Result<(Self, Weights)> {
+        let fail = |problem: String| Error::weights(file.name(), problem);
+        let preset = file
+            .manifest()
+            .get("preset")
+            .ok_or_else(|| fail("names no preset in its manifest; give weights that train hallucinate made".into()))?;
+        let (config, shape) = (Config::preset(preset)?, ShapeModel::from_weights(file)?);
+        let mut rest: BTreeMap<String, Tensor> = file
+            .tensors()
+            .iter()
+            .filter(|(n, _)| !n.starts_with("shape/"))
+            .map(|(n, t)| (n.clone(), t.clone()))
+            .collect();
+        let mut fitted = Vec::new();
+        for (k, level) in config.levels.iter().enumerate() {
+            let name = |part: &str| format!("level{}/{part}", k + 1);
+            let Some(prior) = rest.remove(&name("prior")) else { break };
+            let expected = [1, config.contours, level.side, level.side];
+            if prior.shape() != expected {
+                let problem = format!("{} is {:?}, expected {expected:?}", name("prior"), prior.shape());
+                return Err(fail(problem));
+            }
+            let parts = ["descriptor", "r", "b"].map(|part| rest.remove(&name(&format!("alignment/{part}"))));
+            let alignment = match parts {
+                [None, None, None] => None,
+                [Some(sight), Some(r), Some(b)] if sight.data().len() == 2 => {
+                    let [radius, sigma] = [0, 1].map(|i| f64::from(sight.data()[i]));
+                    let descriptor = Descriptor { radius, sigma };
+                    let n = shape.len();
+                    let expected = [[n, descriptor.len(shape.mean().len()), 1, 1], [1, n, 1, 1]];
+                    if [r.shape(), b.shape()] != expected {
+                        let is = [r.shape(), b.shape()];
+                        return Err(fail(format!("{} and b are {is:?}, expected {expected:?}", name("alignment/r"))));
+                    }
+                    Some(Alignment { descriptor, step: Step { r, b } })
+                }
+                _ => return Err(fail(format!("lacks a part of {}; save it again", name("alignment")))),
+            };
+            fitted.push(Fitted { alignment, prior });
+        }
+        if let Some(left) = rest.keys().find(|n| n.contains("/alignment/")) {
+            return Err(fail(format!("has {left:?} but lacks level{}/prior; save it again", fitted.len() + 1)));
+        }
+        let mut weights = Weights::from_tensors(rest);
+        for (key, value) in file.manifest() {
+            weights.set_manifest(key, value.clone());
+        }
+        Ok((Self { config, shape, fitted }, weights))
+    }
+
+    /// The side of I_K: of the last level that is fitted.
+    pub fn side(&self) -> usize {
+        self.config.levels.iter().take(self.fitted.len()).next_back().map_or(INPUT_SIDE, |l| l.side)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::shape::tests::model;
+    use super::*;
+    use crate::exec::{Device, Select};
+    use crate::rng::Rng;
+
+    /// Two levels of the preset `small` on stars of nine landmarks, f_k that moves p by what it sees, and a bump as prior.
+    fn cascade() -> Cascade {
+        let (config, shape) = (Config::small(), model());
+        let mut rng = Rng::new(2);
+        let descriptor = Descriptor { radius: 1.5, sigma: 0.75 };
+        let (n, width) = (shape.len(), descriptor.len(shape.mean().len()));
+        let mut random = |shape, size: f64| {
+            let data = (0..crate::tensor::len(&shape)).map(|_| (size * rng.normal()) as f32).collect();
+            Tensor::new(shape, data).unwrap()
+        };
+        let mut fitted = Vec::new();
+        for level in &config.levels[..2] {
+            let step = Step { r: random([n, width, 1, 1], 1e-3), b: random([1, n, 1, 1], 1e-2) };
+            let bump = |e: usize| {
+                let (i, j) = (e / level.side % level.side, e % level.side);
+                (i * j % 7) as f32 / 7.0
+            };
+            let prior = (0..config.contours * level.side * level.side).map(bump).collect();
+            let prior = Tensor::new([1, config.contours, level.side, level.side], prior).unwrap();
+            fitted.push(Fitted { alignment: Some(Alignment { descriptor, step }), prior });
+        }
+        Cascade { config, shape, fitted }
+    }
+
+    fn run(cascade: &Cascade, weights: Option<Weights>) -> (Vec<Tensor>, Weights) {
+        let mut g = Graph::new();
+        let i_0 = g.input("i_0", [1, 1, 16, 16]).unwrap();
+        let stages = cascade.build(&mut g, i_0).unwrap();
+        let fetches: Vec<NodeId> = stages.iter().flat_map(|s| [s.p, s.level.i]).collect();
+        let weights = weights.unwrap_or_else(|| g.initialize(4));
+        let session = Device::open(&Select::Cpu).unwrap().compile(&g, &fetches, weights.clone()).unwrap();
+        let face = (0..256).map(|q| 0.5 + 0.3 * (q as f32 * 0.37).sin()).collect();
+        let face = Tensor::new([1, 1, 16, 16], face).unwrap();
+        (session.run(&[("i_0", &face)]).unwrap(), weights)
+    }
+
+    #[test]
+    fn one_file_holds_a_cascade() {
+        let cascade = cascade();
+        assert_eq!(cascade.side(), 64);
+        let (out, weights) = run(&cascade, None);
+        assert_eq!(
+            out.iter().map(Tensor::shape).collect::<Vec<_>>()[1..],
+            [[1, 1, 32, 32], [1, 6, 1, 1], [1, 1, 64, 64]]
+        );
+        let (again, own) = Cascade::open(&cascade.save(&weights, "small")).unwrap();
+        assert_eq!(again.fitted, cascade.fitted);
+        assert_eq!(own.tensors(), weights.tensors());
+        let (twice, _) = run(&again, Some(own));
+        let apart =
+            |a: &Tensor, b: &Tensor| a.data().iter().zip(b.data()).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        // The shape model was rounded to f32.
+        assert!(out.iter().zip(&twice).all(|(a, b)| apart(a, b) < 1e-4));
+        // p goes on from level to level, and stays 0 without f_k.
+        assert!(out[0].data() != out[2].data() && out[0].data().iter().any(|p| p.abs() > 1e-3));
+        let mut fixed = cascade;
+        fixed.fitted.iter_mut().for_each(|f| f.alignment = None);
+        let (still, _) = run(&fixed, Some(weights));
+        assert!(still[2].data().iter().all(|p| *p == 0.0) && apart(&still[3], &out[3]) > 1e-6);
+    }
+
+    #[test]
+    fn broken_files_are_refused() {
+        let cascade = cascade();
+        let whole = cascade.save(&Weights::default(), "small");
+        let without = |name: &str| {
+            let mut tensors = whole.tensors().clone();
+            tensors.remove(name).unwrap();
+            let mut file = Weights::from_tensors(tensors);
+            file.set_manifest("preset", "small".to_owned());
+            Cascade::open(&file).map(|(c, _)| c.fitted.len()).map_err(|e| e.to_string())
+        };
+        assert!(without("level2/prior").unwrap_err().contains("lacks level2/prior"));
+        assert!(without("level1/alignment/b").unwrap_err().contains("lacks a part of level1/alignment"));
+        assert!(without("shape/mean").unwrap_err().contains("shape/mean"));
+        let anonymous = Weights::from_tensors(whole.tensors().clone());
+        assert!(Cascade::open(&anonymous).unwrap_err().to_string().contains("names no preset"));
+    }
+}

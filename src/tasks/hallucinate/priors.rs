@@ -1,0 +1,91 @@
+//! The high-frequency priors E_k of a cascade, from faces with landmarks.
+
+use super::faces::{Face, resized};
+use crate::error::Result;
+use crate::exec::Device;
+use crate::graph::Graph;
+use crate::metrics::Region;
+use crate::models::cbn::bases::Bases;
+use crate::models::cbn::network::INPUT_SIDE;
+use crate::models::cbn::prior::Contours;
+use crate::models::cbn::shape::ShapeModel;
+use crate::ops::warp::{Border, Warp};
+use crate::tensor::Tensor;
+use crate::weights::Weights;
+
+/// Faces that one run takes.
+const BATCH: usize = 16;
+
+/// The prior of one level, and the map that it was cut from.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Prior {
+    pub side: usize,
+    /// Mean magnitude of Î_k − bicubic(I_0) on the template, in grey levels of 0..1, row by row.
+    pub map: Vec<f32>,
+    /// E_k: `[1, C, side, side]` in 0..1.
+    pub channels: Tensor,
+}
+
+/// The priors of levels of `sides`, with the parts found on the largest of them.
+///
+/// # Errors
+/// No faces or no sides; the device fails.
+pub fn fit(
+    device: &Device,
+    model: &ShapeModel,
+    faces: &[Face],
+    sides: &[usize],
+    contours: usize,
+) -> Result<(Contours, Vec<Prior>)> {
+    let maps = sides.iter().map(|&side| mean_magnitude(device, model, faces, side)).collect::<Result<Vec<_>>>()?;
+    let inside = |side: usize| -> Result<Vec<bool>> {
+        let mean: Vec<_> = model.mean().iter().map(|m| m.map(|v| v * side as f64)).collect();
+        Ok(Region::face(&mean, [side; 2])?.pixels().to_vec())
+    };
+    let largest = (0..sides.len())
+        .max_by_key(|&k| sides[k])
+        .ok_or_else(|| crate::Error::Usage("priors need at least one level; give its side".into()))?;
+    let parts = Contours::find(&maps[largest], sides[largest], &inside(sides[largest])?, contours)?;
+    let mut priors = Vec::with_capacity(sides.len());
+    for (map, &side) in maps.into_iter().zip(sides) {
+        let channels = parts.channels(&map, side, &inside(side)?)?;
+        priors.push(Prior { side, map, channels });
+    }
+    Ok((parts, priors))
+}
+
+/// |Î − bicubic(I_0)| of every face, fetched into the template by W of its true p, and averaged.
+///
+/// # Errors
+/// No faces; the device fails.
+pub fn mean_magnitude(device: &Device, model: &ShapeModel, faces: &[Face], side: usize) -> Result<Vec<f32>> {
+    let (batch, n) = (BATCH, model.len());
+    let bases = Bases::dense(model, side)?;
+    let mut g = Graph::new();
+    let x = g.input("x", [batch, 1, side, side])?;
+    let p = g.input("p", [batch, n, 1, 1])?;
+    let z = g.constant("z", bases.z)?;
+    let b = g.constant("bases", bases.b)?;
+    let w = g.field(z, b, p)?;
+    let y = g.warp(x, w, Warp { border: Border::Clamp })?;
+    let session = device.compile(&g, &[y], Weights::default())?;
+    let mut sum = vec![0.0f64; side * side];
+    for faces in faces.chunks(batch) {
+        let (mut x, mut p) = (Vec::new(), Vec::new());
+        for face in faces {
+            let hat = face.at(side)?;
+            let bicubic = resized(&face.at(INPUT_SIDE)?, INPUT_SIDE, side)?;
+            x.extend(hat.iter().zip(bicubic).map(|(a, b)| (a - b).abs()));
+            p.extend(model.coefficients(&face.points).into_iter().map(|v| v as f32));
+        }
+        // The rest of the last batch is black and adds nothing.
+        x.resize(batch * side * side, 0.0);
+        p.resize(batch * n, 0.0);
+        let (x, p) = (Tensor::new([batch, 1, side, side], x)?, Tensor::new([batch, n, 1, 1], p)?);
+        let out = session.run(&[("x", &x), ("p", &p)])?.swap_remove(0);
+        for (q, v) in out.data().iter().enumerate() {
+            sum[q % (side * side)] += f64::from(*v);
+        }
+    }
+    Ok(sum.into_iter().map(|v| (v / faces.len().max(1) as f64) as f32).collect())
+}
