@@ -271,7 +271,10 @@ pub(crate) fn serving(op: &dyn Op, io: &Io, gradient: Option<&str>, options: &Op
     for source in variants.iter().filter(is_wanted).chain([plain]) {
         let shader = reflect(source)?;
         shader.check_contract(op)?;
-        if shader.uses_texels() && !options.limits.prefers_texels && options.variant.is_none() {
+        // Two families: textures are for software adapters, tiles in workgroup memory for hardware.
+        let is_other_family =
+            if options.limits.prefers_texels { source.stem.ends_with("_tile") } else { shader.uses_texels() };
+        if is_other_family && options.variant.is_none() {
             continue;
         }
         let method = match gradient {

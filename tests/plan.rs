@@ -113,6 +113,25 @@ fn no_slot_is_overwritten_while_needed(plan: &Plan) {
     assert_eq!(plan.peak_bytes(), plan.slots.iter().map(|s| s.bytes).sum::<u64>() + plan.readback_bytes());
 }
 
+#[test]
+fn each_kind_of_adapter_gets_its_family_of_shaders() {
+    let mut g = Graph::new();
+    let x = g.input("x", [1, 16, 32, 32]).unwrap();
+    let w = g.param("w", [16, 16, 3, 3], Init::Constant(0.1)).unwrap();
+    let b = g.param("b", [1, 16, 1, 1], Init::Constant(0.0)).unwrap();
+    let y = g.add(lineament::ops::conv3x3::Conv3x3, &[x, w, b]).unwrap();
+    let loss = g.mse(y, x, Reduction::Mean).unwrap();
+    let mut fetches = lineament::grad::backward(&mut g, loss, &[w]).unwrap();
+    fetches.push(loss);
+    for prefers_texels in [false, true] {
+        let limits = Limits { prefers_texels, ..Limits::default() };
+        let plan = Plan::new(&g, &fetches, &Options { limits, ..Options::default() }).unwrap();
+        let tiles = plan.steps.iter().filter(|s| s.stem() == "conv3x3_tile").count();
+        let texels = plan.steps.iter().flat_map(|s| &s.bindings).any(|b| b.layout != lineament::shader::Layout::Rows);
+        assert_eq!((tiles > 0, texels), (!prefers_texels, prefers_texels), "{plan}");
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
     #[test]

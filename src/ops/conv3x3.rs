@@ -138,6 +138,42 @@ impl Winograd {
     }
 }
 
+/// Threads of `conv3x3_tile`'s backward_w_1 that share the tiles of a block of filters: enough groups for a large GPU, of
+/// eight tiles each at least.
+fn tile_walkers(io: &Io) -> usize {
+    let ([n, ci, h, w], co) = (io.x[0], io.y[1]);
+    let blocks = co.div_ceil(32) * ci.div_ceil(8);
+    (n * h.div_ceil(4) * w.div_ceil(16)).div_ceil(8).min(1024usize.div_ceil(blocks))
+}
+
+fn launch_tile(entry: &str, io: &Io) -> Option<Launch> {
+    let ([n, ci, h, w], co) = (io.x[0], io.y[1]);
+    let rows = if entry.starts_with("backward_w") { 4 } else { 16 };
+    let tiles_of_picture = h.div_ceil(rows) * w.div_ceil(16);
+    let (tiles, in_blocks, walkers) = (n * tiles_of_picture, ci.div_ceil(8), tile_walkers(io));
+    let params = [
+        ("c_in", ci.into()),
+        ("c_out", co.into()),
+        ("height", h.into()),
+        ("width", w.into()),
+        ("tiles_x", w.div_ceil(16).into()),
+        ("tiles_of_picture", tiles_of_picture.into()),
+        ("tiles", tiles.into()),
+        ("walkers", walkers.into()),
+        ("in_blocks", in_blocks.into()),
+        ("threads", io.x_len(1).into()),
+    ];
+    let groups = match entry {
+        "forward" => [tiles, co.div_ceil(32), 1],
+        "backward_x" => [tiles, ci.div_ceil(32), 1],
+        "backward_w_1" => [co.div_ceil(32) * in_blocks, walkers, 1],
+        "backward_w_2" => return Some(Launch::threads(io.x_len(1), params)),
+        _ => return None,
+    };
+    let groups = groups.map(|g| u32::try_from(g).unwrap_or(u32::MAX));
+    groups.iter().all(|g| *g <= 65_535).then(|| Launch::groups(groups, params))
+}
+
 impl Op for Conv3x3 {
     fn name(&self) -> &'static str {
         "conv3x3"
@@ -148,6 +184,7 @@ impl Op for Conv3x3 {
     fn shaders(&self) -> &'static [Source] {
         shaders![
             "conv3x3",
+            "conv3x3_tile",
             "conv3x3_winograd" + "texels" + "bound" + "winograd6",
             "conv2d_quads" + "correlate" + "texels" + "bound",
             "conv2d_texels" + "bound"
@@ -167,6 +204,9 @@ impl Op for Conv3x3 {
     fn launch(&self, stem: &str, entry: &str, io: &Io) -> Option<Launch> {
         if stem == "conv2d_texels" {
             return Conv2d::same(3).launch_texels(entry, io);
+        }
+        if stem == "conv3x3_tile" {
+            return launch_tile(entry, io);
         }
         if stem == "conv2d_quads" {
             return Conv2d::same(3).launch_quads(entry, io);
@@ -206,6 +246,9 @@ impl Op for Conv3x3 {
         if stem == "conv2d_texels" {
             return Conv2d::same(3).scratch_texels(method, io);
         }
+        if stem == "conv3x3_tile" {
+            return if method == "backward_w" { vec![("t0", tile_walkers(io) * io.x_len(1))] } else { Vec::new() };
+        }
         if stem == "conv2d_quads" {
             return Conv2d::same(3).scratch_quads(io);
         }
@@ -226,6 +269,14 @@ impl Op for Conv3x3 {
             // Measured on whole layers of 64 and 128 channels; few channels fill no block of eight.
             "conv3x3_winograd" if io.x[0][1].min(io.y[1]) >= 32 => 10.0,
             "conv2d_quads" => 6.0,
+            // On hardware, where alone it serves; a guess, never timed. Few channels leave most of a tile empty.
+            "conv3x3_tile" => {
+                if io.x[0][1].min(io.y[1]) >= 4 {
+                    8.0
+                } else {
+                    0.5
+                }
+            }
             "conv2d_texels" => 3.0,
             _ => 1.0,
         }
