@@ -3,7 +3,7 @@
 use crate::error::{Error, Result};
 use std::fs::File;
 use std::io::{BufWriter, Read, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Bytes of the largest file that is read into memory.
 const MAX_FILE_BYTES: u64 = 4 << 30;
@@ -37,6 +37,36 @@ pub(crate) fn read(path: &Path, fail: fn(String, String) -> Error) -> Result<Vec
     Ok(bytes)
 }
 
+/// What the names of temporary files begin with; the process's number and random letters follow.
+const TEMPORARY: &str = ".lineament-";
+
+/// Removes from `folder` the temporary files of processes that were killed. To be called before this process writes there,
+/// since a file with its own number is then an earlier one's, as in a container.
+pub(crate) fn remove_stale(folder: &Path) {
+    let Ok(entries) = std::fs::read_dir(folder) else { return };
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let Some(rest) = name.to_str().and_then(|n| n.strip_prefix(TEMPORARY)) else { continue };
+        let is_file = entry.file_type().is_ok_and(|t| t.is_file());
+        let pid = rest.split('-').next().and_then(|pid| pid.parse().ok());
+        if is_file && !pid.is_some_and(|pid: u32| pid != std::process::id() && is_running(pid, &entry)) {
+            // What cannot be removed harms nothing.
+            let _ = std::fs::remove_file(entry.path());
+        }
+    }
+}
+
+/// Whether process `pid` may still write `temporary`.
+fn is_running(pid: u32, temporary: &std::fs::DirEntry) -> bool {
+    let processes = Path::new("/proc");
+    if processes.join("self").exists() {
+        return processes.join(pid.to_string()).exists();
+    }
+    // Where processes are no files, what was written within the last hour may be in use.
+    let age = temporary.metadata().and_then(|m| m.modified()).ok().and_then(|t| t.elapsed().ok());
+    age.is_none_or(|age| age.as_secs() < 3600)
+}
+
 /// Calls `write` with a temporary file in the folder of `path`, then renames it to `path`. Where anything fails on the
 /// way, nothing stays behind and an older `path` is as it was.
 ///
@@ -55,7 +85,8 @@ pub(crate) fn write_whole(path: &Path, write: impl FnOnce(&mut BufWriter<&mut Fi
         return Err(refuse(format!("cannot be written: there is no folder {}; create it first", folder.display())));
     }
     let mut builder = tempfile::Builder::new();
-    builder.prefix(".lineament-");
+    let prefix = format!("{TEMPORARY}{}-", std::process::id());
+    builder.prefix(&prefix);
     // The rights that any new file gets; the process's mask applies. A temporary file would be for its owner alone.
     #[cfg(unix)]
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
@@ -77,17 +108,47 @@ pub(crate) fn write_whole(path: &Path, write: impl FnOnce(&mut BufWriter<&mut Fi
 ///
 /// # Errors
 /// The folder cannot be read or holds no picture.
-pub(crate) fn pictures(folder: &Path) -> Result<Vec<std::path::PathBuf>> {
+pub(crate) fn pictures(folder: &Path) -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(folder).map_err(|e| Error::io(folder, e))? {
         let path = entry.map_err(|e| Error::io(folder, e))?.path();
-        if path.is_file() && crate::image::Format::of_name(&path.display().to_string()).is_some() {
+        if path.is_file() && is_picture(&path) {
             found.push(path);
         }
     }
     found.sort();
-    if found.is_empty() {
-        return Err(Error::Usage(format!("{}: holds no picture (png, jpg, webp, bmp, tif)", folder.display())));
+    if found.is_empty() { Err(no_picture(folder)) } else { Ok(found) }
+}
+
+/// Picture files in `folder` and in the folders below it, by their extensions, in order of their paths; links to folders
+/// are not followed, and what lies in `except` is left out.
+///
+/// # Errors
+/// A folder cannot be read; there is no picture.
+pub(crate) fn pictures_below(folder: &Path, except: &Path) -> Result<Vec<PathBuf>> {
+    let except = except.canonicalize().ok();
+    let (mut found, mut open) = (Vec::new(), vec![folder.to_owned()]);
+    while let Some(at) = open.pop() {
+        for entry in std::fs::read_dir(&at).map_err(|e| Error::io(&at, e))? {
+            let entry = entry.map_err(|e| Error::io(&at, e))?;
+            let path = entry.path();
+            if entry.file_type().is_ok_and(|t| t.is_dir()) {
+                if except.is_none() || path.canonicalize().ok() != except {
+                    open.push(path);
+                }
+            } else if path.is_file() && is_picture(&path) {
+                found.push(path);
+            }
+        }
     }
-    Ok(found)
+    found.sort();
+    if found.is_empty() { Err(no_picture(folder)) } else { Ok(found) }
+}
+
+fn is_picture(path: &Path) -> bool {
+    crate::image::Format::of_name(&path.display().to_string()).is_some()
+}
+
+fn no_picture(folder: &Path) -> Error {
+    Error::Usage(format!("{}: holds no picture (png, jpg, webp, bmp, tif)", folder.display()))
 }

@@ -16,6 +16,8 @@ mod codec;
 mod resample;
 
 pub use codec::Format;
+#[cfg(feature = "cli")]
+pub use codec::Size;
 pub use resample::{Real, resize_plane, resize_plane_u8};
 
 use resample::{columns_first, cut, out_size, resample, whole_taps};

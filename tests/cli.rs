@@ -220,6 +220,187 @@ fn weights_of_another_network_are_refused() {
     assert!(e.contains("fsrcnn_x3.safetensors: holds model fsrcnn, asked for fsrcnn-s"), "{e}");
 }
 
+/// The tree is kept, outputs that exist are skipped, OUT's own pictures are no inputs, files are those of single pictures.
+#[test]
+fn upscale_keeps_the_tree_of_a_folder_and_continues() {
+    if common::device().is_none() {
+        return;
+    }
+    let folder = Folder::new();
+    std::fs::create_dir_all(folder.path("in/sub/deep")).unwrap();
+    // Those of one size after each other share a session.
+    for (name, width) in [("a.png", 12), ("b.webp", 12), ("sub/c.bmp", 12), ("sub/deep/d.tif", 9), ("sub/e.png", 12)] {
+        picture(&folder.path("in").join(name), width, 9);
+    }
+    #[cfg(unix)]
+    std::os::unix::fs::symlink(folder.path("in"), folder.path("in/sub/again")).unwrap();
+    let (input, out) = (folder.text("in"), folder.text("in/out"));
+    let upscale = |extra: &[&str]| json(&[&["upscale", &input, &out, "--scale", "3", "--json"], extra].concat());
+    let names = |report: &Value| -> Vec<String> {
+        let pictures = report["pictures"].as_array().unwrap().iter();
+        pictures
+            .map(|p| Path::new(p["output"].as_str().unwrap()).strip_prefix(&out).unwrap().to_str().unwrap().to_owned())
+            .collect()
+    };
+    let report = upscale(&["--format", "png"]);
+    assert_eq!(names(&report), ["a.png", "b.png", "sub/c.png", "sub/deep/d.png", "sub/e.png"]);
+    assert_eq!((report["skipped"].as_u64(), report["failed"].as_u64()), (Some(0), Some(0)));
+    let waited = report["waited_share"].as_f64().unwrap();
+    assert!(waited > 0.0 && waited < 1.0, "{waited}");
+    let (single, d) = (folder.text("single.png"), folder.text("in/sub/deep/d.tif"));
+    ok(&["upscale", &d, &single, "--scale", "3"]);
+    let read = |path: &str| std::fs::read(path).unwrap();
+    assert_eq!(read(&single), read(&format!("{out}/sub/deep/d.png")), "a folder's picture is that of one alone");
+
+    // What a kill leaves, and what another process is writing now.
+    let stale = [format!("{out}/sub/.lineament-4000000000-abc"), format!("{out}/.lineament-abcdef")];
+    let used = format!("{out}/sub/.lineament-{}-abc", std::process::id());
+    stale.iter().chain([&used]).for_each(|path| std::fs::write(path, "half").unwrap());
+    let kept = format!("{out}/a.png");
+    let before = std::fs::metadata(&kept).unwrap().modified().unwrap();
+    std::fs::remove_file(format!("{out}/sub/c.png")).unwrap();
+    let report = upscale(&["--format", "png"]);
+    assert_eq!((names(&report), report["skipped"].as_u64()), (vec!["sub/c.png".to_owned()], Some(4)));
+    assert_eq!(std::fs::metadata(&kept).unwrap().modified().unwrap(), before);
+    assert!(stale.iter().all(|path| !Path::new(path).exists()), "stale files were left");
+    assert!(Path::new(&used).exists(), "a running process's file was removed");
+    let report = upscale(&["--format", "png"]);
+    assert_eq!((names(&report).len(), report["skipped"].as_u64()), (0, Some(5)));
+    assert_eq!(names(&upscale(&["--format", "png", "--overwrite"])).len(), 5);
+
+    let output = run(&["upscale", &input, &out, "--scale", "2", "--format", "png"]);
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    assert!(stderr.contains("out/a.png: exists, but is not") && stderr.contains("enlarged 2 times"), "{stderr}");
+}
+
+#[test]
+fn upscale_never_writes_over_an_input() {
+    let folder = Folder::new();
+    std::fs::create_dir_all(folder.path("in/sub")).unwrap();
+    std::fs::create_dir(folder.path("out")).unwrap();
+    picture(&folder.path("in/a.png"), 9, 8);
+    picture(&folder.path("in/sub/b.png"), 9, 8);
+    let bytes = || ["in/a.png", "in/sub/b.png"].map(|name| std::fs::read(folder.path(name)).unwrap());
+    let before = bytes();
+    let (input, out) = (folder.text("in"), folder.text("out"));
+    let refused = |input: &str, output: &str, extra: &[&str], problem: &str| {
+        let common = ["upscale", input, output, "--scale", "3", "--overwrite", "--device", "cpu"];
+        let error = fails(&[&common, extra].concat());
+        assert!(error.contains(problem), "{error:?} lacks {problem:?}");
+    };
+    refused(&input, &input, &[], "in: is the input");
+    let (a, one) = (folder.text("in/a.png"), folder.text("one.png"));
+    refused(&a, &one, &["--compare", &a], "in/a.png: is the input or the output");
+    refused(&a, &one, &["--compare", &one], "one.png: is the input or the output");
+    refused(&a, &one, &["--format", "jpg"], "one.png: names another format than --format jpg");
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::symlink;
+        symlink(&a, folder.path("out/a.png")).unwrap();
+        refused(&input, &out, &[], "out/a.png: is the input");
+        refused(&a, &folder.text("out/a.png"), &[], "out/a.png: is the input");
+        std::fs::remove_file(folder.path("out/a.png")).unwrap();
+        symlink(folder.path("in/sub"), folder.path("out/sub")).unwrap();
+        refused(&input, &out, &[], "out/sub/b.png: is the input");
+        std::fs::remove_file(folder.path("out/sub")).unwrap();
+        symlink(&input, folder.path("link")).unwrap();
+        refused(&input, &folder.text("link"), &[], "link: is the input");
+    }
+    picture(&folder.path("in/a.bmp"), 9, 8);
+    refused(&input, &out, &["--format", "png"], "in/a.bmp would both become");
+    assert_eq!(bytes(), before);
+    assert!(std::fs::read_dir(folder.path("out")).unwrap().next().is_none(), "nothing was written");
+}
+
+/// SIGKILL in the middle: every file under a final name is whole, and the same command makes the rest.
+#[cfg(unix)]
+#[test]
+fn upscale_of_a_folder_continues_after_a_kill() {
+    if common::device().is_none() {
+        return;
+    }
+    const PICTURES: u64 = 24;
+    let folder = Folder::new();
+    std::fs::create_dir(folder.path("in")).unwrap();
+    for k in 0..PICTURES {
+        picture(&folder.path(&format!("in/{k:02}.png")), 24, 18);
+    }
+    let arguments = ["upscale", &folder.text("in"), &folder.text("out"), "--scale", "3", "--json"];
+    let mut child = lineament().args(arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    while !folder.path("out/02.png").exists() && child.try_wait().unwrap().is_none() {
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+    let _ = child.kill();
+    child.wait().unwrap();
+    let written = || -> Vec<PathBuf> {
+        let entries = std::fs::read_dir(folder.path("out")).unwrap();
+        entries.map(|e| e.unwrap().path()).filter(|p| p.extension().is_some_and(|e| e == "png")).collect()
+    };
+    let whole = written();
+    for path in &whole {
+        assert_eq!(Picture::open(path).unwrap().width(), 72);
+    }
+    let report = json(&arguments);
+    assert_eq!(report["skipped"].as_u64(), Some(whole.len() as u64));
+    assert_eq!(report["pictures"].as_array().unwrap().len() as u64, PICTURES - whole.len() as u64);
+    let names = std::fs::read_dir(folder.path("out")).unwrap().count();
+    assert_eq!((written().len() as u64, names as u64), (PICTURES, PICTURES), "a temporary file was left");
+}
+
+/// Activations that f32 does not hold and f64 does stand for an adapter that computes wrongly.
+#[test]
+fn upscale_refuses_to_write_what_the_self_check_finds_wrong() {
+    if common::device().is_none() {
+        return;
+    }
+    let folder = Folder::new();
+    std::fs::create_dir(folder.path("in")).unwrap();
+    picture(&folder.path("in/a.png"), 12, 9);
+    picture(&folder.path("in/b.png"), 9, 12);
+    let shipped = lineament::weights::shipped("fsrcnn", 3).unwrap().unwrap();
+    let mut tensors = shipped.tensors().clone();
+    for (name, factor) in [("feature.w", 1e30), ("shrink.w", 1e20), ("expand.w", 1e-20), ("deconv.w", 1e-30)] {
+        tensors.get_mut(name).unwrap().data_mut().iter_mut().for_each(|v| *v *= factor);
+    }
+    let weights = folder.text("w.safetensors");
+    lineament::Weights::from_tensors(tensors).save(&weights).unwrap();
+    let (input, out) = (folder.text("in"), folder.text("out"));
+    let arguments = ["upscale", &input, &out, "--scale", "3", "--self-check"];
+    let error = fails(&[&arguments[..], &["--weights", &weights]].concat());
+    // Black or one value everywhere: WGSL leaves open what max makes of a NaN.
+    for part in ["in/a.png", "computes this picture wrongly: a tile is", "give a picture", "--device cpu"] {
+        assert!(error.contains(part), "{error:?} lacks {part:?}");
+    }
+    let pictures = std::fs::read_dir(&out).map_or(0, |entries| entries.count());
+    assert_eq!(pictures, 0, "nothing was written");
+    let text = ok(&arguments);
+    assert!(text.contains("self-check: a tile of"), "{text}");
+    let error = fails(&[&arguments[..], &["--overwrite", "--device", "cpu"]].concat());
+    assert!(error.contains("references cannot be checked against themselves"), "{error}");
+}
+
+#[test]
+fn upscale_stays_within_its_memory() {
+    let folder = Folder::new();
+    picture(&folder.path("a.png"), 12, 9);
+    let (a, out) = (folder.text("a.png"), folder.text("out.png"));
+    let mut arguments = vec!["upscale", &a, &out, "--scale", "3", "--model", "fsrcnn", "--overwrite", "--json"];
+    if common::device().is_none() {
+        arguments.extend(["--device", "cpu"]);
+    }
+    let error = fails(&[&arguments[..], &["--vram", "20K"]].concat());
+    let smallest = error.split("allow ").nth(1).and_then(|rest| rest.split(' ').next()).unwrap();
+    let bytes: u64 = smallest.parse().unwrap_or_else(|e| panic!("{e}: {error}"));
+    assert!(bytes > 20 << 10 && error.contains("more than the 20480 that are allowed"), "{error}");
+    json(&[&arguments[..], &["--vram", smallest]].concat());
+    json(&[&arguments[..], &["--vram", "0.5G"]].concat());
+    fails(&[&arguments[..], &["--vram", &(bytes - 1).to_string()]].concat());
+    for wrong in [&["--vram", "12X"][..], &["--vram", "-1"], &["--vram", "1G", "--tile", "32"]] {
+        assert_eq!(run(&[&arguments[..], wrong].concat()).status.code(), Some(2), "{wrong:?}");
+    }
+}
+
 /// Ctrl-C in the middle: exit code 130, no output, no half-written file.
 #[cfg(unix)]
 #[test]

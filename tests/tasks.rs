@@ -131,6 +131,61 @@ fn shipped_weights_beat_bicubic_on_the_shipped_photograph() {
     assert!(score.ssim > score.bicubic_ssim, "{score:?}");
 }
 
+/// The window that is picked fits, one a pixel larger would not, and the result has the same bits.
+#[test]
+fn upscale_takes_the_largest_window_within_its_memory() {
+    let device = common::device().unwrap_or_else(|| Device::open(&lineament::Select::Cpu).unwrap());
+    let model = SuperResolution::new("fsrcnn", 2).unwrap();
+    let weights = random_weights(&model);
+    let of_side = |side| Upscaler::new(device.clone(), model.clone(), weights.clone(), Some(side)).unwrap();
+    let peak = |side| of_side(side).plan(side, side).unwrap().peak_bytes();
+    let bytes = peak(40);
+    let within = |bytes| Upscaler::within(device.clone(), model.clone(), weights.clone(), bytes);
+    let upscaler = within(bytes).unwrap();
+    let side = upscaler.tile();
+    assert!(side >= 40 && peak(side) <= bytes && peak(side + 1) > bytes, "{side}");
+    let input = noise(21, 50);
+    assert_eq!(upscaler.luma(&input).unwrap(), of_side(0).luma(&input).unwrap());
+    let smallest = peak(2 * model.halo + 1);
+    assert!(within(smallest).is_ok());
+    let error = within(smallest - 1).unwrap_err().to_string();
+    assert!(error.contains(&format!("allow {smallest} or more")), "{error}");
+}
+
+/// Activations that f32 does not hold and f64 does stand for an adapter that computes wrongly.
+#[test]
+fn upscale_self_check_tells_black_constant_and_right() {
+    let Some(device) = common::device() else { return };
+    let model = SuperResolution::new("fsrcnn", 3).unwrap();
+    let mut rng = Rng::new(3);
+    let samples = Samples::U8((0..12 * 9).map(|_| rng.below(256) as u8).collect());
+    let picture = Picture::from_samples("noise", 12, 9, Channels::Grey, samples).unwrap();
+    let shipped = shipped("fsrcnn", 3).unwrap().unwrap();
+    let check = |factors: [(&str, f32); 4], bias: Option<f32>| {
+        let mut tensors = shipped.tensors().clone();
+        for (name, factor) in factors {
+            tensors.get_mut(name).unwrap().data_mut().iter_mut().for_each(|v| *v *= factor);
+        }
+        if let Some(bias) = bias {
+            // Only the picture, not the biases of its layers, must make the result.
+            for (_, tensor) in tensors.iter_mut().filter(|(name, _)| name.ends_with(".b")) {
+                tensor.data_mut().fill(0.0);
+            }
+            tensors.get_mut("deconv.b").unwrap().data_mut()[0] = bias;
+        }
+        let weights = Weights::from_tensors(tensors);
+        let upscaler = Upscaler::new(device.clone(), model.clone(), weights, None).unwrap();
+        upscaler.self_check(&picture).map_err(|e| e.to_string())
+    };
+    let layers = |f: [f32; 4]| [("feature.w", f[0]), ("shrink.w", f[1]), ("expand.w", f[2]), ("deconv.w", f[3])];
+    check(layers([1.0; 4]), None).unwrap();
+    check(layers([1e3, 1e3, 1e-3, 1e-3]), Some(0.25)).unwrap();
+    let error = check(layers([1e30, 1e20, 1e-20, 1e-30]), Some(0.0)).unwrap_err();
+    assert!(error.contains("a tile is black"), "{error}");
+    let error = check(layers([1e-30, 1e-30, 1e30, 1e30]), Some(0.25)).unwrap_err();
+    assert!(error.contains("a tile is 0.25 everywhere"), "{error}");
+}
+
 fn mean_psnr(upscaler: &Upscaler, folder: &std::path::Path) -> (f64, f64) {
     let mut files: Vec<_> = std::fs::read_dir(folder).unwrap().map(|e| e.unwrap().path()).collect();
     files.sort();

@@ -20,6 +20,16 @@ pub enum Format {
     Tiff,
 }
 
+/// How large a picture is, as its file's header says.
+#[cfg(feature = "cli")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Size {
+    pub width: usize,
+    pub height: usize,
+    /// Of all samples, decoded.
+    pub bytes: u64,
+}
+
 /// Name, extensions, longest side in pixels, whether it keeps alpha, 16 bit, an ICC profile.
 struct Traits {
     name: &'static str,
@@ -176,6 +186,16 @@ impl Picture {
         let path = path.as_ref();
         let bytes = crate::files::read(path, |file, problem| Error::Image { file, problem })?;
         Self::decode(&bytes, &path.display().to_string())
+    }
+
+    /// Width and height in pixels, without orientation, and the bytes of all samples, from a file's header alone; none
+    /// where [`Picture::open`] would fail for a reason that the header shows.
+    #[cfg(feature = "cli")]
+    pub fn measure(path: impl AsRef<std::path::Path>) -> Option<Size> {
+        let reader = ::image::ImageReader::open(path).ok()?.with_guessed_format().ok()?;
+        let decoder = reader.into_decoder().ok()?;
+        let (width, height) = decoder.dimensions();
+        Some(Size { width: width as usize, height: height as usize, bytes: decoder.total_bytes() })
     }
 
     /// The bytes of a file. JPEG has quality 95, WebP is lossless. JPEG, WebP and BMP hold 8 bit, to which 16-bit samples

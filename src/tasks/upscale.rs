@@ -8,7 +8,7 @@
 
 use super::windows::{Stretch, stretches};
 use crate::error::{Error, Result};
-use crate::exec::{Device, Session};
+use crate::exec::{Device, Select, Session};
 use crate::graph::{Graph, NodeId};
 use crate::image::{Channel, Picture, Rect, resize_plane};
 use crate::metrics::{psnr, ssim};
@@ -17,10 +17,21 @@ use crate::ops::resize::{Kernel, Resize};
 use crate::plan::Plan;
 use crate::tensor::Tensor;
 use crate::weights::Weights;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Sides of a window to choose from where the caller names none: the largest whose plan fits the device is taken. On
 /// lavapipe 288 takes a picture of 256² in one window (84 ms against 119 with 160), and 4000 × 3000 in the same time.
 pub const TILES: [usize; 6] = [288, 160, 96, 64, 48, 32];
+
+/// Side of the largest window that [`Upscaler::within`] tries.
+const LARGEST_PX: usize = 1 << 15;
+
+/// Side in pixels of the network's input of the tile that [`Upscaler::self_check`] computes with the references, halo
+/// not included: some ten million multiply-adds, a fraction of a second in f64.
+const CHECKED_PX: usize = 16;
+
+/// Largest error of a checked tile in units of the reference's root mean square, as `lineament bench --expect` allows.
+const MAX_RELATIVE_ERROR: f64 = 1e-3;
 
 /// A super-resolution network with its weights on a device.
 #[derive(Debug)]
@@ -30,6 +41,21 @@ pub struct Upscaler {
     weights: Weights,
     /// Side of a window in pixels of the network's input, halo included.
     tile: usize,
+    /// Bytes that a plan may take.
+    memory_bytes: u64,
+    /// The session of the last window's size: pictures of one size, and large ones, need no other.
+    session: Mutex<Option<([usize; 2], Arc<Session>)>>,
+}
+
+/// A part of a picture that the network runs on at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Window {
+    /// What the network reads, in pixels of its input.
+    pub read: Rect,
+    /// What is kept, in pixels of the result.
+    pub kept: Rect,
+    /// What is kept, in the network's output for this window.
+    inside: Rect,
 }
 
 /// What a picture's enlargement took.
@@ -67,7 +93,9 @@ impl Upscaler {
                 ));
             }
         }
-        let mut upscaler = Self { device, model, weights, tile: tile.unwrap_or(TILES[0]) };
+        let tile_px = tile.unwrap_or(TILES[0]);
+        let mut upscaler =
+            Self { device, model, weights, tile: tile_px, memory_bytes: u64::MAX, session: Mutex::default() };
         if tile == Some(0) {
             upscaler.tile = usize::MAX;
         }
@@ -84,6 +112,50 @@ impl Upscaler {
             }
         }
         Ok(upscaler)
+    }
+
+    /// As [`Upscaler::new`], with the largest window whose plan's exact peak is at most `bytes`; a picture whose plan
+    /// would take more is refused.
+    ///
+    /// # Errors
+    /// Not even the smallest window fits, with its plan's bytes; those of [`Upscaler::new`].
+    pub fn within(device: Device, model: SuperResolution, weights: Weights, bytes: u64) -> Result<Self> {
+        // Below this side a window has nothing to keep.
+        let smallest = 2 * model.halo + 1;
+        let mut upscaler = Self::new(device, model, weights, Some(smallest))?;
+        let needed = upscaler.plan(smallest, smallest)?.peak_bytes();
+        if needed > bytes {
+            return Err(Error::plan(format!(
+                "the smallest window of {}, {smallest} × {smallest}, takes {needed} bytes, more than the {bytes} that are \
+                 allowed; allow {needed} or more",
+                upscaler.model.name
+            )));
+        }
+        let mut fits = |side| {
+            upscaler.tile = side;
+            match upscaler.plan(side, side) {
+                Ok(plan) => Ok(plan.peak_bytes() <= bytes),
+                Err(Error::Plan { .. }) => Ok(false),
+                Err(e) => Err(e),
+            }
+        };
+        // Peaks grow with the side, so the largest that fits lies between one that does and one that does not.
+        let (mut fitting, mut too_large) = (smallest, 2 * smallest);
+        while too_large <= LARGEST_PX && fits(too_large)? {
+            (fitting, too_large) = (too_large, 2 * too_large);
+        }
+        while too_large - fitting > 1 {
+            let middle = fitting.midpoint(too_large);
+            if fits(middle)? { fitting = middle } else { too_large = middle }
+        }
+        upscaler.tile = fitting;
+        upscaler.memory_bytes = bytes;
+        Ok(upscaler)
+    }
+
+    /// Side of a window in pixels of the network's input, halo included; larger than any picture where they run whole.
+    pub fn tile(&self) -> usize {
+        self.tile
     }
 
     pub fn model(&self) -> &SuperResolution {
@@ -136,33 +208,109 @@ impl Upscaler {
         if self.model.reads == Reads::Small { self.model.scale } else { 1 }
     }
 
-    /// Runs the network over an input of `height` × `width` pixels, window by window: `read` gives a window of the
-    /// input, `write` takes the part of the output to keep and where it belongs. Returns the number of windows.
-    fn for_each_window(
-        &self,
-        height: usize,
-        width: usize,
-        mut read: impl FnMut(Rect) -> Result<Tensor>,
-        mut write: impl FnMut(Rect, Tensor) -> Result<()>,
-    ) -> Result<usize> {
-        let (rows, columns) = self.windows(height, width);
-        let session = self.session(height, width)?;
+    /// Windows of `side` that cover a network input of `height` × `width`, row by row.
+    fn cover(&self, height: usize, width: usize, side: usize) -> Vec<Window> {
+        let [rows, columns] = [height, width].map(|n| stretches(n, side, self.model.halo));
         let r = self.ratio();
-        for row in &rows {
-            for column in &columns {
-                let input = read(Rect { top: row.start, left: column.start, height: row.len, width: column.len })?;
-                let output = session.run(&[("x", &input)])?.swap_remove(0);
-                let kept = Rect {
-                    top: row.keep.0 * r,
-                    left: column.keep.0 * r,
-                    height: (row.keep.1 - row.keep.0) * r,
-                    width: (column.keep.1 - column.keep.0) * r,
-                };
-                let inside = Rect { top: kept.top - row.start * r, left: kept.left - column.start * r, ..kept };
-                write(kept, crop(&output, inside)?)?;
+        let window = |row: &Stretch, column: &Stretch| {
+            let kept = Rect {
+                top: row.keep.0 * r,
+                left: column.keep.0 * r,
+                height: (row.keep.1 - row.keep.0) * r,
+                width: (column.keep.1 - column.keep.0) * r,
+            };
+            Window {
+                read: Rect { top: row.start, left: column.start, height: row.len, width: column.len },
+                kept,
+                inside: Rect { top: kept.top - row.start * r, left: kept.left - column.start * r, ..kept },
+            }
+        };
+        rows.iter().flat_map(|row| columns.iter().map(move |column| window(row, column))).collect()
+    }
+
+    /// The windows of a picture of `height` × `width`, all of one size; what they keep covers the result once.
+    pub fn windows_of(&self, height: usize, width: usize) -> Vec<Window> {
+        let enlarged = if self.model.reads == Reads::Enlarged { self.model.scale } else { 1 };
+        self.cover(height * enlarged, width * enlarged, self.tile)
+    }
+
+    /// What the network reads of `picture` in `window`: luminance in 0..1, `[1, 1, H, W]`.
+    ///
+    /// # Errors
+    /// `window` reaches beyond the picture.
+    pub fn read(&self, picture: &Picture, window: &Window) -> Result<Tensor> {
+        let rect = window.read;
+        match self.model.reads {
+            Reads::Small => picture.luma(rect),
+            Reads::Enlarged => {
+                let data = picture.bicubic_rect(Channel::Y, rect, self.model.scale as u32)?;
+                Tensor::new([1, 1, rect.height, rect.width], data)
             }
         }
-        Ok(rows.len() * columns.len())
+    }
+
+    /// The network on one window, whole: what [`Upscaler::read`] gave → `[1, 1, H, W]` of its output.
+    ///
+    /// # Errors
+    /// The window does not fit the device; the device fails.
+    pub fn run(&self, input: &Tensor) -> Result<Tensor> {
+        let [_, _, height, width] = input.shape();
+        Ok(self.session_for([height, width])?.run(&[("x", input)])?.swap_remove(0))
+    }
+
+    fn session_for(&self, size: [usize; 2]) -> Result<Arc<Session>> {
+        let mut last = self.session.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((of, session)) = &*last
+            && *of == size
+        {
+            return Ok(session.clone());
+        }
+        // Its memory is free before the next one's is taken.
+        *last = None;
+        let (g, y) = self.graph(size[0], size[1])?;
+        if self.memory_bytes < u64::MAX {
+            let needed = self.device.plan(&g, &[y])?.peak_bytes();
+            if needed > self.memory_bytes {
+                return Err(Error::plan(format!(
+                    "a window of {} × {} takes {needed} bytes, more than the {} that are allowed; allow {needed} or more",
+                    size[0], size[1], self.memory_bytes
+                )));
+            }
+        }
+        let session = Arc::new(self.device.compile(&g, &[y], self.weights.clone())?);
+        *last = Some((size, session.clone()));
+        Ok(session)
+    }
+
+    /// The black picture that [`Upscaler::write`] fills with the enlargement of `picture`.
+    ///
+    /// # Errors
+    /// The result is too large for a picture.
+    pub fn canvas(&self, picture: &Picture) -> Result<Picture> {
+        let [width, height] = [picture.width(), picture.height()].map(|n| n * self.model.scale);
+        let mut out = Picture::new(picture.name(), width, height, picture.channels(), picture.samples().bits())?;
+        out.set_icc(picture.icc().map(<[u8]>::to_vec));
+        Ok(out)
+    }
+
+    /// Writes what `window` keeps to `out`: luminance from `y`, the network's output; colour and alpha of `picture`
+    /// bicubically.
+    ///
+    /// # Errors
+    /// `out` or `y` do not belong to `picture` and `window`.
+    pub fn write(&self, picture: &Picture, out: &mut Picture, window: &Window, y: &Tensor) -> Result<()> {
+        let rect = window.kept;
+        let bicubic = |channel| picture.bicubic_rect(channel, rect, self.model.scale as u32);
+        let y = crop(y, window.inside)?;
+        if picture.channels().is_grey() {
+            out.put_grey(rect, y.data())?;
+        } else {
+            out.put_ycbcr(rect, y.data(), &bicubic(Channel::Cb)?, &bicubic(Channel::Cr)?)?;
+        }
+        if picture.channels().has_alpha() {
+            out.put_alpha(rect, &bicubic(Channel::Alpha)?)?;
+        }
+        Ok(())
     }
 
     /// Enlarges a picture. `progress(done, all)` is called with output pixels after every window and returns false to
@@ -171,37 +319,55 @@ impl Upscaler {
     /// # Errors
     /// [`Error::Interrupted`] where `progress` asks for it; the result is too large for a picture; the device fails.
     pub fn picture(&self, picture: &Picture, progress: &mut dyn FnMut(u64, u64) -> bool) -> Result<(Picture, Report)> {
-        let scale = self.model.scale;
-        let (height, width) = (picture.height() * scale, picture.width() * scale);
-        let mut out = Picture::new(picture.name(), width, height, picture.channels(), picture.samples().bits())?;
-        out.set_icc(picture.icc().map(<[u8]>::to_vec));
-        let bicubic = |channel, rect| picture.bicubic_rect(channel, rect, scale as u32);
-        let (input_height, input_width) = match self.model.reads {
-            Reads::Small => (picture.height(), picture.width()),
-            Reads::Enlarged => (height, width),
-        };
-        let (mut done, all) = (0, (height * width) as u64);
-        let tiles = self.for_each_window(
-            input_height,
-            input_width,
-            |rect| match self.model.reads {
-                Reads::Small => picture.luma(rect),
-                Reads::Enlarged => Tensor::new([1, 1, rect.height, rect.width], bicubic(Channel::Y, rect)?),
-            },
-            |rect, y| {
-                if picture.channels().is_grey() {
-                    out.put_grey(rect, y.data())?;
-                } else {
-                    out.put_ycbcr(rect, y.data(), &bicubic(Channel::Cb, rect)?, &bicubic(Channel::Cr, rect)?)?;
-                }
-                if picture.channels().has_alpha() {
-                    out.put_alpha(rect, &bicubic(Channel::Alpha, rect)?)?;
-                }
-                done += rect.area() as u64;
-                if progress(done, all) { Ok(()) } else { Err(Error::Interrupted) }
-            },
-        )?;
-        Ok((out, Report { tiles }))
+        let mut out = self.canvas(picture)?;
+        let windows = self.windows_of(picture.height(), picture.width());
+        let (mut done, all) = (0, out.whole().area() as u64);
+        for window in &windows {
+            let y = self.run(&self.read(picture, window)?)?;
+            self.write(picture, &mut out, window, &y)?;
+            done += window.kept.area() as u64;
+            if !progress(done, all) {
+                return Err(Error::Interrupted);
+            }
+        }
+        Ok((out, Report { tiles: windows.len() }))
+    }
+
+    /// Computes the middle window of `picture` on the adapter, and the tile of it whose luminance varies most with the
+    /// f64 references on the processor, and compares them.
+    ///
+    /// # Errors
+    /// The adapter's tile is wrong, or black or constant where the reference's is not: [`Error::Device`]. The device is
+    /// the references; it fails.
+    pub fn self_check(&self, picture: &Picture) -> Result<()> {
+        if self.device.is_cpu() {
+            return Err(Error::Usage(
+                "the references cannot be checked against themselves; choose an adapter for the self-check".into(),
+            ));
+        }
+        let windows = self.windows_of(picture.height(), picture.width());
+        let window = &windows[windows.len() / 2];
+        let input = self.read(picture, window)?;
+        let output = self.run(&input)?;
+        let side = CHECKED_PX + 2 * self.model.halo;
+        let mut best: Option<(f64, Window, Tensor)> = None;
+        for tile in self.cover(window.read.height, window.read.width, side) {
+            let part = crop(&input, tile.read)?;
+            let contrast = variance(&part);
+            if best.as_ref().is_none_or(|(most, ..)| contrast > *most) {
+                best = Some((contrast, tile, part));
+            }
+        }
+        let Some((_, tile, part)) = best else { return Ok(()) };
+        let (g, y) = self.graph(tile.read.height, tile.read.width)?;
+        let cpu = Device::open(&Select::Cpu)?.compile(&g, &[y], self.weights.clone())?;
+        let expected = crop(&cpu.run(&[("x", &part)])?.swap_remove(0), tile.inside)?;
+        agree(&expected, &crop(&output, tile.kept)?).map_err(|problem| {
+            Error::device(
+                format!("{}: {} computes this picture wrongly: {problem}", picture.name(), self.device.describe()),
+                "update its driver, choose another --device (see `lineament devices`), or use --device cpu",
+            )
+        })
     }
 
     /// The papers' protocol: the luminance of `truth` (8 bit) is cut to a multiple of the scale, made small bicubically,
@@ -244,20 +410,54 @@ impl Upscaler {
         let [_, _, height, width] = input.shape();
         let r = self.ratio();
         let mut output = Tensor::zeros([1, 1, height * r, width * r]);
-        self.for_each_window(
-            height,
-            width,
-            |rect| crop(input, rect),
-            |rect, part| {
-                for (i, line) in part.data().chunks(rect.width).enumerate() {
-                    let at = (rect.top + i) * width * r + rect.left;
-                    output.data_mut()[at..at + rect.width].copy_from_slice(line);
-                }
-                Ok(())
-            },
-        )?;
+        for window in self.cover(height, width, self.tile) {
+            let part = crop(&self.run(&crop(input, window.read)?)?, window.inside)?;
+            let rect = window.kept;
+            for (i, line) in part.data().chunks(rect.width).enumerate() {
+                let at = (rect.top + i) * width * r + rect.left;
+                output.data_mut()[at..at + rect.width].copy_from_slice(line);
+            }
+        }
         Ok(output)
     }
+}
+
+/// Whether `got` is `expected` but for what f32 arithmetic explains; else what is wrong with it.
+fn agree(expected: &Tensor, got: &Tensor) -> std::result::Result<(), String> {
+    let is_constant = |t: &Tensor, within: f64| {
+        let first = f64::from(t.data()[0]);
+        t.data().iter().all(|&v| (f64::from(v) - first).abs() <= within)
+    };
+    let squares: f64 = expected.data().iter().map(|&v| f64::from(v).powi(2)).sum();
+    let allowed = MAX_RELATIVE_ERROR * (squares / expected.data().len() as f64).sqrt();
+    let pairs = || expected.data().iter().zip(got.data()).map(|(&e, &g)| (f64::from(e), f64::from(g)));
+    // A NaN is never within what is allowed.
+    let is_right = |(e, g): (f64, f64)| (g - e).abs() <= allowed;
+    if allowed.is_finite() && pairs().all(is_right) {
+        return Ok(());
+    }
+    // A NaN becomes black.
+    let is_black = got.data().iter().all(|&v| v.is_nan() || v <= 0.0);
+    if is_black && expected.data().iter().any(|&v| f64::from(v) > allowed) {
+        return Err("a tile is black where the references on the processor give a picture".into());
+    }
+    if is_constant(got, 0.0) && !is_constant(expected, allowed) {
+        let value = got.data()[0];
+        return Err(format!("a tile is {value} everywhere where the references on the processor give a picture"));
+    }
+    let wrong = pairs().filter(|&p| !is_right(p)).count();
+    let (e, g) = pairs().find(|&p| !is_right(p)).map_or((0.0, 0.0), |(e, g)| (e as f32, g as f32));
+    let all = expected.data().len();
+    Err(format!(
+        "{wrong} of a tile's {all} values are wrong, the first is {g} in place of {e} (allowed ±{allowed:.1e})"
+    ))
+}
+
+/// Mean squared distance from the mean.
+fn variance(tensor: &Tensor) -> f64 {
+    let n = tensor.data().len() as f64;
+    let mean = tensor.data().iter().map(|&v| f64::from(v)).sum::<f64>() / n;
+    tensor.data().iter().map(|&v| (f64::from(v) - mean).powi(2)).sum::<f64>() / n
 }
 
 /// A rectangle of a `[1, 1, H, W]` tensor.
@@ -266,4 +466,30 @@ fn crop(tensor: &Tensor, rect: Rect) -> Result<Tensor> {
     let lines = tensor.data().chunks(width).skip(rect.top).take(rect.height);
     let data = lines.flat_map(|line| &line[rect.left..rect.left + rect.width]).copied().collect();
     Tensor::new([1, 1, rect.height, rect.width], data)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tile_agrees_only_where_every_value_does() {
+        let tensor = |values: [f32; 4]| Tensor::new([1, 1, 2, 2], values.to_vec()).unwrap();
+        let expected = tensor([0.1, 0.9, 0.5, 0.3]);
+        assert_eq!(agree(&expected, &tensor([0.1, 0.9002, 0.5, 0.2998])), Ok(()));
+        for (got, problem) in [
+            ([0.1, 0.9, 0.5, 0.31], "1 of a tile's 4 values are wrong, the first is 0.31"),
+            ([0.1, f32::NAN, 0.5, 0.3], "the first is NaN in place of 0.9"),
+            ([0.0, f32::NAN, -1.0, 0.0], "a tile is black"),
+            ([0.4; 4], "a tile is 0.4 everywhere"),
+        ] {
+            let error = agree(&expected, &tensor(got)).unwrap_err();
+            assert!(error.contains(problem), "{error:?} lacks {problem:?}");
+        }
+        // A picture that is black or constant may be so.
+        assert_eq!(agree(&tensor([0.0; 4]), &tensor([0.0; 4])), Ok(()));
+        assert_eq!(agree(&tensor([0.5; 4]), &tensor([0.5001; 4])), Ok(()));
+        assert!(agree(&tensor([0.0; 4]), &tensor([0.0, 0.0, 0.1, 0.0])).is_err());
+        assert!(agree(&tensor([f32::INFINITY; 4]), &tensor([0.5; 4])).is_err());
+    }
 }
