@@ -288,8 +288,10 @@ fn diagnose(bytes: &[u8], error: &safetensors::SafeTensorError) -> String {
 }
 
 /// Weights that come with lineament: model, scale, file.
-const SHIPPED: &[(&str, usize, &[u8])] =
-    &[("fsrcnn", 3, include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/weights/fsrcnn_x3.safetensors")))];
+const SHIPPED: &[(&str, usize, &[u8])] = &[
+    ("fsrcnn", 2, include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/weights/fsrcnn_x2.safetensors"))),
+    ("fsrcnn", 3, include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/weights/fsrcnn_x3.safetensors"))),
+];
 
 /// The weights that come with lineament for `model` at `scale`, if there are any.
 pub fn shipped(model: &str, scale: usize) -> Option<Result<Weights>> {
