@@ -30,7 +30,8 @@
 //! ```
 //!
 //! - [`ops`]: an operation is one `.rs` (formula, shapes, f64 reference, derivative, cost, cases), one `.wgsl` of the same
-//!   stem, and one line in `src/ops/mod.rs`.
+//!   stem, and one line in `src/ops/mod.rs`. A variant is one more `.wgsl`: on textures for software adapters, `_tile` for
+//!   hardware; `shaders/shared` holds what several shaders have in common.
 //! - [`graph`]: nodes with paths and shapes, refused where they are wrong when they are added. [`grad`] appends gradient
 //!   nodes to the same graph.
 //! - [`shader`]: naga reads from the WGSL what each entry reads and writes, where the members of `p` lie, and how a
