@@ -47,9 +47,9 @@ impl Graph {
     }
 }
 
-/// Bytes of V and M that a block of tiles may take: what stays in the last-level cache beside the weights
-/// (shared/prototypes/lavapipe/winograd: 6 MB; on a Zen 3 with 32 MB, 5 to 9 MB were equal).
-const BLOCK_BYTES: usize = 10 << 20;
+/// Bytes of V and M that a block of tiles may take: what stays in the last-level cache beside the weights. On a Zen 3 with
+/// 32 MB in Mesa 22.3.6, 4 to 6 MB beat 10 MB by an eighth (64 channels) or were equal; 3 MB lost from 128 channels on.
+const BLOCK_BYTES: usize = 5 << 20;
 
 /// How `conv_act_winograd` and `conv_act_winograd8` lay out a layer.
 struct Winograd {
@@ -65,6 +65,8 @@ struct Winograd {
     tiles_x: usize,
     tiles_of_picture: usize,
     tiles: usize,
+    /// Pixels out, of all pictures.
+    pixels: usize,
     /// Lanes of a group of the multiplication: tiles.
     lanes: usize,
     /// Chunks of eight tiles in a block.
@@ -120,6 +122,7 @@ impl ConvAct {
             tiles_x,
             tiles_of_picture: tiles_x * tiles_y,
             tiles,
+            pixels: n * ho * wo,
             lanes,
             chunks,
             blocks,
@@ -284,12 +287,16 @@ impl Winograd {
     /// Nanoseconds for eight pixels on a thread of a Zen 3 under Mesa 22.3.6.
     fn ns(&self) -> f64 {
         let (q_in, q_m) = (self.quads_in as f64, self.m_quads() as f64);
-        let pixels = (self.tile * self.tile) as f64;
         let positions = self.positions() as f64;
-        let stores = positions * 90.0 * (q_in + q_m) + pixels * 90.0 * self.quads_out as f64;
+        let of_tile = (self.tile * self.tile) as f64;
+        let computed = self.tiles as f64 * of_tile;
+        let stores = positions * 90.0 * (q_in + q_m) + of_tile * 90.0 * self.quads_out as f64;
         let fill = 40.0 * q_in * self.oc as f64 / (self.lanes as f64);
         let product = 4.0 * q_in * self.oc as f64 * 0.36 + 6.0 * q_in + fill;
-        (stores + positions * product * self.groups_out as f64) / pixels
+        // Every block reads the weights of all positions again, 64 bytes a pair of quads at 5 bytes/ns.
+        let weights = positions * 64.0 * q_in * q_m * self.blocks as f64 * 0.2 * 8.0 / computed;
+        // Tiles reach past the picture's edge.
+        ((stores + positions * product * self.groups_out as f64) / of_tile + weights) * computed / self.pixels as f64
     }
 }
 
