@@ -204,6 +204,26 @@ fn parameters_and_gradients_lie_at_the_same_places_and_one_step_updates_them() {
     }
 }
 
+/// What repeats its border has no fast gradient for its input; training leaves the border out.
+#[test]
+fn a_step_of_srcnn_takes_fast_shaders_only() {
+    for name in ["srcnn", "srcnn-9-3-5", "srcnn-9-5-5"] {
+        let model = SuperResolution::new(name, 3).unwrap();
+        let mut g = Graph::new();
+        let x = g.input("x", [16, 1, 33, 33]).unwrap();
+        let y = model.build_for_training(&mut g, x).unwrap();
+        let side = 33 - 2 * model.cut_px();
+        assert_eq!(g.shape(y).unwrap(), [16, 1, side, side]);
+        let t = g.input("t", [16, 1, side, side]).unwrap();
+        let loss = g.mse(y, t, Reduction::Mean).unwrap();
+        let step = Rule::from(Optimizer::adam()).minimize(&mut g, loss).unwrap();
+        let limits = Limits { prefers_texels: true, ..Limits::default() };
+        let plan = Plan::new(&g, &step.fetches, &Options { limits, ..Options::default() }).unwrap();
+        let plain = |s: &&lineament::plan::Step| ["conv2d", "conv_act"].contains(&s.stem());
+        assert_eq!(plan.steps.iter().find(plain), None, "{name}\n{plan}");
+    }
+}
+
 #[test]
 fn packs_refuse_what_does_not_belong_together() {
     let mut g = Graph::new();

@@ -109,6 +109,38 @@ fn the_same_seed_gives_the_same_bits_and_a_resumed_run_too() {
     );
 }
 
+#[test]
+fn srcnn_is_trained_on_the_pixels_that_no_border_reaches() {
+    let cpu = Device::open(&lineament::Select::Cpu).unwrap();
+    let model = models::SuperResolution::new("srcnn-9-3-5", 2).unwrap();
+    let cut = model.cut_px();
+    let result = |valid: bool| {
+        let mut g = Graph::new();
+        let x = g.input("x", [2, 1, 17, 19]).unwrap();
+        let y = if valid { model.build_for_training(&mut g, x) } else { model.build(&mut g, x) }.unwrap();
+        let weights = g.initialize_by("xavier".parse().unwrap(), 5);
+        let mut rng = Rng::new(2);
+        let x = Tensor::new([2, 1, 17, 19], (0..2 * 17 * 19).map(|_| rng.unit() as f32).collect()).unwrap();
+        cpu.compile(&g, &[y], weights).unwrap().run(&[("x", &x)]).unwrap().swap_remove(0)
+    };
+    let (whole, valid) = (result(false), result(true));
+    assert_eq!(valid.shape(), [2, 1, 17 - 2 * cut, 19 - 2 * cut]);
+    let rows = whole.data().chunks(19).enumerate().filter(|(row, _)| (cut..17 - cut).contains(&(row % 17)));
+    let inner: Vec<f32> = rows.flat_map(|(_, row)| row[cut..19 - cut].to_vec()).collect();
+    assert_eq!(valid.data(), inner);
+
+    // The smallest patch leaves the target a pixel or two; one less is refused.
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    std::fs::create_dir(&data).unwrap();
+    pictures(&data);
+    let config = |patch| Config { model: "srcnn".into(), patch, ..config(&data, 2) };
+    let error = run(&config(6), &cpu, folder.path(), false, &mut |_| true).unwrap_err().to_string();
+    assert!(error.contains("--patch 6 is too small") && error.contains("give 7 or more"), "{error}");
+    let Some(device) = common::device() else { return };
+    run(&config(7), &device, folder.path(), false, &mut |p| p.loss.is_finite()).unwrap();
+}
+
 /// A step of fsrcnn-s x2 on eight fixed patches; returns the losses of `steps` steps.
 fn fixed_run(device: &Device, steps: u64, optimizer: Optimizer, lr: f64) -> Vec<f32> {
     let mut g = Graph::new();

@@ -8,7 +8,7 @@
 //! picture (exactly for scale 3).
 //! Not stated in the paper; we chose a PReLU after every mapping layer, as in the released networks.
 
-use super::{conv, prelu};
+use super::{Padding, conv, prelu};
 use crate::error::Result;
 use crate::graph::{Graph, Init, NodeId};
 use crate::ops::conv_transpose2d::ConvTranspose2d;
@@ -58,7 +58,7 @@ pub fn build(g: &mut Graph, x: NodeId, config: &Config) -> Result<NodeId> {
     // He et al. 2015 eq. 15, with PReLU's initial slope.
     let he = |inputs: usize, kernel: usize| Init::He { fan_in: inputs * kernel * kernel, slope: 0.25 };
     let layer = |g: &mut Graph, name: &str, x, inputs, channels, kernel| {
-        let y = conv(g, name, x, channels, kernel, he(inputs, kernel), false)?;
+        let y = conv(g, name, x, channels, kernel, he(inputs, kernel), Padding::Zero)?;
         prelu(g, name, y)
     };
     let mut y = layer(g, "feature", x, 1, d, 5)?;

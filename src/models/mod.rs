@@ -10,11 +10,22 @@ use crate::ops::conv2d::Conv2d;
 use crate::ops::conv3x3::Conv3x3;
 use crate::ops::prelu::Prelu;
 
-/// A convolution of odd size that keeps height and width, as node `name` with parameters `name.w` and `name.b`; 3×3
-/// with zero padding is the specialised operation.
+/// What a convolution of odd size reads beyond the border of its input.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Padding {
+    /// Zeros; the result is as large as the input.
+    Zero,
+    /// The nearest pixel; the result is as large as the input.
+    Repeat,
+    /// Nothing: the result lacks ⌊kernel / 2⌋ pixels on each side.
+    Valid,
+}
+
+/// A convolution of odd size, as node `name` with parameters `name.w` and `name.b`; 3×3 with zero padding is the
+/// specialised operation.
 ///
 /// # Errors
-/// `kernel` is even or above 11; a name is taken.
+/// `kernel` is even or above 11; `x` is smaller than it where the border is `Valid`; a name is taken.
 pub(crate) fn conv(
     g: &mut Graph,
     name: &str,
@@ -22,15 +33,18 @@ pub(crate) fn conv(
     channels: usize,
     kernel: usize,
     init: Init,
-    replicate: bool,
+    padding: Padding,
 ) -> Result<NodeId> {
     let [_, inputs, _, _] = g.shape(x)?;
     let w = g.param(&format!("{name}.w"), [channels, inputs, kernel, kernel], init)?;
     let b = g.param(&format!("{name}.b"), [1, channels, 1, 1], Init::Constant(0.0))?;
-    if kernel == 3 && !replicate {
-        return g.add_named(name, Conv3x3, &[x, w, b]);
+    let same = Conv2d::same(kernel);
+    match padding {
+        Padding::Zero if kernel == 3 => g.add_named(name, Conv3x3, &[x, w, b]),
+        Padding::Zero => g.add_named(name, same, &[x, w, b]),
+        Padding::Repeat => g.add_named(name, Conv2d { replicate: true, ..same }, &[x, w, b]),
+        Padding::Valid => g.add_named(name, Conv2d::default(), &[x, w, b]),
     }
-    g.add_named(name, Conv2d { replicate, ..Conv2d::same(kernel) }, &[x, w, b])
 }
 
 /// A PReLU with a slope a channel, as node `name.prelu` with parameter `name.a`, which begins at 0.25 (He et al. 2015).
@@ -103,6 +117,26 @@ impl SuperResolution {
         match &self.network {
             Network::Fsrcnn(config) => fsrcnn::build(g, x, config),
             Network::Srcnn(config) => srcnn::build(g, x, config),
+        }
+    }
+
+    /// As [`SuperResolution::build`], as the network is trained: SRCNN without padding, so that the result lacks
+    /// [`SuperResolution::cut_px`] on each side.
+    ///
+    /// # Errors
+    /// `x` has another number of channels; nothing of the result is left.
+    pub fn build_for_training(&self, g: &mut Graph, x: NodeId) -> Result<NodeId> {
+        match &self.network {
+            Network::Fsrcnn(config) => fsrcnn::build(g, x, config),
+            Network::Srcnn(config) => srcnn::build_valid(g, x, config),
+        }
+    }
+
+    /// Pixels on each side of the target that the result of [`SuperResolution::build_for_training`] lacks.
+    pub fn cut_px(&self) -> usize {
+        match &self.network {
+            Network::Fsrcnn(_) => 0,
+            Network::Srcnn(config) => config.halo(),
         }
     }
 }

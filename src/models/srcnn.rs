@@ -2,9 +2,9 @@
 //!
 //! conv f1 (64) ReLU – conv f2 (32) ReLU – conv f3 (1).
 //! Source: Dong, Loy, He, Tang, "Image Super-Resolution Using Deep Convolutional Networks", TPAMI 2016, section 3;
-//! borders are replicated in every layer, as in the authors' test code.
+//! borders are replicated in every layer, as in the authors' test code, and left out in training, as in section 3.3.
 
-use super::conv;
+use super::{Padding, conv};
 use crate::error::Result;
 use crate::graph::{Graph, Init, NodeId};
 
@@ -27,10 +27,22 @@ impl Config {
 /// # Errors
 /// `x` has other than one channel; a name is taken.
 pub fn build(g: &mut Graph, x: NodeId, config: &Config) -> Result<NodeId> {
+    layers(g, x, config, Padding::Repeat)
+}
+
+/// As [`build`] without padding: the result is `[N, 1, H − 2·halo, W − 2·halo]`, the same pixels as those of `build` there.
+///
+/// # Errors
+/// As [`build`]; H or W is at most 2·halo.
+pub fn build_valid(g: &mut Graph, x: NodeId, config: &Config) -> Result<NodeId> {
+    layers(g, x, config, Padding::Valid)
+}
+
+fn layers(g: &mut Graph, x: NodeId, config: &Config, padding: Padding) -> Result<NodeId> {
     let init = Init::Normal(0.001);
-    let y = conv(g, "patch", x, 64, config.kernels[0], init, true)?;
+    let y = conv(g, "patch", x, 64, config.kernels[0], init, padding)?;
     let y = g.relu(y)?;
-    let y = conv(g, "map", y, 32, config.kernels[1], init, true)?;
+    let y = conv(g, "map", y, 32, config.kernels[1], init, padding)?;
     let y = g.relu(y)?;
-    conv(g, "reconstruct", y, 1, config.kernels[2], init, true)
+    conv(g, "reconstruct", y, 1, config.kernels[2], init, padding)
 }

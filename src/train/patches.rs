@@ -3,7 +3,7 @@
 
 use crate::error::{Error, Result};
 use crate::image::{Picture, resize_plane};
-use crate::models::Reads;
+use crate::models::{Reads, SuperResolution};
 use crate::ops::resize::{Kernel, Resize};
 use crate::rng::Rng;
 use crate::tensor::Tensor;
@@ -64,6 +64,8 @@ struct Cutter {
     reads: Reads,
     /// Side of a patch in pixels of the small picture.
     small: usize,
+    /// Pixels on each side that the target lacks.
+    cut_px: usize,
 }
 
 impl Cutter {
@@ -105,21 +107,21 @@ impl Cutter {
 }
 
 impl Patches {
-    /// Looks through every picture of `dir`, on `threads` threads; `patch` is the side in pixels of the small picture. The planes
-    /// of pictures that fit into `memory_bytes` together are kept; others are decoded for every patch that is cut from them.
+    /// Looks through every picture of `dir`, on `threads` threads, for what trains `model`; `patch` is the side in pixels of the
+    /// small picture, more than the target loses. The planes of pictures that fit into `memory_bytes` together are kept; others are decoded for every patch that is cut from them.
     ///
     /// # Errors
     /// A file that is no picture; no picture is large enough for a patch.
     pub fn open(
         dir: &Path,
-        scale: usize,
-        reads: Reads,
+        model: &SuperResolution,
         patch: usize,
         memory_bytes: usize,
         threads: usize,
     ) -> Result<Self> {
         let paths = crate::files::pictures(dir)?;
-        let cutter = Cutter { scale, reads, small: patch };
+        let scale = model.scale;
+        let cutter = Cutter { scale, reads: model.reads, small: patch, cut_px: model.cut_px() };
         let looked: Vec<OnceLock<Result<Look>>> = paths.iter().map(|_| OnceLock::new()).collect();
         let next = AtomicUsize::new(0);
         std::thread::scope(|scope| {
@@ -174,14 +176,15 @@ impl Patches {
         &self.fingerprint
     }
 
-    /// Batch `step` of `seed`: inputs `[n, 1, p, p]` and targets `[n, 1, r·p, r·p]`, in one of the 8 orientations each.
+    /// Batch `step` of `seed`: inputs `[n, 1, p, p]` and targets `[n, 1, r·p − 2·cut, r·p − 2·cut]`, in one of the 8
+    /// orientations each.
     ///
     /// # Errors
     /// A picture cannot be read any more, or has another size than before.
     pub fn batch(&self, n: usize, seed: u64, step: u64) -> Result<(Tensor, Tensor)> {
         let mut rng = Rng::new(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15).wrapping_add(step));
-        let ratio = self.cutter.ratio();
-        let (p, t) = (self.cutter.side(), self.cutter.side() * ratio);
+        let (ratio, cut_px) = (self.cutter.ratio(), self.cutter.cut_px);
+        let (p, t) = (self.cutter.side(), self.cutter.side() * ratio - 2 * cut_px);
         let (mut input, mut target) = (Vec::with_capacity(n * p * p), Vec::with_capacity(n * t * t));
         for _ in 0..n {
             let place = rng.below(*self.cumulative.last().expect("open refuses an empty set"));
@@ -190,7 +193,7 @@ impl Patches {
             let (column, row) = (rng.below(source.positions.0), rng.below(source.positions.1));
             let orientation = rng.below(8);
             cut(&pair.input, column, row, p, orientation, &mut input);
-            cut(&pair.target, column * ratio, row * ratio, t, orientation, &mut target);
+            cut(&pair.target, column * ratio + cut_px, row * ratio + cut_px, t, orientation, &mut target);
         }
         Ok((Tensor::new([n, 1, p, p], input)?, Tensor::new([n, 1, t, t], target)?))
     }
@@ -243,5 +246,31 @@ fn cut(plane: &Plane, column: usize, row: usize, side: usize, orientation: usize
             }
             out.push(plane.data[(row + r) * plane.width + column + c]);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::image::{Channels, Samples};
+
+    #[test]
+    fn a_cut_target_is_the_middle_of_the_whole_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut rng = Rng::new(1);
+        let noise = Samples::U8((0..60 * 70).map(|_| rng.below(256) as u8).collect());
+        let picture = Picture::from_samples("noise", 60, 70, Channels::Grey, noise).unwrap();
+        picture.save(folder.path().join("a.png")).unwrap();
+        let model = SuperResolution::new("srcnn", 3).unwrap();
+        let mut patches = Patches::open(folder.path(), &model, 7, 1 << 20, 1).unwrap();
+        let (n, side, cut) = (16, 21, 6);
+        let (x, middle) = patches.batch(n, 1, 1).unwrap();
+        patches.cutter.cut_px = 0;
+        let (same, whole) = patches.batch(n, 1, 1).unwrap();
+        assert_eq!((x.shape(), &x), ([n, 1, side, side], &same));
+        assert_eq!(middle.shape(), [n, 1, side - 2 * cut, side - 2 * cut]);
+        let rows = whole.data().chunks(side).enumerate().filter(|(row, _)| (cut..side - cut).contains(&(row % side)));
+        let inner: Vec<f32> = rows.flat_map(|(_, row)| row[cut..side - cut].to_vec()).collect();
+        assert_eq!(middle.data(), inner);
     }
 }

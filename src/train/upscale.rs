@@ -262,13 +262,19 @@ impl Config {
 /// The network, its loss and the update of every parameter, as one plan: inputs `x`, `t` and [`super::HYPER`].
 fn step_graph(config: &Config, model: &SuperResolution) -> Result<(Graph, Step)> {
     let mut g = Graph::new();
-    let (side, ratio) = match model.reads {
-        Reads::Small => (config.patch, config.scale),
-        Reads::Enlarged => (config.patch * config.scale, 1),
+    let (side, smallest) = match model.reads {
+        Reads::Small => (config.patch, 1),
+        Reads::Enlarged => (config.patch * config.scale, (2 * model.cut_px() + 1).div_ceil(config.scale)),
     };
+    if config.patch < smallest {
+        return Err(Error::Usage(format!(
+            "--patch {} is too small: {} trains without padding, which leaves nothing of it; give {smallest} or more",
+            config.patch, config.model
+        )));
+    }
     let x = g.input("x", [config.batch, 1, side, side])?;
-    let t = g.input("t", [config.batch, 1, side * ratio, side * ratio])?;
-    let y = model.build(&mut g, x)?;
+    let y = model.build_for_training(&mut g, x)?;
+    let t = g.input("t", g.shape(y)?)?;
     let loss = match config.loss {
         LossName::Mse => g.mse(y, t, Reduction::Mean)?,
         LossName::Charbonnier => g.charbonnier(y, t, config.loss_eps)?,
@@ -345,7 +351,7 @@ pub fn train(
         threads => threads,
     };
     let memory_bytes = config.cache_mib.saturating_mul(1 << 20);
-    let patches = Patches::open(&config.data, config.scale, model.reads, config.patch, memory_bytes, threads)?;
+    let patches = Patches::open(&config.data, &model, config.patch, memory_bytes, threads)?;
     let is_resumed = resume && folder.last().exists();
     let (initial, anew) = if is_resumed { (Weights::default(), Vec::new()) } else { initial(config, &graph)? };
     if !anew.is_empty() {

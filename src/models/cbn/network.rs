@@ -19,7 +19,7 @@
 use super::bases::Bases;
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Init, NodeId};
-use crate::models::conv;
+use crate::models::{Padding, conv};
 use crate::ops::conv2d::Conv2d;
 use crate::ops::gate::Gate;
 use crate::ops::mse::{Mse, Reduction};
@@ -197,7 +197,7 @@ fn convolutions(g: &mut Graph, scope: &str, mut x: NodeId, channels: &[usize], b
                 let b = g.param(&format!("{name}.b"), [1, out, 1, 1], Init::Constant(bias))?;
                 x = g.add_named(&name, crate::ops::conv3x3::Conv3x3, &[x, w, b])?;
             } else {
-                x = conv(g, &name, x, out, 3, init, false)?;
+                x = conv(g, &name, x, out, 3, init, Padding::Zero)?;
                 x = g.relu(x)?;
             }
         }
