@@ -1,7 +1,7 @@
-// conv_act: convolution with stride 1, then a slope a channel for negative results. Twin: src/ops/conv_act.rs.
+// conv_act: convolution with stride 1, a slope a channel for negative results, a combination with z. Twin: src/ops/conv_act.rs.
 //
-// entry    one thread computes  reads       terms and their order
-// forward  one y                x, w, b, a  bias, then all (c, u, v) by c, u, v
+// entry    one thread computes  reads          terms and their order
+// forward  one y                x, w, b, a, z  bias, then all (c, u, v) by c, u, v; slope; z
 
 override WG: u32 = 64u;
 
@@ -10,6 +10,8 @@ struct P {
     kernel_h: u32, kernel_w: u32, pad_h: u32, pad_w: u32,
     adjoint: u32,   // w is [Ci,Co,Kh,Kw], and its taps are turned by 180°.
     replicate: u32, // Outside of the picture lies its nearest pixel, not 0.
+    combine: u32,   // With z: 0 no, 1 sum, 2 product, 3 times `slope` where z ≤ 0.
+    slope: f32,
     threads: u32,
 }
 @group(0) @binding(0) var<uniform> p: P;
@@ -17,7 +19,8 @@ struct P {
 @group(0) @binding(2) var<storage, read> w: array<f32>;
 @group(0) @binding(3) var<storage, read> b: array<f32>;
 @group(0) @binding(4) var<storage, read> a: array<f32>;
-@group(0) @binding(5) var<storage, read_write> y: array<f32>;
+@group(0) @binding(5) var<storage, read> z: array<f32>;
+@group(0) @binding(6) var<storage, read_write> y: array<f32>;
 
 @compute @workgroup_size(WG)
 fn forward(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
@@ -46,5 +49,12 @@ fn forward(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgroups)
             }
         }
     }
-    y[thread] = select(a[o] * sum, sum, sum > 0.0);
+    let value = select(a[o] * sum, sum, sum > 0.0);
+    if p.combine == 0u {
+        y[thread] = value;
+        return;
+    }
+    let other = z[thread];
+    let masked = select(p.slope * value, value, other > 0.0);
+    y[thread] = select(select(masked, value * other, p.combine == 2u), value + other, p.combine == 1u);
 }

@@ -4,7 +4,7 @@
 // forward_1  t2: four filters at a tap (DOT:  w, b, a   copies; runs once where w is constant
 //            four taps of the one filter),
 //            or four biases, or four slopes
-// forward_2  y: one pixel, OQ quads of o      x, t2     all (u, v, c) by u, v, c; bias; slope
+// forward_2  y: one pixel, OQ quads of o      x, t2, z  all (u, v, c) by u, v, c; bias; slope; z
 //
 // Prices that it was built from (ns for eight lanes; Zen 3 at 3.2 GHz, Mesa 22.3.6): a load of a texel of four values 4,
 // with its border mask 6; a store 60 and more; a word of workgroup memory at a constant address in straight-line code as
@@ -26,6 +26,8 @@ const LANES: u32 = 64u;
 // Texels of weights of a group, and how many each lane copies.
 const FILL: u32 = 1u;
 const COPIES: u32 = 1u;
+// See shared/combine.wgsl.
+const COMBINE: u32 = 0u;
 
 struct P {
     c_in: u32, c_out: u32, height: u32, width: u32, out_height: u32, out_width: u32,
@@ -36,6 +38,7 @@ struct P {
     pixels: u32,             // Of all pictures.
     groups_out: u32,         // Groups of OQ quads.
     biases: u32,             // First texel of the biases in t2; the slopes follow.
+    slope: f32,
     threads: u32,
 }
 @group(0) @binding(0) var<uniform> p: P;
@@ -44,6 +47,7 @@ struct P {
 @group(0) @binding(3) var<storage, read> b: array<f32>;
 @group(0) @binding(4) var<storage, read> a: array<f32>;
 @group(0) @binding(5) var y: texture_storage_2d<rgba32float, write>;
+@group(0) @binding(6) var z: texture_storage_2d<rgba32float, read>;
 @group(0) @binding(10) var t2: texture_storage_2d<rgba32float, write>;
 @group(0) @binding(11) var t2_read: texture_storage_2d<rgba32float, read>;
 
@@ -113,10 +117,11 @@ fn forward_2(@builtin(local_invocation_id) l: vec3<u32>, @builtin(workgroup_id) 
         let bias = textureLoad(t2_read, texel(p.biases + quad));
         let slope = textureLoad(t2_read, texel(p.biases + p.groups_out * OQ + quad));
         let total = sum[q] + bias;
-        let value = max(total, vec4(0.0)) + slope * min(total, vec4(0.0));
+        let at = texel((n * p.quads_out + min(quad, p.quads_out - 1u)) * out_plane + rest);
+        let value = combined(max(total, vec4(0.0)) + slope * min(total, vec4(0.0)), at);
         if number < p.pixels && quad < p.quads_out {
             // The choice keeps LLVM from moving the arithmetic into the store's loop over lanes.
-            textureStore(y, texel((n * p.quads_out + quad) * out_plane + rest), select(vec4(0.0), value, number < p.pixels));
+            textureStore(y, at, select(vec4(0.0), value, number < p.pixels));
         }
     }
 }

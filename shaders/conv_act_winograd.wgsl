@@ -15,3 +15,5 @@ const LANES: u32 = 64u;
 const FILL: u32 = KQ * OC;
 const COPIES: u32 = 1u;
 const OQ: u32 = 4u;
+// See shared/combine.wgsl.
+const COMBINE: u32 = 0u;

@@ -1,12 +1,13 @@
-//! What is computed together: convolutions with the activation behind them, and gradients of convolutions for their
-//! input, as one operation each ([`ConvAct`]) where the adapter has a shader for it.
+//! What is computed together as one operation ([`ConvAct`]) where the adapter has a shader for it: a convolution, the
+//! activation behind it and the sum or product with another value behind that; and the gradient of a convolution for its
+//! input with that of the activation before it.
 //!
 //! The graph keeps its nodes, so that gradients still belong to the operations they were made from; a fused node only
 //! says how its value comes about ([`Node::fused`](crate::graph::Node)).
 
 use crate::error::Result;
-use crate::graph::{Fused, Graph, Kind, NodeId};
-use crate::ops::conv_act::ConvAct;
+use crate::graph::{Fused, Graph, Kind, Node, NodeId};
+use crate::ops::conv_act::{Combine, ConvAct};
 use crate::ops::{Fusible, Io, Op};
 use crate::plan::{Options, reflect};
 use crate::tensor::{Shape, Tensor};
@@ -48,25 +49,32 @@ pub fn fuse(graph: &Graph, fetches: &[NodeId], options: &Options) -> Result<Grap
         match &node.kind {
             Kind::Op(op) => {
                 let Some(Fusible::Convolution { padding, replicate }) = op.fusible() else { continue };
-                let activation = match readers[index][..] {
-                    [reader] if reader != usize::MAX => match &nodes[reader].kind {
-                        Kind::Op(op) if nodes[reader].inputs[0] == index => op.fusible().map(|f| (reader, f)),
-                        _ => None,
-                    },
-                    _ => None,
-                };
-                let op = ConvAct { padding, replicate, adjoint: false };
+                let op = ConvAct { padding, replicate, adjoint: false, combine: Combine::Nothing };
                 let [x, w, b] = node.inputs[..] else { continue };
                 if !is_served(&op, graph, [x, w, b], node.shape) {
                     continue;
                 }
                 let channels = node.shape[1];
+                let activation = only_reader(nodes, &readers, index)
+                    .filter(|(reader, _)| nodes[*reader].inputs[0] == index && nodes[*reader].inputs[1..] != [index]);
                 let (at, a) = match activation {
                     Some((reader, Fusible::Slope(slope))) => (reader, fused.constant_of(channels, slope)?),
                     Some((reader, Fusible::Slopes)) => (reader, nodes[reader].inputs[1]),
                     _ => (index, fused.constant_of(channels, 1.0)?),
                 };
-                fused.set_fused(at, Fused { op: Arc::new(op), inputs: vec![x, w, b, a] });
+                // The other operand of a sum or product, unless that operand has taken the place already.
+                let combined = only_reader(nodes, &readers, at).and_then(|(reader, fusible)| {
+                    let combine = match fusible {
+                        Fusible::Sum => Combine::Add,
+                        Fusible::Product => Combine::Multiply,
+                        _ => return None,
+                    };
+                    let z = nodes[reader].inputs.iter().copied().find(|&i| i != at)?;
+                    fused.nodes()[reader].fused.is_none().then_some((reader, combine, z))
+                });
+                let (at, combine, z) = combined.unwrap_or((at, Combine::Nothing, x));
+                let op = ConvAct { combine, ..op };
+                fused.set_fused(at, Fused { op: Arc::new(op), inputs: vec![x, w, b, a, z] });
             }
             Kind::Grad { of, input: 0 } => {
                 let Kind::Op(op) = &nodes[*of].kind else { continue };
@@ -76,8 +84,8 @@ pub fn fuse(graph: &Graph, fetches: &[NodeId], options: &Options) -> Result<Grap
                 if padding[0] >= kh || padding[1] >= kw {
                     continue;
                 }
-                let op =
-                    ConvAct { padding: [kh - 1 - padding[0], kw - 1 - padding[1]], replicate: false, adjoint: true };
+                let padding = [kh - 1 - padding[0], kw - 1 - padding[1]];
+                let op = ConvAct { padding, replicate: false, adjoint: true, combine: Combine::Nothing };
                 let dy = node.inputs[0];
                 let channels = node.shape[1];
                 let b = fused.constant_of(channels, 0.0)?;
@@ -85,7 +93,17 @@ pub fn fuse(graph: &Graph, fetches: &[NodeId], options: &Options) -> Result<Grap
                     continue;
                 }
                 let a = fused.constant_of(channels, 1.0)?;
-                fused.set_fused(index, Fused { op: Arc::new(op), inputs: vec![dy, w, b, a] });
+                // The gradient of an activation before the convolution, whose result tells where it was positive.
+                let mask = match readers[index][..] {
+                    [reader] if reader != usize::MAX => match nodes[reader].kind {
+                        Kind::Grad { of, input: 0 } => slope_of(&nodes[of]).map(|slope| (reader, Combine::Mask(slope), of)),
+                        _ => None,
+                    },
+                    _ => None,
+                };
+                let (at, combine, z) = mask.unwrap_or((index, Combine::Nothing, dy));
+                let op = ConvAct { combine, ..op };
+                fused.set_fused(at, Fused { op: Arc::new(op), inputs: vec![dy, w, b, a, z] });
             }
             _ => {}
         }
@@ -93,10 +111,32 @@ pub fn fuse(graph: &Graph, fetches: &[NodeId], options: &Options) -> Result<Grap
     Ok(fused)
 }
 
+/// The only node that reads the value of node `index`, and what it is to fusion, if that is an operation.
+fn only_reader(nodes: &[Node], readers: &[Vec<usize>], index: usize) -> Option<(usize, Fusible)> {
+    match readers[index][..] {
+        [reader] if reader != usize::MAX => match &nodes[reader].kind {
+            Kind::Op(op) => op.fusible().map(|fusible| (reader, fusible)),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// The slope of an activation that keeps the sign of what it reads.
+fn slope_of(node: &Node) -> Option<f32> {
+    match &node.kind {
+        Kind::Op(op) => match op.fusible() {
+            Some(Fusible::Slope(slope)) if slope >= 0.0 => Some(slope),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
 /// A shader better than the plain one serves the operation.
 fn is_served(op: &ConvAct, graph: &Graph, [x, w, b]: [usize; 3], y: Shape) -> bool {
     let shape = |i: usize| graph.nodes()[i].shape;
-    let x = [shape(x), shape(w), shape(b), shape(b)];
+    let x = [shape(x), shape(w), shape(b), shape(b), shape(x)];
     let io = Io { x: &x, y };
     op.shaders()[1..].iter().any(|source| op.launch(source.stem, "forward_1", &io).is_some())
 }

@@ -5,6 +5,7 @@ mod common;
 use lineament::exec::Device;
 use lineament::graph::{Graph, Init, NodeId};
 use lineament::ops::conv2d::Conv2d;
+use lineament::ops::conv_act::{Combine, ConvAct};
 use lineament::ops::mse::Reduction;
 use lineament::plan::{Limits, Options, Plan};
 use lineament::rng::Rng;
@@ -52,13 +53,13 @@ fn plans_follow_choices_and_ignore_those_that_do_not_serve() {
     assert_eq!(plan(Some(&Choices::default())), rule);
 
     // With texels the fused layer has several shaders, and each can be chosen.
-    let fused = lineament::ops::conv_act::ConvAct { padding: [1, 1], replicate: false, adjoint: false };
+    let fused = ConvAct { padding: [1, 1], replicate: false, adjoint: false, combine: Combine::Nothing };
     let mut g = Graph::new();
     let x = g.input("x", X).unwrap();
     let w = g.param("w", [8, 8, 3, 3], Init::Constant(0.1)).unwrap();
     let b = g.param("b", [1, 8, 1, 1], Init::Constant(0.0)).unwrap();
-    let y = g.add(fused.clone(), &[x, w, b, b]).unwrap();
-    let keys = [key(&fused, None, &[X, [8, 8, 3, 3], [1, 8, 1, 1], [1, 8, 1, 1]])];
+    let y = g.add(fused.clone(), &[x, w, b, b, x]).unwrap();
+    let keys = [key(&fused, None, &[X, [8, 8, 3, 3], [1, 8, 1, 1], [1, 8, 1, 1], X])];
     let limits = Limits { prefers_texels: true, ..Limits::default() };
     let plan =
         |choices: Option<&Choices>| Plan::new(&g, &[y], &Options { limits, choices, ..Options::default() }).unwrap();

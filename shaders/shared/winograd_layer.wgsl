@@ -9,7 +9,7 @@
 //            four o; or four biases, or four slopes
 // forward_2  t0: V at N² positions of a tile, four c     x         N rows, then N columns
 // forward_3  t1: M of a tile at a position, OC o         t0, t2    all c, ascending
-// forward_4  y: T×T pixels of four o                     t1, t2    N rows, then N columns; bias; slope
+// forward_4  y: T×T pixels of four o                     t1, t2, z  N rows, then N columns; bias; slope; z
 //
 // Prices that it was built from (ns for eight lanes; Zen 3 at 3.2 GHz, Mesa 22.3.6; shared/prototypes/lavapipe/winograd):
 // a load of a texel of four values 4, a store of one 60 to 105, a word of workgroup memory at a constant address in
@@ -31,6 +31,7 @@ struct P {
     v_chunks: u32, m_chunks: u32,   // Chunks in a row of texels of V and of M.
     groups_out: u32,         // Groups of OC channels.
     biases: u32,             // First texel of the biases in t2; the slopes follow.
+    slope: f32,
     threads: u32,
 }
 @group(0) @binding(0) var<uniform> p: P;
@@ -45,6 +46,7 @@ struct P {
 @group(0) @binding(9) var t1_read: texture_storage_2d<rgba32float, read>;
 @group(0) @binding(10) var t2: texture_storage_2d<rgba32float, write>;
 @group(0) @binding(11) var t2_read: texture_storage_2d<rgba32float, read>;
+@group(0) @binding(12) var z: texture_storage_2d<rgba32float, read>;
 
 var<workgroup> weights: array<vec4<f32>, FILL>;
 
@@ -213,9 +215,12 @@ fn forward_4(@builtin(local_invocation_id) l: vec3<u32>, @builtin(workgroup_id) 
         // unroll
         for (var s = 0u; s < T; s++) {
             let sum = row[s] + bias;
-            let value = max(sum, vec4(0.0)) + slope * min(sum, vec4(0.0));
+            let i = min(top + r, p.out_height - 1u);
+            let j = min(left + s, p.out_width - 1u);
+            let at = texel(plane + i * p.out_width + j);
+            let value = combined(max(sum, vec4(0.0)) + slope * min(sum, vec4(0.0)), at);
             if number < p.tiles && quad < p.quads_out && top + r < p.out_height && left + s < p.out_width {
-                textureStore(y, texel(plane + (top + r) * p.out_width + left + s), stored(value, number));
+                textureStore(y, at, stored(value, number));
             }
         }
     }

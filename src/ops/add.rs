@@ -46,6 +46,9 @@ impl Op for Add {
     fn launch(&self, _stem: &str, _entry: &str, io: &Io) -> Option<Launch> {
         Some(Launch::threads(io.y_len(), [("len", io.y_len().into())]))
     }
+    fn fusible(&self) -> Option<super::Fusible> {
+        Some(super::Fusible::Sum)
+    }
     fn cost(&self, method: &str, io: &Io) -> Cost {
         let flops = if method == "forward" { io.y_len() } else { 0 };
         Cost::new(flops, 3 * io.y_len())

@@ -1,6 +1,7 @@
-//! conv_act: convolution with stride 1 and zero padding, then a slope a channel for negative results.
+//! conv_act: convolution with stride 1 and zero padding, a slope a channel for negative results, and what follows it.
 //!
-//! `y[n,o,i,j] = f_o(b[o] + Σ_{c,u,v} w[o,c,u,v] · x[n,c,i+u−p₀,j+v−p₁])`, `f_o(s) = s` where s > 0, else `a[o]·s`
+//! `y[n,o,i,j] = h(f_o(b[o] + Σ_{c,u,v} w[o,c,u,v] · x[n,c,i+u−p₀,j+v−p₁]), z[n,o,i,j])`, `f_o(s) = s` where s > 0, else `a[o]·s`;
+//! `h(s, z)` is s, s + z, s·z or (s where z > 0, else a slope times s), as [`Combine`] says
 //!
 //! with padding p; outside of the picture x is 0, or with `replicate` its nearest pixel. With `adjoint` the filter is `w[c,o,Kh−1−u,Kw−1−v]`, as in the gradient
 //! of a convolution for its input.
@@ -11,11 +12,12 @@
 //! | w    | `[Co,Ci,Kh,Kw]`, adjoint `[Ci,Co,Kh,Kw]`    | filters                                   |
 //! | b    | `[1,Co,1,1]`                                | bias                                      |
 //! | a    | `[1,Co,1,1]`                                | slopes: 0 is ReLU, 1 no activation        |
+//! | z    | as y                                        | what the result is combined with; without [`Combine`] any value, which is not read |
 //! | y    | `[N,Co,H+2p₀−Kh+1,W+2p₁−Kw+1]`              | output                                    |
 //!
-//! Gradients: none. The planner puts this operation in the place of a convolution and its activation (src/fuse.rs), whose
-//! gradients stay those of the two.
-//! Errors: w, b or a disagrees with x; the filter is larger than the padded picture.
+//! Gradients: none. The planner puts this operation in the place of a convolution and what follows it (src/fuse.rs), whose
+//! gradients stay their own.
+//! Errors: w, b, a or z disagrees with x; the filter is larger than the padded picture.
 //! Numerics: f32. `conv_act_winograd` multiplies transformed filters and pictures, whose rounding errors are larger than
 //! those of a direct sum: [`ConvAct::tolerance_of`] has the bound; measured, about 1e-6 of the output's RMS a layer.
 //! Source: fused layers as in cuDNN; Winograd: Lavin and Gray, Fast Algorithms for Convolutional Neural Networks, 2016.
@@ -35,15 +37,51 @@ pub struct ConvAct {
     pub replicate: bool,
     /// Filters lie `[Ci,Co,Kh,Kw]` and are turned by 180°.
     pub adjoint: bool,
+    /// What becomes of the result and `z`.
+    pub combine: Combine,
+}
+
+/// What becomes of a convolution's result s and a value z at the same place.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Combine {
+    /// s; z is not read.
+    Nothing,
+    /// s + z: a residual connection.
+    Add,
+    /// s · z: a gate.
+    Multiply,
+    /// s where z > 0, else this slope times s: the gradient of an activation with the result z.
+    Mask(f32),
+}
+
+impl Combine {
+    /// `COMBINE` and `slope` in the shaders.
+    fn code(self) -> (u32, f32) {
+        match self {
+            Self::Nothing => (0, 0.0),
+            Self::Add => (1, 0.0),
+            Self::Multiply => (2, 0.0),
+            Self::Mask(slope) => (3, slope),
+        }
+    }
+    fn of(self, s: f64, z: f64) -> f64 {
+        match self {
+            Self::Nothing => s,
+            Self::Add => s + z,
+            Self::Multiply => s * z,
+            Self::Mask(slope) => if z > 0.0 { s } else { f64::from(slope) * s },
+        }
+    }
 }
 
 impl Graph {
-    /// The convolution of `x` `[N,Ci,H,W]` with `w` and `b`, negative results times `a`: `[N,Co,H+2p−Kh+1,W+2p−Kw+1]`.
+    /// The convolution of `x` `[N,Ci,H,W]` with `w` and `b`, negative results times `a`, combined with `z`:
+    /// `[N,Co,H+2p−Kh+1,W+2p−Kw+1]`. Without [`Combine`] `z` is any node.
     ///
     /// # Errors
-    /// The shapes of `w`, `b` or `a` do not fit.
-    pub fn conv_act(&mut self, x: NodeId, w: NodeId, b: NodeId, a: NodeId, op: ConvAct) -> Result<NodeId> {
-        self.add(op, &[x, w, b, a])
+    /// The shapes of `w`, `b`, `a` or `z` do not fit.
+    pub fn conv_act(&mut self, [x, w, b, a, z]: [NodeId; 5], op: ConvAct) -> Result<NodeId> {
+        self.add(op, &[x, w, b, a, z])
     }
 }
 
@@ -184,11 +222,13 @@ impl Winograd {
                 ("m_chunks", self.m_chunks.into()),
                 ("groups_out", self.groups_out.into()),
                 ("biases", self.biases().into()),
+                ("slope", op.combine.code().1.into()),
                 ("threads", threads.into()),
             ],
         );
         let launch = launch.with("N", self.points).with("R", self.taps).with("T", self.tile);
         let launch = launch.with("KQ", self.quads_in).with("OC", self.oc).with("OQ", self.oc / 4);
+        let launch = launch.with("COMBINE", op.combine.code().0 as usize);
         Some(launch.with("LANES", self.lanes).with("FILL", fill).with("COPIES", fill.div_ceil(self.lanes)))
     }
     fn pad(&self, op: &ConvAct) -> usize {
@@ -264,6 +304,7 @@ impl Straight {
                 ("pixels", self.pixels.into()),
                 ("groups_out", self.groups_out.into()),
                 ("biases", biases.into()),
+                ("slope", op.combine.code().1.into()),
                 ("threads", threads.into()),
             ],
         );
@@ -272,6 +313,7 @@ impl Straight {
             .with("OQ", self.oq)
             .with("DOT", usize::from(self.is_dot))
             .with("SPREAD", usize::from(!self.is_dot))
+            .with("COMBINE", op.combine.code().0 as usize)
             .with("LANES", self.lanes);
         Some(launch.with("FILL", self.fill).with("COPIES", self.fill.div_ceil(self.lanes)))
     }
@@ -305,14 +347,14 @@ impl Op for ConvAct {
         "conv_act"
     }
     fn inputs(&self) -> &'static [&'static str] {
-        &["x", "w", "b", "a"]
+        &["x", "w", "b", "a", "z"]
     }
     fn shaders(&self) -> &'static [Source] {
         shaders![
             "conv_act",
-            "conv_act_winograd" + "winograd_layer" + "winograd6" + "texels",
-            "conv_act_winograd8" + "winograd_layer" + "winograd8" + "texels",
-            "conv_act_straight" + "straight" + "texels"
+            "conv_act_winograd" + "winograd_layer" + "winograd6" + "combine" + "texels",
+            "conv_act_winograd8" + "winograd_layer" + "winograd8" + "combine" + "texels",
+            "conv_act_straight" + "straight" + "combine" + "texels"
         ]
     }
     fn shape(&self, x: &[Shape]) -> std::result::Result<Shape, ShapeError> {
@@ -333,6 +375,9 @@ impl Op for ConvAct {
         let size =
             |size: usize, padding: usize, taps: usize| (size + 2 * padding + 1).checked_sub(taps).filter(|s| *s > 0);
         match (size(h, self.padding[0], kh), size(w, self.padding[1], kw)) {
+            (Some(ho), Some(wo)) if self.combine != Combine::Nothing && x[4] != [n, co, ho, wo] => {
+                Err(ShapeError::shape("z", format!("y's shape {:?}", [n, co, ho, wo]), x[4]))
+            }
             (Some(ho), Some(wo)) => Ok([n, co, ho, wo]),
             _ => Err(ShapeError::shape("w", "a filter no larger than the padded x".to_owned(), x[1])),
         }
@@ -367,6 +412,8 @@ impl Op for ConvAct {
                 ("pad_w", self.padding[1].into()),
                 ("adjoint", u32::from(self.adjoint).into()),
                 ("replicate", u32::from(self.replicate).into()),
+                ("combine", self.combine.code().0.into()),
+                ("slope", self.combine.code().1.into()),
                 ("threads", threads.into()),
             ],
         ))
@@ -391,7 +438,8 @@ impl Op for ConvAct {
     }
     fn cost(&self, _method: &str, io: &Io) -> Cost {
         let products = io.y_len() * len(&io.x[1]) / io.y[1];
-        Cost::new(2 * products, io.total_len())
+        let unread = if self.combine == Combine::Nothing { io.x_len(4) } else { 0 };
+        Cost::new(2 * products, io.total_len() - unread)
     }
     fn reference(&self, io: &Io, x: &[Vec<f64>], y: &mut [f64]) {
         let ([n, ci, h, w], [_, co, ho, wo], [_, _, kh, kw]) = (io.x[0], io.y, io.x[1]);
@@ -420,7 +468,10 @@ impl Op for ConvAct {
                                 }
                             }
                         }
-                        y[((n * co + o) * ho + i) * wo + j] = if sum > 0.0 { sum } else { x[3][o] * sum };
+                        let at = ((n * co + o) * ho + i) * wo + j;
+                        let value = if sum > 0.0 { sum } else { x[3][o] * sum };
+                        // Without Combine z may be smaller than y.
+                        y[at] = self.combine.of(value, x[4].get(at).copied().unwrap_or(0.0));
                     }
                 }
             }
@@ -429,12 +480,31 @@ impl Op for ConvAct {
     fn reference_grad(&self, _io: &Io, _x: &[Vec<f64>], _y: &[f64], _dy: &[f64], _dx: &mut [Vec<f64>]) {}
     fn no_grad(&self) -> &'static [(&'static str, &'static str)] {
         const WHY: &str = "the planner makes this operation; gradients are those of the convolution and the activation";
-        &[("x", WHY), ("w", WHY), ("b", WHY), ("a", WHY)]
+        &[("x", WHY), ("w", WHY), ("b", WHY), ("a", WHY), ("z", WHY)]
     }
     fn tolerance(&self, output: &str, io: &Io, at: &Values) -> Tolerance {
         self.tolerance_of("conv_act", output, io, at)
     }
     fn tolerance_of(&self, stem: &str, _output: &str, io: &Io, at: &Values) -> Tolerance {
+        let Tolerance::Each(mut bounds) = self.tolerance_before_combining(stem, io, at) else { unreachable!() };
+        for (k, bound) in bounds.iter_mut().enumerate() {
+            let z = at.x[4].get(k).map_or(0.0, |z| z.abs());
+            // The error so far as the combination passes it on, and a rounding of its result.
+            match self.combine {
+                Combine::Nothing => {}
+                Combine::Add => *bound += super::EPS * (*bound + at.y[k].abs()),
+                Combine::Multiply => *bound = *bound * z * (1.0 + super::EPS) + super::EPS * at.y[k].abs(),
+                Combine::Mask(slope) => {
+                    *bound = *bound * f64::from(slope.abs()).max(1.0) * (1.0 + super::EPS) + super::EPS * at.y[k].abs();
+                }
+            }
+        }
+        Tolerance::Each(bounds)
+    }
+}
+
+impl ConvAct {
+    fn tolerance_before_combining(&self, stem: &str, io: &Io, at: &Values) -> Tolerance {
         let ([_, ci, h, w], [n, co, ho, wo], [_, _, kh, kw]) = (io.x[0], io.y, io.x[1]);
         // |f_o(s + e) − f_o(s)| ≤ max(1, |a|)·|e|, and a rounded product by a.
         let slope = |o: usize| at.x[3][o].abs().max(1.0);
@@ -469,9 +539,9 @@ impl Op for ConvAct {
         // A product and an addition each, the bias and the slope, on the terms' absolute values.
         let absolute = |v: &[f64]| v.iter().map(|v| v.abs()).collect::<Vec<_>>();
         let ones = vec![1.0; co];
-        let x = [absolute(&at.x[0]), absolute(&at.x[1]), absolute(&at.x[2]), ones];
+        let x = [absolute(&at.x[0]), absolute(&at.x[1]), absolute(&at.x[2]), ones, Vec::new()];
         let mut terms = vec![0.0; io.y_len()];
-        self.reference(io, &x, &mut terms);
+        Self { combine: Combine::Nothing, ..self.clone() }.reference(io, &x, &mut terms);
         let k = (ci * kh * kw + 3) as f64;
         let o = |index: usize| index / (ho * wo) % co;
         Tolerance::Each(terms.iter().enumerate().map(|(i, t)| k * super::EPS * t * slope(o(i))).collect())
@@ -481,7 +551,13 @@ impl Op for ConvAct {
 pub fn cases() -> Vec<Case> {
     let bordered = |replicate: bool, padding: usize, adjoint: bool, x: Shape, co: usize, k: usize| {
         let w = if adjoint { [x[1], co, k, k] } else { [co, x[1], k, k] };
-        Case::new(ConvAct { padding: [padding; 2], replicate, adjoint }, &[x, w, [1, co, 1, 1], [1, co, 1, 1]])
+        let op = ConvAct { padding: [padding; 2], replicate, adjoint, combine: Combine::Nothing };
+        Case::new(op, &[x, w, [1, co, 1, 1], [1, co, 1, 1], [1, 1, 1, 1]])
+    };
+    let combined = |combine: Combine, adjoint: bool, x: Shape, co: usize, k: usize| {
+        let w = if adjoint { [x[1], co, k, k] } else { [co, x[1], k, k] };
+        let op = ConvAct { padding: [k / 2; 2], replicate: false, adjoint, combine };
+        Case::new(op, &[x, w, [1, co, 1, 1], [1, co, 1, 1], [x[0], co, x[2], x[3]]])
     };
     let case = |padding, adjoint, x, co, k| bordered(false, padding, adjoint, x, co, k);
     vec![
@@ -504,6 +580,12 @@ pub fn cases() -> Vec<Case> {
         bordered(true, 4, false, [1, 1, 3, 6], 6, 9),
         // One channel out of many.
         case(1, false, [2, 10, 7, 5], 1, 3),
+        // What may follow, with 8 points, 6 points and every tap written out.
+        combined(Combine::Add, false, [2, 5, 13, 7], 6, 3),
+        combined(Combine::Multiply, false, [1, 3, 5, 9], 9, 5),
+        combined(Combine::Mask(0.0), true, [2, 4, 6, 5], 5, 3),
+        combined(Combine::Mask(0.25), true, [1, 6, 5, 5], 3, 1),
+        combined(Combine::Add, false, [2, 9, 4, 7], 1, 3),
         // Layers of cbn, small.
         case(1, false, [1, 64, 16, 12], 64, 3).real(),
         case(1, false, [1, 128, 8, 8], 128, 3).real(),

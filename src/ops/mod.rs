@@ -311,6 +311,10 @@ pub enum Fusible {
     Slope(f32),
     /// x where it is positive, else the input `a` times x, a slope a channel.
     Slopes,
+    /// The sum of its two inputs.
+    Sum,
+    /// The product of its two inputs.
+    Product,
 }
 
 /// How a case fills an input.

@@ -46,6 +46,9 @@ impl Op for Mul {
     fn launch(&self, _stem: &str, _entry: &str, io: &Io) -> Option<Launch> {
         Some(Launch::threads(io.y_len(), [("len", io.y_len().into())]))
     }
+    fn fusible(&self) -> Option<super::Fusible> {
+        Some(super::Fusible::Product)
+    }
     fn cost(&self, _method: &str, io: &Io) -> Cost {
         Cost::new(io.y_len(), 3 * io.y_len())
     }
