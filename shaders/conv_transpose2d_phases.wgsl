@@ -1,12 +1,12 @@
 // conv_transpose2d_phases: conv_transpose2d to one channel, stride by stride, for lavapipe. Twin: src/ops/conv_transpose2d.rs.
 //
 // An output at S·i + r (0 ≤ r < S) meets the taps φ + S·t, φ = (r + padding) mod S, at inputs i + δ − t, δ = ⌊(r + padding) / S⌋.
-// Rows with equal δ read the same inputs, and so do columns: the S² phases fall into at most four such groups, and up to
-// four phases of a group are the four channels of one straight-line convolution.
+// Rows with equal δ read the same inputs, and so do columns: the S² phases fall into at most four such sets, and up to
+// PH phases of a set are the channels of one straight-line convolution.
 //
 // entry      one thread computes                          reads   terms and their order
-// forward_1  t2: a tap of one channel in for four phases  w       copies; runs once where w is constant
-// forward_2  up to four y around an input pixel           x, t2   bias, then all (t, t', c) by t, t', c
+// forward_1  t2: a tap of four channels in for a phase    w       copies; runs once where w is constant
+// forward_2  up to PH y around an input pixel             x, t2   bias, then all (t, t', c) by t, t', c
 //
 // Prices that it was built from: see conv_act_straight.
 
@@ -14,6 +14,8 @@ const S: u32 = 1u;
 // Taps of a phase, a side: ⌈Kh / S⌉.
 const TAPS: u32 = 1u;
 const KQ: u32 = 1u;
+// Phases of a group.
+const PH: u32 = 4u;
 const LANES: u32 = 64u;
 // Texels of weights of a group, and how many each lane copies.
 const FILL: u32 = 4u;
@@ -25,7 +27,6 @@ struct P {
     first_run: u32,          // Phases of a side before δ grows; 0 where it does not.
     grid_height: u32, grid_width: u32,   // ⌈out / S⌉
     pixels: u32,             // Of the grid, all pictures.
-    quads: u32,              // Of phases.
     threads: u32,
 }
 @group(0) @binding(0) var<uniform> p: P;
@@ -38,49 +39,46 @@ struct P {
 
 var<workgroup> weights: array<vec4<f32>, FILL>;
 
-// A quad of phases: first phase and number of phases of its group, rows and columns, and its first phase within.
-struct Quad { row: u32, rows: u32, column: u32, columns: u32, first: u32 }
+// PH phases: first phase and number of phases of their set, rows and columns, and the first phase within.
+struct Group { row: u32, rows: u32, column: u32, columns: u32, first: u32 }
 
-fn quad_of(number: u32) -> Quad {
+fn group_of(number: u32) -> Group {
     var rest = number;
-    var quad = Quad(0u, S, 0u, S, 0u);
-    for (var group = 0u; group < 4u; group++) {
-        let below = group / 2u == 1u;
-        let right = group % 2u == 1u;
+    var found = Group(0u, S, 0u, S, 0u);
+    for (var which = 0u; which < 4u; which++) {
+        let below = which / 2u == 1u;
+        let right = which % 2u == 1u;
         let rows = select(p.first_run, S - p.first_run, below);
         let columns = select(p.first_run, S - p.first_run, right);
-        let quads = (rows * columns + 3u) / 4u;
-        if rest < quads {
-            quad = Quad(select(0u, p.first_run, below), rows, select(0u, p.first_run, right), columns, rest * 4u);
+        let groups = (rows * columns + PH - 1u) / PH;
+        if rest < groups {
+            found = Group(select(0u, p.first_run, below), rows, select(0u, p.first_run, right), columns, rest * PH);
             rest = 0xFFFFFFFFu;
         } else if rest != 0xFFFFFFFFu {
-            rest -= quads;
+            rest -= groups;
         }
     }
-    return quad;
+    return found;
 }
 
 @compute @workgroup_size(64)
 fn forward_1(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
     let thread = g.x + g.y * groups.x * 64u;
     if thread >= p.threads { return; }
-    let quad = quad_of(thread / FILL);
-    let k = thread % FILL;
-    let c = k % (KQ * 4u);
-    let tap = k / (KQ * 4u);
-    var value = vec4(0.0);
-    for (var i = 0u; i < 4u; i++) {
-        let phase = quad.first + i;
-        let u = (quad.row + phase / quad.columns + p.padding) % S + S * (tap / TAPS);
-        let v = (quad.column + phase % quad.columns + p.padding) % S + S * (tap % TAPS);
-        let is_real = phase < quad.rows * quad.columns && u < p.kernel && v < p.kernel && c < p.c_in;
-        let at = select(0u, (c * p.kernel + u) * p.kernel + v, is_real);
-        value[i] = select(0.0, w[at], is_real);
-    }
-    textureStore(t2, texel(thread), value);
+    let group = group_of(thread / FILL);
+    let phase = group.first + thread % PH;
+    let k = thread % FILL / PH;
+    let c = k % KQ * 4u + vec4(0u, 1u, 2u, 3u);
+    let tap = k / KQ;
+    let u = (group.row + phase / group.columns + p.padding) % S + S * (tap / TAPS);
+    let v = (group.column + phase % group.columns + p.padding) % S + S * (tap % TAPS);
+    let is_tap = phase < group.rows * group.columns && u < p.kernel && v < p.kernel;
+    let at = select(vec4(0u), (min(c, vec4(p.c_in - 1u)) * p.kernel + u) * p.kernel + v, vec4(is_tap));
+    let value = vec4(w[at.x], w[at.y], w[at.z], w[at.w]);
+    textureStore(t2, texel(thread), select(vec4(0.0), value, vec4(is_tap) & (c < vec4(p.c_in))));
 }
 
-// Groups: quads of phases, LANES pixels.
+// Groups: PH phases, LANES pixels.
 @compute @workgroup_size(LANES)
 fn forward_2(@builtin(local_invocation_id) l: vec3<u32>, @builtin(workgroup_id) g: vec3<u32>) {
     let first = g.x * FILL;
@@ -90,7 +88,7 @@ fn forward_2(@builtin(local_invocation_id) l: vec3<u32>, @builtin(workgroup_id) 
         if at < FILL { weights[at] = textureLoad(t2_read, texel(first + at)); }
     }
     workgroupBarrier();
-    let quad = quad_of(g.x);
+    let group = group_of(g.x);
     let number = g.y * LANES + l.x;
     let pixel = min(number, p.pixels - 1u);
     let grid = p.grid_height * p.grid_width;
@@ -100,9 +98,11 @@ fn forward_2(@builtin(local_invocation_id) l: vec3<u32>, @builtin(workgroup_id) 
     let j = rest - i * p.grid_width;
     let plane = p.height * p.width;
     // Modulo 2³²: rows above the picture are past its end.
-    let row = i + (quad.row + p.padding) / S;
-    let column = j + (quad.column + p.padding) / S;
-    var sum = vec4(b[0]);
+    let row = i + (group.row + p.padding) / S;
+    let column = j + (group.column + p.padding) / S;
+    var sum: array<f32, PH>;
+    // unroll
+    for (var k = 0u; k < PH; k++) { sum[k] = b[0]; }
     // unroll
     for (var t = 0u; t < TAPS; t++) {
         let r = row - t;
@@ -115,19 +115,19 @@ fn forward_2(@builtin(local_invocation_id) l: vec3<u32>, @builtin(workgroup_id) 
             for (var q = 0u; q < KQ; q++) {
                 let value = textureLoad(x, texel(at + min(c, p.width - 1u) + q * plane));
                 let part = select(vec4(0.0), value, inside);
-                sum += weights[((t * TAPS + s) * KQ + q) * 4u] * part.x;
-                sum += weights[((t * TAPS + s) * KQ + q) * 4u + 1u] * part.y;
-                sum += weights[((t * TAPS + s) * KQ + q) * 4u + 2u] * part.z;
-                sum += weights[((t * TAPS + s) * KQ + q) * 4u + 3u] * part.w;
+                // unroll
+                for (var k = 0u; k < PH; k++) {
+                    sum[k] += dot(weights[((t * TAPS + s) * KQ + q) * PH + k], part);
+                }
             }
         }
     }
     // unroll
-    for (var k = 0u; k < 4u; k++) {
-        let phase = quad.first + k;
-        let out_row = i * S + quad.row + phase / quad.columns;
-        let out_column = j * S + quad.column + phase % quad.columns;
-        let is_real = phase < quad.rows * quad.columns && out_row < p.out_height && out_column < p.out_width;
+    for (var k = 0u; k < PH; k++) {
+        let phase = group.first + k;
+        let out_row = i * S + group.row + phase / group.columns;
+        let out_column = j * S + group.column + phase % group.columns;
+        let is_real = phase < group.rows * group.columns && out_row < p.out_height && out_column < p.out_width;
         if number < p.pixels && is_real {
             y[(n * p.out_height + out_row) * p.out_width + out_column] = select(0.0, sum[k], number < p.pixels);
         }

@@ -96,7 +96,9 @@ pub fn fuse(graph: &Graph, fetches: &[NodeId], options: &Options) -> Result<Grap
                 // The gradient of an activation before the convolution, whose result tells where it was positive.
                 let mask = match readers[index][..] {
                     [reader] if reader != usize::MAX => match nodes[reader].kind {
-                        Kind::Grad { of, input: 0 } => slope_of(&nodes[of]).map(|slope| (reader, Combine::Mask(slope), of)),
+                        Kind::Grad { of, input: 0 } => {
+                            slope_of(&nodes[of]).map(|slope| (reader, Combine::Mask(slope), of))
+                        }
                         _ => None,
                     },
                     _ => None,
@@ -149,5 +151,71 @@ impl Graph {
             Some(id) => Ok(id.index),
             None => Ok(self.constant_at(name, Tensor::filled([1, channels, 1, 1], value))?.index),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::grad;
+    use crate::graph::Init;
+    use crate::ops::conv3x3::Conv3x3;
+    use crate::ops::mse::Reduction;
+    use crate::plan::{Limits, Plan};
+
+    #[test]
+    fn what_follows_a_convolution_rides_along_where_nothing_else_reads_it() {
+        let mut g = Graph::new();
+        let x = g.input("x", [1, 8, 16, 12]).unwrap();
+        let layer = |g: &mut Graph, x: NodeId, name: &str| {
+            let w = g.param(&format!("{name}.w"), [8, 8, 3, 3], Init::Constant(0.1)).unwrap();
+            let b = g.param(&format!("{name}.b"), [1, 8, 1, 1], Init::Constant(0.0)).unwrap();
+            g.add_named(name, Conv3x3, &[x, w, b]).unwrap()
+        };
+        let one = layer(&mut g, x, "one");
+        let one = g.relu(one).unwrap();
+        let two = layer(&mut g, one, "two");
+        let residual = g.plus(two, x).unwrap();
+        let three = layer(&mut g, residual, "three");
+        let gated = g.times(residual, three).unwrap();
+        // Both operands are convolutions: one takes the sum, the other stays its own.
+        let (four, five) = (layer(&mut g, gated, "four"), layer(&mut g, gated, "five"));
+        let y = g.plus(four, five).unwrap();
+        let ops = |fetches: &[NodeId]| {
+            let limits = Limits { prefers_texels: true, ..Limits::default() };
+            let options = Options { limits, ..Options::default() };
+            let plan = Plan::new(&fuse(&g, fetches, &options).unwrap(), fetches, &options).unwrap();
+            let count = |op: &str| plan.steps.iter().filter(|s| s.op == op).count();
+            ["conv_act", "relu", "add", "mul"].map(count)
+        };
+        let convolutions = ops(&[y])[0];
+        assert_eq!(ops(&[y])[1..], [0, 0, 0]);
+        // A sum that is fetched is still its own value; the convolution before it, fetched, is not combined.
+        assert_eq!(ops(&[y, residual])[1..], [0, 0, 0]);
+        assert_eq!(ops(&[y, two])[1..], [0, 1, 0]);
+        assert!(convolutions > 0);
+    }
+
+    #[test]
+    fn the_gradient_of_a_relu_rides_along_with_that_of_the_convolution_after_it() {
+        let mut g = Graph::new();
+        let x = g.input("x", [1, 8, 16, 12]).unwrap();
+        let mut y = x;
+        let mut parameters = Vec::new();
+        for k in 0..3 {
+            let w = g.param(&format!("w{k}"), [8, 8, 3, 3], Init::Constant(0.1)).unwrap();
+            let b = g.param(&format!("b{k}"), [1, 8, 1, 1], Init::Constant(0.0)).unwrap();
+            y = g.add(Conv3x3, &[y, w, b]).unwrap();
+            if k < 2 {
+                y = g.relu(y).unwrap();
+            }
+            parameters.push(w);
+        }
+        let loss = g.mse(y, x, Reduction::Mean).unwrap();
+        let gradients = grad::backward(&mut g, loss, &parameters).unwrap();
+        let limits = Limits { prefers_texels: true, ..Limits::default() };
+        let options = Options { limits, ..Options::default() };
+        let plan = Plan::new(&fuse(&g, &gradients, &options).unwrap(), &gradients, &options).unwrap();
+        assert!(plan.steps.iter().all(|s| s.op != "relu"), "{plan}");
     }
 }

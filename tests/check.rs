@@ -3,6 +3,9 @@
 mod common;
 
 use lineament::exec::check;
+use lineament::ops::conv2d::Conv2d;
+use lineament::ops::leaky_relu::LeakyRelu;
+use lineament::ops::mse::Reduction;
 use lineament::ops::{Case, Cost, Io, Launch, Op, Source, Tolerance, Values};
 use lineament::{Device, Graph, Select, Shape, ShapeError, Tensor, Weights};
 
@@ -182,4 +185,47 @@ fn the_first_step_that_differs_is_named() {
     let cpu = Device::open(&Select::Cpu).unwrap();
     let error = check::steps(&cpu, &g, &[c], Weights::default(), &[("x", &input)], None).unwrap_err().to_string();
     assert!(error.contains("cannot be checked against themselves"), "{error}");
+}
+
+#[test]
+fn what_rides_along_with_convolutions_gives_what_the_operations_give() {
+    let Some(device) = common::device() else { return };
+    let mut g = Graph::new();
+    let mut rng = lineament::rng::Rng::new(7);
+    let mut random = |shape: Shape| {
+        let values = (0..shape.iter().product()).map(|_| rng.uniform(-1.0, 1.0) as f32).collect();
+        Tensor::new(shape, values).unwrap()
+    };
+    let image = random([2, 5, 9, 13]);
+    let x = g.input("x", image.shape()).unwrap();
+    let mut parameters = Vec::new();
+    let mut layer = |g: &mut Graph, x, sides: usize| {
+        let k = parameters.len();
+        let w = g.constant(&format!("w{k}"), random([5, 5, sides, sides])).unwrap();
+        let b = g.constant(&format!("b{k}"), random([1, 5, 1, 1])).unwrap();
+        parameters.push(w);
+        let op = Conv2d { padding: [sides / 2; 2], ..Conv2d::default() };
+        g.conv2d(x, w, b, op).unwrap()
+    };
+    let y = layer(&mut g, x, 3);
+    let y = g.relu(y).unwrap();
+    let y = layer(&mut g, y, 1);
+    let residual = g.plus(x, y).unwrap();
+    let y = layer(&mut g, residual, 5);
+    let y = g.leaky_relu(y, LeakyRelu { slope: 0.1 }).unwrap();
+    let y = g.times(y, residual).unwrap();
+    let loss = g.mse(y, x, Reduction::Mean).unwrap();
+    let mut fetches = vec![y, loss];
+    fetches.extend(lineament::grad::backward(&mut g, loss, &parameters).unwrap());
+    for fetches in [&fetches[..1], &fetches[..]] {
+        let run =
+            |device: &Device| device.compile(&g, fetches, Weights::default()).unwrap().run(&[("x", &image)]).unwrap();
+        let references = run(&Device::open(&Select::Cpu).unwrap());
+        for (ours, reference) in run(&device).iter().zip(&references) {
+            let most = reference.data().iter().fold(0.0f32, |m, v| m.max(v.abs()));
+            for (a, b) in ours.data().iter().zip(reference.data()) {
+                assert!((a - b).abs() <= 1e-4 * most, "{a} {b} of {most}");
+            }
+        }
+    }
 }

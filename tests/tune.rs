@@ -4,8 +4,8 @@ mod common;
 
 use lineament::exec::Device;
 use lineament::graph::{Graph, Init, NodeId};
-use lineament::ops::conv2d::Conv2d;
 use lineament::ops::conv_act::{Combine, ConvAct};
+use lineament::ops::conv2d::Conv2d;
 use lineament::ops::mse::Reduction;
 use lineament::plan::{Limits, Options, Plan};
 use lineament::rng::Rng;

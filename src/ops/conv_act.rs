@@ -69,7 +69,13 @@ impl Combine {
             Self::Nothing => s,
             Self::Add => s + z,
             Self::Multiply => s * z,
-            Self::Mask(slope) => if z > 0.0 { s } else { f64::from(slope) * s },
+            Self::Mask(slope) => {
+                if z > 0.0 {
+                    s
+                } else {
+                    f64::from(slope) * s
+                }
+            }
         }
     }
 }

@@ -102,8 +102,9 @@ struct Phases {
     taps: usize,
     quads_in: usize,
     first_run: usize,
-    /// Quads of phases.
-    quads: usize,
+    /// Phases of a group, and groups.
+    phases: usize,
+    groups: usize,
     fill: usize,
     grid: [usize; 2],
     pixels: usize,
@@ -119,29 +120,34 @@ impl ConvTranspose2d {
             return None;
         }
         let (taps, quads_in) = (kh.div_ceil(stride), ci.div_ceil(4));
-        let fill = taps * taps * quads_in * 4;
-        // 2,048 multiply-adds of straight-line code, four a texel of weights.
-        if 4 * fill > 2048 {
-            return None;
-        }
         let first_run = (stride - padding % stride) % stride;
         let runs = [first_run, stride - first_run];
-        let quads = runs.iter().flat_map(|rows| runs.iter().map(move |columns| (rows * columns).div_ceil(4))).sum();
+        let sets = runs.map(|rows| runs.map(|columns| rows * columns)).concat();
+        // 3,072 multiply-adds of straight-line code, four a texel of weights, of which workgroup memory holds 1,024; the
+        // phases of the largest set in equal groups.
+        let most = 768 / (taps * taps * quads_in);
+        let largest = sets.iter().copied().max()?;
+        let phases = largest.div_ceil(largest.div_ceil(most.max(1)));
+        if most == 0 {
+            return None;
+        }
+        let fill = taps * taps * quads_in * phases;
+        let groups: usize = sets.iter().map(|set| set.div_ceil(phases)).sum();
         let grid = [oh.div_ceil(stride), ow.div_ceil(stride)];
         let pixels = n * grid[0] * grid[1];
         let lanes = if pixels >= 1024 { 256 } else { pixels.div_ceil(2).next_multiple_of(8).min(256) };
-        let fits = quads * fill <= MAX_TEXELS && Layout::Quads.elements(&io.x[0]) <= MAX_TEXELS;
-        fits.then_some(Phases { stride, taps, quads_in, first_run, quads, fill, grid, pixels, lanes })
+        let fits = groups * fill <= MAX_TEXELS && Layout::Quads.elements(&io.x[0]) <= MAX_TEXELS;
+        fits.then_some(Phases { stride, taps, quads_in, first_run, phases, groups, fill, grid, pixels, lanes })
     }
 }
 
 impl Phases {
     fn launch(&self, op: &ConvTranspose2d, entry: &str, io: &Io) -> Option<Launch> {
         let ([_, ci, h, w], [_, _, kernel, _], [_, _, oh, ow]) = (io.x[0], io.x[1], io.y);
-        let threads = self.quads * self.fill;
+        let threads = self.groups * self.fill;
         let groups = match entry {
             "forward_1" => [threads.div_ceil(64).try_into().ok()?, 1, 1],
-            "forward_2" => [self.quads.try_into().ok()?, self.pixels.div_ceil(self.lanes).try_into().ok()?, 1],
+            "forward_2" => [self.groups.try_into().ok()?, self.pixels.div_ceil(self.lanes).try_into().ok()?, 1],
             _ => return None,
         };
         let launch = Launch::groups(
@@ -158,12 +164,11 @@ impl Phases {
                 ("grid_height", self.grid[0].into()),
                 ("grid_width", self.grid[1].into()),
                 ("pixels", self.pixels.into()),
-                ("quads", self.quads.into()),
                 ("threads", threads.into()),
             ],
         );
         let launch = launch.with("S", self.stride).with("TAPS", self.taps).with("KQ", self.quads_in);
-        let launch = launch.with("LANES", self.lanes).with("FILL", self.fill);
+        let launch = launch.with("PH", self.phases).with("LANES", self.lanes).with("FILL", self.fill);
         Some(launch.with("COPIES", self.fill.div_ceil(self.lanes)))
     }
 }
@@ -422,7 +427,7 @@ impl Op for ConvTranspose2d {
     }
     fn scratch(&self, stem: &str, method: &str, io: &Io) -> Vec<(&'static str, usize)> {
         if stem == "conv_transpose2d_phases" {
-            return self.phases(io).map_or_else(Vec::new, |p| vec![("t2", p.quads * p.fill)]);
+            return self.phases(io).map_or_else(Vec::new, |p| vec![("t2", p.groups * p.fill)]);
         }
         if stem == "conv_transpose2d_quads" {
             return self.strides(io).map_or_else(Vec::new, |s| s.scratch(method));

@@ -14,9 +14,10 @@
 //! Numerics: f32 sum of D products and the bias; in whatever order, at most D + 1 roundings of |b| + Σ|w·x|.
 //! Source: definition as in torch.nn.functional.linear after flatten(1).
 
-use super::{Case, Cost, Io, Launch, Op, Source, Tolerance, Values, shaders};
+use super::{Case, Cost, Io, Launch, Op, Source, Tolerance, Values, row_blocks, row_speed, shaders};
 use crate::error::{Result, ShapeError};
 use crate::graph::{Graph, NodeId};
+use crate::shader::MAX_TEXELS;
 use crate::tensor::Shape;
 
 /// The operation; its sizes are those of its inputs.
@@ -41,6 +42,12 @@ fn sizes(io: &Io) -> [usize; 3] {
     [io.x[0][0], io.x[1][1], io.x[1][0]]
 }
 
+/// Channel quads of a picture of x.
+fn row_quads(io: &Io) -> usize {
+    let [_, c, h, w] = io.x[0];
+    c.div_ceil(4) * h * w
+}
+
 impl Op for Linear {
     fn name(&self) -> &'static str {
         "linear"
@@ -49,7 +56,7 @@ impl Op for Linear {
         &["x", "w", "b"]
     }
     fn shaders(&self) -> &'static [Source] {
-        shaders!["linear"]
+        shaders!["linear", "linear_quads" + "rows" + "texels" + "bound"]
     }
     fn shape(&self, x: &[Shape]) -> std::result::Result<Shape, ShapeError> {
         let [n, c, h, w] = x[0];
@@ -64,8 +71,24 @@ impl Op for Linear {
         }
         Ok([n, outputs, 1, 1])
     }
-    fn launch(&self, _stem: &str, entry: &str, io: &Io) -> Option<Launch> {
+    fn launch(&self, stem: &str, entry: &str, io: &Io) -> Option<Launch> {
         let [n, d, o] = sizes(io);
+        if stem == "linear_quads" {
+            let [_, c, h, w] = io.x[0];
+            let quads = row_quads(io);
+            let threads = if entry == "forward_1" { o * quads } else { row_blocks(n, o) };
+            let fits = n * quads <= MAX_TEXELS && o * quads <= MAX_TEXELS;
+            let params = [
+                ("rows_a", n.into()),
+                ("rows_b", o.into()),
+                ("quads", quads.into()),
+                ("channels", c.into()),
+                ("plane", (h * w).into()),
+                ("depth", d.into()),
+                ("threads", threads.into()),
+            ];
+            return fits.then(|| Launch::threads(threads, params));
+        }
         // Rows and columns of tiles: 8 outputs × 4 pictures, and 4 rows × 256 values of the depth.
         let (rows, columns) = match entry {
             "forward" => (o.div_ceil(8), n.div_ceil(4)),
@@ -83,6 +106,13 @@ impl Op for Linear {
         ];
         let threads = if entry == "backward_b" { tiles } else { tiles * WORKGROUP };
         Some(Launch::threads(threads, params))
+    }
+    fn scratch(&self, _stem: &str, _method: &str, io: &Io) -> Vec<(&'static str, usize)> {
+        vec![("t2", sizes(io)[2] * row_quads(io))]
+    }
+    fn speed(&self, stem: &str, io: &Io) -> f64 {
+        let [n, _, o] = sizes(io);
+        if stem == "linear" { 1.0 } else { row_speed(n, o) }
     }
     fn cost(&self, method: &str, io: &Io) -> Cost {
         let [n, d, o] = sizes(io);

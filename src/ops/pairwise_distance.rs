@@ -14,9 +14,10 @@
 //! positive, so y has a relative error of at most (D + 2)·2⁻²³.
 //! Source: definition; as torch.cdist(a, b)².
 
-use super::{Case, Cost, EPS, Io, Launch, Op, Source, Tolerance, Values, shaders};
+use super::{Case, Cost, EPS, Io, Launch, Op, Source, Tolerance, Values, row_blocks, row_speed, shaders};
 use crate::error::{Result, ShapeError};
 use crate::graph::{Graph, NodeId};
+use crate::shader::{Layout, MAX_TEXELS};
 use crate::tensor::Shape;
 
 /// The operation; it has no attributes.
@@ -41,7 +42,7 @@ impl Op for PairwiseDistance {
         &["a", "b"]
     }
     fn shaders(&self) -> &'static [Source] {
-        shaders!["pairwise_distance"]
+        shaders!["pairwise_distance", "pairwise_distance_quads" + "rows" + "texels" + "bound"]
     }
     fn shape(&self, x: &[Shape]) -> std::result::Result<Shape, ShapeError> {
         let [n, d, ah, aw] = x[0];
@@ -54,8 +55,13 @@ impl Op for PairwiseDistance {
         }
         Ok([n, m, 1, 1])
     }
-    fn launch(&self, _stem: &str, entry: &str, io: &Io) -> Option<Launch> {
+    fn launch(&self, stem: &str, entry: &str, io: &Io) -> Option<Launch> {
         let ([n, d, ..], [m, ..]) = (io.x[0], io.x[1]);
+        if stem == "pairwise_distance_quads" {
+            let fits = io.x.iter().all(|x| Layout::Quads.elements(x) <= MAX_TEXELS);
+            let params = [("rows_a", n.into()), ("rows_b", m.into()), ("quads", d.div_ceil(4).into())];
+            return fits.then(|| Launch::threads(row_blocks(n, m), params));
+        }
         let (rows, columns) = match entry {
             "backward_a" => (n, d),
             "backward_b" => (m, d),
@@ -63,6 +69,9 @@ impl Op for PairwiseDistance {
         };
         let params = [("rows_a", n.into()), ("rows_b", m.into()), ("depth", d.into())];
         Some(Launch::threads(rows.div_ceil(4) * columns.div_ceil(4), params))
+    }
+    fn speed(&self, stem: &str, io: &Io) -> f64 {
+        if stem == "pairwise_distance" { 1.0 } else { row_speed(io.x[0][0], io.x[1][0]) }
     }
     fn cost(&self, method: &str, io: &Io) -> Cost {
         // A difference, a product and a sum for each of the N·M·D terms.
