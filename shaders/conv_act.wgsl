@@ -12,6 +12,7 @@ struct P {
     replicate: u32, // Outside of the picture lies its nearest pixel, not 0.
     combine: u32,   // With z: 0 no, 1 sum, 2 product, 3 times `slope` where z ≤ 0.
     slope: f32,
+    factor: u32,    // r: channel c·r² + u·r + v goes to channel c, pixel (i·r + u, j·r + v).
     threads: u32,
 }
 @group(0) @binding(0) var<uniform> p: P;
@@ -50,11 +51,15 @@ fn forward(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgroups)
         }
     }
     let value = select(a[o] * sum, sum, sum > 0.0);
+    let r = p.factor;
+    let rest = o % (r * r);
+    let row = map / (r * r) * p.out_height * r + i * r + rest / r;   // p.c_out is a multiple of r².
+    let at = row * p.out_width * r + j * r + rest % r;
     if p.combine == 0u {
-        y[thread] = value;
+        y[at] = value;
         return;
     }
-    let other = z[thread];
+    let other = z[at];
     let masked = select(p.slope * value, value, other > 0.0);
-    y[thread] = select(select(masked, value * other, p.combine == 2u), value + other, p.combine == 1u);
+    y[at] = select(select(masked, value * other, p.combine == 2u), value + other, p.combine == 1u);
 }

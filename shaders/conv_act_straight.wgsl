@@ -26,6 +26,10 @@ const LANES: u32 = 64u;
 // Texels of weights of a group, and how many each lane copies.
 const FILL: u32 = 1u;
 const COPIES: u32 = 1u;
+// r: channel c·r² + u·r + v goes to channel c, pixel (i·r + u, j·r + v). The four channels of a quad are those of one (u, v)
+// and four c, so that it stays one texel; LONE: there is one c, and a quad goes to four texels.
+const FACTOR: u32 = 1u;
+const LONE: u32 = 0u;
 // See shared/combine.wgsl.
 const COMBINE: u32 = 0u;
 
@@ -34,7 +38,8 @@ struct P {
     pad_h: u32, pad_w: u32,
     adjoint: u32,            // w is [Ci,Co,Kh,Kw], and its taps are turned by 180°.
     replicate: u32,
-    quads_out: u32,
+    quads_out: u32,          // Of the convolution.
+    y_quads: u32,            // Of y.
     pixels: u32,             // Of all pictures.
     groups_out: u32,         // Groups of OQ quads.
     biases: u32,             // First texel of the biases in t2; the slopes follow.
@@ -60,6 +65,19 @@ fn filter_index(o: u32, c: u32, tap: u32) -> u32 {
     return select((o * p.c_in + c) * area + tap, (c * p.c_out + o) * area + area - 1u - tap, p.adjoint != 0u);
 }
 
+// Channels of a quad of the convolution.
+fn channels(quad: u32) -> vec4<u32> {
+    let lane = vec4(0u, 1u, 2u, 3u);
+    if LONE == 1u { return quad * 4u + lane; }
+    return (quad / (FACTOR * FACTOR) * 4u + lane) * (FACTOR * FACTOR) + quad % (FACTOR * FACTOR);
+}
+
+// Texel of y for pixel (i, j) of the convolution, a quad of y and number u·r + v.
+fn place(n: u32, quad: u32, number: u32, i: u32, j: u32) -> vec2<u32> {
+    let row = (n * p.y_quads + quad) * p.out_height * FACTOR + i * FACTOR + number / FACTOR;
+    return texel(row * p.out_width * FACTOR + j * FACTOR + number % FACTOR);
+}
+
 @compute @workgroup_size(64)
 fn forward_1(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
     let thread = g.x + g.y * groups.x * 64u;
@@ -69,7 +87,7 @@ fn forward_1(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgroup
     if thread >= filters {
         let k = thread - filters;
         let all_quads = p.groups_out * OQ;
-        let o = k % all_quads * 4u + lane;
+        let o = channels(k % all_quads);
         let at = min(o, vec4(p.c_out - 1u));
         var value = vec4(b[at.x], b[at.y], b[at.z], b[at.w]);
         if k >= all_quads { value = vec4(a[at.x], a[at.y], a[at.z], a[at.w]); }
@@ -87,7 +105,7 @@ fn forward_1(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgroup
         let k = thread % FILL / OQ;
         tap = k / (KQ * KC);
         c = vec4(k % (KQ * KC));
-        o = (thread / FILL * OQ + thread % OQ) * 4u + lane;
+        o = channels(thread / FILL * OQ + thread % OQ);
     }
     let is_real = (o < vec4(p.c_out)) & (c < vec4(p.c_in));
     let oc = min(o, vec4(p.c_out - 1u));
@@ -117,11 +135,20 @@ fn forward_2(@builtin(local_invocation_id) l: vec3<u32>, @builtin(workgroup_id) 
         let bias = textureLoad(t2_read, texel(p.biases + quad));
         let slope = textureLoad(t2_read, texel(p.biases + p.groups_out * OQ + quad));
         let total = sum[q] + bias;
-        let at = texel((n * p.quads_out + min(quad, p.quads_out - 1u)) * out_plane + rest);
-        let value = combined(max(total, vec4(0.0)) + slope * min(total, vec4(0.0)), at);
-        if number < p.pixels && quad < p.quads_out {
-            // The choice keeps LLVM from moving the arithmetic into the store's loop over lanes.
-            textureStore(y, at, select(vec4(0.0), value, number < p.pixels));
+        let result = max(total, vec4(0.0)) + slope * min(total, vec4(0.0));
+        let last = min(quad, p.quads_out - 1u);
+        // The choices keep LLVM from moving the arithmetic into the store's loop over lanes.
+        if LONE == 1u {
+            // unroll
+            for (var k = 0u; k < 4u; k++) {
+                let at = place(n, 0u, min(last * 4u + k, FACTOR * FACTOR - 1u), i, j);
+                let value = combined(vec4(result[k], 0.0, 0.0, 0.0), at);
+                if number < p.pixels && quad * 4u + k < p.c_out { textureStore(y, at, select(vec4(0.0), value, number < p.pixels)); }
+            }
+        } else {
+            let at = place(n, last / (FACTOR * FACTOR), last % (FACTOR * FACTOR), i, j);
+            let value = combined(result, at);
+            if number < p.pixels && quad < p.quads_out { textureStore(y, at, select(vec4(0.0), value, number < p.pixels)); }
         }
     }
 }

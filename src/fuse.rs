@@ -1,5 +1,5 @@
 //! What is computed together as one operation ([`ConvAct`]) where the adapter has a shader for it: a convolution, the
-//! activation behind it and the sum or product with another value behind that; and the gradient of a convolution for its
+//! activation behind it, a pixel_shuffle behind that, and the sum or product with another value; and the gradient of a convolution for its
 //! input with that of the activation before it.
 //!
 //! The graph keeps its nodes, so that gradients still belong to the operations they were made from; a fused node only
@@ -12,6 +12,9 @@ use crate::ops::{Fusible, Io, Op};
 use crate::plan::{Options, reflect};
 use crate::tensor::{Shape, Tensor};
 use std::sync::Arc;
+
+/// How fast a convolution with its shuffle must be, beside one without: the pass that is saved reads and writes every pixel.
+const WORTH_SHUFFLING: f64 = 0.8;
 
 /// `graph`, with nodes fused for an adapter with `options.limits`, whose values are the same.
 ///
@@ -49,11 +52,9 @@ pub fn fuse(graph: &Graph, fetches: &[NodeId], options: &Options) -> Result<Grap
         match &node.kind {
             Kind::Op(op) => {
                 let Some(Fusible::Convolution { padding, replicate }) = op.fusible() else { continue };
-                let op = ConvAct { padding, replicate, adjoint: false, combine: Combine::Nothing };
+                let op = ConvAct::new(padding, replicate, false);
                 let [x, w, b] = node.inputs[..] else { continue };
-                if !is_served(&op, graph, [x, w, b], node.shape) {
-                    continue;
-                }
+                let Some(speed) = speed(&op, graph, [x, w, b], node.shape) else { continue };
                 let channels = node.shape[1];
                 let activation = only_reader(nodes, &readers, index)
                     .filter(|(reader, _)| nodes[*reader].inputs[0] == index && nodes[*reader].inputs[1..] != [index]);
@@ -62,6 +63,14 @@ pub fn fuse(graph: &Graph, fetches: &[NodeId], options: &Options) -> Result<Grap
                     Some((reader, Fusible::Slopes)) => (reader, nodes[reader].inputs[1]),
                     _ => (index, fused.constant_of(channels, 1.0)?),
                 };
+                // A shuffle is a store's address, where the shader that has it is about as fast as the best.
+                let shuffled = only_reader(nodes, &readers, at).and_then(|(reader, fusible)| {
+                    let Fusible::Shuffle(factor) = fusible else { return None };
+                    let op = ConvAct { factor, ..op.clone() };
+                    let fast = self::speed(&op, graph, [x, w, b], nodes[reader].shape)? >= WORTH_SHUFFLING * speed;
+                    fast.then_some((reader, op))
+                });
+                let (at, op) = shuffled.unwrap_or((at, op));
                 // The other operand of a sum or product, unless that operand has taken the place already.
                 let combined = only_reader(nodes, &readers, at).and_then(|(reader, fusible)| {
                     let combine = match fusible {
@@ -85,11 +94,11 @@ pub fn fuse(graph: &Graph, fetches: &[NodeId], options: &Options) -> Result<Grap
                     continue;
                 }
                 let padding = [kh - 1 - padding[0], kw - 1 - padding[1]];
-                let op = ConvAct { padding, replicate: false, adjoint: true, combine: Combine::Nothing };
+                let op = ConvAct::new(padding, false, true);
                 let dy = node.inputs[0];
                 let channels = node.shape[1];
                 let b = fused.constant_of(channels, 0.0)?;
-                if !is_served(&op, &fused, [dy, w, b], node.shape) {
+                if speed(&op, &fused, [dy, w, b], node.shape).is_none() {
                     continue;
                 }
                 let a = fused.constant_of(channels, 1.0)?;
@@ -135,12 +144,13 @@ fn slope_of(node: &Node) -> Option<f32> {
     }
 }
 
-/// A shader better than the plain one serves the operation.
-fn is_served(op: &ConvAct, graph: &Graph, [x, w, b]: [usize; 3], y: Shape) -> bool {
+/// The speed of the fastest shader for the operation apart from the plain one, if one serves it.
+fn speed(op: &ConvAct, graph: &Graph, [x, w, b]: [usize; 3], y: Shape) -> Option<f64> {
     let shape = |i: usize| graph.nodes()[i].shape;
     let x = [shape(x), shape(w), shape(b), shape(b), shape(x)];
     let io = Io { x: &x, y };
-    op.shaders()[1..].iter().any(|source| op.launch(source.stem, "forward_1", &io).is_some())
+    let serving = op.shaders()[1..].iter().filter(|source| op.launch(source.stem, "forward_1", &io).is_some());
+    serving.map(|source| op.speed(source.stem, &io)).max_by(f64::total_cmp)
 }
 
 impl Graph {
@@ -161,6 +171,7 @@ mod tests {
     use crate::graph::Init;
     use crate::ops::conv3x3::Conv3x3;
     use crate::ops::mse::Reduction;
+    use crate::ops::pixel_shuffle::PixelShuffle;
     use crate::plan::{Limits, Plan};
 
     #[test]
@@ -194,6 +205,20 @@ mod tests {
         assert_eq!(ops(&[y, residual])[1..], [0, 0, 0]);
         assert_eq!(ops(&[y, two])[1..], [0, 1, 0]);
         assert!(convolutions > 0);
+    }
+
+    #[test]
+    fn a_pixel_shuffle_is_where_a_convolution_stores() {
+        let mut g = Graph::new();
+        let x = g.input("x", [1, 8, 16, 12]).unwrap();
+        let w = g.param("w", [4, 8, 3, 3], Init::Constant(0.1)).unwrap();
+        let b = g.param("b", [1, 4, 1, 1], Init::Constant(0.0)).unwrap();
+        let y = g.add(Conv3x3, &[x, w, b]).unwrap();
+        let y = g.pixel_shuffle(y, PixelShuffle { factor: 2 }).unwrap();
+        let options = Options { limits: Limits { prefers_texels: true, ..Limits::default() }, ..Options::default() };
+        let plan = Plan::new(&fuse(&g, &[y], &options).unwrap(), &[y], &options).unwrap();
+        assert!(plan.steps.iter().any(|s| s.op == "conv_act"), "{plan}");
+        assert!(plan.steps.iter().all(|s| s.op != "pixel_shuffle"), "{plan}");
     }
 
     #[test]

@@ -6,6 +6,7 @@ use lineament::exec::check;
 use lineament::ops::conv2d::Conv2d;
 use lineament::ops::leaky_relu::LeakyRelu;
 use lineament::ops::mse::Reduction;
+use lineament::ops::pixel_shuffle::PixelShuffle;
 use lineament::ops::{Case, Cost, Io, Launch, Op, Source, Tolerance, Values};
 use lineament::{Device, Graph, Select, Shape, ShapeError, Tensor, Weights};
 
@@ -214,10 +215,14 @@ fn what_rides_along_with_convolutions_gives_what_the_operations_give() {
     let y = layer(&mut g, residual, 5);
     let y = g.leaky_relu(y, LeakyRelu { slope: 0.1 }).unwrap();
     let y = g.times(y, residual).unwrap();
+    let w = g.constant("w", random([20, 5, 3, 3])).unwrap();
+    let b = g.constant("b", random([1, 20, 1, 1])).unwrap();
+    let large = g.conv2d(y, w, b, Conv2d { padding: [1; 2], ..Conv2d::default() }).unwrap();
+    let large = g.pixel_shuffle(large, PixelShuffle { factor: 2 }).unwrap();
     let loss = g.mse(y, x, Reduction::Mean).unwrap();
-    let mut fetches = vec![y, loss];
+    let mut fetches = vec![large, y, loss];
     fetches.extend(lineament::grad::backward(&mut g, loss, &parameters).unwrap());
-    for fetches in [&fetches[..1], &fetches[..]] {
+    for fetches in [&fetches[..1], &fetches[1..2], &fetches[..]] {
         let run =
             |device: &Device| device.compile(&g, fetches, Weights::default()).unwrap().run(&[("x", &image)]).unwrap();
         let references = run(&Device::open(&Select::Cpu).unwrap());

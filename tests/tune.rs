@@ -4,7 +4,7 @@ mod common;
 
 use lineament::exec::Device;
 use lineament::graph::{Graph, Init, NodeId};
-use lineament::ops::conv_act::{Combine, ConvAct};
+use lineament::ops::conv_act::ConvAct;
 use lineament::ops::conv2d::Conv2d;
 use lineament::ops::mse::Reduction;
 use lineament::plan::{Limits, Options, Plan};
@@ -53,7 +53,7 @@ fn plans_follow_choices_and_ignore_those_that_do_not_serve() {
     assert_eq!(plan(Some(&Choices::default())), rule);
 
     // With texels the fused layer has several shaders, and each can be chosen.
-    let fused = ConvAct { padding: [1, 1], replicate: false, adjoint: false, combine: Combine::Nothing };
+    let fused = ConvAct::new([1, 1], false, false);
     let mut g = Graph::new();
     let x = g.input("x", X).unwrap();
     let w = g.param("w", [8, 8, 3, 3], Init::Constant(0.1)).unwrap();

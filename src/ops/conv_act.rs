@@ -1,7 +1,8 @@
 //! conv_act: convolution with stride 1 and zero padding, a slope a channel for negative results, and what follows it.
 //!
 //! `y[n,o,i,j] = h(f_o(b[o] + Σ_{c,u,v} w[o,c,u,v] · x[n,c,i+u−p₀,j+v−p₁]), z[n,o,i,j])`, `f_o(s) = s` where s > 0, else `a[o]·s`;
-//! `h(s, z)` is s, s + z, s·z or (s where z > 0, else a slope times s), as [`Combine`] says
+//! `h(s, z)` is s, s + z, s·z or (s where z > 0, else a slope times s), as [`Combine`] says. With a `factor` r above 1, `f_o`
+//! lies at channel o / r², row i·r + (o % r²) / r, column j·r + o % r of y and z, as after pixel_shuffle.
 //!
 //! with padding p; outside of the picture x is 0, or with `replicate` its nearest pixel. With `adjoint` the filter is `w[c,o,Kh−1−u,Kw−1−v]`, as in the gradient
 //! of a convolution for its input.
@@ -13,7 +14,7 @@
 //! | b    | `[1,Co,1,1]`                                | bias                                      |
 //! | a    | `[1,Co,1,1]`                                | slopes: 0 is ReLU, 1 no activation        |
 //! | z    | as y                                        | what the result is combined with; without [`Combine`] any value, which is not read |
-//! | y    | `[N,Co,H+2p₀−Kh+1,W+2p₁−Kw+1]`              | output                                    |
+//! | y    | `[N,Co/r²,(H+2p₀−Kh+1)·r,(W+2p₁−Kw+1)·r]`   | output                                    |
 //!
 //! Gradients: none. The planner puts this operation in the place of a convolution and what follows it (src/fuse.rs), whose
 //! gradients stay their own.
@@ -39,6 +40,8 @@ pub struct ConvAct {
     pub adjoint: bool,
     /// What becomes of the result and `z`.
     pub combine: Combine,
+    /// r: r² channels become a block of r × r pixels; 1 leaves them.
+    pub factor: usize,
 }
 
 /// What becomes of a convolution's result s and a value z at the same place.
@@ -122,9 +125,23 @@ struct Winograd {
 }
 
 impl ConvAct {
+    /// A convolution with nothing behind it.
+    pub fn new(padding: [usize; 2], replicate: bool, adjoint: bool) -> Self {
+        Self { padding, replicate, adjoint, combine: Combine::Nothing, factor: 1 }
+    }
+
+    /// The shape of the convolution, before pixels are shuffled.
+    fn sums(&self, io: &Io) -> Shape {
+        let ([n, c, h, w], r) = (io.y, self.factor);
+        [n, c * r * r, h / r, w / r]
+    }
+
     /// `None` where the shader is another, the filter is neither 3×3 nor 5×5, or the tables do not fit.
     fn winograd(&self, stem: &str, io: &Io) -> Option<Winograd> {
         let ([n, ci, ..], [_, co, ho, wo]) = (io.x[0], io.y);
+        if self.factor != 1 {
+            return None;
+        }
         let points = match stem {
             "conv_act_winograd" => 6,
             "conv_act_winograd8" => 8,
@@ -262,8 +279,10 @@ struct Straight {
 impl ConvAct {
     /// `None` where a pixel of four channels takes more multiply-adds than fit.
     fn straight(&self, io: &Io) -> Option<Straight> {
-        let ([_, ci, ..], [n, co, ho, wo], [_, _, kh, kw]) = (io.x[0], io.y, io.x[1]);
-        let (quads_in, quads_out, taps) = (ci.div_ceil(4), co.div_ceil(4), kh * kw);
+        let ([_, ci, ..], [n, co, ho, wo], [_, _, kh, kw]) = (io.x[0], self.sums(io), io.x[1]);
+        let square = self.factor * self.factor;
+        let quads_out = if co == square { co.div_ceil(4) } else { square * (co / square).div_ceil(4) };
+        let (quads_in, taps) = (ci.div_ceil(4), kh * kw);
         let channels = ci.min(4);
         let is_dot = co == 1 && ci >= 4;
         let texels = taps * quads_in * if is_dot { 1 } else { channels };
@@ -285,7 +304,7 @@ impl Straight {
         vec![("t2", self.groups_out * (self.fill + 2 * self.oq))]
     }
     fn launch(&self, op: &ConvAct, entry: &str, io: &Io) -> Option<Launch> {
-        let ([_, ci, h, w], [_, co, ho, wo], [_, _, kh, kw]) = (io.x[0], io.y, io.x[1]);
+        let ([_, ci, h, w], [_, co, ho, wo], [_, _, kh, kw]) = (io.x[0], op.sums(io), io.x[1]);
         let biases = self.groups_out * self.fill;
         let threads = biases + 2 * self.groups_out * self.oq;
         let groups: [u32; 3] = match entry {
@@ -307,6 +326,7 @@ impl Straight {
                 ("adjoint", u32::from(op.adjoint).into()),
                 ("replicate", u32::from(op.replicate).into()),
                 ("quads_out", self.quads_out.into()),
+                ("y_quads", io.y[1].div_ceil(4).into()),
                 ("pixels", self.pixels.into()),
                 ("groups_out", self.groups_out.into()),
                 ("biases", biases.into()),
@@ -320,6 +340,8 @@ impl Straight {
             .with("DOT", usize::from(self.is_dot))
             .with("SPREAD", usize::from(!self.is_dot))
             .with("COMBINE", op.combine.code().0 as usize)
+            .with("FACTOR", op.factor)
+            .with("LONE", usize::from(op.factor > 1 && io.y[1] == 1))
             .with("LANES", self.lanes);
         Some(launch.with("FILL", self.fill).with("COPIES", self.fill.div_ceil(self.lanes)))
     }
@@ -381,10 +403,13 @@ impl Op for ConvAct {
         let size =
             |size: usize, padding: usize, taps: usize| (size + 2 * padding + 1).checked_sub(taps).filter(|s| *s > 0);
         match (size(h, self.padding[0], kh), size(w, self.padding[1], kw)) {
-            (Some(ho), Some(wo)) if self.combine != Combine::Nothing && x[4] != [n, co, ho, wo] => {
-                Err(ShapeError::shape("z", format!("y's shape {:?}", [n, co, ho, wo]), x[4]))
+            (Some(ho), Some(wo)) => {
+                let y = super::pixel_shuffle::PixelShuffle { factor: self.factor }.shape(&[[n, co, ho, wo]])?;
+                if self.combine != Combine::Nothing && x[4] != y {
+                    return Err(ShapeError::shape("z", format!("y's shape {y:?}"), x[4]));
+                }
+                Ok(y)
             }
-            (Some(ho), Some(wo)) => Ok([n, co, ho, wo]),
             _ => Err(ShapeError::shape("w", "a filter no larger than the padded x".to_owned(), x[1])),
         }
     }
@@ -400,7 +425,7 @@ impl Op for ConvAct {
             let fits = [&io.x[0], &io.y].iter().all(|s| Layout::Quads.elements(s) <= MAX_TEXELS);
             return plan.launch(self, entry, io).filter(|_| fits);
         }
-        let ([n, ci, h, w], [_, co, ho, wo], [_, _, kh, kw]) = (io.x[0], io.y, io.x[1]);
+        let ([n, ci, h, w], [_, co, ho, wo], [_, _, kh, kw]) = (io.x[0], self.sums(io), io.x[1]);
         let threads = io.y_len();
         Some(Launch::threads(
             threads,
@@ -420,6 +445,7 @@ impl Op for ConvAct {
                 ("replicate", u32::from(self.replicate).into()),
                 ("combine", self.combine.code().0.into()),
                 ("slope", self.combine.code().1.into()),
+                ("factor", self.factor.into()),
                 ("threads", threads.into()),
             ],
         ))
@@ -443,12 +469,13 @@ impl Op for ConvAct {
         ns.map_or(1.0, |ns| (flops / ns / 4.0).max(1.0))
     }
     fn cost(&self, _method: &str, io: &Io) -> Cost {
-        let products = io.y_len() * len(&io.x[1]) / io.y[1];
+        let products = io.y_len() * len(&io.x[1]) / self.sums(io)[1];
         let unread = if self.combine == Combine::Nothing { io.x_len(4) } else { 0 };
         Cost::new(2 * products, io.total_len() - unread)
     }
     fn reference(&self, io: &Io, x: &[Vec<f64>], y: &mut [f64]) {
-        let ([n, ci, h, w], [_, co, ho, wo], [_, _, kh, kw]) = (io.x[0], io.y, io.x[1]);
+        let ([n, ci, h, w], [_, co, ho, wo], [_, _, kh, kw]) = (io.x[0], self.sums(io), io.x[1]);
+        let r = self.factor;
         for n in 0..n {
             for o in 0..co {
                 for i in 0..ho {
@@ -474,7 +501,8 @@ impl Op for ConvAct {
                                 }
                             }
                         }
-                        let at = ((n * co + o) * ho + i) * wo + j;
+                        let row = ((n * co + o) / (r * r) * ho + i) * r + o % (r * r) / r;
+                        let at = (row * wo + j) * r + o % r;
                         let value = if sum > 0.0 { sum } else { x[3][o] * sum };
                         // Without Combine z may be smaller than y.
                         y[at] = self.combine.of(value, x[4].get(at).copied().unwrap_or(0.0));
@@ -511,7 +539,7 @@ impl Op for ConvAct {
 
 impl ConvAct {
     fn tolerance_before_combining(&self, stem: &str, io: &Io, at: &Values) -> Tolerance {
-        let ([_, ci, h, w], [n, co, ho, wo], [_, _, kh, kw]) = (io.x[0], io.y, io.x[1]);
+        let ([_, ci, h, w], [n, co, ho, wo], [_, _, kh, kw]) = (io.x[0], self.sums(io), io.x[1]);
         // |f_o(s + e) − f_o(s)| ≤ max(1, |a|)·|e|, and a rounded product by a.
         let slope = |o: usize| at.x[3][o].abs().max(1.0);
         if stem.starts_with("conv_act_winograd") {
@@ -548,8 +576,13 @@ impl ConvAct {
         let x = [absolute(&at.x[0]), absolute(&at.x[1]), absolute(&at.x[2]), ones, Vec::new()];
         let mut terms = vec![0.0; io.y_len()];
         Self { combine: Combine::Nothing, ..self.clone() }.reference(io, &x, &mut terms);
+        let r = self.factor;
         let k = (ci * kh * kw + 3) as f64;
-        let o = |index: usize| index / (ho * wo) % co;
+        // The channel of the convolution that an element of y comes from.
+        let o = |index: usize| {
+            let (map, row, column) = (index / (ho * wo * r * r), index / (wo * r), index % (wo * r));
+            map * r * r % co + row % r * r + column % r
+        };
         Tolerance::Each(terms.iter().enumerate().map(|(i, t)| k * super::EPS * t * slope(o(i))).collect())
     }
 }
@@ -557,13 +590,18 @@ impl ConvAct {
 pub fn cases() -> Vec<Case> {
     let bordered = |replicate: bool, padding: usize, adjoint: bool, x: Shape, co: usize, k: usize| {
         let w = if adjoint { [x[1], co, k, k] } else { [co, x[1], k, k] };
-        let op = ConvAct { padding: [padding; 2], replicate, adjoint, combine: Combine::Nothing };
+        let op = ConvAct::new([padding; 2], replicate, adjoint);
         Case::new(op, &[x, w, [1, co, 1, 1], [1, co, 1, 1], [1, 1, 1, 1]])
     };
     let combined = |combine: Combine, adjoint: bool, x: Shape, co: usize, k: usize| {
         let w = if adjoint { [x[1], co, k, k] } else { [co, x[1], k, k] };
-        let op = ConvAct { padding: [k / 2; 2], replicate: false, adjoint, combine };
+        let op = ConvAct { combine, ..ConvAct::new([k / 2; 2], false, adjoint) };
         Case::new(op, &[x, w, [1, co, 1, 1], [1, co, 1, 1], [x[0], co, x[2], x[3]]])
+    };
+    let shuffled = |combine: Combine, factor: usize, x: Shape, c: usize| {
+        let (r, co) = (factor, c * factor * factor);
+        let op = ConvAct { combine, factor, ..ConvAct::new([1; 2], true, false) };
+        Case::new(op, &[x, [co, x[1], 3, 3], [1, co, 1, 1], [1, co, 1, 1], [x[0], c, x[2] * r, x[3] * r]])
     };
     let case = |padding, adjoint, x, co, k| bordered(false, padding, adjoint, x, co, k);
     vec![
@@ -592,6 +630,10 @@ pub fn cases() -> Vec<Case> {
         combined(Combine::Mask(0.0), true, [2, 4, 6, 5], 5, 3),
         combined(Combine::Mask(0.25), true, [1, 6, 5, 5], 3, 1),
         combined(Combine::Add, false, [2, 9, 4, 7], 1, 3),
+        shuffled(Combine::Nothing, 3, [2, 5, 4, 7], 1),
+        shuffled(Combine::Add, 2, [2, 3, 5, 6], 1),
+        shuffled(Combine::Multiply, 2, [1, 6, 3, 5], 6),
+        shuffled(Combine::Nothing, 3, [1, 2, 4, 3], 3),
         // Layers of cbn, small.
         case(1, false, [1, 64, 16, 12], 64, 3).real(),
         case(1, false, [1, 128, 8, 8], 128, 3).real(),

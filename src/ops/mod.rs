@@ -326,6 +326,8 @@ pub enum Fusible {
     Sum,
     /// The product of its two inputs.
     Product,
+    /// Blocks of this many channels, squared, become pixels, as pixel_shuffle orders them.
+    Shuffle(usize),
 }
 
 /// How a case fills an input.

@@ -87,6 +87,9 @@ impl Op for PixelShuffle {
         ];
         Some(Launch::threads(threads, params))
     }
+    fn fusible(&self) -> Option<super::Fusible> {
+        Some(super::Fusible::Shuffle(self.factor))
+    }
     fn cost(&self, _method: &str, io: &Io) -> Cost {
         Cost::new(0, 2 * io.y_len())
     }
