@@ -11,10 +11,13 @@ pub struct Stretch {
     pub keep: (usize, usize),
 }
 
-/// Covers `0..n` by stretches of length min(n, `window`), each of whose kept pixels lies `halo` or more inside, or as
-/// far inside as the picture's border allows. A window of at most 2·halo pixels is made 2·halo + 1.
+/// Covers `0..n` by as few stretches as windows of at most `window` allow, all of one length, which is no longer than it
+/// must be (a multiple of 4, so that pictures of similar sizes share a plan). Each kept pixel lies `halo` or more inside, or
+/// as far inside as the picture's border allows. A window of at most 2·halo pixels is made 2·halo + 1.
 pub fn stretches(n: usize, window: usize, halo: usize) -> Vec<Stretch> {
-    let len = n.min(window.max(2 * halo + 1));
+    let most = n.min(window.max(2 * halo + 1));
+    let count = if n == most { 1 } else { (n - 2 * halo).div_ceil(most - 2 * halo) };
+    let len = (n + 2 * halo * (count - 1)).div_ceil(count).next_multiple_of(4).min(most);
     let mut result = Vec::new();
     let mut kept = 0;
     while kept < n {
@@ -44,6 +47,12 @@ mod tests {
                         assert!(s.start + s.len == n || s.keep.1 + halo <= s.start + s.len);
                         next = s.keep.1;
                     }
+                    let most = n.min(window.max(2 * halo + 1));
+                    assert!(all[0].len <= most);
+                    // One fewer would not do, and without the rounding one pixel less would not either.
+                    let covers = |count: usize, len: usize| count * len >= n + 2 * halo * (count - 1);
+                    assert!(all.len() == 1 || !covers(all.len() - 1, most));
+                    assert!(all[0].len < 4 || !covers(all.len(), all[0].len - 4));
                     assert_eq!(next, n);
                 }
             }
