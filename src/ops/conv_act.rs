@@ -95,8 +95,10 @@ impl Graph {
 }
 
 /// Bytes of V and M that a block of tiles may take: what stays in the last-level cache beside the weights. On a Zen 3 with
-/// 32 MB in Mesa 22.3.6, 4 to 6 MB beat 10 MB by an eighth (64 channels) or were equal; 3 MB lost from 128 channels on.
+/// 32 MB in Mesa 22.3.6, 4 to 6 MB beat 10 MB by an eighth (64 channels) or were equal, unless 128 tiles, which share a
+/// copy of the weights, do not fit: then 10 MB were better by a tenth (128 channels).
 const BLOCK_BYTES: usize = 5 << 20;
+const MAX_BLOCK_BYTES: usize = 10 << 20;
 
 /// How `conv_act_winograd` and `conv_act_winograd8` lay out a layer.
 struct Winograd {
@@ -162,10 +164,11 @@ impl ConvAct {
         let m_quads = groups_out * oc / 4;
         let tile_bytes = positions * 16 * (quads_in + m_quads);
         // A whole number of copies fills the weights.
-        let most = (BLOCK_BYTES / tile_bytes).min(tiles.next_multiple_of(8));
+        let block_bytes = (128 * tile_bytes).clamp(BLOCK_BYTES, MAX_BLOCK_BYTES);
+        let most = (block_bytes / tile_bytes).min(tiles.next_multiple_of(8));
         let lanes = [256, 128, 64].into_iter().find(|lanes| *lanes <= most).unwrap_or(most.max(8));
         // Blocks of equal size, each of whole groups.
-        let most = (BLOCK_BYTES / tile_bytes / lanes).max(1);
+        let most = (block_bytes / tile_bytes / lanes).max(1);
         let groups = tiles.div_ceil(lanes);
         let blocks = groups.div_ceil(most);
         let chunks = groups.div_ceil(blocks) * lanes / 8;
