@@ -36,8 +36,9 @@
 //!   nodes to the same graph.
 //! - [`shader`]: naga reads from the WGSL what each entry reads and writes, where the members of `p` lie, and how a
 //!   tensor is laid out. Nothing of that is written down a second time.
-//! - `fuse`: a convolution and the activation behind it become one operation where the adapter has a shader for it, and so
-//!   does a convolution's gradient for its input; the graph keeps its nodes, which only say how their value comes about.
+//! - `fuse`: a convolution, the activation behind it, a pixel shuffle and a sum or product become one operation where the
+//!   adapter has a shader for it; so do a convolution's gradient for its input and that of the activation before. The graph
+//!   keeps its nodes, which only say how their value comes about.
 //! - [`plan`]: order, shaders, layouts, lifetimes, slots, launches; plain data that prints as a table, with exact peak memory.
 //!   It takes the fastest shader that serves, keeps a chain of operations in one layout, puts a repack where two meet, runs a
 //!   pass that reads parameters only once until they change, and cuts large layers into blocks that stay in a cache.
