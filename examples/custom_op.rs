@@ -5,7 +5,7 @@
 
 use lineament::exec::check;
 use lineament::graph::Init;
-use lineament::ops::{Case, Cost, EPS, Io, Launch, Op, Source, Tolerance, Values, mse::Reduction};
+use lineament::ops::{Case, Cost, EPS, Io, Launch, Op, Source, Tolerance, Values, loss::Reduction};
 use lineament::rng::Rng;
 use lineament::train::{HYPER, Optimizer, Rule};
 use lineament::{Device, Graph, Result, Select, Shape, ShapeError, Tensor};

@@ -3,7 +3,7 @@
 //! `cargo run --release --example train_custom`
 
 use lineament::graph::Init;
-use lineament::ops::mse::Reduction;
+use lineament::ops::loss::Reduction;
 use lineament::rng::Rng;
 use lineament::train::{Decay, HYPER, Optimizer, Rule, Schedule};
 use lineament::{Device, Graph, NodeId, Result, Select, Tensor};

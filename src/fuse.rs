@@ -170,7 +170,7 @@ mod tests {
     use crate::grad;
     use crate::graph::Init;
     use crate::ops::conv3x3::Conv3x3;
-    use crate::ops::mse::Reduction;
+    use crate::ops::loss::Reduction;
     use crate::ops::pixel_shuffle::PixelShuffle;
     use crate::plan::{Limits, Plan};
 

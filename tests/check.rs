@@ -5,7 +5,7 @@ mod common;
 use lineament::exec::check;
 use lineament::ops::conv2d::Conv2d;
 use lineament::ops::leaky_relu::LeakyRelu;
-use lineament::ops::mse::Reduction;
+use lineament::ops::loss::Reduction;
 use lineament::ops::pixel_shuffle::PixelShuffle;
 use lineament::ops::{Case, Cost, Io, Launch, Op, Source, Tolerance, Values};
 use lineament::{Device, Graph, Select, Shape, ShapeError, Tensor, Weights};

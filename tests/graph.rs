@@ -3,7 +3,7 @@
 use expect_test::{Expect, expect};
 use lineament::graph::{Graph, Init, NodeId};
 use lineament::ops::conv2d::Conv2d;
-use lineament::ops::mse::Reduction;
+use lineament::ops::loss::Reduction;
 use lineament::rng::Rng;
 use lineament::{Device, Select, Tensor, Weights, grad};
 
@@ -40,7 +40,7 @@ fn misuse_is_refused() {
     let loss = g.mse(t, t, Reduction::Sum).unwrap();
     message(
         grad::backward(&mut g, loss, &[x]),
-        expect!["x: the loss mse does not depend on it, so it has no gradient"],
+        expect!["x: the loss loss does not depend on it, so it has no gradient"],
     );
 }
 
@@ -51,7 +51,7 @@ fn a_missing_gradient_gives_its_reason() {
     let m = g.input("m", [1, 1, 2, 2]).unwrap();
     let loss = g.mse_weighted(a, a, m, Reduction::Sum).unwrap();
     let error = grad::backward(&mut g, loss, &[m]).unwrap_err().to_string();
-    assert!(error.starts_with("mse: mse has no gradient for m: "), "{error}");
+    assert!(error.starts_with("loss: loss has no gradient for m: "), "{error}");
 }
 
 /// `loss(g, [inputs])` against central differences, run by the references; relative 1e-3 since values pass as f32.

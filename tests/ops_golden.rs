@@ -42,10 +42,14 @@ fn operation(name: &str, a: &Value) -> Result<Arc<dyn Op>, String> {
             stride: integer(&a["stride"])?,
             padding: integer(&a["padding"])?,
         }),
-        "mse" => Arc::new(mse::Mse {
+        "loss" => Arc::new(loss::Loss {
+            penalty: match a["eps"].as_f64() {
+                None => loss::Penalty::Square,
+                Some(eps) => loss::Penalty::Charbonnier { eps: eps as f32 },
+            },
             reduction: match a["reduction"].as_str() {
-                Some("mean") => mse::Reduction::Mean,
-                Some("sum") => mse::Reduction::Sum,
+                Some("mean") => loss::Reduction::Mean,
+                Some("sum") => loss::Reduction::Sum,
                 _ => return Err(format!("unknown reduction {}", a["reduction"])),
             },
             weighted: flag(&a["weighted"])?,

@@ -3,7 +3,7 @@
 use expect_test::expect;
 use lineament::graph::{Graph, Init, NodeId};
 use lineament::models::{SUPER_RESOLUTION, SuperResolution};
-use lineament::ops::mse::Reduction;
+use lineament::ops::loss::Reduction;
 use lineament::plan::{Limits, MAX_DISPATCH_MS, Options, Plan};
 use lineament::tasks::upscale::TILES;
 use lineament::train::{Optimizer, Rule};
@@ -32,9 +32,9 @@ fn the_table_shows_steps_slots_and_peak() {
         step  node             entry                 reads (variable:slot)  writes            MFLOP   kB
            0  conv             conv3x3.forward       x:2 w:1 b:6            y:3 [1,2,4,4]      0.00  0.4
            1  relu             relu.forward          x:3                    y:4 [1,2,4,4]      0.00  0.3
-           2  mse              mse.forward_1         a:4 b:0                t0:3 [1,1,1,1]     0.00  0.3
-           3  mse              mse.forward_2         t0:3                   y:8 [1,1,1,1]      0.00  0.0
-           4  mse.backward_a   mse.backward_a        a:4 b:0 dy:7           da:3 [1,2,4,4]     0.00  0.4
+           2  loss             loss.forward_1        a:4 b:0                t0:3 [1,1,1,1]     0.00  0.3
+           3  loss             loss.forward_2        t0:3                   y:8 [1,1,1,1]      0.00  0.0
+           4  loss.backward_a  loss.backward_a       a:4 b:0 dy:7           da:3 [1,2,4,4]     0.00  0.4
            5  relu.backward    relu.backward         y:4 dy:3               dx:5 [1,2,4,4]     0.00  0.4
            6  conv.backward_w  conv3x3.backward_w_1  x:2 dy:5               t0:0 [1,1,1,144]   0.00  0.4
            7  conv.backward_w  conv3x3.backward_w_2  t0:0                   dw:2 [2,2,3,3]     0.00  0.0

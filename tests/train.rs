@@ -4,7 +4,7 @@ mod common;
 
 use lineament::graph::Init;
 use lineament::image::{Channels, Picture, Samples};
-use lineament::ops::mse::Reduction;
+use lineament::ops::loss::Reduction;
 use lineament::rng::Rng;
 use lineament::train::run::{self as job, Folder, Hooks, Job, Progress};
 use lineament::train::upscale::{Config, GroupConfig, train};

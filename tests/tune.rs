@@ -6,7 +6,7 @@ use lineament::exec::Device;
 use lineament::graph::{Graph, Init, NodeId};
 use lineament::ops::conv_act::ConvAct;
 use lineament::ops::conv2d::Conv2d;
-use lineament::ops::mse::Reduction;
+use lineament::ops::loss::Reduction;
 use lineament::plan::{Limits, Options, Plan};
 use lineament::rng::Rng;
 use lineament::tensor::len;

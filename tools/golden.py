@@ -293,21 +293,30 @@ def pixel_shuffle():
     m.write()
 
 
-def mse():
-    m = Maker("mse")
-    for reduction in ["mean", "sum"]:
-        m.case(
-            {"reduction": reduction, "weighted": False},
-            {"a": m.values(2, 3, 2, 4), "b": m.values(2, 3, 2, 4)},
-            lambda a, b, r=reduction: F.mse_loss(a, b, reduction=r).reshape(1, 1, 1, 1),
-        )
-    for reduction in ["mean", "sum"]:
-        m.case(
-            {"reduction": reduction, "weighted": True},
-            {"a": m.values(1, 2, 3, 4), "b": m.values(1, 2, 3, 4), "m": m.values(1, 2, 3, 4, low=0.0)},
-            lambda a, b, m, r=reduction: getattr(m * F.mse_loss(a, b, reduction="none"), r)().reshape(1, 1, 1, 1),
-            without=("m",),
-        )
+def loss():
+    m = Maker("loss")
+    # A power of two, which f32 holds exactly.
+    eps = 0.125
+
+    def charbonnier(a, b):
+        return torch.sqrt((a - b) ** 2 + eps**2)
+
+    def square(a, b):
+        return F.mse_loss(a, b, reduction="none")
+
+    for attributes, penalty in [({"eps": None}, square), ({"eps": eps}, charbonnier)]:
+        for reduction in ["mean", "sum"]:
+            m.case(
+                attributes | {"reduction": reduction, "weighted": False},
+                {"a": m.values(2, 3, 2, 4), "b": m.values(2, 3, 2, 4)},
+                lambda a, b, r=reduction, f=penalty: getattr(f(a, b), r)().reshape(1, 1, 1, 1),
+            )
+            m.case(
+                attributes | {"reduction": reduction, "weighted": True},
+                {"a": m.values(1, 2, 3, 4), "b": m.values(1, 2, 3, 4), "m": m.values(1, 2, 3, 4, low=0.0)},
+                lambda a, b, m, r=reduction, f=penalty: getattr(m * f(a, b), r)().reshape(1, 1, 1, 1),
+                without=("m",),
+            )
     m.write()
 
 
@@ -323,4 +332,4 @@ if __name__ == "__main__":
     pools()
     pixel_shuffle()
     resize()
-    mse()
+    loss()

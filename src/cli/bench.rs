@@ -3,13 +3,13 @@
 use super::inspect::Size;
 use super::{Common, is_interrupted};
 use crate::error::{Error, Result};
-use crate::exec::profile::ms_since;
+use crate::exec::profile::{median, ms_since};
 use crate::exec::{Device, Session};
 use crate::graph::{Graph, Kind, Node, NodeId};
 use crate::import::onnx::{Imported, InputSize};
 use crate::import::{npy, onnx};
 use crate::ops::Io;
-use crate::ops::mse::Reduction;
+use crate::ops::loss::Reduction;
 use crate::rng::Rng;
 use crate::tensor::{Shape, Tensor, len};
 use crate::train::{HYPER, Optimizer, Rule};
@@ -80,8 +80,7 @@ struct Times {
 
 impl Times {
     fn median_ms(&self) -> f64 {
-        let count = self.each_ms.len();
-        (self.each_ms[(count - 1) / 2] + self.each_ms[count / 2]) / 2.0
+        median(self.each_ms.clone())
     }
 }
 

@@ -1,8 +1,10 @@
 //! `lineament reproduce`: the papers' tables, measured beside published.
 
+use super::upscale::Model;
 use super::{Common, eval, is_interrupted};
 use crate::error::{Error, Result};
 use crate::exec::Device;
+use crate::exec::profile::median;
 use crate::graph::Graph;
 use crate::image::{Channels, Picture, Samples};
 use crate::models::SuperResolution;
@@ -109,11 +111,11 @@ fn sr(arguments: &SrArguments) -> Result<ExitCode> {
     );
     let (mut rows, mut missing) = (Vec::new(), Vec::new());
     for (name, scale) in ["fsrcnn", "fsrcnn-s", "srcnn"].into_iter().flat_map(|m| (2..=4).map(move |s| (m, s))) {
-        let Some(weights) = weights::shipped(name, scale) else {
+        if weights::shipped(name, scale).is_none() {
             missing.push(format!("{name} x{scale}"));
             continue;
-        };
-        let upscaler = Upscaler::new(device.clone(), SuperResolution::new(name, scale)?, weights?, None)?;
+        }
+        let upscaler = Model::shipped(name, scale).open(device.clone(), None)?;
         for set in &arguments.sets {
             let m = eval::scores(&upscaler, &arguments.data.join(set))?;
             let paper = published(name, scale, set);
@@ -158,23 +160,19 @@ fn median_ms(runs: usize, mut work: impl FnMut() -> Result<()>) -> Result<f64> {
         work()?;
         times.push(begin.elapsed().as_secs_f64() * 1e3);
     }
-    times.sort_by(f64::total_cmp);
-    Ok(times[times.len() / 2])
+    Ok(median(times))
 }
 
 /// `name` on `device`, with the weights that come with lineament, else seeded ones.
 fn upscaler(device: &Device, name: &str, scale: usize) -> Result<Upscaler> {
+    if weights::shipped(name, scale).is_some() {
+        return Model::shipped(name, scale).open(device.clone(), None);
+    }
     let model = SuperResolution::new(name, scale)?;
-    let weights = match weights::shipped(name, scale) {
-        Some(weights) => weights?,
-        None => {
-            let mut g = Graph::new();
-            let x = g.input("x", [1, 1, 32, 32])?;
-            model.build(&mut g, x)?;
-            g.initialize(1)
-        }
-    };
-    Upscaler::new(device.clone(), model, weights, None)
+    let mut g = Graph::new();
+    let x = g.input("x", [1, 1, 32, 32])?;
+    model.build(&mut g, x)?;
+    Upscaler::new(device.clone(), model, g.initialize(1), None)
 }
 
 /// A grey picture of `size` × `size` pixels: the top left of `file`, else a seeded pattern.

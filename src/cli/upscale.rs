@@ -32,6 +32,11 @@ pub struct Model {
 }
 
 impl Model {
+    /// `model` for `scale` with the weights that come with lineament.
+    pub fn shipped(model: &str, scale: usize) -> Self {
+        Self { model: model.into(), scale, weights: None }
+    }
+
     /// The network with its weights on `device`.
     pub fn open(&self, device: Device, tile: Option<usize>) -> Result<Upscaler> {
         let (model, weights) = self.parts()?;

@@ -196,9 +196,11 @@ pub struct Profile {
     run: Run,
 }
 
-fn median(mut values: Vec<f64>) -> f64 {
+/// The middle one, of an even number the mean of the two in the middle; 0 of none.
+pub(crate) fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(0.0)
+    let middle = [values.len().saturating_sub(1) / 2, values.len() / 2];
+    middle.iter().filter_map(|&k| values.get(k)).sum::<f64>() / 2.0
 }
 
 impl Profile {

@@ -15,7 +15,7 @@
 //! Numerics: the largest score is subtracted before exp; f32 sums in a fixed order.
 //! Source: definition; for H = W = 1 as torch.nn.functional.cross_entropy with class probabilities.
 
-use super::mse::Reduction;
+use super::loss::Reduction;
 use super::{Case, Cost, EPS, Fill, Io, Launch, Op, Scalar, Source, Tolerance, Values, shaders};
 use crate::error::{Result, ShapeError};
 use crate::graph::{Graph, NodeId};

@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::exec::Device;
 use crate::graph::{Graph, Kind};
 use crate::models::{Reads, SuperResolution};
-use crate::ops::mse::Reduction;
+use crate::ops::loss::Reduction;
 use crate::tensor::Tensor;
 use crate::weights::Weights;
 use serde::{Deserialize, Serialize};

@@ -22,7 +22,7 @@ use crate::graph::{Graph, Init, NodeId};
 use crate::models::{Padding, conv};
 use crate::ops::conv2d::Conv2d;
 use crate::ops::gate::Gate;
-use crate::ops::mse::{Mse, Reduction};
+use crate::ops::loss::Loss;
 use crate::ops::resize::{Kernel, Resize};
 use crate::ops::warp::{Border, Warp};
 use crate::tensor::Tensor;
@@ -253,7 +253,7 @@ pub fn level(g: &mut Graph, before: NodeId, p: NodeId, config: &LevelConfig, kno
 /// Other shapes.
 pub fn loss_a(g: &mut Graph, hat: NodeId, up: NodeId, g_a: NodeId) -> Result<NodeId> {
     let result = g.plus(up, g_a)?;
-    g.add_named("loss_a", Mse { reduction: Reduction::Mean, weighted: false }, &[result, hat])
+    g.add_named("loss_a", Loss::default(), &[result, hat])
 }
 
 /// L_B = Σ_c ‖(E^{W_k})_c ∘ (Î_k − ↑I_{k−1} − G_B)‖², divided by the number of pixels: G_B is judged only where the prior is
@@ -268,7 +268,7 @@ pub fn loss_b(g: &mut Graph, hat: NodeId, up: NodeId, g_b: NodeId, e_w: NodeId) 
     let zero = g.constant("mask.b", Tensor::zeros([1, 1, 1, 1]))?;
     let mask = g.conv2d(squares, one, zero, Conv2d::default())?;
     let result = g.plus(up, g_b)?;
-    g.add_named("loss_b", Mse { reduction: Reduction::Mean, weighted: true }, &[result, hat, mask])
+    g.add_named("loss_b", Loss { weighted: true, ..Loss::default() }, &[result, hat, mask])
 }
 
 /// The joint loss ‖Î_k − ↑I_{k−1} − g_k‖² = ‖Î_k − I_k‖², as the mean over the pixels.
@@ -276,7 +276,7 @@ pub fn loss_b(g: &mut Graph, hat: NodeId, up: NodeId, g_b: NodeId, e_w: NodeId) 
 /// # Errors
 /// Other shapes.
 pub fn loss(g: &mut Graph, hat: NodeId, i: NodeId) -> Result<NodeId> {
-    g.add_named("loss", Mse { reduction: Reduction::Mean, weighted: false }, &[i, hat])
+    g.add_named("loss", Loss::default(), &[i, hat])
 }
 
 #[cfg(test)]
