@@ -150,5 +150,5 @@ fn is_picture(path: &Path) -> bool {
 }
 
 fn no_picture(folder: &Path) -> Error {
-    Error::Usage(format!("{}: holds no picture (png, jpg, webp, bmp, tif)", folder.display()))
+    Error::Usage(format!("{}: holds no picture (png, jpg, webp, bmp, tif, gif)", folder.display()))
 }

@@ -12,9 +12,11 @@ use crate::ops::resize::{Kernel, Resize, taps_range};
 use crate::tensor::Tensor;
 use std::ops::Range;
 
+mod animation;
 mod codec;
 mod resample;
 
+pub use animation::{Frame, Frames, GifWriter, Plays};
 pub use codec::Format;
 #[cfg(feature = "cli")]
 pub use codec::Size;

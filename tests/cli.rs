@@ -6,7 +6,7 @@ mod onnx;
 
 use lineament::image::{Channels, Picture, Samples};
 use lineament::rng::Rng;
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
@@ -272,6 +272,80 @@ fn upscale_keeps_the_tree_of_a_folder_and_continues() {
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{stderr}");
     assert!(stderr.contains("out/a.png: exists, but is not") && stderr.contains("enlarged 2 times"), "{stderr}");
+}
+
+#[test]
+fn upscale_keeps_the_frames_of_an_animation() {
+    use lineament::image::{Frames, GifWriter, Plays};
+    if common::device().is_none() {
+        return;
+    }
+    // A disc moves over a transparent ground, then over a grey one.
+    const FRAMES: usize = 7;
+    let frame = |k: usize| {
+        let pixel = |i: usize, j: usize| match (i as i32 - 9).pow(2) + (j as i32 - 6 - k as i32).pow(2) < 30 {
+            true => [220, 40, 90, 255],
+            false => [90, 90, 90, if k < 4 { 0 } else { 255 }],
+        };
+        let samples = (0..18 * 24).flat_map(|p| pixel(p / 24, p % 24)).collect();
+        Picture::from_samples("frame", 24, 18, Channels::Rgba, Samples::U8(samples)).unwrap()
+    };
+    let folder = Folder::new();
+    let (input, out) = (folder.text("a.gif"), folder.text("b.gif"));
+    let mut writer = GifWriter::new(Vec::new(), "a.gif", 24, 18, Plays::Again(4)).unwrap();
+    (0..FRAMES).for_each(|k| writer.frame(&frame(k), 3 + k as u16).unwrap());
+    std::fs::write(&input, writer.finish().unwrap()).unwrap();
+    let upscale = ["upscale", &input, &out, "--scale", "3", "--json"];
+    let report = json(&upscale);
+    assert_eq!((&report["frames"], &report["width"], &report["tiles"]), (&json!(FRAMES), &json!(72), &json!(FRAMES)));
+    let waited = report["waited_share"].as_f64().unwrap();
+    assert!(waited > 0.0 && waited < 1.0, "{waited}");
+
+    let device = lineament::Device::open(&lineament::Select::Default).unwrap();
+    let model = lineament::models::SuperResolution::new("fsrcnn", 3).unwrap();
+    let weights = lineament::weights::shipped("fsrcnn", 3).unwrap().unwrap();
+    let upscaler = lineament::tasks::upscale::Upscaler::new(device, model, weights, None).unwrap();
+    let (mut before, mut after) = (Frames::open(&input).unwrap(), Frames::open(&out).unwrap());
+    assert_eq!((after.count(), after.plays()), (FRAMES, Some(Plays::Again(4))));
+    let u8s = |p: &Picture| {
+        let Samples::U8(samples) = p.samples() else { panic!("8 bit") };
+        samples
+            .chunks_exact(p.channels().count())
+            .map(|s| [s[0], s[1], s[2], *s.get(3).unwrap_or(&255)])
+            .collect::<Vec<_>>()
+    };
+    while let Some(frame) = before.next_frame().unwrap() {
+        let big = after.next_frame().unwrap().unwrap();
+        assert_eq!(big.delay, frame.delay);
+        let (expected, _) = upscaler.picture(&frame.picture, &mut |_, _| true).unwrap();
+        let (mut error, mut opaque) = (0, 0);
+        for (e, g) in u8s(&expected).into_iter().zip(u8s(&big.picture)) {
+            assert_eq!(g[3] == 255, e[3] >= 128);
+            if g[3] == 255 {
+                opaque += 3;
+                error += (0..3).map(|c| u64::from(e[c].abs_diff(g[c]))).sum::<u64>();
+            }
+        }
+        // A palette of 256 colours for a frame that has few.
+        assert!(opaque > 0 && error as f64 / f64::from(opaque) < 2.0, "{error} over {opaque}");
+    }
+    assert!(after.next_frame().unwrap().is_none());
+
+    let error = fails(&["upscale", &input, &folder.text("b.png"), "--scale", "3"]);
+    assert!(error.contains("a.gif: is an animation of 7 frames, and PNG shows one; end the output in .gif"), "{error}");
+    let error = fails(&[&upscale[..], &["--overwrite", "--compare", &folder.text("c.png")]].concat());
+    assert!(error.contains("a.gif: is an animation; --compare shows one picture"), "{error}");
+    // In a folder: done, so skipped; half of one is not done.
+    let (frames, big) = (folder.text("in"), folder.text("out"));
+    std::fs::create_dir(&frames).unwrap();
+    std::fs::copy(&input, folder.path("in/a.gif")).unwrap();
+    let all = ["upscale", &frames, &big, "--scale", "3", "--json"];
+    assert_eq!(json(&all)["frames"], FRAMES);
+    assert_eq!(json(&all)["skipped"], 1);
+    let bytes = std::fs::read(&input).unwrap();
+    std::fs::write(&input, &bytes[..bytes.len() / 2]).unwrap();
+    let error = fails(&[&upscale[..], &["--overwrite"]].concat());
+    assert!(error.contains("a.gif: ") && error.contains("truncated"), "{error}");
 }
 
 #[test]

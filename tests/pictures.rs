@@ -250,10 +250,10 @@ fn empty_and_foreign_files_say_what_they_are() {
     assert_eq!(message(&[], "a/empty.png"), "a/empty.png: the file is empty; copy or download it again");
     assert_eq!(
         message(b"<html>404</html>", "photo.jpg"),
-        "photo.jpg: is no JPEG file, though the name says so, nor any other of PNG, JPEG, WebP, BMP and TIFF: its content \
-         is text; convert it to PNG or JPEG first"
+        "photo.jpg: is no JPEG file, though the name says so, nor any other of PNG, JPEG, WebP, BMP, TIFF and GIF: its \
+         content is text; convert it to PNG or JPEG first"
     );
-    says(&message(b"GIF89a\x01\0\x01\0\0\0\0", "x.gif"), &["x.gif", "a GIF", "convert it to PNG"]);
+    says(&message(b"GIF89a\x01\0\x01\0\0\0\0", "x.gif"), &["x.gif", "GIF file is", "copy or download it again"]);
     says(&message(b"\0\0\0\x18ftypheic\0\0\0\0", "IMG_1.HEIC"), &["IMG_1.HEIC", "HEIC", "convert"]);
     says(&message(&[1, 2, 3, 4, 5, 6], "noise"), &["noise: is none of PNG", "unknown kind", "convert"]);
 }
@@ -306,6 +306,80 @@ fn damaged_files_are_errors_not_panics() {
     }
 }
 
+/// Three frames of 6 × 4: red; a green square on it, with a hole; the square gone again.
+fn animation(repeat: Option<gif::Repeat>) -> Vec<u8> {
+    let palette = [255, 0, 0, 0, 255, 0, 0, 0, 255];
+    let mut encoder = gif::Encoder::new(Vec::new(), 6, 4, &palette).unwrap();
+    repeat.into_iter().for_each(|repeat| encoder.set_repeat(repeat).unwrap());
+    let frame = |size: [u16; 2], at: [u16; 2], delay, dispose, pixels: &[u8]| gif::Frame {
+        width: size[0],
+        height: size[1],
+        left: at[0],
+        top: at[1],
+        delay,
+        dispose,
+        transparent: Some(2),
+        buffer: pixels.to_vec().into(),
+        ..gif::Frame::default()
+    };
+    use gif::DisposalMethod as D;
+    encoder.write_frame(&frame([6, 4], [0, 0], 7, D::Keep, &[0; 24])).unwrap();
+    encoder.write_frame(&frame([2, 2], [3, 1], 0, D::Background, &[1, 1, 2, 1])).unwrap();
+    encoder.write_frame(&frame([1, 1], [0, 0], 300, D::Keep, &[1])).unwrap();
+    encoder.into_inner().unwrap()
+}
+
+#[test]
+fn the_frames_of_a_gif_are_whole_pictures_with_their_delays() {
+    use lineament::image::{Frames, GifWriter, Plays};
+    let all = |bytes: Vec<u8>| {
+        let mut frames = Frames::decode(bytes, "a.gif").unwrap();
+        let (count, plays) = (frames.count(), frames.plays());
+        let mut all = Vec::new();
+        while let Some(frame) = frames.next_frame().unwrap() {
+            all.push(frame);
+        }
+        assert_eq!(all.len(), count);
+        (all, plays)
+    };
+    for (repeat, plays) in [
+        (None, Plays::Once),
+        (Some(gif::Repeat::Finite(3)), Plays::Again(3)),
+        (Some(gif::Repeat::Infinite), Plays::Forever),
+    ] {
+        let (frames, found) = all(animation(repeat));
+        assert_eq!(found, Some(plays));
+        assert_eq!(frames.iter().map(|f| f.delay).collect::<Vec<_>>(), [7, 0, 300]);
+        let (red, green) = ([255, 0, 0], [0, 255, 0]);
+        let second = |i: usize| if [9, 10, 16].contains(&i) { green } else { red };
+        let rgb = |pixel: &dyn Fn(usize) -> [u8; 3]| Samples::U8((0..24).flat_map(pixel).collect());
+        assert_eq!(frames[0].picture.samples(), &rgb(&|_| red));
+        assert_eq!(frames[1].picture.samples(), &rgb(&second));
+        // What the second frame covered became transparent, and has the colour of what is beside it.
+        let third = |i: usize| match i {
+            0 => [0, 255, 0, 255],
+            9 | 10 | 15 | 16 => [255, 0, 0, 0],
+            _ => [255, 0, 0, 255],
+        };
+        assert_eq!(frames[2].picture.channels(), Channels::Rgba);
+        assert_eq!(frames[2].picture.samples(), &Samples::U8((0..24).flat_map(third).collect()));
+
+        // Written and read again.
+        let mut writer = GifWriter::new(Vec::new(), "b.gif", 6, 4, plays).unwrap();
+        frames.iter().for_each(|f| writer.frame(&f.picture, f.delay).unwrap());
+        let (again, found) = all(writer.finish().unwrap());
+        assert_eq!((found, again), (Some(plays), frames));
+    }
+    let bytes = animation(None);
+    let error = Frames::decode(bytes[..bytes.len() - 9].to_vec(), "cut.gif").unwrap_err().to_string();
+    says(&error, &["cut.gif", "truncated"]);
+    // The picture of an animation is its first frame; a still GIF is a still picture.
+    assert_eq!(Picture::decode(&bytes, "a.gif").unwrap().samples(), &Samples::U8([255, 0, 0].repeat(24)));
+    let (still, plays) = all(random(5, 3, Channels::Rgb, 8, 3).encode(Format::Gif).unwrap());
+    assert_eq!((still.len(), plays), (1, None));
+    assert_eq!(still[0].picture.samples(), random(5, 3, Channels::Rgb, 8, 3).samples());
+}
+
 #[test]
 fn float_samples_are_refused() {
     let mut out = std::io::Cursor::new(Vec::new());
@@ -353,7 +427,7 @@ fn files_that_cannot_be_opened_or_saved_say_why() {
 
     let picture = random(4, 4, Channels::Rgba, 8, 2);
     let save = |path: &Path| picture.save(path).unwrap_err().to_string();
-    says(&save(&at("x.gif")), &["x.gif", "end the name in .png, .jpg, .jpeg, .webp, .bmp, .tif, .tiff"]);
+    says(&save(&at("x.heic")), &["x.heic", "end the name in .png, .jpg, .jpeg, .webp, .bmp, .tif, .tiff, .gif"]);
     says(&save(&at("x")), &["the extension must name a format"]);
     says(&save(&at("x.jpg")), &["x.jpg", "JPEG has no alpha channel", "PNG, WebP, BMP or TIFF"]);
     says(&save(&at("no/such/x.png")), &["no/such/x.png", "there is no folder", "create it first"]);

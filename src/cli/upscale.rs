@@ -5,7 +5,7 @@ mod pipeline;
 use super::{Common, progress};
 use crate::error::{Error, Result};
 use crate::exec::Device;
-use crate::image::{Format, Picture};
+use crate::image::{Format, Picture, Size};
 use crate::models::{SUPER_RESOLUTION, SuperResolution};
 use crate::ops::resize::{Kernel, Resize};
 use crate::tasks::upscale::Upscaler;
@@ -69,7 +69,7 @@ impl Model {
 /// Enlarge a picture, or every picture of a folder and of the folders in it.
 #[derive(Args)]
 #[command(
-    after_help = "Examples:\n  lineament upscale photo.jpg photo_x3.png --scale 3\n  lineament upscale holiday/ holiday_x3/ --scale 3\n  lineament upscale frames/ big/ --scale 2 --format webp --self-check\n  lineament upscale scan.tif big.tif --scale 3 --vram 512M --device llvmpipe --json\n\nThe extension of OUT names the format: png, jpg, webp, bmp, tif. In a folder each picture keeps its path, and its format\nwithout --format; other files are left alone, links to folders are not followed. Files are renamed into place when they\nare whole, and a folder's outputs that exist are skipped, so that the same command continues after an interruption or a\nkill. Inputs are never written over."
+    after_help = "Examples:\n  lineament upscale photo.jpg photo_x3.png --scale 3\n  lineament upscale holiday/ holiday_x3/ --scale 3\n  lineament upscale frames/ big/ --scale 2 --format webp --self-check\n  lineament upscale scan.tif big.tif --scale 3 --vram 512M --device llvmpipe --json\n  lineament upscale cat.gif big.gif --scale 2\n\nThe extension of OUT names the format: png, jpg, webp, bmp, tif, gif. An animated GIF keeps its frames, delays and\nrepetitions, and must become one; a pixel of a GIF is transparent or not, and each frame has 256 colours. In a\nfolder each picture keeps its path, and its format without --format; other files are left alone, links to folders are not\nfollowed. Files are renamed into place when they are whole, and a folder's outputs that exist are skipped, so that the same\ncommand continues after an interruption or a kill. Inputs are never written over."
 )]
 pub struct Arguments {
     /// A picture, or a folder of pictures.
@@ -85,7 +85,7 @@ pub struct Arguments {
     #[arg(long, value_name = "BYTES", value_parser = parse_bytes, conflicts_with = "tile")]
     vram: Option<u64>,
     /// Format of the outputs in a folder.
-    #[arg(long, value_parser = ["png", "jpg", "webp", "bmp", "tif"])]
+    #[arg(long, value_parser = ["png", "jpg", "webp", "bmp", "tif", "gif"])]
     format: Option<String>,
     /// Write over outputs that exist; inputs are never written over.
     #[arg(long)]
@@ -129,10 +129,13 @@ pub fn run(a: &Arguments) -> Result<ExitCode> {
     for (input, output) in &targets {
         let input_size = Picture::measure(input);
         let enlarged = |n: u64| n.saturating_mul((a.model.scale * a.model.scale) as u64);
-        let pixels = input_size.map_or(0, |s| enlarged((s.width * s.height) as u64));
+        let pixels_of = |s: Size| (s.width * s.height * s.frames) as u64;
+        let pixels = input_size.map_or(0, |s| enlarged(pixels_of(s)));
+        if a.compare.is_some() && input_size.is_some_and(|s| s.frames > 1) {
+            return Err(Error::Usage(format!("{}: is an animation; --compare shows one picture", input.display())));
+        }
         if output.exists() && !a.overwrite {
-            let is_ours =
-                input_size.is_none() || Picture::measure(output).is_some_and(|s| (s.width * s.height) as u64 == pixels);
+            let is_ours = input_size.is_none() || Picture::measure(output).is_some_and(|s| pixels_of(s) == pixels);
             if is_ours {
                 skipped += 1;
             } else {
@@ -146,7 +149,9 @@ pub fn run(a: &Arguments) -> Result<ExitCode> {
             }
             continue;
         }
-        let bytes = input_size.map_or(0, |s| s.bytes.saturating_add(enlarged(s.bytes)));
+        // Of an animation, the frame in each queue and in each hand.
+        let on_their_way = |s: Size| s.frames.min(4) as u64;
+        let bytes = input_size.map_or(0, |s| s.bytes.saturating_add(enlarged(s.bytes)).saturating_mul(on_their_way(s)));
         jobs.push(Job { input: input.clone(), output: output.clone(), pixels, bytes });
     }
     let device = a.common.open()?;
@@ -174,14 +179,15 @@ pub fn run(a: &Arguments) -> Result<ExitCode> {
         }
     }
     let bar = progress::bar(jobs.iter().map(|job| job.pixels).sum(), "px");
-    let (mut last, mut pictures) = (None, Vec::new());
+    let (mut last, mut pictures, mut all_frames) = (None, Vec::new(), 0);
     let mut report = |job: &Job, result: Result<pipeline::Written>| {
         match result {
             Ok(w) => {
                 let (input, output) = (&job.input, &job.output);
                 bar.suspend(|| {
+                    let frames = if w.frames > 1 { format!("{} frames of ", w.frames) } else { String::new() };
                     println!(
-                        "{} → {}: {} × {} in {:.0} ms ({} tiles) on {described}",
+                        "{} → {}: {frames}{} × {} in {:.0} ms ({} tiles) on {described}",
                         input.display(),
                         output.display(),
                         w.width,
@@ -190,8 +196,10 @@ pub fn run(a: &Arguments) -> Result<ExitCode> {
                         w.tiles
                     );
                 });
+                all_frames += w.frames;
                 pictures.push(json!({
-                    "input": input, "output": output, "width": w.width, "height": w.height, "ms": w.ms, "tiles": w.tiles,
+                    "input": input, "output": output, "width": w.width, "height": w.height, "frames": w.frames,
+                    "ms": w.ms, "tiles": w.tiles,
                 }));
                 last = Some(w);
             }
@@ -215,13 +223,16 @@ pub fn run(a: &Arguments) -> Result<ExitCode> {
     if skipped > 0 {
         println!("skipped {skipped} pictures whose outputs exist; --overwrite writes them again");
     }
-    if jobs.len() > 1 {
+    if all_frames > 1 {
         println!("the adapter waited {:.0} % of {seconds:.1} s for files", 100.0 * waited);
     }
     if a.common.json {
         let mut object = match &last {
             Some(w) if targets.len() == 1 => {
-                json!({ "width": w.width, "height": w.height, "ms": w.ms, "device": described, "tiles": w.tiles })
+                json!({
+                    "width": w.width, "height": w.height, "frames": w.frames, "ms": w.ms, "device": described,
+                    "tiles": w.tiles,
+                })
             }
             _ => json!({ "pictures": pictures, "failed": failed, "device": described }),
         };

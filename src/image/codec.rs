@@ -1,8 +1,9 @@
 //! Picture files: which format, decoding with every check, encoding, and what is wrong with a file that is refused.
 
+use super::animation::{self, GifWriter, Plays};
 use super::{Channels, MAX_PICTURE_BYTES, Picture, Samples, check_size};
 use crate::error::{Error, Result};
-use ::image::codecs::{bmp, jpeg, png, tiff, webp};
+use ::image::codecs::{bmp, gif, jpeg, png, tiff, webp};
 use ::image::metadata::Orientation;
 use ::image::{DynamicImage, ExtendedColorType, ImageDecoder, ImageEncoder, ImageError, ImageFormat};
 use std::io::{Cursor, Seek, Write};
@@ -18,6 +19,7 @@ pub enum Format {
     WebP,
     Bmp,
     Tiff,
+    Gif,
 }
 
 /// How large a picture is, as its file's header says.
@@ -26,7 +28,9 @@ pub enum Format {
 pub struct Size {
     pub width: usize,
     pub height: usize,
-    /// Of all samples, decoded.
+    /// Pictures that an animated GIF shows; else 1.
+    pub frames: usize,
+    /// Of all samples of one of them, decoded.
     pub bytes: u64,
 }
 
@@ -42,7 +46,7 @@ struct Traits {
 
 impl Format {
     /// All formats.
-    pub const ALL: [Self; 5] = [Self::Png, Self::Jpeg, Self::WebP, Self::Bmp, Self::Tiff];
+    pub const ALL: [Self; 6] = [Self::Png, Self::Jpeg, Self::WebP, Self::Bmp, Self::Tiff, Self::Gif];
 
     fn traits(self) -> Traits {
         let (name, extensions, max_side, [alpha, deep, icc]): (_, &'static [&'static str], _, _) = match self {
@@ -51,11 +55,12 @@ impl Format {
             Self::WebP => ("WebP", &["webp"], 16_383, [true, false, true]),
             Self::Bmp => ("BMP", &["bmp"], i32::MAX as u32, [true, false, false]),
             Self::Tiff => ("TIFF", &["tif", "tiff"], u32::MAX, [true, true, true]),
+            Self::Gif => ("GIF", &["gif"], 65_535, [true, false, false]),
         };
         Traits { name, extensions, max_side, alpha, deep, icc }
     }
 
-    /// `PNG`, `JPEG`, `WebP`, `BMP` or `TIFF`.
+    /// `PNG`, `JPEG`, `WebP`, `BMP`, `TIFF` or `GIF`.
     pub fn name(self) -> &'static str {
         self.traits().name
     }
@@ -74,18 +79,21 @@ impl Format {
             ImageFormat::WebP => Some(Self::WebP),
             ImageFormat::Bmp => Some(Self::Bmp),
             ImageFormat::Tiff => Some(Self::Tiff),
+            ImageFormat::Gif => Some(Self::Gif),
             _ => None,
         }
     }
 
     fn list(which: impl Fn(&Traits) -> bool) -> String {
-        let names: Vec<&str> = Self::ALL.iter().map(|f| f.traits()).filter(which).map(|t| t.name).collect();
+        // A GIF keeps few of a picture's colours.
+        let all = Self::ALL.iter().filter(|f| **f != Self::Gif).map(|f| f.traits());
+        let names: Vec<&str> = all.filter(which).map(|t| t.name).collect();
         let (last, rest) = names.split_last().expect("every property has a format");
         if rest.is_empty() { (*last).into() } else { format!("{} or {last}", rest.join(", ")) }
     }
 }
 impl Picture {
-    /// Decodes PNG, JPEG, WebP, BMP or TIFF; the content decides, not the name. Palettes and fewer than 8 bits become
+    /// Decodes PNG, JPEG, WebP, BMP, TIFF or GIF; the content decides, not the name. Palettes and fewer than 8 bits become
     /// 8-bit samples, CMYK becomes RGB, the first frame of an animation is taken, and the EXIF orientation is applied.
     /// The ICC profile is kept where it is one for the decoded samples (a CMYK profile is not).
     ///
@@ -131,6 +139,7 @@ impl Picture {
             Format::WebP => webp::WebPDecoder::new(bytes).map(|d| Box::new(d) as _),
             Format::Bmp => bmp::BmpDecoder::new(bytes).map(|d| Box::new(d) as _),
             Format::Tiff => tiff::TiffDecoder::new(bytes).map(|d| Box::new(d) as _),
+            Format::Gif => gif::GifDecoder::new(bytes).map(|d| Box::new(d) as _),
         };
         let mut decoder = decoder.map_err(fail)?;
         let (width, height) = decoder.dimensions();
@@ -164,6 +173,10 @@ impl Picture {
         decoded.apply_orientation(orientation);
         let (width, height) = (decoded.width() as usize, decoded.height() as usize);
         let samples = match decoded {
+            // A GIF says that it has alpha whether it has or not.
+            DynamicImage::ImageRgba8(b) if format == Format::Gif => {
+                return animation::picture(name, width, height, b.into_raw());
+            }
             DynamicImage::ImageLuma8(b) => Samples::U8(b.into_raw()),
             DynamicImage::ImageLumaA8(b) => Samples::U8(b.into_raw()),
             DynamicImage::ImageRgb8(b) => Samples::U8(b.into_raw()),
@@ -188,18 +201,24 @@ impl Picture {
         Self::decode(&bytes, &path.display().to_string())
     }
 
-    /// Width and height in pixels, without orientation, and the bytes of all samples, from a file's header alone; none
+    /// Width and height in pixels, without orientation, and the bytes of all samples, from a file's header alone (of a GIF, of
+    /// all frames'); none
     /// where [`Picture::open`] would fail for a reason that the header shows.
     #[cfg(feature = "cli")]
     pub fn measure(path: impl AsRef<std::path::Path>) -> Option<Size> {
         let reader = ::image::ImageReader::open(path).ok()?.with_guessed_format().ok()?;
+        if reader.format() == Some(ImageFormat::Gif) {
+            let animation::Animated { width, height, frames, .. } = animation::look(reader.into_inner()).ok()?;
+            return Some(Size { width, height, frames, bytes: 4 * (width * height) as u64 });
+        }
         let decoder = reader.into_decoder().ok()?;
         let (width, height) = decoder.dimensions();
-        Some(Size { width: width as usize, height: height as usize, bytes: decoder.total_bytes() })
+        Some(Size { width: width as usize, height: height as usize, frames: 1, bytes: decoder.total_bytes() })
     }
 
     /// The bytes of a file. JPEG has quality 95, WebP is lossless. JPEG, WebP and BMP hold 8 bit, to which 16-bit samples
-    /// are rounded; TIFF and BMP have no grey with alpha, which becomes RGB with alpha. BMP has no ICC profile.
+    /// are rounded; TIFF and BMP have no grey with alpha, which becomes RGB with alpha. BMP has no ICC profile. GIF has neither,
+    /// at most 256 colours, and pixels that are transparent or not.
     ///
     /// # Errors
     /// The format does not keep alpha, or not this size.
@@ -297,6 +316,11 @@ impl Picture {
             Format::WebP => encode(webp::WebPEncoder::new_lossless(out), icc, bytes, size, color),
             Format::Bmp => encode(bmp::BmpEncoder::new(&mut out), None, bytes, size, color),
             Format::Tiff => encode(tiff::TiffEncoder::new(out), icc, bytes, size, color),
+            Format::Gif => {
+                let mut writer = GifWriter::new(out, name, self.width, self.height, Plays::Once)?;
+                writer.frame(self, 0)?;
+                return writer.finish().map(|_| ());
+            }
         }
         .map_err(fail)
     }
@@ -305,7 +329,7 @@ impl Picture {
     /// there is never half a picture. See [`Picture::encode`] for what the formats keep.
     ///
     /// # Errors
-    /// Another extension than png, jpg, jpeg, webp, bmp, tif, tiff; those of [`Picture::encode`]; the folder does not
+    /// Another extension than png, jpg, jpeg, webp, bmp, tif, tiff, gif; those of [`Picture::encode`]; the folder does not
     /// exist or cannot be written, or the disk is full.
     #[cfg(feature = "cli")]
     pub fn save(&self, path: impl AsRef<std::path::Path>) -> Result<()> {
@@ -342,7 +366,6 @@ fn profile_fits(icc: &[u8], channels: Channels) -> bool {
 fn unknown_content(bytes: &[u8], name: &str) -> String {
     let ftyp = bytes.get(4..8) == Some(b"ftyp");
     let found = match bytes {
-        b if b.starts_with(b"GIF8") => "a GIF",
         b if ftyp && b.get(8..12).is_some_and(|b| b == b"avif" || b == b"avis") => "an AVIF picture",
         _ if ftyp => "a HEIC picture or a film",
         b if b.starts_with(b"\xFF\x0A") || b.starts_with(b"\0\0\0\x0CJXL ") => "a JPEG XL picture",
@@ -355,7 +378,7 @@ fn unknown_content(bytes: &[u8], name: &str) -> String {
         Some(format) => format!("is no {} file, though the name says so, nor any other of", format.name()),
         None => "is none of".into(),
     };
-    format!("{promise} PNG, JPEG, WebP, BMP and TIFF: its content is {found}; convert it to PNG or JPEG first")
+    format!("{promise} PNG, JPEG, WebP, BMP, TIFF and GIF: its content is {found}; convert it to PNG or JPEG first")
 }
 
 /// Whether the container says that bytes are missing at the end; decoders of JPEG and BMP would fill in grey.
@@ -371,7 +394,7 @@ fn ends_early(format: Format, bytes: &[u8]) -> bool {
             Some(size) => u32::from_le_bytes(size.try_into().expect("four bytes")) as usize > bytes.len(),
             None => true,
         },
-        Format::Png | Format::Tiff => false,
+        Format::Png | Format::Tiff | Format::Gif => false,
     }
 }
 
@@ -403,7 +426,8 @@ fn is_end_of_file(e: &ImageError) -> bool {
     }
     let mut cause = std::error::Error::source(e);
     while let Some(e) = cause {
-        if e.downcast_ref::<std::io::Error>().is_some_and(ends) {
+        let gif_ends = matches!(e.downcast_ref(), Some(::gif::DecodingError::UnexpectedEof));
+        if gif_ends || e.downcast_ref::<std::io::Error>().is_some_and(ends) {
             return true;
         }
         cause = e.source();

@@ -1,12 +1,13 @@
 //! Decoding, the adapter and encoding at the same time: threads before and behind the adapter, with bounded queues.
 //!
 //! Picture i is decoded by thread i mod n, goes through the adapter window by window in the order of the jobs, and is
-//! assembled and written by thread i mod n of as many others. So results and their order do not depend on n.
+//! assembled and written by thread i mod n of as many others. So results and their order do not depend on n. The frames of an
+//! animation follow each other through the same threads.
 
 use super::super::is_interrupted;
 use super::side_by_side;
 use crate::error::{Error, Result};
-use crate::image::Picture;
+use crate::image::{Format, Frames, GifWriter, Picture, Plays};
 use crate::tasks::upscale::{Upscaler, Window};
 use crate::tensor::Tensor;
 use std::collections::BTreeMap;
@@ -28,9 +29,9 @@ const IN_FLIGHT_BYTES: u64 = 1 << 30;
 pub struct Job {
     pub input: PathBuf,
     pub output: PathBuf,
-    /// Of the result, for the progress; 0 where the header cannot be read.
+    /// Of the result, all its frames, for the progress; 0 where the header cannot be read.
     pub pixels: u64,
-    /// Of the samples of input and result.
+    /// Of the samples of input and result, as many as are on their way.
     pub bytes: u64,
 }
 
@@ -38,16 +39,20 @@ pub struct Job {
 pub struct Written {
     pub width: usize,
     pub height: usize,
+    pub frames: usize,
     pub tiles: usize,
     /// From the file read to the file written.
     pub ms: f64,
 }
 
-/// What goes through the queues: a picture, its windows, and an end. Before the adapter a window's tensor is what the
-/// network reads, behind it the network's output.
+/// What goes through the queues, for each job: when it began and, of an animation, how often it plays; frames, each with its
+/// delay, its windows and an end; an end. Before the adapter a window's tensor is what the network reads, behind it the
+/// network's output.
 enum Piece {
-    Begin(Arc<Picture>, Instant),
+    Begin(Instant, Option<Plays>),
+    Frame(Arc<Picture>, u16),
     Window(Window, Tensor),
+    FrameEnd,
     End,
     Failed(Error),
 }
@@ -103,7 +108,7 @@ pub fn run(
                     return Err(Error::Interrupted);
                 }
                 let piece = match feed.recv().map_err(|_| gone())? {
-                    Piece::Window(..) if failure.is_some() => continue,
+                    Piece::Frame(..) | Piece::Window(..) | Piece::FrameEnd if failure.is_some() => continue,
                     Piece::Window(window, input) => {
                         let begin = Instant::now();
                         let output = upscaler.run(&input);
@@ -146,39 +151,50 @@ pub fn run(
     Ok(1.0 - busy.as_secs_f64() / begin.elapsed().as_secs_f64().max(f64::MIN_POSITIVE))
 }
 
-/// Opens a job's picture and cuts it into what the network reads. None where no one receives.
+/// Opens a job's pictures and cuts them into what the network reads. None where no one receives.
 fn feed(upscaler: &Upscaler, job: &Job, sender: &SyncSender<Piece>) -> Option<()> {
     let begin = Instant::now();
     let open = || {
-        let picture = Picture::open(&job.input)?;
-        let (scale, name) = (upscaler.model().scale, job.output.display().to_string());
-        let (width, height) = (picture.width() * scale, picture.height() * scale);
-        // What could not be written is not computed.
-        Picture::check_encode(&name, width, height, picture.channels(), Picture::format_for(&name)?)?;
-        Ok(Arc::new(picture))
+        let frames = Frames::open(&job.input)?;
+        let name = job.output.display().to_string();
+        let format = Picture::format_for(&name)?;
+        if frames.plays().is_some() && format != Format::Gif {
+            let problem = format!(
+                "is an animation of {} frames, and {} shows one; end the output in .gif",
+                frames.count(),
+                format.name()
+            );
+            return Err(Error::image(job.input.display(), problem));
+        }
+        Ok((frames, name, format))
     };
-    let picture = match open() {
-        Ok(picture) => picture,
+    let (mut frames, name, format) = match open() {
+        Ok(opened) => opened,
         Err(e) => return sender.send(Piece::Failed(e)).ok(),
     };
-    sender.send(Piece::Begin(picture.clone(), begin)).ok()?;
-    for window in upscaler.windows_of(picture.height(), picture.width()) {
-        let piece = upscaler.read(&picture, &window).map_or_else(Piece::Failed, |x| Piece::Window(window, x));
-        let is_last = matches!(piece, Piece::Failed(_));
-        sender.send(piece).ok()?;
-        if is_last {
-            return Some(());
+    sender.send(Piece::Begin(begin, frames.plays())).ok()?;
+    let mut next = || -> Result<Option<(Arc<Picture>, u16)>> {
+        let Some(frame) = frames.next_frame()? else { return Ok(None) };
+        let (scale, picture) = (upscaler.model().scale, frame.picture);
+        // What could not be written is not computed.
+        Picture::check_encode(&name, picture.width() * scale, picture.height() * scale, picture.channels(), format)?;
+        Ok(Some((Arc::new(picture), frame.delay)))
+    };
+    loop {
+        let (picture, delay) = match next() {
+            Ok(Some(frame)) => frame,
+            Ok(None) => return sender.send(Piece::End).ok(),
+            Err(e) => return sender.send(Piece::Failed(e)).ok(),
+        };
+        sender.send(Piece::Frame(picture.clone(), delay)).ok()?;
+        for window in upscaler.windows_of(picture.height(), picture.width()) {
+            match upscaler.read(&picture, &window) {
+                Ok(x) => sender.send(Piece::Window(window, x)).ok()?,
+                Err(e) => return sender.send(Piece::Failed(e)).ok(),
+            }
         }
+        sender.send(Piece::FrameEnd).ok()?;
     }
-    sender.send(Piece::End).ok()
-}
-
-/// A picture whose windows arrive.
-struct Open {
-    picture: Arc<Picture>,
-    out: Picture,
-    tiles: usize,
-    begin: Instant,
 }
 
 /// Assembles and writes pictures.
@@ -190,29 +206,19 @@ fn finish(
     receiver: &Receiver<(usize, Piece)>,
     done: &Sender<(usize, Result<Written>)>,
 ) {
-    let mut open: Result<Open> = Err(Error::Interrupted);
-    for (i, piece) in receiver {
-        let result = match piece {
-            Piece::Begin(picture, begin) => {
-                open = upscaler.canvas(&picture).map(|out| Open { picture, out, tiles: 0, begin });
-                continue;
-            }
-            Piece::Window(window, y) => {
-                if let Ok(o) = &mut open {
-                    o.tiles += 1;
-                    if let Err(e) = upscaler.write(&o.picture, &mut o.out, &window, &y) {
-                        open = Err(e);
-                    }
-                }
-                continue;
-            }
-            Piece::End => std::mem::replace(&mut open, Err(Error::Interrupted))
-                .and_then(|o| o.save(&jobs[i].output, compare, upscaler.model().scale)),
+    while let Ok((i, first)) = receiver.recv() {
+        let mut arriving = Arriving { receiver, is_over: false };
+        let result = match first {
+            Piece::Begin(begin, plays) => write(upscaler, &jobs[i].output, compare, (begin, plays), &mut arriving),
             Piece::Failed(e) => {
-                open = Err(Error::Interrupted);
+                arriving.is_over = true;
                 Err(e)
             }
+            // Nothing else begins a job.
+            _ => continue,
         };
+        // What still comes of a job that failed here.
+        while arriving.next().is_some() {}
         room.give(jobs[i].bytes);
         if done.send((i, result)).is_err() {
             return;
@@ -220,15 +226,86 @@ fn finish(
     }
 }
 
-impl Open {
-    fn save(self, output: &Path, compare: Option<&Path>, scale: usize) -> Result<Written> {
-        self.out.save(output)?;
-        if let Some(file) = compare {
-            side_by_side(&self.picture, &self.out, scale)?.save(file)?;
+/// The pieces of one job.
+struct Arriving<'a> {
+    receiver: &'a Receiver<(usize, Piece)>,
+    is_over: bool,
+}
+
+impl Arriving<'_> {
+    /// None after the last one.
+    fn next(&mut self) -> Option<Piece> {
+        if self.is_over {
+            return None;
         }
-        let ms = self.begin.elapsed().as_secs_f64() * 1e3;
-        Ok(Written { width: self.out.width(), height: self.out.height(), tiles: self.tiles, ms })
+        let piece = self.receiver.recv().map_or(Piece::Failed(Error::Interrupted), |(_, piece)| piece);
+        self.is_over = matches!(piece, Piece::End | Piece::Failed(_));
+        Some(piece)
     }
+}
+
+/// An enlarged picture and the one that it was made from.
+struct Enlarged {
+    picture: Arc<Picture>,
+    out: Picture,
+    delay: u16,
+    tiles: usize,
+}
+
+/// The next picture, assembled; none after the last.
+fn assemble(upscaler: &Upscaler, arriving: &mut Arriving) -> Result<Option<Enlarged>> {
+    let mut open: Option<Enlarged> = None;
+    while let Some(piece) = arriving.next() {
+        match piece {
+            Piece::Frame(picture, delay) => {
+                let out = upscaler.canvas(&picture)?;
+                open = Some(Enlarged { picture, out, delay, tiles: 0 });
+            }
+            Piece::Window(window, y) => {
+                if let Some(e) = &mut open {
+                    e.tiles += 1;
+                    upscaler.write(&e.picture, &mut e.out, &window, &y)?;
+                }
+            }
+            Piece::FrameEnd => return Ok(open),
+            Piece::Failed(e) => return Err(e),
+            Piece::Begin(..) | Piece::End => return Ok(None),
+        }
+    }
+    Ok(None)
+}
+
+/// Writes the file of one job while its pieces arrive.
+fn write(
+    upscaler: &Upscaler,
+    output: &Path,
+    compare: Option<&Path>,
+    (begin, plays): (Instant, Option<Plays>),
+    arriving: &mut Arriving,
+) -> Result<Written> {
+    let Some(first) = assemble(upscaler, arriving)? else { return Err(Error::Interrupted) };
+    let (width, height) = (first.out.width(), first.out.height());
+    let (mut frames, mut tiles) = (1, first.tiles);
+    if let Some(plays) = plays {
+        let name = output.display().to_string();
+        crate::files::write_whole(output, |file| {
+            let mut writer = GifWriter::new(file, &name, width, height, plays)?;
+            writer.frame(&first.out, first.delay)?;
+            while let Some(next) = assemble(upscaler, arriving)? {
+                writer.frame(&next.out, next.delay)?;
+                frames += 1;
+                tiles += next.tiles;
+            }
+            writer.finish().map(|_| ())
+        })?;
+    } else {
+        first.out.save(output)?;
+        if let Some(file) = compare {
+            side_by_side(&first.picture, &first.out, upscaler.model().scale)?.save(file)?;
+        }
+    }
+    let ms = begin.elapsed().as_secs_f64() * 1e3;
+    Ok(Written { width, height, frames, tiles, ms })
 }
 
 /// Reports results in the order of the jobs.
