@@ -84,6 +84,10 @@ fn help_shows_examples_everywhere() {
         &["profile", "upscale", "--help"],
         &["bench", "--help"],
         &["train", "upscale", "--help"],
+        &["train", "hallucinate", "--help"],
+        &["hallucinate", "--help"],
+        &["eval", "hallucinate", "--help"],
+        &["reproduce", "cbn", "--help"],
     ] {
         assert!(ok(arguments).contains("Examples:"), "{arguments:?}");
     }
@@ -921,4 +925,128 @@ fn tuning_is_remembered_shown_followed_and_forgotten() {
     assert_eq!(keys(&again), keys(&tuned));
     assert_eq!(json("cached", &["tune", "--clear", "--json"])["removed"], true);
     assert!(!file.exists());
+}
+
+/// 68 points of a face in fractions of a picture, in iBUG's order, a little different for every `rng`.
+fn face_points(rng: &mut Rng) -> Vec<[f64; 2]> {
+    let arc = |count: usize, centre: [f64; 2], radius: [f64; 2], from: f64, to: f64| {
+        (0..count).map(move |k| {
+            let angle = (from + (to - from) * k as f64 / (count - 1) as f64).to_radians();
+            [centre[0] + radius[0] * angle.cos(), centre[1] - radius[1] * angle.sin()]
+        })
+    };
+    let mut points: Vec<[f64; 2]> = arc(17, [0.5, 0.35], [0.36, 0.5], 190.0, 350.0).collect();
+    points.extend(arc(5, [0.34, 0.24], [0.12, 0.05], 170.0, 10.0));
+    points.extend(arc(5, [0.66, 0.24], [0.12, 0.05], 170.0, 10.0));
+    points.extend((0..4).map(|k| [0.5, 0.3 + 0.06 * f64::from(k)]));
+    points.extend(arc(5, [0.5, 0.5], [0.08, 0.03], 200.0, 340.0));
+    points.extend(arc(6, [0.357, 0.29], [0.06, 0.03], 180.0, -120.0));
+    points.extend(arc(6, [0.643, 0.29], [0.06, 0.03], 180.0, -120.0));
+    points.extend(arc(12, [0.5, 0.62], [0.13, 0.06], 180.0, -150.0));
+    points.extend(arc(8, [0.5, 0.62], [0.09, 0.03], 180.0, -135.0));
+    points.iter().map(|p| p.map(|v| v + 0.01 * rng.normal())).collect()
+}
+
+/// A folder of `count` drawn faces, with the list of their landmarks beside it.
+fn face_folder(folder: &Path, count: usize) {
+    std::fs::create_dir(folder).unwrap();
+    let mut rng = Rng::new(3);
+    let mut list = format!("file,{}\n", vec!["x"; 136].join(","));
+    for k in 0..count {
+        let points = face_points(&mut rng);
+        let shade = |q: usize| {
+            let (x, y) = ((q % 64) as f64 / 64.0, (q / 64) as f64 / 64.0);
+            let dark = points.iter().map(|p| (-((p[0] - x).powi(2) + (p[1] - y).powi(2)) / 4e-4).exp()).sum::<f64>();
+            (200.0 - 150.0 * dark.min(1.0)) as u8
+        };
+        let samples = Samples::U8((0..64 * 64).map(shade).collect());
+        let name = format!("{k}.png");
+        Picture::from_samples(&name, 64, 64, Channels::Grey, samples).unwrap().save(folder.join(&name)).unwrap();
+        let numbers: Vec<String> = points.iter().flatten().map(|v| format!("{:.3}", v * 64.0)).collect();
+        list += &format!("{name},{}\n", numbers.join(","));
+    }
+    std::fs::write(folder.with_extension("csv"), list).unwrap();
+}
+
+#[test]
+fn a_cascade_is_trained_stopped_resumed_measured_and_draws_faces() {
+    if common::device().is_none() {
+        return;
+    }
+    let folder = Folder::new();
+    face_folder(&folder.path("faces"), 5);
+    let (faces, a, b) = (folder.text("faces"), folder.text("a"), folder.text("b"));
+    let arguments = |out: &str| -> Vec<String> {
+        ["train", "hallucinate", "--data", &faces, "--pretrain", "2", "--joint", "1", "--batch", "2", "--patch", "16"]
+            .into_iter()
+            .chain(["--checkpoint-every", "1", "--seed", "4", "--ablation", "common", "--out", out])
+            .map(String::from)
+            .collect()
+    };
+    let output = lineament().args(arguments(&a)).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    // Killed within a part, and gone on with, to the same bits.
+    let mut resume = arguments(&b);
+    resume.push("--resume".into());
+    let mut child = lineament().args(&resume).stderr(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
+    wait_for(&mut child, || folder.path("b/level2/common/last.safetensors").is_file());
+    let _ = child.kill();
+    child.wait().unwrap();
+    let output = lineament().args(&resume).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let open = |run: &str| lineament::Weights::open(folder.path(run).join("weights.safetensors")).unwrap();
+    let (whole, again) = (open("a"), open("b"));
+    assert_eq!(whole.tensors(), again.tensors());
+    for key in ["model", "preset", "command", "data", "data_terms", "seed", "steps", "commit", "device", "licence"] {
+        assert!(whole.manifest().contains_key(key), "the manifest lacks {key}");
+    }
+    for name in ["config.toml", "log.jsonl", "prior_32.png", "prior_128.png", "level3/joint/curves.png"] {
+        assert!(folder.path("a").join(name).is_file(), "{name}");
+    }
+    let log = std::fs::read_to_string(folder.path("a/log.jsonl")).unwrap();
+    let parts: Vec<Value> = log.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+    let order: Vec<&str> = parts.iter().map(|l| l["part"].as_str().unwrap()).collect();
+    assert_eq!(order[..5], ["level1/f", "level1/common", "level1/high_frequency", "level1/joint", "level2/f"]);
+    assert_eq!(order.len(), 3 * 4 + 3, "{order:?}");
+
+    let weights = folder.text("a/weights.safetensors");
+    let report = json(&["eval", "hallucinate", "--data", &faces, "--weights", &weights, "--faces", "2", "--json"]);
+    for row in ["bicubic", "common", "full"] {
+        for key in ["psnr_face", "ssim_face", "psnr", "ssim"] {
+            assert!(report[row][key].as_f64().is_some_and(f64::is_finite), "{row} {key}: {report}");
+        }
+    }
+    assert!(report["fixed"].is_null() && report["single"].is_null() && report["high_frequency"].is_null());
+    assert_eq!(report["landmark_error"].as_array().unwrap().len(), 4);
+
+    let (input, face, sheet) = (folder.text("faces/0.png"), folder.text("face.png"), folder.text("sheet.png"));
+    let base: Vec<&str> = vec!["hallucinate", &input, &face, "--weights", &weights];
+    fn with<'a>(base: &[&'a str], more: &[&'a str]) -> Vec<&'a str> {
+        [base, more].concat()
+    }
+    let report = json(&with(&base, &["--sheet", &sheet, "--json"]));
+    assert_eq!((report["side"].as_u64(), report["landmarks"].as_array().unwrap().len()), (Some(128), 68));
+    let size = |file: &str| Picture::measure(file).map(|s| (s.width, s.height)).unwrap();
+    assert_eq!((size(&face), size(&sheet)), ((128, 128), (8 * 128, 128)));
+    assert!(fails(&with(&base, &[])).contains("face.png: exists; give --overwrite or another output"));
+    let points = folder.text("faces.csv");
+    ok(&with(&base, &["--overwrite", "--points", &points]));
+    ok(&with(&base, &["--overwrite", "--box", "8,8,40,48"]));
+    assert!(fails(&with(&base, &["--overwrite", "--box", "99,0,5,5"])).contains("lies outside of"));
+    assert!(fails(&with(&base, &["--overwrite", "--points", &folder.text("no.csv")])).contains("name,x1,y1"));
+    assert_eq!(run(&with(&base, &["--box", "1,2,3"])).status.code(), Some(2));
+    let error = fails(&["hallucinate", &input, &input, "--overwrite"]);
+    assert!(error.contains("0.png: is the input; choose another output"), "{error}");
+
+    let train = |more: &[&str]| fails(&[&["train", "hallucinate", "--out", &a], more].concat());
+    assert!(train(&["--data", &faces]).contains("a: holds a run already; continue it with --resume"));
+    let error = train(&["--resume", "--batch", "3"]);
+    assert!(error.contains("the run was begun with batch [2], this asks for [3]"), "{error}");
+    let fresh = |more: &[&str]| fails(&[&["train", "hallucinate", "--out", &folder.text("c")], more].concat());
+    assert!(fresh(&[]).contains("a run needs --data"));
+    assert!(fresh(&["--data", &folder.text("none")]).contains("none: is no folder; give a folder of pictures"));
+    assert!(fresh(&["--data", &faces, "--ablation", "all"]).contains("there is no variant \"all\"; there are full,"));
+    assert!(fresh(&["--data", &faces, "--joint", "0"]).contains("must be at least 1"));
+    std::fs::remove_file(folder.path("faces/3.png")).unwrap();
+    assert!(train(&["--resume"]).contains("3.png: there is no such file"));
 }

@@ -1,5 +1,7 @@
 //! `lineament eval`.
 
+pub mod hallucinate;
+
 use super::upscale::Model;
 use super::{Common, is_interrupted, progress};
 use crate::error::{Error, Result};
@@ -14,6 +16,8 @@ use std::process::ExitCode;
 pub enum Command {
     /// PSNR and SSIM of a super-resolution network on a folder of pictures, by the papers' protocol.
     Upscale(Arguments),
+    /// PSNR and SSIM of the face hallucination and of its ablation on faces with landmarks.
+    Hallucinate(hallucinate::Arguments),
 }
 
 #[derive(Args)]
@@ -82,7 +86,14 @@ fn measure(upscaler: &Upscaler, folder: &Path, each: impl Fn(&str, &Score)) -> R
     })
 }
 
-pub fn run(Command::Upscale(arguments): &Command) -> Result<ExitCode> {
+pub fn run(command: &Command) -> Result<ExitCode> {
+    match command {
+        Command::Upscale(arguments) => upscale(arguments),
+        Command::Hallucinate(arguments) => hallucinate::run(arguments),
+    }
+}
+
+fn upscale(arguments: &Arguments) -> Result<ExitCode> {
     let device = arguments.common.open()?;
     let described = device.describe();
     let upscaler = arguments.model.open(device, arguments.tile)?;

@@ -8,6 +8,7 @@ mod check;
 mod devices;
 mod dump;
 mod eval;
+mod hallucinate;
 mod inspect;
 mod ops;
 mod progress;
@@ -40,6 +41,8 @@ enum Command {
     Devices(devices::Arguments),
     /// Enlarge a picture, or every picture of a folder.
     Upscale(upscale::Arguments),
+    /// Draw a large face from one of about 16 × 16 pixels.
+    Hallucinate(hallucinate::Arguments),
     /// Measure a model against ground truth.
     #[command(subcommand)]
     Eval(eval::Command),
@@ -107,6 +110,7 @@ pub fn run() -> ExitCode {
     let result = match cli.command {
         Command::Devices(a) => devices::run(&a),
         Command::Upscale(a) => upscale::run(&a),
+        Command::Hallucinate(a) => hallucinate::run(&a),
         Command::Eval(c) => eval::run(&c),
         Command::Ops(a) => ops::run(&a),
         Command::Check(c) => check::run(&c),

@@ -1,5 +1,7 @@
 //! `lineament reproduce`: the papers' tables, measured beside published.
 
+mod cbn;
+
 use super::upscale::Model;
 use super::{Common, eval, is_interrupted};
 use crate::error::{Error, Result};
@@ -24,6 +26,8 @@ pub enum Command {
     Sr(SrArguments),
     /// FSRCNN beside SRCNN 9-5-5: pictures a second, their ratio, time a pixel by size, memory predicted and allocated.
     Speed(SpeedArguments),
+    /// CBN, face hallucination: PSNR and SSIM of all rows of its ablation, landmark errors, contact sheet, time a level.
+    Cbn(cbn::Arguments),
 }
 
 #[derive(Args)]
@@ -70,6 +74,7 @@ pub fn run(command: &Command) -> Result<ExitCode> {
     match command {
         Command::Sr(arguments) => sr(arguments),
         Command::Speed(arguments) => speed(arguments),
+        Command::Cbn(arguments) => cbn::run(arguments),
     }
 }
 

@@ -1,5 +1,7 @@
 //! `lineament train`.
 
+mod hallucinate;
+
 use super::{Common, is_interrupted, progress};
 use crate::error::{Error, Result};
 use crate::models::SuperResolution;
@@ -16,6 +18,8 @@ use std::process::ExitCode;
 pub enum Command {
     /// Train a super-resolution network on a folder of pictures.
     Upscale(Box<Arguments>),
+    /// Train the face hallucination: alignment, priors and networks of every level, in the order of its paper.
+    Hallucinate(Box<hallucinate::Arguments>),
 }
 
 #[derive(Args)]
@@ -153,7 +157,14 @@ fn overlaid(mut base: Config, a: &Arguments) -> Config {
     base
 }
 
-pub fn run(Command::Upscale(a): &Command) -> Result<ExitCode> {
+pub fn run(command: &Command) -> Result<ExitCode> {
+    match command {
+        Command::Upscale(a) => upscale(a),
+        Command::Hallucinate(a) => hallucinate::run(a),
+    }
+}
+
+fn upscale(a: &Arguments) -> Result<ExitCode> {
     let own = a.out.as_ref().map(|out| out.join("config.toml")).filter(|own| a.resume && own.is_file());
     let base = match (&a.config, &own) {
         (Some(file), _) | (None, Some(file)) => Config::open(file)?,

@@ -1,10 +1,12 @@
 //! Faces of 16 × 16 pixels drawn large: the cascade of "Deep Cascaded Bi-Network for Face Hallucination".
 //!
 //! [`points`] reads landmarks, [`frame`] brings a face into the canonical frame in which the networks of
-//! [`crate::models::cbn`] see it.
+//! [`crate::models::cbn`] see it, [`hallucinator`] runs them, [`sheet`] shows what they did.
 
 pub mod align;
 pub mod faces;
 pub mod frame;
+pub mod hallucinator;
 pub mod points;
 pub mod priors;
+pub mod sheet;

@@ -3,6 +3,10 @@
 #[cfg(feature = "cli")]
 mod curves;
 #[cfg(feature = "cli")]
+pub mod faces;
+#[cfg(feature = "cli")]
+pub mod hallucinate;
+#[cfg(feature = "cli")]
 mod loader;
 mod optimizer;
 #[cfg(feature = "cli")]

@@ -356,3 +356,16 @@ fn first_not_finite(job: &Job, device: &Device, state: &Weights, inputs: &[(&str
         None => "every layer's value and gradient is finite, their squares are too large for a sum".to_owned(),
     })
 }
+
+/// The commit of the working tree, where git tells; the version otherwise.
+pub(super) fn commit() -> String {
+    let git = |arguments: &[&str]| {
+        let output = std::process::Command::new("git").args(arguments).output().ok().filter(|o| o.status.success())?;
+        Some(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    };
+    match git(&["rev-parse", "HEAD"]) {
+        Some(hash) if git(&["status", "--porcelain", "--untracked-files=no"]).is_some_and(|s| s.is_empty()) => hash,
+        Some(hash) => format!("{hash} with local changes"),
+        None => format!("lineament {}", env!("CARGO_PKG_VERSION")),
+    }
+}

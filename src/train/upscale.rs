@@ -402,7 +402,7 @@ fn manifest(config: &Config, device: &Device) -> Vec<(String, String)> {
         ("data_terms", config.data_terms.clone()),
         ("seed", config.seed.to_string()),
         ("steps", config.steps.to_string()),
-        ("commit", commit()),
+        ("commit", run::commit()),
         ("device", device.describe()),
         ("licence", "MIT OR Apache-2.0".into()),
         ("init", config.init.display().to_string()),
@@ -411,17 +411,4 @@ fn manifest(config: &Config, device: &Device) -> Vec<(String, String)> {
     .filter(|(_, value)| !value.is_empty())
     .map(|(key, value)| (key.to_owned(), value))
     .collect()
-}
-
-/// The commit of the working tree, where git tells; the version otherwise.
-fn commit() -> String {
-    let git = |arguments: &[&str]| {
-        let output = std::process::Command::new("git").args(arguments).output().ok().filter(|o| o.status.success())?;
-        Some(String::from_utf8_lossy(&output.stdout).trim().to_owned())
-    };
-    match git(&["rev-parse", "HEAD"]) {
-        Some(hash) if git(&["status", "--porcelain", "--untracked-files=no"]).is_some_and(|s| s.is_empty()) => hash,
-        Some(hash) => format!("{hash} with local changes"),
-        None => format!("lineament {}", env!("CARGO_PKG_VERSION")),
-    }
 }

@@ -6,10 +6,11 @@
 use super::alignment::{self, Step};
 use super::bases::Bases;
 use super::descriptor::Descriptor;
-use super::network::{Config, Correspondence, INPUT_SIDE, Level, level};
+use super::network::{self, Config, Correspondence, INPUT_SIDE};
 use super::shape::ShapeModel;
 use crate::error::{Error, Result};
-use crate::graph::{Graph, NodeId};
+use crate::graph::{Graph, Kind, NodeId};
+use crate::ops::add::Add;
 use crate::tensor::Tensor;
 use crate::weights::Weights;
 use std::collections::BTreeMap;
@@ -39,37 +40,139 @@ pub struct Cascade {
     pub fitted: Vec<Fitted>,
 }
 
-/// Nodes of one level of a cascade.
+/// The cascade, or one with less in it: the rows of the paper's ablation (Zhu et al. 2016, section 4.3).
+///
+/// All share the shape model, f_k and E_k; each has networks of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Variant {
+    Full,
+    /// g_k = G_A: a plain cascade of networks.
+    Common,
+    /// g_k = G_B.
+    HighFrequency,
+    /// p_k = 0 at every level.
+    Fixed,
+    /// One level from 16 pixels to the last side.
+    Single,
+}
+
+impl Variant {
+    pub const ALL: [Self; 5] = [Self::Full, Self::Common, Self::HighFrequency, Self::Fixed, Self::Single];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Full => "full",
+            Self::Common => "common",
+            Self::HighFrequency => "high_frequency",
+            Self::Fixed => "fixed",
+            Self::Single => "single",
+        }
+    }
+
+    /// The variant `name`.
+    ///
+    /// # Errors
+    /// An unknown name, with the known ones.
+    pub fn named(name: &str) -> Result<Self> {
+        let known = Self::ALL.map(Self::name);
+        let found = Self::ALL.into_iter().find(|v| v.name() == name);
+        found.ok_or_else(|| Error::Usage(format!("there is no variant {name:?}; there are {}", known.join(", "))))
+    }
+
+    /// Where the networks of level `k` (from 0) lie among the weights.
+    pub fn scope(self, k: usize) -> String {
+        match self {
+            Self::Full => format!("level{}", k + 1),
+            _ => format!("ablation/{}/level{}", self.name(), k + 1),
+        }
+    }
+
+    fn has_common(self) -> bool {
+        self != Self::HighFrequency
+    }
+    fn has_high_frequency(self) -> bool {
+        self != Self::Common
+    }
+}
+
+/// Nodes of one level of a cascade; what a variant lacks is None.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stage {
     /// p_k: `[N, bases, 1, 1]`.
     pub p: NodeId,
-    pub level: Level,
+    /// ↑I_{k−1}.
+    pub up: NodeId,
+    /// E^{W_k}.
+    pub e_w: Option<NodeId>,
+    pub g_a: Option<NodeId>,
+    pub g_b: Option<NodeId>,
+    /// Λ.
+    pub lambda: Option<NodeId>,
+    /// I_k.
+    pub i: NodeId,
 }
 
 impl Cascade {
-    /// Adds all fitted levels to `g`, with names and parameters under `level1/`, `level2/`, …; `i_0` is `[N, 1, 16, 16]` with
-    /// luminance in 0..1.
+    /// Adds all fitted levels to `g`, with names and parameters under `level1/`, `level2/`, …, or [`Variant::scope`]; `i_0` is
+    /// `[N, 1, 16, 16]` with luminance in 0..1. A `p` `[N, bases, 1, 1]` that is given stands for every p_k.
     ///
     /// # Errors
     /// `i_0` is of another size; a fitted part does not fit the configuration; a name is taken.
-    pub fn build(&self, g: &mut Graph, i_0: NodeId) -> Result<Vec<Stage>> {
+    pub fn build(&self, g: &mut Graph, i_0: NodeId, variant: Variant, given: Option<NodeId>) -> Result<Vec<Stage>> {
         let [batch, ..] = g.shape(i_0)?;
-        let mut p = g.constant("p_0", Tensor::zeros([batch, self.shape.len(), 1, 1]))?;
+        let mut p = match given {
+            Some(p) => p,
+            None => g.constant("p_0", Tensor::zeros([batch, self.shape.len(), 1, 1]))?,
+        };
         let mut before = i_0;
         let mut stages = Vec::new();
-        for (k, (config, fitted)) in self.config.levels.iter().zip(&self.fitted).enumerate() {
-            let known = Correspondence { bases: Bases::dense(&self.shape, config.side)?, prior: fitted.prior.clone() };
-            let stage = g.within(&format!("level{}", k + 1), |g| {
-                if let Some(f) = &fitted.alignment {
+        for (k, level) in self.levels(variant).into_iter().enumerate() {
+            let stage = g.within(&variant.scope(k), |g| {
+                let alignment = self.fitted.get(k).and_then(|f| f.alignment.as_ref());
+                if let (Some(f), None, true) = (alignment, given, variant != Variant::Fixed) {
                     p = self.align(g, before, p, f)?;
                 }
-                Ok(Stage { p, level: level(g, before, p, config, &known)? })
+                self.stage(g, before, p, variant, level)
             })?;
-            before = stage.level.i;
+            before = stage.i;
             stages.push(stage);
         }
         Ok(stages)
+    }
+
+    /// Which of the fitted levels a variant goes through, from 0.
+    pub fn levels(&self, variant: Variant) -> Vec<usize> {
+        let count = self.fitted.len().min(self.config.levels.len());
+        match variant {
+            Variant::Single => (0..count).rev().take(1).collect(),
+            _ => (0..count).collect(),
+        }
+    }
+
+    /// Steps (2) and (3): I_k at the side of level `level` (from 0), from I_{k−1} `before` and p_k `p`.
+    ///
+    /// # Errors
+    /// As [`Cascade::build`]; the level is not fitted.
+    pub fn stage(&self, g: &mut Graph, before: NodeId, p: NodeId, variant: Variant, level: usize) -> Result<Stage> {
+        let (Some(config), Some(fitted)) = (self.config.levels.get(level), self.fitted.get(level)) else {
+            return Err(Error::Usage(format!("level {} is not fitted", level + 1)));
+        };
+        let up = network::up(g, before, config.side)?;
+        let e_w = if variant.has_high_frequency() {
+            let known = Correspondence { bases: Bases::dense(&self.shape, config.side)?, prior: fitted.prior.clone() };
+            Some(network::warped(g, p, &known)?.e_w)
+        } else {
+            None
+        };
+        let nothing = Stage { p, up, e_w, g_a: None, g_b: None, lambda: None, i: up };
+        network_of(g, up, e_w, config, variant, nothing)
+    }
+
+    /// Whether `weights` hold the networks of `variant`.
+    pub fn is_trained(&self, weights: &Weights, variant: Variant) -> bool {
+        let levels = self.levels(variant);
+        let has = |k: usize| weights.tensors().keys().any(|n| n.starts_with(&format!("{}/", variant.scope(k))));
+        !levels.is_empty() && (0..levels.len()).all(has)
     }
 
     /// Step (1) alone: p_k from I_{k−1} `before` and p_{k−1} `p`.
@@ -167,6 +270,41 @@ impl Cascade {
     }
 }
 
+/// The networks of a variant on ↑I_{k−1} and E^{W_k}, and I_k.
+fn network_of(
+    g: &mut Graph,
+    up: NodeId,
+    e_w: Option<NodeId>,
+    config: &network::LevelConfig,
+    variant: Variant,
+    mut stage: Stage,
+) -> Result<Stage> {
+    let residual = match e_w {
+        Some(e_w) if variant.has_common() => {
+            let net = network::bi_network(g, up, e_w, config)?;
+            (stage.g_a, stage.g_b, stage.lambda) = (Some(net.g_a), Some(net.g_b), Some(net.lambda));
+            net.g
+        }
+        Some(e_w) => *stage.g_b.insert(network::high_frequency(g, up, e_w, config)?),
+        None => *stage.g_a.insert(network::common(g, up, config)?),
+    };
+    stage.i = g.add_named("i", Add, &[up, residual])?;
+    Ok(stage)
+}
+
+/// The part of `weights` that the parameters of `g` need, with the manifest: a file holds the networks of several variants.
+pub fn weights_of(g: &Graph, weights: &Weights) -> Weights {
+    let is_parameter = |name: &str| {
+        g.find(name).and_then(|id| g.node(id).ok()).is_some_and(|node| matches!(node.kind, Kind::Param { .. }))
+    };
+    let own = weights.tensors().iter().filter(|(name, _)| is_parameter(name));
+    let mut part = Weights::from_tensors(own.map(|(name, tensor)| (name.clone(), tensor.clone())).collect());
+    for (key, value) in weights.manifest() {
+        part.set_manifest(key, value.clone());
+    }
+    part
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::shape::tests::model;
@@ -201,8 +339,8 @@ mod tests {
     fn run(cascade: &Cascade, weights: Option<Weights>) -> (Vec<Tensor>, Weights) {
         let mut g = Graph::new();
         let i_0 = g.input("i_0", [1, 1, 16, 16]).unwrap();
-        let stages = cascade.build(&mut g, i_0).unwrap();
-        let fetches: Vec<NodeId> = stages.iter().flat_map(|s| [s.p, s.level.i]).collect();
+        let stages = cascade.build(&mut g, i_0, Variant::Full, None).unwrap();
+        let fetches: Vec<NodeId> = stages.iter().flat_map(|s| [s.p, s.i]).collect();
         let weights = weights.unwrap_or_else(|| g.initialize(4));
         let session = Device::open(&Select::Cpu).unwrap().compile(&g, &fetches, weights.clone()).unwrap();
         let face = (0..256).map(|q| 0.5 + 0.3 * (q as f32 * 0.37).sin()).collect();

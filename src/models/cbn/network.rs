@@ -38,9 +38,10 @@ pub struct LevelConfig {
     /// The common and the high-frequency branch.
     pub branch: Vec<usize>,
     pub gate: Vec<usize>,
-    /// Learning rates of the paper, as units of 1e-7: of the branches alone, of the branches end to end, of the gate. The
-    /// last layer of each has a tenth.
+    /// Learning rates as units of 1e-7: of the branches alone, of the branches end to end, of the gate.
     pub rates: [u32; 3],
+    /// The part of them that the last layer of each network has, in tenths.
+    pub last_tenths: u32,
 }
 
 /// The cascade's sizes.
@@ -79,8 +80,13 @@ impl Config {
         let gate = layers(&[(5, 64), (1, 1)]);
         let deep = layers(&[(4, 64), (16, 128), (3, 32), (1, 1)]);
         let shallow = layers(&[(4, 64), (4, 128), (3, 32), (1, 1)]);
-        let level =
-            |side, branch: &Vec<usize>, rates| LevelConfig { side, branch: branch.clone(), gate: gate.clone(), rates };
+        let level = |side, branch: &Vec<usize>, rates| LevelConfig {
+            side,
+            branch: branch.clone(),
+            gate: gate.clone(),
+            rates,
+            last_tenths: 1,
+        };
         let later = [100, 10, 100];
         Self {
             levels: vec![
@@ -93,15 +99,17 @@ impl Config {
         }
     }
 
-    /// Three levels, from 16 to 128, of the same form, for two processor cores and a night.
+    /// Three levels, from 16 to 128, of the same form, which a share of two processor cores trains in half an hour; rates for
+    /// Adam.
     pub fn small() -> Self {
         let level = |side, channels, count| LevelConfig {
             side,
-            branch: layers(&[(2, channels), (count, channels), (1, 16), (1, 1)]),
-            gate: layers(&[(2, 16), (1, 1)]),
-            rates: [1000, 100, 1000],
+            branch: layers(&[(count, channels), (1, 1)]),
+            gate: layers(&[(2, 8), (1, 1)]),
+            rates: [10_000, 3_000, 10_000],
+            last_tenths: 10,
         };
-        Self { levels: vec![level(32, 48, 6), level(64, 32, 4), level(128, 24, 4)], contours: 10 }
+        Self { levels: vec![level(32, 16, 4), level(64, 12, 3), level(128, 8, 3)], contours: 10 }
     }
 }
 
@@ -176,12 +184,16 @@ pub fn warped(g: &mut Graph, p: NodeId, known: &Correspondence) -> Result<Warped
     Ok(Warped { w, w_inverse, e_w })
 }
 
-/// ↑: twice as large, bicubically.
+/// ↑: enlarged bicubically to `side`, a multiple of its own; twice, but for a cascade of a single level.
 ///
 /// # Errors
-/// A foreign node.
-pub fn up(g: &mut Graph, x: NodeId) -> Result<NodeId> {
-    g.resize(x, Resize::by(Kernel::Bicubic, 2, 1))
+/// Another side; a foreign node.
+pub fn up(g: &mut Graph, x: NodeId, side: usize) -> Result<NodeId> {
+    let [.., own] = g.shape(x)?;
+    if !side.is_multiple_of(own) {
+        return Err(Error::Usage(format!("a level of side {side} cannot follow a picture of side {own}")));
+    }
+    g.resize(x, Resize::by(Kernel::Bicubic, (side / own) as u32, 1))
 }
 
 /// The convolutions `channels`, named `scope/conv1`, …; `bias` begins in the last one.
@@ -240,7 +252,7 @@ pub fn bi_network(g: &mut Graph, up: NodeId, e_w: NodeId, config: &LevelConfig) 
 /// # Errors
 /// As [`common`]; I_{k−1} is not half the level's side.
 pub fn level(g: &mut Graph, before: NodeId, p: NodeId, config: &LevelConfig, known: &Correspondence) -> Result<Level> {
-    let up = up(g, before)?;
+    let up = up(g, before, config.side)?;
     let warped = warped(g, p, known)?;
     let net = bi_network(g, up, warped.e_w, config)?;
     let i = g.add_named("i", crate::ops::add::Add, &[up, net.g])?;
@@ -290,7 +302,8 @@ mod tests {
     const SIDE: usize = 12;
 
     fn toy() -> (LevelConfig, Correspondence) {
-        let config = LevelConfig { side: SIDE, branch: vec![4, 3, 1], gate: vec![4, 1], rates: [1, 1, 1] };
+        let config =
+            LevelConfig { side: SIDE, branch: vec![4, 3, 1], gate: vec![4, 1], rates: [1, 1, 1], last_tenths: 1 };
         let bases = Bases::dense(&model(), SIDE).unwrap();
         // Two smooth bumps.
         let bump = |e: usize| {

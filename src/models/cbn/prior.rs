@@ -6,7 +6,8 @@
 //! "cluster the preliminary high-frequency map into C = 10 continuous contours".
 //! Not stated in the paper; we chose: the strongest quarter of the map inside of the face, k-means over the places (x, y)
 //! weighted by the map, from starts spread as far apart as can be (k-means++ without chance: each next start is the place
-//! with the largest weighted distance), a Gaussian over each part, and the same parts on every level.
+//! with the largest weighted distance), a Gaussian over each part, and the same parts on every level. Faces are trained on
+//! with their mirror images, so the parts are their own mirror image: each has a partner, or lies on the frame's middle.
 
 use super::shape::Point;
 use crate::error::{Error, Result};
@@ -25,7 +26,8 @@ pub struct Contours {
 }
 
 impl Contours {
-    /// Finds `count` parts of a map of `side` × `side`; only places where `inside` holds are seen.
+    /// Finds `count` parts of a map of `side` × `side`; only places where `inside` holds are seen. The parts are their own
+    /// mirror image as far as the map is.
     ///
     /// # Errors
     /// Fewer strong pixels than parts; a map of another size.
@@ -39,12 +41,22 @@ impl Contours {
                 places.len()
             )));
         }
-        let heaviest = places.iter().max_by(|a, b| a.1.total_cmp(&b.1)).map(|p| p.0);
-        let mut centres: Vec<Point> = heaviest.into_iter().collect();
+        // Centres, and the index of each one's mirror image.
+        let mut centres: Vec<Point> = Vec::with_capacity(count);
+        let mut partner: Vec<usize> = Vec::with_capacity(count);
         while centres.len() < count {
-            let far = |p: &(Point, f64)| p.1 * nearest(&centres, p.0).1;
-            let next = places.iter().max_by(|a, b| far(a).total_cmp(&far(b))).map(|p| p.0);
-            centres.extend(next);
+            let far = |p: &(Point, f64)| p.1 * if centres.is_empty() { 1.0 } else { nearest(&centres, p.0).1 };
+            let Some(&(next, _)) = places.iter().max_by(|a, b| far(a).total_cmp(&far(b))) else { break };
+            let k = centres.len();
+            // As far apart as two parts are that share the strong pixels of a row.
+            let is_apart = (next[0] - mirrored(next)[0]).abs() > MIDDLE;
+            if is_apart && k + 2 <= count {
+                centres.extend([next, mirrored(next)]);
+                partner.extend([k + 1, k]);
+            } else {
+                centres.push([0.5, next[1]]);
+                partner.push(k);
+            }
         }
         // Lloyd's rounds end when no place changes its part; a hundred are far more than a face needs.
         for _ in 0..100 {
@@ -53,11 +65,16 @@ impl Contours {
                 let sum = &mut sums[nearest(&centres, p).0];
                 *sum = [sum[0] + weight * p[0], sum[1] + weight * p[1], sum[2] + weight];
             }
-            let moved: Vec<Point> = sums
+            let own: Vec<Point> = sums
                 .iter()
                 .zip(&centres)
                 .map(|(s, c)| if s[2] > 0.0 { [s[0] / s[2], s[1] / s[2]] } else { *c })
                 .collect();
+            let with_mirror = |(c, &other): (&Point, &usize)| {
+                let image = mirrored(own[other]);
+                [0.5 * (c[0] + image[0]), 0.5 * (c[1] + image[1])]
+            };
+            let moved: Vec<Point> = own.iter().zip(&partner).map(with_mirror).collect();
             if moved == centres {
                 break;
             }
@@ -89,6 +106,14 @@ impl Contours {
     }
 }
 
+/// Starts nearer to their mirror image than this, as a fraction of the frame, are one part in the middle.
+const MIDDLE: f64 = 1.0 / 8.0;
+
+/// The same place of the mirror image.
+fn mirrored([x, y]: Point) -> Point {
+    [1.0 - x, y]
+}
+
 /// The centre of pixel `q`, as fractions of the frame.
 fn place(q: usize, side: usize) -> Point {
     [q % side, q / side].map(|v| (v as f64 + 0.5) / side as f64)
@@ -112,7 +137,8 @@ fn strongest(map: &[f32], side: usize, inside: &[bool]) -> Result<Vec<usize>> {
     }
     let mut order: Vec<usize> = (0..map.len()).filter(|&q| inside[q]).collect();
     order.sort_by(|&a, &b| map[b].total_cmp(&map[a]).then(a.cmp(&b)));
-    order.truncate((STRONGEST * order.len() as f64).ceil() as usize);
+    // An even number, so that no pixel is left without its mirror image.
+    order.truncate(2 * (0.5 * STRONGEST * order.len() as f64).ceil() as usize);
     order.sort_unstable();
     Ok(order)
 }
@@ -143,13 +169,13 @@ fn smoothed(plane: &[f64], side: usize, sigma: f64) -> Vec<f64> {
 mod tests {
     use super::*;
 
-    /// Three short strokes on a plane of 32 × 32.
+    /// Three short strokes on a plane of 32 × 32, their own mirror image.
     fn strokes() -> Vec<f32> {
         let mut map = vec![0.01f32; 32 * 32];
         for k in 0..6 {
             map[5 * 32 + 4 + k] = 1.0;
-            map[5 * 32 + 22 + k] = 0.9;
-            map[26 * 32 + 12 + k] = 0.8;
+            map[5 * 32 + 22 + k] = 1.0;
+            map[26 * 32 + 13 + k] = 0.8;
         }
         map
     }
@@ -161,7 +187,7 @@ mod tests {
         let inside: Vec<bool> =
             (0..1024).map(|q| map[q] > 0.1 || (10..13).contains(&(q / 32)) && q % 32 < 18).collect();
         let found = Contours::find(&map, 32, &inside, 3).unwrap();
-        let expected = [[7.0, 5.5], [25.0, 5.5], [15.0, 26.5]];
+        let expected = [[7.0, 5.5], [25.0, 5.5], [16.0, 26.5]];
         for (c, e) in found.centres.iter().zip(expected) {
             assert!((c[0] * 32.0 - e[0]).abs() < 1e-6 && (c[1] * 32.0 - e[1]).abs() < 1e-6, "{c:?}");
         }
@@ -171,6 +197,31 @@ mod tests {
             let here = e.at([0, c, y as usize, x as usize]);
             assert!(here > 0.95, "{here}");
             assert!((0..3).filter(|&d| d != c).all(|d| e.at([0, d, y as usize, x as usize]) < 1e-3));
+        }
+    }
+
+    #[test]
+    fn parts_are_their_own_mirror_image() {
+        // A map with blobs at odd places, and its mirror image over it.
+        let at = |q: usize| {
+            let (i, j) = ((q / 32) as f64, (q % 32) as f64);
+            let blob = |y: f64, x: f64, s: f64| (-((i - y).powi(2) + (j - x).powi(2)) / s).exp();
+            (blob(7.3, 6.1, 9.0) + 0.8 * blob(13.0, 9.7, 5.0) + 0.7 * blob(25.2, 13.9, 14.0)) as f32
+        };
+        let map: Vec<f32> = (0..1024).map(|q| at(q) + at(q / 32 * 32 + 31 - q % 32)).collect();
+        for count in [2, 5, 6, 10] {
+            let parts = Contours::find(&map, 32, &[true; 1024], count).unwrap();
+            let e = parts.channels(&map, 32, &[true; 1024]).unwrap();
+            assert_eq!(parts.centres.len(), count);
+            for c in 0..count {
+                let is_mirror = |d: usize| {
+                    (0..1024).all(|q| {
+                        let (i, j) = (q / 32, q % 32);
+                        (e.at([0, c, i, j]) - e.at([0, d, i, 31 - j])).abs() < 1e-5
+                    })
+                };
+                assert!((0..count).any(is_mirror), "{count} parts, part {c}: {:?}", parts.centres);
+            }
         }
     }
 

@@ -1,6 +1,7 @@
 //! The high-frequency priors E_k of a cascade, from faces with landmarks.
 
 use super::faces::{Face, resized};
+use super::frame::mirrored_plane;
 use crate::error::Result;
 use crate::exec::Device;
 use crate::graph::Graph;
@@ -26,7 +27,8 @@ pub struct Prior {
     pub channels: Tensor,
 }
 
-/// The priors of levels of `sides`, with the parts found on the largest of them.
+/// The priors of levels of `sides`, with the parts found on the largest of them; their own mirror images, as if every face
+/// had been seen with its own.
 ///
 /// # Errors
 /// No faces or no sides; the device fails.
@@ -37,10 +39,16 @@ pub fn fit(
     sides: &[usize],
     contours: usize,
 ) -> Result<(Contours, Vec<Prior>)> {
-    let maps = sides.iter().map(|&side| mean_magnitude(device, model, faces, side)).collect::<Result<Vec<_>>>()?;
+    let symmetric = |side: usize| -> Result<Vec<f32>> {
+        let map = mean_magnitude(device, model, faces, side)?;
+        Ok(map.iter().zip(mirrored_plane(&map, side)).map(|(a, b)| 0.5 * (a + b)).collect())
+    };
+    let maps = sides.iter().map(|&side| symmetric(side)).collect::<Result<Vec<_>>>()?;
     let inside = |side: usize| -> Result<Vec<bool>> {
         let mean: Vec<_> = model.mean().iter().map(|m| m.map(|v| v * side as f64)).collect();
-        Ok(Region::face(&mean, [side; 2])?.pixels().to_vec())
+        let region = Region::face(&mean, [side; 2])?;
+        let inside = region.pixels();
+        Ok((0..side * side).map(|q| inside[q] && inside[q / side * side + side - 1 - q % side]).collect())
     };
     let largest = (0..sides.len())
         .max_by_key(|&k| sides[k])

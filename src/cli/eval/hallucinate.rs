@@ -1,0 +1,134 @@
+//! `lineament eval hallucinate`.
+
+use super::super::hallucinate::Model;
+use super::super::{Common, is_interrupted, progress};
+use crate::error::{Error, Result};
+use crate::exec::Device;
+use crate::metrics::landmark_error;
+use crate::models::cbn::cascade::{Cascade, Variant};
+use crate::models::cbn::network::INPUT_SIDE;
+use crate::tasks::hallucinate::faces::{Face, resized};
+use crate::tasks::hallucinate::hallucinator::{Ask, Hallucinator, Score};
+use crate::train::faces;
+use crate::weights::Weights;
+use clap::Args;
+use serde_json::{Map, Value, json};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Faces that one run takes.
+const BATCH: usize = 8;
+
+#[derive(Args)]
+#[command(
+    after_help = "Examples:\n  lineament eval hallucinate --data faces/test --json\n  lineament eval hallucinate --data faces/test --weights runs/faces/weights.safetensors --faces 20\n\nDATA is a folder of pictures with 68 landmarks a face beside it in DATA.csv. Each face is brought into the canonical frame, made\n16 × 16 pixels (bicubically, with antialiasing) and enlarged again. Luminance, 8-bit levels; means over the faces. The face\nregion is the convex hull of the 68 landmarks, a tenth larger. Rows: bicubic; common or high-frequency branch alone; fixed\ncorrespondence (p = 0); a single level; full. Rows whose networks the weights lack are null."
+)]
+pub struct Arguments {
+    /// Folder of faces; their landmarks lie beside it in DIR.csv.
+    #[arg(long, value_name = "DIR")]
+    data: PathBuf,
+    /// Only the first so many faces.
+    #[arg(long)]
+    faces: Option<usize>,
+    #[command(flatten)]
+    model: Model,
+    #[command(flatten)]
+    common: Common,
+}
+
+/// What was measured over the faces of a folder.
+pub struct Measured {
+    pub faces: usize,
+    /// `bicubic`, then the variants' names in the order of the paper's table; None where the weights lack one.
+    pub rows: Vec<(&'static str, Option<Score>)>,
+    /// Landmark errors of the mean shape and of p_1, …, over the distance of the eyes.
+    pub landmarks: Vec<f64>,
+}
+
+/// The rows of the table, in its order.
+const ROWS: [Variant; 5] = [Variant::Common, Variant::HighFrequency, Variant::Fixed, Variant::Single, Variant::Full];
+
+/// Scores every variant that the weights hold.
+pub fn measure(device: &Device, cascade: &Cascade, weights: &Weights, faces: &[Face]) -> Result<Measured> {
+    let side = cascade.side();
+    let i_0: Vec<Vec<f32>> = faces.iter().map(|f| f.at(INPUT_SIDE)).collect::<Result<_>>()?;
+    let truth: Vec<Vec<f32>> = faces.iter().map(|f| f.at(side)).collect::<Result<_>>()?;
+    let score = |k: usize, result: &[f32]| Score::new(&truth[k], result, side, &faces[k].points);
+    let mean_error = |points: &dyn Fn(usize) -> Vec<[f64; 2]>| -> Result<f64> {
+        let errors = (0..faces.len()).map(|k| landmark_error(&faces[k].points, &points(k)));
+        Ok(errors.sum::<Result<f64>>()? / faces.len().max(1) as f64)
+    };
+    let bicubic: Vec<Score> =
+        (0..faces.len()).map(|k| score(k, &resized(&i_0[k], INPUT_SIDE, side)?)).collect::<Result<_>>()?;
+    let mut rows = vec![("bicubic", Some(Score::mean(&bicubic)))];
+    let mut landmarks = vec![mean_error(&|_| cascade.shape.mean().to_vec())?];
+    let trained: Vec<Variant> = ROWS.into_iter().filter(|v| cascade.is_trained(weights, *v)).collect();
+    let bar = progress::bar((trained.len() * faces.len()) as u64, "faces");
+    for variant in ROWS {
+        if !trained.contains(&variant) {
+            rows.push((variant.name(), None));
+            continue;
+        }
+        let hallucinator = Hallucinator::new(device, cascade, weights, variant, BATCH, Ask::default())?;
+        let (mut scores, mut p) = (Vec::new(), Vec::new());
+        for (first, part) in (0..).step_by(BATCH).zip(i_0.chunks(BATCH)) {
+            if is_interrupted() {
+                return Err(Error::Interrupted);
+            }
+            for (k, face) in (first..).zip(hallucinator.run(part, None)?) {
+                scores.push(score(k, face.i.last().map(Vec::as_slice).unwrap_or_default())?);
+                p.push(face.p);
+            }
+            bar.inc(part.len() as u64);
+        }
+        rows.push((variant.name(), Some(Score::mean(&scores))));
+        if variant == Variant::Full {
+            let levels = p.first().map_or(0, Vec::len);
+            let errors = (0..levels).map(|level| mean_error(&|k| cascade.shape.landmarks(&p[k][level])));
+            landmarks.extend(errors.collect::<Result<Vec<f64>>>()?);
+        }
+    }
+    bar.finish_and_clear();
+    Ok(Measured { faces: faces.len(), rows, landmarks })
+}
+
+impl Measured {
+    /// The rows by name, and the landmark errors.
+    pub fn json(&self) -> Map<String, Value> {
+        let row =
+            |s: &Score| json!({ "psnr_face": s.psnr_face, "ssim_face": s.ssim_face, "psnr": s.psnr, "ssim": s.ssim });
+        let mut object = Map::new();
+        object.insert("faces".into(), json!(self.faces));
+        for (name, score) in &self.rows {
+            object.insert((*name).into(), score.as_ref().map_or(Value::Null, row));
+        }
+        object.insert("landmark_error".into(), json!(self.landmarks));
+        object
+    }
+}
+
+pub fn run(a: &Arguments) -> Result<ExitCode> {
+    let (cascade, weights) = a.model.open()?;
+    let mut faces = faces::open(&a.data, cascade.side())?.faces;
+    faces.truncate(a.faces.unwrap_or(usize::MAX).max(1));
+    let device = a.common.open()?;
+    let measured = measure(&device, &cascade, &weights, &faces)?;
+    println!("{} faces, 16 × 16 → {side} × {side}:", measured.faces, side = cascade.side());
+    println!("| | PSNR face dB | SSIM face | PSNR dB | SSIM |\n|---|---|---|---|---|");
+    for (name, score) in &measured.rows {
+        match score {
+            Some(s) => {
+                println!("| {name} | {:.2} | {:.4} | {:.2} | {:.4} |", s.psnr_face, s.ssim_face, s.psnr, s.ssim);
+            }
+            None => println!("| {name} | – | – | – | – |"),
+        }
+    }
+    let errors: Vec<String> = measured.landmarks.iter().map(|e| format!("{e:.4}")).collect();
+    println!("landmark error over the eyes' distance, of the mean shape, p_1, …: {}", errors.join(", "));
+    if a.common.json {
+        let mut object = measured.json();
+        object.insert("device".into(), json!(device.describe()));
+        println!("{}", Value::Object(object));
+    }
+    Ok(ExitCode::SUCCESS)
+}

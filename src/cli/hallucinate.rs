@@ -1,0 +1,165 @@
+//! `lineament hallucinate`.
+
+use super::Common;
+use crate::error::{Error, Result};
+use crate::image::{Channels, Picture, Rect};
+use crate::models::cbn::cascade::{Cascade, Variant};
+use crate::models::cbn::shape::Point;
+use crate::tasks::hallucinate::frame::Frame;
+use crate::tasks::hallucinate::hallucinator::{Ask, Hallucinator, input};
+use crate::tasks::hallucinate::sheet;
+use crate::train::faces::landmarks;
+use crate::weights::{self, Weights};
+use clap::Args;
+use serde_json::json;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Instant;
+
+/// A cascade by its weights.
+#[derive(Args, Clone)]
+pub struct Model {
+    /// Weights file that train hallucinate made; without it, the weights that come with lineament.
+    #[arg(long, value_name = "FILE")]
+    pub weights: Option<PathBuf>,
+}
+
+impl Model {
+    /// The cascade and all networks of the file.
+    pub fn open(&self) -> Result<(Cascade, Weights)> {
+        let file = match &self.weights {
+            Some(file) => Weights::open(file)?,
+            None => weights::shipped("cbn-small", 8).ok_or_else(|| {
+                let remedy = "train them (lineament train hallucinate) or give --weights FILE";
+                Error::Usage(format!("no weights of cbn-small come with lineament; {remedy}"))
+            })??,
+        };
+        Cascade::open(&file)
+    }
+}
+
+/// Draw a large face from one of about 16 × 16 pixels.
+#[derive(Args)]
+#[command(
+    after_help = "Examples:\n  lineament hallucinate tiny.png face.png\n  lineament hallucinate group.jpg face.png --box 310,84,22,22 --sheet sheet.png\n  lineament hallucinate photo.jpg face.png --points photo.csv --json\n\nWithout --points or --box the face fills the picture: its largest centred square, eyes at 36 % and 64 % of the width and 29 %\nof the height, mouth at 60 %. The face is made 16 × 16 pixels first, whatever the picture has; the result is its luminance.\nThe sheet shows: input, bicubic, common branch, high-frequency branch, gate map, warped prior, result, original if there are\nthe pixels for it. --json has 68 landmarks in pixels of IN, as the last level found them."
+)]
+pub struct Arguments {
+    /// A picture with a face.
+    input: PathBuf,
+    /// The picture to write: png, jpg, webp, bmp, tif.
+    output: PathBuf,
+    /// 68 landmarks that say where the face is: a line a picture, name,x1,y1,…,x68,y68 in pixels; the line of IN's name, else the
+    /// only one.
+    #[arg(long, value_name = "FILE.csv", conflicts_with = "area")]
+    points: Option<PathBuf>,
+    /// The face's square in pixels of IN; of a rectangle the square around it.
+    #[arg(long = "box", value_name = "X,Y,W,H", value_parser = parse_box)]
+    area: Option<Area>,
+    /// Also write a contact sheet.
+    #[arg(long, value_name = "FILE")]
+    sheet: Option<PathBuf>,
+    /// Write over outputs that exist.
+    #[arg(long)]
+    overwrite: bool,
+    #[command(flatten)]
+    model: Model,
+    #[command(flatten)]
+    common: Common,
+}
+
+/// Left, top, width, height.
+#[derive(Debug, Clone, Copy)]
+struct Area([f64; 4]);
+
+fn parse_box(text: &str) -> std::result::Result<Area, String> {
+    let wrong = || format!("expected X,Y,W,H in pixels, such as 310,84,22,22, got {text:?}");
+    let numbers = text.split(',').map(|v| v.trim().parse::<f64>().map_err(|_| wrong()));
+    let numbers: Vec<f64> = numbers.collect::<std::result::Result<_, _>>()?;
+    match numbers[..] {
+        [x, y, w, h] if numbers.iter().all(|v| v.is_finite()) && w > 0.0 && h > 0.0 => Ok(Area([x, y, w, h])),
+        _ => Err(wrong()),
+    }
+}
+
+/// The face's place in `picture`.
+fn frame(a: &Arguments, picture: &Picture) -> Result<Frame> {
+    let (width, height) = (picture.width() as f64, picture.height() as f64);
+    if let Some(file) = &a.points {
+        let list = landmarks(file)?;
+        let name = a.input.file_name().unwrap_or_default().to_string_lossy();
+        let found = match &list[..] {
+            [one] => Some(one),
+            all => all.iter().find(|f| f.name == name),
+        };
+        let lacks = || Error::import(file.display().to_string(), format!("has no line for {name}; add one"));
+        return Frame::of_points(&found.ok_or_else(lacks)?.points);
+    }
+    let [x, y, w, h] = match a.area {
+        Some(Area(area)) => area,
+        None => [0.0, 0.0, width, height],
+    };
+    // A given box is wholly in the square, the picture wholly around it.
+    let side = if a.area.is_some() { w.max(h) } else { w.min(h) };
+    if x + w <= 0.0 || y + h <= 0.0 || x >= width || y >= height {
+        return Err(Error::Usage(format!(
+            "--box {x},{y},{w},{h} lies outside of {}, which has {width} × {height} pixels",
+            a.input.display()
+        )));
+    }
+    Frame::of_square([x + 0.5 * (w - side), y + 0.5 * (h - side)], side)
+}
+
+/// Refuses before any work what would fail after it or destroy something.
+fn check(a: &Arguments) -> Result<()> {
+    let refuse = |path: &Path, problem: &str| Err(Error::Usage(format!("{}: {problem}", path.display())));
+    let input = a.input.canonicalize().ok();
+    for output in [Some(&a.output), a.sheet.as_ref()].into_iter().flatten() {
+        Picture::format_for(&output.display().to_string())?;
+        if output.exists() && output.canonicalize().ok() == input {
+            return refuse(output, "is the input; choose another output, inputs are never overwritten");
+        }
+        if output.exists() && !a.overwrite {
+            return refuse(output, "exists; give --overwrite or another output");
+        }
+    }
+    if a.sheet.as_ref() == Some(&a.output) {
+        return refuse(&a.output, "is the face and the sheet; give --sheet another file");
+    }
+    Ok(())
+}
+
+pub fn run(a: &Arguments) -> Result<ExitCode> {
+    check(a)?;
+    let picture = Picture::open(&a.input)?;
+    let frame = frame(a, &picture)?;
+    let (cascade, weights) = a.model.open()?;
+    let device = a.common.open()?;
+    let side = cascade.side();
+    let (i_0, original) = input(&picture, &frame, side)?;
+    let ask = Ask { details: true, given_p: false };
+    let hallucinator = Hallucinator::new(&device, &cascade, &weights, Variant::Full, 1, ask)?;
+    let begin = Instant::now();
+    let face = hallucinator.run(std::slice::from_ref(&i_0), None)?.swap_remove(0);
+    let ms = begin.elapsed().as_secs_f64() * 1e3;
+    let plane = face.i.last().map(Vec::as_slice).unwrap_or_default();
+    let mut out = Picture::new("face", side, side, Channels::Grey, 8)?;
+    out.put_grey(Rect { top: 0, left: 0, height: side, width: side }, plane)?;
+    out.save(&a.output)?;
+    println!("{} → {}: {side} × {side} in {ms:.0} ms on {}", a.input.display(), a.output.display(), device.describe());
+    if let Some(file) = &a.sheet {
+        let row = sheet::panels(&i_0, &face, side, original.as_deref())?;
+        sheet::grid("sheet", side, &[row.iter().map(Vec::as_slice).collect()])?.save(file)?;
+        println!("{}: {}", file.display(), sheet::PANELS[..row.len()].join(", "));
+    }
+    if a.common.json {
+        let to_picture = frame.to_frame.inverse();
+        let found: Vec<Point> = face.p.last().map(|p| cascade.shape.landmarks(p)).unwrap_or_default();
+        let found: Vec<Point> = found.into_iter().map(|p| to_picture.apply(p)).collect();
+        let object = json!({
+            "input": a.input, "output": a.output, "sheet": a.sheet, "side": side, "ms": ms,
+            "device": device.describe(), "landmarks": found,
+        });
+        println!("{object}");
+    }
+    Ok(ExitCode::SUCCESS)
+}

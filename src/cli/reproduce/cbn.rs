@@ -1,0 +1,219 @@
+//! `lineament reproduce cbn`: the table of the face hallucination, its contact sheet, ghosting, and time a level.
+
+use super::super::Common;
+use super::super::eval::hallucinate::measure;
+use super::super::hallucinate::Model;
+use super::median_ms;
+use crate::error::{Error, Result};
+use crate::exec::Device;
+use crate::graph::Graph;
+use crate::metrics::Region;
+use crate::models::cbn::bases::Bases;
+use crate::models::cbn::cascade::{Cascade, Variant};
+use crate::models::cbn::network::{self, Config, Correspondence, INPUT_SIDE, PRESETS};
+use crate::tasks::hallucinate::faces::Face;
+use crate::tasks::hallucinate::hallucinator::{Ask, Hallucinator};
+use crate::tasks::hallucinate::sheet;
+use crate::tensor::Tensor;
+use crate::train::faces;
+use crate::weights::Weights;
+use clap::Args;
+use serde_json::{Map, Value, json};
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+#[derive(Args)]
+#[command(
+    after_help = "Examples:\n  lineament reproduce cbn --data ../shared/data/faces\n  lineament reproduce cbn --data faces/ --out cbn/ --faces 20 --runs 1 --json\n\nDATA holds helen68_testset_128 and its landmarks in helen68_testset_128.csv. Published: Zhu et al., ECCV 2016, HELEN at 5 pixels\nbetween the eyes, PSNR of the luminance over the face; seconds a face and level on one core of an i7-4790. OUT gets sheet.png\n(a row a face), ghosting.png and table.md. Times of both presets are of seeded weights, which take as long as trained ones;\nnothing else should run meanwhile."
+)]
+pub struct Arguments {
+    /// Folder that holds helen68_testset_128.
+    #[arg(long, value_name = "DIR")]
+    data: PathBuf,
+    /// Folder for the pictures and the table.
+    #[arg(long, value_name = "DIR", default_value = "reproduce/cbn")]
+    out: PathBuf,
+    /// Only the first so many faces.
+    #[arg(long)]
+    faces: Option<usize>,
+    /// Runs of each level; the median is printed. 0: no times.
+    #[arg(long, default_value_t = 3)]
+    runs: usize,
+    #[command(flatten)]
+    model: Model,
+    #[command(flatten)]
+    common: Common,
+}
+
+/// Rows of the contact sheet.
+const SHOWN: usize = 8;
+
+/// Published PSNR in dB (HELEN, 5 px between the eyes) of a row: Zhu et al. 2016, tables 3 and 4.
+fn published(row: &str) -> Option<f64> {
+    Some(match row {
+        "bicubic" => 20.28,
+        "common" => 23.57,
+        "high_frequency" => 24.53,
+        "fixed" => 23.77, // 23.85 is PubFig's.
+        "single" => 21.83,
+        "full" => 25.09,
+        _ => return None,
+    })
+}
+
+/// Published seconds of the levels on one core: Zhu et al. 2016, section 4.
+const SECONDS: [f64; 4] = [0.13, 0.17, 0.69, 2.76];
+
+pub fn run(a: &Arguments) -> Result<ExitCode> {
+    let (cascade, weights) = a.model.open()?;
+    let folder = a.data.join("helen68_testset_128");
+    let mut faces = faces::open(&folder, cascade.side())?.faces;
+    faces.truncate(a.faces.unwrap_or(usize::MAX).max(1));
+    std::fs::create_dir_all(&a.out).map_err(|e| Error::io(&a.out, e))?;
+    let device = a.common.open()?;
+    println!("on {}", device.describe());
+
+    let measured = measure(&device, &cascade, &weights, &faces)?;
+    let mut table =
+        String::from("| row | PSNR face dB | published | SSIM face | PSNR dB | SSIM |\n|---|---|---|---|---|---|\n");
+    for (name, score) in &measured.rows {
+        let paper = published(name).map_or_else(|| "–".to_owned(), |p| format!("{p:.2}"));
+        let _ = match score {
+            Some(s) => writeln!(
+                table,
+                "| {name} | {:.2} | {paper} | {:.4} | {:.2} | {:.4} |",
+                s.psnr_face, s.ssim_face, s.psnr, s.ssim
+            ),
+            None => writeln!(table, "| {name} | not trained | {paper} | | | |"),
+        };
+    }
+    let _ = write!(table, "\n| landmarks | error / distance of the eyes |\n|---|---|\n");
+    for (k, error) in measured.landmarks.iter().enumerate() {
+        let name = if k == 0 { "mean shape".to_owned() } else { format!("p_{k}") };
+        let _ = writeln!(table, "| {name} | {error:.4} |");
+    }
+    println!("\n{} faces of {}\n\n{table}", measured.faces, folder.display());
+
+    let ghost = ghosting(&device, &cascade, &weights, &faces[0], &a.out.join("ghosting.png"))?;
+    let text = format!(
+        "ghosting: grey input, contrast of the face region in grey levels: {:.2} with a face's field, {:.2} without a prior\n",
+        ghost[0], ghost[1]
+    );
+    println!("{text}");
+    table += &format!("\n{text}");
+
+    let shown: Vec<Vec<f32>> = faces.iter().take(SHOWN).map(|f| f.at(INPUT_SIDE)).collect::<Result<_>>()?;
+    let ask = Ask { details: true, given_p: false };
+    let found = Hallucinator::new(&device, &cascade, &weights, Variant::Full, 1, ask)?.run(&shown, None)?;
+    let rows: Vec<Vec<Vec<f32>>> = found
+        .iter()
+        .zip(&shown)
+        .zip(&faces)
+        .map(|((face, i_0), original)| sheet::panels(i_0, face, cascade.side(), Some(&original.luma)))
+        .collect::<Result<_>>()?;
+    let planes: Vec<Vec<&[f32]>> = rows.iter().map(|row| row.iter().map(Vec::as_slice).collect()).collect();
+    sheet::grid("sheet", cascade.side(), &planes)?.save(a.out.join("sheet.png"))?;
+    println!("{}: {}", a.out.join("sheet.png").display(), sheet::PANELS.join(", "));
+
+    let mut times = Map::new();
+    if a.runs > 0 {
+        let mut text = String::from("\n| level, to side | published s, one core |");
+        for preset in PRESETS {
+            let _ = write!(text, " {preset} ms |");
+        }
+        text += "\n|---|---|---|---|\n";
+        let mut columns = Vec::new();
+        for preset in PRESETS {
+            let config = Config::preset(preset)?;
+            let ms: Vec<f64> = (0..config.levels.len())
+                .map(|k| level_ms(&device, &cascade, &config, k, a.runs))
+                .collect::<Result<_>>()?;
+            times.insert(preset.into(), json!(ms));
+            columns.push(ms);
+        }
+        for (k, seconds) in SECONDS.iter().enumerate() {
+            let _ = write!(text, "| {}, {} | {seconds} |", k + 1, INPUT_SIDE << (k + 1));
+            for ms in &columns {
+                let _ = match ms.get(k) {
+                    Some(ms) => write!(text, " {ms:.1} |"),
+                    None => write!(text, " – |"),
+                };
+            }
+            text.push('\n');
+        }
+        println!("{text}");
+        table += &text;
+    }
+    let file = a.out.join("table.md");
+    crate::files::write_whole(&file, |out| out.write_all(table.as_bytes()).map_err(|e| Error::io(&file, e)))?;
+    println!("wrote {}", file.display());
+    if a.common.json {
+        let mut object = measured.json();
+        object.insert("ghosting".into(), json!({ "with_field": ghost[0], "without_prior": ghost[1] }));
+        object.insert("level_ms".into(), Value::Object(times));
+        object.insert("device".into(), json!(device.describe()));
+        println!("{}", Value::Object(object));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Draws a constant grey input with the true field of `face`, and with E = 0; writes both, the face's own result in front, and
+/// returns the standard deviations over the face region in grey levels.
+fn ghosting(
+    device: &Device,
+    cascade: &Cascade,
+    weights: &Weights,
+    face: &Face,
+    file: &std::path::Path,
+) -> Result<[f64; 2]> {
+    let side = cascade.side();
+    let p = vec![cascade.shape.coefficients(&face.points)];
+    let grey = vec![vec![1.0 / 3.0; INPUT_SIDE * INPUT_SIDE]];
+    let mut blank = cascade.clone();
+    for fitted in &mut blank.fitted {
+        fitted.prior = Tensor::zeros(fitted.prior.shape());
+    }
+    let draw = |cascade: &Cascade, i_0: &[Vec<f32>]| -> Result<Vec<f32>> {
+        let ask = Ask { details: false, given_p: true };
+        let mut found = Hallucinator::new(device, cascade, weights, Variant::Full, 1, ask)?.run(i_0, Some(&p))?;
+        Ok(found.swap_remove(0).i.pop().unwrap_or_default())
+    };
+    let [own, with, without] = [draw(cascade, &[face.at(INPUT_SIDE)?])?, draw(cascade, &grey)?, draw(&blank, &grey)?];
+    sheet::grid("ghosting", side, &[vec![&own, &with, &without]])?.save(file)?;
+    let pixels: Vec<[f64; 2]> = face.points.iter().map(|p| p.map(|v| v * side as f64)).collect();
+    let region = Region::face(&pixels, [side; 2])?;
+    let contrast = |plane: &[f32]| {
+        let inside: Vec<f64> =
+            plane.iter().zip(region.pixels()).filter(|(_, is)| **is).map(|(v, _)| f64::from(*v) * 255.0).collect();
+        let mean = inside.iter().sum::<f64>() / inside.len() as f64;
+        (inside.iter().map(|v| (v - mean) * (v - mean)).sum::<f64>() / inside.len() as f64).sqrt()
+    };
+    Ok([contrast(&with), contrast(&without)])
+}
+
+/// Milliseconds of level `k` (from 0) of `config` for one face, with seeded networks: f_k, field, prior and networks.
+fn level_ms(device: &Device, cascade: &Cascade, config: &Config, k: usize, runs: usize) -> Result<f64> {
+    let level = &config.levels[k];
+    let known = Correspondence {
+        bases: Bases::dense(&cascade.shape, level.side)?,
+        prior: Tensor::filled([1, config.contours, level.side, level.side], 0.5),
+    };
+    let mut g = Graph::new();
+    let before = g.input("before", [1, 1, level.side / 2, level.side / 2])?;
+    let p = g.input("p", [1, cascade.shape.len(), 1, 1])?;
+    // The last fitted f_k stands for those of levels that were never fitted; all take as long on the same side.
+    let alignment = cascade.fitted.get(k).or(cascade.fitted.last()).and_then(|f| f.alignment.as_ref());
+    let p_k = match alignment {
+        Some(f) => cascade.align(&mut g, before, p, f)?,
+        None => p,
+    };
+    let built = network::level(&mut g, before, p_k, level, &known)?;
+    let session = device.compile(&g, &[built.i], g.initialize(1))?;
+    let side = level.side / 2;
+    let picture = (0..side * side).map(|q| 0.5 + 0.4 * ((q % side) as f32 / 5.0).sin()).collect();
+    let picture = Tensor::new([1, 1, side, side], picture)?;
+    let zero = Tensor::zeros([1, cascade.shape.len(), 1, 1]);
+    median_ms(runs, || session.run(&[("before", &picture), ("p", &zero)]).map(|_| ()))
+}

@@ -1,0 +1,117 @@
+//! `lineament train hallucinate`.
+
+use super::super::{Common, is_interrupted, progress};
+use crate::error::{Error, Result};
+use crate::models::cbn::network::PRESETS;
+use crate::train::hallucinate::{Config, Observer, steps, train};
+use crate::train::run::{Folder, Progress};
+use clap::Args;
+use clap::builder::PossibleValuesParser;
+use serde_json::json;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+#[derive(Args)]
+#[command(
+    after_help = "Examples:\n  lineament train hallucinate --data faces/train --preset small --out runs/faces\n  lineament train hallucinate --out runs/faces --resume\n  lineament train hallucinate --data faces/train --pretrain 1000,600 --joint 600,300 --ablation common,fixed --out runs/b\n\nDATA is a folder of pictures with 68 landmarks a face beside it in DATA.csv: a line a picture, name,x1,y1,…,x68,y68 in pixels.\nOrder: for each level f_k, the common and the high-frequency branch, both with the gate end to end; then its results for all\nfaces, which the next level reads. Lists have a number a level, the last one holds for the levels after it.\nOUT holds config.toml, the priors as pictures, a folder for each part with its own log.jsonl, checkpoint and curves.png,\nlog.jsonl (a line a finished part) and weights.safetensors. Ctrl-C saves a checkpoint and leaves."
+)]
+pub struct Arguments {
+    /// The run's folder.
+    #[arg(long)]
+    out: PathBuf,
+    /// Continue the run in OUT, with its choices.
+    #[arg(long)]
+    resume: bool,
+    /// A file of choices, such as another run's config.toml.
+    #[arg(long, value_name = "FILE.toml")]
+    config: Option<PathBuf>,
+    /// Folder of faces; their landmarks lie beside it in DIR.csv.
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// What the manifest says of the data's terms.
+    #[arg(long)]
+    data_terms: Option<String>,
+    /// Sizes of the networks [default: small]
+    #[arg(long, value_parser = PossibleValuesParser::new(PRESETS))]
+    preset: Option<String>,
+    /// [default: 1]
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Steps of each branch alone [default: 1000,600,600]
+    #[arg(long, value_delimiter = ',', value_name = "STEPS,…")]
+    pretrain: Option<Vec<u64>>,
+    /// Steps end to end [default: 600,300,300]
+    #[arg(long, value_delimiter = ',', value_name = "STEPS,…")]
+    joint: Option<Vec<u64>>,
+    /// Faces a step [default: 16,8,8]
+    #[arg(long, value_delimiter = ',', value_name = "FACES,…")]
+    batch: Option<Vec<usize>>,
+    /// Side of the part of a face that a step sees [default: 32,64,64]
+    #[arg(long, value_delimiter = ',', value_name = "PX,…")]
+    patch: Option<Vec<usize>>,
+    /// Multiplies the preset's learning rates [default: 1]
+    #[arg(long)]
+    lr: Option<f64>,
+    /// Scale gradients to this norm where theirs is larger [default: never]
+    #[arg(long)]
+    clip: Option<f32>,
+    /// Also train the rows of the paper's ablation: common, high_frequency, fixed, single.
+    #[arg(long, value_delimiter = ',', value_name = "NAME,…")]
+    ablation: Option<Vec<String>>,
+    /// Steps between checkpoints [default: 200]
+    #[arg(long)]
+    checkpoint_every: Option<u64>,
+    #[command(flatten)]
+    common: Common,
+}
+
+/// `base` with the flags over it.
+fn overlaid(mut base: Config, a: &Arguments) -> Config {
+    macro_rules! overlay {
+        ($($name:ident)*) => {
+            $(if let Some(value) = &a.$name { base.$name = value.clone(); })*
+        };
+    }
+    overlay!(data data_terms preset seed pretrain joint batch patch lr clip ablation checkpoint_every);
+    base
+}
+
+pub fn run(a: &Arguments) -> Result<ExitCode> {
+    let own = Some(a.out.join("config.toml")).filter(|own| a.resume && own.is_file());
+    let base = match (&a.config, &own) {
+        (Some(file), _) | (None, Some(file)) => Config::open(file)?,
+        (None, None) => Config::default(),
+    };
+    let config = overlaid(base, a);
+    if config.data.as_os_str().is_empty() {
+        return Err(Error::Usage("a run needs --data, or a --config with data".into()));
+    }
+    let all = steps(&config)?;
+    let folder = Folder::create(&a.out)?;
+    if !a.resume && folder.config().exists() {
+        return Err(Error::Usage(format!(
+            "{}: holds a run already; continue it with --resume, or name another --out",
+            folder.path().display()
+        )));
+    }
+    let device = a.common.open()?;
+    eprintln!("training cbn {} on {} in {}", config.preset, device.describe(), folder.path().display());
+    let bar = progress::bar(all, "steps");
+    let mut step = |part: &str, done: u64, p: Progress| {
+        bar.set_position(done);
+        bar.set_message(format!("{part} {}/{}: loss {:.3e}, {:.0} ms", p.step, p.steps, p.loss, p.ms));
+        !is_interrupted()
+    };
+    let mut tell = |text: &str| bar.suspend(|| eprintln!("{text}"));
+    let weights = train(&config, &device, &folder, a.resume, &mut Observer { tell: &mut tell, step: &mut step })?;
+    bar.finish();
+    let numbers: usize = weights.tensors().values().map(|t| t.data().len()).sum();
+    println!("wrote {}: {numbers} numbers (log: {})", folder.weights().display(), folder.log().display());
+    if a.common.json {
+        let object = json!({
+            "out": folder.path(), "weights": folder.weights(), "log": folder.log(), "steps": all, "numbers": numbers,
+        });
+        println!("{object}");
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,45 @@
+//! Planes beside and below each other in one grey picture.
+
+use super::faces::resized;
+use super::hallucinator::Hallucinated;
+use crate::error::Result;
+use crate::image::{Channels, Picture, Rect};
+use crate::models::cbn::network::INPUT_SIDE;
+
+/// A grey picture of rows of square planes of `side` with values in 0..1, cut off beyond; shorter rows end in black.
+///
+/// # Errors
+/// A plane is of another size.
+pub fn grid(name: &str, side: usize, rows: &[Vec<&[f32]>]) -> Result<Picture> {
+    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let mut picture = Picture::new(name, side * columns, side * rows.len(), Channels::Grey, 8)?;
+    for (r, row) in rows.iter().enumerate() {
+        for (c, plane) in row.iter().enumerate() {
+            picture.put_grey(Rect { top: r * side, left: c * side, height: side, width: side }, plane)?;
+        }
+    }
+    Ok(picture)
+}
+
+/// Names of [`panels`], in order.
+pub const PANELS: [&str; 8] =
+    ["input", "bicubic", "common", "high-frequency", "gate map", "warped prior", "CBN", "original"];
+
+/// A row of the contact sheet: I_0 as squares, bicubic, ↑I_{K−1} + G_A, ↑I_{K−1} + G_B, Λ, the sum of E^{W_K}'s channels, I_K,
+/// and the original where there is one.
+///
+/// # Errors
+/// I_0 is of another size.
+pub fn panels(i_0: &[f32], face: &Hallucinated, side: usize, original: Option<&[f32]>) -> Result<Vec<Vec<f32>>> {
+    let place = |q: usize| (q / side * INPUT_SIDE / side) * INPUT_SIDE + q % side * INPUT_SIDE / side;
+    let squares = (0..side * side).map(|q| i_0.get(place(q)).copied().unwrap_or_default()).collect();
+    let mut row = vec![squares, resized(i_0, INPUT_SIDE, side)?];
+    if let Some(d) = &face.details {
+        let with = |residual: &[f32]| d.up.iter().zip(residual).map(|(up, g)| up + g).collect();
+        let sum = |q: usize| d.e_w.chunks_exact(side * side).map(|channel| channel[q]).sum();
+        row.extend([with(&d.g_a), with(&d.g_b), d.lambda.clone(), (0..side * side).map(sum).collect()]);
+    }
+    row.extend(face.i.last().cloned());
+    row.extend(original.map(<[f32]>::to_vec));
+    Ok(row)
+}

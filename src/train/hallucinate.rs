@@ -1,0 +1,760 @@
+//! Trains the face hallucination in the order of its paper: for every level k, f_k on I_{k−1}; the common and the
+//! high-frequency branch alone; both with the gate, end to end; then I_k of all faces, on which level k + 1 is trained.
+//!
+//! Each of these trainings is a run ([`super::run`]) in a folder of its own under the run's:
+//!
+//! | in the folder | what |
+//! |---|---|
+//! | `config.toml` | every choice |
+//! | `prior.safetensors`, `prior_SIDE.png` | the E_k; as pictures: the map that they were cut from, then the channels |
+//! | `level1/fitted.safetensors` | R_1 and where it takes the training faces |
+//! | `level1/common/`, `level1/high_frequency/`, `level1/joint/` | the networks' runs |
+//! | `ablation/NAME/level1/…` | those of the paper's ablation |
+//! | `log.jsonl` | a line a finished part |
+//! | `weights.safetensors` | all of it, after each cascade that is finished |
+//!
+//! A part whose result is there is not made again, so that a run that was stopped continues where it was, to the same bits.
+//!
+//! Not stated in the paper; we chose: p_k of a training face as found by an f_k that was fitted without it; the ablation's
+//! networks begin at the full cascade's branches of the level where they read the same (common, fixed), else anew.
+
+use super::faces::{self, Faces};
+use super::optimizer::{Decay, Group, Optimizer, Rule, Schedule, Step};
+use super::run::{self, Folder, Hooks, Job, Progress};
+use crate::error::{Error, Result};
+use crate::exec::Device;
+use crate::graph::{Graph, NodeId};
+use crate::metrics::landmark_error;
+use crate::models::cbn::alignment::{self, Method};
+use crate::models::cbn::bases::Bases;
+use crate::models::cbn::cascade::{Alignment, Cascade, Fitted, Variant, weights_of};
+use crate::models::cbn::descriptor::Descriptor;
+use crate::models::cbn::network::{self, Correspondence, INPUT_SIDE, LevelConfig};
+use crate::models::cbn::shape::{SHARE, ShapeModel};
+use crate::ops::warp::{Border, Warp};
+use crate::rng::Rng;
+use crate::tasks::hallucinate::align::{Recipe, Regressor};
+use crate::tasks::hallucinate::faces::{Face, shape_model};
+use crate::tasks::hallucinate::{priors, sheet};
+use crate::tensor::Tensor;
+use crate::weights::Weights;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+/// Every choice of a run; what `config.toml` in its folder holds. Lists have a number a level; the last one holds for the
+/// levels after it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// A name of [`network::PRESETS`].
+    pub preset: String,
+    /// Folder of faces, its landmarks beside it in DIR.csv; must be set.
+    pub data: PathBuf,
+    /// What the manifest says of the data's terms.
+    pub data_terms: String,
+    pub seed: u64,
+    /// Steps of each branch alone.
+    pub pretrain: Vec<u64>,
+    /// Steps end to end.
+    pub joint: Vec<u64>,
+    /// Faces a step.
+    pub batch: Vec<usize>,
+    /// Side of the part of a face that a step sees, in pixels of the level; the whole face where it is larger.
+    pub patch: Vec<usize>,
+    /// Multiplies the preset's learning rates, which fall to 0 by half a cosine.
+    pub lr: f64,
+    /// Largest norm of the gradients; 0: never clip.
+    pub clip: f32,
+    /// Names of [`Variant`]s but `full` to train after it.
+    pub ablation: Vec<String>,
+    /// Steps between checkpoints.
+    pub checkpoint_every: u64,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            preset: "small".into(),
+            data: PathBuf::new(),
+            data_terms: "not stated".into(),
+            seed: 1,
+            pretrain: vec![1000, 600, 600],
+            joint: vec![600, 300, 300],
+            batch: vec![16, 8, 8],
+            patch: vec![32, 64, 64],
+            lr: 1.0,
+            clip: 0.0,
+            ablation: Vec::new(),
+            checkpoint_every: 200,
+        }
+    }
+}
+
+impl Config {
+    /// Reads a file as [`Config::save`] writes it; what it leaves out has its default.
+    ///
+    /// # Errors
+    /// The file is missing or no such TOML, with the line.
+    pub fn open(path: &Path) -> Result<Self> {
+        let text = std::fs::read_to_string(path).map_err(|e| Error::io(path, e))?;
+        toml::from_str(&text).map_err(|e| Error::Usage(format!("{}: {}", path.display(), e.to_string().trim())))
+    }
+
+    /// Writes all choices as TOML.
+    ///
+    /// # Errors
+    /// The file cannot be written; the seed is 2⁶³ or more.
+    pub fn save(&self, path: &Path) -> Result<()> {
+        let text = toml::to_string(self).map_err(|e| Error::Usage(format!("{}: {e}", path.display())))?;
+        crate::files::write_whole(path, |out| out.write_all(text.as_bytes()).map_err(|e| Error::io(path, e)))
+    }
+
+    /// The variants of the cascade to train, in order, and the network's sizes.
+    fn check(&self) -> Result<(network::Config, Vec<Variant>)> {
+        let preset = network::Config::preset(&self.preset)?;
+        let refuse = |problem: &str| Err(Error::Usage(problem.to_owned()));
+        let has_zero = |list: &[u64]| list.is_empty() || list.contains(&0);
+        let sizes = |list: &[usize]| list.iter().map(|&v| v as u64).collect::<Vec<_>>();
+        let lists = [self.pretrain.clone(), self.joint.clone(), sizes(&self.batch), sizes(&self.patch)];
+        if lists.iter().any(|list| has_zero(list)) || self.checkpoint_every == 0 {
+            return refuse("--pretrain, --joint, --batch, --patch and --checkpoint-every must be at least 1");
+        }
+        if !(self.lr.is_finite() && self.lr > 0.0) {
+            return refuse("--lr must be above 0");
+        }
+        if self.clip.is_nan() || self.clip < 0.0 {
+            return refuse("--clip must be above 0, or 0 for never");
+        }
+        let mut variants = vec![Variant::Full];
+        for name in &self.ablation {
+            let variant = Variant::named(name)?;
+            if !variants.contains(&variant) {
+                variants.push(variant);
+            }
+        }
+        Ok((preset, variants))
+    }
+}
+
+/// The entry of level `k` (from 0) in a list of [`Config`].
+fn at<T: Copy>(list: &[T], k: usize) -> T {
+    list[k.min(list.len() - 1)]
+}
+
+/// One training of a level.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Part {
+    /// G_A by L_A.
+    Common,
+    /// G_B by L_B.
+    HighFrequency,
+    /// All networks of a variant by the joint loss; begins at the branches alone, or anew.
+    Joint(Variant),
+}
+
+impl Part {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Common => "common",
+            Self::HighFrequency => "high_frequency",
+            Self::Joint(_) => "joint",
+        }
+    }
+}
+
+/// Level `k` (from 0) of a variant.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    variant: Variant,
+    k: usize,
+    /// Its sizes in the configuration: not `k` where a variant leaves levels out.
+    level: usize,
+}
+
+impl Place {
+    /// What is trained there, in order.
+    fn parts(self) -> Vec<Part> {
+        match self.variant {
+            Variant::Full | Variant::Single => {
+                vec![Part::Common, Part::HighFrequency, Part::Joint(self.variant)]
+            }
+            // The first parts are the full cascade's, or there are none.
+            Variant::Common | Variant::Fixed | Variant::HighFrequency => vec![Part::Joint(self.variant)],
+        }
+    }
+
+    fn steps(self, config: &Config, part: Part) -> u64 {
+        let (alone, joint) = (at(&config.pretrain, self.level), at(&config.joint, self.level));
+        match part {
+            Part::Common | Part::HighFrequency => alone,
+            // Trained by this loss from the first step to the last, as often as the branch of the row `common` is.
+            Part::Joint(Variant::HighFrequency) => alone + joint,
+            Part::Joint(_) => joint,
+        }
+    }
+}
+
+/// The places of all variants, in the order of the training.
+fn places(levels: usize, variants: &[Variant]) -> Vec<Place> {
+    let of = |&variant: &Variant| -> Vec<Place> {
+        match variant {
+            Variant::Single => vec![Place { variant, k: 0, level: levels - 1 }],
+            _ => (0..levels).map(|k| Place { variant, k, level: k }).collect(),
+        }
+    };
+    variants.iter().flat_map(of).collect()
+}
+
+/// All steps of a run.
+///
+/// # Errors
+/// Choices that make no sense.
+pub fn steps(config: &Config) -> Result<u64> {
+    let (preset, variants) = config.check()?;
+    let all = places(preset.levels.len(), &variants);
+    Ok(all.iter().flat_map(|place| place.parts().into_iter().map(|part| place.steps(config, part))).sum())
+}
+
+/// What [`train`] tells of.
+pub struct Observer<'a> {
+    /// Lines for a person.
+    pub tell: &'a mut dyn FnMut(&str),
+    /// Called after every step with the part's name, the steps done of all, and the step; false stops the run after a
+    /// checkpoint.
+    pub step: &'a mut dyn FnMut(&str, u64, Progress) -> bool,
+}
+
+impl std::fmt::Debug for Observer<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        f.debug_struct("Observer").finish_non_exhaustive()
+    }
+}
+
+/// A level's training faces: planes a face, row by row.
+struct Examples {
+    side: usize,
+    /// ↑I_{k−1}.
+    up: Vec<Vec<f32>>,
+    /// The inverse of W_k: columns, then rows. Empty where no prior is read.
+    w_inverse: Vec<Vec<f32>>,
+    /// Î_k.
+    hat: Vec<Vec<f32>>,
+}
+
+impl Examples {
+    /// Batch `step` of `seed`: `n` faces, a square of `patch` pixels of each, and what `part` reads of it.
+    fn batch(&self, [n, patch]: [usize; 2], part: Part, seed: u64, step: u64) -> Result<Vec<(&'static str, Tensor)>> {
+        let mut rng = Rng::new(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15).wrapping_add(step));
+        let positions = self.side - patch + 1;
+        let chosen: Vec<[usize; 3]> =
+            (0..n).map(|_| [rng.below(self.up.len()), rng.below(positions), rng.below(positions)]).collect();
+        let cut = |planes: &[Vec<f32>], channels: usize| {
+            let mut data = Vec::with_capacity(n * channels * patch * patch);
+            for &[face, row, column] in &chosen {
+                for line in (0..channels).flat_map(|c| (0..patch).map(move |i| c * self.side + row + i)) {
+                    let first = line * self.side + column;
+                    data.extend_from_slice(&planes[face][first..first + patch]);
+                }
+            }
+            Tensor::new([n, channels, patch, patch], data)
+        };
+        let mut batch = vec![("up", cut(&self.up, 1)?), ("hat", cut(&self.hat, 1)?)];
+        if !matches!(part, Part::Common | Part::Joint(Variant::Common)) {
+            batch.push(("w_inverse", cut(&self.w_inverse, 2)?));
+        }
+        Ok(batch)
+    }
+}
+
+/// The networks of `part`, their loss and the update of every parameter, as one plan.
+fn step_graph(
+    level: &LevelConfig,
+    prior: &Tensor,
+    [n, patch]: [usize; 2],
+    part: Part,
+    rule: &Rule,
+) -> Result<(Graph, Step)> {
+    let mut g = Graph::new();
+    let up = g.input("up", [n, 1, patch, patch])?;
+    let hat = g.input("hat", [n, 1, patch, patch])?;
+    let warped = |g: &mut Graph| -> Result<NodeId> {
+        let w_inverse = g.input("w_inverse", [n, 2, patch, patch])?;
+        let [_, c, h, w] = prior.shape();
+        let data = std::iter::repeat_n(prior.data(), n).flatten().copied().collect();
+        let e = g.constant("prior", Tensor::new([n, c, h, w], data)?)?;
+        g.warp(e, w_inverse, Warp { border: Border::Zero })
+    };
+    let loss = match part {
+        Part::Common => {
+            let g_a = network::common(&mut g, up, level)?;
+            network::loss_a(&mut g, hat, up, g_a)?
+        }
+        Part::HighFrequency => {
+            let e_w = warped(&mut g)?;
+            let g_b = network::high_frequency(&mut g, up, e_w, level)?;
+            network::loss_b(&mut g, hat, up, g_b, e_w)?
+        }
+        Part::Joint(variant) => {
+            let residual = match variant {
+                Variant::Common => network::common(&mut g, up, level)?,
+                Variant::HighFrequency => {
+                    let e_w = warped(&mut g)?;
+                    network::high_frequency(&mut g, up, e_w, level)?
+                }
+                Variant::Full | Variant::Fixed | Variant::Single => {
+                    let e_w = warped(&mut g)?;
+                    network::bi_network(&mut g, up, e_w, level)?.g
+                }
+            };
+            let i = g.plus(up, residual)?;
+            network::loss(&mut g, hat, i)?
+        }
+    };
+    let step = rule.minimize(&mut g, loss)?;
+    Ok((g, step))
+}
+
+/// The learning rate of a part, and its optimiser with the multipliers of the last layers and the gate.
+fn rule(config: &Config, level: &LevelConfig, part: Part) -> (f64, Rule) {
+    let [alone, together, gate] = level.rates.map(|r| f64::from(r) * 1e-7 * config.lr);
+    let lr = match part {
+        Part::Common | Part::HighFrequency | Part::Joint(Variant::HighFrequency) => alone,
+        Part::Joint(_) => together,
+    };
+    let last = f64::from(level.last_tenths) / 10.0;
+    let mut groups = Vec::new();
+    let mut add = |pattern: String, factor: f64| groups.push(Group { pattern, lr: factor as f32, weight_decay: 1.0 });
+    let has = match part {
+        Part::Common | Part::Joint(Variant::Common) => [true, false, false],
+        Part::HighFrequency | Part::Joint(Variant::HighFrequency) => [false, true, false],
+        Part::Joint(_) => [true, true, true],
+    };
+    for (name, has) in ["common", "high_frequency"].into_iter().zip(has) {
+        if has {
+            add(format!("{name}/conv{}.*", level.branch.len()), last);
+        }
+    }
+    if has[2] {
+        add(format!("gate/conv{}.*", level.gate.len()), last * gate / lr);
+        add("gate/*".into(), gate / lr);
+    }
+    let clip = if config.clip == 0.0 { f32::INFINITY } else { config.clip };
+    (lr, Rule { groups, clip, ..Rule::from(Optimizer::adam()) })
+}
+
+/// A run while it goes on.
+struct Run<'a, 'b> {
+    config: &'a Config,
+    device: &'a Device,
+    folder: &'a Folder,
+    fingerprint: String,
+    observer: &'a mut Observer<'b>,
+    /// Steps of the parts that are finished.
+    done: u64,
+    cascade: Cascade,
+    weights: BTreeMap<String, Tensor>,
+    manifest: Vec<(String, String)>,
+}
+
+/// Trains, or goes on with `resume`, and returns the cascade of `preset` in one file with its manifest.
+///
+/// # Errors
+/// Bad data, a folder of another run, a loss that is no number, the device, the disk; [`Error::Interrupted`] where the observer
+/// stopped it.
+pub fn train(
+    config: &Config,
+    device: &Device,
+    folder: &Folder,
+    resume: bool,
+    observer: &mut Observer,
+) -> Result<Weights> {
+    let (preset, variants) = config.check()?;
+    let top = preset.levels.last().map_or(INPUT_SIDE, |l| l.side);
+    if resume && folder.config().is_file() {
+        same_choices(&Config::open(&folder.config())?, config, &folder.config())?;
+    }
+    let Faces { faces: own, fingerprint, .. } = faces::open(&config.data, top)?;
+    config.save(&folder.config())?;
+    let shape = shape_model(&own, SHARE)?;
+    let all: Vec<Face> = own.iter().flat_map(|f| [f.clone(), f.mirrored()]).collect();
+    (observer.tell)(&format!("{} faces and their mirror images, {} bases", own.len(), shape.len()));
+    let manifest = manifest(config, device, own.len());
+    let mut run = Run {
+        config,
+        device,
+        folder,
+        fingerprint,
+        observer,
+        done: 0,
+        cascade: Cascade { config: preset, shape, fitted: Vec::new() },
+        weights: BTreeMap::new(),
+        manifest,
+    };
+    let priors = run.priors(&all)?;
+    let truth: Vec<Vec<f64>> = all.iter().map(|f| run.cascade.shape.coefficients(&f.points)).collect();
+    let i_0: Vec<Vec<f32>> = all.iter().map(|f| f.at(INPUT_SIDE)).collect::<Result<_>>()?;
+    let p_0 = vec![vec![0.0; run.cascade.shape.len()]; all.len()];
+    // p_k of the full cascade, for every variant but the fixed one.
+    let mut p: Vec<Vec<Vec<f64>>> = Vec::new();
+    let mut before = i_0.clone();
+    let mut weights = Weights::default();
+    let places = places(priors.len(), &variants);
+    for (index, place) in places.iter().enumerate() {
+        if place.k == 0 {
+            before.clone_from(&i_0);
+        }
+        if place.variant == Variant::Full {
+            let from = p.last().unwrap_or(&p_0);
+            let found = run.align(place.k, &before, [from, &truth], &all, &priors[place.k])?;
+            p.push(found);
+        }
+        let at_p = if place.variant == Variant::Fixed { &p_0 } else { &p[place.k] };
+        run.networks(*place, &before, at_p, &all)?;
+        // What the next level of the same variant reads; a cascade that is whole is written.
+        if places.get(index + 1).is_some_and(|next| next.variant == place.variant) {
+            before = run.outputs(*place, &before, at_p)?;
+        } else {
+            weights = run.save()?;
+        }
+    }
+    Ok(weights)
+}
+
+/// Refuses to go on with other choices than a run began with.
+fn same_choices(was: &Config, is: &Config, file: &Path) -> Result<()> {
+    let free = |c: &Config| Config {
+        data: PathBuf::new(),
+        data_terms: String::new(),
+        checkpoint_every: 1,
+        ablation: Vec::new(),
+        ..c.clone()
+    };
+    let entries = |c: &Config| match serde_json::to_value(free(c)) {
+        Ok(Value::Object(entries)) => entries,
+        _ => Map::new(),
+    };
+    let wanted = entries(is);
+    match entries(was).into_iter().find(|(key, value)| wanted.get(key) != Some(value)) {
+        Some((key, value)) => Err(Error::Usage(format!(
+            "{}: the run was begun with {key} {value}, this asks for {}; give the same options or another --out",
+            file.display(),
+            wanted.get(&key).unwrap_or(&Value::Null)
+        ))),
+        None => Ok(()),
+    }
+}
+
+impl Run<'_, '_> {
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// `name` if it was made from this data.
+    fn made(&self, name: &str) -> Result<Option<Weights>> {
+        let path = self.path(name);
+        if !path.is_file() {
+            return Ok(None);
+        }
+        let weights = Weights::open(&path)?;
+        if weights.manifest().get("data_sha256") != Some(&self.fingerprint) {
+            let problem =
+                "was made with other data: a file was added, changed or removed since; put it back or start anew";
+            return Err(Error::weights(path.display().to_string(), problem));
+        }
+        Ok(Some(weights))
+    }
+
+    fn make(&self, name: &str, tensors: BTreeMap<String, Tensor>) -> Result<Weights> {
+        let mut weights = Weights::from_tensors(tensors);
+        weights.set_manifest("data_sha256", self.fingerprint.clone());
+        weights.save(self.path(name))?;
+        Ok(weights)
+    }
+
+    /// A line of the log.
+    fn log(&self, line: &Value) -> Result<()> {
+        let path = self.folder.log();
+        let io = |e| Error::io(&path, e);
+        let mut file = std::fs::File::options().create(true).append(true).open(&path).map_err(io)?;
+        file.write_all(format!("{line}\n").as_bytes()).map_err(io)
+    }
+
+    /// The E_k.
+    fn priors(&mut self, all: &[Face]) -> Result<Vec<Tensor>> {
+        let sides: Vec<usize> = self.cascade.config.levels.iter().map(|l| l.side).collect();
+        let name = |side: usize| format!("prior_{side}");
+        let weights = match self.made("prior.safetensors")? {
+            Some(weights) => weights,
+            None => {
+                let (_, found) =
+                    priors::fit(self.device, &self.cascade.shape, all, &sides, self.cascade.config.contours)?;
+                for prior in &found {
+                    let largest = prior.map.iter().copied().fold(f32::MIN_POSITIVE, f32::max);
+                    let map: Vec<f32> = prior.map.iter().map(|v| v / largest).collect();
+                    let channels = prior.channels.data().chunks_exact(prior.side * prior.side);
+                    let row: Vec<&[f32]> = std::iter::once(&map[..]).chain(channels).collect();
+                    sheet::grid("prior", prior.side, &[row])?.save(self.path(&format!("{}.png", name(prior.side))))?;
+                }
+                self.make("prior.safetensors", found.into_iter().map(|p| (name(p.side), p.channels)).collect())?
+            }
+        };
+        let lacks = || Error::weights(weights.name(), "lacks a level; remove it and resume");
+        sides.iter().map(|&side| weights.get(&name(side)).cloned().ok_or_else(lacks)).collect()
+    }
+
+    /// f_k, fitted on I_{k−1} `before`; returns p_k of the training faces, each by a step fitted without it.
+    fn align(
+        &mut self,
+        k: usize,
+        before: &[Vec<f32>],
+        [p, truth]: [&[Vec<f64>]; 2],
+        all: &[Face],
+        prior: &Tensor,
+    ) -> Result<Vec<Vec<f64>>> {
+        let shape = &self.cascade.shape;
+        let (n, name) = (shape.len(), format!("level{}/fitted.safetensors", k + 1));
+        let recipe = Recipe { descriptor: Descriptor::default(), method: Method::Direct, starts: 1, spread: 1.0 };
+        let side = if k == 0 { INPUT_SIDE } else { self.cascade.config.levels[k - 1].side };
+        let weights = match self.made(&name)? {
+            Some(weights) => weights,
+            None => {
+                Folder::create(&self.path(&format!("level{}", k + 1)))?;
+                let seed = self.config.seed.wrapping_add(k as u64);
+                let (f, moved) = Regressor::fit(self.device, shape, before, side, [p, truth], &recipe, seed)?;
+                let flat = moved.iter().flatten().map(|v| *v as f32).collect();
+                let tensors = BTreeMap::from([
+                    ("r".to_owned(), f.step.r),
+                    ("b".to_owned(), f.step.b),
+                    ("p".to_owned(), Tensor::new([moved.len(), n, 1, 1], flat)?),
+                ]);
+                let error = mean_landmark_error(shape, all, &moved)?;
+                self.log(&json!({ "part": format!("level{}/f", k + 1), "landmark_error_left_out": error }))?;
+                (self.observer.tell)(&format!("f_{}: landmark error {error:.4} on faces left out", k + 1));
+                self.make(&name, tensors)?
+            }
+        };
+        let get = |part: &str| {
+            let lacks = || Error::weights(weights.name(), format!("lacks {part}; remove it and resume"));
+            weights.get(part).cloned().ok_or_else(lacks)
+        };
+        let found = get("p")?;
+        let step = alignment::Step { r: get("r")?, b: get("b")? };
+        let alignment = Some(Alignment { descriptor: recipe.descriptor, step });
+        self.cascade.fitted.push(Fitted { alignment, prior: prior.clone() });
+        Ok(found.data().chunks_exact(n).map(|p| p.iter().map(|v| f64::from(*v)).collect()).collect())
+    }
+
+    /// The faces as the networks of `place` see them.
+    fn examples(&self, place: Place, before: &[Vec<f32>], p: &[Vec<f64>], all: &[Face]) -> Result<Examples> {
+        let side = self.cascade.config.levels[place.level].side;
+        let reads_prior = place.variant != Variant::Common;
+        let known = Correspondence {
+            bases: Bases::dense(&self.cascade.shape, side)?,
+            prior: self.cascade.fitted[place.level].prior.clone(),
+        };
+        let mut found = over_faces(self.device, before, p, &Weights::default(), |g, before, p| {
+            let up = network::up(g, before, side)?;
+            let mut fetches = vec![up];
+            if reads_prior {
+                fetches.push(network::warped(g, p, &known)?.w_inverse);
+            }
+            Ok(fetches)
+        })?;
+        let w_inverse = if reads_prior { found.swap_remove(1) } else { Vec::new() };
+        let hat = all.iter().map(|f| f.at(side)).collect::<Result<_>>()?;
+        Ok(Examples { side, up: found.swap_remove(0), w_inverse, hat })
+    }
+
+    /// Trains the networks of `place` and adds them to the weights.
+    fn networks(&mut self, place: Place, before: &[Vec<f32>], p: &[Vec<f64>], all: &[Face]) -> Result<()> {
+        let level = self.cascade.config.levels[place.level].clone();
+        let prior = self.cascade.fitted[place.level].prior.clone();
+        let scope = place.variant.scope(place.k);
+        let (n, patch) = (at(&self.config.batch, place.level), at(&self.config.patch, place.level).min(level.side));
+        let mut examples = None;
+        let mut start: BTreeMap<String, Tensor> = BTreeMap::new();
+        if matches!(place.variant, Variant::Common | Variant::Fixed) {
+            for part in [Part::Common, Part::HighFrequency] {
+                let own = Weights::open(self.path(&format!(
+                    "{}/{}/weights.safetensors",
+                    Variant::Full.scope(place.k),
+                    part.name()
+                )))?;
+                start.extend(own.tensors().clone());
+            }
+        }
+        for (index, part) in place.parts().into_iter().enumerate() {
+            let (lr, rule) = rule(self.config, &level, part);
+            let steps = place.steps(self.config, part);
+            let name = format!("{scope}/{}", part.name());
+            let folder = Folder::create(&self.path(&name))?;
+            let identity = self.identity(&level, [n, patch], steps, lr);
+            let trained = match finished(&folder, &identity)? {
+                Some(weights) => weights,
+                None => {
+                    let (graph, step) = step_graph(&level, &prior, [n, patch], part, &rule)?;
+                    let seed = self.config.seed.wrapping_mul(31).wrapping_add((10 * place.k + index) as u64);
+                    let mut initial = graph.initialize(seed).tensors().clone();
+                    for (name, tensor) in &mut initial {
+                        if let Some(known) = start.get(name) {
+                            tensor.clone_from(known);
+                        }
+                    }
+                    if examples.is_none() {
+                        examples = Some(self.examples(place, before, p, all)?);
+                    }
+                    let Some(examples) = &examples else { continue };
+                    let job = Job {
+                        graph,
+                        step,
+                        rule,
+                        schedule: Schedule { lr, warmup: 0, decay: Decay::Cosine { end: 0.0, steps } },
+                        initial: Weights::from_tensors(initial),
+                        identity: identity.clone(),
+                        manifest: self.manifest.clone(),
+                        steps,
+                        checkpoint_every: self.config.checkpoint_every,
+                        val_every: 0,
+                    };
+                    let mut batch = |step| examples.batch([n, patch], part, seed, step);
+                    let (mut loss, mut ms, done) = (0.0, 0.0, self.done);
+                    let observer = &mut *self.observer;
+                    let mut observe = |progress: Progress| {
+                        // The mean over the last hundred steps or so.
+                        let share = (1.0 / progress.step as f64).max(0.01);
+                        loss += share * (f64::from(progress.loss) - loss);
+                        ms += progress.ms;
+                        (observer.step)(&name, done + progress.step, progress)
+                    };
+                    let mut validate = |_: &Weights| Ok(Vec::new());
+                    let mut hooks = Hooks { batch: &mut batch, validate: &mut validate, observe: &mut observe };
+                    let mut weights = run::run(&job, self.device, &folder, true, &mut hooks)?;
+                    weights.set_manifest("config", Value::Object(identity).to_string());
+                    weights.save(folder.weights())?;
+                    self.log(&json!({ "part": name, "steps": steps, "loss": loss, "ms": ms }))?;
+                    (self.observer.tell)(&format!("{name}: loss {loss:.3e} after {steps} steps, {:.0} s", ms / 1e3));
+                    weights
+                }
+            };
+            self.done += steps;
+            start.extend(trained.tensors().clone());
+            if matches!(part, Part::Joint(_)) {
+                let named = trained.tensors().iter().map(|(name, t)| (format!("{scope}/{name}"), t.clone()));
+                self.weights.extend(named);
+            }
+        }
+        Ok(())
+    }
+
+    /// What must agree between a part that was trained, or begun, and this run.
+    fn identity(&self, level: &LevelConfig, [n, patch]: [usize; 2], steps: u64, lr: f64) -> Map<String, Value> {
+        let numbers = json!({
+            "data": self.fingerprint, "seed": self.config.seed, "steps": steps, "batch": n, "patch": patch, "lr": lr,
+            "clip": self.config.clip, "branch": level.branch, "gate": level.gate, "side": level.side,
+        });
+        match numbers {
+            Value::Object(identity) => identity,
+            _ => Map::new(),
+        }
+    }
+
+    /// I_k of all faces.
+    fn outputs(&self, place: Place, before: &[Vec<f32>], p: &[Vec<f64>]) -> Result<Vec<Vec<f32>>> {
+        let weights = Weights::from_tensors(self.weights.clone());
+        let mut found = over_faces(self.device, before, p, &weights, |g, before, p| {
+            let scope = place.variant.scope(place.k);
+            Ok(vec![g.within(&scope, |g| self.cascade.stage(g, before, p, place.variant, place.level))?.i])
+        })?;
+        Ok(found.swap_remove(0))
+    }
+
+    /// Writes what is trained.
+    fn save(&self) -> Result<Weights> {
+        let mut weights = self.cascade.save(&Weights::from_tensors(self.weights.clone()), &self.config.preset);
+        for (key, value) in &self.manifest {
+            weights.set_manifest(key, value);
+        }
+        weights.save(self.folder.weights())?;
+        Ok(weights)
+    }
+}
+
+/// The weights of a part that was trained to its end.
+fn finished(folder: &Folder, identity: &Map<String, Value>) -> Result<Option<Weights>> {
+    let path = folder.weights();
+    if !path.is_file() {
+        return Ok(None);
+    }
+    let weights = Weights::open(&path)?;
+    let saved = weights.manifest().get("config").and_then(|text| serde_json::from_str::<Value>(text).ok());
+    match identity.iter().find(|(key, value)| saved.as_ref().and_then(|s| s.get(key)) != Some(value)) {
+        Some((key, value)) => Err(Error::weights(
+            path.display().to_string(),
+            format!("was trained with another {key} than {value}; give the same options or another --out"),
+        )),
+        None => Ok(Some(weights)),
+    }
+}
+
+fn mean_landmark_error(shape: &ShapeModel, faces: &[Face], p: &[Vec<f64>]) -> Result<f64> {
+    let errors = faces.iter().zip(p).map(|(f, p)| landmark_error(&f.points, &shape.landmarks(p)));
+    Ok(errors.sum::<Result<f64>>()? / faces.len().max(1) as f64)
+}
+
+/// Faces that one run takes.
+const BATCH: usize = 16;
+
+/// The nodes that `build` makes of the pictures `before` and coefficients `p`, for every face; the last batch is filled up with
+/// its own first face.
+fn over_faces(
+    device: &Device,
+    before: &[Vec<f32>],
+    p: &[Vec<f64>],
+    weights: &Weights,
+    build: impl FnOnce(&mut Graph, NodeId, NodeId) -> Result<Vec<NodeId>>,
+) -> Result<Vec<Vec<Vec<f32>>>> {
+    let (Some(first), Some(bases)) = (before.first(), p.first().map(Vec::len)) else { return Ok(Vec::new()) };
+    let side = first.len().isqrt();
+    let mut g = Graph::new();
+    let x = g.input("before", [BATCH, 1, side, side])?;
+    let c = g.input("p", [BATCH, bases, 1, 1])?;
+    let fetches = build(&mut g, x, c)?;
+    let session = device.compile(&g, &fetches, weights_of(&g, weights))?;
+    let reads_p = session.plan().inputs.iter().any(|(name, _)| name == "p");
+    let mut all: Vec<Vec<Vec<f32>>> = vec![Vec::with_capacity(before.len()); fetches.len()];
+    for (before, p) in before.chunks(BATCH).zip(p.chunks(BATCH)) {
+        let filled = |k: usize| if k < p.len() { k } else { 0 };
+        let x = (0..BATCH).flat_map(|k| before[filled(k)].iter().copied()).collect();
+        let c = (0..BATCH).flat_map(|k| p[filled(k)].iter().map(|v| *v as f32)).collect();
+        let (x, c) = (Tensor::new([BATCH, 1, side, side], x)?, Tensor::new([BATCH, bases, 1, 1], c)?);
+        let inputs: &[(&str, &Tensor)] = if reads_p { &[("before", &x), ("p", &c)] } else { &[("before", &x)] };
+        for (all, found) in all.iter_mut().zip(session.run(inputs)?) {
+            let len = found.data().len() / BATCH;
+            all.extend(found.data().chunks_exact(len).take(p.len()).map(<[f32]>::to_vec));
+        }
+    }
+    Ok(all)
+}
+
+/// What every weights file of a run says.
+fn manifest(config: &Config, device: &Device, faces: usize) -> Vec<(String, String)> {
+    let list = |list: &[u64]| list.iter().map(u64::to_string).collect::<Vec<_>>().join(",");
+    [
+        ("model", "cbn".to_owned()),
+        ("preset", config.preset.clone()),
+        ("command", std::env::args().collect::<Vec<_>>().join(" ")),
+        ("data", format!("{} ({faces} faces and their mirror images)", config.data.display())),
+        ("data_terms", config.data_terms.clone()),
+        ("seed", config.seed.to_string()),
+        ("steps", format!("{} a branch alone, {} end to end, by level", list(&config.pretrain), list(&config.joint))),
+        ("commit", run::commit()),
+        ("device", device.describe()),
+        ("licence", "MIT OR Apache-2.0".to_owned()),
+    ]
+    .into_iter()
+    .map(|(key, value)| (key.to_owned(), value))
+    .collect()
+}
