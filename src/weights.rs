@@ -291,6 +291,7 @@ fn diagnose(bytes: &[u8], error: &safetensors::SafeTensorError) -> String {
 const SHIPPED: &[(&str, usize, &[u8])] = &[
     ("fsrcnn", 2, include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/weights/fsrcnn_x2.safetensors"))),
     ("fsrcnn", 3, include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/weights/fsrcnn_x3.safetensors"))),
+    ("fsrcnn", 4, include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/weights/fsrcnn_x4.safetensors"))),
     ("fsrcnn-s", 3, include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/weights/fsrcnn-s_x3.safetensors"))),
     ("srcnn", 3, include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/weights/srcnn_x3.safetensors"))),
 ];
