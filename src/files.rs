@@ -152,3 +152,28 @@ fn is_picture(path: &Path) -> bool {
 fn no_picture(folder: &Path) -> Error {
     Error::Usage(format!("{}: holds no picture (png, jpg, webp, bmp, tif, gif)", folder.display()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As when the disk is full: the writing fails after some bytes.
+    #[test]
+    fn a_write_that_fails_half_way_leaves_the_older_file_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a");
+        std::fs::write(&path, "older").unwrap();
+        let full = || Error::io("a", std::io::Error::other("no space"));
+        let error = write_whole(&path, |out| {
+            out.write_all(&[7; 3 << 20]).map_err(|_| full())?;
+            assert!(std::fs::read(&path).unwrap() == b"older", "written over too early");
+            Err(full())
+        });
+        assert!(error.is_err());
+        assert_eq!(std::fs::read(&path).unwrap(), b"older");
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "a temporary file stayed");
+        write_whole(&path, |out| out.write_all(b"newer").map_err(|_| full())).unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"newer");
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+}
