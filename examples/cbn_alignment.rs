@@ -4,7 +4,7 @@
 //! with a .csv of landmarks beside each, and OUT is a folder for the priors' pictures.
 
 use lineament::image::{Channels, Format, Rect};
-use lineament::metrics::landmark_error;
+use lineament::metrics::mean_landmark_error;
 use lineament::models::cbn::alignment::Method;
 use lineament::models::cbn::descriptor::Descriptor;
 use lineament::models::cbn::network::{Config, INPUT_SIDE};
@@ -44,8 +44,7 @@ fn seen(faces: &[Face], level: usize) -> Result<Vec<Vec<f32>>> {
 }
 
 fn mean_error(model: &ShapeModel, faces: &[Face], p: &[Vec<f64>]) -> Result<f64> {
-    let errors = faces.iter().zip(p).map(|(f, p)| landmark_error(&f.points, &model.landmarks(p)));
-    Ok(errors.sum::<Result<f64>>()? / faces.len() as f64)
+    mean_landmark_error(faces.iter().zip(p).map(|(f, p)| (&f.points[..], model.landmarks(p))))
 }
 
 /// Planes in 0..1 beside each other.

@@ -13,8 +13,6 @@ struct P { len: u32, threads: u32, limit: f32 }
 @group(0) @binding(2) var<storage, read_write> y: array<f32>;
 @group(0) @binding(3) var<storage, read_write> t0: array<f32>;
 
-var<workgroup> sums: array<f32, 64>;
-
 @compute @workgroup_size(WG)
 fn forward_1(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
     let index = g.x + g.y * groups.x * WG;
@@ -28,24 +26,15 @@ fn forward_1(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgroup
 
 @compute @workgroup_size(64)
 fn forward_2(@builtin(local_invocation_index) lane: u32) {
-    var sum = 0.0;
-    for (var k = lane; k < p.threads; k += 64u) {
-        sum += t0[k];
-    }
-    sums[lane] = sum;
-    workgroupBarrier();
+    let sum = total(lane, p.threads);
     if lane == 0u {
-        var total = 0.0;
-        for (var k = 0u; k < 64u; k++) {
-            total += sums[k];
-        }
-        let norm = sqrt(total);
+        let norm = sqrt(sum);
         var scale = 1.0;
         if norm > p.limit {
             scale = p.limit / norm;
         }
         // By its bits, since a compiler may take it that no number is a NaN.
-        if (bitcast<u32>(total) & 0x7F800000u) == 0x7F800000u {
+        if (bitcast<u32>(sum) & 0x7F800000u) == 0x7F800000u {
             scale = 0.0;
         }
         y[0] = scale;

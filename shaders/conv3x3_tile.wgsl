@@ -56,6 +56,16 @@ fn neighbour(n: u32, c: u32, channels: u32, i: u32, j: u32) -> u32 {
     return select(0xFFFFFFFFu, ((n * channels + c) * p.height + i - 1u) * p.width + j - 1u, is_inside);
 }
 
+// Index of value k of the patch: CHUNK channels from `c` of the pixels around the tile at `at`.
+fn patch_index(at: vec3<u32>, c: u32, channels: u32, k: u32) -> u32 {
+    return neighbour(at.x, c + k / 324u, channels, at.y + k % 324u / 18u, at.z + k % 18u);
+}
+
+// Puts value k of the patch, read from `index`, into workgroup memory.
+fn put(k: u32, index: u32, value: f32) {
+    patch_values[k / 324u * PATCH + k % 324u / 18u * STRIDE + k % 18u] = select(value, 0.0, index == 0xFFFFFFFFu);
+}
+
 // w of channel out `o` for channel in `c` at a tap, in forward; with adjoint `o` is one of x and `c` one of dy.
 fn filter_at(o: u32, c: u32, tap: u32, adjoint: bool) -> f32 {
     if adjoint {
@@ -104,6 +114,11 @@ fn multiply(sums: Sums, row: u32, column: u32, quad: u32) -> Sums {
     return s;
 }
 
+// The sum of pixel k and channel m of a thread.
+fn sum_of(sums: Sums, k: u32, m: u32) -> f32 {
+    return select(sums.high[k][m % 4u], sums.low[k][m % 4u], m < 4u);
+}
+
 // Groups: tiles, blocks of 32 channels out. Threads: 4 × 8 channels, 16 rows, 4 × 4 columns.
 @compute @workgroup_size(256)
 fn forward(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) g: vec3<u32>) {
@@ -116,11 +131,8 @@ fn forward(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) g:
     for (var c = 0u; c < p.c_in; c += CHUNK) {
         workgroupBarrier();
         for (var k = lane; k < CHUNK * 324u; k += 256u) {
-            let r = k % 324u / 18u;
-            let s = k % 18u;
-            let index = neighbour(at.x, c + k / 324u, p.c_in, at.y + r, at.z + s);
-            let value = x[select(index, 0u, index == 0xFFFFFFFFu)];
-            patch_values[k / 324u * PATCH + r * STRIDE + s] = select(value, 0.0, index == 0xFFFFFFFFu);
+            let index = patch_index(at, c, p.c_in, k);
+            put(k, index, x[select(index, 0u, index == 0xFFFFFFFFu)]);
         }
         copy_filters(lane, first, c, false);
         workgroupBarrier();
@@ -133,7 +145,7 @@ fn forward(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) g:
         for (var m = 0u; m < 8u; m++) {
             let o = first + quad * 4u + m;
             if o >= p.c_out { break; }
-            let sum = select(sums.high[k][m % 4u], sums.low[k][m % 4u], m < 4u);
+            let sum = sum_of(sums, k, m);
             y[((at.x * p.c_out + o) * p.height + i) * p.width + j] = sum + b[o];
         }
     }
@@ -151,11 +163,8 @@ fn backward_x(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id)
     for (var c = 0u; c < p.c_out; c += CHUNK) {
         workgroupBarrier();
         for (var k = lane; k < CHUNK * 324u; k += 256u) {
-            let r = k % 324u / 18u;
-            let s = k % 18u;
-            let index = neighbour(at.x, c + k / 324u, p.c_out, at.y + r, at.z + s);
-            let value = dy[select(index, 0u, index == 0xFFFFFFFFu)];
-            patch_values[k / 324u * PATCH + r * STRIDE + s] = select(value, 0.0, index == 0xFFFFFFFFu);
+            let index = patch_index(at, c, p.c_out, k);
+            put(k, index, dy[select(index, 0u, index == 0xFFFFFFFFu)]);
         }
         copy_filters(lane, first, c, true);
         workgroupBarrier();
@@ -168,7 +177,7 @@ fn backward_x(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id)
         for (var m = 0u; m < 8u; m++) {
             let o = first + quad * 4u + m;
             if o >= p.c_in { break; }
-            let sum = select(sums.high[k][m % 4u], sums.low[k][m % 4u], m < 4u);
+            let sum = sum_of(sums, k, m);
             dx[((at.x * p.c_in + o) * p.height + i) * p.width + j] = sum;
         }
     }

@@ -20,8 +20,6 @@ struct P { positions: u32, channels: u32, plane: u32, scale: f32 }
 @group(0) @binding(5) var<storage, read_write> dx: array<f32>;
 @group(0) @binding(6) var<storage, read_write> t0: array<f32>;
 
-var<workgroup> sums: array<f32, 64>;
-
 fn first_of(position: u32) -> u32 {
     return position / p.plane * p.channels * p.plane + position % p.plane;
 }
@@ -54,19 +52,8 @@ fn forward_1(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgroup
 
 @compute @workgroup_size(64)
 fn forward_2(@builtin(local_invocation_index) lane: u32) {
-    var sum = 0.0;
-    for (var k = lane; k < p.positions; k += 64u) {
-        sum += t0[k];
-    }
-    sums[lane] = sum;
-    workgroupBarrier();
-    if lane == 0u {
-        var total = 0.0;
-        for (var k = 0u; k < 64u; k++) {
-            total += sums[k];
-        }
-        y[0] = total * p.scale;
-    }
+    let sum = total(lane, p.positions);
+    if lane == 0u { y[0] = sum * p.scale; }
 }
 
 @compute @workgroup_size(WG)

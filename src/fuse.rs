@@ -56,8 +56,8 @@ pub fn fuse(graph: &Graph, fetches: &[NodeId], options: &Options) -> Result<Grap
                 let [x, w, b] = node.inputs[..] else { continue };
                 let Some(speed) = speed(&op, graph, [x, w, b], node.shape) else { continue };
                 let channels = node.shape[1];
-                let activation = only_reader(nodes, &readers, index)
-                    .filter(|(reader, _)| nodes[*reader].inputs[0] == index && nodes[*reader].inputs[1..] != [index]);
+                let activation =
+                    only_reader(nodes, &readers, index).filter(|(reader, _)| nodes[*reader].inputs[0] == index);
                 let (at, a) = match activation {
                     Some((reader, Fusible::Slope(slope))) => (reader, fused.constant_of(channels, slope)?),
                     Some((reader, Fusible::Slopes)) => (reader, nodes[reader].inputs[1]),

@@ -18,6 +18,10 @@ impl Rng {
         });
         Self { state }
     }
+    /// The generator of one step of a training: the same for a seed and a step, whatever was drawn before.
+    pub fn of_step(seed: u64, step: u64) -> Self {
+        Self::new(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15).wrapping_add(step))
+    }
     /// The generator's whole state, for checkpoints.
     pub fn state(&self) -> [u64; 4] {
         self.state

@@ -21,8 +21,6 @@ struct P { len: u32, threads: u32, scale: f32, eps: f32 }
 @group(0) @binding(6) var<storage, read_write> db: array<f32>;
 @group(0) @binding(7) var<storage, read_write> t0: array<f32>;
 
-var<workgroup> sums: array<f32, 64>;
-
 // ρ(d).
 fn penalty(d: f32) -> f32 {
     if SQUARE == 1u { return d * d; }
@@ -48,19 +46,8 @@ fn forward_1(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgroup
 
 @compute @workgroup_size(64)
 fn forward_2(@builtin(local_invocation_index) lane: u32) {
-    var sum = 0.0;
-    for (var k = lane; k < p.threads; k += 64u) {
-        sum += t0[k];
-    }
-    sums[lane] = sum;
-    workgroupBarrier();
-    if lane == 0u {
-        var total = 0.0;
-        for (var k = 0u; k < 64u; k++) {
-            total += sums[k];
-        }
-        y[0] = total * p.scale;
-    }
+    let sum = total(lane, p.threads);
+    if lane == 0u { y[0] = sum * p.scale; }
 }
 
 @compute @workgroup_size(WG)

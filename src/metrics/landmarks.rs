@@ -29,6 +29,15 @@ pub fn landmark_error(truth: &[[f64; 2]], found: &[[f64; 2]]) -> Result<f64> {
     Ok(truth.iter().zip(found).map(|(&a, &b)| distance(a, b)).sum::<f64>() / 68.0 / eyes)
 }
 
+/// The mean of [`landmark_error`] over pairs of true and found landmarks; 0 for none.
+///
+/// # Errors
+/// As [`landmark_error`].
+pub fn mean_landmark_error<'a>(pairs: impl Iterator<Item = (&'a [[f64; 2]], Vec<[f64; 2]>)>) -> Result<f64> {
+    let errors = pairs.map(|(truth, found)| landmark_error(truth, &found)).collect::<Result<Vec<_>>>()?;
+    Ok(errors.iter().sum::<f64>() / errors.len().max(1) as f64)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

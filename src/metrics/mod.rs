@@ -5,7 +5,7 @@ pub mod psnr;
 pub mod region;
 pub mod ssim;
 
-pub use landmarks::landmark_error;
+pub use landmarks::{landmark_error, mean_landmark_error};
 pub use psnr::psnr;
 pub use region::Region;
 pub use ssim::ssim;

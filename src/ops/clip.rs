@@ -47,7 +47,7 @@ impl Op for Clip {
         &["x"]
     }
     fn shaders(&self) -> &'static [Source] {
-        shaders!["clip"]
+        shaders!["clip" + "total"]
     }
     fn shape(&self, _x: &[Shape]) -> std::result::Result<Shape, ShapeError> {
         if self.limit.is_nan() || self.limit <= 0.0 {

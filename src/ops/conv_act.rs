@@ -523,7 +523,7 @@ impl Op for ConvAct {
         self.tolerance_of("conv_act", output, io, at)
     }
     fn tolerance_of(&self, stem: &str, _output: &str, io: &Io, at: &Values) -> Tolerance {
-        let Tolerance::Each(mut bounds) = self.tolerance_before_combining(stem, io, at) else { unreachable!() };
+        let mut bounds = self.bounds_before_combining(stem, io, at);
         for (k, bound) in bounds.iter_mut().enumerate() {
             let z = at.x[4].get(k).map_or(0.0, |z| z.abs());
             // The error so far as the combination passes it on, and a rounding of its result.
@@ -541,7 +541,8 @@ impl Op for ConvAct {
 }
 
 impl ConvAct {
-    fn tolerance_before_combining(&self, stem: &str, io: &Io, at: &Values) -> Tolerance {
+    /// The largest error of each element before z, by shader.
+    fn bounds_before_combining(&self, stem: &str, io: &Io, at: &Values) -> Vec<f64> {
         let ([_, ci, h, w], [n, co, ho, wo], [_, _, kh, kw]) = (io.x[0], self.sums(io), io.x[1]);
         // |f_o(s + e) − f_o(s)| ≤ max(1, |a|)·|e|, and a rounded product by a.
         let slope = |o: usize| at.x[3][o].abs().max(1.0);
@@ -571,7 +572,7 @@ impl ConvAct {
                 })
                 .collect();
             let plane = ho * wo;
-            return Tolerance::Each((0..io.y_len()).map(|k| bounds[k / plane]).collect());
+            return (0..io.y_len()).map(|k| bounds[k / plane]).collect();
         }
         // A product and an addition each, the bias and the slope, on the terms' absolute values.
         let absolute = |v: &[f64]| v.iter().map(|v| v.abs()).collect::<Vec<_>>();
@@ -586,7 +587,7 @@ impl ConvAct {
             let (map, row, column) = (index / (ho * wo * r * r), index / (wo * r), index % (wo * r));
             map * r * r % co + row % r * r + column % r
         };
-        Tolerance::Each(terms.iter().enumerate().map(|(i, t)| k * super::EPS * t * slope(o(i))).collect())
+        terms.iter().enumerate().map(|(i, t)| k * super::EPS * t * slope(o(i))).collect()
     }
 }
 

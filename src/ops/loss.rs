@@ -133,7 +133,11 @@ impl Op for Loss {
         if self.weighted { &["a", "b", "m"] } else { &["a", "b"] }
     }
     fn shaders(&self) -> &'static [Source] {
-        if self.weighted { shaders!["loss_weighted" + "penalty"] } else { shaders!["loss" + "penalty"] }
+        if self.weighted {
+            shaders!["loss_weighted" + "penalty" + "total"]
+        } else {
+            shaders!["loss" + "penalty" + "total"]
+        }
     }
     fn shape(&self, x: &[Shape]) -> std::result::Result<Shape, ShapeError> {
         for (&name, &shape) in self.inputs().iter().zip(x) {

@@ -84,7 +84,7 @@ impl Op for SoftmaxCrossEntropy {
         &["x", "t"]
     }
     fn shaders(&self) -> &'static [Source] {
-        shaders!["softmax_cross_entropy"]
+        shaders!["softmax_cross_entropy" + "total"]
     }
     fn shape(&self, x: &[Shape]) -> std::result::Result<Shape, ShapeError> {
         if x[1] != x[0] {

@@ -24,13 +24,13 @@ use super::run::{self, Folder, Hooks, Job, Progress};
 use crate::error::{Error, Result};
 use crate::exec::Device;
 use crate::graph::{Graph, NodeId};
-use crate::metrics::landmark_error;
+use crate::metrics::mean_landmark_error;
 use crate::models::cbn::alignment::{self, Method};
 use crate::models::cbn::bases::Bases;
 use crate::models::cbn::cascade::{Alignment, Cascade, Fitted, Variant, weights_of};
 use crate::models::cbn::descriptor::Descriptor;
 use crate::models::cbn::network::{self, Correspondence, INPUT_SIDE, LevelConfig};
-use crate::models::cbn::shape::{SHARE, ShapeModel};
+use crate::models::cbn::shape::SHARE;
 use crate::ops::warp::{Border, Warp};
 use crate::rng::Rng;
 use crate::tasks::hallucinate::align::{Recipe, Regressor};
@@ -99,8 +99,7 @@ impl Config {
     /// # Errors
     /// The file is missing or no such TOML, with the line.
     pub fn open(path: &Path) -> Result<Self> {
-        let text = std::fs::read_to_string(path).map_err(|e| Error::io(path, e))?;
-        toml::from_str(&text).map_err(|e| Error::Usage(format!("{}: {}", path.display(), e.to_string().trim())))
+        run::open_choices(path)
     }
 
     /// Writes all choices as TOML.
@@ -108,8 +107,7 @@ impl Config {
     /// # Errors
     /// The file cannot be written; the seed is 2⁶³ or more.
     pub fn save(&self, path: &Path) -> Result<()> {
-        let text = toml::to_string(self).map_err(|e| Error::Usage(format!("{}: {e}", path.display())))?;
-        crate::files::write_whole(path, |out| out.write_all(text.as_bytes()).map_err(|e| Error::io(path, e)))
+        run::save_choices(self, path)
     }
 
     /// The variants of the cascade to train, in order, and the network's sizes.
@@ -247,7 +245,7 @@ struct Examples {
 impl Examples {
     /// Batch `step` of `seed`: `n` faces, a square of `patch` pixels of each, and what `part` reads of it.
     fn batch(&self, [n, patch]: [usize; 2], part: Part, seed: u64, step: u64) -> Result<Vec<(&'static str, Tensor)>> {
-        let mut rng = Rng::new(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15).wrapping_add(step));
+        let mut rng = Rng::of_step(seed, step);
         let positions = self.side - patch + 1;
         let chosen: Vec<[usize; 3]> =
             (0..n).map(|_| [rng.below(self.up.len()), rng.below(positions), rng.below(positions)]).collect();
@@ -530,7 +528,8 @@ impl Run<'_, '_> {
                     ("b".to_owned(), f.step.b),
                     ("p".to_owned(), Tensor::new([moved.len(), n, 1, 1], flat)?),
                 ]);
-                let error = mean_landmark_error(shape, all, &moved)?;
+                let error =
+                    mean_landmark_error(all.iter().zip(&moved).map(|(f, p)| (&f.points[..], shape.landmarks(p))))?;
                 self.log(&json!({ "part": format!("level{}/f", k + 1), "landmark_error_left_out": error }))?;
                 (self.observer.tell)(&format!("f_{}: landmark error {error:.4} on faces left out", k + 1));
                 self.make(&name, tensors)?
@@ -697,11 +696,6 @@ fn finished(folder: &Folder, identity: &Map<String, Value>) -> Result<Option<Wei
         )),
         None => Ok(Some(weights)),
     }
-}
-
-fn mean_landmark_error(shape: &ShapeModel, faces: &[Face], p: &[Vec<f64>]) -> Result<f64> {
-    let errors = faces.iter().zip(p).map(|(f, p)| landmark_error(&f.points, &shape.landmarks(p)));
-    Ok(errors.sum::<Result<f64>>()? / faces.len().max(1) as f64)
 }
 
 /// Faces that one run takes.

@@ -182,7 +182,7 @@ impl Patches {
     /// # Errors
     /// A picture cannot be read any more, or has another size than before.
     pub fn batch(&self, n: usize, seed: u64, step: u64) -> Result<(Tensor, Tensor)> {
-        let mut rng = Rng::new(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15).wrapping_add(step));
+        let mut rng = Rng::of_step(seed, step);
         let (ratio, cut_px) = (self.cutter.ratio(), self.cutter.cut_px);
         let (p, t) = (self.cutter.side(), self.cutter.side() * ratio - 2 * cut_px);
         let (mut input, mut target) = (Vec::with_capacity(n * p * p), Vec::with_capacity(n * t * t));

@@ -19,6 +19,7 @@ use crate::exec::{Device, Session};
 use crate::graph::{Graph, Kind, NodeId};
 use crate::tensor::Tensor;
 use crate::weights::Weights;
+use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value, json};
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
@@ -204,6 +205,18 @@ pub fn run(job: &Job, device: &Device, folder: &Folder, resume: bool, hooks: &mu
     let mut weights = job.step.weights(&job.graph, &session.state()?)?;
     weights.set_manifest("time", format!("{:.0} s for all steps", log.ms / 1e3));
     Ok(weights)
+}
+
+/// Reads the choices of a run as [`save_choices`] writes them.
+pub(super) fn open_choices<T: DeserializeOwned>(path: &Path) -> Result<T> {
+    let text = std::fs::read_to_string(path).map_err(|e| Error::io(path, e))?;
+    toml::from_str(&text).map_err(|e| Error::Usage(format!("{}: {}", path.display(), e.to_string().trim())))
+}
+
+/// Writes the choices of a run as TOML.
+pub(super) fn save_choices(choices: &impl Serialize, path: &Path) -> Result<()> {
+    let text = toml::to_string(choices).map_err(|e| Error::Usage(format!("{}: {e}", path.display())))?;
+    crate::files::write_whole(path, |out| out.write_all(text.as_bytes()).map_err(|e| Error::io(path, e)))
 }
 
 fn save_checkpoint(

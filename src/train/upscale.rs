@@ -175,9 +175,7 @@ impl Config {
     /// # Errors
     /// The file is missing or no such TOML, with the line.
     pub fn open(path: &Path) -> Result<Self> {
-        let fail = |problem: String| Error::Usage(format!("{}: {problem}", path.display()));
-        let text = std::fs::read_to_string(path).map_err(|e| Error::io(path, e))?;
-        toml::from_str(&text).map_err(|e| fail(e.to_string().trim().to_owned()))
+        run::open_choices(path)
     }
 
     /// Writes all choices as TOML.
@@ -185,10 +183,7 @@ impl Config {
     /// # Errors
     /// The file cannot be written; the seed is 2⁶³ or more.
     pub fn save(&self, path: &Path) -> Result<()> {
-        let text = toml::to_string(self).map_err(|e| Error::Usage(format!("{}: {e}", path.display())))?;
-        crate::files::write_whole(path, |out| {
-            std::io::Write::write_all(out, text.as_bytes()).map_err(|e| Error::io(path, e))
-        })
+        run::save_choices(self, path)
     }
 
     fn check(&self) -> Result<()> {

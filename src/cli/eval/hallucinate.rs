@@ -4,7 +4,7 @@ use super::super::hallucinate::Model;
 use super::super::{Common, is_interrupted, progress};
 use crate::error::{Error, Result};
 use crate::exec::Device;
-use crate::metrics::landmark_error;
+use crate::metrics::mean_landmark_error;
 use crate::models::cbn::cascade::{Cascade, Variant};
 use crate::models::cbn::network::INPUT_SIDE;
 use crate::tasks::hallucinate::faces::{Face, resized};
@@ -55,8 +55,7 @@ pub fn measure(device: &Device, cascade: &Cascade, weights: &Weights, faces: &[F
     let truth: Vec<Vec<f32>> = faces.iter().map(|f| f.at(side)).collect::<Result<_>>()?;
     let score = |k: usize, result: &[f32]| Score::new(&truth[k], result, side, &faces[k].points);
     let mean_error = |points: &dyn Fn(usize) -> Vec<[f64; 2]>| -> Result<f64> {
-        let errors = (0..faces.len()).map(|k| landmark_error(&faces[k].points, &points(k)));
-        Ok(errors.sum::<Result<f64>>()? / faces.len().max(1) as f64)
+        mean_landmark_error(faces.iter().enumerate().map(|(k, f)| (&f.points[..], points(k))))
     };
     let bicubic: Vec<Score> =
         (0..faces.len()).map(|k| score(k, &resized(&i_0[k], INPUT_SIDE, side)?)).collect::<Result<_>>()?;
