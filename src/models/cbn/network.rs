@@ -99,17 +99,16 @@ impl Config {
         }
     }
 
-    /// Three levels, from 16 to 128, of the same form, which a share of two processor cores trains in half an hour; rates for
-    /// Adam.
+    /// Three levels, from 16 to 128, of the same form, narrow and shallow enough for two processor cores; rates for Adam.
     pub fn small() -> Self {
-        let level = |side, channels, count| LevelConfig {
+        let level = |side, count, channels| LevelConfig {
             side,
             branch: layers(&[(count, channels), (1, 1)]),
             gate: layers(&[(2, 8), (1, 1)]),
-            rates: [10_000, 3_000, 10_000],
+            rates: [30_000, 15_000, 30_000],
             last_tenths: 10,
         };
-        Self { levels: vec![level(32, 16, 4), level(64, 12, 3), level(128, 8, 3)], contours: 10 }
+        Self { levels: vec![level(32, 10, 16), level(64, 8, 16), level(128, 6, 12)], contours: 10 }
     }
 }
 
