@@ -64,7 +64,8 @@ pub struct Config {
     pub batch: Vec<usize>,
     /// Side of the part of a face that a step sees, in pixels of the level; the whole face where it is larger.
     pub patch: Vec<usize>,
-    /// Multiplies the preset's learning rates, which fall to 0 by half a cosine.
+    /// Multiplies the preset's learning rates, which rise in the first twentieth of the steps and fall to 0 by half a
+    /// cosine.
     pub lr: f64,
     /// Largest norm of the gradients; 0: never clip.
     pub clip: f32,
@@ -141,6 +142,10 @@ impl Config {
 fn at<T: Copy>(list: &[T], k: usize) -> T {
     list[k.min(list.len() - 1)]
 }
+
+/// The part of the steps in which the learning rate rises: with the full rate from the first step, Adam can push all ReLUs of a
+/// deep branch below 0 before its last layer has grown, and nothing ever moves again.
+const WARMUP: u64 = 20;
 
 /// One training of a level.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -610,7 +615,7 @@ impl Run<'_, '_> {
                         graph,
                         step,
                         rule,
-                        schedule: Schedule { lr, warmup: 0, decay: Decay::Cosine { end: 0.0, steps } },
+                        schedule: Schedule { lr, warmup: steps / WARMUP, decay: Decay::Cosine { end: 0.0, steps } },
                         initial: Weights::from_tensors(initial),
                         identity: identity.clone(),
                         manifest: self.manifest.clone(),

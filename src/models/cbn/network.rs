@@ -105,7 +105,7 @@ impl Config {
             side,
             branch: layers(&[(count, channels), (1, 1)]),
             gate: layers(&[(2, 8), (1, 1)]),
-            rates: [30_000, 15_000, 30_000],
+            rates: [20_000, 10_000, 20_000],
             last_tenths: 10,
         };
         Self { levels: vec![level(32, 10, 16), level(64, 8, 16), level(128, 6, 12)], contours: 10 }
