@@ -7,7 +7,7 @@ use lineament::image::{Channels, Format, Rect};
 use lineament::metrics::mean_landmark_error;
 use lineament::models::cbn::alignment::Method;
 use lineament::models::cbn::descriptor::Descriptor;
-use lineament::models::cbn::network::{Config, INPUT_SIDE};
+use lineament::models::cbn::network::Config;
 use lineament::models::cbn::shape::{SHARE, SIMILARITY, ShapeModel};
 use lineament::tasks::hallucinate::align::{Recipe, Regressor};
 use lineament::tasks::hallucinate::faces::{Face, resized, shape_model};
@@ -34,9 +34,10 @@ fn load(folder: &Path) -> Result<Vec<Face>> {
 /// What level k sees: I_0, enlarged bicubically in place of the networks.
 fn seen(faces: &[Face], level: usize) -> Result<Vec<Vec<f32>>> {
     let enlarge = |face: &Face| {
-        let mut plane = face.at(INPUT_SIDE)?;
+        let config = Config::small();
+        let mut plane = face.at(config.input_side)?;
         for k in 1..level {
-            plane = resized(&plane, INPUT_SIDE << (k - 1), INPUT_SIDE << k)?;
+            plane = resized(&plane, config.side_before(k - 1), config.side_before(k))?;
         }
         Ok(plane)
     };
@@ -81,7 +82,7 @@ fn main() -> Result<()> {
     println!("| mean shape | {:.4} |", mean_error(&model, &test, &q)?);
     let recipe = Recipe { descriptor: Descriptor::default(), method: Method::Direct, starts: 1, spread: 1.0 };
     for level in 1..=3 {
-        let side = INPUT_SIDE << (level - 1);
+        let side = Config::small().side_before(level - 1);
         let (shown, unknown) = (seen(&train, level)?, seen(&test, level)?);
         if level == 1 {
             let hard = Recipe { method: Method::ProjectOut { energy: 0.98, prior: 0.0 }, ..recipe };
@@ -96,8 +97,7 @@ fn main() -> Result<()> {
     }
     println!("| the model's nearest | {:.4} |", mean_error(&model, &test, &true_test)?);
 
-    let sides: Vec<usize> = Config::small().levels.iter().map(|l| l.side).collect();
-    let (_, found) = priors::fit(&device, &model, &train, &sides, Config::small().contours)?;
+    let (_, found) = priors::fit(&device, &model, &train, &Config::small())?;
     for prior in &found {
         let largest = prior.map.iter().copied().fold(0.0, f32::max);
         let map: Vec<f32> = prior.map.iter().map(|v| v / largest).collect();

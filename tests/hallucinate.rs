@@ -79,7 +79,8 @@ fn detail_lies_at_eyes_nose_and_mouth() {
     let Some(device) = common::device() else { return };
     let Some(train) = faces("train", 40) else { return };
     let model = shape_model(&train, SHARE).unwrap();
-    let (parts, found) = priors::fit(&device, &model, &train, &[32, 64], 10).unwrap();
+    let config = Config { levels: Config::small().levels[..2].to_vec(), ..Config::small() };
+    let (parts, found) = priors::fit(&device, &model, &train, &config).unwrap();
     assert_eq!((parts.centres.len(), found.len()), (10, 2));
     let prior = &found[1];
     let at = |[x, y]: [f64; 2]| (y * 64.0) as usize * 64 + (x * 64.0) as usize;

@@ -20,8 +20,11 @@ use std::time::Instant;
 #[derive(Args, Clone)]
 pub struct Model {
     /// Weights file that train hallucinate made; without it, the weights that come with lineament.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with = "preset")]
     pub weights: Option<PathBuf>,
+    /// Which of those: small reads faces of 16 × 16 pixels (5 between the eyes), small-8px of 28 × 28 (8 between the eyes).
+    #[arg(long, default_value = "small", value_parser = ["small", "small-8px"])]
+    pub preset: String,
 }
 
 impl Model {
@@ -29,10 +32,13 @@ impl Model {
     pub fn open(&self) -> Result<(Cascade, Weights)> {
         let file = match &self.weights {
             Some(file) => Weights::open(file)?,
-            None => weights::shipped("cbn-small", 8).ok_or_else(|| {
-                let remedy = "train them (lineament train hallucinate) or give --weights FILE";
-                Error::Usage(format!("no weights of cbn-small come with lineament; {remedy}"))
-            })??,
+            None => {
+                let (model, scale) = (format!("cbn-{}", self.preset), if self.preset == "small" { 8 } else { 4 });
+                weights::shipped(&model, scale).ok_or_else(|| {
+                    let remedy = "train them (lineament train hallucinate) or give --weights FILE";
+                    Error::Usage(format!("no weights of {model} come with lineament; {remedy}"))
+                })??
+            }
         };
         Cascade::open(&file)
     }
@@ -41,7 +47,7 @@ impl Model {
 /// Draw a large face from one of about 16 × 16 pixels.
 #[derive(Args)]
 #[command(
-    after_help = "Examples:\n  lineament hallucinate tiny.png face.png\n  lineament hallucinate group.jpg face.png --box 310,84,22,22 --sheet sheet.png\n  lineament hallucinate photo.jpg face.png --points photo.csv --json\n\nWithout --points or --box the face fills the picture: its largest centred square, eyes at 36 % and 64 % of the width and 29 %\nof the height, mouth at 60 %. The face is made 16 × 16 pixels first, whatever the picture has; the result is its luminance.\nThe sheet shows: input, bicubic, common branch, high-frequency branch, gate map, warped prior, result, original if there are\nthe pixels for it. --json has 68 landmarks in pixels of IN, as the last level found them."
+    after_help = "Examples:\n  lineament hallucinate tiny.png face.png\n  lineament hallucinate group.jpg face.png --box 310,84,22,22 --sheet sheet.png\n  lineament hallucinate photo.jpg face.png --points photo.csv --json\n\nWithout --points or --box the face fills the picture: its largest centred square, eyes at 36 % and 64 % of the width and 29 %\nof the height, mouth at 60 %. The face is made 16 × 16 pixels first (28 × 28 with small-8px), whatever the picture has; the\nresult is its luminance.\nThe sheet shows: input, bicubic, common branch, high-frequency branch, gate map, warped prior, result, original if there are\nthe pixels for it. --json has 68 landmarks in pixels of IN, as the last level found them."
 )]
 pub struct Arguments {
     /// A picture with a face.
@@ -135,7 +141,7 @@ pub fn run(a: &Arguments) -> Result<ExitCode> {
     let (cascade, weights) = a.model.open()?;
     let device = a.common.open()?;
     let side = cascade.side();
-    let (i_0, original) = input(&picture, &frame, side)?;
+    let (i_0, original) = input(&picture, &frame, &cascade)?;
     let ask = Ask { details: true, given_p: false };
     let hallucinator = Hallucinator::new(&device, &cascade, &weights, Variant::Full, 1, ask)?;
     let begin = Instant::now();

@@ -1,4 +1,4 @@
-//! Faces of 16 × 16 pixels drawn large: the cascade of "Deep Cascaded Bi-Network for Face Hallucination".
+//! Faces of 16 × 16 or 28 × 28 pixels drawn large: the cascade of "Deep Cascaded Bi-Network for Face Hallucination".
 //!
 //! [`points`] reads landmarks, [`frame`] brings a face into the canonical frame in which the networks of
 //! [`crate::models::cbn`] see it, [`hallucinator`] runs them, [`sheet`] shows what they did.

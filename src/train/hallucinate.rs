@@ -29,7 +29,7 @@ use crate::models::cbn::alignment::{self, Method};
 use crate::models::cbn::bases::Bases;
 use crate::models::cbn::cascade::{Alignment, Cascade, Fitted, Variant, weights_of};
 use crate::models::cbn::descriptor::Descriptor;
-use crate::models::cbn::network::{self, Correspondence, INPUT_SIDE, LevelConfig};
+use crate::models::cbn::network::{self, Correspondence, LevelConfig};
 use crate::models::cbn::shape::SHARE;
 use crate::ops::warp::{Border, Warp};
 use crate::rng::Rng;
@@ -375,7 +375,7 @@ pub fn train(
     observer: &mut Observer,
 ) -> Result<Weights> {
     let (preset, variants) = config.check()?;
-    let top = preset.levels.last().map_or(INPUT_SIDE, |l| l.side);
+    let top = preset.levels.last().map_or(preset.input_side, |l| l.side);
     if resume && folder.config().is_file() {
         same_choices(&Config::open(&folder.config())?, config, &folder.config())?;
     }
@@ -398,7 +398,7 @@ pub fn train(
     };
     let priors = run.priors(&all)?;
     let truth: Vec<Vec<f64>> = all.iter().map(|f| run.cascade.shape.coefficients(&f.points)).collect();
-    let i_0: Vec<Vec<f32>> = all.iter().map(|f| f.at(INPUT_SIDE)).collect::<Result<_>>()?;
+    let i_0: Vec<Vec<f32>> = all.iter().map(|f| f.at(run.cascade.config.input_side)).collect::<Result<_>>()?;
     let p_0 = vec![vec![0.0; run.cascade.shape.len()]; all.len()];
     // p_k of the full cascade, for every variant but the fixed one.
     let mut p: Vec<Vec<Vec<f64>>> = Vec::new();
@@ -492,8 +492,7 @@ impl Run<'_, '_> {
         let weights = match self.made("prior.safetensors")? {
             Some(weights) => weights,
             None => {
-                let (_, found) =
-                    priors::fit(self.device, &self.cascade.shape, all, &sides, self.cascade.config.contours)?;
+                let (_, found) = priors::fit(self.device, &self.cascade.shape, all, &self.cascade.config)?;
                 for prior in &found {
                     let largest = prior.map.iter().copied().fold(f32::MIN_POSITIVE, f32::max);
                     let map: Vec<f32> = prior.map.iter().map(|v| v / largest).collect();
@@ -520,7 +519,7 @@ impl Run<'_, '_> {
         let shape = &self.cascade.shape;
         let (n, name) = (shape.len(), format!("level{}/fitted.safetensors", k + 1));
         let recipe = Recipe { descriptor: Descriptor::default(), method: Method::Direct, starts: 1, spread: 1.0 };
-        let side = if k == 0 { INPUT_SIDE } else { self.cascade.config.levels[k - 1].side };
+        let side = self.cascade.config.side_before(k);
         let weights = match self.made(&name)? {
             Some(weights) => weights,
             None => {

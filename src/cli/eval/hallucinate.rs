@@ -6,7 +6,6 @@ use crate::error::{Error, Result};
 use crate::exec::Device;
 use crate::metrics::mean_landmark_error;
 use crate::models::cbn::cascade::{Cascade, Variant};
-use crate::models::cbn::network::INPUT_SIDE;
 use crate::tasks::hallucinate::faces::{Face, resized};
 use crate::tasks::hallucinate::hallucinator::{Ask, Hallucinator, Score};
 use crate::train::faces;
@@ -21,7 +20,7 @@ const BATCH: usize = 8;
 
 #[derive(Args)]
 #[command(
-    after_help = "Examples:\n  lineament eval hallucinate --data faces/test --json\n  lineament eval hallucinate --data faces/test --weights runs/faces/weights.safetensors --faces 20\n\nDATA is a folder of pictures with 68 landmarks a face beside it in DATA.csv. Each face is brought into the canonical frame, made\n16 × 16 pixels (bicubically, with antialiasing) and enlarged again. Luminance, 8-bit levels; means over the faces. The face\nregion is the convex hull of the 68 landmarks, a tenth larger. Rows: bicubic; common or high-frequency branch alone; fixed\ncorrespondence (p = 0); a single level; full. Rows whose networks the weights lack are null."
+    after_help = "Examples:\n  lineament eval hallucinate --data faces/test --json\n  lineament eval hallucinate --data faces/test --weights runs/faces/weights.safetensors --faces 20\n\nDATA is a folder of pictures with 68 landmarks a face beside it in DATA.csv. Each face is brought into the canonical frame, made\n16 × 16 pixels (28 × 28 for small-8px; bicubically, with antialiasing) and enlarged again. Luminance, 8-bit levels; means over the faces. The face\nregion is the convex hull of the 68 landmarks, a tenth larger. Rows: bicubic; common or high-frequency branch alone; fixed\ncorrespondence (p = 0); a single level; full. Rows whose networks the weights lack are null."
 )]
 pub struct Arguments {
     /// Folder of faces; their landmarks lie beside it in DIR.csv.
@@ -50,15 +49,15 @@ const ROWS: [Variant; 5] = [Variant::Common, Variant::HighFrequency, Variant::Fi
 
 /// Scores every variant that the weights hold.
 pub fn measure(device: &Device, cascade: &Cascade, weights: &Weights, faces: &[Face]) -> Result<Measured> {
-    let side = cascade.side();
-    let i_0: Vec<Vec<f32>> = faces.iter().map(|f| f.at(INPUT_SIDE)).collect::<Result<_>>()?;
+    let (side, input_side) = (cascade.side(), cascade.config.input_side);
+    let i_0: Vec<Vec<f32>> = faces.iter().map(|f| f.at(input_side)).collect::<Result<_>>()?;
     let truth: Vec<Vec<f32>> = faces.iter().map(|f| f.at(side)).collect::<Result<_>>()?;
     let score = |k: usize, result: &[f32]| Score::new(&truth[k], result, side, &faces[k].points);
     let mean_error = |points: &dyn Fn(usize) -> Vec<[f64; 2]>| -> Result<f64> {
         mean_landmark_error(faces.iter().enumerate().map(|(k, f)| (&f.points[..], points(k))))
     };
     let bicubic: Vec<Score> =
-        (0..faces.len()).map(|k| score(k, &resized(&i_0[k], INPUT_SIDE, side)?)).collect::<Result<_>>()?;
+        (0..faces.len()).map(|k| score(k, &resized(&i_0[k], input_side, side)?)).collect::<Result<_>>()?;
     let mut rows = vec![("bicubic", Some(Score::mean(&bicubic)))];
     let mut landmarks = vec![mean_error(&|_| cascade.shape.mean().to_vec())?];
     let trained: Vec<Variant> = ROWS.into_iter().filter(|v| cascade.is_trained(weights, *v)).collect();
@@ -112,7 +111,8 @@ pub fn run(a: &Arguments) -> Result<ExitCode> {
     faces.truncate(a.faces.unwrap_or(usize::MAX).max(1));
     let device = a.common.open()?;
     let measured = measure(&device, &cascade, &weights, &faces)?;
-    println!("{} faces, 16 × 16 → {side} × {side}:", measured.faces, side = cascade.side());
+    let (from, to) = (cascade.config.input_side, cascade.side());
+    println!("{} faces, {from} × {from} → {to} × {to}:", measured.faces);
     println!("| | PSNR face dB | SSIM face | PSNR dB | SSIM |\n|---|---|---|---|---|");
     for (name, score) in &measured.rows {
         match score {

@@ -10,7 +10,7 @@ use crate::graph::Graph;
 use crate::metrics::Region;
 use crate::models::cbn::bases::Bases;
 use crate::models::cbn::cascade::{Cascade, Variant};
-use crate::models::cbn::network::{self, Config, Correspondence, INPUT_SIDE, PRESETS};
+use crate::models::cbn::network::{self, Config, Correspondence, PRESETS};
 use crate::tasks::hallucinate::faces::Face;
 use crate::tasks::hallucinate::hallucinator::{Ask, Hallucinator};
 use crate::tasks::hallucinate::sheet;
@@ -26,7 +26,7 @@ use std::process::ExitCode;
 
 #[derive(Args)]
 #[command(
-    after_help = "Examples:\n  lineament reproduce cbn --data ../shared/data/faces\n  lineament reproduce cbn --data faces/ --out cbn/ --faces 20 --runs 1 --json\n\nDATA holds helen68_testset_128 and its landmarks in helen68_testset_128.csv. Published: Zhu et al., ECCV 2016, HELEN at 5 pixels\nbetween the eyes, PSNR of the luminance over the face; seconds a face and level on one core of an i7-4790. OUT gets sheet.png\n(a row a face), ghosting.png and table.md. Times of both presets are of seeded weights, which take as long as trained ones;\nnothing else should run meanwhile."
+    after_help = "Examples:\n  lineament reproduce cbn --data ../shared/data/faces\n  lineament reproduce cbn --data faces/ --out cbn/ --faces 20 --runs 1 --json\n\nDATA holds helen68_testset_128 and its landmarks in helen68_testset_128.csv. Published: Zhu et al., ECCV 2016, HELEN at 5 pixels\nbetween the eyes (preset small-8px: 8), PSNR of the luminance over the face; seconds a face and level on one core of an i7-4790. OUT gets sheet.png\n(a row a face), ghosting.png and table.md. Times of both presets are of seeded weights, which take as long as trained ones;\nnothing else should run meanwhile."
 )]
 pub struct Arguments {
     /// Folder that holds helen68_testset_128.
@@ -50,8 +50,15 @@ pub struct Arguments {
 /// Rows of the contact sheet.
 const SHOWN: usize = 8;
 
-/// Published PSNR in dB (HELEN, 5 px between the eyes) of a row: Zhu et al. 2016, tables 3 and 4.
-fn published(row: &str) -> Option<f64> {
+/// Published PSNR in dB (HELEN, 5 or 8 px between the eyes) of a row: Zhu et al. 2016, tables 3 and 4.
+fn published(row: &str, input_side: usize) -> Option<f64> {
+    if input_side == 28 {
+        return match row {
+            "bicubic" => Some(21.86),
+            "full" => Some(26.36),
+            _ => None,
+        };
+    }
     Some(match row {
         "bicubic" => 20.28,
         "common" => 23.57,
@@ -79,7 +86,7 @@ pub fn run(a: &Arguments) -> Result<ExitCode> {
     let mut table =
         String::from("| row | PSNR face dB | published | SSIM face | PSNR dB | SSIM |\n|---|---|---|---|---|---|\n");
     for (name, score) in &measured.rows {
-        let paper = published(name).map_or_else(|| "–".to_owned(), |p| format!("{p:.2}"));
+        let paper = published(name, cascade.config.input_side).map_or_else(|| "–".to_owned(), |p| format!("{p:.2}"));
         let _ = match score {
             Some(s) => writeln!(
                 table,
@@ -104,7 +111,8 @@ pub fn run(a: &Arguments) -> Result<ExitCode> {
     println!("{text}");
     table += &format!("\n{text}");
 
-    let shown: Vec<Vec<f32>> = faces.iter().take(SHOWN).map(|f| f.at(INPUT_SIDE)).collect::<Result<_>>()?;
+    let shown: Vec<Vec<f32>> =
+        faces.iter().take(SHOWN).map(|f| f.at(cascade.config.input_side)).collect::<Result<_>>()?;
     let ask = Ask { details: true, given_p: false };
     let found = Hallucinator::new(&device, &cascade, &weights, Variant::Full, 1, ask)?.run(&shown, None)?;
     let rows: Vec<Vec<Vec<f32>>> = found
@@ -119,11 +127,11 @@ pub fn run(a: &Arguments) -> Result<ExitCode> {
 
     let mut times = Map::new();
     if a.runs > 0 {
-        let mut text = String::from("\n| level, to side | published s, one core |");
+        let mut text = String::from("\n| level | published s, one core |");
         for preset in PRESETS {
             let _ = write!(text, " {preset} ms |");
         }
-        text += "\n|---|---|---|---|\n";
+        text += &format!("\n|---|---|{}\n", "---|".repeat(PRESETS.len()));
         let mut columns = Vec::new();
         for preset in PRESETS {
             let config = Config::preset(preset)?;
@@ -131,13 +139,13 @@ pub fn run(a: &Arguments) -> Result<ExitCode> {
                 .map(|k| level_ms(&device, &cascade, &config, k, a.runs))
                 .collect::<Result<_>>()?;
             times.insert(preset.into(), json!(ms));
-            columns.push(ms);
+            columns.push((config, ms));
         }
         for (k, seconds) in SECONDS.iter().enumerate() {
-            let _ = write!(text, "| {}, {} | {seconds} |", k + 1, INPUT_SIDE << (k + 1));
-            for ms in &columns {
-                let _ = match ms.get(k) {
-                    Some(ms) => write!(text, " {ms:.1} |"),
+            let _ = write!(text, "| {} | {seconds} |", k + 1);
+            for (config, ms) in &columns {
+                let _ = match config.levels.get(k).zip(ms.get(k)) {
+                    Some((level, ms)) => write!(text, " {ms:.1} (to {}²) |", level.side),
                     None => write!(text, " – |"),
                 };
             }
@@ -170,7 +178,7 @@ fn ghosting(
 ) -> Result<[f64; 2]> {
     let side = cascade.side();
     let p = vec![cascade.shape.coefficients(&face.points)];
-    let grey = vec![vec![1.0 / 3.0; INPUT_SIDE * INPUT_SIDE]];
+    let grey = vec![vec![1.0 / 3.0; cascade.config.input_side.pow(2)]];
     let mut blank = cascade.clone();
     for fitted in &mut blank.fitted {
         fitted.prior = Tensor::zeros(fitted.prior.shape());
@@ -180,7 +188,8 @@ fn ghosting(
         let mut found = Hallucinator::new(device, cascade, weights, Variant::Full, 1, ask)?.run(i_0, Some(&p))?;
         Ok(found.swap_remove(0).i.pop().unwrap_or_default())
     };
-    let [own, with, without] = [draw(cascade, &[face.at(INPUT_SIDE)?])?, draw(cascade, &grey)?, draw(&blank, &grey)?];
+    let [own, with, without] =
+        [draw(cascade, &[face.at(cascade.config.input_side)?])?, draw(cascade, &grey)?, draw(&blank, &grey)?];
     sheet::grid("ghosting", side, &[vec![&own, &with, &without]])?.save(file)?;
     let pixels: Vec<[f64; 2]> = face.points.iter().map(|p| p.map(|v| v * side as f64)).collect();
     let region = Region::face(&pixels, [side; 2])?;

@@ -6,7 +6,7 @@
 use super::alignment::{self, Step};
 use super::bases::Bases;
 use super::descriptor::Descriptor;
-use super::network::{self, Config, Correspondence, INPUT_SIDE};
+use super::network::{self, Config, Correspondence};
 use super::shape::ShapeModel;
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Kind, NodeId};
@@ -52,7 +52,7 @@ pub enum Variant {
     HighFrequency,
     /// p_k = 0 at every level.
     Fixed,
-    /// One level from 16 pixels to the last side.
+    /// One level from the input's side to the last.
     Single,
 }
 
@@ -114,7 +114,7 @@ pub struct Stage {
 
 impl Cascade {
     /// Adds all fitted levels to `g`, with names and parameters under `level1/`, `level2/`, …, or [`Variant::scope`]; `i_0` is
-    /// `[N, 1, 16, 16]` with luminance in 0..1. A `p` `[N, bases, 1, 1]` that is given stands for every p_k.
+    /// `[N, 1, s, s]` with s the configuration's input side and luminance in 0..1. A `p` `[N, bases, 1, 1]` that is given stands for every p_k.
     ///
     /// # Errors
     /// `i_0` is of another size; a fitted part does not fit the configuration; a name is taken.
@@ -266,7 +266,7 @@ impl Cascade {
 
     /// The side of I_K: of the last level that is fitted.
     pub fn side(&self) -> usize {
-        self.config.levels.iter().take(self.fitted.len()).next_back().map_or(INPUT_SIDE, |l| l.side)
+        self.config.levels.iter().take(self.fitted.len()).next_back().map_or(self.config.input_side, |l| l.side)
     }
 }
 

@@ -47,16 +47,15 @@ pub struct LevelConfig {
 /// The cascade's sizes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
+    /// Side of I_0. A face's eyes are 2/7 of it apart: 16 is the paper's input of 5 pixels between them, 28 its input of 8.
+    pub input_side: usize,
     pub levels: Vec<LevelConfig>,
     /// C, channels of the prior.
     pub contours: usize,
 }
 
-/// Side of I_0.
-pub const INPUT_SIDE: usize = 16;
-
 /// Names that [`Config::preset`] knows.
-pub const PRESETS: [&str; 2] = ["paper", "small"];
+pub const PRESETS: [&str; 3] = ["paper", "small", "small-8px"];
 
 fn layers(runs: &[(usize, usize)]) -> Vec<usize> {
     runs.iter().flat_map(|&(count, channels)| std::iter::repeat_n(channels, count)).collect()
@@ -71,6 +70,7 @@ impl Config {
         match name {
             "paper" => Ok(Self::paper()),
             "small" => Ok(Self::small()),
+            "small-8px" => Ok(Self::small_8px()),
             _ => Err(Error::Usage(format!("there is no preset {name:?}; there are {PRESETS:?}"))),
         }
     }
@@ -89,6 +89,7 @@ impl Config {
         };
         let later = [100, 10, 100];
         Self {
+            input_side: 16,
             levels: vec![
                 level(32, &deep, [1000, 100, 1000]),
                 level(64, &shallow, later),
@@ -101,14 +102,28 @@ impl Config {
 
     /// Three levels, from 16 to 128, of the same form, narrow and shallow enough for two processor cores; rates for Adam.
     pub fn small() -> Self {
-        let level = |side, count, channels| LevelConfig {
-            side,
-            branch: layers(&[(count, channels), (1, 1)]),
-            gate: layers(&[(2, 8), (1, 1)]),
-            rates: [20_000, 10_000, 20_000],
-            last_tenths: 10,
-        };
-        Self { levels: vec![level(32, 10, 16), level(64, 8, 16), level(128, 6, 12)], contours: 10 }
+        let levels = vec![small_level(32, 10, 16), small_level(64, 8, 16), small_level(128, 6, 12)];
+        Self { input_side: 16, levels, contours: 10 }
+    }
+
+    /// Two levels, from 28 to 112, as [`Config::small`]'s.
+    pub fn small_8px() -> Self {
+        Self { input_side: 28, levels: vec![small_level(56, 10, 16), small_level(112, 8, 16)], contours: 10 }
+    }
+
+    /// Side of I_{k−1}, which level `k` (from 0) reads.
+    pub fn side_before(&self, k: usize) -> usize {
+        if k == 0 { self.input_side } else { self.levels[k - 1].side }
+    }
+}
+
+fn small_level(side: usize, count: usize, channels: usize) -> LevelConfig {
+    LevelConfig {
+        side,
+        branch: layers(&[(count, channels), (1, 1)]),
+        gate: layers(&[(2, 8), (1, 1)]),
+        rates: [20_000, 10_000, 20_000],
+        last_tenths: 10,
     }
 }
 
@@ -471,7 +486,14 @@ mod tests {
         let depth: Vec<[usize; 2]> = paper.levels.iter().map(|l| [l.branch.len(), l.gate.len()]).collect();
         assert_eq!(depth, [[24, 6], [12, 6], [12, 6], [12, 6]]);
         assert!(Config::preset("large").unwrap_err().to_string().contains("\"paper\", \"small\""));
-        let small = Config::small();
-        assert_eq!(small.levels.iter().map(|l| l.side).collect::<Vec<_>>(), [32, 64, 128]);
+        for (preset, sides) in
+            [("paper", &[16, 32, 64, 128, 256][..]), ("small", &[16, 32, 64, 128]), ("small-8px", &[28, 56, 112])]
+        {
+            let config = Config::preset(preset).unwrap();
+            let levels = config.levels.len();
+            let all: Vec<usize> =
+                (0..levels).map(|k| config.side_before(k)).chain([config.levels[levels - 1].side]).collect();
+            assert_eq!(all, sides, "{preset}");
+        }
     }
 }

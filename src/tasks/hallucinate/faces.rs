@@ -34,7 +34,7 @@ impl Face {
     }
 
     /// The face at another side: MATLAB's bicubic, with antialiasing where it becomes smaller. Î_k where it does, and the
-    /// input I_0 at 16.
+    /// input I_0 at its side.
     ///
     /// # Errors
     /// A side of 0.

@@ -1,4 +1,4 @@
-//! A cascade on a device: faces of 16 × 16 pixels in, large faces and what the cascade made of them out.
+//! A cascade on a device: small faces in, large faces and what the cascade made of them out.
 
 use super::faces::resized;
 use super::frame::Frame;
@@ -8,7 +8,6 @@ use crate::graph::{Graph, NodeId};
 use crate::image::{Channel, Picture};
 use crate::metrics::{Region, psnr, ssim};
 use crate::models::cbn::cascade::{Cascade, Variant, weights_of};
-use crate::models::cbn::network::INPUT_SIDE;
 use crate::models::cbn::shape::Point;
 use crate::tensor::Tensor;
 use crate::weights::Weights;
@@ -78,7 +77,8 @@ impl Hallucinator {
         }
         let mut g = Graph::new();
         let batch = batch.max(1);
-        let i_0 = g.input("i_0", [batch, 1, INPUT_SIDE, INPUT_SIDE])?;
+        let input_side = cascade.config.input_side;
+        let i_0 = g.input("i_0", [batch, 1, input_side, input_side])?;
         let given = if ask.given_p { Some(g.input("p", [batch, cascade.shape.len(), 1, 1])?) } else { None };
         let stages = cascade.build(&mut g, i_0, variant, given)?;
         let finds_p = !ask.given_p && !matches!(variant, Variant::Common | Variant::Fixed);
@@ -107,12 +107,13 @@ impl Hallucinator {
     /// # Errors
     /// A face of another size; p is missing; the device fails.
     pub fn run(&self, i_0: &[Vec<f32>], p: Option<&[Vec<f64>]>) -> Result<Vec<Hallucinated>> {
+        let input_side = self.cascade.config.input_side;
         let mut all = Vec::with_capacity(i_0.len());
         for (first, faces) in (0..).step_by(self.batch).zip(i_0.chunks(self.batch)) {
             // The last batch is filled up with its own first face.
             let filled = |k: usize| if k < faces.len() { k } else { 0 };
             let x = (0..self.batch).flat_map(|k| faces[filled(k)].iter().copied()).collect();
-            let x = Tensor::new([self.batch, 1, INPUT_SIDE, INPUT_SIDE], x)?;
+            let x = Tensor::new([self.batch, 1, input_side, input_side], x)?;
             let mut c = Tensor::zeros([self.batch, self.cascade.shape.len(), 1, 1]);
             if let Some(p) = p {
                 let row = |k: usize| p.get(first + filled(k)).map(Vec::as_slice).unwrap_or_default();
@@ -144,20 +145,21 @@ impl Hallucinator {
     }
 }
 
-/// I_0 of a face in a picture, and the face itself at `side` where the picture has the pixels for it.
+/// I_0 of a face in a picture, and the face itself at the cascade's side where the picture has the pixels for it.
 ///
 /// # Errors
 /// As [`Frame::crop`].
-pub fn input(picture: &Picture, frame: &Frame, side: usize) -> Result<(Vec<f32>, Option<Vec<f32>>)> {
+pub fn input(picture: &Picture, frame: &Frame, cascade: &Cascade) -> Result<(Vec<f32>, Option<Vec<f32>>)> {
+    let (input_side, side) = (cascade.config.input_side, cascade.side());
     let plane = picture.plane(Channel::Y, picture.whole())?;
     let size = [picture.height(), picture.width()];
     // Pixels of the picture that the frame is wide; a face of half the side is worth to be compared with.
     let pixels = frame.to_frame.inverse().scale();
     if 2.0 * pixels < side as f64 {
-        return Ok((frame.crop(&plane, size, INPUT_SIDE)?, None));
+        return Ok((frame.crop(&plane, size, input_side)?, None));
     }
     let face = frame.crop(&plane, size, side)?;
-    Ok((resized(&face, side, INPUT_SIDE)?, Some(face)))
+    Ok((resized(&face, side, input_side)?, Some(face)))
 }
 
 /// How near a result is to the true face.

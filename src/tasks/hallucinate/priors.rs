@@ -7,7 +7,7 @@ use crate::exec::Device;
 use crate::graph::Graph;
 use crate::metrics::Region;
 use crate::models::cbn::bases::Bases;
-use crate::models::cbn::network::INPUT_SIDE;
+use crate::models::cbn::network::Config;
 use crate::models::cbn::prior::Contours;
 use crate::models::cbn::shape::ShapeModel;
 use crate::ops::warp::{Border, Warp};
@@ -27,22 +27,17 @@ pub struct Prior {
     pub channels: Tensor,
 }
 
-/// The priors of levels of `sides`, with the parts found on the largest of them; their own mirror images, as if every face
+/// The priors of the levels of `config`, with the parts found on the largest of them; their own mirror images, as if every face
 /// had been seen with its own.
 ///
 /// # Errors
-/// No faces or no sides; the device fails.
-pub fn fit(
-    device: &Device,
-    model: &ShapeModel,
-    faces: &[Face],
-    sides: &[usize],
-    contours: usize,
-) -> Result<(Contours, Vec<Prior>)> {
+/// No faces or no levels; the device fails.
+pub fn fit(device: &Device, model: &ShapeModel, faces: &[Face], config: &Config) -> Result<(Contours, Vec<Prior>)> {
     let symmetric = |side: usize| -> Result<Vec<f32>> {
-        let map = mean_magnitude(device, model, faces, side)?;
+        let map = mean_magnitude(device, model, faces, [config.input_side, side])?;
         Ok(map.iter().zip(mirrored_plane(&map, side)).map(|(a, b)| 0.5 * (a + b)).collect())
     };
+    let sides: Vec<usize> = config.levels.iter().map(|l| l.side).collect();
     let maps = sides.iter().map(|&side| symmetric(side)).collect::<Result<Vec<_>>>()?;
     let inside = |side: usize| -> Result<Vec<bool>> {
         let mean: Vec<_> = model.mean().iter().map(|m| m.map(|v| v * side as f64)).collect();
@@ -53,9 +48,9 @@ pub fn fit(
     let largest = (0..sides.len())
         .max_by_key(|&k| sides[k])
         .ok_or_else(|| crate::Error::Usage("priors need at least one level; give its side".into()))?;
-    let parts = Contours::find(&maps[largest], sides[largest], &inside(sides[largest])?, contours)?;
+    let parts = Contours::find(&maps[largest], sides[largest], &inside(sides[largest])?, config.contours)?;
     let mut priors = Vec::with_capacity(sides.len());
-    for (map, &side) in maps.into_iter().zip(sides) {
+    for (map, side) in maps.into_iter().zip(sides) {
         let channels = parts.channels(&map, side, &inside(side)?)?;
         priors.push(Prior { side, map, channels });
     }
@@ -66,7 +61,12 @@ pub fn fit(
 ///
 /// # Errors
 /// No faces; the device fails.
-pub fn mean_magnitude(device: &Device, model: &ShapeModel, faces: &[Face], side: usize) -> Result<Vec<f32>> {
+pub fn mean_magnitude(
+    device: &Device,
+    model: &ShapeModel,
+    faces: &[Face],
+    [input_side, side]: [usize; 2],
+) -> Result<Vec<f32>> {
     let (batch, n) = (BATCH, model.len());
     let bases = Bases::dense(model, side)?;
     let mut g = Graph::new();
@@ -82,7 +82,7 @@ pub fn mean_magnitude(device: &Device, model: &ShapeModel, faces: &[Face], side:
         let (mut x, mut p) = (Vec::new(), Vec::new());
         for face in faces {
             let hat = face.at(side)?;
-            let bicubic = resized(&face.at(INPUT_SIDE)?, INPUT_SIDE, side)?;
+            let bicubic = resized(&face.at(input_side)?, input_side, side)?;
             x.extend(hat.iter().zip(bicubic).map(|(a, b)| (a - b).abs()));
             p.extend(model.coefficients(&face.points).into_iter().map(|v| v as f32));
         }

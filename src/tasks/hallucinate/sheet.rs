@@ -4,7 +4,6 @@ use super::faces::resized;
 use super::hallucinator::Hallucinated;
 use crate::error::Result;
 use crate::image::{Channels, Picture, Rect};
-use crate::models::cbn::network::INPUT_SIDE;
 
 /// A grey picture of rows of square planes of `side` with values in 0..1, cut off beyond; shorter rows end in black.
 ///
@@ -29,11 +28,12 @@ pub const PANELS: [&str; 8] =
 /// and the original where there is one.
 ///
 /// # Errors
-/// I_0 is of another size.
+/// I_0 is no square.
 pub fn panels(i_0: &[f32], face: &Hallucinated, side: usize, original: Option<&[f32]>) -> Result<Vec<Vec<f32>>> {
-    let place = |q: usize| (q / side * INPUT_SIDE / side) * INPUT_SIDE + q % side * INPUT_SIDE / side;
+    let own = i_0.len().isqrt();
+    let place = |q: usize| (q / side * own / side) * own + q % side * own / side;
     let squares = (0..side * side).map(|q| i_0.get(place(q)).copied().unwrap_or_default()).collect();
-    let mut row = vec![squares, resized(i_0, INPUT_SIDE, side)?];
+    let mut row = vec![squares, resized(i_0, own, side)?];
     if let Some(d) = &face.details {
         let with = |residual: &[f32]| d.up.iter().zip(residual).map(|(up, g)| up + g).collect();
         let sum = |q: usize| d.e_w.chunks_exact(side * side).map(|channel| channel[q]).sum();
