@@ -981,6 +981,7 @@ fn a_cascade_is_trained_stopped_resumed_measured_and_draws_faces() {
         ["train", "hallucinate", "--data", &faces, "--pretrain", "2", "--joint", "1", "--batch", "2", "--patch", "16"]
             .into_iter()
             .chain(["--checkpoint-every", "1", "--seed", "4", "--ablation", "common", "--out", out])
+            .chain(["--more", &faces, "--more-square", "-4,4,72"])
             .map(String::from)
             .collect()
     };
@@ -1028,7 +1029,7 @@ fn a_cascade_is_trained_stopped_resumed_measured_and_draws_faces() {
     let report = json(&with(&base, &["--sheet", &sheet, "--json"]));
     assert_eq!((report["side"].as_u64(), report["landmarks"].as_array().unwrap().len()), (Some(128), 68));
     let size = |file: &str| Picture::measure(file).map(|s| (s.width, s.height)).unwrap();
-    assert_eq!((size(&face), size(&sheet)), ((128, 128), (8 * 128, 128)));
+    assert_eq!((size(&face), size(&sheet)), ((128, 128), (8 * 128, 16 + 128)));
     assert!(fails(&with(&base, &[])).contains("face.png: exists; give --overwrite or another output"));
     let points = folder.text("faces.csv");
     ok(&with(&base, &["--overwrite", "--points", &points]));
@@ -1042,12 +1043,17 @@ fn a_cascade_is_trained_stopped_resumed_measured_and_draws_faces() {
     let train = |more: &[&str]| fails(&[&["train", "hallucinate", "--out", &a], more].concat());
     assert!(train(&["--data", &faces]).contains("a: holds a run already; continue it with --resume"));
     let error = train(&["--resume", "--batch", "3"]);
-    assert!(error.contains("the run was begun with batch [2], this asks for [3]"), "{error}");
+    assert!(error.contains("was made with batch [2], this run asks for [3]"), "{error}");
     let fresh = |more: &[&str]| fails(&[&["train", "hallucinate", "--out", &folder.text("c")], more].concat());
     assert!(fresh(&[]).contains("a run needs --data"));
     assert!(fresh(&["--data", &folder.text("none")]).contains("none: is no folder; give a folder of pictures"));
     assert!(fresh(&["--data", &faces, "--ablation", "all"]).contains("there is no variant \"all\"; there are full,"));
     assert!(fresh(&["--data", &faces, "--joint", "0"]).contains("must be at least 1"));
+    let more = ["--data", &faces, "--more", &faces];
+    assert!(fresh(&more).contains("--more needs --more-square X,Y,SIDE"));
+    assert!(fresh(&[&more[..], &["--more-square", "70,0,8"]].concat()).contains("lies outside of its pictures"));
+    let error = fresh(&[&more[..], &["--more-square", "-4,4,72", "--resume"]].concat());
+    assert!(error.contains("a part of 32 pixels is more than the 26 of 32 that"), "{error}");
     std::fs::remove_file(folder.path("faces/3.png")).unwrap();
     assert!(train(&["--resume"]).contains("3.png: there is no such file"));
 }

@@ -154,7 +154,7 @@ pub fn run(a: &Arguments) -> Result<ExitCode> {
     println!("{} → {}: {side} × {side} in {ms:.0} ms on {}", a.input.display(), a.output.display(), device.describe());
     if let Some(file) = &a.sheet {
         let row = sheet::panels(&i_0, &face, side, original.as_deref())?;
-        sheet::grid("sheet", side, &[row.iter().map(Vec::as_slice).collect()])?.save(file)?;
+        sheet::grid("sheet", side, &sheet::PANELS, &[row.iter().map(Vec::as_slice).collect()])?.save(file)?;
         println!("{}: {}", file.display(), sheet::PANELS[..row.len()].join(", "));
     }
     if a.common.json {

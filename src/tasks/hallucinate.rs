@@ -4,6 +4,7 @@
 //! [`crate::models::cbn`] see it, [`hallucinator`] runs them, [`sheet`] shows what they did.
 
 pub mod align;
+pub(crate) mod batches;
 pub mod faces;
 pub mod frame;
 pub mod hallucinator;

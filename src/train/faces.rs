@@ -1,11 +1,12 @@
-//! A folder of faces, with their landmarks in a text beside it.
+//! Folders of faces: with their landmarks in a text beside it, or aligned and without.
 
 use crate::error::{Error, Result};
-use crate::image::Picture;
+use crate::image::{Channel, Picture};
 use crate::tasks::hallucinate::faces::Face;
 use crate::tasks::hallucinate::frame::Frame;
 use crate::tasks::hallucinate::points;
 use sha2::{Digest, Sha256};
+use std::ops::Range;
 use std::path::Path;
 
 /// Faces in the canonical frame.
@@ -16,6 +17,54 @@ pub struct Faces {
     pub faces: Vec<Face>,
     /// SHA-256 of the landmarks and of all pictures, in order: what the data is, wherever it lies.
     pub fingerprint: String,
+}
+
+/// Faces without landmarks, in the canonical frame.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Aligned {
+    /// Luminance in 0..1, `side` × `side`, row by row.
+    pub luma: Vec<Vec<f32>>,
+    /// Rows, then columns of the frame that the pictures show, as fractions of its side; the rest repeats their border.
+    pub seen: [Range<f64>; 2],
+    /// SHA-256 of the frame's place and of all pictures, in order.
+    pub fingerprint: String,
+}
+
+/// The pictures in `folder` and in the folders below it, all of one size, in which the canonical frame is the square
+/// `[left, top, side]` in pixels: it may reach beyond them. Faces come out `side` × `side`.
+///
+/// # Errors
+/// No picture, a broken one, one of another size; the square lies outside of the pictures.
+pub fn aligned(folder: &Path, [left, top, square]: [f64; 3], side: usize) -> Result<Aligned> {
+    let frame = Frame::of_square([left, top], square)?;
+    let mut hash = Sha256::new();
+    [left, top, square].iter().for_each(|v| hash.update(v.to_le_bytes()));
+    let mut luma = Vec::new();
+    let mut size = None;
+    for path in crate::files::pictures_below(folder, Path::new(""))? {
+        let bytes = crate::files::read(&path, |file, problem| Error::Image { file, problem })?;
+        hash.update(Sha256::digest(&bytes));
+        let picture = Picture::decode(&bytes, &path.display().to_string())?;
+        let own = [picture.height(), picture.width()];
+        let first = *size.get_or_insert(own);
+        if own != first {
+            let [[h, w], [height, width]] = [own, first];
+            let problem =
+                format!("is {w} × {h} pixels, those before it are {width} × {height}: one square fits one size");
+            return Err(Error::image(path.display(), problem));
+        }
+        luma.push(frame.crop(&picture.plane(Channel::Y, picture.whole())?, own, side)?);
+    }
+    let part = |first: f64, size: usize| ((0.0 - first) / square).max(0.0)..((size as f64 - first) / square).min(1.0);
+    let [height, width] = size.unwrap_or_default();
+    let seen = [part(top, height), part(left, width)];
+    if seen.iter().any(|part| part.is_empty()) {
+        let problem =
+            format!("the square {left},{top},{square} lies outside of its pictures of {width} × {height} pixels");
+        return Err(Error::Usage(format!("{}: {problem}", folder.display())));
+    }
+    let fingerprint = hash.finalize().iter().map(|b| format!("{b:02x}")).collect();
+    Ok(Aligned { luma, seen, fingerprint })
 }
 
 /// The landmarks of a file, a line a picture.

@@ -15,10 +15,13 @@
 //!
 //! A part whose result is there is not made again, so that a run that was stopped continues where it was, to the same bits.
 //!
+//! Aligned faces without landmarks may be added for the networks: f_k, fitted on the others, finds their p_k. What of the frame
+//! their pictures do not show is never part of a step.
+//!
 //! Not stated in the paper; we chose: p_k of a training face as found by an f_k that was fitted without it; the ablation's
 //! networks begin at the full cascade's branches of the level where they read the same (common, fixed), else anew.
 
-use super::faces::{self, Faces};
+use super::faces::{self, Aligned, Faces};
 use super::optimizer::{Decay, Group, Optimizer, Rule, Schedule, Step};
 use super::run::{self, Folder, Hooks, Job, Progress};
 use crate::error::{Error, Result};
@@ -34,14 +37,15 @@ use crate::models::cbn::shape::SHARE;
 use crate::ops::warp::{Border, Warp};
 use crate::rng::Rng;
 use crate::tasks::hallucinate::align::{Recipe, Regressor};
-use crate::tasks::hallucinate::faces::{Face, shape_model};
-use crate::tasks::hallucinate::{priors, sheet};
+use crate::tasks::hallucinate::faces::{Face, resized, shape_model};
+use crate::tasks::hallucinate::{batches, priors, sheet};
 use crate::tensor::Tensor;
 use crate::weights::Weights;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::io::Write;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 /// Every choice of a run; what `config.toml` in its folder holds. Lists have a number a level; the last one holds for the
@@ -55,6 +59,10 @@ pub struct Config {
     pub data: PathBuf,
     /// What the manifest says of the data's terms.
     pub data_terms: String,
+    /// Folder of aligned faces without landmarks, with folders in it; empty: none.
+    pub more: PathBuf,
+    /// Where the canonical frame lies in each of them: left, top, side in pixels.
+    pub more_square: [f64; 3],
     pub seed: u64,
     /// Steps of each branch alone.
     pub pretrain: Vec<u64>,
@@ -81,6 +89,8 @@ impl Default for Config {
             preset: "small".into(),
             data: PathBuf::new(),
             data_terms: "not stated".into(),
+            more: PathBuf::new(),
+            more_square: [0.0; 3],
             seed: 1,
             pretrain: vec![1000, 600, 600],
             joint: vec![600, 300, 300],
@@ -126,6 +136,11 @@ impl Config {
         }
         if self.clip.is_nan() || self.clip < 0.0 {
             return refuse("--clip must be above 0, or 0 for never");
+        }
+        if !self.more.as_os_str().is_empty() && !(self.more_square[2] > 0.0) {
+            return refuse(
+                "--more needs --more-square X,Y,SIDE, where the canonical frame lies in each of its pictures",
+            );
         }
         let mut variants = vec![Variant::Full];
         for name in &self.ablation {
@@ -239,6 +254,9 @@ impl std::fmt::Debug for Observer<'_> {
 /// A level's training faces: planes a face, row by row.
 struct Examples {
     side: usize,
+    /// Faces with landmarks, which come first and are whole; of the others the rows and columns that a step may see.
+    marked: usize,
+    seen: [Range<usize>; 2],
     /// ↑I_{k−1}.
     up: Vec<Vec<f32>>,
     /// The inverse of W_k: columns, then rows. Empty where no prior is read.
@@ -251,9 +269,14 @@ impl Examples {
     /// Batch `step` of `seed`: `n` faces, a square of `patch` pixels of each, and what `part` reads of it.
     fn batch(&self, [n, patch]: [usize; 2], part: Part, seed: u64, step: u64) -> Result<Vec<(&'static str, Tensor)>> {
         let mut rng = Rng::of_step(seed, step);
-        let positions = self.side - patch + 1;
-        let chosen: Vec<[usize; 3]> =
-            (0..n).map(|_| [rng.below(self.up.len()), rng.below(positions), rng.below(positions)]).collect();
+        let whole = [0..self.side, 0..self.side];
+        let mut choose = || {
+            let face = rng.below(self.up.len());
+            let [rows, columns] = if face < self.marked { &whole } else { &self.seen };
+            let mut first = |range: &Range<usize>| range.start + rng.below(range.len() - patch + 1);
+            [face, first(rows), first(columns)]
+        };
+        let chosen: Vec<[usize; 3]> = (0..n).map(|_| choose()).collect();
         let cut = |planes: &[Vec<f32>], channels: usize| {
             let mut data = Vec::with_capacity(n * channels * patch * patch);
             for &[face, row, column] in &chosen {
@@ -348,12 +371,44 @@ fn rule(config: &Config, level: &LevelConfig, part: Part) -> (f64, Rule) {
     (lr, Rule { groups, clip, ..Rule::from(Optimizer::adam()) })
 }
 
+/// The faces of a run.
+struct Training {
+    /// With landmarks, each beside its mirror image.
+    marked: Vec<Face>,
+    /// Without.
+    more: Option<Aligned>,
+    /// Side of the planes of both.
+    side: usize,
+}
+
+impl Training {
+    fn len(&self) -> usize {
+        self.marked.len() + self.more.as_ref().map_or(0, |more| more.luma.len())
+    }
+
+    /// Every face at another side, those with landmarks first.
+    fn at(&self, side: usize) -> Result<Vec<Vec<f32>>> {
+        let marked = self.marked.iter().map(|f| f.at(side));
+        let more = self.more.iter().flat_map(|more| &more.luma).map(|luma| resized(luma, self.side, side));
+        marked.chain(more).collect()
+    }
+
+    /// Rows and columns of a level of `side` that faces without landmarks show.
+    fn seen(&self, side: usize) -> [Range<usize>; 2] {
+        let whole = [0.0..1.0, 0.0..1.0];
+        let seen = self.more.as_ref().map_or(&whole, |more| &more.seen);
+        let inside = |part: &Range<f64>| (part.start * side as f64).ceil() as usize..(part.end * side as f64) as usize;
+        [inside(&seen[0]), inside(&seen[1])]
+    }
+}
+
 /// A run while it goes on.
 struct Run<'a, 'b> {
     config: &'a Config,
     device: &'a Device,
     folder: &'a Folder,
     fingerprint: String,
+    faces: Training,
     observer: &'a mut Observer<'b>,
     /// Steps of the parts that are finished.
     done: u64,
@@ -379,27 +434,38 @@ pub fn train(
     if resume && folder.config().is_file() {
         same_choices(&Config::open(&folder.config())?, config, &folder.config())?;
     }
-    let Faces { faces: own, fingerprint, .. } = faces::open(&config.data, top)?;
+    let Faces { faces: own, mut fingerprint, .. } = faces::open(&config.data, top)?;
+    let more = match config.more.as_os_str().is_empty() {
+        true => None,
+        false => Some(faces::aligned(&config.more, config.more_square, top)?),
+    };
+    if let Some(more) = &more {
+        fingerprint = format!("{fingerprint}+{}", more.fingerprint);
+    }
     config.save(&folder.config())?;
     let shape = shape_model(&own, SHARE)?;
-    let all: Vec<Face> = own.iter().flat_map(|f| [f.clone(), f.mirrored()]).collect();
-    (observer.tell)(&format!("{} faces and their mirror images, {} bases", own.len(), shape.len()));
-    let manifest = manifest(config, device, own.len());
+    let marked: Vec<Face> = own.iter().flat_map(|f| [f.clone(), f.mirrored()]).collect();
+    let mut counted = format!("{} faces and their mirror images", own.len());
+    if let Some(more) = &more {
+        counted += &format!(", {} without landmarks", more.luma.len());
+    }
+    (observer.tell)(&format!("{counted}, {} bases", shape.len()));
+    let manifest = manifest(config, device, &counted);
     let mut run = Run {
         config,
         device,
         folder,
         fingerprint,
+        faces: Training { marked, more, side: top },
         observer,
         done: 0,
         cascade: Cascade { config: preset, shape, fitted: Vec::new() },
         weights: BTreeMap::new(),
         manifest,
     };
-    let priors = run.priors(&all)?;
-    let truth: Vec<Vec<f64>> = all.iter().map(|f| run.cascade.shape.coefficients(&f.points)).collect();
-    let i_0: Vec<Vec<f32>> = all.iter().map(|f| f.at(run.cascade.config.input_side)).collect::<Result<_>>()?;
-    let p_0 = vec![vec![0.0; run.cascade.shape.len()]; all.len()];
+    let priors = run.priors()?;
+    let i_0 = run.faces.at(run.cascade.config.input_side)?;
+    let p_0 = vec![vec![0.0; run.cascade.shape.len()]; run.faces.len()];
     // p_k of the full cascade, for every variant but the fixed one.
     let mut p: Vec<Vec<Vec<f64>>> = Vec::new();
     let mut before = i_0.clone();
@@ -411,11 +477,11 @@ pub fn train(
         }
         if place.variant == Variant::Full {
             let from = p.last().unwrap_or(&p_0);
-            let found = run.align(place.k, &before, [from, &truth], &all, &priors[place.k])?;
+            let found = run.align(place.k, &before, from, &priors[place.k])?;
             p.push(found);
         }
         let at_p = if place.variant == Variant::Fixed { &p_0 } else { &p[place.k] };
-        run.networks(*place, &before, at_p, &all)?;
+        run.networks(*place, &before, at_p)?;
         // What the next level of the same variant reads; a cascade that is whole is written.
         if places.get(index + 1).is_some_and(|next| next.variant == place.variant) {
             before = run.outputs(*place, &before, at_p)?;
@@ -431,23 +497,15 @@ fn same_choices(was: &Config, is: &Config, file: &Path) -> Result<()> {
     let free = |c: &Config| Config {
         data: PathBuf::new(),
         data_terms: String::new(),
+        more: PathBuf::new(),
         checkpoint_every: 1,
         ablation: Vec::new(),
         ..c.clone()
     };
-    let entries = |c: &Config| match serde_json::to_value(free(c)) {
-        Ok(Value::Object(entries)) => entries,
-        _ => Map::new(),
-    };
+    let entries = |c: &Config| serde_json::to_value(free(c)).unwrap_or_default();
     let wanted = entries(is);
-    match entries(was).into_iter().find(|(key, value)| wanted.get(key) != Some(value)) {
-        Some((key, value)) => Err(Error::Usage(format!(
-            "{}: the run was begun with {key} {value}, this asks for {}; give the same options or another --out",
-            file.display(),
-            wanted.get(&key).unwrap_or(&Value::Null)
-        ))),
-        None => Ok(()),
-    }
+    let compared = wanted.as_object().map_or(Ok(()), |wanted| run::same_choices(&entries(was), wanted));
+    compared.map_err(|problem| Error::Usage(format!("{}: {problem}", file.display())))
 }
 
 impl Run<'_, '_> {
@@ -486,19 +544,21 @@ impl Run<'_, '_> {
     }
 
     /// The E_k.
-    fn priors(&mut self, all: &[Face]) -> Result<Vec<Tensor>> {
+    fn priors(&mut self) -> Result<Vec<Tensor>> {
         let sides: Vec<usize> = self.cascade.config.levels.iter().map(|l| l.side).collect();
         let name = |side: usize| format!("prior_{side}");
         let weights = match self.made("prior.safetensors")? {
             Some(weights) => weights,
             None => {
-                let (_, found) = priors::fit(self.device, &self.cascade.shape, all, &self.cascade.config)?;
+                let (_, found) =
+                    priors::fit(self.device, &self.cascade.shape, &self.faces.marked, &self.cascade.config)?;
                 for prior in &found {
                     let largest = prior.map.iter().copied().fold(f32::MIN_POSITIVE, f32::max);
                     let map: Vec<f32> = prior.map.iter().map(|v| v / largest).collect();
                     let channels = prior.channels.data().chunks_exact(prior.side * prior.side);
                     let row: Vec<&[f32]> = std::iter::once(&map[..]).chain(channels).collect();
-                    sheet::grid("prior", prior.side, &[row])?.save(self.path(&format!("{}.png", name(prior.side))))?;
+                    sheet::grid("prior", prior.side, &[], &[row])?
+                        .save(self.path(&format!("{}.png", name(prior.side))))?;
                 }
                 self.make("prior.safetensors", found.into_iter().map(|p| (name(p.side), p.channels)).collect())?
             }
@@ -507,15 +567,9 @@ impl Run<'_, '_> {
         sides.iter().map(|&side| weights.get(&name(side)).cloned().ok_or_else(lacks)).collect()
     }
 
-    /// f_k, fitted on I_{k−1} `before`; returns p_k of the training faces, each by a step fitted without it.
-    fn align(
-        &mut self,
-        k: usize,
-        before: &[Vec<f32>],
-        [p, truth]: [&[Vec<f64>]; 2],
-        all: &[Face],
-        prior: &Tensor,
-    ) -> Result<Vec<Vec<f64>>> {
+    /// f_k, fitted on I_{k−1} `before` of the faces with landmarks; returns p_k of all, of those by a step fitted without the
+    /// face.
+    fn align(&mut self, k: usize, before: &[Vec<f32>], p: &[Vec<f64>], prior: &Tensor) -> Result<Vec<Vec<f64>>> {
         let shape = &self.cascade.shape;
         let (n, name) = (shape.len(), format!("level{}/fitted.safetensors", k + 1));
         let recipe = Recipe { descriptor: Descriptor::default(), method: Method::Direct, starts: 1, spread: 1.0 };
@@ -525,15 +579,22 @@ impl Run<'_, '_> {
             None => {
                 Folder::create(&self.path(&format!("level{}", k + 1)))?;
                 let seed = self.config.seed.wrapping_add(k as u64);
-                let (f, moved) = Regressor::fit(self.device, shape, before, side, [p, truth], &recipe, seed)?;
+                let marked = &self.faces.marked;
+                let truth: Vec<Vec<f64>> = marked.iter().map(|f| shape.coefficients(&f.points)).collect();
+                let (seen, unmarked) = before.split_at(marked.len());
+                let (from, from_unmarked) = p.split_at(marked.len());
+                let (f, mut moved) = Regressor::fit(self.device, shape, seen, side, [from, &truth], &recipe, seed)?;
+                let error =
+                    mean_landmark_error(marked.iter().zip(&moved).map(|(f, p)| (&f.points[..], shape.landmarks(p))))?;
+                if !unmarked.is_empty() {
+                    moved.extend(f.apply(self.device, shape, unmarked, from_unmarked)?);
+                }
                 let flat = moved.iter().flatten().map(|v| *v as f32).collect();
                 let tensors = BTreeMap::from([
                     ("r".to_owned(), f.step.r),
                     ("b".to_owned(), f.step.b),
                     ("p".to_owned(), Tensor::new([moved.len(), n, 1, 1], flat)?),
                 ]);
-                let error =
-                    mean_landmark_error(all.iter().zip(&moved).map(|(f, p)| (&f.points[..], shape.landmarks(p))))?;
                 self.log(&json!({ "part": format!("level{}/f", k + 1), "landmark_error_left_out": error }))?;
                 (self.observer.tell)(&format!("f_{}: landmark error {error:.4} on faces left out", k + 1));
                 self.make(&name, tensors)?
@@ -551,7 +612,7 @@ impl Run<'_, '_> {
     }
 
     /// The faces as the networks of `place` see them.
-    fn examples(&self, place: Place, before: &[Vec<f32>], p: &[Vec<f64>], all: &[Face]) -> Result<Examples> {
+    fn examples(&self, place: Place, before: &[Vec<f32>], p: &[Vec<f64>]) -> Result<Examples> {
         let side = self.cascade.config.levels[place.level].side;
         let reads_prior = place.variant != Variant::Common;
         let known = Correspondence {
@@ -567,16 +628,25 @@ impl Run<'_, '_> {
             Ok(fetches)
         })?;
         let w_inverse = if reads_prior { found.swap_remove(1) } else { Vec::new() };
-        let hat = all.iter().map(|f| f.at(side)).collect::<Result<_>>()?;
-        Ok(Examples { side, up: found.swap_remove(0), w_inverse, hat })
+        let (marked, seen, hat) = (self.faces.marked.len(), self.faces.seen(side), self.faces.at(side)?);
+        Ok(Examples { side, marked, seen, up: found.swap_remove(0), w_inverse, hat })
     }
 
     /// Trains the networks of `place` and adds them to the weights.
-    fn networks(&mut self, place: Place, before: &[Vec<f32>], p: &[Vec<f64>], all: &[Face]) -> Result<()> {
+    fn networks(&mut self, place: Place, before: &[Vec<f32>], p: &[Vec<f64>]) -> Result<()> {
         let level = self.cascade.config.levels[place.level].clone();
         let prior = self.cascade.fitted[place.level].prior.clone();
         let scope = place.variant.scope(place.k);
         let (n, patch) = (at(&self.config.batch, place.level), at(&self.config.patch, place.level).min(level.side));
+        let shown = self.faces.seen(level.side).iter().map(Range::len).min().unwrap_or_default();
+        if shown < patch {
+            return Err(Error::Usage(format!(
+                "a part of {patch} pixels is more than the {shown} of {} that {} shows; give --patch at most that at level {}",
+                level.side,
+                self.config.more.display(),
+                place.level + 1
+            )));
+        }
         let mut examples = None;
         let mut start: BTreeMap<String, Tensor> = BTreeMap::new();
         if matches!(place.variant, Variant::Common | Variant::Fixed) {
@@ -607,7 +677,7 @@ impl Run<'_, '_> {
                         }
                     }
                     if examples.is_none() {
-                        examples = Some(self.examples(place, before, p, all)?);
+                        examples = Some(self.examples(place, before, p)?);
                     }
                     let Some(examples) = &examples else { continue };
                     let job = Job {
@@ -693,20 +763,18 @@ fn finished(folder: &Folder, identity: &Map<String, Value>) -> Result<Option<Wei
     }
     let weights = Weights::open(&path)?;
     let saved = weights.manifest().get("config").and_then(|text| serde_json::from_str::<Value>(text).ok());
-    match identity.iter().find(|(key, value)| saved.as_ref().and_then(|s| s.get(key)) != Some(value)) {
-        Some((key, value)) => Err(Error::weights(
-            path.display().to_string(),
-            format!("was trained with another {key} than {value}; give the same options or another --out"),
-        )),
-        None => Ok(Some(weights)),
-    }
+    let compared = match saved {
+        Some(saved) => run::same_choices(&saved, identity),
+        None => Err("does not say what it was trained with; remove it and resume".into()),
+    };
+    compared.map_err(|problem| Error::weights(path.display().to_string(), problem))?;
+    Ok(Some(weights))
 }
 
 /// Faces that one run takes.
 const BATCH: usize = 16;
 
-/// The nodes that `build` makes of the pictures `before` and coefficients `p`, for every face; the last batch is filled up with
-/// its own first face.
+/// The nodes that `build` makes of the pictures `before` and coefficients `p`, for every face.
 fn over_faces(
     device: &Device,
     before: &[Vec<f32>],
@@ -721,30 +789,21 @@ fn over_faces(
     let c = g.input("p", [BATCH, bases, 1, 1])?;
     let fetches = build(&mut g, x, c)?;
     let session = device.compile(&g, &fetches, weights_of(&g, weights))?;
-    let reads_p = session.plan().inputs.iter().any(|(name, _)| name == "p");
-    let mut all: Vec<Vec<Vec<f32>>> = vec![Vec::with_capacity(before.len()); fetches.len()];
-    for (before, p) in before.chunks(BATCH).zip(p.chunks(BATCH)) {
-        let filled = |k: usize| if k < p.len() { k } else { 0 };
-        let x = (0..BATCH).flat_map(|k| before[filled(k)].iter().copied()).collect();
-        let c = (0..BATCH).flat_map(|k| p[filled(k)].iter().map(|v| *v as f32)).collect();
-        let (x, c) = (Tensor::new([BATCH, 1, side, side], x)?, Tensor::new([BATCH, bases, 1, 1], c)?);
-        let inputs: &[(&str, &Tensor)] = if reads_p { &[("before", &x), ("p", &c)] } else { &[("before", &x)] };
-        for (all, found) in all.iter_mut().zip(session.run(inputs)?) {
-            let len = found.data().len() / BATCH;
-            all.extend(found.data().chunks_exact(len).take(p.len()).map(<[f32]>::to_vec));
-        }
-    }
-    Ok(all)
+    batches::over_faces(&session, &[("before", before), ("p", &batches::narrowed(p))])
 }
 
 /// What every weights file of a run says.
-fn manifest(config: &Config, device: &Device, faces: usize) -> Vec<(String, String)> {
+fn manifest(config: &Config, device: &Device, faces: &str) -> Vec<(String, String)> {
+    let more = match config.more.as_os_str().is_empty() {
+        true => String::new(),
+        false => format!(" and {}", config.more.display()),
+    };
     let list = |list: &[u64]| list.iter().map(u64::to_string).collect::<Vec<_>>().join(",");
     [
         ("model", "cbn".to_owned()),
         ("preset", config.preset.clone()),
         ("command", std::env::args().collect::<Vec<_>>().join(" ")),
-        ("data", format!("{} ({faces} faces and their mirror images)", config.data.display())),
+        ("data", format!("{}{more} ({faces})", config.data.display())),
         ("data_terms", config.data_terms.clone()),
         ("seed", config.seed.to_string()),
         ("steps", format!("{} a branch alone, {} end to end, by level", list(&config.pretrain), list(&config.joint))),
@@ -755,4 +814,34 @@ fn manifest(config: &Config, device: &Device, faces: usize) -> Vec<(String, Stri
     .into_iter()
     .map(|(key, value)| (key.to_owned(), value))
     .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_step_sees_nothing_that_a_picture_does_not_show() {
+        let side = 8;
+        // A pixel says whose it is, and where: 100 a face, 10 a row, 1 a column.
+        let planes: Vec<Vec<f32>> =
+            (0..2).map(|face| (0..64).map(|q| (100 * face + 10 * (q / side) + q % side) as f32).collect()).collect();
+        let (up, hat) = (planes.clone(), planes);
+        let examples = Examples { side, marked: 1, seen: [1..6, 3..8], up, w_inverse: Vec::new(), hat };
+        let (mut whole, mut part) = (Vec::new(), Vec::new());
+        for step in 1..800 {
+            let batch = examples.batch([1, 4], Part::Common, 1, step).unwrap();
+            let [up, hat] = [0, 1].map(|k| batch[k].1.data().iter().map(|v| *v as usize).collect::<Vec<_>>());
+            assert_eq!(up, hat);
+            let corner = up[0];
+            assert!((0..16).all(|q| up[q] == corner + 10 * (q / 4) + q % 4), "{up:?}");
+            if corner < 100 { whole.push(corner) } else { part.push(corner - 100) }
+        }
+        for list in [&mut whole, &mut part] {
+            list.sort_unstable();
+            list.dedup();
+        }
+        assert_eq!(whole.len(), 25);
+        assert_eq!(part, [13, 14, 23, 24]);
+    }
 }

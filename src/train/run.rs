@@ -207,6 +207,22 @@ pub fn run(job: &Job, device: &Device, folder: &Folder, resume: bool, hooks: &mu
     Ok(weights)
 }
 
+/// Refuses what was made with other choices than `wanted`, and says which. One that `saved` lacks was no choice yet when it was
+/// made.
+pub(super) fn same_choices(saved: &Value, wanted: &Map<String, Value>) -> std::result::Result<(), String> {
+    let other = wanted.iter().find_map(|(key, value)| Some((key, saved.get(key).filter(|was| *was != value)?, value)));
+    match other {
+        Some((key, ..)) if key == "data" => {
+            let remedy = "put it back or start anew";
+            Err(format!("was made with other data: a file was added, changed or removed since; {remedy}"))
+        }
+        Some((key, was, value)) => {
+            Err(format!("was made with {key} {was}, this run asks for {value}; give the same options or start anew"))
+        }
+        None => Ok(()),
+    }
+}
+
 /// Reads the choices of a run as [`save_choices`] writes them.
 pub(super) fn open_choices<T: DeserializeOwned>(path: &Path) -> Result<T> {
     let text = std::fs::read_to_string(path).map_err(|e| Error::io(path, e))?;
@@ -250,21 +266,7 @@ fn open_checkpoint(path: &Path, wanted: &Map<String, Value>) -> Result<(Weights,
     let step = entry("step")?.parse().map_err(|_| fail("is no checkpoint: its step is no number".into()))?;
     let saved: Value =
         serde_json::from_str(&entry("config")?).map_err(|e| fail(format!("its config is broken: {e}")))?;
-    for (key, value) in wanted {
-        // A choice that there was not yet when the checkpoint was made.
-        let Some(was) = saved.get(key) else { continue };
-        if was != value && key == "data" {
-            return Err(fail(
-                "was made with other data: a file was added, changed or removed since; put it back or start anew"
-                    .into(),
-            ));
-        }
-        if was != value {
-            return Err(fail(format!(
-                "was made with {key} {was}, this run asks for {value}; give the same options or start anew"
-            )));
-        }
-    }
+    same_choices(&saved, wanted).map_err(fail)?;
     let best = weights.manifest().get("best").and_then(|best| best.parse().ok());
     Ok((weights, step, best))
 }

@@ -122,7 +122,7 @@ pub fn run(a: &Arguments) -> Result<ExitCode> {
         .map(|((face, i_0), original)| sheet::panels(i_0, face, cascade.side(), Some(&original.luma)))
         .collect::<Result<_>>()?;
     let planes: Vec<Vec<&[f32]>> = rows.iter().map(|row| row.iter().map(Vec::as_slice).collect()).collect();
-    sheet::grid("sheet", cascade.side(), &planes)?.save(a.out.join("sheet.png"))?;
+    sheet::grid("sheet", cascade.side(), &sheet::PANELS, &planes)?.save(a.out.join("sheet.png"))?;
     println!("{}: {}", a.out.join("sheet.png").display(), sheet::PANELS.join(", "));
 
     let mut times = Map::new();
@@ -190,7 +190,8 @@ fn ghosting(
     };
     let [own, with, without] =
         [draw(cascade, &[face.at(cascade.config.input_side)?])?, draw(cascade, &grey)?, draw(&blank, &grey)?];
-    sheet::grid("ghosting", side, &[vec![&own, &with, &without]])?.save(file)?;
+    let titles = ["CBN", "grey, field", "grey, no prior"];
+    sheet::grid("ghosting", side, &titles, &[vec![&own, &with, &without]])?.save(file)?;
     let pixels: Vec<[f64; 2]> = face.points.iter().map(|p| p.map(|v| v * side as f64)).collect();
     let region = Region::face(&pixels, [side; 2])?;
     let contrast = |plane: &[f32]| {

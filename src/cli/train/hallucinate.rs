@@ -13,7 +13,7 @@ use std::process::ExitCode;
 
 #[derive(Args)]
 #[command(
-    after_help = "Examples:\n  lineament train hallucinate --data faces/train --preset small --out runs/faces\n  lineament train hallucinate --out runs/faces --resume\n  lineament train hallucinate --data faces/train --pretrain 1000,600 --joint 600,300 --ablation common,fixed --out runs/b\n\nDATA is a folder of pictures with 68 landmarks a face beside it in DATA.csv: a line a picture, name,x1,y1,…,x68,y68 in pixels.\nOrder: for each level f_k, the common and the high-frequency branch, both with the gate end to end; then its results for all\nfaces, which the next level reads. Lists have a number a level, the last one holds for the levels after it.\nOUT holds config.toml, the priors as pictures, a folder for each part with its own log.jsonl, checkpoint and curves.png,\nlog.jsonl (a line a finished part) and weights.safetensors. Ctrl-C saves a checkpoint and leaves."
+    after_help = "Examples:\n  lineament train hallucinate --data faces/train --preset small --out runs/faces\n  lineament train hallucinate --out runs/faces --resume\n  lineament train hallucinate --data faces/train --pretrain 1000,600 --joint 600,300 --ablation common,fixed --out runs/b\n  lineament train hallucinate --data faces/train --more lfw112 --more-square -5.7,16.4,123.3 --patch 24,48,48 --out runs/c\n\nDATA is a folder of pictures with 68 landmarks a face beside it in DATA.csv: a line a picture, name,x1,y1,…,x68,y68 in pixels.\nOrder: for each level f_k, the common and the high-frequency branch, both with the gate end to end; then its results for all\nfaces, which the next level reads. Lists have a number a level, the last one holds for the levels after it.\nOUT holds config.toml, the priors as pictures, a folder for each part with its own log.jsonl, checkpoint and curves.png,\nlog.jsonl (a line a finished part) and weights.safetensors. Ctrl-C saves a checkpoint and leaves."
 )]
 pub struct Arguments {
     /// The run's folder.
@@ -31,6 +31,12 @@ pub struct Arguments {
     /// What the manifest says of the data's terms.
     #[arg(long)]
     data_terms: Option<String>,
+    /// Folder of aligned faces without landmarks, all of one size, with folders in it: more faces for the networks.
+    #[arg(long, value_name = "DIR")]
+    more: Option<PathBuf>,
+    /// Where the canonical frame lies in each of them, in pixels; it may reach beyond them.
+    #[arg(long, value_name = "X,Y,SIDE", value_parser = parse_square, allow_hyphen_values = true)]
+    more_square: Option<Square>,
     /// Sizes of the networks [default: small]
     #[arg(long, value_parser = PossibleValuesParser::new(PRESETS))]
     preset: Option<String>,
@@ -65,6 +71,20 @@ pub struct Arguments {
     common: Common,
 }
 
+/// Left, top, side.
+#[derive(Debug, Clone, Copy)]
+struct Square([f64; 3]);
+
+fn parse_square(text: &str) -> std::result::Result<Square, String> {
+    let wrong = || format!("expected X,Y,SIDE in pixels, such as -5.7,16.4,123.3, got {text:?}");
+    let numbers: Vec<f64> =
+        text.split(',').map(|v| v.trim().parse().map_err(|_| wrong())).collect::<std::result::Result<_, _>>()?;
+    match numbers[..] {
+        [x, y, side] if numbers.iter().all(|v| v.is_finite()) && side > 0.0 => Ok(Square([x, y, side])),
+        _ => Err(wrong()),
+    }
+}
+
 /// `base` with the flags over it.
 fn overlaid(mut base: Config, a: &Arguments) -> Config {
     macro_rules! overlay {
@@ -72,7 +92,10 @@ fn overlaid(mut base: Config, a: &Arguments) -> Config {
             $(if let Some(value) = &a.$name { base.$name = value.clone(); })*
         };
     }
-    overlay!(data data_terms preset seed pretrain joint batch patch lr clip ablation checkpoint_every);
+    if let Some(Square(square)) = a.more_square {
+        base.more_square = square;
+    }
+    overlay!(data data_terms more preset seed pretrain joint batch patch lr clip ablation checkpoint_every);
     base
 }
 

@@ -1,5 +1,6 @@
 //! Runs and fits f_k over many faces: features on the device, the regression on the host.
 
+use super::batches::{narrowed, over_faces};
 use crate::error::{Error, Result};
 use crate::exec::Device;
 use crate::graph::{Graph, Init};
@@ -103,7 +104,7 @@ impl Regressor {
         p: &[Vec<f64>],
     ) -> Result<Vec<Vec<f64>>> {
         let weights = BTreeMap::from([("r".to_owned(), self.step.r.clone()), ("b".to_owned(), self.step.b.clone())]);
-        let moved = over_faces(device, model, &self.descriptor, pictures, self.side, p, Some(weights))?;
+        let moved = run(device, model, &self.descriptor, pictures, self.side, p, Some(weights))?;
         Ok(moved.into_iter().map(|p| p.into_iter().map(f64::from).collect()).collect())
     }
 }
@@ -120,11 +121,11 @@ pub fn phi(
     side: usize,
     p: &[Vec<f64>],
 ) -> Result<Vec<Vec<f32>>> {
-    over_faces(device, model, descriptor, pictures, side, p, None)
+    run(device, model, descriptor, pictures, side, p, None)
 }
 
 /// φ, or with the step's weights p_k, in batches.
-fn over_faces(
+fn run(
     device: &Device,
     model: &ShapeModel,
     descriptor: &Descriptor,
@@ -152,15 +153,5 @@ fn over_faces(
         out = alignment::build(&mut g, out, c, r, b)?;
     }
     let session = device.compile(&g, &[out], Weights::from_tensors(step.unwrap_or_default()))?;
-    let mut all = Vec::with_capacity(p.len());
-    for (pictures, p) in pictures.chunks(batch).zip(p.chunks(batch)) {
-        // The last batch is filled up with its own first face.
-        let filled = |k: usize| if k < p.len() { k } else { 0 };
-        let x = (0..batch).flat_map(|k| pictures[filled(k)].iter().copied()).collect();
-        let c = (0..batch).flat_map(|k| p[filled(k)].iter().map(|v| *v as f32)).collect();
-        let (x, c) = (Tensor::new([batch, 1, side, side], x)?, Tensor::new([batch, n, 1, 1], c)?);
-        let found = session.run(&[("x", &x), ("p", &c)])?.swap_remove(0).into_data();
-        all.extend(found.chunks_exact(found.len() / batch).take(p.len()).map(<[f32]>::to_vec));
-    }
-    Ok(all)
+    Ok(over_faces(&session, &[("x", pictures), ("p", &narrowed(p))])?.swap_remove(0))
 }

@@ -1,5 +1,6 @@
 //! A cascade on a device: small faces in, large faces and what the cascade made of them out.
 
+use super::batches::{narrowed, over_faces};
 use super::faces::resized;
 use super::frame::Frame;
 use crate::error::{Error, Result};
@@ -9,7 +10,6 @@ use crate::image::{Channel, Picture};
 use crate::metrics::{Region, psnr, ssim};
 use crate::models::cbn::cascade::{Cascade, Variant, weights_of};
 use crate::models::cbn::shape::Point;
-use crate::tensor::Tensor;
 use crate::weights::Weights;
 
 /// A cascade of one variant, ready to run.
@@ -17,12 +17,10 @@ use crate::weights::Weights;
 pub struct Hallucinator {
     cascade: Cascade,
     session: Session,
-    batch: usize,
     levels: usize,
     /// Numbers of p_k that a run fetches for each level; 0 where there is no f_k or p is given.
     bases: usize,
     has_details: bool,
-    reads_p: bool,
 }
 
 /// What a cascade made of a face; planes row by row.
@@ -92,10 +90,9 @@ impl Hallucinator {
             fetches.extend([last.g_a, last.g_b, last.lambda, last.e_w].into_iter().flatten());
         }
         let session = device.compile(&g, &fetches, weights_of(&g, weights))?;
-        let reads_p = session.plan().inputs.iter().any(|(name, _)| name == "p");
         let bases = if finds_p { cascade.shape.len() } else { 0 };
         let (cascade, levels) = (cascade.clone(), stages.len());
-        Ok(Self { cascade, session, batch, levels, bases, has_details: ask.details, reads_p })
+        Ok(Self { cascade, session, levels, bases, has_details: ask.details })
     }
 
     pub fn cascade(&self) -> &Cascade {
@@ -107,41 +104,25 @@ impl Hallucinator {
     /// # Errors
     /// A face of another size; p is missing; the device fails.
     pub fn run(&self, i_0: &[Vec<f32>], p: Option<&[Vec<f64>]>) -> Result<Vec<Hallucinated>> {
-        let input_side = self.cascade.config.input_side;
-        let mut all = Vec::with_capacity(i_0.len());
-        for (first, faces) in (0..).step_by(self.batch).zip(i_0.chunks(self.batch)) {
-            // The last batch is filled up with its own first face.
-            let filled = |k: usize| if k < faces.len() { k } else { 0 };
-            let x = (0..self.batch).flat_map(|k| faces[filled(k)].iter().copied()).collect();
-            let x = Tensor::new([self.batch, 1, input_side, input_side], x)?;
-            let mut c = Tensor::zeros([self.batch, self.cascade.shape.len(), 1, 1]);
-            if let Some(p) = p {
-                let row = |k: usize| p.get(first + filled(k)).map(Vec::as_slice).unwrap_or_default();
-                let data = (0..self.batch).flat_map(|k| row(k).iter().map(|v| *v as f32)).collect();
-                c = Tensor::new(c.shape(), data)?;
-            }
-            let inputs: &[(&str, &Tensor)] = if self.reads_p { &[("i_0", &x), ("p", &c)] } else { &[("i_0", &x)] };
-            let out = self.session.run(inputs)?;
-            for k in 0..faces.len() {
-                let of = |index: usize| {
-                    let data: &[f32] = out.get(index).map_or(&[], Tensor::data);
-                    let len = data.len() / self.batch;
-                    data[k * len..(k + 1) * len].to_vec()
-                };
-                let found = if self.bases > 0 { self.levels } else { 0 };
-                let p = (0..found).map(|k| of(self.levels + k).into_iter().map(f64::from).collect()).collect();
-                let at = self.levels + found;
-                let is_full = out.len() == at + 5;
-                let details = self.has_details.then(|| match is_full {
-                    true => {
-                        Details { up: of(at), g_a: of(at + 1), g_b: of(at + 2), lambda: of(at + 3), e_w: of(at + 4) }
-                    }
-                    false => Details { up: of(at), ..Details::default() },
-                });
-                all.push(Hallucinated { p, i: (0..self.levels).map(of).collect(), details });
-            }
-        }
-        Ok(all)
+        let p = p.map(narrowed);
+        let mut inputs = vec![("i_0", i_0)];
+        inputs.extend(p.as_ref().map(|p| ("p", &p[..])));
+        let mut found = over_faces(&self.session, &inputs)?;
+        let steps = if self.bases > 0 { self.levels } else { 0 };
+        let at = self.levels + steps;
+        let is_full = found.len() == at + 5;
+        let faces = (0..i_0.len()).map(|k| {
+            let mut of =
+                |index: usize| found.get_mut(index).map(|rows| std::mem::take(&mut rows[k])).unwrap_or_default();
+            let i = (0..self.levels).map(&mut of).collect();
+            let p = (self.levels..at).map(|index| of(index).into_iter().map(f64::from).collect()).collect();
+            let details = self.has_details.then(|| match is_full {
+                true => Details { up: of(at), g_a: of(at + 1), g_b: of(at + 2), lambda: of(at + 3), e_w: of(at + 4) },
+                false => Details { up: of(at), ..Details::default() },
+            });
+            Hallucinated { p, i, details }
+        });
+        Ok(faces.collect())
     }
 }
 

@@ -1,5 +1,6 @@
 //! The high-frequency priors E_k of a cascade, from faces with landmarks.
 
+use super::batches::{narrowed, over_faces};
 use super::faces::{Face, resized};
 use super::frame::mirrored_plane;
 use crate::error::Result;
@@ -79,19 +80,15 @@ pub fn mean_magnitude(
     let session = device.compile(&g, &[y], Weights::default())?;
     let mut sum = vec![0.0f64; side * side];
     for faces in faces.chunks(batch) {
-        let (mut x, mut p) = (Vec::new(), Vec::new());
+        let (mut x, mut p): (Vec<Vec<f32>>, Vec<Vec<f64>>) = (Vec::new(), Vec::new());
         for face in faces {
             let hat = face.at(side)?;
             let bicubic = resized(&face.at(input_side)?, input_side, side)?;
-            x.extend(hat.iter().zip(bicubic).map(|(a, b)| (a - b).abs()));
-            p.extend(model.coefficients(&face.points).into_iter().map(|v| v as f32));
+            x.push(hat.iter().zip(bicubic).map(|(a, b)| (a - b).abs()).collect());
+            p.push(model.coefficients(&face.points));
         }
-        // The rest of the last batch is black and adds nothing.
-        x.resize(batch * side * side, 0.0);
-        p.resize(batch * n, 0.0);
-        let (x, p) = (Tensor::new([batch, 1, side, side], x)?, Tensor::new([batch, n, 1, 1], p)?);
-        let out = session.run(&[("x", &x), ("p", &p)])?.swap_remove(0);
-        for (q, v) in out.data().iter().enumerate() {
+        let found = over_faces(&session, &[("x", &x), ("p", &narrowed(&p))])?;
+        for (q, v) in found[0].iter().flatten().enumerate() {
             sum[q % (side * side)] += f64::from(*v);
         }
     }

@@ -4,17 +4,66 @@ use super::faces::resized;
 use super::hallucinator::Hallucinated;
 use crate::error::Result;
 use crate::image::{Channels, Picture, Rect};
+use embedded_graphics::mono_font::MonoTextStyle;
+use embedded_graphics::mono_font::ascii::FONT_6X13;
+use embedded_graphics::pixelcolor::BinaryColor;
+use embedded_graphics::prelude::*;
+use embedded_graphics::text::{Alignment, Text};
+use std::convert::Infallible;
 
-/// A grey picture of rows of square planes of `side` with values in 0..1, cut off beyond; shorter rows end in black.
+/// Height of the band with the titles, in pixels.
+const BAND: usize = 16;
+
+/// White text on black, in 0..1.
+struct Band {
+    width: usize,
+    plane: Vec<f32>,
+}
+
+impl OriginDimensions for Band {
+    fn size(&self) -> Size {
+        Size::new(self.width as u32, BAND as u32)
+    }
+}
+
+impl DrawTarget for Band {
+    type Color = BinaryColor;
+    type Error = Infallible;
+    fn draw_iter<I: IntoIterator<Item = Pixel<BinaryColor>>>(
+        &mut self,
+        pixels: I,
+    ) -> std::result::Result<(), Infallible> {
+        for Pixel(Point { x, y }, color) in pixels {
+            if (0..self.width as i32).contains(&x) && (0..BAND as i32).contains(&y) {
+                self.plane[y as usize * self.width + x as usize] = f32::from(u8::from(color.is_on()));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A grey picture of rows of square planes of `side` with values in 0..1, cut off beyond; shorter rows end in black. Each
+/// column has its title above it where there are titles.
 ///
 /// # Errors
 /// A plane is of another size.
-pub fn grid(name: &str, side: usize, rows: &[Vec<&[f32]>]) -> Result<Picture> {
+pub fn grid(name: &str, side: usize, titles: &[&str], rows: &[Vec<&[f32]>]) -> Result<Picture> {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
-    let mut picture = Picture::new(name, side * columns, side * rows.len(), Channels::Grey, 8)?;
+    let top = if titles.is_empty() { 0 } else { BAND };
+    let mut picture = Picture::new(name, side * columns, top + side * rows.len(), Channels::Grey, 8)?;
+    if top > 0 {
+        let width = side * columns;
+        let mut band = Band { width, plane: vec![0.0; width * BAND] };
+        let style = MonoTextStyle::new(&FONT_6X13, BinaryColor::On);
+        for (c, title) in titles.iter().take(columns).enumerate() {
+            let at = Point::new((side * c + side / 2) as i32, 12);
+            let Ok(_) = Text::with_alignment(title, at, style, Alignment::Center).draw(&mut band);
+        }
+        picture.put_grey(Rect { top: 0, left: 0, height: BAND, width }, &band.plane)?;
+    }
     for (r, row) in rows.iter().enumerate() {
         for (c, plane) in row.iter().enumerate() {
-            picture.put_grey(Rect { top: r * side, left: c * side, height: side, width: side }, plane)?;
+            picture.put_grey(Rect { top: top + r * side, left: c * side, height: side, width: side }, plane)?;
         }
     }
     Ok(picture)
