@@ -137,7 +137,7 @@ impl Config {
         if self.clip.is_nan() || self.clip < 0.0 {
             return refuse("--clip must be above 0, or 0 for never");
         }
-        if !self.more.as_os_str().is_empty() && !(self.more_square[2] > 0.0) {
+        if !self.more.as_os_str().is_empty() && !matches!(self.more_square, [.., side] if side > 0.0) {
             return refuse(
                 "--more needs --more-square X,Y,SIDE, where the canonical frame lies in each of its pictures",
             );
