@@ -10,4 +10,5 @@ pub mod frame;
 pub mod hallucinator;
 pub mod points;
 pub mod priors;
+#[cfg(feature = "cli")]
 pub mod sheet;
