@@ -3,16 +3,19 @@
 mod common;
 
 use lineament::image::Picture;
-use lineament::metrics::landmark_error;
+use lineament::metrics::{landmark_error, psnr};
 use lineament::models::cbn::alignment::Method;
 use lineament::models::cbn::bases::Bases;
+use lineament::models::cbn::cascade::{Cascade, Variant};
 use lineament::models::cbn::descriptor::Descriptor;
 use lineament::models::cbn::network::{Config, Correspondence, level};
 use lineament::models::cbn::shape::{SHARE, SIMILARITY, ShapeModel};
 use lineament::tasks::hallucinate::align::{Recipe, Regressor};
 use lineament::tasks::hallucinate::faces::{Face, resized, shape_model};
 use lineament::tasks::hallucinate::frame::{Frame, MIRROR};
+use lineament::tasks::hallucinate::hallucinator::{self, Ask, Hallucinator};
 use lineament::tasks::hallucinate::{points, priors};
+use lineament::weights::shipped;
 use lineament::{Graph, Tensor};
 use std::fs;
 
@@ -118,4 +121,19 @@ fn the_papers_fourth_level_runs_untrained() {
     let change = out[0].data().iter().zip(out[1].data()).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
     assert!(change > 0.0 && change < 0.1, "{change}");
     assert!(out[2].data().iter().all(|v| (v - 0.5).abs() < 0.3));
+}
+
+#[test]
+fn the_shipped_cascade_beats_bicubic_on_the_shipped_photograph() {
+    let Some(device) = common::device() else { return };
+    let picture = Picture::open(concat!(env!("CARGO_MANIFEST_DIR"), "/assets/astronaut.png")).unwrap();
+    let frame = Frame::of_square([147.0, 57.0], 155.0).unwrap();
+    let (cascade, weights) = Cascade::open(&shipped("cbn-small", 8).unwrap().unwrap()).unwrap();
+    let (i_0, original) = hallucinator::input(&picture, &frame, &cascade).unwrap();
+    let (truth, side) = (original.unwrap(), cascade.side());
+    let full = Hallucinator::new(&device, &cascade, &weights, Variant::Full, 1, Ask::default()).unwrap();
+    let face = full.run(std::slice::from_ref(&i_0), None).unwrap().swap_remove(0);
+    let of = |result: &[f32]| psnr(&truth, result, [side; 2], 0).unwrap();
+    let (ours, bicubic) = (of(face.i.last().unwrap()), of(&resized(&i_0, 16, side).unwrap()));
+    assert!(ours > bicubic + 1.0, "{ours:.2} dB, bicubic {bicubic:.2} dB");
 }
