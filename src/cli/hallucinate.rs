@@ -1,9 +1,10 @@
 //! `lineament hallucinate`.
 
-use super::Common;
+use super::{Common, finite};
 use crate::error::{Error, Result};
 use crate::image::{Channels, Picture, Rect};
 use crate::models::cbn::cascade::{Cascade, Variant};
+use crate::models::cbn::network::Config;
 use crate::models::cbn::shape::Point;
 use crate::tasks::hallucinate::frame::Frame;
 use crate::tasks::hallucinate::hallucinator::{Ask, Hallucinator, input};
@@ -33,7 +34,8 @@ impl Model {
         let file = match &self.weights {
             Some(file) => Weights::open(file)?,
             None => {
-                let (model, scale) = (format!("cbn-{}", self.preset), if self.preset == "small" { 8 } else { 4 });
+                let config = Config::preset(&self.preset)?;
+                let (model, scale) = (format!("cbn-{}", self.preset), config.side() / config.input_side);
                 weights::shipped(&model, scale).ok_or_else(|| {
                     let remedy = "train them (lineament train hallucinate) or give --weights FILE";
                     Error::Usage(format!("no weights of {model} come with lineament; {remedy}"))
@@ -78,13 +80,8 @@ pub struct Arguments {
 struct Area([f64; 4]);
 
 fn parse_box(text: &str) -> std::result::Result<Area, String> {
-    let wrong = || format!("expected X,Y,W,H in pixels, such as 310,84,22,22, got {text:?}");
-    let numbers = text.split(',').map(|v| v.trim().parse::<f64>().map_err(|_| wrong()));
-    let numbers: Vec<f64> = numbers.collect::<std::result::Result<_, _>>()?;
-    match numbers[..] {
-        [x, y, w, h] if numbers.iter().all(|v| v.is_finite()) && w > 0.0 && h > 0.0 => Ok(Area([x, y, w, h])),
-        _ => Err(wrong()),
-    }
+    let area = finite(text).filter(|[_, _, w, h]| *w > 0.0 && *h > 0.0).map(Area);
+    area.ok_or_else(|| format!("expected X,Y,W,H in pixels, such as 310,84,22,22, got {text:?}"))
 }
 
 /// The face's place in `picture`.

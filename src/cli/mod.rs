@@ -68,6 +68,12 @@ enum Command {
     Reproduce(reproduce::Command),
 }
 
+/// As many finite numbers as `N`, with commas between.
+fn finite<const N: usize>(text: &str) -> Option<[f64; N]> {
+    let numbers = text.split(',').map(|v| v.trim().parse().ok().filter(|v: &f64| v.is_finite()));
+    numbers.collect::<Option<Vec<_>>>()?.try_into().ok()
+}
+
 /// Options that many commands share.
 #[derive(Args, Clone)]
 struct Common {

@@ -430,7 +430,7 @@ pub fn train(
     observer: &mut Observer,
 ) -> Result<Weights> {
     let (preset, variants) = config.check()?;
-    let top = preset.levels.last().map_or(preset.input_side, |l| l.side);
+    let top = preset.side();
     if resume && folder.config().is_file() {
         same_choices(&Config::open(&folder.config())?, config, &folder.config())?;
     }

@@ -1,6 +1,6 @@
 //! `lineament train hallucinate`.
 
-use super::super::{Common, is_interrupted, progress};
+use super::super::{Common, finite, is_interrupted, progress};
 use crate::error::{Error, Result};
 use crate::models::cbn::network::PRESETS;
 use crate::train::hallucinate::{Config, Observer, steps, train};
@@ -76,13 +76,8 @@ pub struct Arguments {
 struct Square([f64; 3]);
 
 fn parse_square(text: &str) -> std::result::Result<Square, String> {
-    let wrong = || format!("expected X,Y,SIDE in pixels, such as -5.7,16.4,123.3, got {text:?}");
-    let numbers: Vec<f64> =
-        text.split(',').map(|v| v.trim().parse().map_err(|_| wrong())).collect::<std::result::Result<_, _>>()?;
-    match numbers[..] {
-        [x, y, side] if numbers.iter().all(|v| v.is_finite()) && side > 0.0 => Ok(Square([x, y, side])),
-        _ => Err(wrong()),
-    }
+    let square = finite(text).filter(|[_, _, side]| *side > 0.0).map(Square);
+    square.ok_or_else(|| format!("expected X,Y,SIDE in pixels, such as -5.7,16.4,123.3, got {text:?}"))
 }
 
 /// `base` with the flags over it.

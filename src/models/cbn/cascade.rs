@@ -266,7 +266,7 @@ impl Cascade {
 
     /// The side of I_K: of the last level that is fitted.
     pub fn side(&self) -> usize {
-        self.config.levels.iter().take(self.fitted.len()).next_back().map_or(self.config.input_side, |l| l.side)
+        self.config.side_before(self.fitted.len().min(self.config.levels.len()))
     }
 }
 

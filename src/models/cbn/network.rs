@@ -111,6 +111,11 @@ impl Config {
         Self { input_side: 28, levels: vec![small_level(56, 10, 16), small_level(112, 8, 16)], contours: 10 }
     }
 
+    /// Side of I_K.
+    pub fn side(&self) -> usize {
+        self.side_before(self.levels.len())
+    }
+
     /// Side of I_{k−1}, which level `k` (from 0) reads.
     pub fn side_before(&self, k: usize) -> usize {
         if k == 0 { self.input_side } else { self.levels[k - 1].side }
@@ -490,9 +495,7 @@ mod tests {
             [("paper", &[16, 32, 64, 128, 256][..]), ("small", &[16, 32, 64, 128]), ("small-8px", &[28, 56, 112])]
         {
             let config = Config::preset(preset).unwrap();
-            let levels = config.levels.len();
-            let all: Vec<usize> =
-                (0..levels).map(|k| config.side_before(k)).chain([config.levels[levels - 1].side]).collect();
+            let all: Vec<usize> = (0..=config.levels.len()).map(|k| config.side_before(k)).collect();
             assert_eq!(all, sides, "{preset}");
         }
     }

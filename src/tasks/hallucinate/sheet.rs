@@ -92,3 +92,22 @@ pub fn panels(i_0: &[f32], face: &Hallucinated, side: usize, original: Option<&[
     row.extend(original.map(<[f32]>::to_vec));
     Ok(row)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::image::Channel;
+
+    #[test]
+    fn every_column_has_its_title_above_it() {
+        let plane = vec![0.0; 64 * 64];
+        let picture = grid("x", 64, &["one", "two"], &[vec![&plane, &plane, &plane]]).unwrap();
+        assert_eq!((picture.width(), picture.height()), (3 * 64, BAND + 64));
+        let luma = picture.plane(Channel::Y, picture.whole()).unwrap();
+        let lit = |column: usize, rows: std::ops::Range<usize>| {
+            rows.flat_map(|i| &luma[i * 192 + 64 * column..][..64]).filter(|v| **v > 0.5).count()
+        };
+        assert!(lit(0, 0..BAND) > 10 && lit(1, 0..BAND) > 10);
+        assert_eq!((lit(2, 0..BAND), (0..3).map(|c| lit(c, BAND..BAND + 64)).sum::<usize>()), (0, 0));
+    }
+}
