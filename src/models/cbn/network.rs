@@ -102,7 +102,7 @@ impl Config {
 
     /// Three levels, from 16 to 128, of the same form, narrow and shallow enough for two processor cores; rates for Adam.
     pub fn small() -> Self {
-        let levels = vec![small_level(32, 10, 16), small_level(64, 8, 16), small_level(128, 6, 12)];
+        let levels = vec![small_level(32, 10, 32), small_level(64, 8, 16), small_level(128, 6, 12)];
         Self { input_side: 16, levels, contours: 10 }
     }
 
