@@ -293,6 +293,7 @@ const SHIPPED: &[(&str, usize, &[u8])] = &[
     ("fsrcnn", 3, include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/weights/fsrcnn_x3.safetensors"))),
     ("fsrcnn", 4, include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/weights/fsrcnn_x4.safetensors"))),
     ("fsrcnn-s", 3, include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/weights/fsrcnn-s_x3.safetensors"))),
+    ("cbn-small-8px", 4, include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/weights/cbn-small-8px.safetensors"))),
     ("cbn-small", 8, include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/weights/cbn-small.safetensors"))),
     ("srcnn", 3, include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/weights/srcnn_x3.safetensors"))),
 ];

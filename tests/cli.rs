@@ -1052,8 +1052,30 @@ fn a_cascade_is_trained_stopped_resumed_measured_and_draws_faces() {
     let more = ["--data", &faces, "--more", &faces];
     assert!(fresh(&more).contains("--more needs --more-square X,Y,SIDE"));
     assert!(fresh(&[&more[..], &["--more-square", "70,0,8"]].concat()).contains("lies outside of its pictures"));
-    let error = fresh(&[&more[..], &["--more-square", "-4,4,72", "--resume"]].concat());
-    assert!(error.contains("a part of 32 pixels is more than the 26 of 32 that"), "{error}");
+    let error =
+        fresh(&["--data", &faces, "--init", &folder.text("a/level1/joint/weights.safetensors"), "--joint", "1"]);
+    assert!(error.contains("lacks level1/common/conv1.b of [1, 32, 1, 1]; begin at a cascade of the same"), "{error}");
+    let folder_d = folder.text("d");
+    ok(&[
+        "train",
+        "hallucinate",
+        "--data",
+        &faces,
+        "--init",
+        &weights,
+        "--jitter",
+        "2",
+        "--joint",
+        "1",
+        "--batch",
+        "2",
+    ]
+    .into_iter()
+    .chain(["--patch", "16", "--ablation", "common", "--out", &folder_d])
+    .collect::<Vec<_>>());
+    let log = std::fs::read_to_string(folder.path("d/log.jsonl")).unwrap();
+    assert_eq!(log.lines().filter(|l| l.contains("joint")).count(), 6, "{log}");
+    assert_eq!(log.lines().count(), 3 + 6, "{log}");
     std::fs::remove_file(folder.path("faces/3.png")).unwrap();
     assert!(train(&["--resume"]).contains("3.png: there is no such file"));
 }

@@ -2,6 +2,8 @@
 
 use crate::error::{Error, Result};
 use crate::image::{Channel, Picture};
+use crate::models::cbn::shape::Similarity;
+use crate::rng::Rng;
 use crate::tasks::hallucinate::faces::Face;
 use crate::tasks::hallucinate::frame::Frame;
 use crate::tasks::hallucinate::points;
@@ -81,18 +83,49 @@ pub fn landmarks(list: &Path) -> Result<Vec<points::Face>> {
     points::parse(&text, &list.display().to_string())
 }
 
+/// A face that was moved in its frame: what a frame found less well would have shown.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Jittered {
+    /// Its place in [`Faces::faces`].
+    pub of: usize,
+    /// From where a point lay in the frame to where it lies now.
+    pub by: Similarity,
+    pub face: Face,
+}
+
+/// Standard deviations of what a copy is turned by (radians), of the logarithm of its scale, and of its shift along each axis
+/// (fractions of the side). Chosen by us.
+const JITTER: [f64; 3] = [0.05, 0.04, 0.02];
+
+/// A small random similarity about the frame's centre.
+fn jitter(rng: &mut Rng) -> Similarity {
+    let [angle, scale] = [JITTER[0] * rng.normal(), (JITTER[1] * rng.normal()).exp()];
+    let (a, b) = (scale * angle.cos(), scale * angle.sin());
+    let centre = [0.5 - 0.5 * a + 0.5 * b, 0.5 - 0.5 * b - 0.5 * a];
+    Similarity { a, b, shift: centre.map(|c| c + JITTER[2] * rng.normal()) }
+}
+
 /// The faces of the pictures in `folder` that `folder`.csv names, in its order, `side` × `side`.
 ///
 /// # Errors
 /// The list or a picture is missing or broken; a face's landmarks lie in one place.
 pub fn open(folder: &Path, side: usize) -> Result<Faces> {
+    Ok(open_jittered(folder, side, 0, 0)?.0)
+}
+
+/// As [`open`], and so many copies of each face, moved as `seed` says.
+///
+/// # Errors
+/// As [`open`].
+pub fn open_jittered(folder: &Path, side: usize, copies: usize, seed: u64) -> Result<(Faces, Vec<Jittered>)> {
     if !folder.is_dir() {
         let problem = "is no folder; give a folder of pictures, with its landmarks in FOLDER.csv beside it";
         return Err(Error::Usage(format!("{}: {problem}", folder.display())));
     }
     let list = landmarks(&folder.with_extension("csv"))?;
     let mut hash = Sha256::new();
-    let (mut names, mut faces) = (Vec::new(), Vec::new());
+    let (mut names, mut faces, mut jittered) = (Vec::new(), Vec::new(), Vec::new());
+    let mut rng = Rng::new(seed);
     for face in list {
         let path = folder.join(&face.name);
         let bytes = crate::files::read(&path, |file, problem| Error::Image { file, problem })?;
@@ -100,9 +133,14 @@ pub fn open(folder: &Path, side: usize) -> Result<Faces> {
         face.points.iter().flatten().for_each(|v| hash.update(v.to_le_bytes()));
         let picture = Picture::decode(&bytes, &path.display().to_string())?;
         let frame = Frame::of_points(&face.points).map_err(|e| Error::image(path.display(), e.to_string()))?;
+        for _ in 0..copies {
+            let by = jitter(&mut rng);
+            let moved = Frame { to_frame: by.after(&frame.to_frame) };
+            jittered.push(Jittered { of: faces.len(), by, face: Face::new(&picture, &face.points, &moved, side)? });
+        }
         faces.push(Face::new(&picture, &face.points, &frame, side)?);
         names.push(face.name);
     }
     let fingerprint = hash.finalize().iter().map(|b| format!("{b:02x}")).collect();
-    Ok(Faces { names, faces, fingerprint })
+    Ok((Faces { names, faces, fingerprint }, jittered))
 }

@@ -16,13 +16,15 @@
 //! A part whose result is there is not made again, so that a run that was stopped continues where it was, to the same bits.
 //!
 //! Aligned faces without landmarks may be added for the networks: f_k, fitted on the others, finds their p_k. What of the frame
-//! their pictures do not show no loss counts: results and targets are 0 there.
+//! their pictures do not show no loss counts: results and targets are 0 there. Copies of the faces with landmarks, each turned,
+//! scaled and shifted a little, keep the networks from learning the faces by heart, so that a level's results for the training
+//! faces, on which the next one is trained, are like those for new faces.
 //!
 //! Not stated in the paper; we chose: p_k of a training face as found by an f_k that was fitted without it; the ablation's
 //! networks begin at the full cascade's branches of the level where they read the same (common, fixed), else anew.
 
 use super::faces::{self, Aligned, Faces};
-use super::optimizer::{Decay, Group, Optimizer, Rule, Schedule, Step};
+use super::optimizer::{Decay, Group, Optimizer, Rule, Schedule, Step, is_own};
 use super::run::{self, Folder, Hooks, Job, Progress};
 use crate::error::{Error, Result};
 use crate::exec::Device;
@@ -33,11 +35,12 @@ use crate::models::cbn::bases::Bases;
 use crate::models::cbn::cascade::{Alignment, Cascade, Fitted, Variant, weights_of};
 use crate::models::cbn::descriptor::Descriptor;
 use crate::models::cbn::network::{self, Correspondence, LevelConfig};
-use crate::models::cbn::shape::SHARE;
+use crate::models::cbn::shape::{Point, SHARE, ShapeModel, Similarity};
 use crate::ops::warp::{Border, Warp};
 use crate::rng::Rng;
 use crate::tasks::hallucinate::align::{Recipe, Regressor};
 use crate::tasks::hallucinate::faces::{Face, resized, shape_model};
+use crate::tasks::hallucinate::frame::mirrored_points;
 use crate::tasks::hallucinate::{batches, priors, sheet};
 use crate::tensor::Tensor;
 use crate::weights::Weights;
@@ -64,6 +67,10 @@ pub struct Config {
     /// Where the canonical frame lies in each of them: left, top, side in pixels.
     pub more_square: [f64; 3],
     pub seed: u64,
+    /// Copies of each face with landmarks that are turned, scaled and shifted a little, for the networks.
+    pub jitter: usize,
+    /// Weights of a cascade of the same preset at which the networks begin, or empty: then no branch is trained alone.
+    pub init: PathBuf,
     /// Steps of each branch alone.
     pub pretrain: Vec<u64>,
     /// Steps end to end.
@@ -92,6 +99,8 @@ impl Default for Config {
             more: PathBuf::new(),
             more_square: [0.0; 3],
             seed: 1,
+            jitter: 0,
+            init: PathBuf::new(),
             pretrain: vec![1000, 600, 600],
             joint: vec![600, 300, 300],
             batch: vec![16, 8, 8],
@@ -194,8 +203,10 @@ struct Place {
 
 impl Place {
     /// What is trained there, in order.
-    fn parts(self) -> Vec<Part> {
+    fn parts(self, config: &Config) -> Vec<Part> {
         match self.variant {
+            // The branches are somebody's already.
+            _ if !config.init.as_os_str().is_empty() => vec![Part::Joint(self.variant)],
             Variant::Full | Variant::Single => {
                 vec![Part::Common, Part::HighFrequency, Part::Joint(self.variant)]
             }
@@ -209,7 +220,7 @@ impl Place {
         match part {
             Part::Common | Part::HighFrequency => alone,
             // Trained by this loss from the first step to the last, as often as the branch of the row `common` is.
-            Part::Joint(Variant::HighFrequency) => alone + joint,
+            Part::Joint(Variant::HighFrequency) if config.init.as_os_str().is_empty() => alone + joint,
             Part::Joint(_) => joint,
         }
     }
@@ -233,7 +244,7 @@ fn places(levels: usize, variants: &[Variant]) -> Vec<Place> {
 pub fn steps(config: &Config) -> Result<u64> {
     let (preset, variants) = config.check()?;
     let all = places(preset.levels.len(), &variants);
-    Ok(all.iter().flat_map(|place| place.parts().into_iter().map(|part| place.steps(config, part))).sum())
+    Ok(all.iter().flat_map(|place| place.parts(config).into_iter().map(|part| place.steps(config, part))).sum())
 }
 
 /// What [`train`] tells of.
@@ -254,8 +265,8 @@ impl std::fmt::Debug for Observer<'_> {
 /// A level's training faces: planes a face, row by row.
 struct Examples {
     side: usize,
-    /// Faces with landmarks, which come first and are whole; of the others 1 where their pictures show the frame, else 0.
-    marked: usize,
+    /// Faces that come first and are whole; of the others 1 where their pictures show the frame, else 0.
+    whole: usize,
     shown: Option<Vec<f32>>,
     /// ↑I_{k−1}.
     up: Vec<Vec<f32>>,
@@ -294,7 +305,7 @@ impl Examples {
         }
         if let Some(shown) = &self.shown {
             let whole = vec![1.0; shown.len()];
-            let of_face = |&[face, ..]: &[usize; 3]| if face < self.marked { &whole[..] } else { shown };
+            let of_face = |&[face, ..]: &[usize; 3]| if face < self.whole { &whole[..] } else { shown };
             batch.push(("shown", cut(chosen.iter().map(of_face).collect(), 1)?));
         }
         Ok(batch)
@@ -362,7 +373,8 @@ fn step_graph(
 fn rule(config: &Config, level: &LevelConfig, part: Part) -> (f64, Rule) {
     let [alone, together, gate] = level.rates.map(|r| f64::from(r) * 1e-7 * config.lr);
     let lr = match part {
-        Part::Common | Part::HighFrequency | Part::Joint(Variant::HighFrequency) => alone,
+        Part::Common | Part::HighFrequency => alone,
+        Part::Joint(Variant::HighFrequency) if config.init.as_os_str().is_empty() => alone,
         Part::Joint(_) => together,
     };
     let last = f64::from(level.last_tenths) / 10.0;
@@ -386,10 +398,42 @@ fn rule(config: &Config, level: &LevelConfig, part: Part) -> (f64, Rule) {
     (lr, Rule { groups, clip, ..Rule::from(Optimizer::adam()) })
 }
 
+/// A copy of a face, turned, scaled and shifted a little.
+#[derive(Debug, Clone)]
+struct Jittered {
+    face: Face,
+    /// Place of the face that it is a copy of among those with landmarks.
+    of: usize,
+    by: Similarity,
+    /// Whether `face` was mirrored after it was moved.
+    mirrored: bool,
+}
+
+impl Jittered {
+    /// The copy of a face, and its mirror image as one of that face's.
+    fn with_mirror(copy: faces::Jittered) -> [Self; 2] {
+        let faces::Jittered { of, by, face } = copy;
+        let mirrored = Self { face: face.mirrored(), of: 2 * of + 1, by, mirrored: true };
+        [Self { face, of: 2 * of, by, mirrored: false }, mirrored]
+    }
+
+    /// p_k, which goes with the face: what was found for the face that it is a copy of, `found`, moved as it was.
+    fn p(&self, shape: &ShapeModel, found: &[Vec<f64>]) -> Vec<f64> {
+        let move_all = |points: &[Point]| points.iter().map(|&x| self.by.apply(x)).collect::<Vec<_>>();
+        let points = shape.landmarks(&found[self.of]);
+        shape.coefficients(&match self.mirrored {
+            true => mirrored_points(&move_all(&mirrored_points(&points))),
+            false => move_all(&points),
+        })
+    }
+}
+
 /// The faces of a run.
 struct Training {
     /// With landmarks, each beside its mirror image.
     marked: Vec<Face>,
+    /// Copies of these.
+    jittered: Vec<Jittered>,
     /// Without.
     more: Option<Aligned>,
     /// Side of the planes of both.
@@ -398,12 +442,17 @@ struct Training {
 
 impl Training {
     fn len(&self) -> usize {
-        self.marked.len() + self.more.as_ref().map_or(0, |more| more.luma.len())
+        self.whole() + self.more.as_ref().map_or(0, |more| more.luma.len())
     }
 
-    /// Every face at another side, those with landmarks first.
+    /// Faces that are shown whole.
+    fn whole(&self) -> usize {
+        self.marked.len() + self.jittered.len()
+    }
+
+    /// Every face at another side, those with landmarks first, then their copies.
     fn at(&self, side: usize) -> Result<Vec<Vec<f32>>> {
-        let marked = self.marked.iter().map(|f| f.at(side));
+        let marked = self.marked.iter().chain(self.jittered.iter().map(|j| &j.face)).map(|f| f.at(side));
         let more = self.more.iter().flat_map(|more| &more.luma).map(|luma| resized(luma, self.side, side));
         marked.chain(more).collect()
     }
@@ -432,6 +481,8 @@ struct Run<'a, 'b> {
     /// Steps of the parts that are finished.
     done: u64,
     cascade: Cascade,
+    /// Where the networks begin.
+    init: Option<Weights>,
     weights: BTreeMap<String, Tensor>,
     manifest: Vec<(String, String)>,
 }
@@ -453,7 +504,8 @@ pub fn train(
     if resume && folder.config().is_file() {
         same_choices(&Config::open(&folder.config())?, config, &folder.config())?;
     }
-    let Faces { faces: own, mut fingerprint, .. } = faces::open(&config.data, top)?;
+    let (Faces { faces: own, mut fingerprint, .. }, copies) =
+        faces::open_jittered(&config.data, top, config.jitter, config.seed)?;
     let more = match config.more.as_os_str().is_empty() {
         true => None,
         false => Some(faces::aligned(&config.more, config.more_square, top)?),
@@ -465,20 +517,36 @@ pub fn train(
     let shape = shape_model(&own, SHARE)?;
     let marked: Vec<Face> = own.iter().flat_map(|f| [f.clone(), f.mirrored()]).collect();
     let mut counted = format!("{} faces and their mirror images", own.len());
+    if config.jitter > 0 {
+        counted += &format!(", {} jittered copies of each", config.jitter);
+    }
     if let Some(more) = &more {
         counted += &format!(", {} without landmarks", more.luma.len());
     }
     (observer.tell)(&format!("{counted}, {} bases", shape.len()));
-    let manifest = manifest(config, device, &counted);
+    let init = if config.init.as_os_str().is_empty() { None } else { Some(Weights::open(&config.init)?) };
+    let mut manifest = manifest(config, device, &counted);
+    // Where the networks began, and how those were made.
+    for (key, value) in init.iter().flat_map(Weights::manifest) {
+        if ["command", "commit", "data", "device", "sha256", "steps"].contains(&key.as_str()) {
+            manifest.push((format!("init_{key}"), value.clone()));
+        }
+    }
     let mut run = Run {
         config,
         device,
         folder,
         fingerprint,
-        faces: Training { marked, more, side: top },
+        faces: Training {
+            marked,
+            jittered: copies.into_iter().flat_map(Jittered::with_mirror).collect(),
+            more,
+            side: top,
+        },
         observer,
         done: 0,
         cascade: Cascade { config: preset, shape, fitted: Vec::new() },
+        init,
         weights: BTreeMap::new(),
         manifest,
     };
@@ -487,34 +555,50 @@ pub fn train(
     let p_0 = vec![vec![0.0; run.cascade.shape.len()]; run.faces.len()];
     // p_k of the full cascade, for every variant but the fixed one.
     let mut p: Vec<Vec<Vec<f64>>> = Vec::new();
-    let mut before = i_0.clone();
     let mut weights = Weights::default();
     let places = places(priors.len(), &variants);
-    for (index, place) in places.iter().enumerate() {
+    // What level `reached` of the variant at hand reads: made when a part that is not finished asks for it.
+    let (mut before, mut reached) = (i_0.clone(), 0);
+    for (index, &place) in places.iter().enumerate() {
         if place.k == 0 {
             before.clone_from(&i_0);
+            reached = 0;
         }
-        if place.variant == Variant::Full {
+        let is_full = place.variant == Variant::Full;
+        let at_p = |p: &[Vec<Vec<f64>>], k: usize| match place.variant {
+            Variant::Fixed => p_0.clone(),
+            _ => p[k].clone(),
+        };
+        if (is_full && run.made(&fitted_name(place.k))?.is_none()) || !run.is_finished(place)? {
+            for k in reached..place.k {
+                before = run.outputs(Place { k, level: k, ..place }, &before, &at_p(&p, k))?;
+            }
+            reached = place.k;
+        }
+        if is_full {
             let from = p.last().unwrap_or(&p_0);
             let found = run.align(place.k, &before, from, &priors[place.k])?;
             p.push(found);
         }
-        let at_p = if place.variant == Variant::Fixed { &p_0 } else { &p[place.k] };
-        run.networks(*place, &before, at_p)?;
-        // What the next level of the same variant reads; a cascade that is whole is written.
-        if places.get(index + 1).is_some_and(|next| next.variant == place.variant) {
-            before = run.outputs(*place, &before, at_p)?;
-        } else {
+        run.networks(place, &before, &at_p(&p, place.k))?;
+        // A cascade that is whole is written.
+        if places.get(index + 1).is_none_or(|next| next.variant != place.variant) {
             weights = run.save()?;
         }
     }
     Ok(weights)
 }
 
+/// The file of f_k and p_k, `k` from 0.
+fn fitted_name(k: usize) -> String {
+    format!("level{}/fitted.safetensors", k + 1)
+}
+
 /// Refuses to go on with other choices than a run began with.
 fn same_choices(was: &Config, is: &Config, file: &Path) -> Result<()> {
     let free = |c: &Config| Config {
         data: PathBuf::new(),
+        init: PathBuf::new(),
         data_terms: String::new(),
         more: PathBuf::new(),
         checkpoint_every: 1,
@@ -590,7 +674,7 @@ impl Run<'_, '_> {
     /// face.
     fn align(&mut self, k: usize, before: &[Vec<f32>], p: &[Vec<f64>], prior: &Tensor) -> Result<Vec<Vec<f64>>> {
         let shape = &self.cascade.shape;
-        let (n, name) = (shape.len(), format!("level{}/fitted.safetensors", k + 1));
+        let (n, name) = (shape.len(), fitted_name(k));
         let recipe = Recipe { descriptor: Descriptor::default(), method: Method::Direct, starts: 1, spread: 1.0 };
         let side = self.cascade.config.side_before(k);
         let weights = match self.made(&name)? {
@@ -600,11 +684,12 @@ impl Run<'_, '_> {
                 let seed = self.config.seed.wrapping_add(k as u64);
                 let marked = &self.faces.marked;
                 let truth: Vec<Vec<f64>> = marked.iter().map(|f| shape.coefficients(&f.points)).collect();
-                let (seen, unmarked) = before.split_at(marked.len());
-                let (from, from_unmarked) = p.split_at(marked.len());
+                let (seen, unmarked) = (&before[..marked.len()], &before[self.faces.whole()..]);
+                let (from, from_unmarked) = (&p[..marked.len()], &p[self.faces.whole()..]);
                 let (f, mut moved) = Regressor::fit(self.device, shape, seen, side, [from, &truth], &recipe, seed)?;
                 let error =
                     mean_landmark_error(marked.iter().zip(&moved).map(|(f, p)| (&f.points[..], shape.landmarks(p))))?;
+                moved.extend(self.faces.jittered.iter().map(|copy| copy.p(shape, &moved)).collect::<Vec<_>>());
                 if !unmarked.is_empty() {
                     moved.extend(f.apply(self.device, shape, unmarked, from_unmarked)?);
                 }
@@ -647,8 +732,8 @@ impl Run<'_, '_> {
             Ok(fetches)
         })?;
         let w_inverse = if reads_prior { found.swap_remove(1) } else { Vec::new() };
-        let (marked, shown, hat) = (self.faces.marked.len(), self.faces.shown(side), self.faces.at(side)?);
-        Ok(Examples { side, marked, shown, up: found.swap_remove(0), w_inverse, hat })
+        let (whole, shown, hat) = (self.faces.whole(), self.faces.shown(side), self.faces.at(side)?);
+        Ok(Examples { side, whole, shown, up: found.swap_remove(0), w_inverse, hat })
     }
 
     /// Trains the networks of `place` and adds them to the weights.
@@ -656,10 +741,14 @@ impl Run<'_, '_> {
         let level = self.cascade.config.levels[place.level].clone();
         let prior = self.cascade.fitted[place.level].prior.clone();
         let scope = place.variant.scope(place.k);
-        let (n, patch) = (at(&self.config.batch, place.level), at(&self.config.patch, place.level).min(level.side));
+        let [n, patch] = self.batch(place);
         let mut examples = None;
         let mut start: BTreeMap<String, Tensor> = BTreeMap::new();
-        if matches!(place.variant, Variant::Common | Variant::Fixed) {
+        if let Some(init) = &self.init {
+            let prefix = format!("{scope}/");
+            let own = init.tensors().iter().filter_map(|(name, t)| Some((name.strip_prefix(&prefix)?, t)));
+            start.extend(own.map(|(name, t)| (name.to_owned(), t.clone())));
+        } else if matches!(place.variant, Variant::Common | Variant::Fixed) {
             for part in [Part::Common, Part::HighFrequency] {
                 let own = Weights::open(self.path(&format!(
                     "{}/{}/weights.safetensors",
@@ -669,12 +758,12 @@ impl Run<'_, '_> {
                 start.extend(own.tensors().clone());
             }
         }
-        for (index, part) in place.parts().into_iter().enumerate() {
+        for (index, part) in place.parts(self.config).into_iter().enumerate() {
             let (lr, rule) = rule(self.config, &level, part);
             let steps = place.steps(self.config, part);
             let name = format!("{scope}/{}", part.name());
             let folder = Folder::create(&self.path(&name))?;
-            let identity = self.identity(&level, [n, patch], steps, lr);
+            let identity = self.identity(place, part);
             let trained = match finished(&folder, &identity)? {
                 Some(weights) => weights,
                 None => {
@@ -683,8 +772,17 @@ impl Run<'_, '_> {
                     let seed = self.config.seed.wrapping_mul(31).wrapping_add((10 * place.k + index) as u64);
                     let mut initial = graph.initialize(seed).tensors().clone();
                     for (name, tensor) in &mut initial {
-                        if let Some(known) = start.get(name) {
-                            tensor.clone_from(known);
+                        match start.get(name) {
+                            Some(known) if known.shape() == tensor.shape() => tensor.clone_from(known),
+                            _ if self.init.is_none() || is_own(name) => {}
+                            _ => {
+                                let problem = format!("lacks {scope}/{name} of {:?}", tensor.shape());
+                                let file = self.config.init.display().to_string();
+                                return Err(Error::weights(
+                                    file,
+                                    format!("{problem}; begin at a cascade of the same preset"),
+                                ));
+                            }
                         }
                     }
                     if examples.is_none() {
@@ -733,11 +831,32 @@ impl Run<'_, '_> {
         Ok(())
     }
 
+    /// Faces a step at `place`, and the side of what it sees of each.
+    fn batch(&self, place: Place) -> [usize; 2] {
+        let side = self.cascade.config.levels[place.level].side;
+        [at(&self.config.batch, place.level), at(&self.config.patch, place.level).min(side)]
+    }
+
+    /// Whether nothing is left to train at `place`.
+    fn is_finished(&self, place: Place) -> Result<bool> {
+        for part in place.parts(self.config) {
+            let folder = Folder::create(&self.path(&format!("{}/{}", place.variant.scope(place.k), part.name())))?;
+            if finished(&folder, &self.identity(place, part))?.is_none() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
     /// What must agree between a part that was trained, or begun, and this run.
-    fn identity(&self, level: &LevelConfig, [n, patch]: [usize; 2], steps: u64, lr: f64) -> Map<String, Value> {
+    fn identity(&self, place: Place, part: Part) -> Map<String, Value> {
+        let level = &self.cascade.config.levels[place.level];
+        let ([n, patch], (lr, _)) = (self.batch(place), rule(self.config, level, part));
+        let init = self.init.as_ref().and_then(|init| init.manifest().get("sha256"));
         let numbers = json!({
-            "data": self.fingerprint, "seed": self.config.seed, "steps": steps, "batch": n, "patch": patch, "lr": lr,
-            "clip": self.config.clip, "branch": level.branch, "gate": level.gate, "side": level.side,
+            "data": self.fingerprint, "jitter": self.config.jitter, "init": init, "seed": self.config.seed,
+            "steps": place.steps(self.config, part), "batch": n, "patch": patch, "lr": lr, "clip": self.config.clip,
+            "branch": level.branch, "gate": level.gate, "side": level.side,
         });
         match numbers {
             Value::Object(identity) => identity,
@@ -846,7 +965,7 @@ mod tests {
         // The first face is whole, the second one shown in its upper half.
         let mut examples = Examples {
             side,
-            marked: 1,
+            whole: 1,
             shown: Some((0..side * side).map(|q| f32::from(q < side * side / 2)).collect()),
             up: vec![plane(1), plane(1)],
             w_inverse: vec![still.clone(), still],
@@ -871,6 +990,36 @@ mod tests {
                 assert_eq!(losses(&examples) != was, changes, "{part:?}: a pixel of face {face}");
                 examples.hat[face][side * side - 1] -= 0.5;
             }
+        }
+    }
+
+    #[test]
+    fn the_p_of_a_copy_lies_where_the_copy_does() {
+        let mut rng = Rng::new(8);
+        // A face is nearly its own mirror image.
+        let half: Vec<Point> =
+            (0..68).map(|k| [0.2 + 0.6 * (k % 8) as f64 / 7.0, 0.2 + 0.6 * (k / 8) as f64 / 8.0]).collect();
+        let mean = half.iter().zip(mirrored_points(&half)).map(|(x, y)| [0, 1].map(|d| (x[d] + y[d]) / 2.0));
+        let mean: Vec<Point> = mean.collect();
+        let mut face = || {
+            let points = mean.iter().map(|x| x.map(|v| v + 0.01 * rng.normal())).collect();
+            Face { luma: vec![0.5; 16], side: 4, points }
+        };
+        let faces: Vec<Face> = (0..6).map(|_| face()).collect();
+        let shape = shape_model(&faces, 1.0).unwrap();
+        let found: Vec<Vec<f64>> =
+            faces.iter().flat_map(|f| [f.clone(), f.mirrored()]).map(|f| shape.coefficients(&f.points)).collect();
+        // Turned, larger and shifted to one side: a mirror image that is moved the same way is another one.
+        let by = Similarity { a: 1.05, b: 0.08, shift: [0.05, -0.04] };
+        let points = faces[2].points.iter().map(|&x| by.apply(x)).collect();
+        let copy = faces::Jittered { of: 2, by, face: Face { luma: vec![0.5; 16], side: 4, points } };
+        let largest = |x: &[Point], y: &[Point]| {
+            x.iter().zip(y).flat_map(|(x, y)| [x[0] - y[0], x[1] - y[1]]).fold(0.0, |m: f64, v| m.max(v.abs()))
+        };
+        for copy in Jittered::with_mirror(copy) {
+            let placed = shape.landmarks(&copy.p(&shape, &found));
+            assert!(largest(&placed, &copy.face.points) < 0.01, "{}", largest(&placed, &copy.face.points));
+            assert!(largest(&shape.landmarks(&found[copy.of]), &copy.face.points) > 0.05);
         }
     }
 }

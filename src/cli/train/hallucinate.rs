@@ -37,6 +37,13 @@ pub struct Arguments {
     /// Where the canonical frame lies in each of them, in pixels; it may reach beyond them.
     #[arg(long, value_name = "X,Y,SIDE", value_parser = parse_square, allow_hyphen_values = true)]
     more_square: Option<Square>,
+    /// Copies of each face of DATA, each turned, scaled and shifted a little: so that the networks learn faces less by heart
+    /// [default: 0]
+    #[arg(long, value_name = "COPIES")]
+    jitter: Option<usize>,
+    /// Begin at the networks of a cascade of the same preset; only --joint steps are made then.
+    #[arg(long, value_name = "FILE")]
+    init: Option<PathBuf>,
     /// Sizes of the networks [default: small]
     #[arg(long, value_parser = PossibleValuesParser::new(PRESETS))]
     preset: Option<String>,
@@ -90,7 +97,7 @@ fn overlaid(mut base: Config, a: &Arguments) -> Config {
     if let Some(Square(square)) = a.more_square {
         base.more_square = square;
     }
-    overlay!(data data_terms more preset seed pretrain joint batch patch lr clip ablation checkpoint_every);
+    overlay!(data data_terms more jitter init preset seed pretrain joint batch patch lr clip ablation checkpoint_every);
     base
 }
 

@@ -68,6 +68,16 @@ impl Similarity {
         [self.a * x - self.b * y + self.shift[0], self.b * x + self.a * y + self.shift[1]]
     }
 
+    /// `first`, then this one.
+    pub fn after(&self, first: &Self) -> Self {
+        let [x, y] = first.shift;
+        Self {
+            a: self.a * first.a - self.b * first.b,
+            b: self.b * first.a + self.a * first.b,
+            shift: self.apply([x, y]),
+        }
+    }
+
     /// How many times as long distances become.
     pub fn scale(&self) -> f64 {
         self.a.hypot(self.b)
