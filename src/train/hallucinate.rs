@@ -24,7 +24,7 @@
 //! networks begin at the full cascade's branches of the level where they read the same (common, fixed), else anew.
 
 use super::faces::{self, Aligned, Faces};
-use super::optimizer::{Decay, Group, Optimizer, Rule, Schedule, Step, is_own};
+use super::optimizer::{Decay, Group, Optimizer, Rule, Schedule, Step};
 use super::run::{self, Folder, Hooks, Job, Progress};
 use crate::error::{Error, Result};
 use crate::exec::Device;
@@ -213,6 +213,11 @@ impl Place {
             // The first parts are the full cascade's, or there are none.
             Variant::Common | Variant::Fixed | Variant::HighFrequency => vec![Part::Joint(self.variant)],
         }
+    }
+
+    /// Which coefficients the variant reads at level `k`: `still`, which are 0, or those `found` by the full cascade.
+    fn p<'a>(self, still: &'a [Vec<f64>], found: &'a [Vec<Vec<f64>>], k: usize) -> &'a [Vec<f64>] {
+        if self.variant == Variant::Fixed { still } else { &found[k] }
     }
 
     fn steps(self, config: &Config, part: Part) -> u64 {
@@ -565,13 +570,9 @@ pub fn train(
             reached = 0;
         }
         let is_full = place.variant == Variant::Full;
-        let at_p = |p: &[Vec<Vec<f64>>], k: usize| match place.variant {
-            Variant::Fixed => p_0.clone(),
-            _ => p[k].clone(),
-        };
         if (is_full && run.made(&fitted_name(place.k))?.is_none()) || !run.is_finished(place)? {
             for k in reached..place.k {
-                before = run.outputs(Place { k, level: k, ..place }, &before, &at_p(&p, k))?;
+                before = run.outputs(Place { k, level: k, ..place }, &before, place.p(&p_0, &p, k))?;
             }
             reached = place.k;
         }
@@ -580,7 +581,7 @@ pub fn train(
             let found = run.align(place.k, &before, from, &priors[place.k])?;
             p.push(found);
         }
-        run.networks(place, &before, &at_p(&p, place.k))?;
+        run.networks(place, &before, place.p(&p_0, &p, place.k))?;
         // A cascade that is whole is written.
         if places.get(index + 1).is_none_or(|next| next.variant != place.variant) {
             weights = run.save()?;
@@ -774,7 +775,8 @@ impl Run<'_, '_> {
                     for (name, tensor) in &mut initial {
                         match start.get(name) {
                             Some(known) if known.shape() == tensor.shape() => tensor.clone_from(known),
-                            _ if self.init.is_none() || is_own(name) => {}
+                            // A training keeps its moments beside the networks.
+                            _ if self.init.is_none() || name.starts_with("optimizer/") => {}
                             _ => {
                                 let problem = format!("lacks {scope}/{name} of {:?}", tensor.shape());
                                 let file = self.config.init.display().to_string();

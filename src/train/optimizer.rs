@@ -194,11 +194,6 @@ impl Step {
     }
 }
 
-/// Whether the tensor `name` is the optimiser's, not a network's.
-pub(super) fn is_own(name: &str) -> bool {
-    name.starts_with("optimizer/")
-}
-
 /// Whether `name` is what `pattern` says, where `*` stands for any characters.
 pub fn fits(pattern: &str, name: &str) -> bool {
     let mut parts = pattern.split('*');
