@@ -931,6 +931,10 @@ fn manifest(config: &Config, device: &Device, faces: &str) -> Vec<(String, Strin
         false => format!(" and {}", config.more.display()),
     };
     let list = |list: &[u64]| list.iter().map(u64::to_string).collect::<Vec<_>>().join(",");
+    let alone = match config.init.as_os_str().is_empty() {
+        true => format!("{} a branch alone, ", list(&config.pretrain)),
+        false => String::new(),
+    };
     [
         ("model", "cbn".to_owned()),
         ("preset", config.preset.clone()),
@@ -938,7 +942,7 @@ fn manifest(config: &Config, device: &Device, faces: &str) -> Vec<(String, Strin
         ("data", format!("{}{more} ({faces})", config.data.display())),
         ("data_terms", config.data_terms.clone()),
         ("seed", config.seed.to_string()),
-        ("steps", format!("{} a branch alone, {} end to end, by level", list(&config.pretrain), list(&config.joint))),
+        ("steps", format!("{alone}{} end to end, by level", list(&config.joint))),
         ("commit", run::commit()),
         ("device", device.describe()),
         ("licence", "MIT OR Apache-2.0".to_owned()),
