@@ -81,6 +81,8 @@ fn every_row_of_a_profile_has_its_roof_and_none_is_dropped() {
     // What runs only when parameters change is shown, and is in no total.
     let sum: f64 = profile.rows.iter().filter(|r| !r.once).filter_map(|r| r.ms).sum();
     let has_once = plan.steps.iter().any(|step| step.once);
+    // Software adapters repack filters; an H100 did not.
+    assert!(has_once || device.info().is_some_and(|adapter| adapter.kind != "Cpu"));
     assert_eq!([profile.rows.iter().any(|r| r.once), text.contains("once")], [has_once; 2], "{text}");
     assert!((profile.total_ms().unwrap() - sum).abs() < 1e-9);
     assert!(text.contains("roofs measured here") && text.contains("host: record"), "{text}");

@@ -1000,6 +1000,31 @@ mod tests {
     }
 
     #[test]
+    fn a_step_sees_one_place_of_a_face_and_every_place_in_time() {
+        let side = 8;
+        // A pixel says whose it is, and where: 100 a face, 10 a row, 1 a column.
+        let planes: Vec<Vec<f32>> =
+            (0..2).map(|face| (0..64).map(|q| (100 * face + 10 * (q / side) + q % side) as f32).collect()).collect();
+        // Of the second face the upper half is shown.
+        let shown = Some((0..64).map(|q| f32::from(q < 32)).collect());
+        let (up, hat) = (planes.clone(), planes);
+        let examples = Examples { side, whole: 1, shown, up, w_inverse: Vec::new(), hat };
+        let mut corners = Vec::new();
+        for step in 1..800 {
+            let batch = examples.batch([1, 4], Part::Common, 1, step).unwrap();
+            let [up, hat, shown] = [0, 1, 2].map(|k| batch[k].1.data().iter().map(|v| *v as usize).collect::<Vec<_>>());
+            assert_eq!(up, hat);
+            let corner = up[0];
+            assert!((0..16).all(|q| up[q] == corner + 10 * (q / 4) + q % 4), "{up:?}");
+            assert!((0..16).all(|q| shown[q] == usize::from(up[q] < 140)), "{up:?} {shown:?}");
+            corners.push(corner);
+        }
+        corners.sort_unstable();
+        corners.dedup();
+        assert_eq!(corners.len(), 2 * 25);
+    }
+
+    #[test]
     fn the_p_of_a_copy_lies_where_the_copy_does() {
         let mut rng = Rng::new(8);
         // A face is nearly its own mirror image.
