@@ -1055,27 +1055,32 @@ fn a_cascade_is_trained_stopped_resumed_measured_and_draws_faces() {
     let error =
         fresh(&["--data", &faces, "--init", &folder.text("a/level1/joint/weights.safetensors"), "--joint", "1"]);
     assert!(error.contains("lacks level1/common/conv1.b of [1, 32, 1, 1]; begin at a cascade of the same"), "{error}");
-    let folder_d = folder.text("d");
-    ok(&[
-        "train",
-        "hallucinate",
-        "--data",
-        &faces,
-        "--init",
-        &weights,
-        "--jitter",
-        "2",
-        "--joint",
-        "1",
-        "--batch",
-        "2",
-    ]
-    .into_iter()
-    .chain(["--patch", "16", "--ablation", "common", "--out", &folder_d])
-    .collect::<Vec<_>>());
+    assert!(fresh(&["--data", &faces, "--pretrain", "0"]).contains("--pretrain must be at least 1, or 0 with --init"));
+    // At a rate of next to nothing the networks stay where they begin.
+    let d = folder.text("d");
+    let begin = ["train", "hallucinate", "--data", &faces, "--init", &weights, "--lr", "1e-9", "--out", &d];
+    let steps = ["--jitter", "2", "--pretrain", "0", "--joint", "1", "--batch", "2", "--patch", "16"];
+    ok(&[&begin[..], &steps, &["--ablation", "common,fixed"]].concat());
     let log = std::fs::read_to_string(folder.path("d/log.jsonl")).unwrap();
-    assert_eq!(log.lines().filter(|l| l.contains("joint")).count(), 6, "{log}");
-    assert_eq!(log.lines().count(), 3 + 6, "{log}");
+    assert_eq!(log.lines().filter(|l| l.contains("joint")).count(), 3 * 3, "{log}");
+    assert_eq!(log.lines().count(), 3 + 3 * 3, "{log}");
+    let moved = open("d");
+    let apart = |is: &str, was: &str| {
+        let [is, was] =
+            [(&moved, is), (&whole, was)].map(|(file, name)| file.get(&format!("{name}.w")).unwrap().data());
+        is.iter().zip(was).fold(0.0, |most: f32, (x, y)| most.max((x - y).abs()))
+    };
+    for level in ["level1", "level2"] {
+        // The file has a common branch that was trained alone, and no such high-frequency branch.
+        let row = format!("ablation/common/{level}/common/conv2");
+        for begins_there in [&format!("{level}/common/conv2"), &format!("ablation/fixed/{level}/common/conv2"), &row] {
+            assert!(apart(begins_there, &row) < 1e-6, "{begins_there}");
+        }
+        assert!(apart(&format!("{level}/common/conv2"), &format!("{level}/common/conv2")) > 1e-6);
+        let branch = format!("{level}/high_frequency/conv2");
+        assert!(apart(&branch, &branch) < 1e-6);
+        assert!(apart(&format!("{level}/gate/conv1"), &format!("{level}/gate/conv1")) > 1e-3, "the gate is new");
+    }
     std::fs::remove_file(folder.path("faces/3.png")).unwrap();
     assert!(train(&["--resume"]).contains("3.png: there is no such file"));
 }

@@ -21,7 +21,10 @@
 //! faces, on which the next one is trained, are like those for new faces.
 //!
 //! Not stated in the paper; we chose: p_k of a training face as found by an f_k that was fitted without it; the ablation's
-//! networks begin at the full cascade's branches of the level where they read the same (common, fixed), else anew.
+//! networks begin at the full cascade's branch of the level where it reads the same, else anew.
+//!
+//! The training of both branches together is a short one at a low rate, as in the paper (a fifth of the steps, a tenth of
+//! the rate): branches that are trained together for long learn the same faces by heart, and the gate has nothing to choose.
 
 use super::faces::{self, Aligned, Faces};
 use super::optimizer::{Decay, Group, Optimizer, Rule, Schedule, Step};
@@ -69,9 +72,11 @@ pub struct Config {
     pub seed: u64,
     /// Copies of each face with landmarks that are turned, scaled and shifted a little, for the networks.
     pub jitter: usize,
-    /// Weights of a cascade of the same preset at which the networks begin, or empty: then no branch is trained alone.
+    /// Weights of a cascade of the same preset at which the networks begin, or empty. The full cascade's branches begin at
+    /// the rows that are such a branch alone, with a new gate, where the file has them; else all at the networks of the
+    /// same name.
     pub init: PathBuf,
-    /// Steps of each branch alone.
+    /// Steps of each branch alone; with `init` they may be 0.
     pub pretrain: Vec<u64>,
     /// Steps end to end.
     pub joint: Vec<u64>,
@@ -136,9 +141,12 @@ impl Config {
         let refuse = |problem: &str| Err(Error::Usage(problem.to_owned()));
         let has_zero = |list: &[u64]| list.is_empty() || list.contains(&0);
         let sizes = |list: &[usize]| list.iter().map(|&v| v as u64).collect::<Vec<_>>();
-        let lists = [self.pretrain.clone(), self.joint.clone(), sizes(&self.batch), sizes(&self.patch)];
+        let lists = [self.joint.clone(), sizes(&self.batch), sizes(&self.patch)];
         if lists.iter().any(|list| has_zero(list)) || self.checkpoint_every == 0 {
-            return refuse("--pretrain, --joint, --batch, --patch and --checkpoint-every must be at least 1");
+            return refuse("--joint, --batch, --patch and --checkpoint-every must be at least 1");
+        }
+        if self.pretrain.is_empty() || self.init.as_os_str().is_empty() && has_zero(&self.pretrain) {
+            return refuse("--pretrain must be at least 1, or 0 with --init");
         }
         if !(self.lr.is_finite() && self.lr > 0.0) {
             return refuse("--lr must be above 0");
@@ -204,14 +212,26 @@ struct Place {
 impl Place {
     /// What is trained there, in order.
     fn parts(self, config: &Config) -> Vec<Part> {
-        match self.variant {
-            // The branches are somebody's already.
-            _ if !config.init.as_os_str().is_empty() => vec![Part::Joint(self.variant)],
-            Variant::Full | Variant::Single => {
-                vec![Part::Common, Part::HighFrequency, Part::Joint(self.variant)]
-            }
-            // The first parts are the full cascade's, or there are none.
-            Variant::Common | Variant::Fixed | Variant::HighFrequency => vec![Part::Joint(self.variant)],
+        let joint = Part::Joint(self.variant);
+        let parts = match self.variant {
+            Variant::Full | Variant::Single => vec![Part::Common, Part::HighFrequency, joint],
+            // The common branch is the full cascade's.
+            Variant::Common => vec![joint],
+            Variant::Fixed => vec![Part::HighFrequency, joint],
+            // By the loss of the result from the first step: the other leaves free what no prior covers.
+            Variant::HighFrequency => vec![joint],
+        };
+        parts.into_iter().filter(|&part| self.steps(config, part) > 0).collect()
+    }
+
+    /// Where the file that a run begins at may have this network of the place: in the first of these scopes that it has.
+    fn origins(self, network: &str) -> Vec<Variant> {
+        match (self.variant, network) {
+            (Variant::Single, _) => vec![Variant::Single],
+            (Variant::Fixed, "high_frequency") => vec![Variant::Fixed, Variant::HighFrequency, Variant::Full],
+            (_, "common") => vec![Variant::Common, Variant::Full],
+            (_, "high_frequency") => vec![Variant::HighFrequency, Variant::Full],
+            (variant, _) => vec![variant],
         }
     }
 
@@ -225,7 +245,7 @@ impl Place {
         match part {
             Part::Common | Part::HighFrequency => alone,
             // Trained by this loss from the first step to the last, as often as the branch of the row `common` is.
-            Part::Joint(Variant::HighFrequency) if config.init.as_os_str().is_empty() => alone + joint,
+            Part::Joint(Variant::HighFrequency) => alone + joint,
             Part::Joint(_) => joint,
         }
     }
@@ -379,7 +399,7 @@ fn rule(config: &Config, level: &LevelConfig, part: Part) -> (f64, Rule) {
     let [alone, together, gate] = level.rates.map(|r| f64::from(r) * 1e-7 * config.lr);
     let lr = match part {
         Part::Common | Part::HighFrequency => alone,
-        Part::Joint(Variant::HighFrequency) if config.init.as_os_str().is_empty() => alone,
+        Part::Joint(Variant::HighFrequency) => alone,
         Part::Joint(_) => together,
     };
     let last = f64::from(level.last_tenths) / 10.0;
@@ -744,21 +764,7 @@ impl Run<'_, '_> {
         let scope = place.variant.scope(place.k);
         let [n, patch] = self.batch(place);
         let mut examples = None;
-        let mut start: BTreeMap<String, Tensor> = BTreeMap::new();
-        if let Some(init) = &self.init {
-            let prefix = format!("{scope}/");
-            let own = init.tensors().iter().filter_map(|(name, t)| Some((name.strip_prefix(&prefix)?, t)));
-            start.extend(own.map(|(name, t)| (name.to_owned(), t.clone())));
-        } else if matches!(place.variant, Variant::Common | Variant::Fixed) {
-            for part in [Part::Common, Part::HighFrequency] {
-                let own = Weights::open(self.path(&format!(
-                    "{}/{}/weights.safetensors",
-                    Variant::Full.scope(place.k),
-                    part.name()
-                )))?;
-                start.extend(own.tensors().clone());
-            }
-        }
+        let mut start = self.start(place)?;
         for (index, part) in place.parts(self.config).into_iter().enumerate() {
             let (lr, rule) = rule(self.config, &level, part);
             let steps = place.steps(self.config, part);
@@ -775,8 +781,9 @@ impl Run<'_, '_> {
                     for (name, tensor) in &mut initial {
                         match start.get(name) {
                             Some(known) if known.shape() == tensor.shape() => tensor.clone_from(known),
-                            // A training keeps its moments beside the networks.
-                            _ if self.init.is_none() || name.starts_with("optimizer/") => {}
+                            // A training keeps its moments beside the networks; a gate is soon learnt.
+                            _ if self.init.is_none() || name.starts_with("optimizer/") || name.starts_with("gate/") => {
+                            }
                             _ => {
                                 let problem = format!("lacks {scope}/{name} of {:?}", tensor.shape());
                                 let file = self.config.init.display().to_string();
@@ -831,6 +838,36 @@ impl Run<'_, '_> {
             }
         }
         Ok(())
+    }
+
+    /// Where the networks of `place` begin, as far as they do not begin anew.
+    fn start(&self, place: Place) -> Result<BTreeMap<String, Tensor>> {
+        let mut start = BTreeMap::new();
+        if let Some(init) = &self.init {
+            let has = |variant: Variant| {
+                let prefix = format!("{}/", variant.scope(place.k));
+                init.tensors().keys().any(|name| name.starts_with(&prefix))
+            };
+            let has_rows = [Variant::Common, Variant::HighFrequency].into_iter().any(has);
+            for network in ["common", "high_frequency", "gate"] {
+                // A gate belongs to the branches that it was trained with.
+                let is_new = network == "gate" && has_rows && place.variant != Variant::Single;
+                let Some(origin) = place.origins(network).into_iter().find(|&v| has(v)).filter(|_| !is_new) else {
+                    continue;
+                };
+                let (scope, prefix) = (format!("{}/", origin.scope(place.k)), format!("{network}/"));
+                let own = init.tensors().iter().filter_map(|(name, t)| Some((name.strip_prefix(&scope)?, t)));
+                start.extend(own.filter(|(name, _)| name.starts_with(&prefix)).map(|(n, t)| (n.to_owned(), t.clone())));
+            }
+        }
+        if matches!(place.variant, Variant::Common | Variant::Fixed) {
+            let full = Place { variant: Variant::Full, ..place };
+            for part in full.parts(self.config).into_iter().filter(|&part| part == Part::Common) {
+                let trained = format!("{}/{}/weights.safetensors", full.variant.scope(place.k), part.name());
+                start.extend(Weights::open(self.path(&trained))?.tensors().clone());
+            }
+        }
+        Ok(start)
     }
 
     /// Faces a step at `place`, and the side of what it sees of each.
@@ -931,10 +968,7 @@ fn manifest(config: &Config, device: &Device, faces: &str) -> Vec<(String, Strin
         false => format!(" and {}", config.more.display()),
     };
     let list = |list: &[u64]| list.iter().map(u64::to_string).collect::<Vec<_>>().join(",");
-    let alone = match config.init.as_os_str().is_empty() {
-        true => format!("{} a branch alone, ", list(&config.pretrain)),
-        false => String::new(),
-    };
+    let alone = format!("{} a branch alone, ", list(&config.pretrain));
     [
         ("model", "cbn".to_owned()),
         ("preset", config.preset.clone()),

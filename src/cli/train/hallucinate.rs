@@ -41,7 +41,8 @@ pub struct Arguments {
     /// [default: 0]
     #[arg(long, value_name = "COPIES")]
     jitter: Option<usize>,
-    /// Begin at the networks of a cascade of the same preset; only --joint steps are made then.
+    /// Begin at the networks of a cascade of the same preset: the full one's branches at the rows that were trained alone,
+    /// if it has them.
     #[arg(long, value_name = "FILE")]
     init: Option<PathBuf>,
     /// Sizes of the networks [default: small]

@@ -127,7 +127,7 @@ fn small_level(side: usize, count: usize, channels: usize) -> LevelConfig {
         side,
         branch: layers(&[(count, channels), (1, 1)]),
         gate: layers(&[(2, 8), (1, 1)]),
-        rates: [20_000, 10_000, 20_000],
+        rates: [20_000, 2_000, 20_000],
         last_tenths: 10,
     }
 }
