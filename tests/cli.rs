@@ -1019,6 +1019,8 @@ fn a_cascade_is_trained_stopped_resumed_measured_and_draws_faces() {
         }
     }
     assert!(report["fixed"].is_null() && report["single"].is_null() && report["high_frequency"].is_null());
+    assert!(report["common"]["full_above"].is_f64() && report["common"]["full_above_error"].is_f64(), "{report}");
+    assert!(report["full"]["full_above"].is_null(), "{report}");
     assert_eq!(report["landmark_error"].as_array().unwrap().len(), 4);
 
     let (input, face, sheet) = (folder.text("faces/0.png"), folder.text("face.png"), folder.text("sheet.png"));
@@ -1057,8 +1059,16 @@ fn a_cascade_is_trained_stopped_resumed_measured_and_draws_faces() {
     assert!(error.contains("lacks level1/common/conv1.b of [1, 32, 1, 1]; begin at a cascade of the same"), "{error}");
     assert!(fresh(&["--data", &faces, "--pretrain", "0"]).contains("--pretrain must be at least 1, or 0 with --init"));
     // At a rate of next to nothing the networks stay where they begin.
-    let d = folder.text("d");
-    let begin = ["train", "hallucinate", "--data", &faces, "--init", &weights, "--lr", "1e-9", "--out", &d];
+    let (d, rows) = (folder.text("d"), folder.text("rows.safetensors"));
+    let mut tensors = whole.tensors().clone();
+    for (_, tensor) in tensors.iter_mut().filter(|(name, _)| name.starts_with("ablation/common/")) {
+        let halves = tensor.data().iter().map(|v| v / 2.0).collect();
+        *tensor = lineament::Tensor::new(tensor.shape(), halves).unwrap();
+    }
+    let mut changed = lineament::Weights::from_tensors(tensors);
+    whole.manifest().iter().for_each(|(key, value)| changed.set_manifest(key, value));
+    changed.save(&rows).unwrap();
+    let begin = ["train", "hallucinate", "--data", &faces, "--init", &rows, "--lr", "1e-9", "--out", &d];
     let steps = ["--jitter", "2", "--pretrain", "0", "--joint", "1", "--batch", "2", "--patch", "16"];
     ok(&[&begin[..], &steps, &["--ablation", "common,fixed"]].concat());
     let log = std::fs::read_to_string(folder.path("d/log.jsonl")).unwrap();
@@ -1067,7 +1077,7 @@ fn a_cascade_is_trained_stopped_resumed_measured_and_draws_faces() {
     let moved = open("d");
     let apart = |is: &str, was: &str| {
         let [is, was] =
-            [(&moved, is), (&whole, was)].map(|(file, name)| file.get(&format!("{name}.w")).unwrap().data());
+            [(&moved, is), (&changed, was)].map(|(file, name)| file.get(&format!("{name}.w")).unwrap().data());
         is.iter().zip(was).fold(0.0, |most: f32, (x, y)| most.max((x - y).abs()))
     };
     for level in ["level1", "level2"] {
@@ -1076,7 +1086,7 @@ fn a_cascade_is_trained_stopped_resumed_measured_and_draws_faces() {
         for begins_there in [&format!("{level}/common/conv2"), &format!("ablation/fixed/{level}/common/conv2"), &row] {
             assert!(apart(begins_there, &row) < 1e-6, "{begins_there}");
         }
-        assert!(apart(&format!("{level}/common/conv2"), &format!("{level}/common/conv2")) > 1e-6);
+        assert!(apart(&format!("{level}/common/conv2"), &format!("{level}/common/conv2")) > 1e-3);
         let branch = format!("{level}/high_frequency/conv2");
         assert!(apart(&branch, &branch) < 1e-6);
         assert!(apart(&format!("{level}/gate/conv1"), &format!("{level}/gate/conv1")) > 1e-3, "the gate is new");

@@ -425,7 +425,7 @@ fn rule(config: &Config, level: &LevelConfig, part: Part) -> (f64, Rule) {
 
 /// A copy of a face, turned, scaled and shifted a little.
 #[derive(Debug, Clone)]
-struct Jittered {
+struct Moved {
     face: Face,
     /// Place of the face that it is a copy of among those with landmarks.
     of: usize,
@@ -434,7 +434,7 @@ struct Jittered {
     mirrored: bool,
 }
 
-impl Jittered {
+impl Moved {
     /// The copy of a face, and its mirror image as one of that face's.
     fn with_mirror(copy: faces::Jittered) -> [Self; 2] {
         let faces::Jittered { of, by, face } = copy;
@@ -458,7 +458,7 @@ struct Training {
     /// With landmarks, each beside its mirror image.
     marked: Vec<Face>,
     /// Copies of these.
-    jittered: Vec<Jittered>,
+    jittered: Vec<Moved>,
     /// Without.
     more: Option<Aligned>,
     /// Side of the planes of both.
@@ -564,7 +564,7 @@ pub fn train(
         fingerprint,
         faces: Training {
             marked,
-            jittered: copies.into_iter().flat_map(Jittered::with_mirror).collect(),
+            jittered: copies.into_iter().flat_map(Moved::with_mirror).collect(),
             more,
             side: top,
         },
@@ -590,7 +590,9 @@ pub fn train(
             reached = 0;
         }
         let is_full = place.variant == Variant::Full;
-        if (is_full && run.made(&fitted_name(place.k))?.is_none()) || !run.is_finished(place)? {
+        if (is_full && run.made(&fitted_name(place.k))?.is_none())
+            || !place.parts(config).into_iter().all(|part| run.trained(place, part).is_file())
+        {
             for k in reached..place.k {
                 before = run.outputs(Place { k, level: k, ..place }, &before, place.p(&p_0, &p, k))?;
             }
@@ -863,8 +865,7 @@ impl Run<'_, '_> {
         if matches!(place.variant, Variant::Common | Variant::Fixed) {
             let full = Place { variant: Variant::Full, ..place };
             for part in full.parts(self.config).into_iter().filter(|&part| part == Part::Common) {
-                let trained = format!("{}/{}/weights.safetensors", full.variant.scope(place.k), part.name());
-                start.extend(Weights::open(self.path(&trained))?.tensors().clone());
+                start.extend(Weights::open(self.trained(full, part))?.tensors().clone());
             }
         }
         Ok(start)
@@ -876,15 +877,9 @@ impl Run<'_, '_> {
         [at(&self.config.batch, place.level), at(&self.config.patch, place.level).min(side)]
     }
 
-    /// Whether nothing is left to train at `place`.
-    fn is_finished(&self, place: Place) -> Result<bool> {
-        for part in place.parts(self.config) {
-            let folder = Folder::create(&self.path(&format!("{}/{}", place.variant.scope(place.k), part.name())))?;
-            if finished(&folder, &self.identity(place, part))?.is_none() {
-                return Ok(false);
-            }
-        }
-        Ok(true)
+    /// Where the networks of a finished part lie.
+    fn trained(&self, place: Place, part: Part) -> PathBuf {
+        self.path(&format!("{}/{}/weights.safetensors", place.variant.scope(place.k), part.name()))
     }
 
     /// What must agree between a part that was trained, or begun, and this run.
@@ -1081,7 +1076,7 @@ mod tests {
         let largest = |x: &[Point], y: &[Point]| {
             x.iter().zip(y).flat_map(|(x, y)| [x[0] - y[0], x[1] - y[1]]).fold(0.0, |m: f64, v| m.max(v.abs()))
         };
-        for copy in Jittered::with_mirror(copy) {
+        for copy in Moved::with_mirror(copy) {
             let placed = shape.landmarks(&copy.p(&shape, &found));
             assert!(largest(&placed, &copy.face.points) < 0.01, "{}", largest(&placed, &copy.face.points));
             assert!(largest(&shape.landmarks(&found[copy.of]), &copy.face.points) > 0.05);

@@ -20,7 +20,7 @@ const BATCH: usize = 8;
 
 #[derive(Args)]
 #[command(
-    after_help = "Examples:\n  lineament eval hallucinate --data faces/test --json\n  lineament eval hallucinate --data faces/test --weights runs/faces/weights.safetensors --faces 20\n\nDATA is a folder of pictures with 68 landmarks a face beside it in DATA.csv. Each face is brought into the canonical frame, made\n16 × 16 pixels (28 × 28 for small-8px; bicubically, with antialiasing) and enlarged again. Luminance, 8-bit levels; means over the faces. The face\nregion is the convex hull of the 68 landmarks, a tenth larger. Rows: bicubic; common or high-frequency branch alone; fixed\ncorrespondence (p = 0); a single level; full. Rows whose networks the weights lack are null."
+    after_help = "Examples:\n  lineament eval hallucinate --data faces/test --json\n  lineament eval hallucinate --data faces/test --weights runs/faces/weights.safetensors --faces 20\n\nDATA is a folder of pictures with 68 landmarks a face beside it in DATA.csv. Each face is brought into the canonical frame, made\n16 × 16 pixels (28 × 28 for small-8px; bicubically, with antialiasing) and enlarged again. Luminance, 8-bit levels; means over the faces. The face\nregion is the convex hull of the 68 landmarks, a tenth larger. \"Full above it\": mean over the faces ± its standard error. Rows: bicubic; common or high-frequency branch alone; fixed\ncorrespondence (p = 0); a single level; full. Rows whose networks the weights lack are null."
 )]
 pub struct Arguments {
     /// Folder of faces; their landmarks lie beside it in DIR.csv.
@@ -39,9 +39,29 @@ pub struct Arguments {
 pub struct Measured {
     pub faces: usize,
     /// `bicubic`, then the variants' names in the order of the paper's table; None where the weights lack one.
-    pub rows: Vec<(&'static str, Option<Score>)>,
+    pub rows: Vec<(&'static str, Option<Row>)>,
     /// Landmark errors of the mean shape and of p_1, …, over the distance of the eyes.
     pub landmarks: Vec<f64>,
+}
+
+/// A row of the table.
+#[derive(Debug, Clone, Copy)]
+pub struct Row {
+    /// Means over the faces.
+    pub mean: Score,
+    /// What [`Score::lead`] says of the full cascade over this row.
+    pub lead: Option<[f64; 2]>,
+}
+
+impl Row {
+    /// How far the full cascade lies above, for a table.
+    pub fn lead_text(&self) -> String {
+        match self.lead {
+            Some([mean, error]) if error.is_finite() => format!("{mean:+.2} ± {error:.2}"),
+            Some([mean, _]) => format!("{mean:+.2}"),
+            None => "–".to_owned(),
+        }
+    }
 }
 
 /// The rows of the table, in its order.
@@ -58,13 +78,13 @@ pub fn measure(device: &Device, cascade: &Cascade, weights: &Weights, faces: &[F
     };
     let bicubic: Vec<Score> =
         (0..faces.len()).map(|k| score(k, &resized(&i_0[k], input_side, side)?)).collect::<Result<_>>()?;
-    let mut rows = vec![("bicubic", Some(Score::mean(&bicubic)))];
+    let mut scored = vec![("bicubic", Some(bicubic))];
     let mut landmarks = vec![mean_error(&|_| cascade.shape.mean().to_vec())?];
     let trained: Vec<Variant> = ROWS.into_iter().filter(|v| cascade.is_trained(weights, *v)).collect();
     let bar = progress::bar((trained.len() * faces.len()) as u64, "faces");
     for variant in ROWS {
         if !trained.contains(&variant) {
-            rows.push((variant.name(), None));
+            scored.push((variant.name(), None));
             continue;
         }
         let hallucinator = Hallucinator::new(device, cascade, weights, variant, BATCH, Ask::default())?;
@@ -79,7 +99,7 @@ pub fn measure(device: &Device, cascade: &Cascade, weights: &Weights, faces: &[F
             }
             bar.inc(part.len() as u64);
         }
-        rows.push((variant.name(), Some(Score::mean(&scores))));
+        scored.push((variant.name(), Some(scores)));
         if variant == Variant::Full {
             let levels = p.first().map_or(0, Vec::len);
             let errors = (0..levels).map(|level| mean_error(&|k| cascade.shape.landmarks(&p[k][level])));
@@ -87,14 +107,25 @@ pub fn measure(device: &Device, cascade: &Cascade, weights: &Weights, faces: &[F
         }
     }
     bar.finish_and_clear();
+    let full = scored.iter().find(|(name, _)| *name == Variant::Full.name()).and_then(|(_, scores)| scores.clone());
+    let row = |(name, scores): (&'static str, Option<Vec<Score>>)| {
+        let lead = |own: &[Score]| full.as_ref().filter(|_| name != Variant::Full.name()).map(|f| Score::lead(f, own));
+        (name, scores.map(|own| Row { mean: Score::mean(&own), lead: lead(&own) }))
+    };
+    let rows = scored.into_iter().map(row).collect();
     Ok(Measured { faces: faces.len(), rows, landmarks })
 }
 
 impl Measured {
     /// The rows by name, and the landmark errors.
     pub fn json(&self) -> Map<String, Value> {
-        let row =
-            |s: &Score| json!({ "psnr_face": s.psnr_face, "ssim_face": s.ssim_face, "psnr": s.psnr, "ssim": s.ssim });
+        let row = |Row { mean: s, lead }: &Row| {
+            let [lead, error] = lead.map_or([None; 2], |lead| lead.map(Some));
+            json!({
+                "psnr_face": s.psnr_face, "ssim_face": s.ssim_face, "psnr": s.psnr, "ssim": s.ssim,
+                "full_above": lead, "full_above_error": error,
+            })
+        };
         let mut object = Map::new();
         object.insert("faces".into(), json!(self.faces));
         for (name, score) in &self.rows {
@@ -113,13 +144,17 @@ pub fn run(a: &Arguments) -> Result<ExitCode> {
     let measured = measure(&device, &cascade, &weights, &faces)?;
     let (from, to) = (cascade.config.input_side, cascade.side());
     println!("{} faces, {from} × {from} → {to} × {to}:", measured.faces);
-    println!("| | PSNR face dB | SSIM face | PSNR dB | SSIM |\n|---|---|---|---|---|");
-    for (name, score) in &measured.rows {
-        match score {
-            Some(s) => {
-                println!("| {name} | {:.2} | {:.4} | {:.2} | {:.4} |", s.psnr_face, s.ssim_face, s.psnr, s.ssim);
+    println!("| | PSNR face dB | full above it | SSIM face | PSNR dB | SSIM |\n|---|---|---|---|---|---|");
+    for (name, row) in &measured.rows {
+        match row {
+            Some(row) => {
+                let (s, lead) = (row.mean, row.lead_text());
+                println!(
+                    "| {name} | {:.2} | {lead} | {:.4} | {:.2} | {:.4} |",
+                    s.psnr_face, s.ssim_face, s.psnr, s.ssim
+                );
             }
-            None => println!("| {name} | – | – | – | – |"),
+            None => println!("| {name} | – | – | – | – | – |"),
         }
     }
     let errors: Vec<String> = measured.landmarks.iter().map(|e| format!("{e:.4}")).collect();

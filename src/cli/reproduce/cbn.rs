@@ -78,17 +78,21 @@ pub fn run(a: &Arguments) -> Result<ExitCode> {
     println!("on {}", device.describe());
 
     let measured = measure(&device, &cascade, &weights, &faces)?;
-    let mut table =
-        String::from("| row | PSNR face dB | published | SSIM face | PSNR dB | SSIM |\n|---|---|---|---|---|---|\n");
-    for (name, score) in &measured.rows {
+    let mut table = String::from(
+        "| row | PSNR face dB | published | full above it | SSIM face | PSNR dB | SSIM |\n|---|---|---|---|---|---|---|\n",
+    );
+    for (name, row) in &measured.rows {
         let paper = published(name, cascade.config.input_side).map_or_else(|| "–".to_owned(), |p| format!("{p:.2}"));
-        let _ = match score {
-            Some(s) => writeln!(
-                table,
-                "| {name} | {:.2} | {paper} | {:.4} | {:.2} | {:.4} |",
-                s.psnr_face, s.ssim_face, s.psnr, s.ssim
-            ),
-            None => writeln!(table, "| {name} | not trained | {paper} | | | |"),
+        let _ = match row {
+            Some(row) => {
+                let (s, lead) = (row.mean, row.lead_text());
+                writeln!(
+                    table,
+                    "| {name} | {:.2} | {paper} | {lead} | {:.4} | {:.2} | {:.4} |",
+                    s.psnr_face, s.ssim_face, s.psnr, s.ssim
+                )
+            }
+            None => writeln!(table, "| {name} | not trained | {paper} | | | | |"),
         };
     }
     let _ = write!(table, "\n| landmarks | error / distance of the eyes |\n|---|---|\n");

@@ -170,6 +170,15 @@ impl Score {
         })
     }
 
+    /// By how many dB over the face region one row of results lies above another's of the same faces: the mean over the
+    /// faces, and its standard error, which is no number for a single face.
+    pub fn lead(of: &[Self], over: &[Self]) -> [f64; 2] {
+        let n = of.len().min(over.len()) as f64;
+        let leads = || of.iter().zip(over).map(|(x, y)| x.psnr_face - y.psnr_face);
+        let mean = leads().sum::<f64>() / n;
+        [mean, (leads().map(|d| (d - mean) * (d - mean)).sum::<f64>() / (n * (n - 1.0))).sqrt()]
+    }
+
     /// The mean of some scores.
     pub fn mean(scores: &[Self]) -> Self {
         let n = scores.len().max(1) as f64;
@@ -180,5 +189,19 @@ impl Score {
             psnr: of(|s| s.psnr),
             ssim: of(|s| s.ssim),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_lead_of_a_row_is_the_mean_over_the_faces_with_its_standard_error() {
+        let row =
+            |psnr: &[f64]| psnr.iter().map(|&psnr_face| Score { psnr_face, ..Score::default() }).collect::<Vec<_>>();
+        assert_eq!(Score::lead(&row(&[31.0, 23.0]), &row(&[30.0, 21.0])), [1.5, 0.5]);
+        let [mean, error] = Score::lead(&row(&[31.0]), &row(&[33.0]));
+        assert!(mean == -2.0 && error.is_nan());
     }
 }
