@@ -551,9 +551,10 @@ pub fn train(
     (observer.tell)(&format!("{counted}, {} bases", shape.len()));
     let init = if config.init.as_os_str().is_empty() { None } else { Some(Weights::open(&config.init)?) };
     let mut manifest = manifest(config, device, &counted);
-    // Where the networks began, and how those were made.
+    // Where the networks began, how those were made, and where they began.
     for (key, value) in init.iter().flat_map(Weights::manifest) {
-        if ["command", "commit", "data", "device", "sha256", "steps"].contains(&key.as_str()) {
+        let what = key.trim_start_matches("init_");
+        if ["command", "commit", "data", "device", "seed", "sha256", "steps"].contains(&what) {
             manifest.push((format!("init_{key}"), value.clone()));
         }
     }
@@ -1025,6 +1026,13 @@ mod tests {
                 assert_eq!(losses(&examples) != was, changes, "{part:?}: a pixel of face {face}");
                 examples.hat[face][side * side - 1] -= 0.5;
             }
+            // Nor what a network makes there of what it reads.
+            let shown = examples.shown.replace(vec![0.0; side * side]);
+            let was = losses(&examples);
+            examples.up[1][0] += 0.5;
+            assert_eq!(losses(&examples), was, "{part:?}: a face of which nothing is shown");
+            examples.up[1][0] -= 0.5;
+            examples.shown = shown;
         }
     }
 
