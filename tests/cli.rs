@@ -1067,6 +1067,7 @@ fn a_cascade_is_trained_stopped_resumed_measured_and_draws_faces() {
     }
     let mut changed = lineament::Weights::from_tensors(tensors);
     whole.manifest().iter().for_each(|(key, value)| changed.set_manifest(key, value));
+    changed.set_manifest("init_commit", "where those began");
     changed.save(&rows).unwrap();
     let begin = ["train", "hallucinate", "--data", &faces, "--init", &rows, "--lr", "1e-9", "--out", &d];
     let steps = ["--jitter", "2", "--pretrain", "0", "--joint", "1", "--batch", "2", "--patch", "16"];
@@ -1075,6 +1076,8 @@ fn a_cascade_is_trained_stopped_resumed_measured_and_draws_faces() {
     assert_eq!(log.lines().filter(|l| l.contains("joint")).count(), 3 * 3, "{log}");
     assert_eq!(log.lines().count(), 3 + 3 * 3, "{log}");
     let moved = open("d");
+    assert_eq!(moved.manifest()["init_commit"], whole.manifest()["commit"]);
+    assert_eq!(moved.manifest()["init_init_commit"], "where those began");
     let apart = |is: &str, was: &str| {
         let [is, was] =
             [(&moved, is), (&changed, was)].map(|(file, name)| file.get(&format!("{name}.w")).unwrap().data());
