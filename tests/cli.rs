@@ -970,6 +970,30 @@ fn face_folder(folder: &Path, count: usize) {
 }
 
 #[test]
+fn reproduce_cbn_measures_every_row_and_draws() {
+    if common::device().is_none() {
+        return;
+    }
+    let folder = Folder::new();
+    face_folder(&folder.path("helen68_testset_128"), 2);
+    let (data, out) = (folder.text(""), folder.text("out"));
+    let object = json(&["reproduce", "cbn", "--data", &data, "--out", &out, "--runs", "0", "--json"]);
+    let psnr = |row: &str| object[row]["psnr_face"].as_f64().unwrap();
+    for row in ["bicubic", "common", "high_frequency", "fixed", "single"] {
+        let lead = object[row]["full_above"].as_f64().unwrap();
+        assert!((lead - (psnr("full") - psnr(row))).abs() < 1e-9, "{row}: {object}");
+    }
+    assert_eq!((object["faces"].as_u64(), object["level_ms"].as_object().unwrap().len()), (Some(2), 0));
+    let table = std::fs::read_to_string(folder.path("out/table.md")).unwrap();
+    assert!(table.contains("| bicubic |") && table.contains("| 20.28 |") && table.contains("ghosting: "), "{table}");
+    let size = |file: &str| Picture::measure(&folder.text(file)).map(|s| (s.width, s.height)).unwrap();
+    assert_eq!(size("out/sheet.png"), (8 * 128, 16 + 2 * 128));
+    assert_eq!(size("out/ghosting.png"), (5 * 128, 16 + 128));
+    let error = fails(&["reproduce", "cbn", "--data", &folder.text("none")]);
+    assert!(error.contains("helen68_testset_128: is no folder"), "{error}");
+}
+
+#[test]
 fn a_cascade_is_trained_stopped_resumed_measured_and_draws_faces() {
     if common::device().is_none() {
         return;

@@ -166,8 +166,11 @@ pub fn run(a: &Arguments) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Draws a constant grey input with the true field of `face`, and with E = 0; writes both, the face's own result in front, and
-/// returns the standard deviations over the face region in grey levels.
+/// Constant grey input of the released code's sanity test.
+const GREY: f32 = 1.0 / 3.0;
+
+/// Draws a constant grey input with the true field of `face`, and with E = 0; writes both, also with ten times their contrast, the
+/// face's own result in front, and returns the standard deviations over the face region in grey levels.
 fn ghosting(
     device: &Device,
     cascade: &Cascade,
@@ -177,7 +180,7 @@ fn ghosting(
 ) -> Result<[f64; 2]> {
     let side = cascade.side();
     let p = vec![cascade.shape.coefficients(&face.points)];
-    let grey = vec![vec![1.0 / 3.0; cascade.config.input_side.pow(2)]];
+    let grey = vec![vec![GREY; cascade.config.input_side.pow(2)]];
     let mut blank = cascade.clone();
     for fitted in &mut blank.fitted {
         fitted.prior = Tensor::zeros(fitted.prior.shape());
@@ -189,8 +192,11 @@ fn ghosting(
     };
     let [own, with, without] =
         [draw(cascade, &[face.at(cascade.config.input_side)?])?, draw(cascade, &grey)?, draw(&blank, &grey)?];
-    let titles = ["CBN", "grey, field", "grey, no prior"];
-    sheet::grid("ghosting", side, &titles, &[vec![&own, &with, &without]])?.save(file)?;
+    let titles = ["CBN", "grey, field", "grey, no prior", "field, x10", "no prior, x10"];
+    let ten_times = |plane: &[f32]| plane.iter().map(|v| GREY + 10.0 * (v - GREY)).collect::<Vec<_>>();
+    let (with_more, without_more) = (ten_times(&with), ten_times(&without));
+    let row = vec![&own[..], &with, &without, &with_more, &without_more];
+    sheet::grid("ghosting", side, &titles, &[row])?.save(file)?;
     let pixels: Vec<[f64; 2]> = face.points.iter().map(|p| p.map(|v| v * side as f64)).collect();
     let region = Region::face(&pixels, [side; 2])?;
     let contrast = |plane: &[f32]| {
