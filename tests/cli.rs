@@ -986,7 +986,7 @@ fn reproduce_cbn_measures_every_row_and_draws() {
     assert_eq!((object["faces"].as_u64(), object["level_ms"].as_object().unwrap().len()), (Some(2), 0));
     let table = std::fs::read_to_string(folder.path("out/table.md")).unwrap();
     assert!(table.contains("| bicubic |") && table.contains("| 20.28 |") && table.contains("ghosting: "), "{table}");
-    let size = |file: &str| Picture::measure(&folder.text(file)).map(|s| (s.width, s.height)).unwrap();
+    let size = |file: &str| Picture::measure(folder.text(file)).map(|s| (s.width, s.height)).unwrap();
     assert_eq!(size("out/sheet.png"), (8 * 128, 16 + 2 * 128));
     assert_eq!(size("out/ghosting.png"), (5 * 128, 16 + 128));
     let error = fails(&["reproduce", "cbn", "--data", &folder.text("none")]);
