@@ -23,8 +23,9 @@
 //! Not stated in the paper; we chose: p_k of a training face as found by an f_k that was fitted without it; the ablation's
 //! networks begin at the full cascade's branch of the level where it reads the same, else anew.
 //!
-//! The training of both branches together is a short one at a low rate, as in the paper (a fifth of the steps, a tenth of
-//! the rate): branches that are trained together for long learn the same faces by heart, and the gate has nothing to choose.
+//! Both branches are trained together for a short time at a low rate: a tenth of the rate alone (tables 1 and 2), in the released
+//! networks for a fifth of the steps. Branches that are trained together for long learn the same faces by heart, and the gate has
+//! nothing to choose.
 
 use super::faces::{self, Aligned, Faces};
 use super::optimizer::{Decay, Group, Optimizer, Rule, Schedule, Step};
