@@ -864,11 +864,10 @@ impl Run<'_, '_> {
                 start.extend(own.filter(|(name, _)| name.starts_with(&prefix)).map(|(n, t)| (n.to_owned(), t.clone())));
             }
         }
-        if matches!(place.variant, Variant::Common | Variant::Fixed) {
-            let full = Place { variant: Variant::Full, ..place };
-            for part in full.parts(self.config).into_iter().filter(|&part| part == Part::Common) {
-                start.extend(Weights::open(self.trained(full, part))?.tensors().clone());
-            }
+        let full = Place { variant: Variant::Full, ..place };
+        let shares = matches!(place.variant, Variant::Common | Variant::Fixed);
+        if shares && full.parts(self.config).contains(&Part::Common) {
+            start.extend(Weights::open(self.trained(full, Part::Common))?.tensors().clone());
         }
         Ok(start)
     }
@@ -965,7 +964,6 @@ fn manifest(config: &Config, device: &Device, faces: &str) -> Vec<(String, Strin
         false => format!(" and {}", config.more.display()),
     };
     let list = |list: &[u64]| list.iter().map(u64::to_string).collect::<Vec<_>>().join(",");
-    let alone = format!("{} a branch alone, ", list(&config.pretrain));
     [
         ("model", "cbn".to_owned()),
         ("preset", config.preset.clone()),
@@ -973,7 +971,7 @@ fn manifest(config: &Config, device: &Device, faces: &str) -> Vec<(String, Strin
         ("data", format!("{}{more} ({faces})", config.data.display())),
         ("data_terms", config.data_terms.clone()),
         ("seed", config.seed.to_string()),
-        ("steps", format!("{alone}{} end to end, by level", list(&config.joint))),
+        ("steps", format!("{} a branch alone, {} end to end, by level", list(&config.pretrain), list(&config.joint))),
         ("commit", run::commit()),
         ("device", device.describe()),
         ("licence", "MIT OR Apache-2.0".to_owned()),
