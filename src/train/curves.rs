@@ -126,7 +126,7 @@ impl Canvas {
         const TICKS: i32 = 5;
         for k in 0..=TICKS {
             let part = f64::from(k) / f64::from(TICKS);
-            let (step, value) = (last * part, low + (high - low) * part);
+            let (step, value) = ((last * part).round(), low + (high - low) * part);
             self.line([Point::new(x_of(step), y0), Point::new(x_of(step), y1)], GRID, 1);
             self.line([Point::new(x0, y_of(value)), Point::new(x1, y_of(value))], GRID, 1);
             self.text(&format!("{step:.0}"), Point::new(x_of(step), y1 + 16), Alignment::Center);
