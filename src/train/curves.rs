@@ -190,7 +190,16 @@ mod tests {
         // In every direction, over the whole panel.
         for values in [[1.0, 1e-3, 1.0, 1e-3], [1.0, 0.9, 1e-3, 1.0], [1e-3, 1.0, 1.0, 1e-3], [1.0, 0.1, 0.01, 1e-3]] {
             let loss = values.iter().zip(1..).map(|(&y, step)| (f64::from(step), y)).collect();
-            draw(loss, ("psnr", Vec::new())).unwrap();
+            let picture = draw(loss, ("psnr", Vec::new())).unwrap();
+            let Samples::U8(samples) = picture.samples() else { panic!("8 bit") };
+            let is = |color: Rgb888, x: usize, y: usize| {
+                samples[3 * (y * 900 + x)..][..3] == [color.r(), color.g(), color.b()]
+            };
+            // The axes lie at 72..884 and 24..252, so steps 1 to 4 every 203 pixels; a tick stands at the step that it names.
+            for x in [275, 478, 681, 884] {
+                assert!((24..252).any(|y| is(CURVE, x, y)));
+                assert!((24..252).filter(|&y| is(GRID, x, y)).count() > 100);
+            }
         }
     }
 }

@@ -390,14 +390,19 @@ mod tests {
             // An assertion that fails ends the threads that wait.
             let _closing = Closing(&room);
             // Started in the wrong order; 2 fits only after 0 or 1 has gone, and 3, larger than all, goes alone.
-            for (i, bytes) in [(3, 3 * IN_FLIGHT_BYTES), (2, IN_FLIGHT_BYTES / 2), (1, IN_FLIGHT_BYTES / 2), (0, 8)] {
+            let start = |i: usize, bytes: u64| {
                 let (room, sender) = (&room, sender.clone());
                 scope.spawn(move || {
                     assert!(room.take(i, bytes));
                     sender.send(i).unwrap();
                 });
-            }
+            };
             let wait = Duration::from_millis(50);
+            start(3, 3 * IN_FLIGHT_BYTES);
+            start(2, IN_FLIGHT_BYTES / 2);
+            start(1, IN_FLIGHT_BYTES / 2);
+            assert!(receiver.recv_timeout(wait).is_err(), "all must wait for 0");
+            start(0, 8);
             // Room is given in order; who was given some may still be overtaken on the way to say so.
             let mut first = [receiver.recv().unwrap(), receiver.recv().unwrap()];
             first.sort_unstable();

@@ -56,12 +56,12 @@ impl Training {
 /// A copy of a face, turned, scaled and shifted a little.
 #[derive(Debug, Clone)]
 pub struct Moved {
-    pub face: Face,
+    face: Face,
     /// Place of the face that it is a copy of among those with landmarks.
-    pub of: usize,
-    pub by: Similarity,
+    of: usize,
+    by: Similarity,
     /// Whether `face` was mirrored after it was moved.
-    pub mirrored: bool,
+    mirrored: bool,
 }
 
 impl Moved {
@@ -99,7 +99,7 @@ pub struct Examples {
 
 impl Examples {
     /// The planes of the faces that were chosen.
-    pub fn of<'a>(planes: &'a [Vec<f32>], chosen: &[[usize; 3]]) -> Vec<&'a [f32]> {
+    fn of<'a>(planes: &'a [Vec<f32>], chosen: &[[usize; 3]]) -> Vec<&'a [f32]> {
         chosen.iter().map(|&[face, ..]| &planes[face][..]).collect()
     }
 

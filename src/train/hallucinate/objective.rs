@@ -10,6 +10,10 @@ use crate::models::cbn::network::{self, LevelConfig};
 use crate::ops::warp::{Border, Warp};
 use crate::tensor::Tensor;
 
+/// The part of the steps in which the learning rate rises: with the full rate from the first step, Adam can push all ReLUs of a
+/// deep branch below 0 before its last layer has grown, and nothing ever moves again.
+pub const WARMUP: u64 = 20;
+
 /// The networks of `part`, their loss and the update of every parameter, as one plan; `partial` where not all faces are
 /// shown whole.
 pub fn step_graph(

@@ -3,7 +3,7 @@
 use super::super::optimizer::{Decay, Schedule};
 use super::super::run::{self, Folder, Hooks, Job, Progress};
 use super::examples::{Examples, Training};
-use super::objective::{rule, step_graph};
+use super::objective::{WARMUP, rule, step_graph};
 use super::parts::{Part, Place, at};
 use super::{Config, Observer};
 use crate::error::{Error, Result};
@@ -23,10 +23,6 @@ use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::PathBuf;
-
-/// The part of the steps in which the learning rate rises: with the full rate from the first step, Adam can push all ReLUs of a
-/// deep branch below 0 before its last layer has grown, and nothing ever moves again.
-const WARMUP: u64 = 20;
 
 /// A run while it goes on.
 pub struct Run<'a, 'b> {
@@ -183,18 +179,18 @@ impl Run<'_, '_> {
 
     /// Trains the networks of `place` and adds them to the weights.
     pub fn networks(&mut self, place: Place, before: &[Vec<f32>], p: &[Vec<f64>]) -> Result<()> {
-        let (mut examples, mut branches) = (None, BTreeMap::new());
+        let (mut prepared, mut branches) = (None, BTreeMap::new());
         for (index, part) in place.parts(self.config).into_iter().enumerate() {
             let folder = Folder::create(&self.path(&part_name(place, part)))?;
             let identity = self.identity(place, part);
             let trained = match finished(&folder, &identity)? {
                 Some(weights) => weights,
                 None => {
-                    let examples = match &mut examples {
+                    let (start, examples) = match &mut prepared {
                         Some(made) => made,
-                        none => none.insert(self.examples(place, before, p)?),
+                        none => none.insert((self.start(place)?, self.examples(place, before, p)?)),
                     };
-                    self.part(place, index, part, examples, &branches, (&folder, identity))?
+                    self.part(place, index, part, examples, [&branches, start], (&folder, identity))?
                 }
             };
             self.done += place.steps(self.config, part);
@@ -208,14 +204,14 @@ impl Run<'_, '_> {
         Ok(())
     }
 
-    /// Trains part `index` of `place` in its folder; `branches` were trained there before it.
+    /// Trains part `index` of `place` in its folder. A network begins at the first of `known` that has it.
     fn part(
         &mut self,
         place: Place,
         index: usize,
         part: Part,
         examples: &Examples,
-        branches: &BTreeMap<String, Tensor>,
+        known: [&BTreeMap<String, Tensor>; 2],
         (folder, identity): (&Folder, Map<String, Value>),
     ) -> Result<Weights> {
         let level = &self.cascade.config.levels[place.level];
@@ -225,9 +221,8 @@ impl Run<'_, '_> {
         let (graph, step) = step_graph(level, prior, size, part, self.faces.more.is_some(), &rule)?;
         let seed = self.config.seed.wrapping_mul(31).wrapping_add((10 * place.k + index) as u64);
         let mut initial = graph.initialize(seed).tensors().clone();
-        let start = self.start(place)?;
         for (name, tensor) in &mut initial {
-            match branches.get(name).or_else(|| start.get(name)) {
+            match known.iter().find_map(|known| known.get(name)) {
                 Some(known) if known.shape() == tensor.shape() => tensor.clone_from(known),
                 // A training keeps its moments beside the networks; a gate is soon learnt.
                 _ if self.init.is_none() || name.starts_with("optimizer/") || name.starts_with("gate/") => {}
