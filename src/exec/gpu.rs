@@ -17,7 +17,7 @@ use std::collections::HashMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -77,11 +77,16 @@ impl std::fmt::Debug for Gpu {
     }
 }
 
-fn instance() -> wgpu::Instance {
-    wgpu::Instance::new(wgpu::InstanceDescriptor {
-        backends: wgpu::Backends::PRIMARY,
-        flags: wgpu::InstanceFlags::empty(),
-        ..wgpu::InstanceDescriptor::new_without_display_handle()
+/// The process's connection to the drivers. It is never closed: a loader unloads the driver with its last instance, and a thread
+/// that used it and ends afterwards may call what is no longer there.
+fn instance() -> &'static wgpu::Instance {
+    static INSTANCE: OnceLock<wgpu::Instance> = OnceLock::new();
+    INSTANCE.get_or_init(|| {
+        wgpu::Instance::new(wgpu::InstanceDescriptor {
+            backends: wgpu::Backends::PRIMARY,
+            flags: wgpu::InstanceFlags::empty(),
+            ..wgpu::InstanceDescriptor::new_without_display_handle()
+        })
     })
 }
 
@@ -124,8 +129,10 @@ pub async fn adapters() -> Vec<Adapter> {
 }
 
 impl Gpu {
-    /// Bytes of all live allocations, where the back end reports them (Vulkan and DX12).
+    /// Bytes of all live allocations, where the back end reports them (Vulkan and DX12). Uploads end first: until then they
+    /// hold what they upload a second time.
     pub fn allocated_bytes(&self) -> Option<u64> {
+        self.wait(self.queue.submit([])).ok()?;
         self.device.generate_allocator_report().map(|report| report.total_allocated_bytes)
     }
 
