@@ -470,7 +470,8 @@ impl Session {
     }
 }
 
-/// Devices and sessions may be shared between threads.
+/// Devices and sessions may be shared between threads, but for a browser's, whose handles belong to one.
+#[cfg(not(target_arch = "wasm32"))]
 const _: () = {
     const fn is_shareable<T: Send + Sync>() {}
     is_shareable::<Device>();
