@@ -16,6 +16,10 @@ fn libraries() -> BTreeSet<String> {
 fn the_driver_stays_when_its_last_device_is_closed() {
     let Some(device) = common::device() else { return };
     let open = libraries();
+    if open.is_empty() {
+        eprintln!("SKIPPED (no /proc/self/maps)");
+        return;
+    }
     drop(device);
     let gone: Vec<_> = open.difference(&libraries()).cloned().collect();
     assert!(gone.is_empty(), "unloaded: {gone:?}");
@@ -28,7 +32,7 @@ fn allocated_bytes_are_the_plans_before_the_first_run() {
         eprintln!("SKIPPED (the back end does not report what it allocates)");
         return;
     };
-    // What is uploaded weighs as much as all the rest.
+    // What is uploaded is a quarter of all: x, c, y and what is read back are of one size.
     let mut graph = Graph::new();
     let x = graph.input("x", [1, 1, 256, 256]).unwrap();
     let c = graph.constant("c", Tensor::filled([1, 1, 256, 256], 2.0)).unwrap();
