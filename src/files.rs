@@ -1,9 +1,14 @@
 //! Files that are either whole or not there, and inputs that are read with a limit.
 
 use crate::error::{Error, Result};
-use std::fs::File;
+use sha2::{Digest, Sha256};
+use std::collections::BTreeSet;
+use std::fs::{File, TryLockError};
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::{BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 /// Bytes of the largest file that is read into memory.
 const MAX_FILE_BYTES: u64 = 4 << 30;
@@ -37,71 +42,206 @@ pub(crate) fn read(path: &Path, fail: fn(String, String) -> Error) -> Result<Vec
     Ok(bytes)
 }
 
-/// What the names of temporary files begin with; the process's number and random letters follow.
-const TEMPORARY: &str = ".lineament-";
+/// What happens to a file that is there before it is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Existing {
+    /// It stays, and the write fails, also where it appears while the new one is being made. A link counts as a file,
+    /// whether it leads anywhere or not.
+    Refuse,
+    /// The new file takes its place; of a link, the link's, never that of what it leads to.
+    Replace,
+}
 
-/// Removes from `folder` the temporary files of processes that were killed. To be called before this process writes there,
-/// since a file with its own number is then an earlier one's, as in a container.
+impl Existing {
+    /// What `--overwrite` asks for.
+    pub fn overwrite(is_wanted: bool) -> Self {
+        if is_wanted { Self::Replace } else { Self::Refuse }
+    }
+}
+
+/// Refuses what [`write_whole`] would refuse. To be called before the work whose result it writes.
+///
+/// # Errors
+/// `path` is a folder, or exists and must stay; its folder does not exist or cannot be written.
+pub(crate) fn check_output(path: &Path, existing: Existing) -> Result<()> {
+    check_place(path, existing)?;
+    // Whether a folder can be written shows only where something is written.
+    temporary(path).map(drop)
+}
+
+fn check_place(path: &Path, existing: Existing) -> Result<()> {
+    let refuse = |problem: String| Err(refused(path, problem));
+    if path.is_dir() {
+        return refuse("cannot be written: it is a folder; name a file".into());
+    }
+    if existing == Existing::Refuse && path.symlink_metadata().is_ok() {
+        return refuse("exists; give --overwrite or another output".into());
+    }
+    let folder = folder_of(path);
+    if !folder.is_dir() {
+        return refuse(format!("cannot be written: there is no folder {}; create it first", folder.display()));
+    }
+    Ok(())
+}
+
+fn refused(path: &Path, problem: String) -> Error {
+    Error::io(path, std::io::Error::other(problem))
+}
+
+/// The folder that `path` lies in.
+pub(crate) fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// What the names of temporary files begin and end with.
+const TEMPORARY: [&str; 2] = [".lineament-", ".part"];
+/// Age at which a temporary file that nobody locks is what a killed process left.
+const STALE: Duration = Duration::from_secs(24 * 3600);
+
+/// The name of a temporary file: `number`, and a checksum of it, so that no other program or person chooses such a name.
+fn temporary_name(number: u64) -> String {
+    let [begin, end] = TEMPORARY;
+    let number = format!("{number:016x}");
+    let check: String = Sha256::digest(format!("lineament {number}"))[..4].iter().map(|b| format!("{b:02x}")).collect();
+    format!("{begin}{number}-{check}{end}")
+}
+
+fn is_temporary(name: &str) -> bool {
+    let number = name.strip_prefix(TEMPORARY[0]).and_then(|rest| rest.get(..16));
+    number.and_then(|n| u64::from_str_radix(n, 16).ok()).is_some_and(|n| temporary_name(n) == name)
+}
+
+/// The temporary files that this process is writing.
+static OWN: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
+
+fn own() -> MutexGuard<'static, BTreeSet<PathBuf>> {
+    OWN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Removes the temporary files of this process, which must end at once: whoever still writes waits forever.
+pub(crate) fn abandon() {
+    let own = own();
+    for path in &*own {
+        // What cannot be removed is stale a day later.
+        let _ = std::fs::remove_file(path);
+    }
+    std::mem::forget(own);
+}
+
+/// A temporary file in the folder of `path`, locked, which is removed when it goes.
+fn temporary(path: &Path) -> Result<Temporary> {
+    let folder = folder_of(path);
+    let name = temporary_name(RandomState::new().build_hasher().finish());
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(&name).rand_bytes(0);
+    // The rights that any new file gets; the process's mask applies. A temporary file would be for its owner alone.
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+    let at = folder.join(&name);
+    own().insert(at.clone());
+    let listed = Listed(at);
+    let file = builder.tempfile_in(folder).map_err(|e| {
+        refused(
+            path,
+            format!("cannot be written: {e} in the folder {}; choose a folder that you may write to", folder.display()),
+        )
+    })?;
+    // Where a file system has no locks, the file's age alone protects it.
+    let _ = file.as_file().try_lock();
+    Ok(Temporary { file, listed })
+}
+
+struct Temporary {
+    file: tempfile::NamedTempFile,
+    listed: Listed,
+}
+
+/// An entry of [`OWN`].
+struct Listed(PathBuf);
+
+impl Drop for Listed {
+    fn drop(&mut self) {
+        own().remove(&self.0);
+    }
+}
+
+/// Removes from `folder` the temporary files that killed processes left: a day old, and locked by nobody.
 pub(crate) fn remove_stale(folder: &Path) {
     let Ok(entries) = std::fs::read_dir(folder) else { return };
     for entry in entries.flatten() {
-        let name = entry.file_name();
-        let Some(rest) = name.to_str().and_then(|n| n.strip_prefix(TEMPORARY)) else { continue };
+        let is_ours = entry.file_name().to_str().is_some_and(is_temporary);
         let is_file = entry.file_type().is_ok_and(|t| t.is_file());
-        let pid = rest.split('-').next().and_then(|pid| pid.parse().ok());
-        if is_file && !pid.is_some_and(|pid: u32| pid != std::process::id() && is_running(pid, &entry)) {
+        let age = || entry.metadata().and_then(|m| m.modified()).ok().and_then(|t| t.elapsed().ok());
+        if is_ours
+            && is_file
+            && age().is_some_and(|age| age >= STALE)
+            && let Ok(file) = File::options().write(true).open(entry.path())
+            && file.try_lock().is_ok()
+        {
             // What cannot be removed harms nothing.
             let _ = std::fs::remove_file(entry.path());
         }
     }
 }
 
-/// Whether process `pid` may still write `temporary`.
-fn is_running(pid: u32, temporary: &std::fs::DirEntry) -> bool {
-    let processes = Path::new("/proc");
-    if processes.join("self").exists() {
-        return processes.join(pid.to_string()).exists();
-    }
-    // Where processes are no files, what was written within the last hour may be in use.
-    let age = temporary.metadata().and_then(|m| m.modified()).ok().and_then(|t| t.elapsed().ok());
-    age.is_none_or(|age| age.as_secs() < 3600)
-}
-
 /// Calls `write` with a temporary file in the folder of `path`, then renames it to `path`. Where anything fails on the
 /// way, nothing stays behind and an older `path` is as it was.
 ///
 /// # Errors
-/// The folder does not exist or cannot be written, the disk is full, `path` is a folder; those of `write`.
-pub(crate) fn write_whole(path: &Path, write: impl FnOnce(&mut BufWriter<&mut File>) -> Result<()>) -> Result<()> {
-    let refuse = |problem: String| Error::io(path, std::io::Error::other(problem));
-    let folder = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
-    if path.is_dir() {
-        return Err(refuse("cannot be written: it is a folder; name a file".into()));
-    }
-    if !folder.is_dir() {
-        return Err(refuse(format!("cannot be written: there is no folder {}; create it first", folder.display())));
-    }
-    let mut builder = tempfile::Builder::new();
-    let prefix = format!("{TEMPORARY}{}-", std::process::id());
-    builder.prefix(&prefix);
-    // The rights that any new file gets; the process's mask applies. A temporary file would be for its owner alone.
-    #[cfg(unix)]
-    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    let mut file = builder.tempfile_in(folder).map_err(|e| {
-        refuse(format!(
-            "cannot be written: {e} in the folder {}; choose a folder that you may write to",
-            folder.display()
-        ))
-    })?;
+/// Those of [`check_output`]; the disk is full; those of `write`.
+pub(crate) fn write_whole(
+    path: &Path,
+    existing: Existing,
+    write: impl FnOnce(&mut BufWriter<&mut File>) -> Result<()>,
+) -> Result<()> {
+    check_place(path, existing)?;
+    let Temporary { mut file, listed } = temporary(path)?;
     let mut writer = BufWriter::with_capacity(1 << 20, file.as_file_mut());
     write(&mut writer)?;
     writer.flush().map_err(|e| Error::io(path, e))?;
     drop(writer);
-    file.persist(path).map_err(|e| Error::io(path, e.error))?;
-    Ok(())
+    let mut own = own();
+    let renamed = match existing {
+        Existing::Replace => file.persist(path),
+        Existing::Refuse => file.persist_noclobber(path),
+    };
+    own.remove(&listed.0);
+    drop(own);
+    match renamed {
+        Ok(_) => Ok(()),
+        // It appeared meanwhile.
+        Err(e) if existing == Existing::Refuse && e.error.kind() == std::io::ErrorKind::AlreadyExists => {
+            check_place(path, existing)
+        }
+        Err(e) => Err(Error::io(path, e.error)),
+    }
+}
+
+/// Waits until no other process holds `path`, which is made where it is not there, and holds it until the file is closed.
+///
+/// # Errors
+/// The operating system refuses.
+pub(crate) fn lock(path: &Path) -> Result<File> {
+    let file = lockable(path)?;
+    file.lock().map_err(|e| Error::io(path, e))?;
+    Ok(file)
+}
+
+/// As [`lock`], but none where another process holds it.
+///
+/// # Errors
+/// The operating system refuses.
+pub(crate) fn try_lock(path: &Path) -> Result<Option<File>> {
+    let file = lockable(path)?;
+    match file.try_lock() {
+        Ok(()) => Ok(Some(file)),
+        Err(TryLockError::WouldBlock) => Ok(None),
+        Err(TryLockError::Error(e)) => Err(Error::io(path, e)),
+    }
+}
+
+fn lockable(path: &Path) -> Result<File> {
+    File::options().create(true).append(true).open(path).map_err(|e| Error::io(path, e))
 }
 
 /// Picture files in `folder`, by their extensions, in order of their names.
@@ -157,6 +297,10 @@ fn no_picture(folder: &Path) -> Error {
 mod tests {
     use super::*;
 
+    fn count(folder: &Path) -> usize {
+        std::fs::read_dir(folder).unwrap().count()
+    }
+
     /// As when the disk is full: the writing fails after some bytes.
     #[test]
     fn a_write_that_fails_half_way_leaves_the_older_file_and_nothing_else() {
@@ -164,16 +308,83 @@ mod tests {
         let path = folder.path().join("a");
         std::fs::write(&path, "older").unwrap();
         let full = || Error::io("a", std::io::Error::other("no space"));
-        let error = write_whole(&path, |out| {
+        let error = write_whole(&path, Existing::Replace, |out| {
             out.write_all(&[7; 3 << 20]).map_err(|_| full())?;
             assert!(std::fs::read(&path).unwrap() == b"older", "written over too early");
             Err(full())
         });
         assert!(error.is_err());
         assert_eq!(std::fs::read(&path).unwrap(), b"older");
-        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "a temporary file stayed");
-        write_whole(&path, |out| out.write_all(b"newer").map_err(|_| full())).unwrap();
+        assert_eq!(count(folder.path()), 1, "a temporary file stayed");
+        write_whole(&path, Existing::Replace, |out| out.write_all(b"newer").map_err(|_| full())).unwrap();
         assert_eq!(std::fs::read(&path).unwrap(), b"newer");
-        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+        assert_eq!(count(folder.path()), 1);
+    }
+
+    #[test]
+    fn a_file_that_must_stay_stays_even_where_it_appears_during_the_work() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a");
+        check_output(&path, Existing::Refuse).unwrap();
+        assert_eq!(count(folder.path()), 0, "the check left something");
+        let error = write_whole(&path, Existing::Refuse, |out| {
+            std::fs::write(&path, "another's").unwrap();
+            out.write_all(b"ours").map_err(|e| Error::io("a", e))
+        });
+        let error = error.unwrap_err().to_string();
+        assert!(error.contains("exists; give --overwrite"), "{error}");
+        assert_eq!(std::fs::read(&path).unwrap(), b"another's");
+        assert!(check_output(&path, Existing::Refuse).is_err());
+        assert!(write_whole(&path, Existing::Refuse, |_| panic!("it was written all the same")).is_err());
+        assert_eq!(count(folder.path()), 1);
+        #[cfg(unix)]
+        {
+            let link = folder.path().join("link");
+            std::os::unix::fs::symlink(folder.path().join("nowhere"), &link).unwrap();
+            assert!(check_output(&link, Existing::Refuse).is_err(), "a link that leads nowhere is a file");
+            write_whole(&link, Existing::Replace, |_| Ok(())).unwrap();
+            assert!(link.symlink_metadata().unwrap().is_file() && !folder.path().join("nowhere").exists());
+        }
+    }
+
+    #[test]
+    fn only_temporary_files_that_are_ours_old_and_unlocked_are_stale() {
+        let folder = tempfile::tempdir().unwrap();
+        let make = |name: &str, hours: u64| {
+            let path = folder.path().join(name);
+            let file = File::create(&path).unwrap();
+            file.set_modified(std::time::SystemTime::now() - Duration::from_secs(hours * 3600)).unwrap();
+            (path, file)
+        };
+        let names = [1, 2, 3].map(temporary_name);
+        assert!(names.iter().all(|name| is_temporary(name)));
+        let wrong = names[0].replace("-0000000000000001", "-0000000000000004");
+        let (stale, _) = make(&names[0], 25);
+        let (used, locked) = make(&names[1], 25);
+        locked.lock().unwrap();
+        let others = [
+            make(&names[2], 23).0,
+            make(&wrong, 25).0,
+            make(".lineament-notes", 2500).0,
+            make(".lineament-4000000000-abc", 2500).0,
+            make(".lineament-0000000000000001", 2500).0,
+        ];
+        remove_stale(folder.path());
+        assert!(!stale.exists(), "what a killed process left");
+        assert!(used.exists(), "another process still writes it");
+        assert!(others.iter().all(|path| path.exists()), "not a temporary file of ours, or too young");
+        drop(locked);
+        remove_stale(folder.path());
+        assert!(!used.exists());
+    }
+
+    #[test]
+    fn a_lock_is_held_until_its_file_is_closed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("lock");
+        let held = lock(&path).unwrap();
+        assert!(try_lock(&path).unwrap().is_none());
+        drop(held);
+        assert!(try_lock(&path).unwrap().is_some());
     }
 }

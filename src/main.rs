@@ -6,5 +6,11 @@ fn main() -> std::process::ExitCode {
         // SAFETY: no other thread runs yet.
         unsafe { std::env::set_var("XDG_RUNTIME_DIR", std::env::temp_dir()) };
     }
-    lineament::cli::run()
+    lineament::cli::run(exit_now)
+}
+
+/// Ends the process while other threads run: the destructors that `exit` calls would take a driver's library from under them.
+fn exit_now(code: i32) -> ! {
+    // SAFETY: ends the process, and takes no pointer.
+    unsafe { libc::_exit(code) }
 }

@@ -149,7 +149,9 @@ impl Weights {
         use std::io::Write;
         let path = path.as_ref();
         let bytes = self.to_bytes()?;
-        crate::files::write_whole(path, |out| out.write_all(&bytes).map_err(|e| Error::io(path, e)))
+        crate::files::write_whole(path, crate::files::Existing::Replace, |out| {
+            out.write_all(&bytes).map_err(|e| Error::io(path, e))
+        })
     }
 }
 

@@ -256,18 +256,21 @@ fn upscale_keeps_the_tree_of_a_folder_and_continues() {
     let read = |path: &str| std::fs::read(path).unwrap();
     assert_eq!(read(&single), read(&format!("{out}/sub/deep/d.png")), "a folder's picture is that of one alone");
 
-    // What a kill leaves, and what another process is writing now.
-    let stale = [format!("{out}/sub/.lineament-4000000000-abc"), format!("{out}/.lineament-abcdef")];
-    let used = format!("{out}/sub/.lineament-{}-abc", std::process::id());
-    stale.iter().chain([&used]).for_each(|path| std::fs::write(path, "half").unwrap());
+    // What a kill left the day before, and a file of the user's.
+    let stale = format!("{out}/sub/.lineament-0123456789abcdef-1f369a02.part");
+    let own = format!("{out}/.lineament-notes");
+    let long_ago = std::time::SystemTime::now() - std::time::Duration::from_secs(90_000);
+    for path in [&stale, &own] {
+        std::fs::File::create(path).unwrap().set_modified(long_ago).unwrap();
+    }
     let kept = format!("{out}/a.png");
     let before = std::fs::metadata(&kept).unwrap().modified().unwrap();
     std::fs::remove_file(format!("{out}/sub/c.png")).unwrap();
     let report = upscale(&["--format", "png"]);
     assert_eq!((names(&report), report["skipped"].as_u64()), (vec!["sub/c.png".to_owned()], Some(4)));
     assert_eq!(std::fs::metadata(&kept).unwrap().modified().unwrap(), before);
-    assert!(stale.iter().all(|path| !Path::new(path).exists()), "stale files were left");
-    assert!(Path::new(&used).exists(), "a running process's file was removed");
+    assert!(!Path::new(&stale).exists(), "a stale file was left");
+    assert!(Path::new(&own).exists(), "a user's file was removed");
     let report = upscale(&["--format", "png"]);
     assert_eq!((names(&report).len(), report["skipped"].as_u64()), (0, Some(5)));
     assert_eq!(names(&upscale(&["--format", "png", "--overwrite"])).len(), 5);

@@ -1,7 +1,8 @@
 //! `lineament bench`: how fast a network runs or trains, from host memory to host memory, and how right it is.
 
 use super::inspect::Size;
-use super::{Common, is_interrupted};
+use super::out::{self, say};
+use super::{Common, interrupt};
 use crate::error::{Error, Result};
 use crate::exec::profile::{median, ms_since};
 use crate::exec::{Device, Session};
@@ -16,7 +17,6 @@ use crate::train::{HYPER, Optimizer, Rule};
 use clap::Args;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 use std::time::Instant;
 
 /// Largest error allowed against --expect, over the expected output's root mean square.
@@ -84,7 +84,7 @@ impl Times {
     }
 }
 
-pub fn run(arguments: &Arguments, started: Instant) -> Result<ExitCode> {
+pub fn run(arguments: &Arguments, started: Instant) -> Result<u8> {
     for (option, value) in [("--runs", arguments.runs), ("--batch", arguments.batch)] {
         if value == Some(0) {
             return Err(Error::Usage(format!("{option} must be at least 1")));
@@ -132,7 +132,7 @@ pub fn run(arguments: &Arguments, started: Instant) -> Result<ExitCode> {
     }
     if arguments.profile {
         let inputs: Vec<(&str, &Tensor)> = work.inputs.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
-        println!("{}\n", work.session.profile(&inputs)?);
+        say!("{}\n", work.session.profile(&inputs)?);
     }
     let mut untimed: Vec<&str> = plan.steps.iter().map(|s| s.stem()).filter(|s| s.ends_with("_tile")).collect();
     untimed.dedup();
@@ -147,10 +147,10 @@ pub fn run(arguments: &Arguments, started: Instant) -> Result<ExitCode> {
         object["rms"] = json!(rms);
     }
     for (name, text) in rows {
-        println!("{name:<14}{text}");
+        say!("{name:<14}{text}");
     }
     if arguments.common.json {
-        println!("{object}");
+        out::json(&object);
     }
     if let (Some(rms), Some(path)) = (rms, &arguments.expect) {
         let allowed = MAX_RELATIVE_ERROR * rms;
@@ -167,7 +167,7 @@ pub fn run(arguments: &Arguments, started: Instant) -> Result<ExitCode> {
             ));
         }
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(0)
 }
 
 /// The network in a graph of its own, and its input's values.
@@ -277,7 +277,7 @@ impl Work {
             if is_enough {
                 break;
             }
-            if is_interrupted() {
+            if interrupt::is_requested() {
                 return Err(Error::Interrupted);
             }
             // Adam's step decides its bias correction.

@@ -1,12 +1,12 @@
 //! `lineament check ops`.
 
 use super::Common;
+use super::out::{self, note, say};
 use crate::error::{Error, Result};
 use crate::exec::check;
 use crate::ops::registry;
 use clap::{Args, Subcommand};
 use serde_json::json;
-use std::process::ExitCode;
 
 #[derive(Subcommand)]
 pub enum Command {
@@ -25,7 +25,7 @@ pub struct Arguments {
     common: Common,
 }
 
-pub fn run(Command::Ops(arguments): &Command) -> Result<ExitCode> {
+pub fn run(Command::Ops(arguments): &Command) -> Result<u8> {
     let all = registry();
     if let Some(name) = &arguments.name
         && !all.iter().any(|r| r.name == name)
@@ -35,15 +35,15 @@ pub fn run(Command::Ops(arguments): &Command) -> Result<ExitCode> {
     }
     let device = arguments.common.open()?;
     if device.is_cpu() {
-        println!("on {}: gradients and shaders only, no adapter is compared", device.describe());
+        say!("on {}: gradients and shaders only, no adapter is compared", device.describe());
     } else {
-        println!("on {}", device.describe());
+        say!("on {}", device.describe());
     }
     let (mut cases, mut failed, mut objects) = (0, 0, Vec::new());
     for registered in all.iter().filter(|r| arguments.name.as_deref().is_none_or(|n| n == r.name)) {
         let op_cases = (registered.cases)();
         let report = check::op(&*op_cases[0].op, &op_cases, Some(&device));
-        println!(
+        say!(
             "{:<18} {:>3} cases  gradient {:.1e}  adapter {:.1e} of scale, {:.2} of allowed  {}",
             registered.name,
             report.cases,
@@ -53,7 +53,7 @@ pub fn run(Command::Ops(arguments): &Command) -> Result<ExitCode> {
             if report.failed() == 0 { "ok".to_owned() } else { format!("{} FAILED", report.failed()) }
         );
         for failure in &report.failures {
-            eprintln!("{}: {failure}", registered.name);
+            note!("{}: {failure}", registered.name);
         }
         cases += report.cases;
         failed += report.failed();
@@ -63,10 +63,10 @@ pub fn run(Command::Ops(arguments): &Command) -> Result<ExitCode> {
             "max_of_allowed": report.max_of_allowed, "failures": report.failures,
         }));
     }
-    println!("{cases} cases, {failed} failed");
+    say!("{cases} cases, {failed} failed");
     if arguments.common.json {
         let object = json!({ "cases": cases, "failed": failed, "ops": objects, "device": device.describe() });
-        println!("{object}");
+        out::json(&object);
     }
-    Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if failed == 0 { 0 } else { 1 })
 }

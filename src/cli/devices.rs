@@ -1,10 +1,10 @@
 //! `lineament devices`.
 
+use super::out::{self, say};
 use crate::error::Result;
 use crate::exec::{adapters, default_adapter};
 use clap::Args;
 use serde_json::json;
-use std::process::ExitCode;
 
 /// List the adapters, their limits, and which one is the default and why.
 #[derive(Args)]
@@ -17,7 +17,7 @@ pub struct Arguments {
     json: bool,
 }
 
-pub fn run(arguments: &Arguments) -> Result<ExitCode> {
+pub fn run(arguments: &Arguments) -> Result<u8> {
     let all = adapters();
     let default = default_adapter(&all);
     if arguments.json {
@@ -35,13 +35,13 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
                 })
             })
             .collect();
-        println!("{}", json!({ "adapters": rows, "default": default.map(|d| d.0), "why": default.map(|d| d.1) }));
-        return Ok(ExitCode::SUCCESS);
+        out::json(&json!({ "adapters": rows, "default": default.map(|d| d.0), "why": default.map(|d| d.1) }));
+        return Ok(0);
     }
     for (index, a) in all.iter().enumerate() {
-        println!("{index}  {}", a.name);
-        println!("   {}, {}, driver {}", a.backend, a.kind, a.driver);
-        println!(
+        say!("{index}  {}", a.name);
+        say!("   {}, {}, driver {}", a.backend, a.kind, a.driver);
+        say!(
             "   largest tensor {} MiB, {} workgroups a dimension, subgroups of {} to {}, timestamps: {}",
             a.limits.binding_bytes >> 20,
             a.limits.workgroups_per_dimension,
@@ -50,13 +50,13 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
             if a.has_timestamps { "yes" } else { "no" }
         );
     }
-    println!("cpu\n   the f64 references on the processor: slow, always there");
+    say!("cpu\n   the f64 references on the processor: slow, always there");
     match default {
-        Some((index, why)) => println!("default: {index} ({why}); choose with --device NAME|INDEX|cpu"),
-        None => println!(
+        Some((index, why)) => say!("default: {index} ({why}); choose with --device NAME|INDEX|cpu"),
+        None => say!(
             "default: none, no adapter was found; use --device cpu, or install a Vulkan driver (on Debian: apt-get \
              install mesa-vulkan-drivers libvulkan1)"
         ),
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(0)
 }

@@ -1,5 +1,6 @@
 //! `lineament profile --shader`: what the back ends make of a WGSL file.
 
+use super::out::{self, say};
 use crate::error::{Error, Result};
 use crate::exec::roof;
 use crate::files;
@@ -8,7 +9,6 @@ use crate::plan::reflect;
 use serde_json::{Map, Value, json};
 use std::io::Write;
 use std::path::Path;
-use std::process::ExitCode;
 
 /// Language in [`crate::shader::Shader::translate`], name of its section, extension of its file.
 const LANGUAGES: [(&str, &str, &str); 3] =
@@ -32,7 +32,7 @@ fn unknown<'a>(what: &str, name: &str, known: impl Iterator<Item = &'a str>) -> 
 ///
 /// # Errors
 /// No such shader or entry; `out` cannot be written.
-pub fn run(name: &str, out: Option<&Path>, as_json: bool) -> Result<ExitCode> {
+pub fn run(name: &str, out: Option<&Path>, as_json: bool) -> Result<u8> {
     let (stem, wanted) = name.split_once('.').map_or((name, None), |(stem, entry)| (stem, Some(entry)));
     let all = sources();
     let source =
@@ -52,10 +52,12 @@ pub fn run(name: &str, out: Option<&Path>, as_json: bool) -> Result<ExitCode> {
     let mut show = |title: &str, file: String, text: &str, bytes: &[u8]| -> Result<()> {
         if let Some(folder) = out {
             let path = folder.join(file);
-            files::write_whole(&path, |writer| writer.write_all(bytes).map_err(|e| Error::io(&path, e)))?;
+            files::write_whole(&path, crate::files::Existing::Replace, |writer| {
+                writer.write_all(bytes).map_err(|e| Error::io(&path, e))
+            })?;
             written.push(path.display().to_string());
         } else if !as_json {
-            println!("==== {title}\n{}", text.trim_end());
+            say!("==== {title}\n{}", text.trim_end());
         }
         Ok(())
     };
@@ -74,12 +76,12 @@ pub fn run(name: &str, out: Option<&Path>, as_json: bool) -> Result<ExitCode> {
         entries.insert(entry.into(), Value::Object(texts));
     }
     for path in &written {
-        println!("{path}");
+        say!("{path}");
     }
     if as_json {
-        println!("{}", json!({ "shader": stem, "wgsl": source.text, "entries": entries, "files": written }));
+        out::json(&json!({ "shader": stem, "wgsl": source.text, "entries": entries, "files": written }));
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(0)
 }
 
 /// Words in hexadecimal, one a line: eight a line, and the bytes of the module.

@@ -2,15 +2,15 @@
 
 pub mod hallucinate;
 
+use super::out::{self, say};
 use super::upscale::Model;
-use super::{Common, is_interrupted, progress};
+use super::{Common, interrupt, progress};
 use crate::error::{Error, Result};
 use crate::image::Picture;
 use crate::tasks::upscale::{Score, Upscaler};
 use clap::{Args, Subcommand};
 use serde_json::json;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 
 #[derive(Subcommand)]
 pub enum Command {
@@ -55,9 +55,12 @@ pub fn scores(upscaler: &Upscaler, folder: &Path) -> Result<Measured> {
 /// Scores every picture of `folder` and prints a line for each.
 fn measure_and_print(upscaler: &Upscaler, folder: &Path) -> Result<Measured> {
     measure(upscaler, folder, |name, score| {
-        println!(
+        say!(
             "{name:<28} {:6.3} dB  {:.4}   bicubic {:6.3} dB  {:.4}",
-            score.psnr, score.ssim, score.bicubic_psnr, score.bicubic_ssim
+            score.psnr,
+            score.ssim,
+            score.bicubic_psnr,
+            score.bicubic_ssim
         );
     })
 }
@@ -67,7 +70,7 @@ fn measure(upscaler: &Upscaler, folder: &Path, each: impl Fn(&str, &Score)) -> R
     let bar = progress::bar(files.len() as u64, "pictures");
     let mut scores: Vec<Score> = Vec::new();
     for file in &files {
-        if is_interrupted() {
+        if interrupt::is_requested() {
             return Err(Error::Interrupted);
         }
         let score = upscaler.score(&Picture::open(file)?)?;
@@ -86,29 +89,36 @@ fn measure(upscaler: &Upscaler, folder: &Path, each: impl Fn(&str, &Score)) -> R
     })
 }
 
-pub fn run(command: &Command) -> Result<ExitCode> {
+pub fn run(command: &Command) -> Result<u8> {
     match command {
         Command::Upscale(arguments) => upscale(arguments),
         Command::Hallucinate(arguments) => hallucinate::run(arguments),
     }
 }
 
-fn upscale(arguments: &Arguments) -> Result<ExitCode> {
+fn upscale(arguments: &Arguments) -> Result<u8> {
     let device = arguments.common.open()?;
     let described = device.describe();
     let upscaler = arguments.model.open(device, arguments.tile)?;
     let m = measure_and_print(&upscaler, &arguments.hr)?;
     let model = upscaler.model();
-    println!(
+    say!(
         "mean of {} pictures, {} x{}: {:.3} dB PSNR, {:.4} SSIM; bicubic {:.3} dB, {:.4} (luminance, border {})",
-        m.images, model.name, model.scale, m.psnr_y, m.ssim_y, m.bicubic_psnr_y, m.bicubic_ssim_y, model.scale
+        m.images,
+        model.name,
+        model.scale,
+        m.psnr_y,
+        m.ssim_y,
+        m.bicubic_psnr_y,
+        m.bicubic_ssim_y,
+        model.scale
     );
     if arguments.common.json {
         let object = json!({
             "images": m.images, "psnr_y": m.psnr_y, "ssim_y": m.ssim_y, "bicubic_psnr_y": m.bicubic_psnr_y,
             "bicubic_ssim_y": m.bicubic_ssim_y, "model": model.name, "scale": model.scale, "device": described,
         });
-        println!("{object}");
+        out::json(&object);
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(0)
 }

@@ -1,5 +1,6 @@
 //! `lineament hallucinate`.
 
+use super::out::{self, say};
 use super::{Common, finite};
 use crate::error::{Error, Result};
 use crate::image::{Channels, Picture, Rect};
@@ -14,7 +15,6 @@ use crate::weights::{self, Weights};
 use clap::Args;
 use serde_json::json;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 use std::time::Instant;
 
 /// A cascade by its weights.
@@ -131,7 +131,7 @@ fn check(a: &Arguments) -> Result<()> {
     Ok(())
 }
 
-pub fn run(a: &Arguments) -> Result<ExitCode> {
+pub fn run(a: &Arguments) -> Result<u8> {
     check(a)?;
     let picture = Picture::open(&a.input)?;
     let frame = frame(a, &picture)?;
@@ -148,11 +148,11 @@ pub fn run(a: &Arguments) -> Result<ExitCode> {
     let mut out = Picture::new("face", side, side, Channels::Grey, 8)?;
     out.put_grey(Rect { top: 0, left: 0, height: side, width: side }, plane)?;
     out.save(&a.output)?;
-    println!("{} → {}: {side} × {side} in {ms:.0} ms on {}", a.input.display(), a.output.display(), device.describe());
+    say!("{} → {}: {side} × {side} in {ms:.0} ms on {}", a.input.display(), a.output.display(), device.describe());
     if let Some(file) = &a.sheet {
         let row = sheet::panels(&i_0, &face, side, original.as_deref())?;
         sheet::grid("sheet", side, &sheet::PANELS, &[row.iter().map(Vec::as_slice).collect()])?.save(file)?;
-        println!("{}: {}", file.display(), sheet::PANELS[..row.len()].join(", "));
+        say!("{}: {}", file.display(), sheet::PANELS[..row.len()].join(", "));
     }
     if a.common.json {
         let to_picture = frame.to_frame.inverse();
@@ -162,7 +162,7 @@ pub fn run(a: &Arguments) -> Result<ExitCode> {
             "input": a.input, "output": a.output, "sheet": a.sheet, "side": side, "ms": ms,
             "device": device.describe(), "landmarks": found,
         });
-        println!("{object}");
+        out::json(&object);
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(0)
 }

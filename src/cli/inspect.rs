@@ -1,5 +1,6 @@
 //! `lineament plan` and `lineament profile`.
 
+use super::out::{self, say};
 use super::upscale::Model;
 use super::{Common, dump};
 use crate::error::{Error, Result};
@@ -11,7 +12,6 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 use std::io::Write;
 use std::path::PathBuf;
-use std::process::ExitCode;
 
 #[derive(Subcommand)]
 pub enum PlanCommand {
@@ -92,14 +92,14 @@ impl std::str::FromStr for Size {
     }
 }
 
-pub fn plan(PlanCommand::Upscale(arguments): &PlanCommand) -> Result<ExitCode> {
+pub fn plan(PlanCommand::Upscale(arguments): &PlanCommand) -> Result<u8> {
     let device = arguments.common.open()?;
     let upscaler = arguments.model.open(device.clone(), None)?;
     let Size { width, height } = arguments.size;
     let plan = upscaler.plan(height, width)?;
     let longest_ms = plan.longest_dispatch_ms(&device.limits());
-    println!("{plan}");
-    println!("longest dispatch: at most {longest_ms:.0} ms estimated on {}", device.describe());
+    say!("{plan}");
+    say!("longest dispatch: at most {longest_ms:.0} ms estimated on {}", device.describe());
     if arguments.common.json {
         let steps: Vec<_> = plan
             .steps
@@ -115,12 +115,12 @@ pub fn plan(PlanCommand::Upscale(arguments): &PlanCommand) -> Result<ExitCode> {
             "steps": steps, "slots": plan.slots.len(), "peak_bytes": plan.peak_bytes(), "flops": plan.cost().flops,
             "bytes": plan.cost().bytes, "longest_dispatch_ms": longest_ms.is_finite().then_some(longest_ms), "device": device.describe(),
         });
-        println!("{object}");
+        out::json(&object);
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(0)
 }
 
-pub fn profile(command: &ProfileCommand) -> Result<ExitCode> {
+pub fn profile(command: &ProfileCommand) -> Result<u8> {
     match (&command.task, &command.shader) {
         (Some(ProfileTask::Upscale(arguments)), _) => profile_upscale(arguments),
         (None, Some(name)) => dump::run(name, command.out.as_deref(), command.json),
@@ -128,7 +128,7 @@ pub fn profile(command: &ProfileCommand) -> Result<ExitCode> {
     }
 }
 
-fn profile_upscale(arguments: &ProfileArguments) -> Result<ExitCode> {
+fn profile_upscale(arguments: &ProfileArguments) -> Result<u8> {
     if arguments.runs == 0 {
         return Err(Error::Usage("--runs must be at least 1".into()));
     }
@@ -140,15 +140,17 @@ fn profile_upscale(arguments: &ProfileArguments) -> Result<ExitCode> {
     let mut rng = Rng::new(1);
     let input = Tensor::new(shape, (0..len(&shape)).map(|_| rng.unit() as f32).collect())?;
     let profile = session.profile_runs(&[("x", &input)], arguments.runs)?;
-    println!("{profile}");
+    say!("{profile}");
     if let Some(path) = &arguments.trace {
-        files::write_whole(path, |writer| writeln!(writer, "{}", profile.trace()).map_err(|e| Error::io(path, e)))?;
-        println!("trace: {}; open it in ui.perfetto.dev", path.display());
+        files::write_whole(path, crate::files::Existing::Replace, |writer| {
+            writeln!(writer, "{}", profile.trace()).map_err(|e| Error::io(path, e))
+        })?;
+        say!("trace: {}; open it in ui.perfetto.dev", path.display());
     }
     if arguments.plan.common.json {
-        println!("{}", object(&profile));
+        say!("{}", object(&profile));
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(0)
 }
 
 /// Everything that the table says, for programs; what is not known is null.

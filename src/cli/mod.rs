@@ -10,29 +10,36 @@ mod dump;
 mod eval;
 mod hallucinate;
 mod inspect;
+mod interrupt;
 mod ops;
+mod out;
 mod progress;
 mod reproduce;
 mod train;
 mod tune;
 mod upscale;
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::exec::{Device, Select};
 use clap::{Args, Parser, Subcommand};
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 /// Runs and trains convolutional networks on any adapter: Vulkan, Metal, DX12, WebGPU, or the processor.
 #[derive(Parser)]
-#[command(name = "lineament", version, max_term_width = 100, arg_required_else_help = true)]
+#[command(name = "lineament", version, long_version = LONG_VERSION, max_term_width = 100, arg_required_else_help = true)]
 #[command(
     after_help = "Examples:\n  lineament devices\n  lineament upscale photo.jpg photo_x3.png --scale 3\n  lineament check ops conv3x3\n  lineament profile upscale --scale 3 --size 128x128\n\n`lineament COMMAND --help` shows more."
 )]
 struct Cli {
     #[command(subcommand)]
     command: Command,
+    /// Print nothing but errors and what --json prints.
+    #[arg(long, short, global = true, conflicts_with = "verbose")]
+    quiet: bool,
+    /// Say what was chosen and why; twice: more of it.
+    #[arg(long, short, global = true, action = clap::ArgAction::Count)]
+    verbose: u8,
 }
 
 #[derive(Subcommand)]
@@ -92,28 +99,30 @@ impl Common {
     }
 }
 
-/// Set by Ctrl-C; long work looks at it between two pieces.
-static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+/// Commit of the checkout that this binary was built from, and wgpu's version, as build.rs found them.
+const LONG_VERSION: &str =
+    concat!(env!("CARGO_PKG_VERSION"), "\ncommit ", env!("LINEAMENT_COMMIT"), "\nwgpu ", env!("LINEAMENT_WGPU"));
 
-/// True once the user has pressed Ctrl-C.
-fn is_interrupted() -> bool {
-    INTERRUPTED.load(Ordering::Relaxed)
+/// Parses the command line, runs the command, and reports. `exit_now` ends the process without running what other threads
+/// still use.
+pub fn run(exit_now: interrupt::ExitNow) -> ExitCode {
+    let started = Instant::now();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(e) => return out::wrong_usage(&e, asks_for_json()).into(),
+    };
+    out::set(cli.quiet, asks_for_json(), cli.verbose);
+    interrupt::install(exit_now);
+    out::end(command(cli.command, started)).into()
 }
 
-/// Parses the command line, runs the command, and reports.
-pub fn run() -> ExitCode {
-    let started = Instant::now();
-    let cli = Cli::parse();
-    // A second Ctrl-C ends the process at once; files are only ever renamed into place.
-    let handler = ctrlc::set_handler(|| {
-        if INTERRUPTED.swap(true, Ordering::Relaxed) {
-            std::process::exit(130);
-        }
-    });
-    if let Err(e) = handler {
-        eprintln!("warning: Ctrl-C will end the process at once: {e}");
-    }
-    let result = match cli.command {
+/// Whether `--json` stands among the arguments; every command that knows it takes it as a flag of its own.
+fn asks_for_json() -> bool {
+    std::env::args_os().skip(1).take_while(|argument| argument != "--").any(|argument| argument == "--json")
+}
+
+fn command(command: Command, started: Instant) -> Result<u8> {
+    match command {
         Command::Devices(a) => devices::run(&a),
         Command::Upscale(a) => upscale::run(&a),
         Command::Hallucinate(a) => hallucinate::run(&a),
@@ -126,16 +135,5 @@ pub fn run() -> ExitCode {
         Command::Tune(a) => tune::run(&a),
         Command::Train(c) => train::run(&c),
         Command::Reproduce(c) => reproduce::run(&c),
-    };
-    match result {
-        Ok(code) => code,
-        Err(Error::Interrupted) => {
-            eprintln!("{}", Error::Interrupted);
-            ExitCode::from(130)
-        }
-        Err(error) => {
-            eprintln!("error: {error}");
-            ExitCode::FAILURE
-        }
     }
 }

@@ -1,11 +1,11 @@
 //! `lineament ops`.
 
+use super::out::{self, say};
 use crate::error::Result;
 use crate::ops::registry;
 use crate::plan::write_table;
 use clap::Args;
 use serde_json::json;
-use std::process::ExitCode;
 
 /// List the operations: inputs, shaders, gradients, cases.
 #[derive(Args)]
@@ -16,7 +16,7 @@ pub struct Arguments {
     json: bool,
 }
 
-pub fn run(arguments: &Arguments) -> Result<ExitCode> {
+pub fn run(arguments: &Arguments) -> Result<u8> {
     let mut rows = Vec::new();
     let mut objects = Vec::new();
     for registered in registry() {
@@ -40,13 +40,13 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
         }));
     }
     if arguments.json {
-        println!("{}", json!({ "ops": objects }));
-        return Ok(ExitCode::SUCCESS);
+        out::json(&json!({ "ops": objects }));
+        return Ok(0);
     }
     let mut text = String::new();
     let titles = ["operation", "inputs", "gradients", "shaders", "cases"].map(String::from);
     write_table(&mut text, &titles, &rows, &[4]).expect("writing to a string does not fail");
     print!("{text}");
-    println!("{} operations", rows.len());
-    Ok(ExitCode::SUCCESS)
+    say!("{} operations", rows.len());
+    Ok(0)
 }

@@ -2,8 +2,9 @@
 
 mod cbn;
 
+use super::out::{self, say};
 use super::upscale::Model;
-use super::{Common, eval, is_interrupted};
+use super::{Common, eval, interrupt};
 use crate::error::{Error, Result};
 use crate::exec::Device;
 use crate::exec::profile::median;
@@ -17,7 +18,6 @@ use serde_json::{Value, json};
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 use std::time::Instant;
 
 #[derive(Subcommand)]
@@ -70,7 +70,7 @@ pub struct SpeedArguments {
     common: Common,
 }
 
-pub fn run(command: &Command) -> Result<ExitCode> {
+pub fn run(command: &Command) -> Result<u8> {
     match command {
         Command::Sr(arguments) => sr(arguments),
         Command::Speed(arguments) => speed(arguments),
@@ -99,7 +99,7 @@ fn published(model: &str, scale: usize, set: &str) -> Option<f64> {
     })
 }
 
-fn sr(arguments: &SrArguments) -> Result<ExitCode> {
+fn sr(arguments: &SrArguments) -> Result<u8> {
     for set in &arguments.sets {
         let folder = arguments.data.join(set);
         if !folder.is_dir() {
@@ -139,18 +139,20 @@ fn sr(arguments: &SrArguments) -> Result<ExitCode> {
             }));
         }
     }
-    println!("\n{table}");
+    say!("\n{table}");
     if !missing.is_empty() {
-        println!("no weights come with lineament for: {}", missing.join(", "));
+        say!("no weights come with lineament for: {}", missing.join(", "));
     }
     if let Some(out) = &arguments.out {
-        crate::files::write_whole(out, |file| file.write_all(table.as_bytes()).map_err(|e| Error::io(out, e)))?;
-        println!("wrote {}", out.display());
+        crate::files::write_whole(out, crate::files::Existing::Replace, |file| {
+            file.write_all(table.as_bytes()).map_err(|e| Error::io(out, e))
+        })?;
+        say!("wrote {}", out.display());
     }
     if arguments.common.json {
-        println!("{}", json!({ "device": device.describe(), "rows": rows, "missing": missing }));
+        out::json(&json!({ "device": device.describe(), "rows": rows, "missing": missing }));
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(0)
 }
 
 /// Median of `runs` calls of `work` in milliseconds, after one to warm up.
@@ -158,7 +160,7 @@ fn median_ms(runs: usize, mut work: impl FnMut() -> Result<()>) -> Result<f64> {
     work()?;
     let mut times = Vec::with_capacity(runs);
     for _ in 0..runs.max(1) {
-        if is_interrupted() {
+        if interrupt::is_requested() {
             return Err(Error::Interrupted);
         }
         let begin = Instant::now();
@@ -212,32 +214,32 @@ fn picture(file: Option<&Path>, size: usize) -> Result<Picture> {
     )
 }
 
-fn speed(arguments: &SpeedArguments) -> Result<ExitCode> {
+fn speed(arguments: &SpeedArguments) -> Result<u8> {
     let device = arguments.common.open()?;
     let (scale, size) = (arguments.scale, arguments.size);
-    println!("on {}", device.describe());
+    say!("on {}", device.describe());
     let folder = tempfile::tempdir().map_err(|e| Error::io(std::env::temp_dir(), e))?;
     let (input, output) = (folder.path().join("in.png"), folder.path().join("out.png"));
     picture(arguments.picture.as_deref(), size)?.save(&input)?;
 
     let mut rates: Vec<(&str, f64)> = Vec::new();
-    println!("\n| model | {size} × {size} to x{scale}, end to end | pictures a second |\n|---|---|---|");
+    say!("\n| model | {size} × {size} to x{scale}, end to end | pictures a second |\n|---|---|---|");
     for name in ["fsrcnn", "fsrcnn-s", "srcnn-9-5-5"] {
         let upscaler = upscaler(&device, name, scale)?;
         let ms = median_ms(arguments.runs, || {
-            let (out, _) = upscaler.picture(&Picture::open(&input)?, &mut |_, _| !is_interrupted())?;
+            let (out, _) = upscaler.picture(&Picture::open(&input)?, &mut |_, _| !interrupt::is_requested())?;
             out.save(&output)
         })?;
-        println!("| {name} | {ms:.1} ms | {:.2} |", 1e3 / ms);
+        say!("| {name} | {ms:.1} ms | {:.2} |", 1e3 / ms);
         rates.push((name, ms));
     }
     let ratio = rates[2].1 / rates[0].1;
-    println!(
+    say!(
         "\nFSRCNN is {ratio:.1} times as fast as SRCNN 9-5-5 (Dong et al. 2016, table 3, against SRCNN-Ex: 41.3 times fewer operations)"
     );
 
     let fsrcnn = upscaler(&device, "fsrcnn", scale)?;
-    println!(
+    say!(
         "\n| FSRCNN x{scale}, input | ms | ns a small pixel | to the smallest | predicted MB | allocated MB | ratio |\n|---|---|---|---|---|---|---|"
     );
     let mut sizes: Vec<Value> = Vec::new();
@@ -249,12 +251,13 @@ fn speed(arguments: &SpeedArguments) -> Result<ExitCode> {
         let predicted = session.plan().peak_bytes();
         let allocated = device.allocated_bytes().map(|now| now - before);
         drop(session);
-        let ms = median_ms(arguments.runs, || fsrcnn.picture(&picture, &mut |_, _| !is_interrupted()).map(|_| ()))?;
+        let ms =
+            median_ms(arguments.runs, || fsrcnn.picture(&picture, &mut |_, _| !interrupt::is_requested()).map(|_| ()))?;
         let ns = ms * 1e6 / (side * side) as f64;
         let to_first = ns / *first.get_or_insert(ns);
         let of = allocated.map(|a| predicted as f64 / a as f64);
         let text = |value: Option<f64>| value.map_or_else(|| "–".to_owned(), |v| format!("{v:.3}"));
-        println!(
+        say!(
             "| {side} × {side} | {ms:.1} | {ns:.0} | {to_first:.2} | {:.2} | {} | {} |",
             predicted as f64 / 1e6,
             text(allocated.map(|a| a as f64 / 1e6)),
@@ -272,7 +275,7 @@ fn speed(arguments: &SpeedArguments) -> Result<ExitCode> {
             .collect();
         let object =
             json!({ "device": device.describe(), "models": models, "srcnn_over_fsrcnn": ratio, "sizes": sizes });
-        println!("{object}");
+        out::json(&object);
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(0)
 }

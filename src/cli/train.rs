@@ -2,7 +2,8 @@
 
 mod hallucinate;
 
-use super::{Common, is_interrupted, progress};
+use super::out::{self, note, say};
+use super::{Common, interrupt, progress};
 use crate::error::{Error, Result};
 use crate::models::SuperResolution;
 use crate::tasks::upscale::Upscaler;
@@ -12,7 +13,6 @@ use crate::weights::Weights;
 use clap::{Args, Subcommand};
 use serde_json::json;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 
 #[derive(Subcommand)]
 pub enum Command {
@@ -157,14 +157,14 @@ fn overlaid(mut base: Config, a: &Arguments) -> Config {
     base
 }
 
-pub fn run(command: &Command) -> Result<ExitCode> {
+pub fn run(command: &Command) -> Result<u8> {
     match command {
         Command::Upscale(a) => upscale(a),
         Command::Hallucinate(a) => hallucinate::run(a),
     }
 }
 
-fn upscale(a: &Arguments) -> Result<ExitCode> {
+fn upscale(a: &Arguments) -> Result<u8> {
     let own = a.out.as_ref().map(|out| out.join("config.toml")).filter(|own| a.resume && own.is_file());
     let base = match (&a.config, &own) {
         (Some(file), _) | (None, Some(file)) => Config::open(file)?,
@@ -183,7 +183,7 @@ fn upscale(a: &Arguments) -> Result<ExitCode> {
         )));
     }
     let device = a.common.open()?;
-    eprintln!("training {} x{} on {} in {}", config.model, config.scale, device.describe(), folder.path().display());
+    note!("training {} x{} on {} in {}", config.model, config.scale, device.describe(), folder.path().display());
     let bar = progress::bar(config.steps, "steps");
     let mut mean = None;
     let (mut all_ms, mut wait_ms) = (0.0, 0.0);
@@ -195,7 +195,7 @@ fn upscale(a: &Arguments) -> Result<ExitCode> {
         wait_ms += p.wait_ms;
         bar.set_position(p.step);
         bar.set_message(format!("loss {now:.6}, {:.2} dB, norm {:.1e}, lr {:.1e}", -10.0 * now.log10(), p.norm, p.lr));
-        !is_interrupted()
+        !interrupt::is_requested()
     };
     let measure = |weights: &Weights| {
         super::eval::scores(&Upscaler::new(device.clone(), model.clone(), weights.clone(), None)?, &config.val)
@@ -204,15 +204,15 @@ fn upscale(a: &Arguments) -> Result<ExitCode> {
     let mut validate = |weights: &Weights| {
         let scores = measure(weights)?;
         measured = Some(scores);
-        bar.suspend(|| eprintln!("validation: {:.3} dB PSNR, {:.4} SSIM", scores.psnr_y, scores.ssim_y));
+        bar.suspend(|| note!("validation: {:.3} dB PSNR, {:.4} SSIM", scores.psnr_y, scores.ssim_y));
         Ok(vec![("psnr", scores.psnr_y), ("ssim", scores.ssim_y)])
     };
-    let mut tell = |text: &str| bar.suspend(|| eprintln!("{text}"));
+    let mut tell = |text: &str| bar.suspend(|| note!("{text}"));
     let mut weights = train(&config, &device, &folder, a.resume, &mut tell, &mut validate, &mut observe)?;
     bar.finish();
     let waited = (all_ms > 0.0).then(|| wait_ms / all_ms);
     if let Some(waited) = waited {
-        eprintln!("waited for data: {:.1} % of {:.0} s", 100.0 * waited, all_ms / 1e3);
+        note!("waited for data: {:.1} % of {:.0} s", 100.0 * waited, all_ms / 1e3);
     }
 
     // A finished run that is resumed takes no step.
@@ -225,11 +225,14 @@ fn upscale(a: &Arguments) -> Result<ExitCode> {
         weights.set_manifest("measured", text);
     }
     weights.save(folder.weights())?;
-    println!("wrote {} (log: {})", folder.weights().display(), folder.log().display());
+    say!("wrote {} (log: {})", folder.weights().display(), folder.log().display());
     if let Some(m) = &measured {
-        println!(
+        say!(
             "{:.3} dB PSNR, {:.4} SSIM on {} pictures (bicubic {:.3} dB)",
-            m.psnr_y, m.ssim_y, m.images, m.bicubic_psnr_y
+            m.psnr_y,
+            m.ssim_y,
+            m.images,
+            m.bicubic_psnr_y
         );
     }
     if a.common.json {
@@ -238,9 +241,9 @@ fn upscale(a: &Arguments) -> Result<ExitCode> {
             "psnr_y": measured.as_ref().map(|m| m.psnr_y), "ssim_y": measured.as_ref().map(|m| m.ssim_y),
             "waited": waited,
         });
-        println!("{object}");
+        out::json(&object);
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(0)
 }
 
 /// runs/MODEL_xSCALE, or the first of runs/MODEL_xSCALE-2, … that does not exist.

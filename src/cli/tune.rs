@@ -1,8 +1,9 @@
 //! `lineament tune`, and what `LINEAMENT_TUNE` says of every other command.
 
 use super::inspect::Size;
+use super::out::{self, say, warning};
 use super::upscale::Model;
-use super::{Common, bench, is_interrupted};
+use super::{Common, bench, interrupt};
 use crate::error::{Error, Result};
 use crate::exec::Device;
 use crate::graph::{Graph, NodeId};
@@ -12,7 +13,6 @@ use crate::tune::{Choices, Choose, Outcome, keys, tune_more};
 use clap::Args;
 use serde_json::json;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -132,7 +132,7 @@ impl Choose for Remembered {
             if !found.layers.is_empty()
                 && let Err(e) = self.remember(found)
             {
-                eprintln!("warning: what LINEAMENT_TUNE=full measured is not remembered: {e}");
+                warning!("what LINEAMENT_TUNE=full measured is not remembered: {e}");
             }
         }
         Ok(self.known())
@@ -151,7 +151,7 @@ pub fn follow_environment(device: Device) -> Result<Device> {
     })
 }
 
-pub fn run(arguments: &Arguments) -> Result<ExitCode> {
+pub fn run(arguments: &Arguments) -> Result<u8> {
     let budget = match arguments.budget.map(Duration::try_from_secs_f64) {
         Some(Err(_)) => return Err(Error::Usage("--budget must be a number of seconds such as 2".into())),
         Some(Ok(budget)) => Some(budget),
@@ -174,11 +174,11 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let file = remembered.path.as_ref().map_or_else(|| "no file".into(), |path| path.display().to_string());
     if arguments.clear {
         let was_there = remembered.path.as_deref().map_or(Ok(false), store::clear)?;
-        println!("{} {file}", if was_there { "removed" } else { "there was no" });
+        say!("{} {file}", if was_there { "removed" } else { "there was no" });
         if arguments.common.json {
-            println!("{}", json!({ "file": remembered.path, "removed": was_there }));
+            out::json(&json!({ "file": remembered.path, "removed": was_there }));
         }
-        return Ok(ExitCode::SUCCESS);
+        return Ok(0);
     }
     let mut shown = (*remembered.known()).clone();
     if let Some(net) = &arguments.net {
@@ -188,22 +188,19 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
         };
         let layers = keys(&device, &graph, &fetches)?;
         let found = tune_more(&device, &graph, &fetches, &Choices::default(), budget)?;
-        if is_interrupted() {
+        if interrupt::is_requested() {
             return Err(Error::Interrupted);
         }
-        println!("{}: {} layers to choose a shader for, {} measured", net.display(), layers.len(), found.layers.len());
+        say!("{}: {} layers to choose a shader for, {} measured", net.display(), layers.len(), found.layers.len());
         shown = found.clone();
         remembered.remember(found)?;
     }
-    println!("{}", table(&shown)?);
-    println!("{} on {}", file, device.describe());
+    say!("{}", table(&shown)?);
+    say!("{} on {}", file, device.describe());
     if arguments.common.json {
-        println!(
-            "{}",
-            json!({ "layers": store::to_json(&shown), "file": remembered.path, "device": device.describe() })
-        );
+        say!("{}", json!({ "layers": store::to_json(&shown), "file": remembered.path, "device": device.describe() }));
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(0)
 }
 
 /// The graph of one window of an upscale.

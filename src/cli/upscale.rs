@@ -2,6 +2,7 @@
 
 mod pipeline;
 
+use super::out::{self, note, say};
 use super::{Common, progress};
 use crate::error::{Error, Result};
 use crate::exec::Device;
@@ -15,7 +16,6 @@ use pipeline::Job;
 use serde_json::json;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 
 /// A super-resolution network by name.
 #[derive(Args, Clone)]
@@ -118,7 +118,7 @@ fn parse_bytes(text: &str) -> std::result::Result<u64, String> {
     if (1.0..9e15).contains(&bytes) { Ok(bytes as u64) } else { Err(fail()) }
 }
 
-pub fn run(a: &Arguments) -> Result<ExitCode> {
+pub fn run(a: &Arguments) -> Result<u8> {
     let is_folder = a.input.is_dir();
     let targets = targets(a)?;
     if a.compare.is_some() && targets.len() != 1 {
@@ -139,7 +139,7 @@ pub fn run(a: &Arguments) -> Result<ExitCode> {
             if is_ours {
                 skipped += 1;
             } else {
-                eprintln!(
+                note!(
                     "error: {}: exists, but is not {} enlarged {} times; give --overwrite or another OUT",
                     output.display(),
                     input.display(),
@@ -175,7 +175,7 @@ pub fn run(a: &Arguments) -> Result<ExitCode> {
         // A picture that cannot be read is reported below.
         if let Some(first) = jobs.iter().find_map(|job| Picture::open(&job.input).ok()) {
             upscaler.self_check(&first)?;
-            println!("self-check: a tile of {} is what the references give", first.name());
+            say!("self-check: a tile of {} is what the references give", first.name());
         }
     }
     let bar = progress::bar(jobs.iter().map(|job| job.pixels).sum(), "px");
@@ -186,7 +186,7 @@ pub fn run(a: &Arguments) -> Result<ExitCode> {
                 let (input, output) = (&job.input, &job.output);
                 bar.suspend(|| {
                     let frames = if w.frames > 1 { format!("{} frames of ", w.frames) } else { String::new() };
-                    println!(
+                    say!(
                         "{} → {}: {frames}{} × {} in {:.0} ms ({} tiles) on {described}",
                         input.display(),
                         output.display(),
@@ -205,7 +205,7 @@ pub fn run(a: &Arguments) -> Result<ExitCode> {
             }
             // In a folder one broken file does not stop the others.
             Err(e) if targets.len() > 1 && !matches!(e, Error::Interrupted | Error::Device { .. }) => {
-                bar.suspend(|| eprintln!("error: {e}"));
+                bar.suspend(|| out::error(&e));
                 failed += 1;
             }
             Err(e) => return Err(e),
@@ -218,13 +218,13 @@ pub fn run(a: &Arguments) -> Result<ExitCode> {
     bar.finish_and_clear();
     let waited = waited?;
     if let Some(compare) = &a.compare {
-        println!("bicubic beside ours: {}", compare.display());
+        say!("bicubic beside ours: {}", compare.display());
     }
     if skipped > 0 {
-        println!("skipped {skipped} pictures whose outputs exist; --overwrite writes them again");
+        say!("skipped {skipped} pictures whose outputs exist; --overwrite writes them again");
     }
     if all_frames > 1 {
-        println!("the adapter waited {:.0} % of {seconds:.1} s for files", 100.0 * waited);
+        say!("the adapter waited {:.0} % of {seconds:.1} s for files", 100.0 * waited);
     }
     if a.common.json {
         let mut object = match &last {
@@ -238,9 +238,9 @@ pub fn run(a: &Arguments) -> Result<ExitCode> {
         };
         object["skipped"] = json!(skipped);
         object["waited_share"] = json!(waited);
-        println!("{object}");
+        out::json(&object);
     }
-    Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if failed == 0 { 0 } else { 1 })
 }
 
 /// Pairs of input and output files, in order.

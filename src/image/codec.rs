@@ -337,7 +337,7 @@ impl Picture {
         let name = path.display().to_string();
         let format = Self::format_for(&name)?;
         Self::check_encode(&name, self.width, self.height, self.channels, format)?;
-        crate::files::write_whole(path, |out| self.write(out, format, &name))
+        crate::files::write_whole(path, crate::files::Existing::Replace, |out| self.write(out, format, &name))
     }
 
     /// The format that the output file `name` asks for.

@@ -318,7 +318,7 @@ fn manifest(config: &Config, device: &Device, faces: &str) -> Vec<(String, Strin
     [
         ("model", "cbn".to_owned()),
         ("preset", config.preset.clone()),
-        ("command", std::env::args().collect::<Vec<_>>().join(" ")),
+        ("command", run::command()),
         ("data", format!("{}{more} ({faces})", config.data.display())),
         ("data_terms", config.data_terms.clone()),
         ("seed", config.seed.to_string()),

@@ -232,7 +232,9 @@ pub(super) fn open_choices<T: DeserializeOwned>(path: &Path) -> Result<T> {
 /// Writes the choices of a run as TOML.
 pub(super) fn save_choices(choices: &impl Serialize, path: &Path) -> Result<()> {
     let text = toml::to_string(choices).map_err(|e| Error::Usage(format!("{}: {e}", path.display())))?;
-    crate::files::write_whole(path, |out| out.write_all(text.as_bytes()).map_err(|e| Error::io(path, e)))
+    crate::files::write_whole(path, crate::files::Existing::Replace, |out| {
+        out.write_all(text.as_bytes()).map_err(|e| Error::io(path, e))
+    })
 }
 
 fn save_checkpoint(
@@ -305,7 +307,7 @@ impl Log {
                 kept.push(b'\n');
             }
         }
-        crate::files::write_whole(path, |out| out.write_all(&kept).map_err(io))?;
+        crate::files::write_whole(path, crate::files::Existing::Replace, |out| out.write_all(&kept).map_err(io))?;
         log.file = File::options().append(true).open(path).map_err(io)?;
         Ok(log)
     }
@@ -372,15 +374,15 @@ fn first_not_finite(job: &Job, device: &Device, state: &Weights, inputs: &[(&str
     })
 }
 
-/// The commit of the working tree, where git tells; the version otherwise.
+/// The commit that this library was built from, "-modified" where its sources differed; its version where there was none.
 pub(super) fn commit() -> String {
-    let git = |arguments: &[&str]| {
-        let output = std::process::Command::new("git").args(arguments).output().ok().filter(|o| o.status.success())?;
-        Some(String::from_utf8_lossy(&output.stdout).trim().to_owned())
-    };
-    match git(&["rev-parse", "HEAD"]) {
-        Some(hash) if git(&["status", "--porcelain", "--untracked-files=no"]).is_some_and(|s| s.is_empty()) => hash,
-        Some(hash) => format!("{hash} with local changes"),
-        None => format!("lineament {}", env!("CARGO_PKG_VERSION")),
+    match env!("LINEAMENT_COMMIT") {
+        "" => format!("lineament {}", env!("CARGO_PKG_VERSION")),
+        commit => commit.to_owned(),
     }
+}
+
+/// The command line, as far as it is text.
+pub(super) fn command() -> String {
+    std::env::args_os().map(|argument| argument.to_string_lossy().into_owned()).collect::<Vec<_>>().join(" ")
 }

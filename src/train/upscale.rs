@@ -392,7 +392,7 @@ fn manifest(config: &Config, device: &Device) -> Vec<(String, String)> {
     [
         ("model", config.model.clone()),
         ("scale", config.scale.to_string()),
-        ("command", std::env::args().collect::<Vec<_>>().join(" ")),
+        ("command", run::command()),
         ("data", config.data.display().to_string()),
         ("data_terms", config.data_terms.clone()),
         ("seed", config.seed.to_string()),

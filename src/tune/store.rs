@@ -115,7 +115,7 @@ pub fn save(path: &Path, fingerprint: &Fingerprint, choices: &Choices) -> Result
         std::fs::create_dir_all(folder).map_err(|e| Error::io(folder, e))?;
     }
     let file = json!({ "schema": SCHEMA, "measured_on": fingerprint.to_json(), "layers": to_json(choices) });
-    crate::files::write_whole(path, |writer| {
+    crate::files::write_whole(path, crate::files::Existing::Replace, |writer| {
         serde_json::to_writer_pretty(writer, &file).map_err(|e| Error::io(path, e.into()))
     })
 }

@@ -1,7 +1,8 @@
 //! `lineament eval hallucinate`.
 
 use super::super::hallucinate::Model;
-use super::super::{Common, is_interrupted, progress};
+use super::super::out::{self, say};
+use super::super::{Common, interrupt, progress};
 use crate::error::{Error, Result};
 use crate::exec::Device;
 use crate::metrics::mean_landmark_error;
@@ -13,7 +14,6 @@ use crate::weights::Weights;
 use clap::Args;
 use serde_json::{Map, Value, json};
 use std::path::PathBuf;
-use std::process::ExitCode;
 
 /// Faces that one run takes.
 const BATCH: usize = 8;
@@ -90,7 +90,7 @@ pub fn measure(device: &Device, cascade: &Cascade, weights: &Weights, faces: &[F
         let hallucinator = Hallucinator::new(device, cascade, weights, variant, BATCH, Ask::default())?;
         let (mut scores, mut p) = (Vec::new(), Vec::new());
         for (first, part) in (0..).step_by(BATCH).zip(i_0.chunks(BATCH)) {
-            if is_interrupted() {
+            if interrupt::is_requested() {
                 return Err(Error::Interrupted);
             }
             for (k, face) in (first..).zip(hallucinator.run(part, None)?) {
@@ -136,33 +136,30 @@ impl Measured {
     }
 }
 
-pub fn run(a: &Arguments) -> Result<ExitCode> {
+pub fn run(a: &Arguments) -> Result<u8> {
     let (cascade, weights) = a.model.open()?;
     let mut faces = faces::open(&a.data, cascade.side())?.faces;
     faces.truncate(a.faces.unwrap_or(usize::MAX).max(1));
     let device = a.common.open()?;
     let measured = measure(&device, &cascade, &weights, &faces)?;
     let (from, to) = (cascade.config.input_side, cascade.side());
-    println!("{} faces, {from} × {from} → {to} × {to}:", measured.faces);
-    println!("| | PSNR face dB | full above it | SSIM face | PSNR dB | SSIM |\n|---|---|---|---|---|---|");
+    say!("{} faces, {from} × {from} → {to} × {to}:", measured.faces);
+    say!("| | PSNR face dB | full above it | SSIM face | PSNR dB | SSIM |\n|---|---|---|---|---|---|");
     for (name, row) in &measured.rows {
         match row {
             Some(row) => {
                 let (s, lead) = (row.mean, row.lead_text());
-                println!(
-                    "| {name} | {:.2} | {lead} | {:.4} | {:.2} | {:.4} |",
-                    s.psnr_face, s.ssim_face, s.psnr, s.ssim
-                );
+                say!("| {name} | {:.2} | {lead} | {:.4} | {:.2} | {:.4} |", s.psnr_face, s.ssim_face, s.psnr, s.ssim);
             }
-            None => println!("| {name} | – | – | – | – | – |"),
+            None => say!("| {name} | – | – | – | – | – |"),
         }
     }
     let errors: Vec<String> = measured.landmarks.iter().map(|e| format!("{e:.4}")).collect();
-    println!("landmark error over the eyes' distance, of the mean shape, p_1, …: {}", errors.join(", "));
+    say!("landmark error over the eyes' distance, of the mean shape, p_1, …: {}", errors.join(", "));
     if a.common.json {
         let mut object = measured.json();
         object.insert("device".into(), json!(device.describe()));
-        println!("{}", Value::Object(object));
+        out::json(&Value::Object(object));
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(0)
 }

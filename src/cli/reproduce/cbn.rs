@@ -3,6 +3,7 @@
 use super::super::Common;
 use super::super::eval::hallucinate::measure;
 use super::super::hallucinate::Model;
+use super::super::out::{self, say};
 use super::median_ms;
 use crate::error::{Error, Result};
 use crate::exec::Device;
@@ -22,7 +23,6 @@ use serde_json::{Map, Value, json};
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::path::PathBuf;
-use std::process::ExitCode;
 
 #[derive(Args)]
 #[command(
@@ -68,14 +68,14 @@ fn published(row: &str, input_side: usize) -> Option<f64> {
 /// Published seconds of the levels on one core: Zhu et al. 2016, section 4.
 const SECONDS: [f64; 4] = [0.13, 0.17, 0.69, 2.76];
 
-pub fn run(a: &Arguments) -> Result<ExitCode> {
+pub fn run(a: &Arguments) -> Result<u8> {
     let (cascade, weights) = a.model.open()?;
     let folder = a.data.join("helen68_testset_128");
     let mut faces = faces::open(&folder, cascade.side())?.faces;
     faces.truncate(a.faces.unwrap_or(usize::MAX).max(1));
     std::fs::create_dir_all(&a.out).map_err(|e| Error::io(&a.out, e))?;
     let device = a.common.open()?;
-    println!("on {}", device.describe());
+    say!("on {}", device.describe());
 
     let measured = measure(&device, &cascade, &weights, &faces)?;
     let mut table = String::from(
@@ -100,14 +100,14 @@ pub fn run(a: &Arguments) -> Result<ExitCode> {
         let name = if k == 0 { "mean shape".to_owned() } else { format!("p_{k}") };
         let _ = writeln!(table, "| {name} | {error:.4} |");
     }
-    println!("\n{} faces of {}\n\n{table}", measured.faces, folder.display());
+    say!("\n{} faces of {}\n\n{table}", measured.faces, folder.display());
 
     let ghost = ghosting(&device, &cascade, &weights, &faces[0], &a.out.join("ghosting.png"))?;
     let text = format!(
         "ghosting: grey input, contrast of the face region in grey levels: {:.2} with a face's field, {:.2} without a prior\n",
         ghost[0], ghost[1]
     );
-    println!("{text}");
+    say!("{text}");
     table += &format!("\n{text}");
 
     let shown: Vec<Vec<f32>> =
@@ -122,7 +122,7 @@ pub fn run(a: &Arguments) -> Result<ExitCode> {
         .collect::<Result<_>>()?;
     let planes: Vec<Vec<&[f32]>> = rows.iter().map(|row| row.iter().map(Vec::as_slice).collect()).collect();
     sheet::grid("sheet", cascade.side(), &sheet::PANELS, &planes)?.save(a.out.join("sheet.png"))?;
-    println!("{}: {}", a.out.join("sheet.png").display(), sheet::PANELS.join(", "));
+    say!("{}: {}", a.out.join("sheet.png").display(), sheet::PANELS.join(", "));
 
     let mut times = Map::new();
     if a.runs > 0 {
@@ -150,20 +150,22 @@ pub fn run(a: &Arguments) -> Result<ExitCode> {
             }
             text.push('\n');
         }
-        println!("{text}");
+        say!("{text}");
         table += &text;
     }
     let file = a.out.join("table.md");
-    crate::files::write_whole(&file, |out| out.write_all(table.as_bytes()).map_err(|e| Error::io(&file, e)))?;
-    println!("wrote {}", file.display());
+    crate::files::write_whole(&file, crate::files::Existing::Replace, |out| {
+        out.write_all(table.as_bytes()).map_err(|e| Error::io(&file, e))
+    })?;
+    say!("wrote {}", file.display());
     if a.common.json {
         let mut object = measured.json();
         object.insert("ghosting".into(), json!({ "with_field": ghost[0], "without_prior": ghost[1] }));
         object.insert("level_ms".into(), Value::Object(times));
         object.insert("device".into(), json!(device.describe()));
-        println!("{}", Value::Object(object));
+        out::json(&Value::Object(object));
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(0)
 }
 
 /// Constant grey input of the released code's sanity test.

@@ -1,6 +1,7 @@
 //! `lineament train hallucinate`.
 
-use super::super::{Common, finite, is_interrupted, progress};
+use super::super::out::{self, note, say};
+use super::super::{Common, finite, interrupt, progress};
 use crate::error::{Error, Result};
 use crate::models::cbn::network::PRESETS;
 use crate::train::hallucinate::{Config, Observer, steps, train};
@@ -9,7 +10,6 @@ use clap::Args;
 use clap::builder::PossibleValuesParser;
 use serde_json::json;
 use std::path::PathBuf;
-use std::process::ExitCode;
 
 #[derive(Args)]
 #[command(
@@ -102,7 +102,7 @@ fn overlaid(mut base: Config, a: &Arguments) -> Config {
     base
 }
 
-pub fn run(a: &Arguments) -> Result<ExitCode> {
+pub fn run(a: &Arguments) -> Result<u8> {
     let own = Some(a.out.join("config.toml")).filter(|own| a.resume && own.is_file());
     let base = match (&a.config, &own) {
         (Some(file), _) | (None, Some(file)) => Config::open(file)?,
@@ -121,23 +121,23 @@ pub fn run(a: &Arguments) -> Result<ExitCode> {
         )));
     }
     let device = a.common.open()?;
-    eprintln!("training cbn {} on {} in {}", config.preset, device.describe(), folder.path().display());
+    note!("training cbn {} on {} in {}", config.preset, device.describe(), folder.path().display());
     let bar = progress::bar(all, "steps");
     let mut step = |part: &str, done: u64, p: Progress| {
         bar.set_position(done);
         bar.set_message(format!("{part} {}/{}: loss {:.3e}, {:.0} ms", p.step, p.steps, p.loss, p.ms));
-        !is_interrupted()
+        !interrupt::is_requested()
     };
-    let mut tell = |text: &str| bar.suspend(|| eprintln!("{text}"));
+    let mut tell = |text: &str| bar.suspend(|| note!("{text}"));
     let weights = train(&config, &device, &folder, a.resume, &mut Observer { tell: &mut tell, step: &mut step })?;
     bar.finish();
     let numbers: usize = weights.tensors().values().map(|t| t.data().len()).sum();
-    println!("wrote {}: {numbers} numbers (log: {})", folder.weights().display(), folder.log().display());
+    say!("wrote {}: {numbers} numbers (log: {})", folder.weights().display(), folder.log().display());
     if a.common.json {
         let object = json!({
             "out": folder.path(), "weights": folder.weights(), "log": folder.log(), "steps": all, "numbers": numbers,
         });
-        println!("{object}");
+        out::json(&object);
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(0)
 }

@@ -4,7 +4,7 @@
 //! assembled and written by thread i mod n of as many others. So results and their order do not depend on n. The frames of an
 //! animation follow each other through the same threads.
 
-use super::super::is_interrupted;
+use super::super::interrupt;
 use super::side_by_side;
 use crate::error::{Error, Result};
 use crate::image::{Format, Frames, GifWriter, Picture, Plays};
@@ -104,7 +104,7 @@ pub fn run(
             let (feed, sink) = (&feeds[i % threads], &sinks[i % threads]);
             let (mut left, mut failure) = (job.pixels, None);
             loop {
-                if is_interrupted() {
+                if interrupt::is_requested() {
                     return Err(Error::Interrupted);
                 }
                 let piece = match feed.recv().map_err(|_| gone())? {
@@ -288,7 +288,7 @@ fn write(
     let (mut frames, mut tiles) = (1, first.tiles);
     if let Some(plays) = plays {
         let name = output.display().to_string();
-        crate::files::write_whole(output, |file| {
+        crate::files::write_whole(output, crate::files::Existing::Replace, |file| {
             let mut writer = GifWriter::new(file, &name, width, height, plays)?;
             writer.frame(&first.out, first.delay)?;
             while let Some(next) = assemble(upscaler, arriving)? {

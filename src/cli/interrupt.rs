@@ -1,0 +1,94 @@
+//! Ctrl-C and SIGTERM: work stops within two seconds, and nothing half-written stays.
+//!
+//! The first signal asks: long work looks at [`is_requested`] between two pieces and returns [`Error::Interrupted`]. Who does
+//! not answer within [`GRACE`] is ended from here, unless something is being finished that would be lost otherwise, a
+//! [`Finishing`]; the message says what. The second signal ends the process at once. Files are only ever renamed into place,
+//! and the process's temporary files are removed first, so that an end by force leaves nothing behind either.
+
+use super::out::warning;
+use crate::error::{Error, Result};
+use std::io::Write;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+/// Time in which work may end by itself.
+const GRACE: Duration = Duration::from_millis(1500);
+
+/// The exit code of a process that was interrupted: 128 and the number of SIGINT.
+const CODE: i32 = 130;
+
+static REQUESTED: AtomicBool = AtomicBool::new(false);
+
+/// What is being finished, the latest last.
+static FINISHING: Mutex<Vec<(u64, String)>> = Mutex::new(Vec::new());
+
+/// Ends the process without running what other threads still use: destructors of the driver's library among it.
+pub type ExitNow = fn(i32) -> !;
+
+/// True once the user has asked to stop.
+pub fn is_requested() -> bool {
+    REQUESTED.load(Ordering::Relaxed)
+}
+
+/// [`Error::Interrupted`] once the user has asked to stop.
+///
+/// # Errors
+/// That one.
+pub fn check() -> Result<()> {
+    if is_requested() { Err(Error::Interrupted) } else { Ok(()) }
+}
+
+/// Work that is finished even after a signal, for as long as this lives.
+#[must_use]
+#[derive(Debug)]
+pub struct Finishing(u64);
+
+impl Finishing {
+    /// `what` completes the sentence "finishing …".
+    pub fn new(what: impl Into<String>) -> Self {
+        let mut all = FINISHING.lock().unwrap_or_else(PoisonError::into_inner);
+        let id = all.last().map_or(0, |(id, _)| id + 1);
+        all.push((id, what.into()));
+        Self(id)
+    }
+}
+
+impl Drop for Finishing {
+    fn drop(&mut self) {
+        FINISHING.lock().unwrap_or_else(PoisonError::into_inner).retain(|(id, _)| *id != self.0);
+    }
+}
+
+fn being_finished() -> Option<String> {
+    FINISHING.lock().unwrap_or_else(PoisonError::into_inner).last().map(|(_, what)| what.clone())
+}
+
+/// Listens for signals from here on.
+pub fn install(exit_now: ExitNow) {
+    let handler = ctrlc::set_handler(move || {
+        if REQUESTED.swap(true, Ordering::Relaxed) {
+            end(exit_now);
+        }
+        let what =
+            being_finished().map_or_else(|| "stopping".to_owned(), |what| format!("finishing {what}, then stopping"));
+        let _ = writeln!(std::io::stderr().lock(), "\n{what}; Ctrl-C again stops at once");
+        // The handler must return for the second signal to be seen.
+        std::thread::spawn(move || {
+            std::thread::sleep(GRACE);
+            while being_finished().is_some() {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            end(exit_now);
+        });
+    });
+    if let Err(e) = handler {
+        warning!("Ctrl-C will end the process at once: {e}");
+    }
+}
+
+fn end(exit_now: ExitNow) -> ! {
+    crate::files::abandon();
+    let _ = writeln!(std::io::stderr().lock(), "{}", Error::Interrupted);
+    exit_now(CODE)
+}
