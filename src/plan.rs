@@ -10,7 +10,7 @@ use crate::ops::{Cost, Grid, Io, Launch, Op, Scalar, Source};
 use crate::shader::{Entry, Layout, MAX_TEXELS, Shader, TEXELS_A_ROW, is_scratch, scratch_of};
 use crate::tensor::Shape;
 use crate::tune::Choices;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
@@ -327,7 +327,7 @@ impl Plan {
         // What is needed, and by which shaders: backwards, since an entry's reads decide what a gradient needs.
         let nodes = graph.nodes();
         let mut needed = vec![false; nodes.len()];
-        let mut chosen: HashMap<usize, Chosen> = HashMap::new();
+        let mut chosen: BTreeMap<usize, Chosen> = BTreeMap::new();
         for &id in fetches {
             needed[id.index] = true;
         }
@@ -396,21 +396,23 @@ impl Plan {
                 continue;
             }
             match &nodes[index].kind {
-                Kind::Grad { of, .. } if !builder.of_node.contains_key(&index) => {
+                Kind::Grad { of, input } if !builder.of_node.contains_key(&index) => {
                     let Kind::Op(op) = &nodes[*of].kind else { continue };
-                    // One dispatch writes all gradients of its method.
-                    let mut wanted = HashMap::new();
+                    // One dispatch writes all gradients of its method that follow from one upstream gradient. What asks
+                    // for one of them twice computes it twice.
+                    let dy = nodes[index].inputs[0];
+                    let mut wanted = BTreeMap::from([(op.inputs()[*input], index)]);
                     for (other, choice) in &chosen {
                         if let Kind::Grad { of: o, input } = nodes[*other].kind
                             && nodes[*other].fused.is_none()
                             && o == *of
+                            && nodes[*other].inputs[0] == dy
                             && choice.method == chosen[&index].method
                             && choice.source.stem == chosen[&index].source.stem
                         {
-                            wanted.insert(op.inputs()[input], *other);
+                            wanted.entry(op.inputs()[input]).or_insert(*other);
                         }
                     }
-                    let dy = nodes[index].inputs[0];
                     builder.emit(*of, &**op, &nodes[*of].inputs, &chosen[&index], Some((dy, wanted)))?;
                 }
                 Kind::Pack => builder.pack(index)?,
@@ -437,6 +439,12 @@ impl Plan {
         self.slots.iter().map(|s| s.bytes).sum::<u64>() + self.readback_bytes()
     }
 
+    /// The passes of the method whose first pass is step `first`.
+    pub(crate) fn passes(&self, first: usize) -> &[Step] {
+        let rest = self.steps[first + 1..].iter().take_while(|step| !step.is_first_pass).count();
+        &self.steps[first..=first + rest]
+    }
+
     /// Bytes of the buffer through which the host reads what is fetched.
     pub fn readback_bytes(&self) -> u64 {
         self.fetches.iter().map(|&v| self.values[v].readback_bytes()).sum()
@@ -458,7 +466,7 @@ impl Plan {
 }
 
 /// The gradient wanted for a step: the node of `dy`, and the gradient node of each input.
-type Wanted = (usize, HashMap<&'static str, usize>);
+type Wanted = (usize, BTreeMap<&'static str, usize>);
 
 struct Builder<'a> {
     graph: &'a Graph,
@@ -508,7 +516,7 @@ impl Builder<'_> {
 
     /// Takes a shader that reads rows in place of one that reads quads, where no value that it reads comes as quads and it
     /// gains less than [`WORTH_REPACKING`]: a chain of operations stays in one layout.
-    fn keep_layouts(&self, needed: &[bool], chosen: &mut HashMap<usize, Chosen>) -> Result<()> {
+    fn keep_layouts(&self, needed: &[bool], chosen: &mut BTreeMap<usize, Chosen>) -> Result<()> {
         let nodes = self.graph.nodes();
         let mut is_quads = vec![false; nodes.len()];
         for index in (0..nodes.len()).filter(|&i| needed[i]) {
@@ -539,7 +547,7 @@ impl Builder<'_> {
     }
 
     /// Every step that reads `node` declares it as channel quads, and there is one.
-    fn is_read_as_quads(&self, node: usize, needed: &[bool], chosen: &HashMap<usize, Chosen>) -> bool {
+    fn is_read_as_quads(&self, node: usize, needed: &[bool], chosen: &BTreeMap<usize, Chosen>) -> bool {
         let nodes = self.graph.nodes();
         let mut found = false;
         for (&reader, choice) in chosen.iter().filter(|(reader, _)| needed[**reader]) {

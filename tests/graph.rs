@@ -1,5 +1,7 @@
 //! Graphs refuse what is wrong when it is added, and reverse mode composes: checked end to end by differences.
 
+mod common;
+
 use expect_test::{Expect, expect};
 use lineament::graph::{Graph, Init, NodeId};
 use lineament::ops::conv2d::Conv2d;
@@ -142,4 +144,78 @@ fn weights_that_do_not_fit_are_refused_with_file_tensor_and_remedy() {
     let wrong = Tensor::scalar(0.0);
     message(session.run(&[("x", &wrong)]), expect!["x: must be [1, 1, 4, 4], got [1, 1, 1, 1]"]);
     message(session.run(&[("z", &wrong)]), expect![[r#"z: is no input of this session; its inputs are ["x"]"#]]);
+}
+
+/// A network of two layers and their activations, and two losses over it: `wanted` says of which gradients are taken, and for
+/// which of the parameters.
+fn two_losses(wanted: [&[usize]; 2]) -> (Graph, Vec<NodeId>) {
+    let mut g = Graph::new();
+    let x = g.input("x", [2, 8, 12, 9]).unwrap();
+    let targets = [g.input("t", [2, 8, 12, 9]).unwrap(), g.input("u", [2, 8, 12, 9]).unwrap()];
+    let (mut y, mut parameters) = (x, Vec::new());
+    for k in 0..2 {
+        let he = Init::He { fan_in: 72, slope: 0.0 };
+        let w = g.param(&format!("w{k}"), [8, 8, 3, 3], he).unwrap();
+        let b = g.param(&format!("b{k}"), [1, 8, 1, 1], Init::Constant(0.1)).unwrap();
+        y = g.conv3x3(y, w, b).unwrap();
+        y = g.relu(y).unwrap();
+        parameters.extend([w, b]);
+    }
+    let (mse, other) = (g.mse(y, targets[0], Reduction::Mean).unwrap(), g.charbonnier(y, targets[1], 0.5).unwrap());
+    let mut fetches = Vec::new();
+    for (loss, wanted) in [mse, other].into_iter().zip(wanted) {
+        let wrt: Vec<NodeId> = wanted.iter().map(|&k| parameters[k]).collect();
+        if !wrt.is_empty() {
+            fetches.push(loss);
+            fetches.extend(grad::backward(&mut g, loss, &wrt).unwrap());
+        }
+    }
+    (g, fetches)
+}
+
+#[test]
+fn gradients_of_two_losses_are_those_of_either_alone() {
+    let mut rng = Rng::new(5);
+    let mut draw = || Tensor::new([2, 8, 12, 9], (0..1728).map(|_| rng.uniform(-1.0, 1.0) as f32).collect()).unwrap();
+    let inputs = [("x", draw()), ("t", draw()), ("u", draw())];
+    for device in [Some(Device::open(&Select::Cpu).unwrap()), common::device()].into_iter().flatten() {
+        let run = |wanted: [&[usize]; 2]| {
+            let (g, fetches) = two_losses(wanted);
+            let session = device.compile(&g, &fetches, g.initialize(1)).unwrap();
+            let read = |name: &str| session.plan().inputs.iter().any(|(n, _)| n == name);
+            let given: Vec<(&str, &Tensor)> = inputs.iter().filter(|(n, _)| read(n)).map(|(n, t)| (*n, t)).collect();
+            (session.plan().clone(), session.run(&given).unwrap())
+        };
+        for [first, second] in [[&[0, 1, 2, 3][..], &[0, 1, 2, 3][..]], [&[0, 2], &[3, 0]], [&[1], &[2]]] {
+            let alone = [run([first, &[]]).1, run([&[], second]).1].concat();
+            let (plan, _) = run([first, second]);
+            for _ in 0..3 {
+                let (again, both) = run([first, second]);
+                assert!(again == plan, "equal graphs have equal plans");
+                assert_eq!(both.len(), alone.len());
+                for (k, (both, alone)) in both.iter().zip(&alone).enumerate() {
+                    let largest = alone.data().iter().fold(0f32, |m, v| m.max(v.abs()));
+                    let differ = both.data().iter().zip(alone.data()).position(|(a, b)| (a - b).abs() > 1e-6 * largest);
+                    assert!(largest > 0.0);
+                    assert_eq!(differ, None, "value {k} of {first:?} and {second:?} on {}", device.describe());
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn the_gradient_of_one_loss_may_be_asked_for_twice() {
+    let mut g = Graph::new();
+    let x = g.input("x", [1, 2, 4, 3]).unwrap();
+    let zero = g.constant("zero", Tensor::zeros([1, 2, 4, 3])).unwrap();
+    let loss = g.mse(x, zero, Reduction::Sum).unwrap();
+    let fetches = [grad::backward(&mut g, loss, &[x]).unwrap()[0], grad::backward(&mut g, loss, &[x]).unwrap()[0]];
+    let value = Tensor::filled([1, 2, 4, 3], 0.5);
+    for device in [Some(Device::open(&Select::Cpu).unwrap()), common::device()].into_iter().flatten() {
+        let session = device.compile(&g, &fetches, Weights::default()).unwrap();
+        for gradient in session.run(&[("x", &value)]).unwrap() {
+            assert_eq!(gradient.data(), [1.0; 24]);
+        }
+    }
 }

@@ -269,9 +269,7 @@ fn compare(
     };
     let x: Vec<Vec<f64>> = inputs.iter().map(|&i| get(i)).collect();
 
-    let passes: Vec<&Step> =
-        plan.steps[index..].iter().take_while(|s| s.node == step.node && s.method == step.method).collect();
-    let bindings = || passes.iter().flat_map(|s| &s.bindings);
+    let bindings = || plan.passes(index).iter().flat_map(|s| &s.bindings);
     let dy: Vec<f64> =
         bindings().find(|b| b.variable == "dy").and_then(|b| plan.values[b.value].node).map_or_else(Vec::new, get);
     let is_update = !op.updates().is_empty();

@@ -68,15 +68,9 @@ pub(super) fn parts_of(graph: &Graph, k: usize, value: Vec<f64>) -> Vec<(usize, 
     node.inputs.iter().zip(shapes()).zip(firsts).map(part).collect()
 }
 
-/// The passes of the method that begins at step `first`.
-fn passes(plan: &Plan, first: usize) -> impl Iterator<Item = &Step> {
-    let step = &plan.steps[first];
-    plan.steps[first..].iter().take_while(move |s| s.node == step.node && s.method == step.method)
-}
-
 /// The gradient node whose value `dy` of a method is, if it is a backward one; its first pass may not read it.
 fn dy_of(plan: &Plan, first: usize) -> Option<usize> {
-    let binding = passes(plan, first).flat_map(|s| &s.bindings).find(|b| b.variable == "dy")?;
+    let binding = plan.passes(first).iter().flat_map(|s| &s.bindings).find(|b| b.variable == "dy")?;
     plan.values[binding.value].node
 }
 
@@ -151,7 +145,7 @@ impl CpuSession {
                 } else if let Some(dy_node) = dy_of(plan, i) {
                     let y = get(step.node).unwrap_or_else(|_| vec![f64::NAN; io.y_len()]);
                     let dx = super::check::reference_grad(op, &io, &x, &y, &get(dy_node)?);
-                    for pass in passes(plan, i) {
+                    for pass in plan.passes(i) {
                         for b in pass.bindings.iter().filter(|b| b.written) {
                             let input = op.inputs().iter().position(|n| b.variable.strip_prefix('d') == Some(n));
                             if let (Some(k), Some(gradient)) = (input, plan.values[b.value].node) {

@@ -247,7 +247,7 @@ impl Profile {
             }
             let mut first = 0;
             while first < of_step.len() {
-                let passes = 1 + plan.steps[first + 1..].iter().take_while(|s| !s.is_first_pass).count();
+                let passes = plan.passes(first).len();
                 let method = &of_step[first..first + passes];
                 let cost = rows[method[0]].cost;
                 let total: f64 = method.iter().filter(|&&r| !rows[r].once).filter_map(|&r| rows[r].ms).sum();
