@@ -113,8 +113,8 @@ pub use graph::{Graph, NodeId};
 pub use tensor::{Shape, Tensor};
 pub use weights::Weights;
 
-/// The README's Rust compiles.
+/// The Rust of the pages compiles.
 #[cfg(doctest)]
-#[doc = include_str!("../README.md")]
+#[doc = include_str!("../docs/network.md")]
 #[derive(Debug)]
-pub struct Readme;
+pub struct Pages;
