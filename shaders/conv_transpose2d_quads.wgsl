@@ -118,7 +118,7 @@ fn backward_x_2(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgr
     let c = (thread / FILL * OQ + thread % OQ) * 4u + vec4(0u, 1u, 2u, 3u);
     let u = tap_of(tap / KW, p.pad_h, phase / S);
     let v = tap_of(tap % KW, p.pad_w, phase % S);
-    let is_real = c < vec4(p.c_in) & vec4(phase < S * S && u < p.kernel && v < p.kernel);
+    let is_real = (c < vec4(p.c_in)) & vec4(phase < S * S && u < p.kernel && v < p.kernel);
     let at = (min(c, vec4(p.c_in - 1u)) * p.kernel + min(u, p.kernel - 1u)) * p.kernel + min(v, p.kernel - 1u);
     textureStore(t2, texel(thread), select(vec4(0.0), vec4(w[at.x], w[at.y], w[at.z], w[at.w]), is_real));
 }

@@ -353,7 +353,8 @@ mod tests {
         let make = |name: &str, hours: u64| {
             let path = folder.path().join(name);
             let file = File::create(&path).unwrap();
-            file.set_modified(std::time::SystemTime::now() - Duration::from_secs(hours * 3600)).unwrap();
+            let now = file.metadata().unwrap().modified().unwrap();
+            file.set_modified(now - Duration::from_secs(hours * 3600)).unwrap();
             (path, file)
         };
         let names = [1, 2, 3].map(temporary_name);

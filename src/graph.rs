@@ -112,12 +112,32 @@ impl Node {
 
 /// A directed graph of operations on `[N, C, H, W]` tensors. Nodes are in topological order, since a node can only be
 /// added after its inputs.
-#[derive(Debug, Clone)]
+///
+/// A clone knows the nodes that its original had by then. What either adds later is the other's no more than any graph's.
+#[derive(Debug)]
 pub struct Graph {
+    /// Of the nodes that this graph adds itself.
     id: u32,
+    /// The graphs that this one is a clone of, the first one first, with the number of nodes that there were then.
+    origins: Vec<(u32, usize)>,
     nodes: Vec<Node>,
     names: HashMap<String, usize>,
     scope: Vec<String>,
+}
+
+impl Clone for Graph {
+    fn clone(&self) -> Self {
+        let mut origins = self.origins.clone();
+        origins.push((self.id, self.nodes.len()));
+        let (nodes, names, scope) = (self.nodes.clone(), self.names.clone(), self.scope.clone());
+        Self { id: new_id(), origins, nodes, names, scope }
+    }
+}
+
+/// One that no other graph of the process has.
+fn new_id() -> u32 {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
 impl Default for Graph {
@@ -128,9 +148,7 @@ impl Default for Graph {
 
 impl Graph {
     pub fn new() -> Self {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let id = NEXT.fetch_add(1, Ordering::Relaxed);
-        Self { id, nodes: Vec::new(), names: HashMap::new(), scope: Vec::new() }
+        Self { id: new_id(), origins: Vec::new(), nodes: Vec::new(), names: HashMap::new(), scope: Vec::new() }
     }
 
     /// All nodes; a node's inputs stand before it.
@@ -143,13 +161,19 @@ impl Graph {
     /// # Errors
     /// `id` belongs to another graph.
     pub fn node(&self, id: NodeId) -> Result<&Node> {
-        if id.graph != self.id {
+        if id.index >= self.nodes.len() || id != self.id_of(id.index) {
             return Err(Error::graph(
                 format!("node {}", id.index),
                 "belongs to another graph; pass nodes that this graph returned",
             ));
         }
         Ok(&self.nodes[id.index])
+    }
+
+    /// The node with this index as the graph that added it named it.
+    fn id_of(&self, index: usize) -> NodeId {
+        let origin = self.origins.iter().find(|(_, len)| index < *len);
+        NodeId { graph: origin.map_or(self.id, |(id, _)| *id), index }
     }
 
     /// The shape of node `id`.
@@ -162,7 +186,7 @@ impl Graph {
 
     /// The node with this path.
     pub fn find(&self, name: &str) -> Option<NodeId> {
-        self.names.get(name).map(|&index| NodeId { graph: self.id, index })
+        self.names.get(name).map(|&index| self.id_of(index))
     }
 
     /// Adds nodes whose names begin with `scope/`.
@@ -369,7 +393,7 @@ impl Graph {
     pub fn parameters(&self) -> Vec<NodeId> {
         let is_trainable = |node: &Node| matches!(node.kind, Kind::Param { trainable: true, .. });
         let indices = (0..self.nodes.len()).filter(|&i| is_trainable(&self.nodes[i]));
-        indices.map(|index| NodeId { graph: self.id, index }).collect()
+        indices.map(|index| self.id_of(index)).collect()
     }
 
     /// Values for every parameter, from its [`Init`] and `seed`; a parameter's values depend on the seed and its own

@@ -208,7 +208,11 @@ fn layers(device: &Device, graph: &Graph, fetches: &[NodeId]) -> Result<Vec<Laye
         let gradients: Vec<usize> = if step.method == "forward" {
             Vec::new()
         } else {
-            let written = plan.passes(index).iter().flat_map(|s| &s.bindings).filter(|b| b.written && plan.values[b.value].node.is_some());
+            let written = plan
+                .passes(index)
+                .iter()
+                .flat_map(|s| &s.bindings)
+                .filter(|b| b.written && plan.values[b.value].node.is_some());
             let written: Vec<&str> = written.filter_map(|b| b.variable.strip_prefix('d')).collect();
             (0..op.inputs().len()).filter(|&k| written.contains(&op.inputs()[k])).collect()
         };

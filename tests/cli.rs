@@ -722,8 +722,6 @@ fn eval_prints_means() {
     }
 }
 
-/// SIGKILL at any moment, `--resume`, and the remaining losses are the same bits; the final file carries its manifest.
-#[cfg(unix)]
 /// Waits until `is_there`, or until the child has ended.
 fn wait_for(child: &mut std::process::Child, is_there: impl Fn() -> bool) {
     while !is_there() && child.try_wait().unwrap().is_none() {
@@ -797,6 +795,7 @@ fn a_full_disk_stops_a_training_and_leaves_its_checkpoint() {
     assert_eq!(losses(&run), losses(&whole));
 }
 
+/// Killed at any moment, `--resume`, and the remaining losses are the same bits; the final file carries its manifest.
 #[test]
 fn a_killed_training_resumes_to_the_same_bits() {
     if common::device().is_none() {

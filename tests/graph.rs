@@ -47,6 +47,27 @@ fn misuse_is_refused() {
 }
 
 #[test]
+fn a_clone_knows_the_nodes_that_there_were_and_no_later_ones() {
+    let mut g = Graph::new();
+    let x = g.input("x", [1, 1, 2, 2]).unwrap();
+    let mut clone = g.clone();
+    let relu = g.relu(x).unwrap();
+    let sigmoid = clone.sigmoid(x).unwrap();
+    assert_eq!((clone.find("x"), clone.find("sigmoid"), g.find("relu")), (Some(x), Some(sigmoid), Some(relu)));
+    // Both are the second node of their graph.
+    for (graph, foreign) in [(&clone, relu), (&g, sigmoid), (&g.clone(), sigmoid)] {
+        message(graph.shape(foreign), expect!["node 1: belongs to another graph; pass nodes that this graph returned"]);
+    }
+    let again = g.clone().clone();
+    assert_eq!(again.shape(relu).unwrap(), [1, 1, 2, 2]);
+    let device = Device::open(&Select::Cpu).unwrap();
+    assert!(device.compile(&clone, &[relu], Weights::default()).is_err());
+    let value = Tensor::filled([1, 1, 2, 2], -1.0);
+    let out = device.compile(&again, &[relu], Weights::default()).unwrap().run(&[("x", &value)]).unwrap();
+    assert_eq!(out[0].data(), [0.0; 4]);
+}
+
+#[test]
 fn a_missing_gradient_gives_its_reason() {
     let mut g = Graph::new();
     let a = g.input("a", [1, 1, 2, 2]).unwrap();

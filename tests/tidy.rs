@@ -85,6 +85,35 @@ fn operations_shaders_and_registry_agree() {
     }
 }
 
+/// naga takes some WGSL that the specification does not have, such as `a < b & c`.
+#[test]
+fn a_second_front_end_takes_every_shader() {
+    let cases = registry().iter().flat_map(|r| (r.cases)()).chain(roof::cases().concat()).collect::<Vec<_>>();
+    let mut sources: Vec<_> = cases.iter().flat_map(|c| c.op.shaders()).map(|s| (s.stem, s.text)).collect();
+    sources.sort_unstable();
+    sources.dedup();
+    assert!(sources.len() > 40);
+    for (stem, text) in sources {
+        if let Err(e) = wgsl_parse::parse_str(text) {
+            panic!("{stem}: {e}");
+        }
+    }
+    let naga_only = "fn f(a: vec4<u32>) -> vec4<bool> { return a < vec4(1u) & vec4(true); }";
+    assert!(wgsl_parse::parse_str(naga_only).is_err(), "the front end refuses nothing");
+}
+
+/// What is said goes through src/cli/out.rs, which no closed pipe ends; no program is ever started.
+#[test]
+fn nothing_prints_or_starts_programs_on_its_own() {
+    for path in files("src", "rs").iter().filter(|path| !path.ends_with("src/cli/out.rs")) {
+        let text = code(path);
+        let text = text.split("#[cfg(test)]").next().unwrap();
+        for word in ["println!", "eprintln!", "print!(", "Command::new"] {
+            assert!(!text.contains(word), "{}: {word}", relative(path));
+        }
+    }
+}
+
 #[test]
 fn every_file_has_a_header() {
     for path in files("src", "rs").into_iter().chain(files("tests", "rs")).chain(files("examples", "rs")) {
