@@ -12,14 +12,19 @@ use crate::ops::resize::{Kernel, Resize, taps_range};
 use crate::tensor::Tensor;
 use std::ops::Range;
 
-mod animation;
+mod canvas;
 mod codec;
+mod encode;
+mod frames;
+mod measure;
 mod resample;
+mod tiff;
+mod webp;
 
-pub use animation::{Frame, Frames, GifWriter, Plays};
 pub use codec::Format;
-#[cfg(feature = "cli")]
-pub use codec::Size;
+pub use encode::{Encoding, FramesWriter};
+pub use frames::{Frame, Frames, Plays, Sequence};
+pub use measure::Size;
 pub use resample::{Real, resize_plane, resize_plane_u8};
 
 use resample::{columns_first, cut, out_size, resample, whole_taps};

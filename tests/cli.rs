@@ -283,7 +283,7 @@ fn upscale_keeps_the_tree_of_a_folder_and_continues() {
 
 #[test]
 fn upscale_keeps_the_frames_of_an_animation() {
-    use lineament::image::{Frames, GifWriter, Plays};
+    use lineament::image::{Format, Frames, FramesWriter, Plays, Sequence};
     if common::device().is_none() {
         return;
     }
@@ -299,9 +299,10 @@ fn upscale_keeps_the_frames_of_an_animation() {
     };
     let folder = Folder::new();
     let (input, out) = (folder.text("a.gif"), folder.text("b.gif"));
-    let mut writer = GifWriter::new(Vec::new(), "a.gif", 24, 18, Plays::Again(4)).unwrap();
-    (0..FRAMES).for_each(|k| writer.frame(&frame(k), 3 + k as u16).unwrap());
-    std::fs::write(&input, writer.finish().unwrap()).unwrap();
+    let (file, sequence) = (std::fs::File::create(&input).unwrap(), Sequence::Animation(Plays::Again(4)));
+    let mut writer = FramesWriter::new(file, "a.gif", &Format::Gif.into(), sequence, FRAMES, &frame(0)).unwrap();
+    (0..FRAMES).for_each(|k| writer.add(&frame(k), 30 + 10 * k as u32).unwrap());
+    writer.finish().unwrap();
     let upscale = ["upscale", &input, &out, "--scale", "3", "--json"];
     let report = json(&upscale);
     assert_eq!((&report["frames"], &report["width"], &report["tiles"]), (&json!(FRAMES), &json!(72), &json!(FRAMES)));
@@ -323,7 +324,7 @@ fn upscale_keeps_the_frames_of_an_animation() {
     };
     while let Some(frame) = before.next_frame().unwrap() {
         let big = after.next_frame().unwrap().unwrap();
-        assert_eq!(big.delay, frame.delay);
+        assert_eq!(big.delay_ms, frame.delay_ms);
         let (expected, _) = upscaler.picture(&frame.picture, &mut |_, _| true).unwrap();
         let (mut error, mut opaque) = (0, 0);
         for (e, g) in u8s(&expected).into_iter().zip(u8s(&big.picture)) {
@@ -338,10 +339,10 @@ fn upscale_keeps_the_frames_of_an_animation() {
     }
     assert!(after.next_frame().unwrap().is_none());
 
-    let error = fails(&["upscale", &input, &folder.text("b.png"), "--scale", "3"]);
-    assert!(error.contains("a.gif: is an animation of 7 frames, and PNG shows one; end the output in .gif"), "{error}");
+    let error = fails(&["upscale", &input, &folder.text("b.jpg"), "--scale", "3"]);
+    assert!(error.contains("a.gif: is an animation of 7 frames, and JPEG shows one picture; choose GIF,"), "{error}");
     let error = fails(&[&upscale[..], &["--overwrite", "--compare", &folder.text("c.png")]].concat());
-    assert!(error.contains("a.gif: is an animation; --compare shows one picture"), "{error}");
+    assert!(error.contains("a.gif: holds several pictures; --compare shows one"), "{error}");
     // In a folder: done, so skipped; half of one is not done.
     let (frames, big) = (folder.text("in"), folder.text("out"));
     std::fs::create_dir(&frames).unwrap();

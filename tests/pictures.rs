@@ -4,7 +4,8 @@ mod common;
 
 use lineament::Picture;
 use lineament::image::{
-    Channel, Channels, Format, Rect, Samples, resize_plane, resize_plane_u8, rgb_to_ycbcr, ycbcr_to_rgb,
+    Channel, Channels, Encoding, Format, Frame, Frames, FramesWriter, Plays, Rect, Samples, Sequence, resize_plane,
+    resize_plane_u8, rgb_to_ycbcr, ycbcr_to_rgb,
 };
 use lineament::metrics::psnr;
 use lineament::ops::resize::{Border, Kernel, Ratio, Resize};
@@ -329,27 +330,37 @@ fn animation(repeat: Option<gif::Repeat>) -> Vec<u8> {
     encoder.into_inner().unwrap()
 }
 
+/// All pictures of a file with their delays, and what they are to each other.
+fn all(bytes: &[u8], name: &str) -> (Vec<Frame>, Sequence) {
+    let mut frames = Frames::decode(bytes.to_vec(), name).unwrap();
+    let (count, sequence) = (frames.count(), frames.sequence());
+    let mut all = Vec::new();
+    while let Some(frame) = frames.next_frame().unwrap() {
+        all.push(frame);
+    }
+    assert_eq!(all.len(), count);
+    (all, sequence)
+}
+
+fn write(frames: &[Frame], sequence: Sequence, encoding: impl Into<Encoding>) -> Vec<u8> {
+    let mut out = std::io::Cursor::new(Vec::new());
+    let (encoding, first) = (encoding.into(), &frames[0].picture);
+    let mut writer = FramesWriter::new(&mut out, "written", &encoding, sequence, frames.len(), first).unwrap();
+    frames.iter().for_each(|f| writer.add(&f.picture, f.delay_ms).unwrap());
+    writer.finish().unwrap();
+    out.into_inner()
+}
+
 #[test]
 fn the_frames_of_a_gif_are_whole_pictures_with_their_delays() {
-    use lineament::image::{Frames, GifWriter, Plays};
-    let all = |bytes: Vec<u8>| {
-        let mut frames = Frames::decode(bytes, "a.gif").unwrap();
-        let (count, plays) = (frames.count(), frames.plays());
-        let mut all = Vec::new();
-        while let Some(frame) = frames.next_frame().unwrap() {
-            all.push(frame);
-        }
-        assert_eq!(all.len(), count);
-        (all, plays)
-    };
     for (repeat, plays) in [
         (None, Plays::Once),
         (Some(gif::Repeat::Finite(3)), Plays::Again(3)),
         (Some(gif::Repeat::Infinite), Plays::Forever),
     ] {
-        let (frames, found) = all(animation(repeat));
-        assert_eq!(found, Some(plays));
-        assert_eq!(frames.iter().map(|f| f.delay).collect::<Vec<_>>(), [7, 0, 300]);
+        let (frames, found) = all(&animation(repeat), "a.gif");
+        assert_eq!(found, Sequence::Animation(plays));
+        assert_eq!(frames.iter().map(|f| f.delay_ms).collect::<Vec<_>>(), [70, 0, 3000]);
         let (red, green) = ([255, 0, 0], [0, 255, 0]);
         let second = |i: usize| if [9, 10, 16].contains(&i) { green } else { red };
         let rgb = |pixel: &dyn Fn(usize) -> [u8; 3]| Samples::U8((0..24).flat_map(pixel).collect());
@@ -363,21 +374,249 @@ fn the_frames_of_a_gif_are_whole_pictures_with_their_delays() {
         };
         assert_eq!(frames[2].picture.channels(), Channels::Rgba);
         assert_eq!(frames[2].picture.samples(), &Samples::U8((0..24).flat_map(third).collect()));
-
-        // Written and read again.
-        let mut writer = GifWriter::new(Vec::new(), "b.gif", 6, 4, plays).unwrap();
-        frames.iter().for_each(|f| writer.frame(&f.picture, f.delay).unwrap());
-        let (again, found) = all(writer.finish().unwrap());
-        assert_eq!((found, again), (Some(plays), frames));
+        // Written as each format that moves, and read again.
+        for format in [Format::Gif, Format::Png, Format::WebP] {
+            let (again, found) = all(&write(&frames, Sequence::Animation(plays), format), "a.gif");
+            assert_eq!((found, again), (Sequence::Animation(plays), frames.clone()), "{format:?}");
+        }
     }
     let bytes = animation(None);
     let error = Frames::decode(bytes[..bytes.len() - 9].to_vec(), "cut.gif").unwrap_err().to_string();
     says(&error, &["cut.gif", "truncated"]);
     // The picture of an animation is its first frame; a still GIF is a still picture.
     assert_eq!(Picture::decode(&bytes, "a.gif").unwrap().samples(), &Samples::U8([255, 0, 0].repeat(24)));
-    let (still, plays) = all(random(5, 3, Channels::Rgb, 8, 3).encode(Format::Gif).unwrap());
-    assert_eq!((still.len(), plays), (1, None));
+    let (still, sequence) = all(&random(5, 3, Channels::Rgb, 8, 3).encode(Format::Gif).unwrap(), "a.gif");
+    assert_eq!((still.len(), sequence), (1, Sequence::Single));
     assert_eq!(still[0].picture.samples(), random(5, 3, Channels::Rgb, 8, 3).samples());
+}
+
+/// Frames of few colours whose alpha is 0 or 255, which every format that moves keeps, with delays to the millisecond.
+fn moving() -> Vec<Frame> {
+    let picture = |k: usize| {
+        let pixel = |i: usize| match (i % 16).abs_diff(3 + 2 * k) < 3 && (4..8).contains(&(i / 16)) {
+            true => [40 * k as u8, 255, 9, 255],
+            false => [200, 90, 30, if k == 2 { 255 } else { 255 * u8::from(i % 7 > 0) }],
+        };
+        Picture::from_samples("a", 16, 12, Channels::Rgba, Samples::U8((0..16 * 12).flat_map(pixel).collect())).unwrap()
+    };
+    [33, 1, 0, 70_000, 417]
+        .into_iter()
+        .enumerate()
+        .map(|(k, delay_ms)| Frame { picture: picture(k), delay_ms })
+        .collect()
+}
+
+#[test]
+fn animations_keep_frames_delays_and_repetitions() {
+    let frames = moving();
+    for plays in [Plays::Once, Plays::Again(1), Plays::Again(7), Plays::Forever] {
+        let sequence = Sequence::Animation(plays);
+        for (format, delays) in [
+            (Format::Png, [33, 1, 0, 70_000, 417]),
+            (Format::WebP, [33, 1, 0, 70_000, 417]),
+            // Hundredths of a second; the sum is what it should be, and what is not 0 does not become 0.
+            (Format::Gif, [30, 10, 0, 69_990, 420]),
+        ] {
+            let bytes = write(&frames, sequence, format);
+            assert_eq!(Format::of_content(&bytes), Some(format));
+            let (again, found) = all(&bytes, "a");
+            assert_eq!(found, sequence, "{format:?}");
+            assert_eq!(again.iter().map(|f| f.delay_ms).collect::<Vec<_>>(), delays, "{format:?}");
+            for (a, b) in frames.iter().zip(&again) {
+                assert_eq!(seen(&a.picture), seen(&b.picture), "{format:?}");
+            }
+            // And on to another.
+            for next in [Format::Gif, Format::WebP, Format::Png] {
+                let (last, found) = all(&write(&again, found, next), "a");
+                assert_eq!(found, sequence);
+                assert!(
+                    last.iter().zip(&frames).all(|(a, b)| seen(&a.picture) == seen(&b.picture)),
+                    "{format:?} {next:?}"
+                );
+            }
+        }
+    }
+    // With loss, the frames are close, and the file is smaller.
+    let photo = Picture::decode(include_bytes!("../assets/astronaut.png"), "astronaut").unwrap();
+    let part = |k: usize| photo.crop(Rect { top: 100 + 3 * k, left: 200, height: 64, width: 80 }).unwrap();
+    let frames: Vec<Frame> = (0..3).map(|k| Frame { picture: part(k), delay_ms: 40 }).collect();
+    let lossy = Encoding { quality: Some(90), ..Format::WebP.into() };
+    let [small, large] = [lossy, Format::WebP.into()].map(|e| write(&frames, Sequence::Animation(Plays::Forever), e));
+    assert!(small.len() < large.len() / 2, "{} {}", small.len(), large.len());
+    for (a, b) in all(&small, "a").0.iter().zip(&frames) {
+        let [a, b] = [a, b].map(|f| f.picture.plane(Channel::Y, f.picture.whole()).unwrap());
+        assert!(psnr(&a, &b, [64, 80], 0).unwrap() > 34.0);
+    }
+}
+
+/// What is seen of every pixel.
+fn seen(picture: &Picture) -> Vec<[u8; 4]> {
+    let Samples::U8(samples) = picture.samples() else { panic!("8 bit") };
+    let rgba = |s: &[u8]| if s.get(3) == Some(&0) { [0; 4] } else { [s[0], s[1], s[2], *s.get(3).unwrap_or(&255)] };
+    samples.chunks_exact(picture.channels().count()).map(rgba).collect()
+}
+
+/// Frames that cover a part, blended, then cleared or taken back, as other programs write them.
+#[test]
+fn animations_of_other_encoders_are_composed() {
+    let mut out = Vec::new();
+    let mut encoder = png::Encoder::new(&mut out, 4, 2);
+    encoder.set_color(png::ColorType::Rgba);
+    encoder.set_depth(png::BitDepth::Sixteen);
+    encoder.set_animated(3, 0).unwrap();
+    encoder.set_sep_def_img(true).unwrap();
+    let mut writer = encoder.write_header().unwrap();
+    let pixels =
+        |colour: [u16; 4], n: usize| colour.repeat(n).iter().flat_map(|v| v.to_be_bytes()).collect::<Vec<u8>>();
+    let [grey, red, blue] = [[9 * 257, 9 * 257, 9 * 257, 65535], [65535, 0, 0, 65535], [0, 0, 65535, 65535]];
+    // The stand-in is not a frame.
+    writer.write_image_data(&pixels(grey, 8)).unwrap();
+    writer.set_frame_delay(1, 30).unwrap();
+    writer.write_image_data(&pixels(red, 8)).unwrap();
+    writer.set_frame_dimension(2, 1).unwrap();
+    writer.set_frame_position(1, 1).unwrap();
+    writer.set_dispose_op(png::DisposeOp::Previous).unwrap();
+    writer.set_frame_delay(7, 0).unwrap();
+    writer.write_image_data(&pixels(blue, 2)).unwrap();
+    writer.set_frame_position(0, 0).unwrap();
+    writer.set_blend_op(png::BlendOp::Source).unwrap();
+    writer.write_image_data(&pixels([0; 4], 2)).unwrap();
+    writer.finish().unwrap();
+    let (frames, sequence) = all(&out, "a.png");
+    assert_eq!(sequence, Sequence::Animation(Plays::Forever));
+    assert_eq!(frames.iter().map(|f| f.delay_ms).collect::<Vec<_>>(), [33, 70, 70]);
+    let [red, blue] = [[255, 0, 0, 255], [0, 0, 255, 255]];
+    let [mut second, mut third] = [[red; 8]; 2];
+    second[5..7].fill(blue);
+    third[..2].fill([0; 4]);
+    assert_eq!(
+        frames.iter().map(|f| seen(&f.picture)).collect::<Vec<_>>(),
+        [vec![red; 8], second.into(), third.into()]
+    );
+
+    // libwebp writes what changes from frame to frame, and joins frames that are the same.
+    let mut config = webp::WebPConfig::new().unwrap();
+    (config.lossless, config.exact) = (1, 1);
+    let frames = moving();
+    let rgba: Vec<Vec<u8>> = frames.iter().map(|f| seen(&f.picture).concat()).collect();
+    let mut encoder = webp::AnimEncoder::new(16, 12, &config);
+    encoder.set_loop_count(3);
+    for (k, rgba) in rgba.iter().enumerate() {
+        encoder.add_frame(webp::AnimFrame::from_rgba(rgba, 16, 12, 40 * k as i32));
+    }
+    let (again, sequence) = all(&encoder.try_encode().unwrap(), "a.webp");
+    assert_eq!(sequence, Sequence::Animation(Plays::Again(2)));
+    assert_eq!(again.iter().map(|f| f.delay_ms).collect::<Vec<_>>(), [40; 5]);
+    assert!(again.iter().zip(&frames).all(|(a, b)| seen(&a.picture) == seen(&b.picture)));
+}
+
+#[test]
+fn the_pages_of_a_tiff_are_all_read_and_written() {
+    let pages =
+        [random(5, 7, Channels::Grey, 16, 1), random(9, 2, Channels::Rgba, 8, 2), random(3, 3, Channels::Rgb, 16, 3)];
+    let frames: Vec<Frame> = pages.iter().map(|p| Frame { picture: p.clone(), delay_ms: 0 }).collect();
+    let bytes = write(&frames, Sequence::Pages, Format::Tiff);
+    let (again, sequence) = all(&bytes, "scan.tif");
+    assert_eq!(sequence, Sequence::Pages);
+    for (page, again) in pages.iter().zip(&again) {
+        assert_eq!((again.picture.samples(), again.picture.channels()), (page.samples(), page.channels()));
+    }
+    assert_eq!(again[2].picture.name(), "scan.tif, page 3");
+    // A page that is cut off says which.
+    let error = Frames::decode(bytes[..bytes.len() - 20].to_vec(), "cut.tif").unwrap_err().to_string();
+    says(&error, &["cut.tif", "its list of pages", "truncated"]);
+    let folder = folder();
+    let path = folder.path().join("scan.tif");
+    std::fs::write(&path, &bytes).unwrap();
+    let size = Picture::measure(&path).unwrap();
+    assert_eq!((size.width, size.height, size.frames, size.sequence), (5, 7, 3, Sequence::Pages));
+    assert_eq!((size.pixels, size.bytes), (35 + 18 + 9, 9 * 2 * 4));
+
+    // A thumbnail is no page, wherever it stands; the directories are chained by their offsets.
+    let mut out = std::io::Cursor::new(Vec::new());
+    let mut encoder = tiff::encoder::TiffEncoder::new_big(&mut out).unwrap();
+    for (value, kind) in [(1, 1u32), (2, 0), (3, 4), (4, 2)] {
+        let mut page = encoder.new_image::<tiff::encoder::colortype::Gray8>(2, 1).unwrap();
+        page.encoder().write_tag(tiff::tags::Tag::NewSubfileType, kind).unwrap();
+        page.write_data(&[value; 2]).unwrap();
+    }
+    let (found, sequence) = all(out.get_ref(), "a.tif");
+    assert_eq!((found.len(), sequence), (2, Sequence::Pages));
+    assert_eq!(found[0].picture.samples(), &Samples::U8(vec![2; 2]));
+    assert_eq!(found[1].picture.samples(), &Samples::U8(vec![4; 2]));
+}
+
+#[test]
+fn formats_that_hold_one_picture_refuse_several() {
+    let pages: Vec<Frame> = (0..2).map(|k| Frame { picture: random(4, 4, Channels::Rgb, 8, k), delay_ms: 0 }).collect();
+    let scan = Frames::decode(write(&pages, Sequence::Pages, Format::Tiff), "scan.tif").unwrap();
+    scan.check_format(Format::Tiff).unwrap();
+    let error = scan.check_format(Format::Png).unwrap_err().to_string();
+    assert_eq!(
+        error,
+        "scan.tif: has 2 pages, and PNG holds one; choose TIFF for the output (.tif), or split it into single pages first"
+    );
+    let film = Frames::decode(animation(None), "a.gif").unwrap();
+    [Format::Gif, Format::Png, Format::WebP].iter().for_each(|&format| film.check_format(format).unwrap());
+    for format in [Format::Jpeg, Format::Bmp, Format::Tiff] {
+        let error = film.check_format(format).unwrap_err().to_string();
+        says(
+            &error,
+            &["a.gif: is an animation of 3 frames, and", format.name(), "shows one picture; choose GIF, PNG or WebP"],
+        );
+    }
+    let mut out = std::io::Cursor::new(Vec::new());
+    let writer = |count| {
+        FramesWriter::new(
+            std::io::Cursor::new(Vec::new()),
+            "x",
+            &Format::Tiff.into(),
+            Sequence::Pages,
+            count,
+            &pages[0].picture,
+        )
+    };
+    says(&writer(1).unwrap().finish().unwrap_err().to_string(), &["x: 1 pictures less came than were announced"]);
+    assert!(writer(0).unwrap().add(&pages[0].picture, 0).is_err());
+    let sequence = Sequence::Animation(Plays::Once);
+    let refused = FramesWriter::new(&mut out, "x.jpg", &Format::Jpeg.into(), sequence, 2, &pages[0].picture);
+    says(&refused.unwrap_err().to_string(), &["x.jpg: a JPEG file holds one picture; choose another format for 2"]);
+}
+
+#[test]
+fn quality_and_names_of_formats() {
+    let photo = Picture::decode(include_bytes!("../assets/astronaut.png"), "astronaut").unwrap();
+    let photo = photo.crop(Rect { top: 60, left: 180, height: 96, width: 128 }).unwrap();
+    let size = |format: Format, quality| photo.encode(Encoding { quality, ..format.into() }).unwrap().len();
+    for format in [Format::Jpeg, Format::WebP] {
+        let sizes = [30, 75, 95].map(|q| size(format, Some(q)));
+        assert!(sizes.is_sorted() && sizes[0] < sizes[2] / 2, "{format:?} {sizes:?}");
+    }
+    assert_eq!(size(Format::Jpeg, None), size(Format::Jpeg, Some(95)));
+    assert_eq!(Picture::decode(&photo.encode(Format::WebP).unwrap(), "x").unwrap().samples(), photo.samples());
+    // With loss, grey becomes colours, and alpha is kept without loss.
+    for channels in ALL_CHANNELS {
+        let picture = smooth(32, 24, channels);
+        let back = picture.encode(Encoding { quality: Some(90), ..Format::WebP.into() }).unwrap();
+        let back = Picture::decode(&back, "x").unwrap();
+        assert_eq!(back.channels(), if channels.has_alpha() { Channels::Rgba } else { Channels::Rgb });
+        let plane = |p: &Picture, channel| p.plane(channel, p.whole()).unwrap();
+        assert_eq!(plane(&picture, Channel::Alpha), plane(&back, Channel::Alpha));
+        assert!(psnr(&plane(&picture, Channel::Green), &plane(&back, Channel::Green), [24, 32], 0).unwrap() > 34.0);
+    }
+    for quality in [0, 101] {
+        let error = photo.encode(Encoding { quality: Some(quality), ..Format::Jpeg.into() }).unwrap_err().to_string();
+        assert_eq!(error, "the quality must lie in 1..=100");
+    }
+    for (text, format) in [("png", Format::Png), ("JPG", Format::Jpeg), ("jpeg", Format::Jpeg), ("tiff", Format::Tiff)]
+    {
+        assert_eq!(text.parse::<Format>().unwrap(), format);
+    }
+    for format in Format::ALL {
+        assert_eq!(format.extension().parse::<Format>().unwrap(), format);
+    }
+    let error = "heic".parse::<Format>().unwrap_err().to_string();
+    assert_eq!(error, "expected a picture format (png, jpg, jpeg, webp, bmp, tif, tiff, gif), got \"heic\"");
 }
 
 #[test]

@@ -129,10 +129,10 @@ pub fn run(a: &Arguments) -> Result<u8> {
     for (input, output) in &targets {
         let input_size = Picture::measure(input);
         let enlarged = |n: u64| n.saturating_mul((a.model.scale * a.model.scale) as u64);
-        let pixels_of = |s: Size| (s.width * s.height * s.frames) as u64;
+        let pixels_of = |s: Size| s.pixels;
         let pixels = input_size.map_or(0, |s| enlarged(pixels_of(s)));
         if a.compare.is_some() && input_size.is_some_and(|s| s.frames > 1) {
-            return Err(Error::Usage(format!("{}: is an animation; --compare shows one picture", input.display())));
+            return Err(Error::Usage(format!("{}: holds several pictures; --compare shows one", input.display())));
         }
         if output.exists() && !a.overwrite {
             let is_ours = input_size.is_none() || Picture::measure(output).is_some_and(|s| pixels_of(s) == pixels);

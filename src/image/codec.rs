@@ -1,15 +1,11 @@
-//! Picture files: which format, decoding with every check, encoding, and what is wrong with a file that is refused.
+//! Picture files: which format, decoding with every check, and what is wrong with a file that is refused.
 
-use super::animation::{self, GifWriter, Plays};
-use super::{Channels, MAX_PICTURE_BYTES, Picture, Samples, check_size};
+use super::{Channels, MAX_PICTURE_BYTES, Picture, Samples, Sequence, check_size, frames};
 use crate::error::{Error, Result};
 use ::image::codecs::{bmp, gif, jpeg, png, tiff, webp};
 use ::image::metadata::Orientation;
-use ::image::{DynamicImage, ExtendedColorType, ImageDecoder, ImageEncoder, ImageError, ImageFormat};
-use std::io::{Cursor, Seek, Write};
-
-/// Quality of written JPEG files, of 100.
-const JPEG_QUALITY: u8 = 95;
+use ::image::{DynamicImage, ImageDecoder, ImageError, ImageFormat};
+use std::io::Cursor;
 
 /// A file format for pictures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,33 +18,21 @@ pub enum Format {
     Gif,
 }
 
-/// How large a picture is, as its file's header says.
-#[cfg(feature = "cli")]
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Size {
-    pub width: usize,
-    pub height: usize,
-    /// Pictures that an animated GIF shows; else 1.
-    pub frames: usize,
-    /// Of all samples of one of them, decoded.
-    pub bytes: u64,
-}
-
 /// Name, extensions, longest side in pixels, whether it keeps alpha, 16 bit, an ICC profile.
-struct Traits {
-    name: &'static str,
-    extensions: &'static [&'static str],
-    max_side: u32,
-    alpha: bool,
-    deep: bool,
-    icc: bool,
+pub(super) struct Traits {
+    pub name: &'static str,
+    pub extensions: &'static [&'static str],
+    pub max_side: u32,
+    pub alpha: bool,
+    pub deep: bool,
+    pub icc: bool,
 }
 
 impl Format {
     /// All formats.
     pub const ALL: [Self; 6] = [Self::Png, Self::Jpeg, Self::WebP, Self::Bmp, Self::Tiff, Self::Gif];
 
-    fn traits(self) -> Traits {
+    pub(super) fn traits(self) -> Traits {
         let (name, extensions, max_side, [alpha, deep, icc]): (_, &'static [&'static str], _, _) = match self {
             Self::Png => ("PNG", &["png"], i32::MAX as u32, [true, true, true]),
             Self::Jpeg => ("JPEG", &["jpg", "jpeg"], 65_535, [false, false, true]),
@@ -65,14 +49,36 @@ impl Format {
         self.traits().name
     }
 
+    /// `png`, `jpg`, `webp`, `bmp`, `tif` or `gif`: what the name of a new file ends in.
+    pub fn extension(self) -> &'static str {
+        self.traits().extensions[0]
+    }
+
     /// The format that a file name's extension promises.
     pub fn of_name(name: &str) -> Option<Self> {
         let (_, extension) = name.rsplit_once('.')?;
+        Self::of_extension(extension)
+    }
+
+    fn of_extension(extension: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|f| f.traits().extensions.iter().any(|e| extension.eq_ignore_ascii_case(e)))
+    }
+
+    /// Whether a file of this format holds pictures that are a sequence of this kind.
+    pub fn holds(self, sequence: Sequence) -> bool {
+        match sequence {
+            Sequence::Single => true,
+            Sequence::Pages => self == Self::Tiff,
+            Sequence::Animation(_) => matches!(self, Self::Png | Self::WebP | Self::Gif),
+        }
     }
 
     /// The format that a file's first bytes show.
     pub fn of_content(bytes: &[u8]) -> Option<Self> {
+        // Of more than 4 GiB, or written so that it could be.
+        if bytes.starts_with(b"II\x2B\0") || bytes.starts_with(b"MM\0\x2B") {
+            return Some(Self::Tiff);
+        }
         match ::image::guess_format(bytes).ok()? {
             ImageFormat::Png => Some(Self::Png),
             ImageFormat::Jpeg => Some(Self::Jpeg),
@@ -84,7 +90,7 @@ impl Format {
         }
     }
 
-    fn list(which: impl Fn(&Traits) -> bool) -> String {
+    pub(super) fn list(which: impl Fn(&Traits) -> bool) -> String {
         // A GIF keeps few of a picture's colours.
         let all = Self::ALL.iter().filter(|f| **f != Self::Gif).map(|f| f.traits());
         let names: Vec<&str> = all.filter(which).map(|t| t.name).collect();
@@ -92,6 +98,19 @@ impl Format {
         if rest.is_empty() { (*last).into() } else { format!("{} or {last}", rest.join(", ")) }
     }
 }
+
+impl std::str::FromStr for Format {
+    type Err = Error;
+
+    /// One of the extensions: `jpg` and `jpeg` alike, in capitals or not.
+    fn from_str(text: &str) -> Result<Self> {
+        Self::of_extension(text).ok_or_else(|| {
+            let known: Vec<&str> = Self::ALL.iter().flat_map(|f| f.traits().extensions).copied().collect();
+            Error::Usage(format!("expected a picture format ({}), got {text:?}", known.join(", ")))
+        })
+    }
+}
+
 impl Picture {
     /// Decodes PNG, JPEG, WebP, BMP, TIFF or GIF; the content decides, not the name. Palettes and fewer than 8 bits become
     /// 8-bit samples, CMYK becomes RGB, the first frame of an animation is taken, and the EXIF orientation is applied.
@@ -175,7 +194,7 @@ impl Picture {
         let samples = match decoded {
             // A GIF says that it has alpha whether it has or not.
             DynamicImage::ImageRgba8(b) if format == Format::Gif => {
-                return animation::picture(name, width, height, b.into_raw());
+                return frames::picture(name, width, height, b.into_raw());
             }
             DynamicImage::ImageLuma8(b) => Samples::U8(b.into_raw()),
             DynamicImage::ImageLumaA8(b) => Samples::U8(b.into_raw()),
@@ -200,165 +219,10 @@ impl Picture {
         let bytes = crate::files::read(path, |file, problem| Error::Image { file, problem })?;
         Self::decode(&bytes, &path.display().to_string())
     }
-
-    /// Width and height in pixels, without orientation, and the bytes of all samples, from a file's header alone (of a GIF, of
-    /// all frames'); none
-    /// where [`Picture::open`] would fail for a reason that the header shows.
-    #[cfg(feature = "cli")]
-    pub fn measure(path: impl AsRef<std::path::Path>) -> Option<Size> {
-        let reader = ::image::ImageReader::open(path).ok()?.with_guessed_format().ok()?;
-        if reader.format() == Some(ImageFormat::Gif) {
-            let animation::Animated { width, height, frames, .. } = animation::look(reader.into_inner()).ok()?;
-            return Some(Size { width, height, frames, bytes: 4 * (width * height) as u64 });
-        }
-        let decoder = reader.into_decoder().ok()?;
-        let (width, height) = decoder.dimensions();
-        Some(Size { width: width as usize, height: height as usize, frames: 1, bytes: decoder.total_bytes() })
-    }
-
-    /// The bytes of a file. JPEG has quality 95, WebP is lossless. JPEG, WebP and BMP hold 8 bit, to which 16-bit samples
-    /// are rounded; TIFF and BMP have no grey with alpha, which becomes RGB with alpha. BMP has no ICC profile. GIF has neither,
-    /// at most 256 colours, and pixels that are transparent or not.
-    ///
-    /// # Errors
-    /// The format does not keep alpha, or not this size.
-    pub fn encode(&self, format: Format) -> Result<Vec<u8>> {
-        let mut out = Cursor::new(Vec::new());
-        self.write(&mut out, format, &self.name)?;
-        Ok(out.into_inner())
-    }
-
-    /// Whether [`Picture::encode`] would refuse; `name` is the output's, for the message.
-    ///
-    /// # Errors
-    /// The format does not keep alpha, or not this size.
-    pub fn check_encode(name: &str, width: usize, height: usize, channels: Channels, format: Format) -> Result<()> {
-        let traits = format.traits();
-        if channels.has_alpha() && !traits.alpha {
-            let problem = format!(
-                "{} has no alpha channel, and the picture has one; save it as {}",
-                traits.name,
-                Format::list(|t| t.alpha)
-            );
-            return Err(Error::image(name, problem));
-        }
-        if width.max(height) > traits.max_side as usize {
-            let problem = format!(
-                "{} holds at most {} pixels a side, got {width}x{height}; save it as {}",
-                traits.name,
-                traits.max_side,
-                Format::list(|t| width.max(height) <= t.max_side as usize)
-            );
-            return Err(Error::image(name, problem));
-        }
-        Ok(())
-    }
-
-    fn write<W: Write + Seek>(&self, out: W, format: Format, name: &str) -> Result<()> {
-        Self::check_encode(name, self.width, self.height, self.channels, format)?;
-        let fail = |e: ImageError| match e {
-            ImageError::IoError(e) => Error::io(name, e),
-            e => Error::image(name, format!("cannot be written as {}: {e}", format.name())),
-        };
-        let traits = format.traits();
-        let (mut channels, mut narrow, mut wide) = (self.channels, None, None);
-        let widen = channels == Channels::GreyAlpha && matches!(format, Format::Tiff | Format::Bmp);
-        match &self.samples {
-            Samples::U16(v) if !traits.deep => {
-                narrow = Some(v.iter().map(|&s| ((u32::from(s) + 128) / 257) as u8).collect::<Vec<u8>>());
-            }
-            _ => {}
-        }
-        if widen {
-            channels = Channels::Rgba;
-            match (&self.samples, &narrow) {
-                (Samples::U16(v), None) => wide = Some(grey_to_rgb(v)),
-                (_, Some(v)) => narrow = Some(grey_to_rgb(v)),
-                (Samples::U8(v), None) => narrow = Some(grey_to_rgb(v)),
-            }
-        }
-        let (bytes, bits): (&[u8], u32) = match (&self.samples, &narrow, &wide) {
-            (_, _, Some(v)) => (bytemuck::cast_slice(v), 16),
-            (_, Some(v), _) => (v, 8),
-            (Samples::U8(v), ..) => (v, 8),
-            (Samples::U16(v), ..) => (bytemuck::cast_slice(v), 16),
-        };
-        use ExtendedColorType as T;
-        let color = match (channels, bits) {
-            (Channels::Grey, 8) => T::L8,
-            (Channels::GreyAlpha, 8) => T::La8,
-            (Channels::Rgb, 8) => T::Rgb8,
-            (Channels::Rgba, 8) => T::Rgba8,
-            (Channels::Grey, _) => T::L16,
-            (Channels::GreyAlpha, _) => T::La16,
-            (Channels::Rgb, _) => T::Rgb16,
-            (Channels::Rgba, _) => T::Rgba16,
-        };
-        let (width, height) = (self.width as u32, self.height as u32);
-        let icc = self.icc.clone().filter(|icc| traits.icc && profile_fits(icc, channels));
-        fn encode(
-            mut encoder: impl ImageEncoder,
-            icc: Option<Vec<u8>>,
-            bytes: &[u8],
-            [width, height]: [u32; 2],
-            color: ExtendedColorType,
-        ) -> std::result::Result<(), ImageError> {
-            if let Some(icc) = icc {
-                encoder.set_icc_profile(icc).map_err(ImageError::Unsupported)?;
-            }
-            encoder.write_image(bytes, width, height, color)
-        }
-        let mut out = out;
-        let size = [width, height];
-        match format {
-            Format::Png => encode(png::PngEncoder::new(out), icc, bytes, size, color),
-            Format::Jpeg => encode(jpeg::JpegEncoder::new_with_quality(out, JPEG_QUALITY), icc, bytes, size, color),
-            Format::WebP => encode(webp::WebPEncoder::new_lossless(out), icc, bytes, size, color),
-            Format::Bmp => encode(bmp::BmpEncoder::new(&mut out), None, bytes, size, color),
-            Format::Tiff => encode(tiff::TiffEncoder::new(out), icc, bytes, size, color),
-            Format::Gif => {
-                let mut writer = GifWriter::new(out, name, self.width, self.height, Plays::Once)?;
-                writer.frame(self, 0)?;
-                return writer.finish().map(|_| ());
-            }
-        }
-        .map_err(fail)
-    }
-
-    /// Writes a file in the format that the extension names, first to a temporary file beside it, which is then renamed:
-    /// there is never half a picture. See [`Picture::encode`] for what the formats keep.
-    ///
-    /// # Errors
-    /// Another extension than png, jpg, jpeg, webp, bmp, tif, tiff, gif; those of [`Picture::encode`]; the folder does not
-    /// exist or cannot be written, or the disk is full.
-    #[cfg(feature = "cli")]
-    pub fn save(&self, path: impl AsRef<std::path::Path>) -> Result<()> {
-        let path = path.as_ref();
-        let name = path.display().to_string();
-        let format = Self::format_for(&name)?;
-        Self::check_encode(&name, self.width, self.height, self.channels, format)?;
-        crate::files::write_whole(path, crate::files::Existing::Replace, |out| self.write(out, format, &name))
-    }
-
-    /// The format that the output file `name` asks for.
-    ///
-    /// # Errors
-    /// No or an unknown extension.
-    pub fn format_for(name: &str) -> Result<Format> {
-        Format::of_name(name).ok_or_else(|| {
-            let extensions: Vec<&str> = Format::ALL.iter().flat_map(|f| f.traits().extensions).copied().collect();
-            let problem =
-                format!("the extension must name a format for the output; end the name in .{}", extensions.join(", ."));
-            Error::image(name, problem)
-        })
-    }
 }
 
-fn grey_to_rgb<T: Copy>(samples: &[T]) -> Vec<T> {
-    samples.chunks_exact(2).flat_map(|p| [p[0], p[0], p[0], p[1]]).collect()
-}
 /// Whether an ICC profile describes samples of these channels; its header's bytes 16..20 name the colour space.
-fn profile_fits(icc: &[u8], channels: Channels) -> bool {
+pub(super) fn profile_fits(icc: &[u8], channels: Channels) -> bool {
     icc.get(16..20) == Some(if channels.is_grey() { b"GRAY" } else { b"RGB " })
 }
 
@@ -416,6 +280,13 @@ fn jpeg_ends(bytes: &[u8]) -> bool {
         let Some(length) = bytes.get(i..i + 2) else { return false };
         i += usize::from(u16::from_be_bytes([length[0], length[1]]));
     }
+}
+
+/// The text of `problem` on one line, without a dot at its end.
+pub(super) fn one_line(problem: &dyn std::fmt::Display) -> String {
+    let text = problem.to_string();
+    let words: Vec<&str> = text.split_whitespace().collect();
+    words.join(" ").trim_end_matches('.').to_owned()
 }
 
 /// Whether `e` was caused by an early end of the data.

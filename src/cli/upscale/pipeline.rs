@@ -7,7 +7,7 @@
 use super::super::interrupt;
 use super::side_by_side;
 use crate::error::{Error, Result};
-use crate::image::{Format, Frames, GifWriter, Picture, Plays};
+use crate::image::{Encoding, Frames, FramesWriter, Picture, Sequence};
 use crate::tasks::upscale::{Upscaler, Window};
 use crate::tensor::Tensor;
 use std::collections::BTreeMap;
@@ -45,12 +45,12 @@ pub struct Written {
     pub ms: f64,
 }
 
-/// What goes through the queues, for each job: when it began and, of an animation, how often it plays; frames, each with its
-/// delay, its windows and an end; an end. Before the adapter a window's tensor is what the network reads, behind it the
+/// What goes through the queues, for each job: when it began, what its pictures are to each other and how many there are;
+/// pictures, each with its delay in ms, its windows and an end; an end. Before the adapter a window's tensor is what the network reads, behind it the
 /// network's output.
 enum Piece {
-    Begin(Instant, Option<Plays>),
-    Frame(Arc<Picture>, u16),
+    Begin(Instant, Sequence, usize),
+    Frame(Arc<Picture>, u32),
     Window(Window, Tensor),
     FrameEnd,
     End,
@@ -158,27 +158,20 @@ fn feed(upscaler: &Upscaler, job: &Job, sender: &SyncSender<Piece>) -> Option<()
         let frames = Frames::open(&job.input)?;
         let name = job.output.display().to_string();
         let format = Picture::format_for(&name)?;
-        if frames.plays().is_some() && format != Format::Gif {
-            let problem = format!(
-                "is an animation of {} frames, and {} shows one; end the output in .gif",
-                frames.count(),
-                format.name()
-            );
-            return Err(Error::image(job.input.display(), problem));
-        }
+        frames.check_format(format)?;
         Ok((frames, name, format))
     };
     let (mut frames, name, format) = match open() {
         Ok(opened) => opened,
         Err(e) => return sender.send(Piece::Failed(e)).ok(),
     };
-    sender.send(Piece::Begin(begin, frames.plays())).ok()?;
-    let mut next = || -> Result<Option<(Arc<Picture>, u16)>> {
+    sender.send(Piece::Begin(begin, frames.sequence(), frames.count())).ok()?;
+    let mut next = || -> Result<Option<(Arc<Picture>, u32)>> {
         let Some(frame) = frames.next_frame()? else { return Ok(None) };
         let (scale, picture) = (upscaler.model().scale, frame.picture);
         // What could not be written is not computed.
         Picture::check_encode(&name, picture.width() * scale, picture.height() * scale, picture.channels(), format)?;
-        Ok(Some((Arc::new(picture), frame.delay)))
+        Ok(Some((Arc::new(picture), frame.delay_ms)))
     };
     loop {
         let (picture, delay) = match next() {
@@ -209,7 +202,9 @@ fn finish(
     while let Ok((i, first)) = receiver.recv() {
         let mut arriving = Arriving { receiver, is_over: false };
         let result = match first {
-            Piece::Begin(begin, plays) => write(upscaler, &jobs[i].output, compare, (begin, plays), &mut arriving),
+            Piece::Begin(begin, sequence, count) => {
+                write(upscaler, &jobs[i].output, compare, begin, (sequence, count), &mut arriving)
+            }
             Piece::Failed(e) => {
                 arriving.is_over = true;
                 Err(e)
@@ -248,7 +243,7 @@ impl Arriving<'_> {
 struct Enlarged {
     picture: Arc<Picture>,
     out: Picture,
-    delay: u16,
+    delay_ms: u32,
     tiles: usize,
 }
 
@@ -257,9 +252,9 @@ fn assemble(upscaler: &Upscaler, arriving: &mut Arriving) -> Result<Option<Enlar
     let mut open: Option<Enlarged> = None;
     while let Some(piece) = arriving.next() {
         match piece {
-            Piece::Frame(picture, delay) => {
+            Piece::Frame(picture, delay_ms) => {
                 let out = upscaler.canvas(&picture)?;
-                open = Some(Enlarged { picture, out, delay, tiles: 0 });
+                open = Some(Enlarged { picture, out, delay_ms, tiles: 0 });
             }
             Piece::Window(window, y) => {
                 if let Some(e) = &mut open {
@@ -280,29 +275,27 @@ fn write(
     upscaler: &Upscaler,
     output: &Path,
     compare: Option<&Path>,
-    (begin, plays): (Instant, Option<Plays>),
+    begin: Instant,
+    (sequence, count): (Sequence, usize),
     arriving: &mut Arriving,
 ) -> Result<Written> {
     let Some(first) = assemble(upscaler, arriving)? else { return Err(Error::Interrupted) };
     let (width, height) = (first.out.width(), first.out.height());
     let (mut frames, mut tiles) = (1, first.tiles);
-    if let Some(plays) = plays {
-        let name = output.display().to_string();
-        crate::files::write_whole(output, crate::files::Existing::Replace, |file| {
-            let mut writer = GifWriter::new(file, &name, width, height, plays)?;
-            writer.frame(&first.out, first.delay)?;
-            while let Some(next) = assemble(upscaler, arriving)? {
-                writer.frame(&next.out, next.delay)?;
-                frames += 1;
-                tiles += next.tiles;
-            }
-            writer.finish().map(|_| ())
-        })?;
-    } else {
-        first.out.save(output)?;
-        if let Some(file) = compare {
-            side_by_side(&first.picture, &first.out, upscaler.model().scale)?.save(file)?;
+    let name = output.display().to_string();
+    let encoding = Encoding::from(Picture::format_for(&name)?);
+    crate::files::write_whole(output, crate::files::Existing::Replace, |file| {
+        let mut writer = FramesWriter::new(file, &name, &encoding, sequence, count, &first.out)?;
+        writer.add(&first.out, first.delay_ms)?;
+        while let Some(next) = assemble(upscaler, arriving)? {
+            writer.add(&next.out, next.delay_ms)?;
+            frames += 1;
+            tiles += next.tiles;
         }
+        writer.finish()
+    })?;
+    if let Some(file) = compare {
+        side_by_side(&first.picture, &first.out, upscaler.model().scale)?.save(file)?;
     }
     let ms = begin.elapsed().as_secs_f64() * 1e3;
     Ok(Written { width, height, frames, tiles, ms })

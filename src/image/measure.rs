@@ -1,0 +1,164 @@
+//! What the header of a picture file says: how many pictures it holds, how large they are, and what decoding them takes.
+
+use super::{Channels, Format, Plays, Sequence, tiff, webp};
+use std::io::{BufRead, Seek};
+
+/// How large the pictures of a file are, as its header says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Size {
+    /// Of the first picture, in pixels, without orientation.
+    pub width: usize,
+    /// See `width`.
+    pub height: usize,
+    /// Frames of an animation, pages of a TIFF; else 1.
+    pub frames: usize,
+    pub sequence: Sequence,
+    /// Of all pictures.
+    pub pixels: u64,
+    /// Of all samples of the largest picture, decoded.
+    pub bytes: u64,
+}
+
+/// What a file of several pictures says of them.
+#[derive(Debug)]
+pub(super) struct Look {
+    pub size: Size,
+    pub kind: Kind,
+}
+
+/// How its pictures are found.
+#[derive(Debug)]
+pub(super) enum Kind {
+    Gif,
+    Png,
+    WebP(webp::Animation),
+    /// By the offsets of their directories.
+    Pages(Vec<u64>),
+}
+
+impl Look {
+    fn animation(width: usize, height: usize, frames: usize, plays: Plays, kind: Kind) -> Self {
+        let pixels = (width as u64).saturating_mul(height as u64);
+        let size = Size {
+            width,
+            height,
+            frames,
+            sequence: Sequence::Animation(plays),
+            pixels: pixels.saturating_mul(frames as u64),
+            bytes: pixels.saturating_mul(4),
+        };
+        Self { size, kind }
+    }
+}
+
+/// The file of `source`, which is of `format`, where it holds several pictures or its picture is not the first; none where it
+/// holds one, or where its decoder will say what is wrong.
+///
+/// # Errors
+/// A list of pictures that is damaged.
+pub(super) fn look<R: BufRead + Seek>(format: Format, mut source: R) -> Result<Option<Look>, String> {
+    match format {
+        Format::Gif => {
+            let mut decoder = gif::DecodeOptions::new().read_info(source).map_err(|e| e.to_string())?;
+            let mut count = 0;
+            while decoder.next_frame_info().map_err(|e| e.to_string())?.is_some() {
+                count += 1;
+            }
+            let plays = match decoder.repeat() {
+                gif::Repeat::Finite(0) => Plays::Once,
+                gif::Repeat::Finite(n) => Plays::Again(n),
+                gif::Repeat::Infinite => Plays::Forever,
+            };
+            let [width, height] = [decoder.width(), decoder.height()].map(usize::from);
+            Ok((count > 1).then(|| Look::animation(width, height, count, plays, Kind::Gif)))
+        }
+        Format::Png => {
+            let Ok(png) = png_header(source) else { return Ok(None) };
+            let info = png.info();
+            let Some(control) = info.animation_control.filter(|c| c.num_frames > 1) else { return Ok(None) };
+            let [width, height, count] = [info.width, info.height, control.num_frames].map(|n| n as usize);
+            Ok(Some(Look::animation(width, height, count, Plays::of(control.num_plays), Kind::Png)))
+        }
+        Format::WebP => {
+            let Ok(Some(animation)) = webp::Animation::read(&mut source) else { return Ok(None) };
+            let webp::Animation { width, height, plays, ref frames } = animation;
+            let count = frames.len();
+            Ok((count > 1).then(|| Look::animation(width, height, count, plays, Kind::WebP(animation))))
+        }
+        Format::Tiff => {
+            let Ok(mut tiff) = tiff::Tiff::new(source) else { return Ok(None) };
+            // What is wrong with the first page is for its decoder to say.
+            if tiff.directory(tiff.first()).is_err() {
+                return Ok(None);
+            }
+            let pages = tiff.pages().map_err(|e| format!("its list of pages: {e}"))?;
+            let Some(&first) = pages.first() else { return Ok(None) };
+            if pages.len() == 1 && first.offset == tiff.first() {
+                return Ok(None);
+            }
+            let size = Size {
+                width: first.width as usize,
+                height: first.height as usize,
+                frames: pages.len(),
+                sequence: if pages.len() > 1 { Sequence::Pages } else { Sequence::Single },
+                pixels: pages.iter().fold(0, |n, p| n.saturating_add(p.width.saturating_mul(p.height))),
+                bytes: pages.iter().map(|p| p.bytes).max().unwrap_or(0),
+            };
+            Ok(Some(Look { size, kind: Kind::Pages(pages.iter().map(|p| p.offset).collect()) }))
+        }
+        Format::Jpeg | Format::Bmp => Ok(None),
+    }
+}
+
+/// The header of a PNG, read without its texts and profile.
+fn png_header<R: BufRead + Seek>(source: R) -> Result<png::Reader<R>, png::DecodingError> {
+    let mut decoder = png::Decoder::new(source);
+    decoder.set_transformations(png::Transformations::EXPAND);
+    decoder.set_ignore_text_chunk(true);
+    decoder.set_ignore_iccp_chunk(true);
+    decoder.read_info()
+}
+
+#[cfg(feature = "cli")]
+impl super::Picture {
+    /// What the header of a file says; none where [`super::Frames::open`] would fail for a reason that the header shows.
+    pub fn measure(path: impl AsRef<std::path::Path>) -> Option<Size> {
+        use ::image::ImageDecoder;
+        use ::image::codecs::{bmp, gif, jpeg, tiff, webp};
+        let mut source = ::image::ImageReader::open(path).ok()?.into_inner();
+        let format = Format::of_content(source.fill_buf().ok()?)?;
+        if let Some(look) = look(format, &mut source).ok()? {
+            return Some(look.size);
+        }
+        source.rewind().ok()?;
+        let of = |decoder: Box<dyn ImageDecoder>| (decoder.dimensions(), decoder.total_bytes());
+        let ((width, height), bytes) = match format {
+            Format::Png => {
+                let png = png_header(source).ok()?;
+                (png.info().size(), png.output_buffer_size()? as u64)
+            }
+            Format::Jpeg => of(Box::new(jpeg::JpegDecoder::new(source).ok()?)),
+            Format::WebP => of(Box::new(webp::WebPDecoder::new(source).ok()?)),
+            Format::Bmp => of(Box::new(bmp::BmpDecoder::new(source).ok()?)),
+            Format::Tiff => of(Box::new(tiff::TiffDecoder::new(source).ok()?)),
+            Format::Gif => of(Box::new(gif::GifDecoder::new(source).ok()?)),
+        };
+        Some(Size {
+            width: width as usize,
+            height: height as usize,
+            frames: 1,
+            sequence: Sequence::Single,
+            pixels: u64::from(width) * u64::from(height),
+            bytes,
+        })
+    }
+}
+
+/// Bytes that the decoder of PNG may take besides the picture: for `frames` pictures, each of which reserves a row.
+pub(super) fn png_limit(bytes: &[u8], frames: usize) -> usize {
+    let width = bytes.get(16..20).map_or(0, |b| u32::from_be_bytes(b.try_into().expect("four bytes")));
+    let row = (width as usize).saturating_mul(2 * Channels::Rgba.count());
+    PNG_BESIDE_BYTES.saturating_add(row.saturating_mul(frames + 2))
+}
+
+const PNG_BESIDE_BYTES: usize = 64 << 20;
