@@ -15,8 +15,10 @@ use std::ops::Range;
 mod canvas;
 mod codec;
 mod encode;
+mod exif;
 mod frames;
 mod measure;
+mod metadata;
 mod resample;
 mod tiff;
 mod webp;
@@ -25,6 +27,7 @@ pub use codec::Format;
 pub use encode::{Encoding, FramesWriter};
 pub use frames::{Frame, Frames, Plays, Sequence};
 pub use measure::Size;
+pub use metadata::{MAX_METADATA_BYTES, MAX_PROFILE_BYTES, MAX_XMP_BYTES, Metadata};
 pub use resample::{Real, resize_plane, resize_plane_u8};
 
 use resample::{columns_first, cut, out_size, resample, whole_taps};
@@ -207,13 +210,14 @@ pub fn ycbcr_to_rgb(ycbcr: [f64; 3]) -> [f64; 3] {
 }
 
 /// A picture with the samples that its file had.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Picture {
     width: usize,
     height: usize,
     channels: Channels,
     samples: Samples,
     icc: Option<Vec<u8>>,
+    metadata: Metadata,
     name: String,
 }
 
@@ -226,7 +230,7 @@ impl Picture {
         check_size(name, width as u64, height as u64, channels, bits)?;
         let len = width * height * channels.count();
         let samples = if bits == 16 { Samples::U16(vec![0; len]) } else { Samples::U8(vec![0; len]) };
-        Ok(Self { width, height, channels, samples, icc: None, name: name.into() })
+        Ok(Self { width, height, channels, samples, icc: None, metadata: Metadata::default(), name: name.into() })
     }
 
     /// Takes samples in the order of [`Samples`].
@@ -241,7 +245,7 @@ impl Picture {
                 format!("a {width}x{height} {channels} picture has {expected} samples, got {}", samples.len());
             return Err(Error::image(name, problem));
         }
-        Ok(Self { width, height, channels, samples, icc: None, name: name.into() })
+        Ok(Self { width, height, channels, samples, icc: None, metadata: Metadata::default(), name: name.into() })
     }
 
     pub fn width(&self) -> usize {
@@ -262,6 +266,13 @@ impl Picture {
     }
     pub fn set_icc(&mut self, icc: Option<Vec<u8>>) {
         self.icc = icc;
+    }
+    /// EXIF, XMP and resolution.
+    pub fn metadata(&self) -> &Metadata {
+        &self.metadata
+    }
+    pub fn set_metadata(&mut self, metadata: Metadata) {
+        self.metadata = metadata;
     }
     /// Where the picture came from, for messages.
     pub fn name(&self) -> &str {
@@ -376,6 +387,7 @@ impl Picture {
             }
         }
         out.icc.clone_from(&self.icc);
+        out.metadata.clone_from(&self.metadata);
         Ok(out)
     }
 
@@ -397,6 +409,7 @@ impl Picture {
             }
         }
         out.icc.clone_from(&self.icc);
+        out.metadata.clone_from(&self.metadata);
         Ok(out)
     }
 

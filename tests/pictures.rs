@@ -4,8 +4,8 @@ mod common;
 
 use lineament::Picture;
 use lineament::image::{
-    Channel, Channels, Encoding, Format, Frame, Frames, FramesWriter, Plays, Rect, Samples, Sequence, resize_plane,
-    resize_plane_u8, rgb_to_ycbcr, ycbcr_to_rgb,
+    Channel, Channels, Encoding, Format, Frame, Frames, FramesWriter, Metadata, Plays, Rect, Samples, Sequence,
+    resize_plane, resize_plane_u8, rgb_to_ycbcr, ycbcr_to_rgb,
 };
 use lineament::metrics::psnr;
 use lineament::ops::resize::{Border, Kernel, Ratio, Resize};
@@ -230,6 +230,224 @@ fn icc_profile_is_kept_where_it_fits() {
     assert_eq!(picture.crop(Rect { top: 1, left: 2, height: 3, width: 4 }).unwrap().icc(), picture.icc());
 }
 
+/// EXIF with an orientation, a size, a maker, a place, and a second directory, as of a thumbnail; little-endian.
+fn exif(orientation: u16) -> Vec<u8> {
+    let mut out = b"II\x2A\0\x08\0\0\0".to_vec();
+    let entry = |tag: u16, kind: u16, count: u32, value: u32| {
+        [&tag.to_le_bytes()[..], &kind.to_le_bytes(), &count.to_le_bytes(), &value.to_le_bytes()].concat()
+    };
+    let directory = |entries: &[Vec<u8>], next: u32| {
+        [&(entries.len() as u16).to_le_bytes()[..], &entries.concat(), &next.to_le_bytes()].concat()
+    };
+    let (maker, resolution) = (200, 208);
+    // 8: six entries, 86: two entries, 116: one entry, 134: the thumbnail's.
+    let main = [
+        entry(271, 2, 6, maker),
+        entry(274, 3, 1, orientation.into()),
+        entry(282, 5, 1, resolution),
+        entry(283, 5, 1, resolution),
+        entry(34665, 4, 1, 86),
+        entry(34853, 4, 1, 116),
+    ];
+    out.extend(directory(&main, 134));
+    out.extend(directory(&[entry(0xA002, 3, 1, 48), entry(0xA003, 4, 1, 32)], 0));
+    out.extend(directory(&[entry(1, 2, 2, u32::from_le_bytes(*b"N\0\0\0"))], 0));
+    out.extend(directory(&[entry(256, 4, 1, 160)], 0));
+    out.resize(maker as usize, 0);
+    out.extend(b"Maker\0\0\0");
+    out.extend(240u32.to_le_bytes());
+    out.extend(1u32.to_le_bytes());
+    out
+}
+
+const XMP: &[u8] = b"<x:xmpmeta tiff:Orientation=\"6\" exif:Note=\"\xC3\xA9\"/>";
+
+fn everything() -> Metadata {
+    Metadata { exif: Some(exif(1)), xmp: Some(XMP.into()), density: Some([300.0, 150.0]) }
+}
+
+/// The value of a tag of EXIF, four bytes of it, in the directory at `offset`.
+fn tag(exif: &[u8], offset: usize, tag: u16) -> Option<u32> {
+    let count = u16::from_le_bytes(exif[offset..offset + 2].try_into().unwrap());
+    let entries = (0..usize::from(count)).map(|i| &exif[offset + 2 + 12 * i..][..12]);
+    let found = entries.into_iter().find(|e| e[..2] == tag.to_le_bytes())?;
+    Some(u32::from_le_bytes(found[8..].try_into().unwrap()))
+}
+
+#[test]
+fn metadata_is_kept_where_the_format_holds_it() {
+    let mut picture = smooth(48, 32, Channels::Rgb);
+    picture.set_metadata(everything());
+    picture.set_icc(Some(profile(b"RGB ")));
+    for format in [Format::Png, Format::Jpeg, Format::WebP, Format::Tiff] {
+        for quality in [None, Some(80)] {
+            let bytes = picture.encode(Encoding { quality, ..format.into() }).unwrap();
+            let back = Picture::decode(&bytes, "x").unwrap();
+            let Metadata { exif, xmp, density } = back.metadata();
+            assert_eq!(xmp.as_deref(), Some(XMP), "{format:?}");
+            // WebP has none of its own; EXIF says 240.
+            let expected = if format == Format::WebP { [240.0; 2] } else { [300.0, 150.0] };
+            assert_eq!(*density, Some(expected), "{format:?}");
+            let exif = exif.as_ref().unwrap_or_else(|| panic!("{format:?} has no EXIF"));
+            let at = tag(exif, 8, 34665).unwrap() as usize;
+            assert_eq!((tag(exif, at, 0xA002), tag(exif, at, 0xA003)), (Some(48), Some(32)), "{format:?}");
+            let gps = tag(exif, 8, 34853).unwrap() as usize;
+            assert_eq!(tag(exif, gps, 1), Some(u32::from_le_bytes(*b"N\0\0\0")), "{format:?}");
+            let maker = tag(exif, 8, 271).unwrap() as usize;
+            assert_eq!(&exif[maker..maker + 6], b"Maker\0", "{format:?}");
+            assert_eq!(back.icc(), picture.icc());
+            // Again, from each to each.
+            for next in [Format::Png, Format::Jpeg, Format::WebP, Format::Tiff] {
+                let again = Picture::decode(&back.encode(next).unwrap(), "x").unwrap();
+                let exif = again.metadata().exif.as_ref().unwrap();
+                let maker = tag(exif, 8, 271).unwrap() as usize;
+                assert_eq!(&exif[maker..maker + 6], b"Maker\0", "{format:?} {next:?}");
+                assert_eq!(again.metadata().xmp, back.metadata().xmp);
+            }
+        }
+        // Stripped, the file has nothing but the profile.
+        let bytes = picture.encode(Encoding { strip: true, ..format.into() }).unwrap();
+        let back = Picture::decode(&bytes, "x").unwrap();
+        assert_eq!((back.metadata(), back.icc()), (&Metadata::default(), picture.icc()), "{format:?}");
+    }
+    let density = |format| Picture::decode(&picture.encode(format).unwrap(), "x").unwrap().metadata().density;
+    assert_eq!((density(Format::Bmp), density(Format::Gif)), (Some([300.0, 150.0]), None));
+    // What is made of it keeps it, and says the new size.
+    let large = picture.resize(&Resize::by(Kernel::Bicubic, 3, 2)).unwrap();
+    for format in [Format::Jpeg, Format::Tiff] {
+        let back = Picture::decode(&large.encode(format).unwrap(), "x").unwrap();
+        let exif = back.metadata().exif.as_ref().unwrap();
+        let at = tag(exif, 8, 34665).unwrap() as usize;
+        assert_eq!((tag(exif, at, 0xA002), tag(exif, at, 0xA003)), (Some(72), Some(48)));
+        assert_eq!(back.metadata().density, Some([300.0, 150.0]));
+    }
+    // A segment of JPEG holds 64 KB.
+    let mut much = everything();
+    much.xmp = Some(vec![b' '; 70_000]);
+    picture.set_metadata(much);
+    for (format, expected) in [(Format::Jpeg, None), (Format::Png, Some(70_000)), (Format::WebP, Some(70_000))] {
+        let back = Picture::decode(&picture.encode(format).unwrap(), "x").unwrap();
+        assert_eq!(back.metadata().xmp.as_ref().map(Vec::len), expected, "{format:?}");
+        assert!(back.metadata().exif.is_some());
+    }
+}
+
+#[test]
+fn what_was_turned_says_so_no_more() {
+    let mut picture = smooth(48, 32, Channels::Rgb);
+    picture.set_metadata(Metadata { exif: Some(exif(6)), ..everything() });
+    for format in [Format::Png, Format::Jpeg, Format::WebP] {
+        let turned = Picture::decode(&picture.encode(format).unwrap(), "x").unwrap();
+        assert_eq!([turned.width(), turned.height()], [32, 48], "{format:?}");
+        let Metadata { exif, xmp, .. } = turned.metadata();
+        let (exif, xmp) = (exif.as_ref().unwrap(), xmp.as_ref().unwrap());
+        assert_eq!(tag(exif, 8, 274), Some(1));
+        // The thumbnail is not linked any more.
+        assert_eq!(exif[8 + 2 + 6 * 12..][..4], [0; 4]);
+        assert!(xmp.windows(20).any(|w| w == b"tiff:Orientation=\"1\""), "{}", String::from_utf8_lossy(xmp));
+        let again = Picture::decode(&turned.encode(format).unwrap(), "x").unwrap();
+        assert_eq!([again.width(), again.height()], [32, 48], "turned twice");
+        let exif = again.metadata().exif.as_ref().unwrap();
+        let at = tag(exif, 8, 34665).unwrap() as usize;
+        assert_eq!((tag(exif, at, 0xA002), tag(exif, at, 0xA003)), (Some(32), Some(48)));
+    }
+}
+
+#[test]
+fn animations_keep_profile_and_metadata() {
+    let mut frames = moving();
+    for frame in &mut frames {
+        frame.picture.set_metadata(everything());
+        frame.picture.set_icc(Some(profile(b"RGB ")));
+    }
+    for format in [Format::Png, Format::WebP] {
+        let (again, _) = all(&write(&frames, Sequence::Animation(Plays::Once), format), "a");
+        for frame in again {
+            assert_eq!(frame.picture.icc(), Some(&profile(b"RGB ")[..]), "{format:?}");
+            assert_eq!(frame.picture.metadata().xmp.as_deref(), Some(XMP), "{format:?}");
+            assert!(frame.picture.metadata().exif.is_some());
+        }
+    }
+}
+
+/// A zlib stream of `len` zeros, packed as far as it goes.
+fn zeros(len: usize) -> Vec<u8> {
+    let mut encoder = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::best());
+    let block = vec![0; 1 << 20];
+    for _ in 0..len.div_ceil(block.len()) {
+        std::io::Write::write_all(&mut encoder, &block).unwrap();
+    }
+    encoder.finish().unwrap()
+}
+
+#[test]
+fn bombs_beside_the_picture_are_refused_before_they_are_unpacked() {
+    let rows = [0, 1, 2, 3];
+    let file = |extra: &[Vec<u8>]| png(1, 1, 8, 2, extra, &rows);
+    let iccp = |packed: &[u8]| chunk(b"iCCP", &[b"bomb\0\0", packed].concat());
+    let mib = 1 << 20;
+    // Less than a megabyte in the file.
+    let bomb = file(&[iccp(&zeros(800 * mib))]);
+    assert!(bomb.len() < mib);
+    let before = peak();
+    let refused = message(&bomb, "bomb.png");
+    assert_eq!(
+        refused,
+        "bomb.png: its colour profile takes more than 16 MiB; remove it with an image editor, or convert the file first"
+    );
+    let folder = folder();
+    let path = folder.path().join("bomb.png");
+    std::fs::write(&path, &bomb).unwrap();
+    let size = Picture::measure(&path).unwrap();
+    assert!(size.working_bytes >= 16 << 20, "{size:?}");
+    assert!(Frames::decode(bomb, "bomb.png").unwrap().next_frame().is_err());
+    let xmp =
+        |packed: u8, text: &[u8]| chunk(b"iTXt", &[b"XML:com.adobe.xmp\0", &[packed, 0, 0, 0][..], text].concat());
+    says(&message(&file(&[xmp(1, &zeros(300 * mib))]), "x.png"), &["its XMP metadata takes more than 16 MiB"]);
+    // Other texts are not unpacked.
+    Picture::decode(&file(&[chunk(b"zTXt", &[b"Comment\0\0", &zeros(300 * mib)[..]].concat())]), "x.png").unwrap();
+    let grown = peak() - before;
+    assert!(grown < 150 << 20, "{} MiB were taken", grown >> 20);
+    // What is sensible passes, packed or not.
+    let icc = profile(b"RGB ");
+    let packed = {
+        let mut encoder = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::fast());
+        std::io::Write::write_all(&mut encoder, &icc).unwrap();
+        encoder.finish().unwrap()
+    };
+    assert_eq!(Picture::decode(&file(&[iccp(&packed)]), "x").unwrap().icc(), Some(&icc[..]));
+    assert_eq!(Picture::decode(&file(&[xmp(0, XMP)]), "x").unwrap().metadata().xmp.as_deref(), Some(XMP));
+    // A damaged profile is left out, as before.
+    assert_eq!(Picture::decode(&file(&[iccp(b"nonsense")]), "x").unwrap().icc(), None);
+
+    // Profiles and packets that are not packed.
+    let mut large = smooth(8, 8, Channels::Rgb);
+    let mut icc = profile(b"RGB ");
+    icc.resize((16 << 20) + 1, 0);
+    large.set_icc(Some(icc));
+    for format in [Format::WebP, Format::Tiff, Format::Png] {
+        says(&message(&large.encode(format).unwrap(), "x"), &["its colour profile takes more than 16 MiB; remove it"]);
+    }
+    large.set_icc(None);
+    large.set_metadata(Metadata { xmp: Some(vec![b' '; (16 << 20) + 1]), ..Metadata::default() });
+    for format in [Format::WebP, Format::Tiff, Format::Png] {
+        says(&message(&large.encode(format).unwrap(), "x"), &["its XMP metadata takes more than 16 MiB; remove it"]);
+    }
+    // Many of a JPEG's segments, and of a PNG's chunks.
+    let jpeg = smooth(8, 8, Channels::Rgb).encode(Format::Jpeg).unwrap();
+    let segment = [&[0xFF, 0xEB, 0xFF, 0xFF][..], &[7; 65_533]].concat();
+    let many = [&jpeg[..2], &segment.repeat(1100), &jpeg[2..]].concat();
+    says(&message(&many, "x.jpg"), &["its metadata takes more than 64 MiB; remove it"]);
+    says(&message(&file(&vec![chunk(b"tEXt", &[b'a'; 1 << 20]); 65]), "x"), &["its metadata takes more than 64 MiB"]);
+}
+
+/// The most memory that this process had, in bytes; 0 where the system does not say.
+fn peak() -> usize {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    line.and_then(|l| l.trim().strip_suffix(" kB")?.parse::<usize>().ok()).unwrap_or(0) << 10
+}
+
 #[test]
 fn a_huge_header_is_refused_before_anything_is_allocated() {
     let bytes = png(60_000, 60_000, 8, 2, &[], &[0]);
@@ -251,12 +469,15 @@ fn empty_and_foreign_files_say_what_they_are() {
     assert_eq!(message(&[], "a/empty.png"), "a/empty.png: the file is empty; copy or download it again");
     assert_eq!(
         message(b"<html>404</html>", "photo.jpg"),
-        "photo.jpg: is no JPEG file, though the name says so, nor any other of PNG, JPEG, WebP, BMP, TIFF and GIF: its \
-         content is text; convert it to PNG or JPEG first"
+        "photo.jpg: expected a JPEG file, as the name says, or another picture (PNG, JPEG, WebP, BMP, TIFF or GIF), got \
+         text; convert it to PNG or JPEG first"
     );
     says(&message(b"GIF89a\x01\0\x01\0\0\0\0", "x.gif"), &["x.gif", "GIF file is", "copy or download it again"]);
     says(&message(b"\0\0\0\x18ftypheic\0\0\0\0", "IMG_1.HEIC"), &["IMG_1.HEIC", "HEIC", "convert"]);
-    says(&message(&[1, 2, 3, 4, 5, 6], "noise"), &["noise: is none of PNG", "unknown kind", "convert"]);
+    says(
+        &message(&[1, 2, 3, 4, 5, 6], "noise"),
+        &["noise: expected a picture (PNG, JPEG, WebP, BMP, TIFF or GIF), got a file of an unknown kind; convert"],
+    );
 }
 
 #[test]
@@ -285,22 +506,57 @@ fn truncated_files_say_so() {
 #[test]
 fn damaged_files_are_errors_not_panics() {
     let mut rng = Rng::new(11);
+    let picture = |channels| random(9, 7, channels, 16, 8).encode(Format::Png).unwrap();
+    let mut seeds: Vec<Vec<u8>> = Vec::new();
     for format in Format::ALL {
         for channels in [Channels::Grey, Channels::Rgb, Channels::Rgba] {
-            if format == Format::Jpeg && channels == Channels::Rgba {
-                continue;
+            if format != Format::Jpeg || channels != Channels::Rgba {
+                seeds.push(random(9, 7, channels, 16, 8).encode(format).unwrap());
             }
-            let bytes = random(9, 7, channels, 16, 8).encode(format).unwrap();
-            for _ in 0..60 {
-                let mut damaged = bytes.clone();
-                for _ in 0..1 + rng.below(4) {
-                    // The headers are where damage is most dangerous.
-                    let end = if rng.below(2) == 0 { damaged.len() } else { damaged.len().min(64) };
-                    let at = rng.below(end);
-                    damaged[at] = rng.below(256) as u8;
+        }
+        let sequences = [Sequence::Pages, Sequence::Animation(Plays::Again(2))];
+        for sequence in sequences.into_iter().filter(|sequence| format.holds(*sequence)) {
+            seeds.push(write(&moving(), sequence, format));
+        }
+        let mut known = smooth(9, 7, Channels::Rgb);
+        known.set_metadata(everything());
+        known.set_icc(Some(profile(b"RGB ")));
+        seeds.push(known.encode(format).unwrap());
+    }
+    seeds.push(picture(Channels::GreyAlpha));
+    for bytes in seeds {
+        for _ in 0..60 {
+            let mut damaged = bytes.clone();
+            for _ in 0..1 + rng.below(4) {
+                // The headers are where damage is most dangerous.
+                let end = if rng.below(2) == 0 { damaged.len() } else { damaged.len().min(64) };
+                let at = rng.below(end);
+                damaged[at] = rng.below(256) as u8;
+            }
+            let refused = |e: &str| {
+                says(e, &["damaged", ": ", ";"]);
+                let odd = ["\n", "\\n", "Reason:", "ChunkType", "..", ".;"];
+                assert!(odd.iter().all(|odd| !e.contains(odd)), "{e}");
+            };
+            if let Err(e) = Picture::decode(&damaged, "damaged") {
+                refused(&e.to_string());
+            }
+            let mut frames = match Frames::decode(damaged, "damaged") {
+                Ok(frames) => frames,
+                Err(e) => {
+                    refused(&e.to_string());
+                    continue;
                 }
-                if let Err(e) = Picture::decode(&damaged, "damaged") {
-                    says(&e.to_string(), &["damaged: ", ";"]);
+            };
+            // As many as there are at most, or an error.
+            for _ in 0..frames.count().min(10) + 1 {
+                match frames.next_frame() {
+                    Ok(Some(_)) => {}
+                    Ok(None) => break,
+                    Err(e) => {
+                        refused(&e.to_string());
+                        break;
+                    }
                 }
             }
         }

@@ -151,7 +151,8 @@ pub fn run(a: &Arguments) -> Result<u8> {
         }
         // Of an animation, the frame in each queue and in each hand.
         let on_their_way = |s: Size| s.frames.min(4) as u64;
-        let bytes = input_size.map_or(0, |s| s.bytes.saturating_add(enlarged(s.bytes)).saturating_mul(on_their_way(s)));
+        let of = |s: Size| s.bytes.saturating_add(enlarged(s.bytes)).saturating_mul(on_their_way(s));
+        let bytes = input_size.map_or(0, |s| of(s).saturating_add(s.working_bytes));
         jobs.push(Job { input: input.clone(), output: output.clone(), pixels, bytes });
     }
     let device = a.common.open()?;

@@ -1,10 +1,12 @@
 //! Picture files: which format, decoding with every check, and what is wrong with a file that is refused.
 
-use super::{Channels, MAX_PICTURE_BYTES, Picture, Samples, Sequence, check_size, frames};
+use super::metadata::Metadata;
+use super::{Channels, MAX_PICTURE_BYTES, Picture, Samples, Sequence, check_size, frames, measure, metadata};
 use crate::error::{Error, Result};
 use ::image::codecs::{bmp, gif, jpeg, png, tiff, webp};
+use ::image::error::{UnsupportedError, UnsupportedErrorKind};
 use ::image::metadata::Orientation;
-use ::image::{DynamicImage, ImageDecoder, ImageError, ImageFormat};
+use ::image::{DynamicImage, ExtendedColorType, ImageDecoder, ImageError, ImageFormat};
 use std::io::Cursor;
 
 /// A file format for pictures.
@@ -139,21 +141,27 @@ impl Picture {
         }
         let fail = |e: ImageError| match e {
             e if is_end_of_file(&e) => truncated(),
-            ImageError::Unsupported(e) => {
-                Error::image(name, format!("{e}, which is not supported; convert it to an 8 or 16 bit PNG"))
-            }
+            ImageError::Unsupported(e) => Error::image(
+                name,
+                format!("this {kind} cannot be read: {}; convert it to an 8 or 16 bit PNG", unsupported(&e)),
+            ),
             ImageError::Limits(_) => Error::image(
                 name,
                 format!("decoding this {kind} would take too much memory; crop it or make it smaller first"),
             ),
-            e => Error::image(name, format!("this {kind} is damaged: {e}; copy or download it again")),
+            e => Error::image(name, format!("this {kind} is damaged: {}; copy or download it again", cause(&e))),
         };
         let mut limits = ::image::Limits::no_limits();
         // Room for what a decoder needs besides the picture; the picture itself is checked below.
         limits.max_alloc = Some(2 * MAX_PICTURE_BYTES);
+        let mut png_limits = limits.clone();
+        png_limits.max_alloc = Some(measure::png_limit(bytes, 1));
+        metadata::check(format, bytes, name)?;
+        let mut metadata = Metadata::read(format, bytes);
+        let tiff_profile = if format == Format::Tiff { metadata::tiff_profile(bytes) } else { None };
         let bytes = Cursor::new(bytes);
         let decoder: std::result::Result<Box<dyn ImageDecoder>, ImageError> = match format {
-            Format::Png => png::PngDecoder::with_limits(bytes, limits.clone()).map(|d| Box::new(d) as _),
+            Format::Png => png::PngDecoder::with_limits(bytes, png_limits).map(|d| Box::new(d) as _),
             Format::Jpeg => jpeg::JpegDecoder::new(bytes).map(|d| Box::new(d) as _),
             Format::WebP => webp::WebPDecoder::new(bytes).map(|d| Box::new(d) as _),
             Format::Bmp => bmp::BmpDecoder::new(bytes).map(|d| Box::new(d) as _),
@@ -179,14 +187,19 @@ impl Picture {
             }
         };
         check_size(name, width.into(), height.into(), channels, bits)?;
-        let icc = decoder.icc_profile().map_err(fail)?.filter(|icc| profile_fits(icc, channels));
-        let mut orientation = decoder.orientation().map_err(fail)?;
-        if let (Orientation::NoTransforms, Ok(Some(exif))) = (orientation, decoder.exif_metadata()) {
-            // Some writers put JPEG's prefix into the chunk of other formats.
-            let found = exif.strip_prefix(b"Exif\0\0").and_then(Orientation::from_exif_chunk);
-            orientation = found.unwrap_or(orientation);
+        let icc = match format {
+            // Its decoder takes 30 times a profile's bytes.
+            Format::Tiff => tiff_profile,
+            _ => decoder.icc_profile().map_err(fail)?,
+        };
+        let icc = icc.filter(|icc| profile_fits(icc, channels));
+        let orientation = match decoder.orientation().map_err(fail)? {
+            Orientation::NoTransforms => metadata.orientation().unwrap_or(Orientation::NoTransforms),
+            orientation => orientation,
+        };
+        if orientation != Orientation::NoTransforms {
+            metadata.make_upright();
         }
-        // After the profile, for which the TIFF decoder has too little room under limits.
         decoder.set_limits(limits).map_err(fail)?;
         let mut decoded = DynamicImage::from_decoder(decoder).map_err(fail)?;
         decoded.apply_orientation(orientation);
@@ -206,7 +219,7 @@ impl Picture {
             DynamicImage::ImageRgba16(b) => Samples::U16(b.into_raw()),
             _ => unreachable!("the colour type was checked before decoding"),
         };
-        Ok(Self { icc, ..Self::from_samples(name, width, height, channels, samples)? })
+        Ok(Self { icc, metadata, ..Self::from_samples(name, width, height, channels, samples)? })
     }
 
     /// [`Picture::decode`] of a file.
@@ -236,13 +249,49 @@ fn unknown_content(bytes: &[u8], name: &str) -> String {
         b if b.starts_with(b"%PDF") => "a PDF",
         b if b.starts_with(b"8BPS") => "a Photoshop file",
         b if b.iter().take(256).all(|&c| c >= 32 || c.is_ascii_whitespace()) => "text",
-        _ => "of an unknown kind",
+        _ => "a file of an unknown kind",
     };
-    let promise = match Format::of_name(name) {
-        Some(format) => format!("is no {} file, though the name says so, nor any other of", format.name()),
-        None => "is none of".into(),
+    let all = "PNG, JPEG, WebP, BMP, TIFF or GIF";
+    let expected = match Format::of_name(name) {
+        Some(format) => format!("a {} file, as the name says, or another picture ({all})", format.name()),
+        None => format!("a picture ({all})"),
     };
-    format!("{promise} PNG, JPEG, WebP, BMP, TIFF and GIF: its content is {found}; convert it to PNG or JPEG first")
+    format!("expected {expected}, got {found}; convert it to PNG or JPEG first")
+}
+
+/// What a decoder does not know.
+fn unsupported(e: &UnsupportedError) -> String {
+    match e.kind() {
+        UnsupportedErrorKind::Color(ExtendedColorType::Unknown(bits)) => {
+            format!("samples of {bits} bits per pixel are not supported")
+        }
+        UnsupportedErrorKind::Color(color) => format!("samples of type {color:?} are not supported"),
+        UnsupportedErrorKind::GenericFeature(feature) => one_line(&feature),
+        _ => one_line(e),
+    }
+}
+
+/// What is wrong with a file, without the decoder's introduction.
+fn cause(e: &ImageError) -> String {
+    plain(&std::error::Error::source(e).map_or_else(|| e.to_string(), ToString::to_string))
+}
+
+/// What a decoder says of a damaged file, in one line, without introductions and dumps of its own values.
+pub(super) fn plain(text: &str) -> String {
+    // The decoder of JPEG prints strings as they stand in a program.
+    let text = one_line(&text).replace("\\n", " ").replace("\\\"", "'");
+    let mut text = text.trim_matches('"');
+    text = text.rsplit_once("Reason:").map_or(text, |(_, reason)| reason.trim());
+    text = text.strip_prefix("Error decoding huffman values: ").unwrap_or(text);
+    // The decoder of PNG prints all that it knows of a chunk, of which the name is enough.
+    let mut out = String::new();
+    while let Some((before, chunk)) = text.split_once("ChunkType { type: ") {
+        let (name, after) =
+            (chunk.split(',').next().unwrap_or(""), chunk.split_once(" }").map_or("", |(_, after)| after));
+        out = out + before + name;
+        text = after;
+    }
+    (out + text).trim_end_matches('.').to_owned()
 }
 
 /// Whether the container says that bytes are missing at the end; decoders of JPEG and BMP would fill in grey.
@@ -283,7 +332,7 @@ fn jpeg_ends(bytes: &[u8]) -> bool {
 }
 
 /// The text of `problem` on one line, without a dot at its end.
-pub(super) fn one_line(problem: &dyn std::fmt::Display) -> String {
+fn one_line(problem: &dyn std::fmt::Display) -> String {
     let text = problem.to_string();
     let words: Vec<&str> = text.split_whitespace().collect();
     words.join(" ").trim_end_matches('.').to_owned()

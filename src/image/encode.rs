@@ -1,15 +1,16 @@
 //! Writing picture files: what the formats keep, and files of one picture, of the frames of an animation or of pages.
 
-use super::codec::profile_fits;
+use super::exif::{self, EXIF_DIRECTORY, Exif, GPS_DIRECTORY};
+use super::metadata::{self, Beside};
 use super::webp::{self, WebPWriter};
 use super::{Channels, Format, Picture, Plays, Samples, Sequence};
 use crate::error::{Error, Result};
 use ::image::codecs::{bmp, jpeg};
 use ::image::{ExtendedColorType, ImageEncoder, ImageError};
 use std::borrow::Cow;
-use std::io::{Cursor, Seek, Write};
-use tiff::encoder::{TiffEncoder, colortype};
-use tiff::tags::Tag;
+use std::io::{Cursor, Seek, SeekFrom, Write};
+use tiff::encoder::{DirectoryEncoder, Rational, TiffEncoder, TiffKindStandard, TiffValue, colortype};
+use tiff::tags::{ResolutionUnit, Tag, Type};
 
 /// Quality of JPEG files where none is asked for, of 100.
 const JPEG_QUALITY: u8 = 95;
@@ -38,7 +39,7 @@ impl Picture {
     /// The bytes of a file. JPEG and WebP with a quality lose detail; see [`Encoding`]. JPEG, WebP and BMP hold 8 bit, to
     /// which 16-bit samples are rounded; TIFF and BMP have no grey with alpha, which becomes RGB with alpha, and WebP with
     /// loss has no grey. BMP has no ICC profile. GIF has neither, at most 256 colours, and pixels that are transparent or
-    /// not.
+    /// not. For EXIF, XMP and the resolution see [`Metadata`](super::Metadata).
     ///
     /// # Errors
     /// The format does not keep alpha, or not this size; a quality outside 1..=100.
@@ -126,7 +127,7 @@ impl Picture {
         })
     }
 
-    /// The picture in samples that files written as `encoding` hold, with what they keep beside them.
+    /// The picture in samples that files written as `encoding` hold.
     fn fitted(&self, encoding: &Encoding) -> Cow<'_, Self> {
         let traits = encoding.format.traits();
         let is_lossy_webp = encoding.format == Format::WebP && encoding.quality.is_some();
@@ -136,9 +137,8 @@ impl Picture {
             (Channels::Grey, Format::WebP) if is_lossy_webp => Channels::Rgb,
             (channels, _) => channels,
         };
-        let keeps_icc = self.icc.as_ref().is_none_or(|icc| traits.icc && profile_fits(icc, channels));
         let narrows = self.samples.bits() > 8 && !traits.deep;
-        if channels == self.channels && keeps_icc && !narrows {
+        if channels == self.channels && !narrows {
             return Cow::Borrowed(self);
         }
         let samples = match &self.samples {
@@ -146,8 +146,8 @@ impl Picture {
             Samples::U16(v) => Samples::U16(coloured(v, self.channels, channels)),
             Samples::U8(v) => Samples::U8(coloured(v, self.channels, channels)),
         };
-        let icc = self.icc.clone().filter(|_| keeps_icc);
-        Cow::Owned(Self { width: self.width, height: self.height, channels, samples, icc, name: self.name.clone() })
+        let (icc, metadata, name) = (self.icc.clone(), self.metadata.clone(), self.name.clone());
+        Cow::Owned(Self { width: self.width, height: self.height, channels, samples, icc, metadata, name })
     }
 
     /// Red, green, blue and alpha of every pixel in 8 bit, to which 16-bit samples are rounded.
@@ -243,7 +243,8 @@ impl<W: Write + Seek> FramesWriter<W> {
         let size = [first.width(), first.height()];
         // Animations are checked with alpha, which a later frame may have.
         Picture::check_encode(name, size[0], size[1], first.channels(), format)?;
-        let first = first.fitted(encoding);
+        let channels = if let Sequence::Animation(_) = sequence { Channels::Rgba } else { first.channels() };
+        let beside = Beside::of(first, encoding, channels);
         let fail = |e| failed(name, format, e);
         let to = match (format, sequence) {
             (Format::Tiff, _) => To::Tiff(TiffEncoder::new(out).map_err(|e| fail(e.into()))?),
@@ -259,7 +260,7 @@ impl<W: Write + Seek> FramesWriter<W> {
                 To::Gif(encoder, Clock::default())
             }
             (Format::Png, Sequence::Animation(plays)) => {
-                let mut encoder = png_encoder(out, &first).map_err(|e| fail(e.into()))?;
+                let mut encoder = png_encoder(out, size, &beside).map_err(|e| fail(e.into()))?;
                 // A later frame may have alpha.
                 encoder.set_color(png::ColorType::Rgba);
                 encoder.set_depth(png::BitDepth::Eight);
@@ -268,7 +269,7 @@ impl<W: Write + Seek> FramesWriter<W> {
                 To::Png(encoder.write_header().map_err(|e| fail(e.into()))?)
             }
             (Format::WebP, Sequence::Animation(plays)) => {
-                To::WebP(WebPWriter::new(out, name, encoding.quality, plays, &first)?)
+                To::WebP(WebPWriter::new(out, name, encoding.quality, plays, size, beside)?)
             }
             _ => To::Single(out),
         };
@@ -292,7 +293,11 @@ impl<W: Write + Seek> FramesWriter<W> {
         }
         Picture::check_encode(name, width, height, picture.channels(), format)?;
         match &mut self.to {
-            To::Single(out) => write_single(out, name, &picture.fitted(&self.encoding), &self.encoding),
+            To::Single(out) => {
+                let picture = picture.fitted(&self.encoding);
+                let beside = Beside::of(&picture, &self.encoding, picture.channels);
+                write_single(out, name, &picture, &beside, &self.encoding)
+            }
             To::Gif(encoder, clock) => {
                 let mut rgba = picture.rgba8();
                 for pixel in rgba.chunks_exact_mut(4) {
@@ -311,7 +316,11 @@ impl<W: Write + Seek> FramesWriter<W> {
                 written.and_then(|()| writer.write_image_data(&picture.rgba8())).map_err(|e| fail(e.into()))
             }
             To::WebP(writer) => writer.add(&picture.fitted(&self.encoding), delay_ms),
-            To::Tiff(encoder) => write_page(encoder, &picture.fitted(&self.encoding)).map_err(|e| fail(e.into())),
+            To::Tiff(encoder) => {
+                let picture = picture.fitted(&self.encoding);
+                let beside = Beside::of(&picture, &self.encoding, picture.channels);
+                write_page(encoder, &picture, &beside).map_err(|e| fail(e.into()))
+            }
         }
     }
 
@@ -377,6 +386,12 @@ fn failed(name: &str, format: Format, failure: Failure) -> Error {
     }
 }
 
+impl From<std::io::Error> for Failure {
+    fn from(e: std::io::Error) -> Self {
+        Self::Io(e)
+    }
+}
+
 impl From<gif::EncodingError> for Failure {
     fn from(e: gif::EncodingError) -> Self {
         match e {
@@ -417,30 +432,87 @@ impl From<ImageError> for Failure {
 }
 
 /// A file of the one `picture`, which fits the format.
-fn write_single<W: Write + Seek>(out: &mut W, name: &str, picture: &Picture, encoding: &Encoding) -> Result<()> {
-    let [width, height] = [picture.width() as u32, picture.height() as u32];
-    let eight = || match &picture.samples {
-        Samples::U8(v) => v.as_slice(),
-        Samples::U16(_) => unreachable!("the picture was made to fit the format"),
-    };
-    let written: std::result::Result<(), Failure> = match encoding.format {
-        Format::Png => write_png(out, picture).map_err(Failure::from),
-        Format::Jpeg => {
-            let quality = encoding.quality.unwrap_or(JPEG_QUALITY);
-            let mut encoder = jpeg::JpegEncoder::new_with_quality(out, quality);
-            let icc = picture.icc.clone().map_or(Ok(()), |icc| encoder.set_icc_profile(icc));
-            icc.map_err(ImageError::Unsupported)
-                .and_then(|()| encoder.write_image(eight(), width, height, color(picture.channels)))
-                .map_err(Failure::from)
-        }
-        Format::Bmp => {
-            let encoder = bmp::BmpEncoder::new(out);
-            encoder.write_image(eight(), width, height, color(picture.channels)).map_err(Failure::from)
-        }
-        Format::WebP => return webp::write_still(out, name, encoding.quality, picture),
+fn write_single<W: Write + Seek>(
+    out: &mut W,
+    name: &str,
+    picture: &Picture,
+    beside: &Beside,
+    encoding: &Encoding,
+) -> Result<()> {
+    let written = match encoding.format {
+        Format::Png => write_png(out, picture, beside).map_err(Failure::from),
+        Format::Jpeg => write_jpeg(out, picture, beside, encoding.quality.unwrap_or(JPEG_QUALITY)),
+        Format::Bmp => write_bmp(out, picture, beside),
+        Format::WebP => return webp::write_still(out, name, encoding.quality, picture, beside),
         Format::Tiff | Format::Gif => unreachable!("these are written as sequences"),
     };
     written.map_err(|e| failed(name, encoding.format, e))
+}
+
+/// The samples of a picture that was made to fit a format of 8 bit.
+fn eight(picture: &Picture) -> &[u8] {
+    match &picture.samples {
+        Samples::U8(v) => v,
+        Samples::U16(_) => unreachable!("the picture was made to fit the format"),
+    }
+}
+
+fn write_jpeg<W: Write>(
+    mut out: W,
+    picture: &Picture,
+    beside: &Beside,
+    quality: u8,
+) -> std::result::Result<(), Failure> {
+    // A segment holds 65,533 bytes.
+    const MAX_SEGMENT_BYTES: usize = u16::MAX as usize - 2;
+    let fits = |prefix: &[u8], data: &[u8]| prefix.len() + data.len() <= MAX_SEGMENT_BYTES;
+    let xmp = beside.xmp.filter(|xmp| fits(metadata::XMP_PREFIX, xmp));
+    let [width, height] = [picture.width() as u32, picture.height() as u32];
+    let mut file = Vec::new();
+    let mut encoder = jpeg::JpegEncoder::new_with_quality(&mut file, quality);
+    if let Some(density) = beside.density {
+        let [x, y] = density.map(|d| d.round().clamp(1.0, u16::MAX.into()) as u16);
+        encoder.set_pixel_density(jpeg::PixelDensity { density: (x, y), unit: jpeg::PixelDensityUnit::Inches });
+    }
+    if let Some(icc) = beside.icc {
+        encoder.set_icc_profile(icc.to_vec()).map_err(ImageError::Unsupported)?;
+    }
+    if let Some(exif) = beside.exif.as_ref().filter(|exif| fits(metadata::EXIF_PREFIX, exif)) {
+        encoder.set_exif_metadata(exif.clone()).map_err(ImageError::Unsupported)?;
+    }
+    encoder.write_image(eight(picture), width, height, color(picture.channels))?;
+    // The encoder writes no XMP: it stands behind the start and the segments of JFIF and EXIF.
+    let mut at = 2;
+    while let Some([0xFF, metadata::APP0 | metadata::APP1, a, b]) = file.get(at..at + 4) {
+        at += 2 + usize::from(u16::from_be_bytes([*a, *b]));
+    }
+    let (head, rest) = file.split_at(at.min(file.len()));
+    out.write_all(head)?;
+    if let Some(xmp) = xmp {
+        let len = (2 + metadata::XMP_PREFIX.len() + xmp.len()) as u16;
+        out.write_all(&[0xFF, metadata::APP1])?;
+        out.write_all(&len.to_be_bytes())?;
+        out.write_all(metadata::XMP_PREFIX)?;
+        out.write_all(xmp)?;
+    }
+    out.write_all(rest)?;
+    Ok(())
+}
+
+fn write_bmp<W: Write + Seek>(out: &mut W, picture: &Picture, beside: &Beside) -> std::result::Result<(), Failure> {
+    let start = out.stream_position()?;
+    let [width, height] = [picture.width() as u32, picture.height() as u32];
+    bmp::BmpEncoder::new(out).write_image(eight(picture), width, height, color(picture.channels))?;
+    if let Some(density) = beside.density {
+        // Pixels per metre, which the encoder leaves 0, stand at 38 (BITMAPINFOHEADER).
+        let end = out.stream_position()?;
+        out.seek(SeekFrom::Start(start + 38))?;
+        for n in metadata::in_metres(density) {
+            out.write_all(&n.to_le_bytes())?;
+        }
+        out.seek(SeekFrom::Start(end))?;
+    }
+    Ok(())
 }
 
 fn color(channels: Channels) -> ExtendedColorType {
@@ -452,18 +524,30 @@ fn color(channels: Channels) -> ExtendedColorType {
     }
 }
 
-/// An encoder with what is written of `picture` beside its samples.
-fn png_encoder<W: Write>(out: W, picture: &Picture) -> std::result::Result<png::Encoder<'_, W>, png::EncodingError> {
-    let mut info = png::Info::with_size(picture.width() as u32, picture.height() as u32);
-    info.icc_profile = picture.icc().map(Cow::Borrowed);
+/// An encoder with what is written beside the samples.
+fn png_encoder<'a, W: Write>(
+    out: W,
+    [width, height]: [usize; 2],
+    beside: &'a Beside,
+) -> std::result::Result<png::Encoder<'a, W>, png::EncodingError> {
+    let mut info = png::Info::with_size(width as u32, height as u32);
+    info.icc_profile = beside.icc.map(Cow::Borrowed);
+    info.exif_metadata = beside.exif.as_deref().map(Cow::Borrowed);
     let mut encoder = png::Encoder::with_info(out, info)?;
     encoder.set_compression(png::Compression::Fast);
     encoder.set_filter(png::Filter::Adaptive);
+    encoder.set_pixel_dims(beside.density.map(|density| {
+        let [xppu, yppu] = metadata::in_metres(density);
+        png::PixelDimensions { xppu, yppu, unit: png::Unit::Meter }
+    }));
+    if let Some(xmp) = beside.xmp.and_then(|xmp| std::str::from_utf8(xmp).ok()) {
+        encoder.add_itxt_chunk(metadata::PNG_XMP.into(), xmp.into())?;
+    }
     Ok(encoder)
 }
 
-fn write_png<W: Write>(out: W, picture: &Picture) -> std::result::Result<(), png::EncodingError> {
-    let mut encoder = png_encoder(out, picture)?;
+fn write_png<W: Write>(out: W, picture: &Picture, beside: &Beside) -> std::result::Result<(), png::EncodingError> {
+    let mut encoder = png_encoder(out, [picture.width(), picture.height()], beside)?;
     encoder.set_color(match picture.channels {
         Channels::Grey => png::ColorType::Grayscale,
         Channels::GreyAlpha => png::ColorType::GrayscaleAlpha,
@@ -484,31 +568,77 @@ fn write_png<W: Write>(out: W, picture: &Picture) -> std::result::Result<(), png
 }
 
 /// Adds a page.
-fn write_page<W: Write + Seek>(encoder: &mut TiffEncoder<W>, picture: &Picture) -> tiff::TiffResult<()> {
-    fn page<C: colortype::ColorType, W: Write + Seek>(
-        encoder: &mut TiffEncoder<W>,
-        picture: &Picture,
-        samples: &[C::Inner],
-    ) -> tiff::TiffResult<()>
-    where
-        [C::Inner]: tiff::encoder::TiffValue,
-    {
-        let mut page = encoder.new_image::<C>(picture.width() as u32, picture.height() as u32)?;
-        if let Some(icc) = picture.icc() {
-            page.encoder().write_tag(Tag::IccProfile, icc)?;
-        }
-        page.write_data(samples)
-    }
+fn write_page<W: Write + Seek>(
+    encoder: &mut TiffEncoder<W>,
+    picture: &Picture,
+    beside: &Beside,
+) -> tiff::TiffResult<()> {
     use colortype::{Gray8, Gray16, RGB8, RGB16, RGBA8, RGBA16};
     match (picture.channels, &picture.samples) {
-        (Channels::Grey, Samples::U8(v)) => page::<Gray8, _>(encoder, picture, v),
-        (Channels::Grey, Samples::U16(v)) => page::<Gray16, _>(encoder, picture, v),
-        (Channels::Rgb, Samples::U8(v)) => page::<RGB8, _>(encoder, picture, v),
-        (Channels::Rgb, Samples::U16(v)) => page::<RGB16, _>(encoder, picture, v),
-        (Channels::Rgba, Samples::U8(v)) => page::<RGBA8, _>(encoder, picture, v),
-        (Channels::Rgba, Samples::U16(v)) => page::<RGBA16, _>(encoder, picture, v),
+        (Channels::Grey, Samples::U8(v)) => write_page_of::<Gray8, _>(encoder, picture, beside, v),
+        (Channels::Grey, Samples::U16(v)) => write_page_of::<Gray16, _>(encoder, picture, beside, v),
+        (Channels::Rgb, Samples::U8(v)) => write_page_of::<RGB8, _>(encoder, picture, beside, v),
+        (Channels::Rgb, Samples::U16(v)) => write_page_of::<RGB16, _>(encoder, picture, beside, v),
+        (Channels::Rgba, Samples::U8(v)) => write_page_of::<RGBA8, _>(encoder, picture, beside, v),
+        (Channels::Rgba, Samples::U16(v)) => write_page_of::<RGBA16, _>(encoder, picture, beside, v),
         (Channels::GreyAlpha, _) => unreachable!("the picture was made to fit TIFF"),
     }
+}
+
+fn write_page_of<C: colortype::ColorType, W: Write + Seek>(
+    encoder: &mut TiffEncoder<W>,
+    picture: &Picture,
+    beside: &Beside,
+    samples: &[C::Inner],
+) -> tiff::TiffResult<()>
+where
+    [C::Inner]: TiffValue,
+{
+    let exif = beside.exif.as_deref().and_then(Exif::of_bytes).unwrap_or_default();
+    let mut pointers = Vec::new();
+    for (tag, values) in [(EXIF_DIRECTORY, &exif.exif), (GPS_DIRECTORY, &exif.gps)] {
+        if !values.is_empty() {
+            let mut directory = encoder.extra_directory()?;
+            write_values(&mut directory, &exif, values)?;
+            pointers.push((tag, directory.finish_with_offsets()?.offset));
+        }
+    }
+    let mut page = encoder.new_image::<C>(picture.width() as u32, picture.height() as u32)?;
+    let tags = page.encoder();
+    write_values(tags, &exif, &exif.main)?;
+    for (tag, offset) in pointers {
+        tags.write_tag(Tag::from_u16_exhaustive(tag), offset)?;
+    }
+    if let Some(icc) = beside.icc {
+        tags.write_tag(Tag::IccProfile, icc)?;
+    }
+    if let Some(xmp) = beside.xmp {
+        tags.write_tag(Tag::from_u16_exhaustive(super::tiff::XMP), xmp)?;
+    }
+    if let Some([x, y]) = beside.density {
+        // To a thousandth.
+        let rational = |d: f64| match d.fract() == 0.0 {
+            true => Rational { n: d as u32, d: 1 },
+            false => Rational { n: (d * 1000.0).round().min(u32::MAX.into()) as u32, d: 1000 },
+        };
+        tags.write_tag(Tag::XResolution, rational(x))?;
+        tags.write_tag(Tag::YResolution, rational(y))?;
+        tags.write_tag(Tag::ResolutionUnit, ResolutionUnit::Inch)?;
+    }
+    page.write_data(samples)
+}
+
+fn write_values<W: Write + Seek>(
+    directory: &mut DirectoryEncoder<W, TiffKindStandard>,
+    exif: &Exif,
+    values: &[exif::Value],
+) -> tiff::TiffResult<()> {
+    for value in values {
+        let Some(kind) = Type::from_u16(value.kind) else { continue };
+        let entry = directory.write_entry_bytes(kind, &exif.native(value))?;
+        directory.extend_from(&[(Tag::from_u16_exhaustive(value.tag), entry)].into_iter().collect());
+    }
+    Ok(())
 }
 
 #[cfg(test)]

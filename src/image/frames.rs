@@ -3,6 +3,7 @@
 
 use super::canvas::{Canvas, Patch, Then};
 use super::measure::{self, Look, Size};
+use super::metadata::{self, Metadata};
 use super::{Channels, Format, Picture, Rect, Samples, check_size};
 use crate::error::{Error, Result};
 use ::image::codecs::gif::GifDecoder;
@@ -62,6 +63,8 @@ pub struct Frames {
     name: String,
     count: usize,
     sequence: Sequence,
+    /// Of an animation; other pictures have their own.
+    metadata: Metadata,
     rest: Rest,
 }
 
@@ -103,11 +106,20 @@ impl Frames {
         })?;
         let single = |bytes| Rest::Single(Some(bytes));
         let Some(look) = look else {
-            return Ok(Self { name: name.into(), count: 1, sequence: Sequence::Single, rest: single(bytes) });
+            return Ok(Self {
+                name: name.into(),
+                count: 1,
+                sequence: Sequence::Single,
+                metadata: Metadata::default(),
+                rest: single(bytes),
+            });
         };
         let Look { size: Size { width, height, frames: count, sequence, .. }, kind } = look;
-        if let Sequence::Animation(_) = sequence {
+        let mut metadata = Metadata::default();
+        if let (Sequence::Animation(_), Some(format)) = (sequence, format) {
             check_size(name, width as u64, height as u64, Channels::Rgba, 8)?;
+            metadata::check(format, &bytes, name)?;
+            metadata = Metadata::read(format, &bytes);
         }
         let fits = |icc: &Vec<u8>| super::codec::profile_fits(icc, Channels::Rgb);
         let rest = match kind {
@@ -133,7 +145,7 @@ impl Frames {
                 Rest::WebP(super::webp::Frames::new(bytes, animation), icc)
             }
         };
-        Ok(Self { name: name.into(), count, sequence, rest })
+        Ok(Self { name: name.into(), count, sequence, metadata, rest })
     }
 
     /// [`Frames::decode`] of a file.
@@ -227,6 +239,7 @@ impl Frames {
         };
         let mut picture = picture(name, width, height, rgba)?;
         picture.set_icc(icc);
+        picture.set_metadata(self.metadata.clone());
         Ok(Some(Frame { picture, delay_ms }))
     }
 }
@@ -242,9 +255,10 @@ struct Png {
 
 impl Png {
     fn new(bytes: Vec<u8>, frames: usize) -> std::result::Result<Self, String> {
-        let limit = measure::png_limit(&bytes, frames);
+        let limit = measure::png_limit(&bytes, frames) as usize;
         let mut decoder = png::Decoder::new_with_limits(Cursor::new(bytes), png::Limits { bytes: limit });
         decoder.set_transformations(png::Transformations::EXPAND | png::Transformations::STRIP_16);
+        decoder.set_ignore_text_chunk(true);
         let reader = decoder.read_info().map_err(|e| e.to_string())?;
         let info = reader.info();
         let canvas = Canvas::new(info.width as usize, info.height as usize);
@@ -296,7 +310,7 @@ impl Png {
 }
 
 fn broken(format: Format, name: &str, problem: &dyn std::fmt::Display) -> Error {
-    let problem = super::codec::one_line(problem);
+    let problem = super::codec::plain(&problem.to_string());
     Error::image(
         name,
         format!("this {} file is damaged or truncated: {problem}; copy or download it again", format.name()),

@@ -1,6 +1,6 @@
 //! What the header of a picture file says: how many pictures it holds, how large they are, and what decoding them takes.
 
-use super::{Channels, Format, Plays, Sequence, tiff, webp};
+use super::{Format, MAX_PICTURE_BYTES, Plays, Sequence, metadata, tiff, webp};
 use std::io::{BufRead, Seek};
 
 /// How large the pictures of a file are, as its header says.
@@ -17,6 +17,18 @@ pub struct Size {
     pub pixels: u64,
     /// Of all samples of the largest picture, decoded.
     pub bytes: u64,
+    /// What reading and decoding it takes besides: the file, the decoder's own pictures, the colour profile.
+    pub working_bytes: u64,
+}
+
+impl Size {
+    /// How often the pictures play; none where nothing moves.
+    pub fn plays(&self) -> Option<Plays> {
+        match self.sequence {
+            Sequence::Animation(plays) => Some(plays),
+            Sequence::Single | Sequence::Pages => None,
+        }
+    }
 }
 
 /// What a file of several pictures says of them.
@@ -46,6 +58,7 @@ impl Look {
             sequence: Sequence::Animation(plays),
             pixels: pixels.saturating_mul(frames as u64),
             bytes: pixels.saturating_mul(4),
+            working_bytes: 0,
         };
         Self { size, kind }
     }
@@ -103,6 +116,7 @@ pub(super) fn look<R: BufRead + Seek>(format: Format, mut source: R) -> Result<O
                 sequence: if pages.len() > 1 { Sequence::Pages } else { Sequence::Single },
                 pixels: pages.iter().fold(0, |n, p| n.saturating_add(p.width.saturating_mul(p.height))),
                 bytes: pages.iter().map(|p| p.bytes).max().unwrap_or(0),
+                working_bytes: 0,
             };
             Ok(Some(Look { size, kind: Kind::Pages(pages.iter().map(|p| p.offset).collect()) }))
         }
@@ -126,11 +140,22 @@ impl super::Picture {
         use ::image::ImageDecoder;
         use ::image::codecs::{bmp, gif, jpeg, tiff, webp};
         let mut source = ::image::ImageReader::open(path).ok()?.into_inner();
+        let file_bytes = source.seek(std::io::SeekFrom::End(0)).ok()?;
+        source.rewind().ok()?;
         let format = Format::of_content(source.fill_buf().ok()?)?;
-        if let Some(look) = look(format, &mut source).ok()? {
-            return Some(look.size);
+        if let Some(Look { mut size, .. }) = look(format, &mut source).ok()? {
+            // The canvas, the frame, what it covers, the row that is read.
+            let pictures = if size.plays().is_some() { 4 } else { 2 };
+            size.working_bytes = size.bytes.saturating_mul(pictures).saturating_add(file_bytes);
+            return Some(size);
         }
         source.rewind().ok()?;
+        // What a packed profile takes at most.
+        let profile = if format == Format::Png {
+            file_bytes.saturating_mul(metadata::MAX_DEFLATE_RATIO).min(metadata::MAX_PROFILE_BYTES as u64)
+        } else {
+            0
+        };
         let of = |decoder: Box<dyn ImageDecoder>| (decoder.dimensions(), decoder.total_bytes());
         let ((width, height), bytes) = match format {
             Format::Png => {
@@ -143,6 +168,9 @@ impl super::Picture {
             Format::Tiff => of(Box::new(tiff::TiffDecoder::new(source).ok()?)),
             Format::Gif => of(Box::new(gif::GifDecoder::new(source).ok()?)),
         };
+        // Decoders of JPEG and TIFF have the picture once more, in coefficients or strips; so has what turns it. The decoder
+        // of JPEG copies the file.
+        let copies = if format == Format::Jpeg { 2 } else { 1 };
         Some(Size {
             width: width as usize,
             height: height as usize,
@@ -150,15 +178,18 @@ impl super::Picture {
             sequence: Sequence::Single,
             pixels: u64::from(width) * u64::from(height),
             bytes,
+            working_bytes: bytes.saturating_mul(2).saturating_add(copies * file_bytes).saturating_add(profile),
         })
     }
 }
 
-/// Bytes that the decoder of PNG may take besides the picture: for `frames` pictures, each of which reserves a row.
-pub(super) fn png_limit(bytes: &[u8], frames: usize) -> usize {
+/// Bytes that a decoder of PNG may take besides the pictures, of which each reserves a row: what [`metadata::check`] lets
+/// pass must fit.
+pub(super) fn png_limit(bytes: &[u8], frames: usize) -> u64 {
     let width = bytes.get(16..20).map_or(0, |b| u32::from_be_bytes(b.try_into().expect("four bytes")));
-    let row = (width as usize).saturating_mul(2 * Channels::Rgba.count());
-    PNG_BESIDE_BYTES.saturating_add(row.saturating_mul(frames + 2))
+    // Of 16 bit and four channels.
+    let row = u64::from(width) * 8;
+    // Chunks grow by doubling, and are copied once.
+    let beside = 3 * metadata::MAX_METADATA_BYTES as u64 + metadata::MAX_PROFILE_BYTES as u64;
+    row.saturating_mul(frames as u64 + 2).saturating_add(beside).min(2 * MAX_PICTURE_BYTES)
 }
-
-const PNG_BESIDE_BYTES: usize = 64 << 20;

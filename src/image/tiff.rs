@@ -1,6 +1,7 @@
-//! The directories of a TIFF file, as its header chains them: what its pages are, and the bytes of a tag.
+//! The directories of a TIFF file, as its header chains them: what its pages are, and the bytes of a tag. EXIF is such a
+//! file, too, in a part of another.
 //!
-//! Decoding a page is the codec's work; this reads no more than a page's place and size. Source: TIFF 6.0, section 2;
+//! Decoding a page is the codec's work; this reads no more than what stands beside the samples. Source: TIFF 6.0, section 2;
 //! BigTIFF as libtiff writes it.
 
 use std::collections::BTreeSet;
@@ -13,6 +14,11 @@ const MAX_PAGES: usize = 65_535;
 
 pub(super) const IMAGE_WIDTH: u16 = 256;
 pub(super) const IMAGE_LENGTH: u16 = 257;
+pub(super) const X_RESOLUTION: u16 = 282;
+pub(super) const Y_RESOLUTION: u16 = 283;
+pub(super) const RESOLUTION_UNIT: u16 = 296;
+pub(super) const XMP: u16 = 700;
+pub(super) const ICC_PROFILE: u16 = 34675;
 const BITS_PER_SAMPLE: u16 = 258;
 const SAMPLES_PER_PIXEL: u16 = 277;
 const NEW_SUBFILE_TYPE: u16 = 254;
@@ -24,7 +30,7 @@ pub(super) struct Entry {
     pub kind: u16,
     pub count: u64,
     /// Of the entry's field that holds the value, or the value's offset where it is longer.
-    field: u64,
+    pub field: u64,
 }
 
 /// A picture of the file.
@@ -66,6 +72,14 @@ impl<R: Read + Seek> Tiff<R> {
         let mut tiff = Self { source, is_big_endian, is_big_tiff, first: 0 };
         tiff.first = if is_big_tiff { tiff.at(8, 8)? } else { tiff.at(4, 4)? };
         Ok(tiff)
+    }
+
+    pub fn is_big_tiff(&self) -> bool {
+        self.is_big_tiff
+    }
+
+    pub fn is_big_endian(&self) -> bool {
+        self.is_big_endian
     }
 
     /// The offset of the first directory.
@@ -119,19 +133,45 @@ impl<R: Read + Seek> Tiff<R> {
     }
 
     /// Where the value of `entry` begins, and its bytes; none for a type that TIFF does not have.
-    fn place(&mut self, entry: &Entry) -> io::Result<Option<(u64, u64)>> {
+    pub fn place(&mut self, entry: &Entry) -> io::Result<Option<(u64, u64)>> {
         let Some(len) = type_len(entry.kind).and_then(|len| entry.count.checked_mul(len)) else { return Ok(None) };
         let at = if len <= self.word() { entry.field } else { self.at(entry.field, self.word())? };
         Ok(Some((at, len)))
     }
 
-    /// The first number of a tag's value, of the types SHORT, LONG and LONG8.
+    /// The first number of a tag's value, of the types SHORT, LONG, IFD and LONG8.
     pub fn number(&mut self, entries: &[Entry], tag: u16) -> io::Result<Option<u64>> {
-        let Some(entry) = entries.iter().find(|e| e.tag == tag && matches!(e.kind, 3 | 4 | 16) && e.count > 0) else {
-            return Ok(None);
-        };
+        let is_number = |e: &&Entry| e.tag == tag && matches!(e.kind, 3 | 4 | 13 | 16) && e.count > 0;
+        let Some(entry) = entries.iter().find(is_number) else { return Ok(None) };
         let Some((at, _)) = self.place(entry)? else { return Ok(None) };
         self.at(at, type_len(entry.kind).unwrap_or(2)).map(Some)
+    }
+
+    /// The bytes of the value of `entry`; none where it is longer than `limit`, or of a type that TIFF does not have.
+    pub fn value(&mut self, entry: &Entry, limit: u64) -> io::Result<Option<Vec<u8>>> {
+        match self.place(entry)?.filter(|(_, len)| *len <= limit) {
+            Some((at, len)) => self.read(at, len).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// Pixels per inch, across and down, that the tags of a directory say.
+    pub fn density(&mut self, entries: &[Entry]) -> io::Result<Option<[f64; 2]>> {
+        let per_inch = match self.number(entries, RESOLUTION_UNIT)? {
+            None | Some(2) => 1.0,
+            Some(3) => super::metadata::CM_PER_INCH,
+            Some(_) => return Ok(None),
+        };
+        let mut density = [0.0; 2];
+        for (value, tag) in density.iter_mut().zip([X_RESOLUTION, Y_RESOLUTION]) {
+            // A RATIONAL.
+            let Some(entry) = entries.iter().find(|e| e.tag == tag && e.kind == 5 && e.count == 1) else {
+                return Ok(None);
+            };
+            let Some(bytes) = self.value(entry, 8)? else { return Ok(None) };
+            *value = self.unsigned(&bytes[..4]) as f64 / self.unsigned(&bytes[4..]) as f64 * per_inch;
+        }
+        Ok(super::metadata::sensible(density))
     }
 
     /// The pages in their order. Thumbnails and masks of a page (NewSubfileType, bits 0 and 2) are none, unless there is
@@ -171,7 +211,7 @@ pub(super) fn begin_with(bytes: &mut [u8], offset: u64) {
 }
 
 /// Bytes of a value of a type.
-fn type_len(kind: u16) -> Option<u64> {
+pub(super) fn type_len(kind: u16) -> Option<u64> {
     Some(match kind {
         1 | 2 | 6 | 7 => 1,
         3 | 8 => 2,

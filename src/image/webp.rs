@@ -4,6 +4,7 @@
 //! Source: WebP Container Specification (RIFF), <https://developers.google.com/speed/webp/docs/riff_container>.
 
 use super::canvas::{Canvas, Patch, Then};
+use super::metadata::Beside;
 use super::{Channels, Picture, Plays, Rect, Samples};
 use crate::error::{Error, Result};
 use ::image::codecs::webp::{WebPDecoder, WebPEncoder};
@@ -133,7 +134,7 @@ fn still(data: &[u8], [width, height]: [usize; 2]) -> Option<Vec<u8>> {
     for (name, part) in &parts {
         writer.chunk(name, &[part]).ok()?;
     }
-    writer.finish().ok()?;
+    writer.finish(None, None).ok()?;
     (!parts.is_empty()).then(|| out.into_inner())
 }
 
@@ -146,6 +147,8 @@ fn parts(data: &[u8]) -> impl Iterator<Item = ([u8; 4], &[u8])> {
 
 const ALPHA: u8 = 0b1_0000;
 const ANIMATED: u8 = 0b10;
+const XMP: u8 = 0b100;
+const EXIF: u8 = 0b1000;
 const ICC: u8 = 0b10_0000;
 
 /// The data of the chunk VP8X.
@@ -184,13 +187,18 @@ impl<W: Write + Seek> Writer<W> {
     }
 
     /// The chunks before the picture's own, for a file that has more than those.
-    fn extended(&mut self, flags: u8, picture: &Picture) -> io::Result<()> {
-        let flags = flags | picture.icc().map_or(0, |_| ICC);
-        self.chunk(b"VP8X", &[&header(flags, picture.width(), picture.height())])?;
-        picture.icc().map_or(Ok(()), |icc| self.chunk(b"ICCP", &[icc]))
+    fn extended(&mut self, flags: u8, [width, height]: [usize; 2], beside: &Beside) -> io::Result<()> {
+        let has = |is: bool, flag: u8| if is { flag } else { 0 };
+        let beside_flags =
+            has(beside.icc.is_some(), ICC) | has(beside.exif.is_some(), EXIF) | has(beside.xmp.is_some(), XMP);
+        self.chunk(b"VP8X", &[&header(flags | beside_flags, width, height)])?;
+        beside.icc.map_or(Ok(()), |icc| self.chunk(b"ICCP", &[icc]))
     }
 
-    fn finish(&mut self) -> io::Result<()> {
+    /// Adds what stands behind the picture, and the file's length.
+    fn finish(&mut self, exif: Option<&[u8]>, xmp: Option<&[u8]>) -> io::Result<()> {
+        exif.map_or(Ok(()), |exif| self.chunk(b"EXIF", &[exif]))?;
+        xmp.map_or(Ok(()), |xmp| self.chunk(b"XMP ", &[xmp]))?;
         let end = self.out.stream_position()?;
         let len = u32::try_from(end - self.start - 8).map_err(|_| too_large())?;
         self.out.seek(SeekFrom::Start(self.start + 4))?;
@@ -205,7 +213,13 @@ fn too_large() -> io::Error {
 }
 
 /// Writes a still picture: lossless without `quality`.
-pub(super) fn write_still<W: Write + Seek>(out: W, name: &str, quality: Option<u8>, picture: &Picture) -> Result<()> {
+pub(super) fn write_still<W: Write + Seek>(
+    out: W,
+    name: &str,
+    quality: Option<u8>,
+    picture: &Picture,
+    beside: &Beside,
+) -> Result<()> {
     let fail = |e| Error::io(name, e);
     let still = encode(picture, quality, name)?;
     let parts: Vec<_> = parts(still.get(12..).unwrap_or_default()).collect();
@@ -215,30 +229,41 @@ pub(super) fn write_still<W: Write + Seek>(out: W, name: &str, quality: Option<u
     };
     let mut writer = Writer::new(out).map_err(fail)?;
     let flags = if has_alpha { ALPHA } else { 0 };
-    if parts.len() > 1 || picture.icc().is_some() {
-        writer.extended(flags, picture).map_err(fail)?;
+    if parts.len() > 1 || beside.icc.is_some() || beside.exif.is_some() || beside.xmp.is_some() {
+        writer.extended(flags, [picture.width(), picture.height()], beside).map_err(fail)?;
     }
     parts.into_iter().try_for_each(|(name, part)| writer.chunk(&name, &[part])).map_err(fail)?;
-    writer.finish().map_err(fail)
+    writer.finish(beside.exif.as_deref(), beside.xmp).map_err(fail)
 }
 
 /// Writes an animation frame by frame, each whole.
 pub(super) struct WebPWriter<W> {
     name: String,
     quality: Option<u8>,
+    /// They stand at the end.
+    exif: Option<Vec<u8>>,
+    xmp: Option<Vec<u8>>,
     writer: Writer<W>,
 }
 
 impl<W: Write + Seek> WebPWriter<W> {
-    /// `first` gives the size and what is written beside the frames.
-    pub fn new(out: W, name: &str, quality: Option<u8>, plays: Plays, first: &Picture) -> Result<Self> {
+    /// For frames of `size`, width and height.
+    pub fn new(
+        out: W,
+        name: &str,
+        quality: Option<u8>,
+        plays: Plays,
+        size: [usize; 2],
+        beside: Beside,
+    ) -> Result<Self> {
         let fail = |e| Error::io(name, e);
         let mut writer = Writer::new(out).map_err(fail)?;
         // Whether a frame has alpha is not known yet; the flag may stand where none has.
-        writer.extended(ALPHA | ANIMATED, first).map_err(fail)?;
+        writer.extended(ALPHA | ANIMATED, size, &beside).map_err(fail)?;
         let plays = u16::try_from(plays.count()).unwrap_or(u16::MAX);
         writer.chunk(b"ANIM", &[&[0; 4], &plays.to_le_bytes()]).map_err(fail)?;
-        Ok(Self { name: name.into(), quality, writer })
+        let Beside { exif, xmp, .. } = beside;
+        Ok(Self { name: name.into(), quality, exif, xmp: xmp.map(<[u8]>::to_vec), writer })
     }
 
     /// Adds a frame of the first one's size.
@@ -263,7 +288,7 @@ impl<W: Write + Seek> WebPWriter<W> {
 
     /// Ends the file.
     pub fn finish(mut self) -> Result<()> {
-        self.writer.finish().map_err(|e| Error::io(&self.name, e))
+        self.writer.finish(self.exif.as_deref(), self.xmp.as_deref()).map_err(|e| Error::io(&self.name, e))
     }
 }
 

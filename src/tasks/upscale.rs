@@ -290,6 +290,7 @@ impl Upscaler {
         let [width, height] = [picture.width(), picture.height()].map(|n| n * self.model.scale);
         let mut out = Picture::new(picture.name(), width, height, picture.channels(), picture.samples().bits())?;
         out.set_icc(picture.icc().map(<[u8]>::to_vec));
+        out.set_metadata(picture.metadata().clone());
         Ok(out)
     }
 
