@@ -49,6 +49,13 @@ pub enum Error {
     /// A request that makes no sense as asked.
     #[error("{0}")]
     Usage(String),
+    /// A training stopped in the middle; what is kept of it, and how to go on.
+    #[error("{source}; {kept}")]
+    Stopped {
+        #[source]
+        source: Box<Error>,
+        kept: String,
+    },
     /// The user asked to stop.
     #[error("interrupted; nothing half-written was left")]
     Interrupted,

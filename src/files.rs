@@ -27,19 +27,36 @@ pub(crate) fn read(path: &Path, fail: fn(String, String) -> Error) -> Result<Vec
     if metadata.is_dir() {
         return Err(fail(name, "is a folder, expected a file; name a file in it".into()));
     }
+    if metadata.len() > MAX_FILE_BYTES {
+        return Err(too_large(name, fail));
+    }
     let mut bytes = Vec::new();
-    if metadata.len() <= MAX_FILE_BYTES {
-        bytes.reserve_exact(metadata.len() as usize);
-        // A device has no length, so the limit is applied again.
-        file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes).map_err(|e| Error::io(path, e))?;
-    }
-    if metadata.len() > MAX_FILE_BYTES || bytes.len() as u64 > MAX_FILE_BYTES {
-        return Err(fail(name, format!("is larger than {} GiB; cut it into smaller files", MAX_FILE_BYTES >> 30)));
-    }
+    bytes.reserve_exact(metadata.len() as usize);
+    read_to_end(file, &mut bytes, &name, fail)?;
     if bytes.is_empty() {
         return Err(fail(name, "the file is empty; copy or download it again".into()));
     }
     Ok(bytes)
+}
+
+/// What stdin holds; `fail` as in [`read`].
+pub(crate) fn read_stdin(fail: fn(String, String) -> Error) -> Result<Vec<u8>> {
+    let (mut bytes, name) = (Vec::new(), "standard input");
+    read_to_end(std::io::stdin().lock(), &mut bytes, name, fail)?;
+    if bytes.is_empty() {
+        return Err(fail(name.into(), "nothing came; check the command before the pipe".into()));
+    }
+    Ok(bytes)
+}
+
+fn read_to_end(source: impl Read, bytes: &mut Vec<u8>, name: &str, fail: fn(String, String) -> Error) -> Result<()> {
+    // A device has no length, so the limit is applied here too.
+    source.take(MAX_FILE_BYTES + 1).read_to_end(bytes).map_err(|e| Error::io(name, e))?;
+    if bytes.len() as u64 > MAX_FILE_BYTES { Err(too_large(name.into(), fail)) } else { Ok(()) }
+}
+
+fn too_large(name: String, fail: fn(String, String) -> Error) -> Error {
+    fail(name, format!("is larger than {} GiB; cut it into smaller files", MAX_FILE_BYTES >> 30))
 }
 
 /// What happens to a file that is there before it is written.
@@ -241,7 +258,7 @@ pub(crate) fn try_lock(path: &Path) -> Result<Option<File>> {
 }
 
 fn lockable(path: &Path) -> Result<File> {
-    File::options().create(true).append(true).open(path).map_err(|e| Error::io(path, e))
+    File::options().read(true).create(true).append(true).open(path).map_err(|e| Error::io(path, e))
 }
 
 /// Picture files in `folder`, by their extensions, in order of their names.

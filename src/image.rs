@@ -14,6 +14,8 @@ use std::ops::Range;
 
 mod canvas;
 mod codec;
+#[cfg(feature = "cli")]
+pub(crate) mod drawing;
 mod encode;
 mod exif;
 mod frames;
@@ -29,6 +31,7 @@ pub use frames::{Frame, Frames, Plays, Sequence};
 pub use measure::Size;
 pub use metadata::{MAX_METADATA_BYTES, MAX_PROFILE_BYTES, MAX_XMP_BYTES, Metadata};
 pub use resample::{Real, resize_plane, resize_plane_u8};
+pub(crate) use resample::{resize_rect, rows_read};
 
 use resample::{columns_first, cut, out_size, resample, whole_taps};
 

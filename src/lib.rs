@@ -87,6 +87,7 @@ pub mod graph;
 mod fuse;
 pub mod plan;
 pub mod shader;
+mod table;
 
 pub mod exec;
 

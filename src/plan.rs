@@ -8,6 +8,7 @@ use crate::graph::{Graph, Kind, NodeId, pack_offsets};
 use crate::ops::repack::Repack;
 use crate::ops::{Cost, Grid, Io, Launch, Op, Scalar, Source};
 use crate::shader::{Entry, Layout, MAX_TEXELS, Shader, TEXELS_A_ROW, is_scratch, scratch_of};
+use crate::table::{self, Column};
 use crate::tensor::Shape;
 use crate::tune::Choices;
 use std::collections::{BTreeMap, HashMap};
@@ -51,9 +52,9 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// No limits: the references on the CPU allocate as they go.
-    pub fn none() -> Self {
-        Self { binding_bytes: u64::MAX, memory_bytes: u64::MAX, flops_per_second: f64::INFINITY, ..Self::default() }
+    /// Those of the references on the processor: any size and any time, up to `memory_bytes` for all tensors together.
+    pub fn references(memory_bytes: u64) -> Self {
+        Self { binding_bytes: u64::MAX, memory_bytes, flops_per_second: f64::INFINITY, ..Self::default() }
     }
     /// Milliseconds that `cost` takes at most on such an adapter.
     pub fn estimate_ms(&self, cost: Cost) -> f64 {
@@ -703,7 +704,7 @@ impl Builder<'_> {
         let new = self.new_value(format!("{name} ({word})"), shape, node, layout);
         let entry = shader.entry("forward").ok_or_else(|| Error::plan(format!("{stem} has no forward")))?;
         let launch = Repack.launch(stem, "forward", &io).ok_or_else(|| {
-            Error::plan(format!("{name} {shape:?} is too large for a texture; use a smaller batch or tile"))
+            Error::plan(format!("{name} {shape:?} is too large for a texture; use a smaller input or batch"))
         })?;
         let bindings = shader
             .variables
@@ -972,7 +973,7 @@ impl Builder<'_> {
         let ms = limits.estimate_ms(effort);
         if ms > MAX_DISPATCH_MS {
             return fail(format!(
-                "{:.2} GFLOP may take {ms:.0} ms on this adapter, a dispatch is held under {MAX_DISPATCH_MS} ms; use a smaller batch or tile",
+                "{:.2} GFLOP may take {ms:.0} ms on this adapter, a dispatch is held under {MAX_DISPATCH_MS} ms; use a smaller input or batch",
                 cost.flops as f64 / 1e9
             ));
         }
@@ -1011,14 +1012,14 @@ impl Builder<'_> {
             let is_texture = value.layout != Layout::Rows;
             if is_texture && elements > MAX_TEXELS {
                 return Err(Error::plan(format!(
-                    "{} takes {elements} texels, a texture has at most {MAX_TEXELS}; use a smaller batch or tile",
+                    "{} takes {elements} texels, a texture has at most {MAX_TEXELS}; use a smaller input or batch",
                     value.name
                 )));
             }
             let bytes = value.slot_bytes();
             if !is_texture && bytes > limits.binding_bytes {
                 return Err(Error::plan(format!(
-                    "{} {:?} takes {bytes} bytes, the adapter binds at most {}; use a smaller batch or tile",
+                    "{} {:?} takes {bytes} bytes, the adapter binds at most {}; use a smaller input or batch",
                     value.name, value.shape, limits.binding_bytes
                 )));
             }
@@ -1053,7 +1054,7 @@ impl Builder<'_> {
         let total = slots.iter().map(|s| s.bytes).sum::<u64>() + read;
         if total > limits.memory_bytes {
             return Err(Error::plan(format!(
-                "needs {total} bytes for tensors, the adapter has {}; use a smaller batch or tile",
+                "needs {total} bytes for tensors, the device allows {}; use a smaller input or batch",
                 limits.memory_bytes
             )));
         }
@@ -1068,6 +1069,7 @@ fn fold(threads: usize, size: u32, max: u32) -> Option<[u32; 3]> {
     (rows <= max).then(|| [groups.div_ceil(rows), rows, 1])
 }
 
+/// A table of the steps; a precision is its greatest width: `{plan:.80}`.
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         let rows: Vec<[String; 7]> = self
@@ -1100,8 +1102,17 @@ impl fmt::Display for Plan {
                 ]
             })
             .collect();
-        let titles = ["step", "node", "entry", "reads (variable:slot)", "writes", "MFLOP", "kB"].map(String::from);
-        write_table(f, &titles, &rows, &[0, 5, 6])?;
+        let columns = [
+            Column::numbers("step", 0),
+            Column::words("node", 0),
+            Column::words("entry", 0),
+            Column::words("reads (variable:slot)", 2),
+            Column::words("writes", 1),
+            Column::numbers("MFLOP", 0),
+            Column::numbers("kB", 0),
+        ];
+        let width = f.precision().unwrap_or(usize::MAX);
+        table::write(f, &columns, &rows, width)?;
         let cost = self.cost();
         write!(
             f,
@@ -1114,28 +1125,4 @@ impl fmt::Display for Plan {
             self.peak_bytes()
         )
     }
-}
-
-/// Rows under titles, columns padded to their widest cell; `right` are right-aligned.
-pub(crate) fn write_table<const N: usize>(
-    f: &mut dyn fmt::Write,
-    titles: &[String; N],
-    rows: &[[String; N]],
-    right: &[usize],
-) -> fmt::Result {
-    let widths: [usize; N] = std::array::from_fn(|c| {
-        rows.iter().map(|r| r[c].chars().count()).chain([titles[c].chars().count()]).max().unwrap_or(0)
-    });
-    for row in std::iter::once(titles).chain(rows) {
-        let mut line = String::new();
-        for (c, cell) in row.iter().enumerate() {
-            if right.contains(&c) {
-                line += &format!("{cell:>width$}  ", width = widths[c]);
-            } else {
-                line += &format!("{cell:<width$}  ", width = widths[c]);
-            }
-        }
-        writeln!(f, "{}", line.trim_end())?;
-    }
-    Ok(())
 }

@@ -40,6 +40,9 @@ const CHECKED_SIDES: [usize; 4] = [24, 16, 12, 8];
 const MAX_CHECKED_FLOPS: u64 = 20_000_000;
 /// Pictures of a batch that the check keeps at most.
 const CHECKED_BATCH: usize = 2;
+/// A layer that was not measured follows one whose height and width are at most this many times as large or small: windows
+/// of pictures have many sizes, and which shader is fastest changes little between them.
+const NEAR: f64 = 2.0;
 
 /// Which shader serves each measured layer. Plain data.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -73,19 +76,48 @@ pub enum Outcome {
     Banned(String),
 }
 
-/// The layer's name in [`Choices`]: operation, attributes, `forward` or `d<input>`, shapes of the inputs.
+/// The layer's name in [`Choices`]: operation, `forward` or `d<input>`, shapes of the inputs, attributes.
 pub fn key(op: &dyn Op, gradient: Option<&str>, x: &[Shape]) -> String {
+    let [begin, end] = around_shapes(op, gradient);
+    format!("{begin}{x:?}{end}")
+}
+
+/// What stands before and after the shapes in [`key`].
+fn around_shapes(op: &dyn Op, gradient: Option<&str>) -> [String; 2] {
     let wanted = gradient.map_or_else(|| "forward".to_owned(), |input| format!("d{input}"));
-    format!("{} {wanted} {x:?} {op:?}", op.name())
+    [format!("{} {wanted} ", op.name()), format!(" {op:?}")]
+}
+
+/// How many times as large or small the maps of a layer are as those of another that differs in nothing else: its first input, and
+/// what has other sides in proportion to it.
+fn distance(x: &[Shape], other: &[Shape]) -> Option<f64> {
+    let (&first, &other_first) = x.first().zip(other.first())?;
+    let is_in_proportion = |(a, b): (&Shape, &Shape)| {
+        a == b || (a[..2] == b[..2] && [2, 3].iter().all(|&k| a[k] * other_first[k] == b[k] * first[k]))
+    };
+    let ratio = |k: usize| (first[k] as f64 / other_first[k] as f64).max(other_first[k] as f64 / first[k] as f64);
+    let is_same = x.len() == other.len() && x.iter().zip(other).all(is_in_proportion);
+    Some(ratio(2).max(ratio(3))).filter(|far| is_same && *far <= NEAR)
 }
 
 impl Choices {
-    /// The shader for a layer, if it was measured. It may be one that does not exist.
+    /// The shader for a layer, if it was measured: at its own size, else at the nearest up to twice as large or small. It may
+    /// be one that does not exist or does not serve the layer.
     pub fn stem(&self, op: &dyn Op, gradient: Option<&str>, x: &[Shape]) -> Option<&str> {
         if self.layers.is_empty() {
             return None;
         }
-        self.layers.get(&key(op, gradient, x)).map(|choice| choice.stem.as_str())
+        if let Some(choice) = self.layers.get(&key(op, gradient, x)) {
+            return Some(&choice.stem);
+        }
+        let [begin, end] = around_shapes(op, gradient);
+        let alike = self.layers.range(begin.clone()..).take_while(|(key, _)| key.starts_with(&begin));
+        let near = alike.filter_map(|(key, choice)| {
+            let shapes = key.strip_prefix(&begin)?.strip_suffix(&end)?;
+            let far = distance(&serde_json::from_str::<Vec<Shape>>(shapes).ok()?, x)?;
+            Some((far, &*choice.stem))
+        });
+        near.min_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, stem)| stem)
     }
 
     /// Adds what `other` knows, which replaces what was known of the same layers.
@@ -128,6 +160,21 @@ pub fn tune_more(
     known: &Choices,
     budget: Option<Duration>,
 ) -> Result<Choices> {
+    tune_each(device, graph, fetches, known, budget, &mut |_| Ok(true))
+}
+
+/// As [`tune_more`]; each layer's choice goes to `each` as soon as it is measured, which returns whether to go on.
+///
+/// # Errors
+/// As [`tune`]; those of `each`.
+pub fn tune_each(
+    device: &Device,
+    graph: &Graph,
+    fetches: &[NodeId],
+    known: &Choices,
+    budget: Option<Duration>,
+    each: &mut dyn FnMut(&Choices) -> Result<bool>,
+) -> Result<Choices> {
     let started = Instant::now();
     let device = &device.without_choices();
     let mut found = Choices::default();
@@ -141,7 +188,12 @@ pub fn tune_more(
         if !layer.keys.iter().all(is_known)
             && let Some(choice) = layer.measure(device)?
         {
-            found.layers.extend(layer.keys.into_iter().map(|key| (key, choice.clone())));
+            let measured = Choices { layers: layer.keys.into_iter().map(|key| (key, choice.clone())).collect() };
+            let goes_on = each(&measured)?;
+            found.extend(measured);
+            if !goes_on {
+                break;
+            }
         }
     }
     Ok(found)
@@ -436,6 +488,29 @@ mod tests {
         let banned = candidate("c", Outcome::Banned("differs".into()));
         assert_eq!(pick(&[banned.clone(), a]), Some("a"));
         assert_eq!(pick(&[banned]), None);
+    }
+
+    #[test]
+    fn a_layer_of_another_size_follows_the_nearest_that_was_measured() {
+        use crate::ops::conv3x3::Conv3x3;
+        let x = |h: usize, w: usize| [[1, 8, h, w], [8, 8, 3, 3], [1, 8, 1, 1]];
+        let chosen = |stem: &str| Choice { stem: stem.into(), candidates: vec![] };
+        let layers = [(x(160, 160), "small"), (x(288, 288), "large")];
+        let choices =
+            Choices { layers: layers.iter().map(|(x, stem)| (key(&Conv3x3, None, x), chosen(stem))).collect() };
+        let stem = |x: &[Shape]| choices.stem(&Conv3x3, None, x);
+        assert_eq!(stem(&x(288, 288)), Some("large"));
+        assert_eq!(
+            [stem(&x(276, 284)), stem(&x(157, 170)), stem(&x(200, 284))],
+            [Some("large"), Some("small"), Some("large")]
+        );
+        assert_eq!((stem(&x(80, 80)), stem(&x(79, 80)), stem(&x(576, 577))), (Some("small"), None, None));
+        // Another batch, other channels, other filters, a gradient: other layers.
+        for other in [[[2, 8, 288, 288], x(1, 1)[1], x(1, 1)[2]], [[1, 8, 288, 288], [9, 8, 3, 3], [1, 9, 1, 1]]] {
+            assert_eq!(stem(&other), None);
+        }
+        assert_eq!(stem(&[[1, 8, 288, 288], [8, 8, 5, 5], [1, 8, 1, 1]]), None);
+        assert_eq!(choices.stem(&Conv3x3, Some("x"), &x(288, 288)), None);
     }
 
     #[test]

@@ -289,21 +289,53 @@ fn diagnose(bytes: &[u8], error: &safetensors::SafeTensorError) -> String {
     format!("{error}; save the file again")
 }
 
-/// Weights that come with lineament: model, scale, file.
-const SHIPPED: &[(&str, usize, &[u8])] = &[
-    ("fsrcnn", 2, include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/weights/fsrcnn_x2.safetensors"))),
-    ("fsrcnn", 3, include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/weights/fsrcnn_x3.safetensors"))),
-    ("fsrcnn", 4, include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/weights/fsrcnn_x4.safetensors"))),
-    ("fsrcnn-s", 3, include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/weights/fsrcnn-s_x3.safetensors"))),
-    ("cbn-small-8px", 4, include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/weights/cbn-small-8px.safetensors"))),
-    ("cbn-small", 8, include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/weights/cbn-small.safetensors"))),
-    ("srcnn", 3, include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/weights/srcnn_x3.safetensors"))),
+/// A weights file that comes with lineament.
+#[derive(Debug, Clone, Copy)]
+pub struct Shipped {
+    pub model: &'static str,
+    pub scale: usize,
+    /// The file.
+    pub bytes: &'static [u8],
+}
+
+impl Shipped {
+    /// What it holds.
+    ///
+    /// # Errors
+    /// Those of [`Weights::from_bytes`].
+    pub fn open(&self) -> Result<Weights> {
+        Weights::from_bytes(&format!("the shipped weights of {} x{}", self.model, self.scale), self.bytes)
+    }
+}
+
+macro_rules! shipped_file {
+    ($model:literal, $scale:literal, $name:literal) => {
+        Shipped {
+            model: $model,
+            scale: $scale,
+            bytes: include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/weights/", $name, ".safetensors")),
+        }
+    };
+}
+
+static SHIPPED: [Shipped; 7] = [
+    shipped_file!("fsrcnn", 2, "fsrcnn_x2"),
+    shipped_file!("fsrcnn", 3, "fsrcnn_x3"),
+    shipped_file!("fsrcnn", 4, "fsrcnn_x4"),
+    shipped_file!("fsrcnn-s", 3, "fsrcnn-s_x3"),
+    shipped_file!("srcnn", 3, "srcnn_x3"),
+    shipped_file!("cbn-small", 8, "cbn-small"),
+    shipped_file!("cbn-small-8px", 4, "cbn-small-8px"),
 ];
+
+/// The weights files that come with lineament.
+pub fn all_shipped() -> &'static [Shipped] {
+    &SHIPPED
+}
 
 /// The weights that come with lineament for `model` at `scale`, if there are any.
 pub fn shipped(model: &str, scale: usize) -> Option<Result<Weights>> {
-    let (_, _, bytes) = SHIPPED.iter().find(|(m, s, _)| *m == model && *s == scale)?;
-    Some(Weights::from_bytes(&format!("the shipped weights of {model} x{scale}"), bytes))
+    all_shipped().iter().find(|s| s.model == model && s.scale == scale).map(Shipped::open)
 }
 
 #[cfg(test)]

@@ -651,7 +651,7 @@ fn moving() -> Vec<Frame> {
     let picture = |k: usize| {
         let pixel = |i: usize| match (i % 16).abs_diff(3 + 2 * k) < 3 && (4..8).contains(&(i / 16)) {
             true => [40 * k as u8, 255, 9, 255],
-            false => [200, 90, 30, if k == 2 { 255 } else { 255 * u8::from(i % 7 > 0) }],
+            false => [200, 90, 30, if k == 2 { 255 } else { 255 * u8::from(!i.is_multiple_of(7)) }],
         };
         Picture::from_samples("a", 16, 12, Channels::Rgba, Samples::U8((0..16 * 12).flat_map(pixel).collect())).unwrap()
     };

@@ -60,11 +60,11 @@ fn what_does_not_fit_is_refused_with_its_number() {
     };
     // The largest tensor is the weight gradient's scratch.
     let error = refuse(Limits { binding_bytes: 100, ..Limits::default() });
-    assert!(error.contains("takes 576 bytes, the adapter binds at most 100; use a smaller batch or tile"), "{error}");
+    assert!(error.contains("takes 576 bytes, the adapter binds at most 100; use a smaller input or batch"), "{error}");
     let error = refuse(Limits { memory_bytes: 300, ..Limits::default() });
-    assert!(error.contains("bytes for tensors, the adapter has 300; use a smaller batch or tile"), "{error}");
+    assert!(error.contains("bytes for tensors, the device allows 300; use a smaller input or batch"), "{error}");
     let error = refuse(Limits { flops_per_second: 1e3, ..Limits::default() });
-    assert!(error.contains("a dispatch is held under 250 ms; use a smaller batch or tile"), "{error}");
+    assert!(error.contains("a dispatch is held under 250 ms; use a smaller input or batch"), "{error}");
 }
 
 #[test]

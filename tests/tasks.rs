@@ -2,10 +2,11 @@
 
 mod common;
 
-use lineament::image::{Channels, Picture, Samples};
+use lineament::image::{Channels, Picture, Samples, resize_plane};
 use lineament::models::{Reads, SuperResolution};
+use lineament::ops::resize::{Kernel, Ratio, Resize};
 use lineament::rng::Rng;
-use lineament::tasks::upscale::Upscaler;
+use lineament::tasks::upscale::{Chain, Upscaler};
 use lineament::weights::shipped;
 use lineament::{Device, Graph, Tensor, Weights};
 use std::process::Command;
@@ -86,6 +87,121 @@ fn the_adapter_and_the_references_enlarge_alike() {
     for (a, b) in a.data().iter().zip(b.data()) {
         assert!((a - b).abs() <= 1e-4 * scale, "{a} {b}");
     }
+}
+
+fn noisy_picture(width: usize, height: usize, channels: Channels) -> Picture {
+    let mut rng = Rng::new(7);
+    let samples = (0..width * height * channels.count()).map(|_| rng.below(65536) as u16).collect();
+    Picture::from_samples("noise", width, height, channels, Samples::U16(samples)).unwrap()
+}
+
+/// Networks one after another and a bicubic step: the same bits whatever the windows, with and without a step to the exact
+/// size, for networks that read the small picture and for those that read an enlarged one.
+#[test]
+fn a_chain_of_networks_does_not_depend_on_its_windows() {
+    let Some(device) = common::device() else { return };
+    for (name, scales, (num, den), (width, height, channels)) in [
+        ("fsrcnn-s", &[2, 3][..], (6, 1), (31, 19, Channels::Grey)),
+        ("fsrcnn-s", &[2, 3], (53, 10), (29, 23, Channels::Rgba)),
+        ("fsrcnn-s", &[3], (11, 10), (43, 31, Channels::Rgb)),
+        ("srcnn", &[2, 2], (7, 2), (9, 41, Channels::GreyAlpha)),
+    ] {
+        let open = |tile| {
+            let stage = |&scale: &usize| {
+                let model = SuperResolution::new(name, scale).unwrap();
+                let weights = random_weights(&model);
+                Upscaler::new(device.clone(), model, weights, Some(tile)).unwrap()
+            };
+            Chain::new(scales.iter().map(stage).collect(), Ratio { num, den }).unwrap()
+        };
+        let (whole, tiled) = (open(0), open(29));
+        let picture = noisy_picture(width, height, channels);
+        let (expected, report) = whole.picture(&picture, &mut |_, _| true).unwrap();
+        assert_eq!(report.tiles, scales.len());
+        let size = [height, width].map(|n| Ratio { num, den }.size_of(n));
+        assert_eq!([expected.height(), expected.width()], size);
+        let mut last = 0;
+        let mut progress = |done: u64, all: u64| {
+            assert!(done >= last && done <= all);
+            last = done;
+            true
+        };
+        let (got, report) = tiled.picture(&picture, &mut progress).unwrap();
+        assert_eq!(last, expected.whole().area() as u64);
+        assert!(report.tiles > scales.len(), "one window proves nothing");
+        assert!(got == expected, "{name} {scales:?} {num}/{den}, {width} × {height}");
+        let stop = tiled.picture(&picture, &mut |_, _| false).unwrap_err();
+        assert!(matches!(stop, lineament::Error::Interrupted));
+    }
+}
+
+/// The chain is what its networks give one after another, clamped between them, and MATLAB's imresize behind them.
+#[test]
+fn a_chain_is_its_networks_and_a_bicubic_step() {
+    let Some(device) = common::device() else { return };
+    let stage = |scale| {
+        let model = SuperResolution::new("fsrcnn-s", scale).unwrap();
+        let weights = random_weights(&model);
+        Upscaler::new(device.clone(), model, weights, Some(0)).unwrap()
+    };
+    let picture = noisy_picture(17, 12, Channels::Grey);
+    let mut plane = stage(2).luma(&picture.luma(picture.whole()).unwrap()).unwrap();
+    let outside = plane.data().iter().filter(|v| !(0.0..=1.0).contains(*v)).count();
+    assert!(outside > 0, "nothing to clamp proves nothing");
+    plane.data_mut().iter_mut().for_each(|v| *v = v.clamp(0.0, 1.0));
+    let plane = stage(3).luma(&plane).unwrap();
+    let round = |plane: &[f32]| plane.iter().map(|v| (v * 65535.0 + 0.5) as u16).collect::<Vec<_>>();
+    let chain = |num, den| {
+        let chain = Chain::new(vec![stage(2), stage(3)], Ratio { num, den }).unwrap();
+        let (out, _) = chain.picture(&picture, &mut |_, _| true).unwrap();
+        let Samples::U16(samples) = out.samples() else { panic!("16 bit") };
+        samples.clone()
+    };
+    let close = |a: &[u16], b: &[u16]| a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.abs_diff(*b) <= 1);
+    assert!(close(&chain(6, 1), &round(plane.data())));
+    let smaller = resize_plane(plane.data(), [72, 102], &Resize::by(Kernel::Bicubic, 9, 12)).unwrap();
+    assert!(close(&chain(9, 2), &round(&smaller)));
+    let error = Chain::new(vec![stage(2), stage(3)], Ratio { num: 61, den: 10 }).unwrap_err().to_string();
+    assert!(error.contains("networks that enlarge 6 times do not enlarge 6.1 times"), "{error}");
+    assert!(Chain::new(Vec::new(), Ratio { num: 2, den: 1 }).is_err());
+
+    // Each network is checked on what it reads, so that the second one's weights matter too.
+    let broken = |factor: f32| {
+        let model = SuperResolution::new("fsrcnn-s", 3).unwrap();
+        let mut weights = random_weights(&model).tensors().clone();
+        for (name, factor) in [("feature.w", factor), ("deconv.w", 1.0 / factor)] {
+            weights.get_mut(name).unwrap().data_mut().iter_mut().for_each(|v| *v *= factor);
+        }
+        let stage_3 = Upscaler::new(device.clone(), model, Weights::from_tensors(weights), None).unwrap();
+        Chain::new(vec![stage(2), stage_3], Ratio { num: 5, den: 1 }).unwrap().self_check(&picture)
+    };
+    broken(1.0).unwrap();
+    let error = broken(1e38).unwrap_err().to_string();
+    assert!(error.contains("computes this picture wrongly"), "{error}");
+}
+
+/// Both networks' windows together stay within what is allowed, and the smallest amount that serves is named.
+#[test]
+fn a_chain_stays_within_its_memory() {
+    let device = common::device().unwrap_or_else(|| Device::open(&lineament::Select::Cpu).unwrap());
+    let networks = || {
+        [2, 3].map(|scale| {
+            let model = SuperResolution::new("fsrcnn-s", scale).unwrap();
+            let weights = random_weights(&model);
+            (model, weights)
+        })
+    };
+    let within = |bytes| Chain::within(&device, networks().into(), Ratio { num: 6, den: 1 }, bytes);
+    let error = within(1).unwrap_err().to_string();
+    let needed: u64 = error.split("allow ").last().unwrap().split(' ').next().unwrap().parse().unwrap();
+    assert!(within(needed - 1).is_err());
+    let peaks = |chain: &Chain| -> u64 {
+        let peak = |stage: &Upscaler| stage.plan(stage.tile(), stage.tile()).unwrap().peak_bytes();
+        chain.stages().iter().map(peak).sum()
+    };
+    assert_eq!(peaks(&within(needed).unwrap()), needed);
+    let larger = within(4 * needed).unwrap();
+    assert!((2 * needed..=4 * needed).contains(&peaks(&larger)), "{}", peaks(&larger));
 }
 
 fn x3(device: Device) -> Upscaler {

@@ -7,7 +7,7 @@ use lineament::image::{Channels, Picture, Samples};
 use lineament::ops::loss::Reduction;
 use lineament::rng::Rng;
 use lineament::train::run::{self as job, Folder, Hooks, Job, Progress};
-use lineament::train::upscale::{Config, GroupConfig, train};
+use lineament::train::upscale::{self, Config, GroupConfig, Observer, train};
 use lineament::train::{Group, HYPER, Optimizer, Rule, Schedule};
 use lineament::{Device, Error, Graph, Result, Tensor, Weights, models};
 use std::path::Path;
@@ -50,7 +50,8 @@ fn run(
     resume: bool,
     observe: &mut dyn FnMut(Progress) -> bool,
 ) -> Result<Weights> {
-    train(config, device, &Folder::create(out)?, resume, &mut |_| {}, &mut |_| Ok(vec![]), observe)
+    let mut observer = Observer { tell: &mut |_| {}, validate: &mut |_| Ok(vec![]), step: observe, hold: &mut |_| {} };
+    train(config, device, &upscale::folder(out, resume)?, resume, &mut observer)
 }
 
 fn losses(out: &Path) -> Vec<String> {
@@ -109,6 +110,73 @@ fn the_same_seed_gives_the_same_bits_and_a_resumed_run_too() {
     );
 }
 
+/// What is saved before, and that the next run does what is left of it.
+#[test]
+fn a_validation_that_fails_loses_nothing() {
+    let device = Device::open(&lineament::Select::Cpu).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    std::fs::create_dir(&data).unwrap();
+    pictures(&data);
+    let out = |name: &str| folder.path().join(name);
+    let config = Config { val: data.clone(), val_every: 3, checkpoint_every: 100, ..config(&data, 7) };
+    // Fails from the `fail`-th validation on; says after which steps there was one, and when steps were not saved.
+    let trained = |name: &str, resume: bool, fail: usize| {
+        let (mut validated, mut held, mut step) = (0, Vec::new(), 0);
+        let mut validate = |_: &Weights| {
+            validated += 1;
+            match validated < fail {
+                true => Ok(vec![("psnr", 30.0 - validated as f64)]),
+                false => Err(Error::Usage("the picture is gone".into())),
+            }
+        };
+        let mut observer = Observer {
+            tell: &mut |_| {},
+            validate: &mut validate,
+            step: &mut |p| {
+                step = p.step;
+                true
+            },
+            hold: &mut |is| held.push(is),
+        };
+        let result = train(&config, &device, &upscale::folder(&out(name), resume).unwrap(), resume, &mut observer);
+        assert_eq!(held.last(), Some(&false), "steps were not saved");
+        (result.map_err(|e| e.to_string()), step)
+    };
+    let lines = |name: &str| -> Vec<serde_json::Value> {
+        let text = std::fs::read_to_string(out(name).join("log.jsonl")).unwrap();
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    };
+    let told = |name: &str| -> Vec<String> {
+        lines(name).iter().map(|l| format!("{} {} {}", l["step"], l["loss"], l["val_psnr"])).collect()
+    };
+    let whole = trained("whole", false, 9).0.unwrap();
+    let (error, step) = trained("failed", false, 2);
+    assert_eq!(step, 6);
+    let kept = format!("step 6 is saved in {}; continue with --resume", out("failed/last.safetensors").display());
+    assert_eq!(error.unwrap_err(), format!("the picture is gone; {kept}"));
+    assert_eq!(told("failed")[..7], told("whole")[..7]);
+    let resumed = trained("failed", true, 9).0.unwrap();
+    // The references keep f64 between steps, a checkpoint f32; an adapter gives the same bits (tests/cli.rs).
+    assert!(resumed.tensors().keys().eq(whole.tensors().keys()));
+    for (name, tensor) in resumed.tensors() {
+        let pairs = tensor.data().iter().zip(whole.tensors()[name].data());
+        // A lost step would be about the learning rate, 1e-3.
+        assert!(pairs.into_iter().all(|(a, b)| (a - b).abs() <= 1e-6 * (1.0 + b.abs())), "{name}");
+    }
+    let steps = |name: &str, key: &str| -> Vec<u64> {
+        lines(name).iter().filter(|l| !l[key].is_null()).map(|l| l["step"].as_u64().unwrap()).collect()
+    };
+    for (key, expected) in [("loss", vec![1, 2, 3, 4, 5, 6, 7]), ("val_psnr", vec![3, 6, 7])] {
+        assert_eq!((steps("failed", key), steps("whole", key)), (expected.clone(), expected), "{key}");
+    }
+    // The first validation was the best.
+    for name in ["failed", "whole"] {
+        let best = Weights::open(out(name).join("best.safetensors")).unwrap();
+        assert_eq!(best.manifest()["steps"], "3");
+    }
+}
+
 #[test]
 fn srcnn_is_trained_on_the_pixels_that_no_border_reaches() {
     let cpu = Device::open(&lineament::Select::Cpu).unwrap();
@@ -135,10 +203,11 @@ fn srcnn_is_trained_on_the_pixels_that_no_border_reaches() {
     std::fs::create_dir(&data).unwrap();
     pictures(&data);
     let config = |patch| Config { model: "srcnn".into(), patch, ..config(&data, 2) };
-    let error = run(&config(6), &cpu, folder.path(), false, &mut |_| true).unwrap_err().to_string();
+    let out = folder.path().join("run");
+    let error = run(&config(6), &cpu, &out, false, &mut |_| true).unwrap_err().to_string();
     assert!(error.contains("--patch 6 is too small") && error.contains("give 7 or more"), "{error}");
     let Some(device) = common::device() else { return };
-    run(&config(7), &device, folder.path(), false, &mut |p| p.loss.is_finite()).unwrap();
+    run(&config(7), &device, &out, false, &mut |p| p.loss.is_finite()).unwrap();
 }
 
 /// A step of fsrcnn-s x2 on eight fixed patches; returns the losses of `steps` steps.
@@ -208,6 +277,8 @@ fn threads_and_memory_do_not_change_the_data_and_a_lost_picture_stops_the_run() 
     assert!(error.contains("data/3.png: there is no such file"), "{error}");
     let done = losses(&out("lost"));
     assert!(done.len() >= 5 && done.len() < 40 && expected.starts_with(&done), "{done:?}");
+    let kept = format!("step {} is saved in {}; continue with", done.len(), out("lost/last.safetensors").display());
+    assert!(error.contains(&kept), "{error}");
     let checkpoint = Weights::open(out("lost/last.safetensors")).unwrap();
     assert_eq!(checkpoint.manifest()["step"], done.len().to_string());
     let error = run(&bare, &device, &out("lost"), true, &mut |_| true).unwrap_err().to_string();
@@ -271,8 +342,8 @@ fn memory_does_not_grow_with_the_steps() {
         true
     };
     let mut validate = |_: &Weights| Ok(vec![("something", 1.0)]);
-    let mut hooks = Hooks { batch: &mut batch, validate: &mut validate, observe: &mut observe };
-    job::run(&job, &device, &Folder::create(folder.path()).unwrap(), false, &mut hooks).unwrap();
+    let mut hooks = Hooks { batch: &mut batch, validate: &mut validate, observe: &mut observe, hold: &mut |_| {} };
+    job::run(&job, &device, &Folder::create(folder.path(), "test").unwrap(), false, &mut hooks).unwrap();
     let grown: Vec<u64> = seen.windows(2).map(|two| two[1].saturating_sub(two[0])).collect();
     println!("{steps} steps: {} bytes after half of them, then {grown:?} more", seen[0]);
     // What each step or checkpoint loses shows in every tenth; once in a while the heap takes a MiB or two, and no more after.
@@ -399,9 +470,14 @@ fn other_weights_are_a_beginning() {
         ..config(&data, 3)
     };
     let mut said = Vec::new();
-    let out = Folder::create(&b).unwrap();
-    let mut tell = |text: &str| said.push(text.to_owned());
-    let trained = train(&second, &device, &out, false, &mut tell, &mut |_| Ok(vec![]), &mut |_| true).unwrap();
+    let out = Folder::create(&b, "upscale").unwrap();
+    let mut observer = Observer {
+        tell: &mut |text: &str| said.push(text.to_owned()),
+        validate: &mut |_| Ok(vec![]),
+        step: &mut |_| true,
+        hold: &mut |_| {},
+    };
+    let trained = train(&second, &device, &out, false, &mut observer).unwrap();
     assert_eq!(said, ["initialised anew: deconv.w, deconv.b"]);
     for (name, tensor) in trained.tensors() {
         assert_eq!(given.get(name).unwrap() == tensor, !name.starts_with("deconv"), "{name}");

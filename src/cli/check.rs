@@ -1,7 +1,7 @@
 //! `lineament check ops`.
 
-use super::Common;
-use super::out::{self, note, say};
+use super::out::{self, say};
+use super::{Common, interrupt};
 use crate::error::{Error, Result};
 use crate::exec::check;
 use crate::ops::registry;
@@ -15,9 +15,13 @@ pub enum Command {
 }
 
 #[derive(Args)]
-#[command(
-    after_help = "Examples:\n  lineament check ops\n  lineament check ops conv3x3\n  lineament check ops --device cpu     gradients and shaders only\n\nExit code 1 where any case failed."
-)]
+#[command(after_help = "Examples:
+  lineament check ops
+  lineament check ops conv3x3
+  lineament check ops --device cpu  # gradients and shaders only
+
+Columns: the worst error of a derivative against differences; the worst error of the adapter against the reference, over the \
+largest value, and over the error that f32 explains. Exit code 1 where any case failed.")]
 pub struct Arguments {
     /// Check this operation only.
     name: Option<String>,
@@ -39,21 +43,18 @@ pub fn run(Command::Ops(arguments): &Command) -> Result<u8> {
     } else {
         say!("on {}", device.describe());
     }
+    say!("{:<22}{:>6}{:>10}{:>10}{:>12}", "operation", "cases", "gradient", "adapter", "of allowed");
     let (mut cases, mut failed, mut objects) = (0, 0, Vec::new());
     for registered in all.iter().filter(|r| arguments.name.as_deref().is_none_or(|n| n == r.name)) {
+        interrupt::check()?;
         let op_cases = (registered.cases)();
         let report = check::op(&*op_cases[0].op, &op_cases, Some(&device));
-        say!(
-            "{:<18} {:>3} cases  gradient {:.1e}  adapter {:.1e} of scale, {:.2} of allowed  {}",
-            registered.name,
-            report.cases,
-            report.max_grad_error,
-            report.max_gpu_error,
-            report.max_of_allowed,
-            if report.failed() == 0 { "ok".to_owned() } else { format!("{} FAILED", report.failed()) }
-        );
+        let verdict = if report.failed() == 0 { "ok".to_owned() } else { format!("{} FAILED", report.failed()) };
+        let (gradient, adapter) = (format!("{:.1e}", report.max_grad_error), format!("{:.1e}", report.max_gpu_error));
+        let of_allowed = format!("{:.2}", report.max_of_allowed);
+        say!("{:<22}{:>6}{gradient:>10}{adapter:>10}{of_allowed:>12}  {verdict}", registered.name, report.cases);
         for failure in &report.failures {
-            note!("{}: {failure}", registered.name);
+            out::error(&Error::Usage(format!("{}: {failure}", registered.name)));
         }
         cases += report.cases;
         failed += report.failed();
@@ -63,7 +64,7 @@ pub fn run(Command::Ops(arguments): &Command) -> Result<u8> {
             "max_of_allowed": report.max_of_allowed, "failures": report.failures,
         }));
     }
-    say!("{cases} cases, {failed} failed");
+    say!("{}, {failed} failed", out::count(cases, "case"));
     if arguments.common.json {
         let object = json!({ "cases": cases, "failed": failed, "ops": objects, "device": device.describe() });
         out::json(&object);

@@ -8,9 +8,10 @@ use serde_json::json;
 
 /// List the adapters, their limits, and which one is the default and why.
 #[derive(Args)]
-#[command(
-    after_help = "Examples:\n  lineament devices\n  lineament devices --json\n  lineament upscale in.png out.png --scale 3 --device llvmpipe"
-)]
+#[command(after_help = "Examples:
+  lineament devices
+  lineament devices --json --quiet
+  lineament upscale in.png out.png --scale 3 --device llvmpipe")]
 pub struct Arguments {
     /// Print one JSON object as the last line.
     #[arg(long)]
@@ -20,6 +21,23 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments) -> Result<u8> {
     let all = adapters();
     let default = default_adapter(&all);
+    for (index, a) in all.iter().enumerate() {
+        say!("{index}  {}", a.name);
+        say!("   {}, {}, driver {}", a.backend, a.kind, a.driver);
+        let (mib, groups) = (a.limits.binding_bytes >> 20, a.limits.workgroups_per_dimension);
+        say!("   tensors up to {mib} MiB, {groups} workgroups per dimension");
+        let (smallest, largest) = a.subgroup_size;
+        let timestamps = if a.has_timestamps { "" } else { "no " };
+        say!("   subgroups of {smallest} to {largest}, {timestamps}timestamps");
+    }
+    say!("cpu\n   the f64 references on the processor: slow, always there");
+    match default {
+        Some((index, why)) => say!("default: {index} ({why}); choose with --device NAME|INDEX|cpu"),
+        None => say!(
+            "default: none, no adapter was found; use --device cpu, or install a Vulkan driver (on Debian: apt-get \
+             install mesa-vulkan-drivers libvulkan1)"
+        ),
+    }
     if arguments.json {
         let rows: Vec<_> = all
             .iter()
@@ -36,27 +54,6 @@ pub fn run(arguments: &Arguments) -> Result<u8> {
             })
             .collect();
         out::json(&json!({ "adapters": rows, "default": default.map(|d| d.0), "why": default.map(|d| d.1) }));
-        return Ok(0);
-    }
-    for (index, a) in all.iter().enumerate() {
-        say!("{index}  {}", a.name);
-        say!("   {}, {}, driver {}", a.backend, a.kind, a.driver);
-        say!(
-            "   largest tensor {} MiB, {} workgroups a dimension, subgroups of {} to {}, timestamps: {}",
-            a.limits.binding_bytes >> 20,
-            a.limits.workgroups_per_dimension,
-            a.subgroup_size.0,
-            a.subgroup_size.1,
-            if a.has_timestamps { "yes" } else { "no" }
-        );
-    }
-    say!("cpu\n   the f64 references on the processor: slow, always there");
-    match default {
-        Some((index, why)) => say!("default: {index} ({why}); choose with --device NAME|INDEX|cpu"),
-        None => say!(
-            "default: none, no adapter was found; use --device cpu, or install a Vulkan driver (on Debian: apt-get \
-             install mesa-vulkan-drivers libvulkan1)"
-        ),
     }
     Ok(0)
 }

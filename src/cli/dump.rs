@@ -3,7 +3,7 @@
 use super::out::{self, say};
 use crate::error::{Error, Result};
 use crate::exec::roof;
-use crate::files;
+use crate::files::{self, Existing};
 use crate::ops::{Source, registry};
 use crate::plan::reflect;
 use serde_json::{Map, Value, json};
@@ -27,12 +27,21 @@ fn unknown<'a>(what: &str, name: &str, known: impl Iterator<Item = &'a str>) -> 
     Error::Usage(format!("there is no {what} {name:?}; there are {}", known.collect::<Vec<_>>().join(", ")))
 }
 
+/// One text: of the shader's source, or of an entry in a language.
+struct Piece {
+    title: String,
+    /// Its file in the folder.
+    file: String,
+    text: String,
+    bytes: Vec<u8>,
+}
+
 /// Prints or writes the WGSL of `name`, a stem or `STEM.ENTRY`, and the translations of that entry or of all, each with
 /// the overrides' defaults. SPIR-V is printed as words in hexadecimal and written as a binary module.
 ///
 /// # Errors
-/// No such shader or entry; `out` cannot be written.
-pub fn run(name: &str, out: Option<&Path>, as_json: bool) -> Result<u8> {
+/// No such shader or entry; `out` cannot be written, or holds a file that must stay: then nothing is written.
+pub fn run(name: &str, out: Option<&Path>, existing: Existing, as_json: bool) -> Result<u8> {
     let (stem, wanted) = name.split_once('.').map_or((name, None), |(stem, entry)| (stem, Some(entry)));
     let all = sources();
     let source =
@@ -44,24 +53,12 @@ pub fn run(name: &str, out: Option<&Path>, as_json: bool) -> Result<u8> {
     {
         return Err(unknown(&format!("entry of {stem}"), entry, names()));
     }
-    if let Some(folder) = out {
-        std::fs::create_dir_all(folder).map_err(|e| Error::io(folder, e))?;
-    }
-    let mut written = Vec::new();
-    // One piece of text: to its file, to stdout under a title, or into the object alone.
-    let mut show = |title: &str, file: String, text: &str, bytes: &[u8]| -> Result<()> {
-        if let Some(folder) = out {
-            let path = folder.join(file);
-            files::write_whole(&path, crate::files::Existing::Replace, |writer| {
-                writer.write_all(bytes).map_err(|e| Error::io(&path, e))
-            })?;
-            written.push(path.display().to_string());
-        } else if !as_json {
-            say!("==== {title}\n{}", text.trim_end());
-        }
-        Ok(())
-    };
-    show(&format!("{stem}: WGSL"), format!("{stem}.wgsl"), source.text, source.text.as_bytes())?;
+    let mut pieces = vec![Piece {
+        title: format!("{stem}: WGSL"),
+        file: format!("{stem}.wgsl"),
+        text: source.text.to_owned(),
+        bytes: source.text.as_bytes().to_vec(),
+    }];
     let mut entries = Map::new();
     for entry in names().filter(|e| wanted.is_none_or(|w| w == *e)) {
         let translated = shader.translate(entry, &[])?;
@@ -70,13 +67,28 @@ pub fn run(name: &str, out: Option<&Path>, as_json: bool) -> Result<u8> {
             let text = &translated[language];
             let is_words = language == "spirv";
             let (text, bytes) = if is_words { words(text) } else { (text.clone(), text.clone().into_bytes()) };
-            show(&format!("{stem}.{entry}: {section}"), format!("{stem}.{entry}.{extension}"), &text, &bytes)?;
-            texts.insert(language.into(), text.into());
+            texts.insert(language.into(), text.clone().into());
+            let title = format!("{stem}.{entry}: {section}");
+            pieces.push(Piece { title, file: format!("{stem}.{entry}.{extension}"), text, bytes });
         }
         entries.insert(entry.into(), Value::Object(texts));
     }
-    for path in &written {
-        say!("{path}");
+    let mut written = Vec::new();
+    if let Some(folder) = out {
+        std::fs::create_dir_all(folder).map_err(|e| Error::io(folder, e))?;
+        for piece in &pieces {
+            files::check_output(&folder.join(&piece.file), existing)?;
+        }
+        for piece in &pieces {
+            let path = folder.join(&piece.file);
+            files::write_whole(&path, existing, |file| file.write_all(&piece.bytes).map_err(|e| Error::io(&path, e)))?;
+            say!("{}", out::shown(&path));
+            written.push(out::path(&path));
+        }
+    } else {
+        for piece in &pieces {
+            say!("==== {}\n{}", piece.title, piece.text.trim_end());
+        }
     }
     if as_json {
         out::json(&json!({ "shader": stem, "wgsl": source.text, "entries": entries, "files": written }));

@@ -5,8 +5,9 @@ pub mod hallucinate;
 use super::out::{self, say};
 use super::upscale::Model;
 use super::{Common, interrupt, progress};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::image::Picture;
+use crate::table::shortened;
 use crate::tasks::upscale::{Score, Upscaler};
 use clap::{Args, Subcommand};
 use serde_json::json;
@@ -21,9 +22,12 @@ pub enum Command {
 }
 
 #[derive(Args)]
-#[command(
-    after_help = "Examples:\n  lineament eval upscale --model fsrcnn --scale 3 --hr set5/\n  lineament eval upscale --model srcnn-9-5-5 --scale 3 --hr set5/ --weights srcnn_x3.safetensors --json\n\nEach picture is made small bicubically (as MATLAB's imresize), enlarged again, and compared on luminance, a border of\nSCALE pixels left out."
-)]
+#[command(after_help = "Examples:
+  lineament eval upscale --model fsrcnn --scale 3 --hr set5/
+  lineament eval upscale --scale 3 --hr set5/ --weights mine.safetensors --json
+
+Each picture is made small bicubically (as MATLAB's imresize), enlarged again, and compared on luminance, a border of SCALE pixels \
+left out.")]
 pub struct Arguments {
     #[command(flatten)]
     model: Model,
@@ -55,6 +59,8 @@ pub fn scores(upscaler: &Upscaler, folder: &Path) -> Result<Measured> {
 /// Scores every picture of `folder` and prints a line for each.
 fn measure_and_print(upscaler: &Upscaler, folder: &Path) -> Result<Measured> {
     measure(upscaler, folder, |name, score| {
+        // 28 characters leave room for the numbers in 80 columns.
+        let name = if out::width() < 1000 { shortened(name, 28) } else { name.to_owned() };
         say!(
             "{name:<28} {:6.3} dB  {:.4}   bicubic {:6.3} dB  {:.4}",
             score.psnr,
@@ -70,11 +76,9 @@ fn measure(upscaler: &Upscaler, folder: &Path, each: impl Fn(&str, &Score)) -> R
     let bar = progress::bar(files.len() as u64, "pictures");
     let mut scores: Vec<Score> = Vec::new();
     for file in &files {
-        if interrupt::is_requested() {
-            return Err(Error::Interrupted);
-        }
+        interrupt::check()?;
         let score = upscaler.score(&Picture::open(file)?)?;
-        bar.suspend(|| each(&file.file_name().unwrap_or_default().to_string_lossy(), &score));
+        bar.suspend(|| each(&out::shown(file.file_name().unwrap_or_default()), &score));
         scores.push(score);
         bar.inc(1);
     }
@@ -103,8 +107,8 @@ fn upscale(arguments: &Arguments) -> Result<u8> {
     let m = measure_and_print(&upscaler, &arguments.hr)?;
     let model = upscaler.model();
     say!(
-        "mean of {} pictures, {} x{}: {:.3} dB PSNR, {:.4} SSIM; bicubic {:.3} dB, {:.4} (luminance, border {})",
-        m.images,
+        "mean of {}, {} x{}: {:.3} dB PSNR, {:.4} SSIM; bicubic {:.3} dB, {:.4} (luminance, border {})",
+        out::count(m.images, "picture"),
         model.name,
         model.scale,
         m.psnr_y,
@@ -115,7 +119,7 @@ fn upscale(arguments: &Arguments) -> Result<u8> {
     );
     if arguments.common.json {
         let object = json!({
-            "images": m.images, "psnr_y": m.psnr_y, "ssim_y": m.ssim_y, "bicubic_psnr_y": m.bicubic_psnr_y,
+            "hr": out::path(&arguments.hr), "images": m.images, "psnr_y": m.psnr_y, "ssim_y": m.ssim_y, "bicubic_psnr_y": m.bicubic_psnr_y,
             "bicubic_ssim_y": m.bicubic_ssim_y, "model": model.name, "scale": model.scale, "device": described,
         });
         out::json(&object);

@@ -1,8 +1,9 @@
 //! `lineament hallucinate`.
 
 use super::out::{self, say};
-use super::{Common, finite};
+use super::{Common, finite, interrupt};
 use crate::error::{Error, Result};
+use crate::files::{self, Existing};
 use crate::image::{Channels, Picture, Rect};
 use crate::models::cbn::cascade::{Cascade, Variant};
 use crate::models::cbn::network::Config;
@@ -14,6 +15,8 @@ use crate::train::faces::landmarks;
 use crate::weights::{self, Weights};
 use clap::Args;
 use serde_json::json;
+use std::ffi::OsStr;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -48,20 +51,29 @@ impl Model {
 
 /// Draw a large face from one of about 16 × 16 pixels.
 #[derive(Args)]
-#[command(
-    after_help = "Examples:\n  lineament hallucinate tiny.png face.png\n  lineament hallucinate group.jpg face.png --box 310,84,22,22 --sheet sheet.png\n  lineament hallucinate photo.jpg face.png --points photo.csv --json\n\nWithout --points or --box the face fills the picture: its largest centred square, eyes at 36 % and 64 % of the width and 29 %\nof the height, mouth at 60 %. The face is made 16 × 16 pixels first (28 × 28 with small-8px), whatever the picture has; the\nresult is its luminance.\nThe sheet shows: input, bicubic, common branch, high-frequency branch, gate map, warped prior, result, original if there are\nthe pixels for it. --json has 68 landmarks in pixels of IN, as the last level found them."
-)]
+#[command(after_help = "Examples:
+  lineament hallucinate tiny.png face.png
+  lineament hallucinate group.jpg face.png --box 310,84,22,22 --sheet sheet.png
+  lineament hallucinate photo.jpg face.png --points photo.csv --json
+
+Without --points or --box the face fills the picture: its largest centred square, eyes at 36\u{a0}% and 64\u{a0}% of the width and \
+29\u{a0}% of the height, mouth at 60\u{a0}%. The face is made 16 × 16 pixels first (28 × 28 with small-8px), whatever the picture has; the result is \
+its luminance.
+
+The sheet shows: input, bicubic, four panels of the last level inside of the full network (its common branch, its high-frequency \
+branch, its gate, its warped prior), result, original if there are the pixels for it. --json has 68 landmarks in pixels of IN, as the \
+last level found them.")]
 pub struct Arguments {
     /// A picture with a face.
     input: PathBuf,
     /// The picture to write: png, jpg, webp, bmp, tif.
     output: PathBuf,
-    /// 68 landmarks that say where the face is: a line a picture, name,x1,y1,…,x68,y68 in pixels; the line of IN's name, else the
-    /// only one.
+    /// 68 landmarks that say where the face is: a line per picture, name,x1,y1,…,x68,y68 in pixels; the line of IN's name, else
+    /// the only one.
     #[arg(long, value_name = "FILE.csv", conflicts_with = "area")]
     points: Option<PathBuf>,
     /// The face's square in pixels of IN; of a rectangle the square around it.
-    #[arg(long = "box", value_name = "X,Y,W,H", value_parser = parse_box)]
+    #[arg(long = "box", value_name = "X,Y,W,H", value_parser = parse_box, allow_hyphen_values = true)]
     area: Option<Area>,
     /// Also write a contact sheet.
     #[arg(long, value_name = "FILE")]
@@ -84,9 +96,14 @@ fn parse_box(text: &str) -> std::result::Result<Area, String> {
     area.ok_or_else(|| format!("expected X,Y,W,H in pixels, such as 310,84,22,22, got {text:?}"))
 }
 
+/// A number for messages, however large.
+fn short(v: f64) -> String {
+    if v.abs() < 1e7 { v.to_string() } else { format!("{v:e}") }
+}
+
 /// The face's place in `picture`.
 fn frame(a: &Arguments, picture: &Picture) -> Result<Frame> {
-    let (width, height) = (picture.width() as f64, picture.height() as f64);
+    let size = [picture.height(), picture.width()];
     if let Some(file) = &a.points {
         let list = landmarks(file)?;
         let name = a.input.file_name().unwrap_or_default().to_string_lossy();
@@ -94,26 +111,34 @@ fn frame(a: &Arguments, picture: &Picture) -> Result<Frame> {
             [one] => Some(one),
             all => all.iter().find(|f| f.name == name),
         };
-        let lacks = || Error::import(file.display().to_string(), format!("has no line for {name}; add one"));
-        return Frame::of_points(&found.ok_or_else(lacks)?.points);
+        let wrong = |problem: String| Error::import(file.display().to_string(), problem);
+        let face = found.ok_or_else(|| wrong(format!("has no line for {name}; add one")))?;
+        return Frame::of_face(&face.points, size).map_err(|e| wrong(format!("the landmarks of {name}: {e}")));
     }
-    let [x, y, w, h] = match a.area {
-        Some(Area(area)) => area,
-        None => [0.0, 0.0, width, height],
+    let (width, height) = (size[1] as f64, size[0] as f64);
+    let Some(Area([x, y, w, h])) = a.area else {
+        // The picture is wholly around the square.
+        let side = width.min(height);
+        return Frame::of_square([0.5 * (width - side), 0.5 * (height - side)], side);
     };
-    // A given box is wholly in the square, the picture wholly around it.
-    let side = if a.area.is_some() { w.max(h) } else { w.min(h) };
+    let wrong = |problem: &str| {
+        let [x, y, w, h] = [x, y, w, h].map(short);
+        Error::Usage(format!("{}: --box {x},{y},{w},{h}: {problem}", a.input.display()))
+    };
     if x + w <= 0.0 || y + h <= 0.0 || x >= width || y >= height {
-        return Err(Error::Usage(format!(
-            "--box {x},{y},{w},{h} lies outside of {}, which has {width} × {height} pixels",
-            a.input.display()
+        return Err(wrong(&format!(
+            "lies outside of the picture, which has {width} × {height} pixels; give its place there"
         )));
     }
-    Frame::of_square([x + 0.5 * (w - side), y + 0.5 * (h - side)], side)
+    // A given box is wholly in the square.
+    let side = w.max(h);
+    let frame = Frame::of_square([x + 0.5 * (w - side), y + 0.5 * (h - side)], side)?;
+    frame.check(size).map_err(|e| wrong(&e.to_string()))?;
+    Ok(frame)
 }
 
 /// Refuses before any work what would fail after it or destroy something.
-fn check(a: &Arguments) -> Result<()> {
+fn check(a: &Arguments, existing: Existing) -> Result<()> {
     let refuse = |path: &Path, problem: &str| Err(Error::Usage(format!("{}: {problem}", path.display())));
     let input = a.input.canonicalize().ok();
     for output in [Some(&a.output), a.sheet.as_ref()].into_iter().flatten() {
@@ -121,18 +146,25 @@ fn check(a: &Arguments) -> Result<()> {
         if output.exists() && output.canonicalize().ok() == input {
             return refuse(output, "is the input; choose another output, inputs are never overwritten");
         }
-        if output.exists() && !a.overwrite {
-            return refuse(output, "exists; give --overwrite or another output");
-        }
+        files::check_output(output, existing)?;
     }
-    if a.sheet.as_ref() == Some(&a.output) {
+    // The folder exists by now.
+    let place = |path: &Path| files::folder_of(path).canonicalize().ok().zip(path.file_name().map(OsStr::to_owned));
+    if a.sheet.as_deref().map(place) == Some(place(&a.output)) {
         return refuse(&a.output, "is the face and the sheet; give --sheet another file");
     }
     Ok(())
 }
 
+/// Writes a picture in the format that the name of `path` asks for.
+pub fn save(picture: &Picture, path: &Path, existing: Existing) -> Result<()> {
+    let bytes = picture.encode(Picture::format_for(&path.display().to_string())?)?;
+    files::write_whole(path, existing, |file| file.write_all(&bytes).map_err(|e| Error::io(path, e)))
+}
+
 pub fn run(a: &Arguments) -> Result<u8> {
-    check(a)?;
+    let existing = Existing::overwrite(a.overwrite);
+    check(a, existing)?;
     let picture = Picture::open(&a.input)?;
     let frame = frame(a, &picture)?;
     let (cascade, weights) = a.model.open()?;
@@ -141,26 +173,29 @@ pub fn run(a: &Arguments) -> Result<u8> {
     let (i_0, original) = input(&picture, &frame, &cascade)?;
     let ask = Ask { details: true, given_p: false };
     let hallucinator = Hallucinator::new(&device, &cascade, &weights, Variant::Full, 1, ask)?;
+    interrupt::check()?;
     let begin = Instant::now();
     let face = hallucinator.run(std::slice::from_ref(&i_0), None)?.swap_remove(0);
     let ms = begin.elapsed().as_secs_f64() * 1e3;
     let plane = face.i.last().map(Vec::as_slice).unwrap_or_default();
-    let mut out = Picture::new("face", side, side, Channels::Grey, 8)?;
-    out.put_grey(Rect { top: 0, left: 0, height: side, width: side }, plane)?;
-    out.save(&a.output)?;
-    say!("{} → {}: {side} × {side} in {ms:.0} ms on {}", a.input.display(), a.output.display(), device.describe());
+    let mut result = Picture::new("face", side, side, Channels::Grey, 8)?;
+    result.put_grey(Rect { top: 0, left: 0, height: side, width: side }, plane)?;
+    save(&result, &a.output, existing)?;
+    let (from, to) = (out::shown(&a.input), out::shown(&a.output));
+    say!("{from} → {to}: {side} × {side} in {ms:.0} ms on {}", device.describe());
     if let Some(file) = &a.sheet {
         let row = sheet::panels(&i_0, &face, side, original.as_deref())?;
-        sheet::grid("sheet", side, &sheet::PANELS, &[row.iter().map(Vec::as_slice).collect()])?.save(file)?;
-        say!("{}: {}", file.display(), sheet::PANELS[..row.len()].join(", "));
+        let sheet = sheet::grid("sheet", side, &sheet::PANELS, &[row.iter().map(Vec::as_slice).collect()])?;
+        save(&sheet, file, existing)?;
+        say!("{}: {}", out::shown(file), sheet::names(row.len()));
     }
     if a.common.json {
         let to_picture = frame.to_frame.inverse();
         let found: Vec<Point> = face.p.last().map(|p| cascade.shape.landmarks(p)).unwrap_or_default();
         let found: Vec<Point> = found.into_iter().map(|p| to_picture.apply(p)).collect();
         let object = json!({
-            "input": a.input, "output": a.output, "sheet": a.sheet, "side": side, "ms": ms,
-            "device": device.describe(), "landmarks": found,
+            "input": out::path(&a.input), "output": out::path(&a.output), "sheet": a.sheet.as_ref().map(out::path),
+            "side": side, "ms": ms, "device": device.describe(), "landmarks": found,
         });
         out::json(&object);
     }

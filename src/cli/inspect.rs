@@ -5,7 +5,7 @@ use super::upscale::Model;
 use super::{Common, dump};
 use crate::error::{Error, Result};
 use crate::exec::profile::{Profile, Row};
-use crate::files;
+use crate::files::{self, Existing};
 use crate::rng::Rng;
 use crate::tensor::{Tensor, len};
 use clap::{Args, Subcommand};
@@ -20,9 +20,9 @@ pub enum PlanCommand {
 }
 
 #[derive(Args)]
-#[command(
-    after_help = "Examples:\n  lineament plan upscale --scale 3 --size 128x128\n  lineament plan upscale --model srcnn --weights w.safetensors --scale 3 --size 255x255"
-)]
+#[command(after_help = "Examples:
+  lineament plan upscale --scale 3 --size 128x128
+  lineament plan upscale --model srcnn --weights w.safetensors --scale 3 --size 255x255")]
 pub struct PlanArguments {
     #[command(flatten)]
     model: Model,
@@ -37,7 +37,11 @@ pub struct PlanArguments {
 #[command(
     args_conflicts_with_subcommands = true,
     arg_required_else_help = true,
-    after_help = "Examples:\n  lineament profile upscale --scale 3 --size 128x128\n  lineament profile upscale --scale 3 --trace steps.json     opens in ui.perfetto.dev\n  lineament profile --shader conv3x3                         WGSL, SPIR-V, MSL, HLSL of every entry\n  lineament profile --shader conv3x3.forward --out dump/"
+    after_help = "Examples:
+  lineament profile upscale --scale 3 --size 128x128
+  lineament profile upscale --scale 3 --trace steps.json  # for ui.perfetto.dev
+  lineament profile --shader conv3x3  # WGSL, SPIR-V, MSL, HLSL of every entry
+  lineament profile --shader conv3x3.forward --out dump/"
 )]
 pub struct ProfileCommand {
     #[command(subcommand)]
@@ -48,6 +52,9 @@ pub struct ProfileCommand {
     /// Write these as files into this folder instead.
     #[arg(long, value_name = "DIR", requires = "shader")]
     out: Option<PathBuf>,
+    /// Write over files of that folder that exist.
+    #[arg(long, requires = "out")]
+    overwrite: bool,
     /// Print one JSON object as the last line.
     #[arg(long, requires = "shader")]
     json: bool,
@@ -60,35 +67,47 @@ enum ProfileTask {
 }
 
 #[derive(Args)]
-#[command(
-    after_help = "Examples:\n  lineament profile upscale --scale 3 --size 128x128\n  lineament profile upscale --scale 3 --runs 20 --json\n  lineament profile upscale --scale 3 --trace steps.json\n\nThe roof of a step is what its FLOP/byte allow on this adapter: multiply-adds or memory traffic, both measured first. A step\nwhose data stay in a cache may pass the memory roof. Where four times the work does not take about four times as\nlong by the timer, no time is shown."
-)]
+#[command(after_help = "Examples:
+  lineament profile upscale --scale 3 --size 128x128
+  lineament profile upscale --scale 3 --runs 20 --json
+  lineament profile upscale --scale 3 --trace steps.json
+
+The roof of a step is what its FLOP/byte allow on this adapter: multiply-adds or memory traffic, both measured first. A step whose \
+data stay in a cache may pass the memory roof. Where four times the work does not take about four times as long by the timer, no \
+time is shown.")]
 struct ProfileArguments {
     #[command(flatten)]
     plan: PlanArguments,
     /// Runs after one to warm up; the table shows medians.
     #[arg(long, default_value_t = 5)]
     runs: usize,
-    /// Also write the run with the median total in Chrome's trace format, for ui.perfetto.dev; replaces an older file.
+    /// Also write the run with the median total in Chrome's trace format, for ui.perfetto.dev.
     #[arg(long, value_name = "FILE")]
     trace: Option<PathBuf>,
+    /// Write over a trace that exists.
+    #[arg(long)]
+    overwrite: bool,
 }
 
-/// `WxH`.
+/// `WxH`, at most [`MAX_SIDE`] each.
 #[derive(Debug, Clone, Copy)]
 pub struct Size {
     pub width: usize,
     pub height: usize,
 }
 
+/// Longer than the side of any picture.
+const MAX_SIDE: usize = 1 << 20;
+
 impl std::str::FromStr for Size {
     type Err = String;
     fn from_str(text: &str) -> std::result::Result<Self, String> {
         let parsed =
             text.split_once('x').and_then(|(w, h)| Some(Self { width: w.parse().ok()?, height: h.parse().ok()? }));
+        let range = 1..=MAX_SIDE;
         parsed
-            .filter(|s| s.width > 0 && s.height > 0)
-            .ok_or_else(|| format!("expected WIDTHxHEIGHT such as 128x96, got {text:?}"))
+            .filter(|s| range.contains(&s.width) && range.contains(&s.height))
+            .ok_or_else(|| format!("expected WIDTHxHEIGHT such as 128x96, each 1 to {MAX_SIDE}"))
     }
 }
 
@@ -98,8 +117,12 @@ pub fn plan(PlanCommand::Upscale(arguments): &PlanCommand) -> Result<u8> {
     let Size { width, height } = arguments.size;
     let plan = upscaler.plan(height, width)?;
     let longest_ms = plan.longest_dispatch_ms(&device.limits());
-    say!("{plan}");
-    say!("longest dispatch: at most {longest_ms:.0} ms estimated on {}", device.describe());
+    say!("{plan:.width$}", width = out::width());
+    if longest_ms.is_finite() && !device.is_cpu() {
+        say!("longest dispatch: at most {longest_ms:.0} ms estimated on {}", device.describe());
+    } else {
+        say!("on {}", device.describe());
+    }
     if arguments.common.json {
         let steps: Vec<_> = plan
             .steps
@@ -123,7 +146,9 @@ pub fn plan(PlanCommand::Upscale(arguments): &PlanCommand) -> Result<u8> {
 pub fn profile(command: &ProfileCommand) -> Result<u8> {
     match (&command.task, &command.shader) {
         (Some(ProfileTask::Upscale(arguments)), _) => profile_upscale(arguments),
-        (None, Some(name)) => dump::run(name, command.out.as_deref(), command.json),
+        (None, Some(name)) => {
+            dump::run(name, command.out.as_deref(), Existing::overwrite(command.overwrite), command.json)
+        }
         (None, None) => Err(Error::Usage("profile what? name a task, or --shader NAME".into())),
     }
 }
@@ -131,6 +156,10 @@ pub fn profile(command: &ProfileCommand) -> Result<u8> {
 fn profile_upscale(arguments: &ProfileArguments) -> Result<u8> {
     if arguments.runs == 0 {
         return Err(Error::Usage("--runs must be at least 1".into()));
+    }
+    let existing = Existing::overwrite(arguments.overwrite);
+    if let Some(path) = &arguments.trace {
+        files::check_output(path, existing)?;
     }
     let device = arguments.plan.common.open()?;
     let upscaler = arguments.plan.model.open(device, None)?;
@@ -140,15 +169,17 @@ fn profile_upscale(arguments: &ProfileArguments) -> Result<u8> {
     let mut rng = Rng::new(1);
     let input = Tensor::new(shape, (0..len(&shape)).map(|_| rng.unit() as f32).collect())?;
     let profile = session.profile_runs(&[("x", &input)], arguments.runs)?;
-    say!("{profile}");
+    say!("{profile:.width$}", width = out::width());
     if let Some(path) = &arguments.trace {
-        files::write_whole(path, crate::files::Existing::Replace, |writer| {
+        files::write_whole(path, existing, |writer| {
             writeln!(writer, "{}", profile.trace()).map_err(|e| Error::io(path, e))
         })?;
-        say!("trace: {}; open it in ui.perfetto.dev", path.display());
+        say!("trace: {}; open it in ui.perfetto.dev", out::shown(path));
     }
     if arguments.plan.common.json {
-        say!("{}", object(&profile));
+        let mut object = object(&profile);
+        object["trace"] = arguments.trace.as_ref().map_or(Value::Null, out::path);
+        out::json(&object);
     }
     Ok(0)
 }

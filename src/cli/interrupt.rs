@@ -5,15 +5,18 @@
 //! [`Finishing`]; the message says what. The second signal ends the process at once. Files are only ever renamed into place,
 //! and the process's temporary files are removed first, so that an end by force leaves nothing behind either.
 
-use super::out::warning;
+use super::out::{self, warning};
 use crate::error::{Error, Result};
 use std::io::Write;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError, mpsc};
 use std::time::Duration;
 
 /// Time in which work may end by itself.
 const GRACE: Duration = Duration::from_millis(1500);
+
+/// Time for the last words, which a pipe that nobody reads would hold up forever.
+const LAST_WORDS: Duration = Duration::from_millis(200);
 
 /// The exit code of a process that was interrupted: 128 and the number of SIGINT.
 const CODE: i32 = 130;
@@ -70,10 +73,12 @@ pub fn install(exit_now: ExitNow) {
         if REQUESTED.swap(true, Ordering::Relaxed) {
             end(exit_now);
         }
-        let what =
-            being_finished().map_or_else(|| "stopping".to_owned(), |what| format!("finishing {what}, then stopping"));
-        let _ = writeln!(std::io::stderr().lock(), "\n{what}; Ctrl-C again stops at once");
-        // The handler must return for the second signal to be seen.
+        // The handler must return for the second signal to be seen, whoever holds stderr.
+        std::thread::spawn(|| {
+            let what = being_finished()
+                .map_or_else(|| "stopping".to_owned(), |what| format!("finishing {what}, then stopping"));
+            let _ = writeln!(std::io::stderr().lock(), "\n{what}; Ctrl-C again stops at once");
+        });
         std::thread::spawn(move || {
             std::thread::sleep(GRACE);
             while being_finished().is_some() {
@@ -89,6 +94,11 @@ pub fn install(exit_now: ExitNow) {
 
 fn end(exit_now: ExitNow) -> ! {
     crate::files::abandon();
-    let _ = writeln!(std::io::stderr().lock(), "{}", Error::Interrupted);
+    let (done, said) = mpsc::channel();
+    std::thread::spawn(move || {
+        out::end(Err(Error::Interrupted));
+        let _ = done.send(());
+    });
+    let _ = said.recv_timeout(LAST_WORDS);
     exit_now(CODE)
 }

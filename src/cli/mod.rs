@@ -1,16 +1,19 @@
 //! The command line, one file a command.
 //!
 //! Results go to stdout, errors as one line to stderr with exit code 1, wrong usage with exit code 2; `--json` prints one
-//! object as the last line of stdout.
+//! object as the last line of stdout, after what is for people; `--quiet` leaves the object alone.
 
 mod bench;
 mod check;
+mod completions;
 mod devices;
 mod dump;
 mod eval;
 mod hallucinate;
 mod inspect;
 mod interrupt;
+mod man;
+mod models;
 mod ops;
 mod out;
 mod progress;
@@ -20,17 +23,22 @@ mod tune;
 mod upscale;
 
 use crate::error::Result;
-use crate::exec::{Device, Select};
-use clap::{Args, Parser, Subcommand};
+use crate::exec::{Device, Select, adapters, default_adapter};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use std::process::ExitCode;
+use std::sync::LazyLock;
 use std::time::Instant;
 
 /// Runs and trains convolutional networks on any adapter: Vulkan, Metal, DX12, WebGPU, or the processor.
 #[derive(Parser)]
-#[command(name = "lineament", version, long_version = LONG_VERSION, max_term_width = 100, arg_required_else_help = true)]
-#[command(
-    after_help = "Examples:\n  lineament devices\n  lineament upscale photo.jpg photo_x3.png --scale 3\n  lineament check ops conv3x3\n  lineament profile upscale --scale 3 --size 128x128\n\n`lineament COMMAND --help` shows more."
-)]
+#[command(name = "lineament", version = VERSION.as_str(), max_term_width = 100, arg_required_else_help = true)]
+#[command(after_help = "Examples:
+  lineament devices
+  lineament upscale photo.jpg photo_x3.png --scale 3
+  lineament check ops conv3x3
+  lineament profile upscale --scale 3 --size 128x128
+
+`lineament COMMAND --help` shows more. Tables keep to the terminal's width; a pipe gets all columns.")]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -46,8 +54,10 @@ struct Cli {
 enum Command {
     /// List the adapters, their limits, and which one is the default and why.
     Devices(devices::Arguments),
-    /// Enlarge a picture, or every picture of a folder.
+    /// Enlarge pictures: files, or all that are in a folder.
     Upscale(upscale::Arguments),
+    /// List the networks whose weights come with lineament.
+    Models(models::Arguments),
     /// Draw a large face from one of about 16 × 16 pixels.
     Hallucinate(hallucinate::Arguments),
     /// Measure a model against ground truth.
@@ -73,6 +83,10 @@ enum Command {
     /// The papers' tables: measured beside published.
     #[command(subcommand)]
     Reproduce(reproduce::Command),
+    /// Print what completes commands and options in a shell.
+    Completions(completions::Arguments),
+    /// Write the manual as man pages.
+    Man(man::Arguments),
 }
 
 /// As many finite numbers as `N`, with commas between.
@@ -85,29 +99,80 @@ fn finite<const N: usize>(text: &str) -> Option<[f64; N]> {
 #[derive(Args, Clone)]
 struct Common {
     /// Adapter by name or index (see `lineament devices`), or `cpu` for the references.
-    #[arg(long, value_name = "NAME|INDEX|cpu")]
-    device: Option<String>,
+    #[arg(long, short = 'g', value_name = "NAME|INDEX|cpu", value_parser = parse_device)]
+    device: Option<Select>,
     /// Print one JSON object as the last line.
     #[arg(long)]
     json: bool,
 }
 
-impl Common {
-    fn open(&self) -> Result<Device> {
-        let select = self.device.as_deref().map_or(Select::Default, |d| d.parse().unwrap_or_default());
-        tune::follow_environment(Device::open(&select)?)
+fn parse_device(text: &str) -> std::result::Result<Select, String> {
+    match text.trim() {
+        "" => Err("expected a part of an adapter's name, its index, or cpu; `lineament devices` lists them".to_owned()),
+        text => Ok(text.parse().unwrap_or_default()),
     }
 }
 
-/// Commit of the checkout that this binary was built from, and wgpu's version, as build.rs found them.
-const LONG_VERSION: &str =
-    concat!(env!("CARGO_PKG_VERSION"), "\ncommit ", env!("LINEAMENT_COMMIT"), "\nwgpu ", env!("LINEAMENT_WGPU"));
+impl Common {
+    fn open(&self) -> Result<Device> {
+        let select = self.device.clone().unwrap_or_default();
+        let device = Device::open(&select)?;
+        if log::log_enabled!(log::Level::Info) {
+            let why = match select {
+                Select::Default => default_adapter(&adapters()).map_or("the only one", |(_, why)| why),
+                _ => "--device asks for it",
+            };
+            log::info!("device: {}: {why}", device.describe());
+        }
+        tune::follow_environment(device)
+    }
+}
+
+/// `0.1.0 (commit abc1234, wgpu 30.0.2)`: what build.rs found; the commit is that of the checkout that the binary was built from.
+static VERSION: LazyLock<String> = LazyLock::new(|| {
+    let (hash, rest) = env!("LINEAMENT_COMMIT").split_once('-').unwrap_or((env!("LINEAMENT_COMMIT"), ""));
+    let commit = match (hash.get(..7).unwrap_or(hash), rest) {
+        ("", _) => String::new(),
+        (short, "") => format!("commit {short}, "),
+        (short, rest) => format!("commit {short}-{rest}, "),
+    };
+    format!("{} ({commit}wgpu {})", env!("CARGO_PKG_VERSION"), env!("LINEAMENT_WGPU"))
+});
+
+/// The text after the options of a help: its paragraphs may be broken in the source, and become lines that wrap. Examples, indented,
+/// stay lines, and so does what stands above them.
+fn joined(text: &str) -> String {
+    let is_line = |line: &str| line.is_empty() || line.starts_with(' ');
+    let mut lines: Vec<String> = Vec::new();
+    for line in text.lines() {
+        match lines.last_mut().filter(|last| !is_line(line) && !is_line(last) && !last.ends_with(':')) {
+            Some(paragraph) => *paragraph += &format!(" {line}"),
+            None => lines.push(line.to_owned()),
+        }
+    }
+    lines.join("\n")
+}
+
+/// All commands and options.
+fn definition() -> clap::Command {
+    fn finished(command: clap::Command) -> clap::Command {
+        // Negative numbers are values of options that take one, so that a wrong one is refused for what it is.
+        let option = |arg: clap::Arg| {
+            let takes = arg.get_action().takes_values() && !arg.is_positional();
+            if takes { arg.allow_negative_numbers(true) } else { arg }
+        };
+        let help = command.get_after_help().map(|text| joined(&text.to_string()));
+        command.after_help(help.unwrap_or_default()).mut_args(option).mut_subcommands(finished)
+    }
+    finished(Cli::command())
+}
 
 /// Parses the command line, runs the command, and reports. `exit_now` ends the process without running what other threads
 /// still use.
 pub fn run(exit_now: interrupt::ExitNow) -> ExitCode {
     let started = Instant::now();
-    let cli = match Cli::try_parse() {
+    let parsed = definition().try_get_matches().and_then(|matches| Cli::from_arg_matches(&matches));
+    let cli = match parsed {
         Ok(cli) => cli,
         Err(e) => return out::wrong_usage(&e, asks_for_json()).into(),
     };
@@ -125,6 +190,7 @@ fn command(command: Command, started: Instant) -> Result<u8> {
     match command {
         Command::Devices(a) => devices::run(&a),
         Command::Upscale(a) => upscale::run(&a),
+        Command::Models(a) => models::run(&a),
         Command::Hallucinate(a) => hallucinate::run(&a),
         Command::Eval(c) => eval::run(&c),
         Command::Ops(a) => ops::run(&a),
@@ -135,5 +201,60 @@ fn command(command: Command, started: Instant) -> Result<u8> {
         Command::Tune(a) => tune::run(&a),
         Command::Train(c) => train::run(&c),
         Command::Reproduce(c) => reproduce::run(&c),
+        Command::Completions(a) => completions::run(&a),
+        Command::Man(a) => man::run(&a),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The help of every command, by its name.
+    fn helps(width: usize) -> Vec<(String, String)> {
+        fn all(mut command: clap::Command, width: usize, found: &mut Vec<(String, String)>) {
+            command = command.term_width(width);
+            let help = command.render_long_help().to_string();
+            found.push((command.get_bin_name().unwrap_or_else(|| command.get_name()).to_owned(), help));
+            command.get_subcommands().filter(|c| c.get_name() != "help").for_each(|c| all(c.clone(), width, found));
+        }
+        let mut command = definition();
+        command.build();
+        let mut found = Vec::new();
+        all(command, width, &mut found);
+        found
+    }
+
+    #[test]
+    fn every_help_has_examples_that_are_lines_and_paragraphs_that_fill_the_width() {
+        let width = 80;
+        let wide: Vec<(String, String)> = helps(2000);
+        assert!(wide.len() > 20 && wide.iter().any(|(name, _)| name == "lineament reproduce speed"));
+        for ((name, help), (_, wide)) in helps(width).iter().zip(&wide) {
+            // Usage lines are not wrapped, and an example is one line whatever the width.
+            let usage = help.lines().filter(|line| !line.starts_with("Usage:"));
+            let over: Vec<&str> = usage.filter(|line| line.chars().count() > width).collect();
+            assert!(over.is_empty(), "{name}: {over:#?}");
+            let Some((_, after)) = wide.split_once("Examples:\n") else {
+                assert!(wide.contains("Commands:"), "{name} has no examples");
+                continue;
+            };
+            for pair in after.lines().collect::<Vec<_>>().windows(2) {
+                let is_prose = |line: &str| !line.is_empty() && !line.starts_with(' ');
+                assert!(!(is_prose(pair[0]) && is_prose(pair[1])), "{name}: broken off: {pair:#?}");
+            }
+        }
+    }
+
+    #[test]
+    fn paragraphs_become_lines_and_examples_stay() {
+        let text = "Examples:\n  a\n  b\n\nOne\nparagraph.\n\nAnother.";
+        assert_eq!(joined(text), "Examples:\n  a\n  b\n\nOne paragraph.\n\nAnother.");
+        assert_eq!(joined(&joined(text)), joined(text));
+    }
+
+    #[test]
+    fn options_are_defined_without_contradictions() {
+        definition().debug_assert();
     }
 }

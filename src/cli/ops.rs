@@ -1,15 +1,15 @@
 //! `lineament ops`.
 
 use super::out::{self, say};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::ops::registry;
-use crate::plan::write_table;
+use crate::table::{self, Column};
 use clap::Args;
 use serde_json::json;
 
 /// List the operations: inputs, shaders, gradients, cases.
 #[derive(Args)]
-#[command(after_help = "Examples:\n  lineament ops\n  lineament ops --json")]
+#[command(after_help = "Examples:\n  lineament ops\n  lineament ops --json --quiet")]
 pub struct Arguments {
     /// Print one JSON object as the last line.
     #[arg(long)]
@@ -39,14 +39,18 @@ pub fn run(arguments: &Arguments) -> Result<u8> {
             "shaders": shaders, "cases": cases.len(),
         }));
     }
+    let columns = [
+        Column::words("operation", 0),
+        Column::words("inputs", 0),
+        Column::words("gradients", 0),
+        Column::words("shaders", 1),
+        Column::numbers("cases", 0),
+    ];
+    let mut text = String::new();
+    table::write(&mut text, &columns, &rows, out::width()).map_err(|e| Error::Usage(e.to_string()))?;
+    say!("{text}{} operations", rows.len());
     if arguments.json {
         out::json(&json!({ "ops": objects }));
-        return Ok(0);
     }
-    let mut text = String::new();
-    let titles = ["operation", "inputs", "gradients", "shaders", "cases"].map(String::from);
-    write_table(&mut text, &titles, &rows, &[4]).expect("writing to a string does not fail");
-    print!("{text}");
-    say!("{} operations", rows.len());
     Ok(0)
 }

@@ -99,6 +99,39 @@ pub fn json(object: &Value) {
     to_stdout(format_args!("{object}"));
 }
 
+/// Writes a file to stdout. Where nobody reads on, the rest is dropped.
+pub fn data(bytes: &[u8]) -> Result<()> {
+    let mut stdout = std::io::stdout().lock();
+    match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
+        Err(e) if e.kind() != ErrorKind::BrokenPipe => Err(Error::io("standard output", e)),
+        _ => Ok(()),
+    }
+}
+
+/// `35 ms`, `1.2 s`, `2 min 5 s`.
+pub fn duration(seconds: f64) -> String {
+    match seconds {
+        s if s < 0.9995 => format!("{:.0} ms", 1e3 * s),
+        s if s < 99.95 => format!("{s:.1} s"),
+        s => format!("{:.0} min {:.0} s", (s.round() / 60.0).floor(), s.round() % 60.0),
+    }
+}
+
+/// Prints on stdout a text that is no talk but the very thing that was asked for, also under --quiet.
+pub fn product(text: &str) {
+    to_stdout(format_args!("{}", text.trim_end()));
+}
+
+/// Characters in a line of a table at most, as [`crate::plan::Plan`] and others take it as their precision: the width of the terminal
+/// that stdout is. Where it is none, what the environment variable COLUMNS says, else any number, so that a pipe gets everything.
+pub fn width() -> usize {
+    /// The largest precision of a format string.
+    const ANY: usize = u16::MAX as usize;
+    let terminal = terminal_size::terminal_size_of(std::io::stdout()).map(|(width, _)| usize::from(width.0));
+    let columns = || std::env::var("COLUMNS").ok()?.parse().ok();
+    terminal.or_else(columns).filter(|&width| width > 0).map_or(ANY, |width: usize| width.min(ANY))
+}
+
 fn to_stderr(text: Arguments) {
     // Nobody is left to be told where even this fails.
     let _ = writeln!(std::io::stderr().lock(), "{text}");
@@ -153,7 +186,8 @@ pub fn wrong_usage(e: &clap::Error, is_json: bool) -> u8 {
     let text = e.render().to_string();
     // The usage and the pointer to --help follow what is wrong and the tips.
     let parts = text.split("\n\n").take_while(|part| !part.starts_with("Usage:") && !part.starts_with("For more"));
-    let message = one_line(&parts.collect::<Vec<_>>().join("; ").replace("error: ", ""));
+    let message = one_line(&parts.map(str::trim).collect::<Vec<_>>().join("; "));
+    let message = message.strip_prefix("error: ").unwrap_or(&message).to_owned();
     to_stderr(format_args!("error: {message}; --help shows the usage"));
     fail_in_json(&message, 2);
     2
@@ -178,6 +212,11 @@ fn escaped(text: &str) -> String {
         if c.is_control() { shown.extend(c.escape_default()) } else { shown.push(c) }
     }
     shown
+}
+
+/// `1 run`, `2 runs`: a number and what is counted, in the singular.
+pub fn count(number: usize, thing: &str) -> String {
+    if number == 1 { format!("1 {thing}") } else { format!("{number} {thing}s") }
 }
 
 /// A path for people: what is not UTF-8 becomes U+FFFD, control characters are escaped.
@@ -241,6 +280,13 @@ mod tests {
         assert_eq!(one_line("a\u{1b}[2Jb"), "a\\u{1b}[2Jb");
         assert_eq!(shown("a\nb"), "a\\nb");
         assert_eq!(shown("größe → 人"), "größe → 人");
+    }
+
+    #[test]
+    fn counts_and_times_are_english() {
+        assert_eq!([0, 1, 2].map(|n| count(n, "tile")), ["0 tiles", "1 tile", "2 tiles"]);
+        let times = [0.0004, 0.035, 0.9999, 1.25, 99.96, 119.7, 3725.0].map(duration);
+        assert_eq!(times, ["0 ms", "35 ms", "1.0 s", "1.2 s", "1 min 40 s", "2 min 0 s", "62 min 5 s"]);
     }
 
     #[cfg(unix)]

@@ -8,12 +8,13 @@ use super::{Common, eval, interrupt};
 use crate::error::{Error, Result};
 use crate::exec::Device;
 use crate::exec::profile::median;
+use crate::files::{self, Existing};
 use crate::graph::Graph;
 use crate::image::{Channels, Picture, Samples};
 use crate::models::SuperResolution;
 use crate::tasks::upscale::Upscaler;
 use crate::weights;
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, value_parser};
 use serde_json::{Value, json};
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -24,16 +25,20 @@ use std::time::Instant;
 pub enum Command {
     /// SRCNN and FSRCNN: PSNR and SSIM on Set5, Set14 and BSD100, with the weights that come with lineament.
     Sr(SrArguments),
-    /// FSRCNN beside SRCNN 9-5-5: pictures a second, their ratio, time a pixel by size, memory predicted and allocated.
+    /// FSRCNN beside SRCNN 9-5-5: pictures per second, their ratio, time per pixel by size, memory predicted and allocated.
     Speed(SpeedArguments),
-    /// CBN, face hallucination: PSNR and SSIM of all rows of its ablation, landmark errors, contact sheet, time a level.
+    /// CBN, face hallucination: PSNR and SSIM of all rows of its ablation, landmark errors, contact sheet, time per level.
     Cbn(cbn::Arguments),
 }
 
 #[derive(Args)]
-#[command(
-    after_help = "Examples:\n  lineament reproduce sr --data ../shared/data/sr\n  lineament reproduce sr --data sr/ --sets set5 --out table.md --json\n\nDATA holds a folder a set: set5, set14, bsd100_40. Luminance, MATLAB's bicubic, a border of SCALE pixels left out; SSIM as in\nWang et al. 2004. Published: Dong et al., ECCV 2016 (FSRCNN, FSRCNN-s) and TPAMI 2016 (SRCNN 9-1-5 on 91 images, Set5 x3);\nbsd100_40 are 40 of BSD100's pictures, for which nothing was published."
-)]
+#[command(after_help = "Examples:
+  lineament reproduce sr --data ../shared/data/sr
+  lineament reproduce sr --data sr/ --sets set5 --out table.md --json
+
+DATA holds a folder per set: set5, set14, bsd100_40. Luminance, MATLAB's bicubic, a border of SCALE pixels left out; SSIM as in \
+Wang et al. 2004. Published: Dong et al., ECCV 2016 (FSRCNN, FSRCNN-s) and TPAMI 2016 (SRCNN 9-1-5 on 91 images, Set5 x3); \
+bsd100_40 are 40 of BSD100's pictures, for which nothing was published.")]
 pub struct SrArguments {
     /// Folder with a folder for each set.
     #[arg(long, value_name = "DIR")]
@@ -43,14 +48,20 @@ pub struct SrArguments {
     /// Also write the table as Markdown into this file.
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
+    /// Write over a file that exists.
+    #[arg(long)]
+    overwrite: bool,
     #[command(flatten)]
     common: Common,
 }
 
 #[derive(Args)]
-#[command(
-    after_help = "Examples:\n  lineament reproduce speed --picture photo.png\n  lineament reproduce speed --sizes 128,256,512 --json\n\nEnd to end is decode, run, encode, in one thread, warm. SRCNN 9-5-5 has seeded weights, which take the same time as trained\nones. Nothing else should run meanwhile."
-)]
+#[command(after_help = "Examples:
+  lineament reproduce speed --picture photo.png
+  lineament reproduce speed --sizes 128,256,512 --json
+
+End to end is decode, run, encode, in one thread, warm. SRCNN 9-5-5 has seeded weights, which take the same time as trained ones. \
+Nothing else should run meanwhile.")]
 pub struct SpeedArguments {
     /// The picture for the end-to-end rate, whose top left SIZE × SIZE pixels are taken; otherwise a seeded one.
     #[arg(long, value_name = "FILE")]
@@ -58,17 +69,20 @@ pub struct SpeedArguments {
     #[arg(long, default_value_t = 3)]
     scale: usize,
     /// Side of the picture for the end-to-end rate.
-    #[arg(long, default_value_t = 256)]
-    size: usize,
-    /// Sides for the time a pixel.
-    #[arg(long, value_delimiter = ',', value_name = "PX,…", default_value = "128,256,512,1024,2048")]
-    sizes: Vec<usize>,
+    #[arg(long, value_name = "PX", default_value_t = 256, value_parser = value_parser!(u16).range(SIDES))]
+    size: u16,
+    /// Sides for the time per pixel.
+    #[arg(long, value_delimiter = ',', value_name = "PX,…", default_value = "128,256,512,1024,2048", value_parser = value_parser!(u16).range(SIDES))]
+    sizes: Vec<u16>,
     /// Runs of each; the median is printed.
     #[arg(long, default_value_t = 5)]
     runs: usize,
     #[command(flatten)]
     common: Common,
 }
+
+/// Sides of pictures that are measured: 8192² enlarged four times is 1 GiB, what a picture may have at most.
+const SIDES: std::ops::RangeInclusive<i64> = 1..=8192;
 
 pub fn run(command: &Command) -> Result<u8> {
     match command {
@@ -100,6 +114,10 @@ fn published(model: &str, scale: usize, set: &str) -> Option<f64> {
 }
 
 fn sr(arguments: &SrArguments) -> Result<u8> {
+    let existing = Existing::overwrite(arguments.overwrite);
+    if let Some(out) = &arguments.out {
+        files::check_output(out, existing)?;
+    }
     for set in &arguments.sets {
         let folder = arguments.data.join(set);
         if !folder.is_dir() {
@@ -143,14 +161,16 @@ fn sr(arguments: &SrArguments) -> Result<u8> {
     if !missing.is_empty() {
         say!("no weights come with lineament for: {}", missing.join(", "));
     }
-    if let Some(out) = &arguments.out {
-        crate::files::write_whole(out, crate::files::Existing::Replace, |file| {
-            file.write_all(table.as_bytes()).map_err(|e| Error::io(out, e))
-        })?;
-        say!("wrote {}", out.display());
+    if let Some(path) = &arguments.out {
+        files::write_whole(path, existing, |file| file.write_all(table.as_bytes()).map_err(|e| Error::io(path, e)))?;
+        say!("wrote {}", out::shown(path));
     }
     if arguments.common.json {
-        out::json(&json!({ "device": device.describe(), "rows": rows, "missing": missing }));
+        let object = json!({
+            "data": out::path(&arguments.data), "out": arguments.out.as_ref().map(out::path), "device": device.describe(),
+            "rows": rows, "missing": missing,
+        });
+        out::json(&object);
     }
     Ok(0)
 }
@@ -158,11 +178,9 @@ fn sr(arguments: &SrArguments) -> Result<u8> {
 /// Median of `runs` calls of `work` in milliseconds, after one to warm up.
 fn median_ms(runs: usize, mut work: impl FnMut() -> Result<()>) -> Result<f64> {
     work()?;
-    let mut times = Vec::with_capacity(runs);
+    let mut times = Vec::new();
     for _ in 0..runs.max(1) {
-        if interrupt::is_requested() {
-            return Err(Error::Interrupted);
-        }
+        interrupt::check()?;
         let begin = Instant::now();
         work()?;
         times.push(begin.elapsed().as_secs_f64() * 1e3);
@@ -216,14 +234,15 @@ fn picture(file: Option<&Path>, size: usize) -> Result<Picture> {
 
 fn speed(arguments: &SpeedArguments) -> Result<u8> {
     let device = arguments.common.open()?;
-    let (scale, size) = (arguments.scale, arguments.size);
+    let (scale, size) = (arguments.scale, usize::from(arguments.size));
     say!("on {}", device.describe());
     let folder = tempfile::tempdir().map_err(|e| Error::io(std::env::temp_dir(), e))?;
     let (input, output) = (folder.path().join("in.png"), folder.path().join("out.png"));
     picture(arguments.picture.as_deref(), size)?.save(&input)?;
+    interrupt::check()?;
 
     let mut rates: Vec<(&str, f64)> = Vec::new();
-    say!("\n| model | {size} × {size} to x{scale}, end to end | pictures a second |\n|---|---|---|");
+    say!("\n| model | {size} × {size} to x{scale}, end to end | pictures per second |\n|---|---|---|");
     for name in ["fsrcnn", "fsrcnn-s", "srcnn-9-5-5"] {
         let upscaler = upscaler(&device, name, scale)?;
         let ms = median_ms(arguments.runs, || {
@@ -235,16 +254,16 @@ fn speed(arguments: &SpeedArguments) -> Result<u8> {
     }
     let ratio = rates[2].1 / rates[0].1;
     say!(
-        "\nFSRCNN is {ratio:.1} times as fast as SRCNN 9-5-5 (Dong et al. 2016, table 3, against SRCNN-Ex: 41.3 times fewer operations)"
+        "\nFSRCNN is {ratio:.1} times as fast as SRCNN 9-5-5\n(Dong et al. 2016, table 3, against SRCNN-Ex: 41.3 times fewer operations)"
     );
 
     let fsrcnn = upscaler(&device, "fsrcnn", scale)?;
     say!(
-        "\n| FSRCNN x{scale}, input | ms | ns a small pixel | to the smallest | predicted MB | allocated MB | ratio |\n|---|---|---|---|---|---|---|"
+        "\nFSRCNN x{scale}:\n| input | ms | ns per pixel | to the first | MB predicted | MB allocated | ratio |\n|---|---|---|---|---|---|---|"
     );
     let mut sizes: Vec<Value> = Vec::new();
     let mut first = None;
-    for &side in &arguments.sizes {
+    for side in arguments.sizes.iter().map(|&side| usize::from(side)) {
         let picture = picture(None, side)?;
         let before = device.allocated_bytes().unwrap_or(0);
         let session = fsrcnn.session(side, side)?;
@@ -264,17 +283,19 @@ fn speed(arguments: &SpeedArguments) -> Result<u8> {
             text(of)
         );
         sizes.push(json!({
-            "side": side, "ms": ms, "ns_a_pixel": ns, "to_smallest": to_first, "predicted_bytes": predicted,
+            "side": side, "ms": ms, "ns_per_pixel": ns, "to_smallest": to_first, "predicted_bytes": predicted,
             "allocated_bytes": allocated,
         }));
     }
     if arguments.common.json {
+        let picture = arguments.picture.as_ref().map(out::path);
         let models: Vec<Value> = rates
             .iter()
             .map(|(name, ms)| json!({ "model": name, "ms": ms, "pictures_per_second": 1e3 / ms }))
             .collect();
-        let object =
-            json!({ "device": device.describe(), "models": models, "srcnn_over_fsrcnn": ratio, "sizes": sizes });
+        let object = json!({
+            "picture": picture, "device": device.describe(), "models": models, "srcnn_over_fsrcnn": ratio, "sizes": sizes,
+        });
         out::json(&object);
     }
     Ok(0)

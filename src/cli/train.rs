@@ -2,13 +2,13 @@
 
 mod hallucinate;
 
-use super::out::{self, note, say};
+use super::out::{self, note, say, shown};
 use super::{Common, interrupt, progress};
 use crate::error::{Error, Result};
 use crate::models::SuperResolution;
 use crate::tasks::upscale::Upscaler;
 use crate::train::run::{Folder, Progress};
-use crate::train::upscale::{Config, GroupConfig, LossName, OptimizerName, ScheduleName, train};
+use crate::train::upscale::{self as training, Config, GroupConfig, LossName, Observer, OptimizerName, ScheduleName};
 use crate::weights::Weights;
 use clap::{Args, Subcommand};
 use serde_json::json;
@@ -24,10 +24,10 @@ pub enum Command {
 
 #[derive(Args)]
 #[command(
-    after_help = "Examples:\n  lineament train upscale --data pictures/ --scale 3 --out runs/x3\n  lineament train upscale --out runs/x3 --resume --steps 60000\n  lineament train upscale --config runs/x3/config.toml --seed 2 --out runs/x3-seed2\n  lineament train upscale --data pictures/ --scale 2 --init runs/x3/weights.safetensors --group '*=0' --group 'deconv.*=1'\n\nOUT holds config.toml (every choice of the run), log.jsonl (a line a step), last.safetensors (what --resume continues, to\nthe same bits), best.safetensors (of the best validation), weights.safetensors (after the last step) and curves.png.\nFlags stand above the file. Ctrl-C saves a checkpoint and leaves."
+    after_help = "Examples:\n  lineament train upscale --data pictures/ --scale 3 --out runs/x3\n  lineament train upscale --out runs/x3 --resume --steps 60000\n  lineament train upscale --config runs/x3/config.toml --seed 2 --out runs/x3-seed2\n  lineament train upscale --data pictures/ --scale 2 --init runs/x3/weights.safetensors --group '*=0' --group 'deconv.*=1'\n\nOUT holds lineament-run.json (what makes it a run's folder), config.toml (every choice of the run), log.jsonl (a line per\nstep and per validation), last.safetensors (what --resume continues, to the same bits), best.safetensors (of the best\nvalidation), weights.safetensors (after the last step) and curves.png. A folder with other files is refused.\nFlags stand above the file. Ctrl-C saves a checkpoint and leaves."
 )]
 pub struct Arguments {
-    /// The run's folder; without it runs/MODEL_xSCALE, the first that is not taken.
+    /// The run's folder, new or empty, or with --resume a run's; without it runs/MODEL_xSCALE, the first that is not taken.
     #[arg(long)]
     out: Option<PathBuf>,
     /// Continue the run in OUT, with its choices.
@@ -48,10 +48,10 @@ pub struct Arguments {
     /// fsrcnn, fsrcnn-s, srcnn, srcnn-9-3-5 or srcnn-9-5-5 [default: fsrcnn]
     #[arg(long)]
     model: Option<String>,
-    /// Steps in all [default: 30000]
+    /// Steps in all, at most 10^9 [default: 30000]
     #[arg(long)]
     steps: Option<u64>,
-    /// Patches a step [default: 16]
+    /// Patches per step [default: 16]
     #[arg(long)]
     batch: Option<usize>,
     /// Side of a patch in pixels of the small picture [default: 16]
@@ -63,10 +63,10 @@ pub struct Arguments {
     /// [default: mse]
     #[arg(long, value_enum)]
     loss: Option<LossName>,
-    /// How weights begin: he, he-prelu, xavier, gaussian:STD [default: as in the model's paper]
+    /// Initial weights: he, he-prelu, xavier, gaussian:STD [default: as in the model's paper]
     #[arg(long)]
     initializer: Option<String>,
-    /// Threads that decode and cut pictures [default: one a core]
+    /// Threads that decode and cut pictures: 1 to 256, or 0 for one per core [default: 0]
     #[arg(long)]
     threads: Option<usize>,
     /// Memory for decoded pictures; what does not fit is decoded again for every patch [default: 1024]
@@ -175,19 +175,18 @@ fn upscale(a: &Arguments) -> Result<u8> {
         return Err(Error::Usage("a run needs --data and --scale, or a --config with data and scale".into()));
     }
     let model = SuperResolution::new(&config.model, config.scale)?;
-    let folder = Folder::create(&a.out.clone().unwrap_or_else(|| free_name(&config)))?;
-    if !a.resume && folder.log().exists() {
-        return Err(Error::Usage(format!(
-            "{}: holds a run already; continue it with --resume, or name another --out",
-            folder.path().display()
-        )));
-    }
+    let folder = training::folder(&a.out.clone().unwrap_or_else(|| free_name(&config)), a.resume)?;
     let device = a.common.open()?;
-    note!("training {} x{} on {} in {}", config.model, config.scale, device.describe(), folder.path().display());
+    let has_validation = !config.val.as_os_str().is_empty();
+    if has_validation {
+        // Whether the network that is validated fits the device.
+        Upscaler::new(device.clone(), model.clone(), Weights::default(), None)?;
+    }
+    note!("training {} x{} on {} in {}", config.model, config.scale, device.describe(), shown(folder.path()));
     let bar = progress::bar(config.steps, "steps");
     let mut mean = None;
     let (mut all_ms, mut wait_ms) = (0.0, 0.0);
-    let mut observe = |p: Progress| {
+    let mut step = |p: Progress| {
         // A running mean over some 100 steps; a single batch's loss says little.
         let now = mean.map_or(f64::from(p.loss), |mean: f64| 0.99 * mean + 0.01 * f64::from(p.loss));
         mean = Some(now);
@@ -198,7 +197,9 @@ fn upscale(a: &Arguments) -> Result<u8> {
         !interrupt::is_requested()
     };
     let measure = |weights: &Weights| {
-        super::eval::scores(&Upscaler::new(device.clone(), model.clone(), weights.clone(), None)?, &config.val)
+        let upscaler = Upscaler::new(device.clone(), model.clone(), weights.clone(), None)?;
+        // The bar of the pictures takes the place of the steps'.
+        bar.suspend(|| super::eval::scores(&upscaler, &config.val))
     };
     let mut measured = None;
     let mut validate = |weights: &Weights| {
@@ -208,24 +209,42 @@ fn upscale(a: &Arguments) -> Result<u8> {
         Ok(vec![("psnr", scores.psnr_y), ("ssim", scores.ssim_y)])
     };
     let mut tell = |text: &str| bar.suspend(|| note!("{text}"));
-    let mut weights = train(&config, &device, &folder, a.resume, &mut tell, &mut validate, &mut observe)?;
-    bar.finish();
+    let mut hold = Unsaved::default();
+    let trained = training::train(
+        &config,
+        &device,
+        &folder,
+        a.resume,
+        &mut Observer { tell: &mut tell, validate: &mut validate, step: &mut step, hold: &mut |is| hold.set(is) },
+    );
+    bar.finish_and_clear();
+    let mut weights = trained.inspect_err(|e| explain(e, &folder, folder.last().exists()))?;
     let waited = (all_ms > 0.0).then(|| wait_ms / all_ms);
-    if let Some(waited) = waited {
-        note!("waited for data: {:.1} % of {:.0} s", 100.0 * waited, all_ms / 1e3);
+    if let Some(waited) = waited.filter(|&waited| all_ms > 1e3 && waited > 0.1) {
+        let remedy = "more --threads or --cache-mib may help";
+        note!("the adapter waited for pictures {:.0} % of {:.0} s; {remedy}", 100.0 * waited, all_ms / 1e3);
     }
 
-    // A finished run that is resumed takes no step.
-    if !config.val.as_os_str().is_empty() && measured.is_none() {
-        measured = Some(measure(&weights)?);
-    }
-    if let Some(m) = &measured {
-        let (val, scale) = (config.val.display(), config.scale);
-        let text = format!("{:.3} dB PSNR, {:.4} SSIM on {val} (luminance, border {scale})", m.psnr_y, m.ssim_y);
-        weights.set_manifest("measured", text);
-    }
-    weights.save(folder.weights())?;
-    say!("wrote {} (log: {})", folder.weights().display(), folder.log().display());
+    let mut finish = || -> Result<()> {
+        // A finished run that is resumed takes no step.
+        if has_validation && measured.is_none() {
+            measured = Some(measure(&weights)?);
+        }
+        if let Some(m) = &measured {
+            let (val, scale) = (config.val.display(), config.scale);
+            let text = format!("{:.3} dB PSNR, {:.4} SSIM on {val} (luminance, border {scale})", m.psnr_y, m.ssim_y);
+            weights.set_manifest("measured", text);
+        }
+        weights.save(folder.weights())
+    };
+    finish().map_err(|error| match error {
+        Error::Interrupted => error,
+        error => {
+            let kept = format!("the last step is saved in {}; continue with --resume", folder.last().display());
+            Error::Stopped { source: Box::new(error), kept }
+        }
+    })?;
+    say!("wrote {} (log: {})", shown(folder.weights()), shown(folder.log()));
     if let Some(m) = &measured {
         say!(
             "{:.3} dB PSNR, {:.4} SSIM on {} pictures (bicubic {:.3} dB)",
@@ -237,13 +256,32 @@ fn upscale(a: &Arguments) -> Result<u8> {
     }
     if a.common.json {
         let object = json!({
-            "out": folder.path(), "weights": folder.weights(), "log": folder.log(), "steps": config.steps, "loss": mean,
-            "psnr_y": measured.as_ref().map(|m| m.psnr_y), "ssim_y": measured.as_ref().map(|m| m.ssim_y),
-            "waited": waited,
+            "out": out::path(folder.path()), "weights": out::path(folder.weights()), "log": out::path(folder.log()),
+            "steps": config.steps, "loss": mean, "psnr_y": measured.as_ref().map(|m| m.psnr_y),
+            "ssim_y": measured.as_ref().map(|m| m.ssim_y), "waited": waited,
         });
         out::json(&object);
     }
     Ok(0)
+}
+
+/// What a signal must let be finished: steps of which there is no checkpoint yet.
+#[derive(Default)]
+struct Unsaved(Option<interrupt::Finishing>);
+
+impl Unsaved {
+    fn set(&mut self, is_unsaved: bool) {
+        if is_unsaved != self.0.is_some() {
+            self.0 = is_unsaved.then(|| interrupt::Finishing::new("a step and its checkpoint"));
+        }
+    }
+}
+
+/// Says how a run goes on that the user stopped.
+fn explain(error: &Error, folder: &Folder, has_begun: bool) {
+    if matches!(error, Error::Interrupted) && has_begun {
+        note!("what was trained is saved in {}; continue with --resume", shown(folder.path()));
+    }
 }
 
 /// runs/MODEL_xSCALE, or the first of runs/MODEL_xSCALE-2, … that does not exist.

@@ -1,28 +1,36 @@
 //! `lineament tune`, and what `LINEAMENT_TUNE` says of every other command.
 
 use super::inspect::Size;
-use super::out::{self, say, warning};
+use super::out::{self, note, say, warning};
 use super::upscale::Model;
 use super::{Common, bench, interrupt};
 use crate::error::{Error, Result};
 use crate::exec::Device;
 use crate::graph::{Graph, NodeId};
-use crate::plan::write_table;
+use crate::table::{self, Column};
 use crate::tune::store::{self, ENVIRONMENT, Fingerprint};
-use crate::tune::{Choices, Choose, Outcome, keys, tune_more};
+use crate::tune::{Choices, Choose, Outcome, keys, tune_each};
 use clap::Args;
 use serde_json::json;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
-
-/// Side of the window that `tune upscale` measures without --size: the one that larger pictures are cut into.
-const WINDOW: usize = crate::tasks::upscale::TILES[0];
+use std::time::{Duration, Instant};
 
 #[derive(Args)]
-#[command(
-    after_help = "Examples:\n  lineament tune upscale --scale 3\n  lineament tune net.onnx --size 256x256\n  lineament tune net.onnx --train --batch 8 --size 32x32 --json\n  lineament tune --show\n  lineament tune --clear\n\nEach layer that several shaders serve is checked against the reference and timed; the fastest right one is remembered for\nthis adapter, driver and version in $XDG_CACHE_HOME/lineament/tune (else ~/.cache). Other commands follow the environment\nvariable LINEAMENT_TUNE: `cached` (the default) uses what is remembered, `full` also measures what is not, `off` takes the\nbuilt-in rule, the same on every run."
-)]
+#[command(after_help = "Examples:
+  lineament tune upscale --scale 3
+  lineament tune net.onnx --size 256x256
+  lineament tune net.onnx --train --batch 8 --size 32x32 --json
+  lineament tune --show
+  lineament tune --clear
+
+Each layer that several shaders serve is checked against the reference and timed; the fastest right one is remembered for this \
+adapter, driver and version in $XDG_CACHE_HOME/lineament/tune (else ~/.cache), as soon as it is measured. A layer of another \
+size follows the nearest one that is at most twice as high and wide, or as small.
+
+Other commands follow the environment variable LINEAMENT_TUNE: `cached` (the default) uses what is remembered, `full` also \
+measures what is not, `off` takes the built-in rule, the same on every run.")]
 pub struct Arguments {
     /// An ONNX file, or `upscale` with --scale.
     #[arg(value_name = "NET.onnx|upscale", required_unless_present_any = ["show", "clear"])]
@@ -39,13 +47,14 @@ pub struct Arguments {
     /// For an ONNX file: also the gradients, as `lineament bench --train` computes them.
     #[arg(long)]
     train: bool,
-    /// For an ONNX file: pictures a run, instead of the file's.
+    /// For an ONNX file: pictures per run, instead of the file's.
     #[arg(long, value_name = "N")]
     batch: Option<usize>,
-    /// Width and height of the network's input: instead of the file's, and of 160x160 for upscale.
+    /// Width and height of the network's input. Without it: an ONNX file's own; for upscale the largest and the smallest window
+    /// that large pictures are cut into, 288x288 and 152x152 for fsrcnn x3.
     #[arg(long, value_name = "WxH")]
     size: Option<Size>,
-    /// Measure for this long at most, up to the layer at hand; without it, all layers.
+    /// Measure for at most so long, up to the layer at hand; without it, all layers.
     #[arg(long, value_name = "SECONDS")]
     budget: Option<f64>,
     /// Only print what is remembered for this adapter.
@@ -101,39 +110,81 @@ impl Remembered {
             ENVIRONMENT.iter().filter_map(|name| Some((*name, std::env::var(name).ok()?))).collect();
         let fingerprint = Fingerprint::new(device, &variables)?;
         let path = cache_folder().map(|folder| fingerprint.path(&folder));
-        let known = path.as_deref().and_then(|path| store::load(path, &fingerprint)).unwrap_or_default();
-        Some(Self { fingerprint, path, is_full, known: Mutex::new(Arc::new(known)) })
+        let loaded = match &path {
+            Some(path) => store::load(path, &fingerprint),
+            None => Err("neither XDG_CACHE_HOME nor HOME names a folder"),
+        };
+        let file = path.as_ref().map_or_else(|| "no file".into(), out::shown);
+        match &loaded {
+            Ok(choices) => {
+                log::info!("shaders of {} as measured, from {file}", out::count(choices.layers.len(), "layer"))
+            }
+            Err(why) => log::info!("shaders by the built-in rule: {why} ({file}; `lineament tune` measures)"),
+        }
+        Some(Self { fingerprint, path, is_full, known: Mutex::new(Arc::new(loaded.unwrap_or_default())) })
     }
 
     fn known(&self) -> Arc<Choices> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// The file, once it is sure that it can be written.
+    fn writable(&self) -> Result<&Path> {
+        let path = self.path.as_deref();
+        let path =
+            path.ok_or_else(|| Error::Usage("set XDG_CACHE_HOME or HOME to a folder to remember it in".into()))?;
+        store::hold(path)?;
+        Ok(path)
+    }
+
     /// Adds `found` to what is known and to what the file holds by now.
     fn remember(&self, found: Choices) -> Result<()> {
+        let path = self.writable()?;
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut all = (**known).clone();
-        if let Some(others) = self.path.as_deref().and_then(|path| store::load(path, &self.fingerprint)) {
-            all.extend(others);
-        }
-        all.extend(found);
-        *known = Arc::new(all);
-        match &self.path {
-            Some(path) => store::save(path, &self.fingerprint, &known),
-            None => Err(Error::Usage("set XDG_CACHE_HOME or HOME to a folder to remember it in".into())),
-        }
+        *known = Arc::new(store::add(path, &self.fingerprint, &known, found)?);
+        Ok(())
+    }
+
+    /// Measures what `known` lacks of a graph and remembers each layer as soon as it is measured.
+    fn measure(
+        &self,
+        device: &Device,
+        (graph, fetches): (&Graph, &[NodeId]),
+        known: &Choices,
+        budget: Option<Duration>,
+    ) -> Result<Choices> {
+        let each = &mut |layer: &Choices| {
+            self.remember(layer.clone())?;
+            Ok(!interrupt::is_requested())
+        };
+        tune_each(device, graph, fetches, known, budget, each)
     }
 }
 
 impl Choose for Remembered {
     fn choices(&self, device: &Device, graph: &Graph, fetches: &[NodeId]) -> Result<Arc<Choices>> {
         if self.is_full {
-            let found = tune_more(device, graph, fetches, &self.known(), None)?;
-            if !found.layers.is_empty()
-                && let Err(e) = self.remember(found)
-            {
-                warning!("what LINEAMENT_TUNE=full measured is not remembered: {e}");
+            match self.writable() {
+                Ok(_) => self.measure(device, (graph, fetches), &self.known(), None).map(drop)?,
+                // It helps this process all the same.
+                Err(e) => {
+                    warning!("what LINEAMENT_TUNE=full measures is not remembered: {e}");
+                    let found =
+                        tune_each(
+                            device,
+                            graph,
+                            fetches,
+                            &self.known(),
+                            None,
+                            &mut |_| Ok(!interrupt::is_requested()),
+                        )?;
+                    let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+                    let mut all = (**known).clone();
+                    all.extend(found);
+                    *known = Arc::new(all);
+                }
             }
+            interrupt::check()?;
         }
         Ok(self.known())
     }
@@ -143,6 +194,7 @@ impl Choose for Remembered {
 pub fn follow_environment(device: Device) -> Result<Device> {
     let mode = Mode::of_environment()?;
     if mode == Mode::Off {
+        log::info!("shaders by the built-in rule: LINEAMENT_TUNE is off");
         return Ok(device);
     }
     Ok(match Remembered::of(&device, mode == Mode::Full) {
@@ -152,6 +204,7 @@ pub fn follow_environment(device: Device) -> Result<Device> {
 }
 
 pub fn run(arguments: &Arguments) -> Result<u8> {
+    let started = Instant::now();
     let budget = match arguments.budget.map(Duration::try_from_secs_f64) {
         Some(Err(_)) => return Err(Error::Usage("--budget must be a number of seconds such as 2".into())),
         Some(Ok(budget)) => Some(budget),
@@ -171,65 +224,135 @@ pub fn run(arguments: &Arguments) -> Result<u8> {
     let Some(remembered) = Remembered::of(&device, false) else {
         return Err(Error::Usage("the references on the processor have no shaders to choose from".into()));
     };
-    let file = remembered.path.as_ref().map_or_else(|| "no file".into(), |path| path.display().to_string());
+    let file = remembered.path.as_ref().map_or_else(|| "no file".into(), out::shown);
+    let path = remembered.path.as_ref().map(out::path);
     if arguments.clear {
         let was_there = remembered.path.as_deref().map_or(Ok(false), store::clear)?;
         say!("{} {file}", if was_there { "removed" } else { "there was no" });
         if arguments.common.json {
-            out::json(&json!({ "file": remembered.path, "removed": was_there }));
+            out::json(&json!({ "file": path, "removed": was_there }));
         }
         return Ok(0);
     }
     let mut shown = (*remembered.known()).clone();
     if let Some(net) = &arguments.net {
-        let (graph, fetches) = match network {
-            Some(network) => network,
+        let graphs = match network {
+            Some(network) => vec![network],
             None => upscale(arguments, &device)?,
         };
-        let layers = keys(&device, &graph, &fetches)?;
-        let found = tune_more(&device, &graph, &fetches, &Choices::default(), budget)?;
-        if interrupt::is_requested() {
-            return Err(Error::Interrupted);
+        remembered.writable()?;
+        let mut layers = BTreeSet::new();
+        for (graph, fetches) in &graphs {
+            layers.extend(keys(&device, graph, fetches)?);
         }
-        say!("{}: {} layers to choose a shader for, {} measured", net.display(), layers.len(), found.layers.len());
-        shown = found.clone();
-        remembered.remember(found)?;
+        shown = Choices::default();
+        for (graph, fetches) in &graphs {
+            let rest = budget.map(|budget| budget.saturating_sub(started.elapsed()));
+            shown.extend(remembered.measure(&device, (graph, fetches), &shown, rest)?);
+            if interrupt::is_requested() {
+                note!("{} of {} measured and remembered", shown.layers.len(), out::count(layers.len(), "layer"));
+                return Err(Error::Interrupted);
+            }
+        }
+        let measured = shown.layers.len();
+        let layers = out::count(layers.len(), "layer");
+        say!("{}: {layers} to choose a shader for, {measured} measured", out::shown(net));
     }
-    say!("{}", table(&shown)?);
-    say!("{} on {}", file, device.describe());
+    if shown.layers.is_empty() {
+        say!("no layer is remembered");
+    } else {
+        say!("{}", table(&shown)?);
+    }
+    say!("{file} on {}", device.describe());
     if arguments.common.json {
-        say!("{}", json!({ "layers": store::to_json(&shown), "file": remembered.path, "device": device.describe() }));
+        out::json(&json!({ "layers": store::to_json(&shown), "file": path, "device": device.describe() }));
     }
     Ok(0)
 }
 
-/// The graph of one window of an upscale.
-fn upscale(arguments: &Arguments, device: &Device) -> Result<(Graph, Vec<NodeId>)> {
+/// The graphs of the windows of an upscale: of pictures of the size that was asked for, else of pictures that are one window and of
+/// those that are a little larger, whose windows are the smallest of several.
+fn upscale(arguments: &Arguments, device: &Device) -> Result<Vec<(Graph, Vec<NodeId>)>> {
     let Some(scale) = arguments.scale else {
         return Err(Error::Usage("tune upscale needs --scale 2, 3 or 4".into()));
     };
     let model = Model { model: arguments.model.clone(), scale, weights: arguments.weights.clone() };
     let upscaler = model.open(device.clone(), None)?;
-    let Size { width, height } = arguments.size.unwrap_or(Size { width: WINDOW, height: WINDOW });
-    let (graph, y) = upscaler.network(height, width)?;
-    Ok((graph, vec![y]))
+    let tile = upscaler.tile();
+    let sizes = match arguments.size {
+        Some(size) => vec![size],
+        None => [tile, tile + 1].map(|side| Size { width: side, height: side }).to_vec(),
+    };
+    let graph = |Size { width, height }| upscaler.network(height, width).map(|(graph, y)| (graph, vec![y]));
+    sizes.into_iter().map(graph).collect()
 }
 
-/// A row a layer: what each candidate took, and which one is used.
+/// A row per candidate of a layer: what it took, and which one is used.
 fn table(choices: &Choices) -> Result<String> {
-    let rows: Vec<[String; 3]> = choices
-        .layers
-        .iter()
-        .map(|(key, choice)| {
-            let candidates = choice.candidates.iter().map(|c| match &c.outcome {
-                Outcome::Ms(ms) => format!("{} {ms:.3} ms", c.stem),
-                Outcome::Banned(why) => format!("{} BANNED: {why}", c.stem),
-            });
-            [key.clone(), candidates.collect::<Vec<_>>().join(", "), choice.stem.clone()]
-        })
-        .collect();
+    let mut rows = Vec::new();
+    for (key, choice) in &choices.layers {
+        for (k, candidate) in choice.candidates.iter().enumerate() {
+            let (ms, fault) = match &candidate.outcome {
+                Outcome::Ms(ms) => (format!("{ms:.3}"), None),
+                Outcome::Banned(why) => (String::new(), Some(format!("BANNED: {why}"))),
+            };
+            let chosen = if candidate.stem == choice.stem { "chosen" } else { "" };
+            let layer = if k == 0 { key.clone() } else { String::new() };
+            rows.push([layer, candidate.stem.clone(), ms, fault.unwrap_or_else(|| chosen.to_owned())]);
+        }
+    }
+    let columns =
+        [Column::words("layer", 0), Column::words("shader", 0), Column::numbers("ms", 0), Column::words("", 0)];
     let mut text = String::new();
-    write_table(&mut text, &["layer", "candidates", "chosen"].map(String::from), &rows, &[])
-        .map_err(|e| Error::Usage(e.to_string()))?;
+    table::write(&mut text, &columns, &rows, out::width()).map_err(|e| Error::Usage(e.to_string()))?;
     Ok(text.trim_end().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::exec::Select;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Command {
+        #[command(flatten)]
+        arguments: Arguments,
+    }
+
+    fn windows(more: &[&str], device: &Device) -> Vec<[usize; 2]> {
+        let words = ["tune", "upscale", "--scale", "3"].iter().chain(more);
+        let arguments = Command::try_parse_from(words).unwrap().arguments;
+        let graphs = upscale(&arguments, device).unwrap();
+        graphs.iter().map(|(graph, _)| [2, 3].map(|k| graph.nodes()[0].shape[k])).collect()
+    }
+
+    /// What a photograph needs is near one of the windows that are measured, and the help names these.
+    #[test]
+    fn upscale_is_tuned_for_the_windows_of_real_photographs() {
+        let device = Device::open(&Select::Cpu).unwrap();
+        let measured = windows(&[], &device);
+        let help = <Command as clap::CommandFactory>::command().render_long_help().to_string();
+        for [height, width] in &measured {
+            let named = format!("{width}x{height}");
+            assert!(help.contains(&named), "the help does not name {named}");
+        }
+        let upscaler = Model::shipped("fsrcnn", 3).open(device.clone(), None).unwrap();
+        let shape = |[height, width]: [usize; 2]| [[1, 1, height, width]];
+        let choices = |key: String| Choices {
+            layers: [(key, crate::tune::Choice { stem: "measured".into(), candidates: vec![] })].into(),
+        };
+        let op = crate::ops::relu::Relu;
+        for (width, height) in
+            [(4000, 3000), (3000, 4000), (6000, 4000), (4032, 3024), (1920, 1080), (1024, 768), (640, 480), (300, 289)]
+        {
+            let (graph, _) = upscaler.network(height, width).unwrap();
+            let own = [2, 3].map(|k| graph.nodes()[0].shape[k]);
+            let is_covered = measured
+                .iter()
+                .any(|&size| choices(crate::tune::key(&op, None, &shape(size))).stem(&op, None, &shape(own)).is_some());
+            assert!(is_covered, "a picture of {width}x{height} has windows of {own:?}, measured are {measured:?}");
+        }
+        assert_eq!(windows(&["--size", "64x48"], &device), [[48, 64]]);
+    }
 }

@@ -1,21 +1,24 @@
-//! `lineament upscale`: which pictures become which files, and what is refused before any work.
+//! `lineament upscale`: what is asked, which pictures are left to do, and the report.
 
+mod networks;
 mod pipeline;
+mod targets;
 
 use super::out::{self, note, say};
 use super::{Common, progress};
 use crate::error::{Error, Result};
 use crate::exec::Device;
-use crate::image::{Format, Picture, Size};
-use crate::models::{SUPER_RESOLUTION, SuperResolution};
-use crate::ops::resize::{Kernel, Resize};
+use crate::files::Existing;
+use crate::image::{Encoding, Format, Picture, Sequence, Size};
+use crate::models::SuperResolution;
+use crate::ops::resize::{Ratio, Resize};
 use crate::tasks::upscale::Upscaler;
 use crate::weights::{self, Weights};
 use clap::Args;
-use pipeline::Job;
-use serde_json::json;
-use std::collections::{BTreeSet, HashMap, HashSet};
-use std::path::{Path, PathBuf};
+use pipeline::{Job, Threads, Work, Written};
+use serde_json::{Value, json};
+use std::path::PathBuf;
+use targets::{Asked, Ending, Input, Output, Target, Targets};
 
 /// A super-resolution network by name.
 #[derive(Args, Clone)]
@@ -24,11 +27,15 @@ pub struct Model {
     #[arg(long, default_value = "fsrcnn")]
     pub model: String,
     /// How many times as wide and high: 2, 3 or 4.
-    #[arg(long)]
+    #[arg(long, value_parser = parse_factor)]
     pub scale: usize,
     /// Weights file; without it, the weights that come with lineament.
     #[arg(long, value_name = "FILE")]
     pub weights: Option<PathBuf>,
+}
+
+fn parse_factor(text: &str) -> std::result::Result<usize, String> {
+    text.parse().map_err(|_| "expected 2, 3 or 4".to_owned())
 }
 
 impl Model {
@@ -39,54 +46,72 @@ impl Model {
 
     /// The network with its weights on `device`.
     pub fn open(&self, device: Device, tile: Option<usize>) -> Result<Upscaler> {
-        let (model, weights) = self.parts()?;
-        Upscaler::new(device, model, weights, tile)
-    }
-
-    fn parts(&self) -> Result<(SuperResolution, Weights)> {
         let model = SuperResolution::new(&self.model, self.scale)?;
         let weights = match &self.weights {
             Some(file) => Weights::open(file)?,
-            None => weights::shipped(&self.model, self.scale).ok_or_else(|| {
-                let there: Vec<String> = SUPER_RESOLUTION
-                    .iter()
-                    .flat_map(|m| (2..=4).map(move |s| (m, s)))
-                    .filter(|(m, s)| weights::shipped(m, *s).is_some())
-                    .map(|(m, s)| format!("{m} x{s}"))
-                    .collect();
-                Error::Usage(format!(
-                    "no weights of {} for scale {} come with lineament (there are: {}); train them or give --weights FILE",
-                    self.model,
-                    self.scale,
-                    there.join(", ")
-                ))
-            })??,
+            None => weights::shipped(&self.model, self.scale)
+                .ok_or_else(|| networks::lacks(&self.model, Some(&self.scale.to_string())))??,
         };
-        Ok((model, weights))
+        Upscaler::new(device, model, weights, tile)
     }
 }
 
-/// Enlarge a picture, or every picture of a folder and of the folders in it.
+/// Enlarge pictures: files, or all that are in a folder and in the folders below it.
 #[derive(Args)]
-#[command(
-    after_help = "Examples:\n  lineament upscale photo.jpg photo_x3.png --scale 3\n  lineament upscale holiday/ holiday_x3/ --scale 3\n  lineament upscale frames/ big/ --scale 2 --format webp --self-check\n  lineament upscale scan.tif big.tif --scale 3 --vram 512M --device llvmpipe --json\n  lineament upscale cat.gif big.gif --scale 2\n\nThe extension of OUT names the format: png, jpg, webp, bmp, tif, gif. An animated GIF keeps its frames, delays and\nrepetitions, and must become one; a pixel of a GIF is transparent or not, and each frame has 256 colours. In a\nfolder each picture keeps its path, and its format without --format; other files are left alone, links to folders are not\nfollowed. Files are renamed into place when they are whole, and a folder's outputs that exist are skipped, so that the same\ncommand continues after an interruption or a kill. Inputs are never written over."
-)]
+#[command(override_usage = "lineament upscale [OPTIONS] IN... OUT\n       lineament upscale [OPTIONS] -i IN -o OUT")]
+#[command(after_help = "Examples:
+  lineament upscale photo.jpg photo_x3.png --scale 3
+  lineament upscale -i photo.jpg -o larger.webp -s 2.5
+  lineament upscale holiday/ holiday_x3/ --scale 3
+  lineament upscale a.png b.png scans/ big/ --scale 2 --format webp
+  lineament upscale frames/ big/ --scale 2 --self-check
+  lineament upscale scan.tif big.tif --scale 3 --vram 512M --device llvmpipe --json
+  lineament upscale cat.gif big.webp --scale 2 --quality 80
+  lineament upscale - - --scale 2 < small.png > large.png
+
+Networks enlarge 2, 3 or 4 times. Any other scale is reached by several of them, the smallest product that is at least as \
+large, and a bicubic step down to the exact size.
+
+The extension of OUT names the format: png, jpg, webp, bmp, tif, gif. An animated GIF, PNG or WebP keeps its frames, delays \
+and repetitions and must become one of the three; a TIFF of several pages must become a TIFF. A pixel of a GIF is transparent \
+or not, and each frame has 256 colours.
+
+In a folder each picture keeps its path, and its format without --format; of several inputs a folder keeps its name too. \
+Other files are left alone, links to folders are not followed. Pictures that would get the same name under --format keep \
+their own extension in it: a.png.webp and a.jpg.webp. Files are renamed into place when they are whole, and a folder's \
+outputs that exist are skipped, so that the same command continues after an interruption or a kill. Inputs are never \
+written over.")]
 pub struct Arguments {
-    /// A picture, or a folder of pictures.
-    input: PathBuf,
-    /// The picture to write, or a folder.
-    output: PathBuf,
+    /// Pictures or folders of pictures, and last the picture or the folder to write; - is standard input or output.
+    #[arg(value_name = "IN... OUT", required_unless_present = "input")]
+    paths: Vec<PathBuf>,
+    /// A picture or a folder, as IN; may be given several times.
+    #[arg(long, short, value_name = "IN")]
+    input: Vec<PathBuf>,
+    /// The picture or the folder to write, in place of OUT.
+    #[arg(long, short, value_name = "OUT")]
+    output: Option<PathBuf>,
     #[command(flatten)]
-    model: Model,
+    networks: networks::Wanted,
     /// Side of a window in pixels of the network's input; 0 runs every picture whole. The result does not depend on it.
-    #[arg(long, value_name = "PX")]
+    #[arg(long, short, value_name = "PX", value_parser = parse_tile)]
     tile: Option<usize>,
     /// Take the largest window whose plan needs at most this memory of the adapter: bytes, or a number with K, M or G.
     #[arg(long, value_name = "BYTES", value_parser = parse_bytes, conflicts_with = "tile")]
     vram: Option<u64>,
-    /// Format of the outputs in a folder.
-    #[arg(long, value_parser = ["png", "jpg", "webp", "bmp", "tif", "gif"])]
-    format: Option<String>,
+    /// Threads that read and as many that write, 1 to 256, or READ:COMPUTE:WRITE, such as 1:2:2, of which COMPUTE changes
+    /// nothing: one adapter computes. The results do not depend on it.
+    #[arg(long, short = 'j', value_name = "N", value_parser = parse_threads)]
+    threads: Option<Threads>,
+    /// Format of the outputs in a folder and of standard output: png, jpg, jpeg, webp, bmp, tif, tiff, gif.
+    #[arg(long, short, value_name = "FORMAT")]
+    format: Option<Ending>,
+    /// Quality of JPEG and WebP, 1 to 100; without it JPEG has 95 and WebP loses nothing.
+    #[arg(long, value_name = "1..100", value_parser = parse_quality)]
+    quality: Option<u8>,
+    /// Leave out EXIF, XMP and the resolution. The colour profile stays.
+    #[arg(long)]
+    strip: bool,
     /// Write over outputs that exist; inputs are never written over.
     #[arg(long)]
     overwrite: bool,
@@ -118,209 +143,262 @@ fn parse_bytes(text: &str) -> std::result::Result<u64, String> {
     if (1.0..9e15).contains(&bytes) { Ok(bytes as u64) } else { Err(fail()) }
 }
 
+fn parse_tile(text: &str) -> std::result::Result<usize, String> {
+    text.parse().map_err(|_| "expected pixels, such as 256, or 0 for the whole picture".to_owned())
+}
+
+fn parse_quality(text: &str) -> std::result::Result<u8, String> {
+    let quality = text.parse().ok().filter(|quality| (1..=100).contains(quality));
+    quality.ok_or_else(|| "expected 1, the smallest file, to 100, the best picture".into())
+}
+
+fn parse_threads(text: &str) -> std::result::Result<Threads, String> {
+    let number = |text: &str| text.parse().ok().filter(|n| (1..=256).contains(n));
+    let numbers = text.split(':').map(number).collect::<Option<Vec<usize>>>();
+    match numbers.as_deref() {
+        Some(&[n]) => Ok(Threads { read: n, write: n }),
+        Some(&[read, _, write]) => Ok(Threads { read, write }),
+        _ => Err("expected 1 to 256 threads, such as 4, or three such numbers, such as 1:2:2".into()),
+    }
+}
+
+impl Arguments {
+    /// Inputs and output.
+    fn paths(&self) -> std::result::Result<(Vec<PathBuf>, PathBuf), clap::Error> {
+        let mut inputs = self.input.clone();
+        let mut paths = self.paths.clone();
+        let output = self.output.clone().or_else(|| paths.pop());
+        inputs.append(&mut paths);
+        match output {
+            Some(output) if !inputs.is_empty() => Ok((inputs, output)),
+            _ => Err(clap::Error::raw(
+                clap::error::ErrorKind::MissingRequiredArgument,
+                "expected a picture or a folder to read and one to write: IN OUT, or -i IN -o OUT",
+            )),
+        }
+    }
+
+    /// How files of `format` are written.
+    fn encoding(&self, format: Format) -> Encoding {
+        Encoding { format, quality: self.quality, strip: self.strip }
+    }
+}
+
+/// What became of the pictures, for `--json`.
+#[derive(Default)]
+struct Report {
+    pictures: Vec<Value>,
+    errors: Vec<Value>,
+    existing: Vec<Value>,
+    frames: usize,
+}
+
+impl Report {
+    /// Takes and prints what was written; `how` ends the line.
+    fn add(&mut self, job: &Job, w: &Written, how: &str) {
+        let frames = match w.sequence {
+            Sequence::Single => String::new(),
+            Sequence::Animation(_) => format!("{} of ", out::count(w.frames, "frame")),
+            Sequence::Pages => format!("{} from ", out::count(w.frames, "page")),
+        };
+        say!(
+            "{} → {}: {frames}{} × {}, {}, {}{how}",
+            job.input.shown(),
+            job.output.shown(),
+            w.width,
+            w.height,
+            out::duration(w.ms / 1e3),
+            out::count(w.tiles, "tile")
+        );
+        self.frames += w.frames;
+        self.pictures.push(json!({
+            "input": job.input.json(), "output": job.output.json(), "width": w.width, "height": w.height,
+            "frames": w.frames, "ms": w.ms, "tiles": w.tiles,
+        }));
+    }
+
+    fn fail(&mut self, input: &Input, e: &Error) {
+        out::error(e);
+        self.errors.push(json!({ "input": input.json(), "error": out::one_line(&e.to_string()) }));
+    }
+}
+
 pub fn run(a: &Arguments) -> Result<u8> {
-    let is_folder = a.input.is_dir();
-    let targets = targets(a)?;
-    if a.compare.is_some() && targets.len() != 1 {
-        return Err(Error::Usage("--compare shows one picture; give one, not a folder".into()));
-    }
-    check_targets(a, &targets)?;
-    let (mut jobs, mut skipped, mut failed) = (Vec::new(), 0_usize, 0_usize);
-    for (input, output) in &targets {
-        let input_size = Picture::measure(input);
-        let enlarged = |n: u64| n.saturating_mul((a.model.scale * a.model.scale) as u64);
-        let pixels_of = |s: Size| s.pixels;
-        let pixels = input_size.map_or(0, |s| enlarged(pixels_of(s)));
-        if a.compare.is_some() && input_size.is_some_and(|s| s.frames > 1) {
-            return Err(Error::Usage(format!("{}: holds several pictures; --compare shows one", input.display())));
+    let (inputs, output) = match a.paths() {
+        Ok(paths) => paths,
+        Err(e) => return Ok(out::wrong_usage(&e, a.common.json)),
+    };
+    if targets::is_dash(&output) {
+        if a.common.json {
+            return Err(Error::Usage(
+                "standard output cannot take both the picture and --json; name a file for one of them: leave --json out, or \
+                 give another OUT than -"
+                    .into(),
+            ));
         }
-        if output.exists() && !a.overwrite {
-            let is_ours = input_size.is_none() || Picture::measure(output).is_some_and(|s| pixels_of(s) == pixels);
-            if is_ours {
-                skipped += 1;
-            } else {
-                note!(
-                    "error: {}: exists, but is not {} enlarged {} times; give --overwrite or another OUT",
-                    output.display(),
-                    input.display(),
-                    a.model.scale
-                );
-                failed += 1;
-            }
-            continue;
-        }
-        // Of an animation, the frame in each queue and in each hand.
-        let on_their_way = |s: Size| s.frames.min(4) as u64;
-        let of = |s: Size| s.bytes.saturating_add(enlarged(s.bytes)).saturating_mul(on_their_way(s));
-        let bytes = input_size.map_or(0, |s| of(s).saturating_add(s.working_bytes));
-        jobs.push(Job { input: input.clone(), output: output.clone(), pixels, bytes });
+        out::stdout_is_data();
     }
+    let networks = a.networks.choose()?;
+    let scale = networks.scale;
+    let existing = Existing::overwrite(a.overwrite);
+    let asked =
+        Asked { inputs: &inputs, output: &output, ending: a.format.as_ref(), existing, compare: a.compare.as_deref() };
+    let targets = asked.targets()?;
+    let mut report = Report::default();
+    let jobs = jobs(a, &targets, scale, &mut report)?;
     let device = a.common.open()?;
     let described = device.describe();
-    let upscaler = match a.vram {
-        Some(bytes) => {
-            let (model, weights) = a.model.parts()?;
-            Upscaler::within(device, model, weights, bytes)?
-        }
-        None => a.model.open(device, a.tile)?,
-    };
-    let folders: BTreeSet<&Path> = targets.iter().filter_map(|(_, output)| output.parent()).collect();
-    for folder in folders {
-        let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
-        crate::files::remove_stale(folder);
-        if is_folder {
-            std::fs::create_dir_all(folder).map_err(|e| Error::io(folder, e))?;
-        }
-    }
+    let chain = networks.open(&device, a.tile, a.vram)?;
+    let made_by = networks::described(&chain);
+    targets.prepare_folders()?;
     if a.self_check {
         // A picture that cannot be read is reported below.
-        if let Some(first) = jobs.iter().find_map(|job| Picture::open(&job.input).ok()) {
-            upscaler.self_check(&first)?;
-            say!("self-check: a tile of {} is what the references give", first.name());
+        let first =
+            jobs.iter().find_map(|job| job.input.open().and_then(|mut frames| frames.next_frame()).ok().flatten());
+        if let Some(first) = first {
+            chain.self_check(&first.picture)?;
+            say!("self-check: a tile of {} is what the references give", out::shown(first.picture.name()));
         }
     }
+    if !jobs.is_empty() {
+        note!("{made_by} on {described}");
+    }
     let bar = progress::bar(jobs.iter().map(|job| job.pixels).sum(), "px");
-    let (mut last, mut pictures, mut all_frames) = (None, Vec::new(), 0);
-    let mut report = |job: &Job, result: Result<pipeline::Written>| {
+    let how = chain.rest().map_or_else(String::new, |_| format!(" ({made_by})"));
+    let mut done = 0;
+    let mut take = |job: &Job, result: Result<Written>| {
         match result {
-            Ok(w) => {
-                let (input, output) = (&job.input, &job.output);
-                bar.suspend(|| {
-                    let frames = if w.frames > 1 { format!("{} frames of ", w.frames) } else { String::new() };
-                    say!(
-                        "{} → {}: {frames}{} × {} in {:.0} ms ({} tiles) on {described}",
-                        input.display(),
-                        output.display(),
-                        w.width,
-                        w.height,
-                        w.ms,
-                        w.tiles
-                    );
-                });
-                all_frames += w.frames;
-                pictures.push(json!({
-                    "input": input, "output": output, "width": w.width, "height": w.height, "frames": w.frames,
-                    "ms": w.ms, "tiles": w.tiles,
-                }));
-                last = Some(w);
-            }
-            // In a folder one broken file does not stop the others.
-            Err(e) if targets.len() > 1 && !matches!(e, Error::Interrupted | Error::Device { .. }) => {
-                bar.suspend(|| out::error(&e));
-                failed += 1;
-            }
-            Err(e) => return Err(e),
+            Ok(written) => bar.suspend(|| report.add(job, &written, &how)),
+            Err(e @ (Error::Interrupted | Error::Device { .. })) => return Err(e),
+            // One broken file does not stop the others.
+            Err(e) => bar.suspend(|| report.fail(&job.input, &e)),
         }
-        bar.set_message(format!("{} of {} pictures", pictures.len() + failed, jobs.len()));
+        done += 1;
+        bar.set_message(format!("{done} of {}", out::count(jobs.len(), "picture")));
         Ok(())
     };
-    let waited = pipeline::run(&upscaler, &jobs, a.compare.as_deref(), &|px| bar.inc(px), &mut report);
+    let work = Work {
+        chain: &chain,
+        existing,
+        compare: a.compare.as_deref(),
+        threads: a.threads.unwrap_or_else(Threads::of_machine),
+    };
+    let waited = pipeline::run(&work, &jobs, &|px| bar.inc(px), &mut take);
     let seconds = bar.elapsed().as_secs_f64();
     bar.finish_and_clear();
     let waited = waited?;
-    if let Some(compare) = &a.compare {
-        say!("bicubic beside ours: {}", compare.display());
+    if let (Some(compare), false) = (&a.compare, report.pictures.is_empty()) {
+        say!("bicubic beside ours: {}", out::shown(compare));
     }
-    if skipped > 0 {
-        say!("skipped {skipped} pictures whose outputs exist; --overwrite writes them again");
+    if !report.existing.is_empty() {
+        let count = out::count(report.existing.len(), "picture");
+        say!("skipped {count}, for which there is an output; --overwrite writes them again");
     }
-    if all_frames > 1 {
-        say!("the adapter waited {:.0} % of {seconds:.1} s for files", 100.0 * waited);
+    if report.pictures.len() > 1 {
+        say!("{} in {}", out::count(report.pictures.len(), "picture"), out::duration(seconds));
     }
+    if report.frames > 1 && seconds >= WORTH_SAYING_S && waited >= WORTH_SAYING_SHARE {
+        note!("for {:.0} % of the time the adapter waited for files to be read or written", 100.0 * waited);
+    }
+    let failed = report.errors.len();
     if a.common.json {
-        let mut object = match &last {
-            Some(w) if targets.len() == 1 => {
-                json!({
-                    "width": w.width, "height": w.height, "frames": w.frames, "ms": w.ms, "device": described,
-                    "tiles": w.tiles,
-                })
-            }
-            _ => json!({ "pictures": pictures, "failed": failed, "device": described }),
-        };
-        object["skipped"] = json!(skipped);
-        object["waited_share"] = json!(waited);
-        out::json(&object);
+        let rest = chain.rest().map(|rest| rest.as_f64());
+        let stages: Vec<usize> = chain.stages().iter().map(|stage| stage.model().scale).collect();
+        out::json(&json!({
+            "pictures": report.pictures, "errors": report.errors, "failed": failed, "skipped": report.existing.len(),
+            "existing": report.existing, "device": described, "model": chain.first().model().name,
+            "scale": scale.as_f64(), "stages": stages, "bicubic": rest, "waited_share": waited,
+        }));
     }
     Ok(if failed == 0 { 0 } else { 1 })
 }
 
-/// Pairs of input and output files, in order.
-fn targets(a: &Arguments) -> Result<Vec<(PathBuf, PathBuf)>> {
-    let (input, output) = (&a.input, &a.output);
-    let named = |path: PathBuf| a.format.as_ref().map_or_else(|| path.clone(), |f| path.with_extension(f));
-    if !input.is_dir() {
-        let target = match input.file_name() {
-            Some(name) if output.is_dir() => named(output.join(name)),
-            _ => output.to_owned(),
-        };
-        return Ok(vec![(input.to_owned(), target)]);
+/// Below these, a remark on the share of time that the adapter waited helps nobody.
+const WORTH_SAYING_S: f64 = 5.0;
+const WORTH_SAYING_SHARE: f64 = 0.25;
+
+/// The pictures that are left to do. What counts as done, and what is in the way, goes to `report`.
+fn jobs(a: &Arguments, targets: &Targets, scale: Ratio, report: &mut Report) -> Result<Vec<Job>> {
+    let mut jobs = Vec::new();
+    for target in &targets.all {
+        let size = target.input.measure();
+        if let (Some(_), Some(Size { frames: 2.., .. })) = (&a.compare, size) {
+            let problem = "holds several pictures; --compare shows one";
+            return Err(Error::Usage(format!("{}: {problem}", target.input.name())));
+        }
+        let result = size.map(|size| enlarged(size, scale));
+        match &target.output {
+            Output::File(path) if targets.is_folder && !a.overwrite && path.symlink_metadata().is_ok() => {
+                // Half of an animation, or a picture of another scale, is not done.
+                let is_alike = |size: Size| Picture::measure(path).is_some_and(|other| is_same(size, other));
+                if result.is_none_or(is_alike) {
+                    report.existing.push(json!({ "input": target.input.json(), "output": target.output.json() }));
+                } else {
+                    let problem = format!(
+                        "exists, but is not {} enlarged {} times; give --overwrite or another OUT",
+                        target.input.name(),
+                        networks::shown(scale)
+                    );
+                    report.fail(&target.input, &Error::Usage(format!("{}: {problem}", target.output.name())));
+                }
+            }
+            _ => jobs.push(job(target, a.encoding(target.format), size, result)),
+        }
     }
-    if output.is_file() {
-        return Err(Error::Usage(format!("{}: is a file; for a folder of pictures give a folder", output.display())));
-    }
-    if output.exists() && output.canonicalize().ok() == input.canonicalize().ok() {
-        return Err(Error::Usage(format!("{}: is the input; choose another folder for the outputs", output.display())));
-    }
-    let pictures = crate::files::pictures_below(input, output)?;
-    let target = |path: PathBuf| {
-        let below = path.strip_prefix(input).unwrap_or(&path);
-        let target = named(output.join(below));
-        (path, target)
-    };
-    Ok(pictures.into_iter().map(target).collect())
+    Ok(jobs)
 }
 
-/// Refuses before any work what would fail after it or destroy something.
-fn check_targets(a: &Arguments, targets: &[(PathBuf, PathBuf)]) -> Result<()> {
-    let is_folder = a.input.is_dir();
-    let inputs: HashSet<PathBuf> = targets.iter().filter_map(|(input, _)| input.canonicalize().ok()).collect();
-    let is_input = |path: &Path| path.canonicalize().is_ok_and(|path| inputs.contains(&path));
-    let refuse = |path: &Path, problem: &str| Err(Error::Usage(format!("{}: {problem}", path.display())));
-    let mut made: HashMap<&Path, &Path> = HashMap::new();
-    for (input, output) in targets {
-        if is_input(output) {
-            return refuse(output, "is the input; choose another output, inputs are never overwritten");
-        }
-        if let Some(other) = made.insert(output, input) {
-            return refuse(
-                input,
-                &format!("and {} would both become {}; rename one of them", other.display(), output.display()),
-            );
-        }
-        if !is_folder && output.exists() && !a.overwrite {
-            return refuse(output, "exists; give --overwrite or another output");
-        }
-        let format = Picture::format_for(&output.display().to_string())?;
-        if let Some(wanted) = &a.format
-            && Format::of_name(&format!(".{wanted}")) != Some(format)
-        {
-            return refuse(output, &format!("names another format than --format {wanted}; leave --format out"));
-        }
+/// What becomes of a file of `size`; of pages that differ in size, roughly.
+fn enlarged(size: Size, scale: Ratio) -> Size {
+    let [width, height] = [size.width, size.height].map(|n| scale.size_of(n));
+    let times = (width as f64 * height as f64) / (size.width as f64 * size.height as f64).max(1.0);
+    let larger = |n: u64| (n as f64 * times).round() as u64;
+    Size { width, height, pixels: larger(size.pixels), bytes: larger(size.bytes), ..size }
+}
+
+/// Whether two files hold as many pictures of one size; either may lie on its side.
+fn is_same(a: Size, b: Size) -> bool {
+    let sides = |size: Size| (size.width.min(size.height), size.width.max(size.height));
+    sides(a) == sides(b) && a.frames == b.frames
+}
+
+fn job(target: &Target, encoding: Encoding, size: Option<Size>, result: Option<Size>) -> Job {
+    // Of several pictures, the one in each queue and in each hand.
+    let on_their_way = |size: Size| size.bytes.saturating_mul(size.frames.min(4) as u64);
+    let bytes = [size, result].into_iter().flatten().map(on_their_way).fold(0, u64::saturating_add);
+    let bytes = size.map_or(bytes, |size| bytes.saturating_add(size.working_bytes));
+    if let Some(Size { width, height, frames, .. }) = size {
+        log::debug!("{}: {width} × {height}, {} to {encoding:?}", target.input.name(), out::count(frames, "picture"));
     }
-    // The folder of a folder's outputs is made; its parent must be there.
-    let folder = if is_folder { &a.output } else { &targets[0].1 };
-    let parent = folder.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    if !folder.is_dir() && !parent.is_dir() {
-        return refuse(parent, "the folder does not exist; create it first");
+    Job {
+        input: target.input.clone(),
+        output: target.output.clone(),
+        encoding,
+        pixels: result.map_or(0, |size| size.pixels),
+        bytes,
     }
-    if let Some(compare) = &a.compare {
-        if is_input(compare) || targets.iter().any(|(_, output)| output == compare) {
-            return refuse(compare, "is the input or the output; choose another file for the comparison");
-        }
-        if compare.exists() && !a.overwrite {
-            return refuse(compare, "exists; give --overwrite or another file for the comparison");
-        }
-        Picture::format_for(&compare.display().to_string())?;
-    }
-    Ok(())
 }
 
 /// The bicubic enlargement on the left, `ours` on the right.
-fn side_by_side(picture: &Picture, ours: &Picture, scale: usize) -> Result<Picture> {
-    let bicubic = picture.resize(&Resize::by(Kernel::Bicubic, scale as u32, 1))?;
+fn side_by_side(picture: &Picture, ours: &Picture, op: &Resize) -> Result<Picture> {
+    let bicubic = picture.resize(op)?;
     let mut both = Picture::new("comparison", 2 * ours.width(), ours.height(), ours.channels(), ours.samples().bits())?;
     both.set_icc(ours.icc().map(<[u8]>::to_vec));
     both.paste(&bicubic, 0, 0)?;
     both.paste(ours, 0, ours.width())?;
     Ok(both)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn threads_are_bounded() {
+        assert_eq!(parse_threads("4"), Ok(Threads { read: 4, write: 4 }));
+        assert_eq!(parse_threads("1:2:3"), Ok(Threads { read: 1, write: 3 }));
+        for text in ["0", "257", "100000", "18446744073709551615", "-1", "1:2", "1:2:0", "1:2:3:4", "", "x"] {
+            assert!(parse_threads(text).unwrap_err().contains("1 to 256"), "{text}");
+        }
+    }
 }

@@ -8,6 +8,10 @@ use crate::tensor::{Shape, Tensor, len};
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
+/// Bytes that a plan may take. The references hold its f32 as f64 and copy what an operation reads, so that the process
+/// takes up to four times as much.
+pub const MEMORY_BYTES: u64 = 512 << 20;
+
 /// A plan run by `reference`, `reference_grad` and `reference_update`. Values stay f64 between steps.
 pub struct CpuSession {
     /// Parameters and constants by node.

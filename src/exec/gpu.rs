@@ -181,7 +181,7 @@ impl Gpu {
         match &*self.lost.lock().unwrap_or_else(PoisonError::into_inner) {
             Some(reason) => Err(Error::device(
                 format!("{} was lost: {}", self.info.name, reason.trim()),
-                "open it again; if it repeats, use a smaller tile or another --device",
+                "open it again; if it repeats, use a smaller input or another --device",
             )),
             None => Ok(()),
         }
@@ -196,7 +196,7 @@ impl Gpu {
         let (internal, validation, memory) = (internal.pop(), validation.pop(), memory.pop());
         let failed = |e: &dyn std::fmt::Display, remedy: &str| Error::device(format!("{what}: {e}"), remedy);
         if let Some(e) = memory.await {
-            return Err(failed(&e, "use a smaller tile or batch"));
+            return Err(failed(&e, "use a smaller input or batch"));
         }
         if let Some(e) = validation.await {
             return Err(failed(&e, "this is a bug in lineament or in the shader named; please report it"));
@@ -338,7 +338,7 @@ impl Gpu {
         self.device.poll(poll).map_err(|e| {
             Error::device(
                 format!("{} did not finish within {} s: {e}", self.info.name, TIMEOUT.as_secs()),
-                "use a smaller tile, or another --device",
+                "use a smaller input, or another --device",
             )
         })?;
         self.check_lost()

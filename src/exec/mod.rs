@@ -97,6 +97,15 @@ impl Device {
         if *select == Select::Cpu {
             return Ok(Self { backend: Backend::Cpu, chooser: None });
         }
+        if let Select::Name(name) = select
+            && name.trim().is_empty()
+        {
+            // Every adapter's name contains it.
+            return Err(Error::device(
+                format!("{name:?} is no part of an adapter's name"),
+                "give one that `lineament devices` lists, its index, or cpu",
+            ));
+        }
         let mut handles = gpu::adapters().await;
         let adapters: Vec<AdapterInfo> = handles.iter().map(|a| a.info.clone()).collect();
         let names = || adapters.iter().map(|a| a.name.as_str()).collect::<Vec<_>>().join(", ");
@@ -182,7 +191,7 @@ impl Device {
     pub fn limits(&self) -> Limits {
         match &self.backend {
             Backend::Gpu(gpu) => gpu.info.limits,
-            Backend::Cpu => Limits::none(),
+            Backend::Cpu => Limits::references(cpu::MEMORY_BYTES),
         }
     }
 

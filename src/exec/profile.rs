@@ -2,7 +2,8 @@
 
 use super::roof::{Measured, Roofs};
 use crate::ops::Cost;
-use crate::plan::{Plan, write_table};
+use crate::plan::Plan;
+use crate::table::{self, Column};
 use serde_json::{Value, json};
 use std::fmt;
 use std::time::Instant;
@@ -368,6 +369,7 @@ impl Profile {
     }
 }
 
+/// A table of the steps and what it says; a precision is its greatest width: `{profile:.80}`.
 impl fmt::Display for Profile {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         let cells = |row: &Row| {
@@ -387,8 +389,20 @@ impl fmt::Display for Profile {
             ]
         };
         let rows: Vec<_> = self.passes().iter().chain([&self.total]).map(cells).collect();
-        let titles = ["node", "entry", "calls", "ms", "GFLOP/s", "GB/s", "FLOP/byte", "roof", "of roof", "share"];
-        write_table(f, &titles.map(String::from), &rows, &[2, 3, 4, 5, 6, 8, 9])?;
+        let columns = [
+            Column::words("node", 0),
+            Column::words("entry", 0),
+            Column::numbers("calls", 5),
+            Column::numbers("ms", 0),
+            Column::numbers("GFLOP/s", 2),
+            Column::numbers("GB/s", 3),
+            Column::numbers("FLOP/byte", 4),
+            Column::words("roof", 1),
+            Column::numbers("of roof", 0),
+            Column::numbers("share", 0),
+        ];
+        let width = f.precision().unwrap_or(usize::MAX);
+        table::write(f, &columns, &rows, width)?;
         if let Some(roofs) = &self.roofs {
             writeln!(
                 f,
@@ -412,13 +426,11 @@ impl fmt::Display for Profile {
         };
         match (&self.unreliable, self.longest_ms()) {
             (Some(why), _) => write!(f, "unreliable here: {why}; by {clock} on {}", self.device),
-            (None, longest) => write!(
-                f,
-                "longest dispatch {:.3} ms; medians of {} runs by {clock} on {}",
-                longest.unwrap_or(0.0),
-                self.runs,
-                self.device
-            ),
+            (None, longest) => {
+                let runs = if self.runs == 1 { "one run".to_owned() } else { format!("medians of {} runs", self.runs) };
+                let longest = longest.unwrap_or(0.0);
+                write!(f, "longest dispatch {longest:.3} ms; {runs} by {clock} on {}", self.device)
+            }
         }
     }
 }

@@ -366,7 +366,9 @@ impl Clock {
 fn seconds(ms: u32) -> (u16, u16) {
     for per_second in [1000, 100, 1] {
         let step = 1000 / per_second;
-        if let Ok(count) = u16::try_from((ms + step / 2) / step) {
+        // Half up.
+        let count = ms / step + u32::from(ms % step >= step.div_ceil(2));
+        if let Ok(count) = u16::try_from(count) {
             return (count, per_second as u16);
         }
     }

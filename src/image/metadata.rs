@@ -16,6 +16,7 @@ pub const MAX_XMP_BYTES: usize = 16 << 20;
 pub const MAX_METADATA_BYTES: usize = 64 << 20;
 
 /// How much larger data of deflate can become.
+#[cfg(feature = "cli")]
 pub(super) const MAX_DEFLATE_RATIO: u64 = 1032;
 
 pub(super) const CM_PER_INCH: f64 = 2.54;

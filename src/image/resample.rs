@@ -1,9 +1,11 @@
 //! Resizing of planes on the host, for data, metrics and colours: separable, in f64 sums, from the tables of
 //! [`crate::ops::resize`].
 
+use super::Rect;
 use crate::error::{Error, Result};
 use crate::ops::Op;
-use crate::ops::resize::{Resize, Taps, taps};
+use crate::ops::resize::{Resize, Taps, taps, taps_range};
+use std::ops::Range;
 
 /// A number of a plane: f32 or f64.
 pub trait Real: Copy + Default {
@@ -61,6 +63,24 @@ fn resize_rounded<T: Real>(
     let out = out_size(op, size)?;
     let [rows, columns] = whole_taps(op, size, out);
     Ok(resample(plane, size[1], &rows, &columns, columns_first(op), round))
+}
+
+/// The rectangle `rect` of a plane of `size` that `op` resizes, with the bits of the whole result: see
+/// [`super::Picture::resized_rect`]. `held` has the plane's rows from `first` on, at least those of [`rows_read`].
+pub(crate) fn resize_rect(held: &[f32], first: usize, size: [usize; 2], rect: Rect, op: &Resize) -> Vec<f32> {
+    let mut rows = taps_range(op, 0, size[0], rect.rows());
+    let mut columns = taps_range(op, 1, size[1], rect.columns());
+    let (top, height) = cut(&mut rows);
+    let (left, width) = cut(&mut columns);
+    let lines = held.chunks_exact(size[1]).skip(top - first).take(height);
+    let source: Vec<f32> = lines.flat_map(|line| &line[left..left + width]).copied().collect();
+    resample(&source, width, &rows, &columns, columns_first(op), |v| v)
+}
+
+/// The rows of a plane of `height` that the rows `rows` of its result by `op` are made of.
+pub(crate) fn rows_read(op: &Resize, height: usize, rows: Range<usize>) -> Range<usize> {
+    let (first, count) = cut(&mut taps_range(op, 0, height, rows));
+    first..first + count
 }
 
 pub(super) fn out_size(op: &Resize, [height, width]: [usize; 2]) -> Result<[usize; 2]> {

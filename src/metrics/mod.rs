@@ -8,7 +8,7 @@ pub mod ssim;
 pub use landmarks::{landmark_error, mean_landmark_error};
 pub use psnr::psnr;
 pub use region::Region;
-pub use ssim::ssim;
+pub use ssim::{WINDOW as SSIM_WINDOW, ssim};
 
 use crate::error::{Error, Result};
 

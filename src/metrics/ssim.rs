@@ -3,7 +3,7 @@
 use crate::error::Result;
 
 /// Side of the Gaussian window in pixels.
-pub(super) const WINDOW: usize = 11;
+pub const WINDOW: usize = 11;
 /// Standard deviation of the window in pixels.
 const SIGMA: f64 = 1.5;
 /// (K1·L)² and (K2·L)² with K1 = 0.01, K2 = 0.03 and L = 255.

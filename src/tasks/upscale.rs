@@ -6,12 +6,16 @@
 //! Larger pictures go in windows that overlap by the receptive field; the result does not depend on their size, bit for bit,
 //! but where Winograd's tiles serve a layer (SRCNN 9-3-5 and 9-5-5 on a software adapter): there it does in f32's last bits.
 
+mod chain;
+
+pub use chain::{Canvas, Chain, Passage, Step, factors};
+
 use super::windows::{Stretch, stretches};
 use crate::error::{Error, Result};
 use crate::exec::{Device, Select, Session};
 use crate::graph::{Graph, NodeId};
-use crate::image::{Channel, Picture, Rect, resize_plane};
-use crate::metrics::{psnr, ssim};
+use crate::image::{Channel, Picture, Rect, resize_plane, resize_rect};
+use crate::metrics::{SSIM_WINDOW, psnr, ssim};
 use crate::models::{Reads, SuperResolution};
 use crate::ops::resize::{Kernel, Resize};
 use crate::plan::Plan;
@@ -120,10 +124,8 @@ impl Upscaler {
     /// # Errors
     /// Not even the smallest window fits, with its plan's bytes; those of [`Upscaler::new`].
     pub fn within(device: Device, model: SuperResolution, weights: Weights, bytes: u64) -> Result<Self> {
-        // Below this side a window has nothing to keep.
-        let smallest = 2 * model.halo + 1;
-        let mut upscaler = Self::new(device, model, weights, Some(smallest))?;
-        let needed = upscaler.plan(smallest, smallest)?.peak_bytes();
+        let mut upscaler = Self::new(device, model, weights, Some(0))?;
+        let (smallest, needed) = upscaler.smallest_window()?;
         if needed > bytes {
             return Err(Error::plan(format!(
                 "the smallest window of {}, {smallest} × {smallest}, takes {needed} bytes, more than the {bytes} that are \
@@ -131,9 +133,23 @@ impl Upscaler {
                 upscaler.model.name
             )));
         }
+        upscaler.fit(smallest, bytes)?;
+        Ok(upscaler)
+    }
+
+    /// The side of the smallest window that keeps anything, and its plan's peak in bytes.
+    fn smallest_window(&self) -> Result<(usize, u64)> {
+        let side = 2 * self.model.halo + 1;
+        let (g, y) = self.graph(side, side)?;
+        Ok((side, self.device.plan(&g, &[y])?.peak_bytes()))
+    }
+
+    /// Takes the largest window, of side `smallest` or more, whose plan's peak is at most `bytes`, and refuses larger plans
+    /// from now on.
+    fn fit(&mut self, smallest: usize, bytes: u64) -> Result<()> {
         let mut fits = |side| {
-            upscaler.tile = side;
-            match upscaler.plan(side, side) {
+            self.tile = side;
+            match self.plan(side, side) {
                 Ok(plan) => Ok(plan.peak_bytes() <= bytes),
                 Err(Error::Plan { .. }) => Ok(false),
                 Err(e) => Err(e),
@@ -148,9 +164,9 @@ impl Upscaler {
             let middle = fitting.midpoint(too_large);
             if fits(middle)? { fitting = middle } else { too_large = middle }
         }
-        upscaler.tile = fitting;
-        upscaler.memory_bytes = bytes;
-        Ok(upscaler)
+        self.tile = fitting;
+        self.memory_bytes = bytes;
+        Ok(())
     }
 
     /// Side of a window in pixels of the network's input, halo included; larger than any picture where they run whole.
@@ -203,7 +219,7 @@ impl Upscaler {
         (stretches(height, self.tile, self.model.halo), stretches(width, self.tile, self.model.halo))
     }
 
-    /// Target pixels an input pixel.
+    /// Output pixels per input pixel, to each side.
     fn ratio(&self) -> usize {
         if self.model.reads == Reads::Small { self.model.scale } else { 1 }
     }
@@ -243,10 +259,26 @@ impl Upscaler {
         match self.model.reads {
             Reads::Small => picture.luma(rect),
             Reads::Enlarged => {
-                let data = picture.bicubic_rect(Channel::Y, rect, self.model.scale as u32)?;
+                Tensor::new([1, 1, rect.height, rect.width], picture.resized_rect(Channel::Y, rect, &self.bicubic())?)
+            }
+        }
+    }
+
+    /// [`Upscaler::read`] of a luminance plane `[1, 1, H, W]`.
+    fn read_plane(&self, plane: &Tensor, window: &Window) -> Result<Tensor> {
+        let ([_, _, height, width], rect) = (plane.shape(), window.read);
+        match self.model.reads {
+            Reads::Small => crop(plane, rect),
+            Reads::Enlarged => {
+                let data = resize_rect(plane.data(), 0, [height, width], rect, &self.bicubic());
                 Tensor::new([1, 1, rect.height, rect.width], data)
             }
         }
+    }
+
+    /// The bicubic enlargement by the network's scale.
+    fn bicubic(&self) -> Resize {
+        Resize::by(Kernel::Bicubic, self.model.scale as u32, 1)
     }
 
     /// The network on one window, whole: what [`Upscaler::read`] gave → `[1, 1, H, W]` of its output.
@@ -282,50 +314,19 @@ impl Upscaler {
         Ok(session)
     }
 
-    /// The black picture that [`Upscaler::write`] fills with the enlargement of `picture`.
-    ///
-    /// # Errors
-    /// The result is too large for a picture.
-    pub fn canvas(&self, picture: &Picture) -> Result<Picture> {
-        let [width, height] = [picture.width(), picture.height()].map(|n| n * self.model.scale);
-        let mut out = Picture::new(picture.name(), width, height, picture.channels(), picture.samples().bits())?;
-        out.set_icc(picture.icc().map(<[u8]>::to_vec));
-        out.set_metadata(picture.metadata().clone());
-        Ok(out)
-    }
-
-    /// Writes what `window` keeps to `out`: luminance from `y`, the network's output; colour and alpha of `picture`
-    /// bicubically.
-    ///
-    /// # Errors
-    /// `out` or `y` do not belong to `picture` and `window`.
-    pub fn write(&self, picture: &Picture, out: &mut Picture, window: &Window, y: &Tensor) -> Result<()> {
-        let rect = window.kept;
-        let bicubic = |channel| picture.bicubic_rect(channel, rect, self.model.scale as u32);
-        let y = crop(y, window.inside)?;
-        if picture.channels().is_grey() {
-            out.put_grey(rect, y.data())?;
-        } else {
-            out.put_ycbcr(rect, y.data(), &bicubic(Channel::Cb)?, &bicubic(Channel::Cr)?)?;
-        }
-        if picture.channels().has_alpha() {
-            out.put_alpha(rect, &bicubic(Channel::Alpha)?)?;
-        }
-        Ok(())
-    }
-
     /// Enlarges a picture. `progress(done, all)` is called with output pixels after every window and returns false to
     /// stop.
     ///
     /// # Errors
     /// [`Error::Interrupted`] where `progress` asks for it; the result is too large for a picture; the device fails.
     pub fn picture(&self, picture: &Picture, progress: &mut dyn FnMut(u64, u64) -> bool) -> Result<(Picture, Report)> {
-        let mut out = self.canvas(picture)?;
+        let op = self.bicubic();
+        let mut out = canvas(picture, &op)?;
         let windows = self.windows_of(picture.height(), picture.width());
         let (mut done, all) = (0, out.whole().area() as u64);
         for window in &windows {
             let y = self.run(&self.read(picture, window)?)?;
-            self.write(picture, &mut out, window, &y)?;
+            put(picture, &mut out, window.kept, crop(&y, window.inside)?.data(), &op)?;
             done += window.kept.area() as u64;
             if !progress(done, all) {
                 return Err(Error::Interrupted);
@@ -341,14 +342,25 @@ impl Upscaler {
     /// The adapter's tile is wrong, or black or constant where the reference's is not: [`Error::Device`]. The device is
     /// the references; it fails.
     pub fn self_check(&self, picture: &Picture) -> Result<()> {
+        let size = [picture.height(), picture.width()];
+        self.check_window(picture.name(), size, |window| self.read(picture, window))
+    }
+
+    /// [`Upscaler::self_check`] of a picture of `size`, height and width, of which `read` gives what the network reads.
+    fn check_window(
+        &self,
+        name: &str,
+        [height, width]: [usize; 2],
+        read: impl Fn(&Window) -> Result<Tensor>,
+    ) -> Result<()> {
         if self.device.is_cpu() {
             return Err(Error::Usage(
                 "the references cannot be checked against themselves; choose an adapter for the self-check".into(),
             ));
         }
-        let windows = self.windows_of(picture.height(), picture.width());
+        let windows = self.windows_of(height, width);
         let window = &windows[windows.len() / 2];
-        let input = self.read(picture, window)?;
+        let input = read(window)?;
         let output = self.run(&input)?;
         let side = CHECKED_PX + 2 * self.model.halo;
         let mut best: Option<(f64, Window, Tensor)> = None;
@@ -365,7 +377,7 @@ impl Upscaler {
         let expected = crop(&cpu.run(&[("x", &part)])?.swap_remove(0), tile.inside)?;
         agree(&expected, &crop(&output, tile.kept)?).map_err(|problem| {
             Error::device(
-                format!("{}: {} computes this picture wrongly: {problem}", picture.name(), self.device.describe()),
+                format!("{name}: {} computes this picture wrongly: {problem}", self.device.describe()),
                 "update its driver, choose another --device (see `lineament devices`), or use --device cpu",
             )
         })
@@ -382,9 +394,7 @@ impl Upscaler {
         let scale = self.model.scale;
         let [small_h, small_w] = [truth.height() / scale, truth.width() / scale];
         let size @ [height, width] = [small_h * scale, small_w * scale];
-        if small_h == 0 || small_w == 0 {
-            return Err(Error::image(truth.name(), format!("has fewer than {scale} pixels a side")));
-        }
+        check_truth(truth, scale)?;
         let luma = truth.luma_u8();
         let rows = luma.chunks(truth.width()).take(height);
         let expected: Vec<f32> = rows.flat_map(|row| &row[..width]).map(|&y| f32::from(y) / 255.0).collect();
@@ -410,17 +420,75 @@ impl Upscaler {
     pub fn luma(&self, input: &Tensor) -> Result<Tensor> {
         let [_, _, height, width] = input.shape();
         let r = self.ratio();
-        let mut output = Tensor::zeros([1, 1, height * r, width * r]);
-        for window in self.cover(height, width, self.tile) {
-            let part = crop(&self.run(&crop(input, window.read)?)?, window.inside)?;
-            let rect = window.kept;
-            for (i, line) in part.data().chunks(rect.width).enumerate() {
-                let at = (rect.top + i) * width * r + rect.left;
-                output.data_mut()[at..at + rect.width].copy_from_slice(line);
-            }
+        let windows = self.cover(height, width, self.tile);
+        self.whole(&windows, [height * r, width * r], |window| crop(input, window.read))
+    }
+
+    /// The network on all `windows`, of which `read` gives what it reads: its output of `size`, height and width.
+    fn whole(
+        &self,
+        windows: &[Window],
+        [height, width]: [usize; 2],
+        read: impl Fn(&Window) -> Result<Tensor>,
+    ) -> Result<Tensor> {
+        let mut output = Tensor::zeros([1, 1, height, width]);
+        for window in windows {
+            window.paste(&self.run(&read(window)?)?, &mut output)?;
         }
         Ok(output)
     }
+}
+
+impl Window {
+    /// Copies what is kept of `y`, the network's output for this window, to its place in the whole plane.
+    fn paste(&self, y: &Tensor, plane: &mut Tensor) -> Result<()> {
+        let ([_, _, _, width], rect) = (plane.shape(), self.kept);
+        for (i, line) in crop(y, self.inside)?.data().chunks(rect.width).enumerate() {
+            let at = (rect.top + i) * width + rect.left;
+            plane.data_mut()[at..at + rect.width].copy_from_slice(line);
+        }
+        Ok(())
+    }
+}
+
+/// A black picture of the size that `op` makes of `picture`, with its channels, bits, profile and metadata.
+fn canvas(picture: &Picture, op: &Resize) -> Result<Picture> {
+    let [width, height] = [(1, picture.width()), (0, picture.height())].map(|(k, n)| op.scale[k].size_of(n));
+    let mut out = Picture::new(picture.name(), width, height, picture.channels(), picture.samples().bits())?;
+    out.set_icc(picture.icc().map(<[u8]>::to_vec));
+    out.set_metadata(picture.metadata().clone());
+    Ok(out)
+}
+
+/// Writes the rectangle `rect` of an enlargement: luminance from `y`; colour and alpha of `picture`, resized by `op`.
+fn put(picture: &Picture, out: &mut Picture, rect: Rect, y: &[f32], op: &Resize) -> Result<()> {
+    let resized = |channel| picture.resized_rect(channel, rect, op);
+    if picture.channels().is_grey() {
+        out.put_grey(rect, y)?;
+    } else {
+        out.put_ycbcr(rect, y, &resized(Channel::Cb)?, &resized(Channel::Cr)?)?;
+    }
+    if picture.channels().has_alpha() {
+        out.put_alpha(rect, &resized(Channel::Alpha)?)?;
+    }
+    Ok(())
+}
+
+/// Refuses a picture that is too small for [`Upscaler::score`] at `scale`.
+///
+/// # Errors
+/// It is, with the smallest that would do.
+pub fn check_truth(truth: &Picture, scale: usize) -> Result<()> {
+    let smallest = (SSIM_WINDOW.div_ceil(scale) + 2) * scale;
+    let [width, height] = [truth.width(), truth.height()];
+    if width.min(height) >= smallest {
+        return Ok(());
+    }
+    let problem = format!(
+        "has {width} × {height} pixels, a comparison at scale {scale} needs {smallest} × {smallest} or more; take it out of \
+         the folder"
+    );
+    Err(Error::image(truth.name(), problem))
 }
 
 /// Whether `got` is `expected` but for what f32 arithmetic explains; else what is wrong with it.

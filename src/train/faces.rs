@@ -93,6 +93,9 @@ pub struct Jittered {
     pub face: Face,
 }
 
+/// Bytes of the planes of all faces and their copies.
+const MAX_FACES_BYTES: u64 = 8 << 30;
+
 /// Standard deviations of what a copy is turned by (radians), of the logarithm of its scale, and of its shift along each axis
 /// (fractions of the side). Chosen by us.
 const JITTER: [f64; 3] = [0.05, 0.04, 0.02];
@@ -108,7 +111,7 @@ fn jitter(rng: &mut Rng) -> Similarity {
 /// The faces of the pictures in `folder` that `folder`.csv names, in its order, `side` × `side`.
 ///
 /// # Errors
-/// The list or a picture is missing or broken; a face's landmarks lie in one place.
+/// The list or a picture is missing or broken; landmarks lie in one place or outside of their picture.
 pub fn open(folder: &Path, side: usize) -> Result<Faces> {
     Ok(open_jittered(folder, side, 0, 0)?.0)
 }
@@ -123,6 +126,16 @@ pub fn open_jittered(folder: &Path, side: usize, copies: usize, seed: u64) -> Re
         return Err(Error::Usage(format!("{}: {problem}", folder.display())));
     }
     let list = landmarks(&folder.with_extension("csv"))?;
+    let numbers = [list.len(), copies.saturating_add(1), side, side];
+    let bytes = numbers.into_iter().try_fold(4u64, |bytes, n| bytes.checked_mul(n as u64));
+    if bytes.is_none_or(|bytes| bytes > MAX_FACES_BYTES) {
+        return Err(Error::Usage(format!(
+            "{}: {} faces with {copies} copies of each take more than {} GiB; give a smaller --jitter",
+            folder.display(),
+            list.len(),
+            MAX_FACES_BYTES >> 30
+        )));
+    }
     let mut hash = Sha256::new();
     let (mut names, mut faces, mut jittered) = (Vec::new(), Vec::new(), Vec::new());
     let mut rng = Rng::new(seed);
@@ -132,7 +145,8 @@ pub fn open_jittered(folder: &Path, side: usize, copies: usize, seed: u64) -> Re
         hash.update(Sha256::digest(&bytes));
         face.points.iter().flatten().for_each(|v| hash.update(v.to_le_bytes()));
         let picture = Picture::decode(&bytes, &path.display().to_string())?;
-        let frame = Frame::of_points(&face.points).map_err(|e| Error::image(path.display(), e.to_string()))?;
+        let size = [picture.height(), picture.width()];
+        let frame = Frame::of_face(&face.points, size).map_err(|e| Error::image(path.display(), e.to_string()))?;
         for _ in 0..copies {
             let by = jitter(&mut rng);
             let moved = Frame { to_frame: by.after(&frame.to_frame) };

@@ -5,6 +5,7 @@
 //!
 //! | in the folder | what |
 //! |---|---|
+//! | `lineament-run.json` | what makes the folder a run's ([`Folder`]); who trains in it holds its lock |
 //! | `config.toml` | every choice |
 //! | `prior.safetensors`, `prior_SIDE.png` | the E_k; as pictures: the map that they were cut from, then the channels |
 //! | `level1/fitted.safetensors` | R_1 and where it takes the training faces |
@@ -14,6 +15,7 @@
 //! | `weights.safetensors` | all of it, after each cascade that is finished |
 //!
 //! A part whose result is there is not made again, so that a run that was stopped continues where it was, to the same bits.
+//! Before the first of them everything is opened and every part is rehearsed: its networks must begin and its plan must fit.
 //!
 //! Aligned faces without landmarks may be added for the networks: f_k, fitted on the others, finds their p_k. What of the frame
 //! their pictures do not show no loss counts: results and targets are 0 there. Copies of the faces with landmarks, each turned,
@@ -35,6 +37,7 @@ mod objective;
 mod parts;
 mod stages;
 
+use super::choices;
 use super::faces::{self, Faces};
 use super::run::{self, Folder, Progress};
 use crate::error::{Error, Result};
@@ -92,6 +95,9 @@ pub struct Config {
     pub checkpoint_every: u64,
 }
 
+/// Most copies of each face.
+const MAX_COPIES: usize = 1000;
+
 impl Default for Config {
     fn default() -> Self {
         Self {
@@ -121,7 +127,7 @@ impl Config {
     /// # Errors
     /// The file is missing or no such TOML, with the line.
     pub fn open(path: &Path) -> Result<Self> {
-        run::open_choices(path)
+        choices::open(path)
     }
 
     /// Writes all choices as TOML.
@@ -129,13 +135,21 @@ impl Config {
     /// # Errors
     /// The file cannot be written; the seed is 2⁶³ or more.
     pub fn save(&self, path: &Path) -> Result<()> {
-        run::save_choices(self, path)
+        choices::save(self, path)
     }
 
     /// The variants of the cascade to train, in order, and the network's sizes.
     fn check(&self) -> Result<(network::Config, Vec<Variant>)> {
         let preset = network::Config::preset(&self.preset)?;
         let refuse = |problem: &str| Err(Error::Usage(problem.to_owned()));
+        choices::check(&[("--data", &self.data), ("--more", &self.more), ("--init", &self.init)], self.seed)?;
+        if let Some(steps) = self.pretrain.iter().chain(&self.joint).find(|&&steps| steps > run::MAX_STEPS) {
+            let problem = format!("--pretrain and --joint must be at most {}, got {steps}", run::MAX_STEPS);
+            return Err(Error::Usage(problem));
+        }
+        if self.jitter > MAX_COPIES {
+            return Err(Error::Usage(format!("--jitter must be at most {MAX_COPIES} copies, got {}", self.jitter)));
+        }
         let has_zero = |list: &[u64]| list.is_empty() || list.contains(&0);
         let sizes = |list: &[usize]| list.iter().map(|&v| v as u64).collect::<Vec<_>>();
         let lists = [self.joint.clone(), sizes(&self.batch), sizes(&self.patch)];
@@ -184,6 +198,8 @@ pub struct Observer<'a> {
     /// Called after every step with the part's name, the steps done of all, and the step; false stops the run after a
     /// checkpoint.
     pub step: &'a mut dyn FnMut(&str, u64, Progress) -> bool,
+    /// Called with true when there are steps that would be lost with the process, and with false when they are saved.
+    pub hold: &'a mut dyn FnMut(bool),
 }
 
 impl std::fmt::Debug for Observer<'_> {
@@ -192,11 +208,28 @@ impl std::fmt::Debug for Observer<'_> {
     }
 }
 
+/// What a folder's marker calls such a run.
+const KIND: &str = "hallucinate";
+
+/// Holds the folder of a run: a new one, or with `resume` also one that has begun.
+///
+/// # Errors
+/// Those of [`Folder::create`] and [`Folder::resume`].
+pub fn folder(path: &Path, resume: bool) -> Result<Folder> {
+    // Versions that wrote no marker: their choices, and priors that say what they are of.
+    let is_older = |path: &Path| {
+        let prior = Weights::open(path.join("prior.safetensors"));
+        Config::open(&path.join("config.toml")).is_ok()
+            && prior.is_ok_and(|prior| prior.manifest().contains_key("data_sha256"))
+    };
+    if resume { Folder::resume(path, KIND, is_older) } else { Folder::create(path, KIND) }
+}
+
 /// Trains, or goes on with `resume`, and returns the cascade of `preset` in one file with its manifest.
 ///
 /// # Errors
-/// Bad data, a folder of another run, a loss that is no number, the device, the disk; [`Error::Interrupted`] where the observer
-/// stopped it.
+/// Bad data, a folder of another run, a loss that is not a number, the device, the disk; [`Error::Interrupted`] where the
+/// observer stopped it. The steps until then are saved.
 pub fn train(
     config: &Config,
     device: &Device,
@@ -218,7 +251,6 @@ pub fn train(
     if let Some(more) = &more {
         fingerprint = format!("{fingerprint}+{}", more.fingerprint);
     }
-    config.save(&folder.config())?;
     let shape = shape_model(&own, SHARE)?;
     let marked: Vec<Face> = own.iter().flat_map(|f| [f.clone(), f.mirrored()]).collect();
     let mut counted = format!("{} faces and their mirror images", own.len());
@@ -230,7 +262,7 @@ pub fn train(
     }
     (observer.tell)(&format!("{counted}, {} bases", shape.len()));
     let init = if config.init.as_os_str().is_empty() { None } else { Some(Weights::open(&config.init)?) };
-    let mut manifest = manifest(config, device, &counted);
+    let mut manifest = manifest(config, device, folder, &counted);
     // Where the networks began, how those were made, and where they began.
     for (key, value) in init.iter().flat_map(Weights::manifest) {
         let what = key.trim_start_matches("init_");
@@ -256,39 +288,55 @@ pub fn train(
         weights: BTreeMap::new(),
         manifest,
     };
-    let priors = run.priors()?;
-    let i_0 = run.faces.at(run.cascade.config.input_side)?;
-    let p_0 = vec![vec![0.0; run.cascade.shape.len()]; run.faces.len()];
-    // p_k of the full cascade, for every variant but the fixed one.
-    let mut p: Vec<Vec<Vec<f64>>> = Vec::new();
-    let mut weights = Weights::default();
-    let places = places(priors.len(), &variants);
-    // What level `reached` of the variant at hand reads: made when a part that is not finished asks for it.
-    let (mut before, mut reached) = (i_0.clone(), 0);
-    for (index, &place) in places.iter().enumerate() {
-        if place.k == 0 {
-            before.clone_from(&i_0);
-            reached = 0;
+    let places = places(run.cascade.config.levels.len(), &variants);
+    run.rehearse(&places)?;
+    config.save(&folder.config())?;
+    run.begin_log()?;
+    run.all(&places).map_err(|error| match error {
+        Error::Interrupted | Error::Stopped { .. } => error,
+        error => {
+            let kept = format!("what is finished is saved in {}; continue with --resume", folder.path().display());
+            Error::Stopped { source: Box::new(error), kept }
         }
-        let is_full = place.variant == Variant::Full;
-        if !run.is_made(place)? {
-            for k in reached..place.k {
-                before = run.outputs(Place { k, level: k, ..place }, &before, place.p(&p_0, &p, k))?;
+    })
+}
+
+impl Run<'_, '_> {
+    /// Makes what is not there yet, place by place.
+    fn all(&mut self, places: &[Place]) -> Result<Weights> {
+        let priors = self.priors()?;
+        let i_0 = self.faces.at(self.cascade.config.input_side)?;
+        let p_0 = vec![vec![0.0; self.cascade.shape.len()]; self.faces.len()];
+        // p_k of the full cascade, for every variant but the fixed one.
+        let mut p: Vec<Vec<Vec<f64>>> = Vec::new();
+        let mut weights = Weights::default();
+        // What level `reached` of the variant at hand reads: made when a part that is not finished asks for it.
+        let (mut before, mut reached) = (i_0.clone(), 0);
+        for (index, &place) in places.iter().enumerate() {
+            if place.k == 0 {
+                before.clone_from(&i_0);
+                reached = 0;
             }
-            reached = place.k;
+            let is_full = place.variant == Variant::Full;
+            if !self.is_made(place)? {
+                for k in reached..place.k {
+                    before = self.outputs(Place { k, level: k, ..place }, &before, place.p(&p_0, &p, k))?;
+                }
+                reached = place.k;
+            }
+            if is_full {
+                let from = p.last().unwrap_or(&p_0);
+                let found = self.align(place.k, &before, from, &priors[place.k])?;
+                p.push(found);
+            }
+            self.networks(place, &before, place.p(&p_0, &p, place.k))?;
+            // A cascade that is whole is written.
+            if places.get(index + 1).is_none_or(|next| next.variant != place.variant) {
+                weights = self.save()?;
+            }
         }
-        if is_full {
-            let from = p.last().unwrap_or(&p_0);
-            let found = run.align(place.k, &before, from, &priors[place.k])?;
-            p.push(found);
-        }
-        run.networks(place, &before, place.p(&p_0, &p, place.k))?;
-        // A cascade that is whole is written.
-        if places.get(index + 1).is_none_or(|next| next.variant != place.variant) {
-            weights = run.save()?;
-        }
+        Ok(weights)
     }
-    Ok(weights)
 }
 
 /// Refuses to go on with other choices than a run began with.
@@ -304,12 +352,12 @@ fn same_choices(was: &Config, is: &Config, file: &Path) -> Result<()> {
     };
     let entries = |c: &Config| serde_json::to_value(free(c)).unwrap_or_default();
     let wanted = entries(is);
-    let compared = wanted.as_object().map_or(Ok(()), |wanted| run::same_choices(&entries(was), wanted));
+    let compared = wanted.as_object().map_or(Ok(()), |wanted| choices::same(&entries(was), wanted));
     compared.map_err(|problem| Error::Usage(format!("{}: {problem}", file.display())))
 }
 
 /// What every weights file of a run says.
-fn manifest(config: &Config, device: &Device, faces: &str) -> Vec<(String, String)> {
+fn manifest(config: &Config, device: &Device, folder: &Folder, faces: &str) -> Vec<(String, String)> {
     let more = match config.more.as_os_str().is_empty() {
         true => String::new(),
         false => format!(" and {}", config.more.display()),
@@ -324,6 +372,7 @@ fn manifest(config: &Config, device: &Device, faces: &str) -> Vec<(String, Strin
         ("seed", config.seed.to_string()),
         ("steps", format!("{} a branch alone, {} end to end, by level", list(&config.pretrain), list(&config.joint))),
         ("commit", run::commit()),
+        ("run", folder.id().to_owned()),
         ("device", device.describe()),
         ("licence", "MIT OR Apache-2.0".to_owned()),
     ]

@@ -1,6 +1,7 @@
 //! Batches made ahead on worker threads, in bounded queues: what they hold and their order do not depend on how many
 //! threads there are.
 
+use super::threads;
 use crate::error::{Error, Result};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
@@ -8,6 +9,11 @@ use std::thread::JoinHandle;
 
 /// Batches that a thread makes ahead of the one that is asked for.
 const AHEAD: usize = 2;
+
+/// Most batches that `threads` threads hold together: those ahead, one in each hand, and the one that is used.
+pub fn most_held(threads: usize) -> usize {
+    threads * (AHEAD + 1) + 1
+}
 
 /// Makes the batch of a step.
 pub type Make<T> = Arc<dyn Fn(u64) -> Result<T> + Send + Sync>;
@@ -22,15 +28,19 @@ pub struct Loader<T> {
 }
 
 impl<T: Send + 'static> Loader<T> {
-    /// Starts `threads` threads, at least one. `make` must give the same for a step whenever it is asked.
-    pub fn new(threads: usize, first: u64, last: u64, make: Make<T>) -> Self {
+    /// Starts `threads` threads, at least one, and no more than there are steps. `make` must give the same for a step
+    /// whenever it is asked.
+    ///
+    /// # Errors
+    /// The system starts no more threads.
+    pub fn new(threads: usize, first: u64, last: u64, make: Make<T>) -> Result<Self> {
         let mut loader = Self { queues: Vec::new(), threads: Vec::new(), first, next: first };
-        let count = threads.max(1);
+        let steps = usize::try_from(last.saturating_sub(first).saturating_add(1)).unwrap_or(usize::MAX);
+        let count = threads.clamp(1, steps.max(1));
         for k in 0..count {
             let (sender, receiver) = sync_channel(AHEAD);
             let make = make.clone();
-            loader.queues.push(receiver);
-            loader.threads.push(std::thread::spawn(move || {
+            let work = move || {
                 for step in (first + k as u64..=last).step_by(count) {
                     // The loader is gone where no one receives; nothing follows an error.
                     let made = make(step);
@@ -39,9 +49,11 @@ impl<T: Send + 'static> Loader<T> {
                         return;
                     }
                 }
-            }));
+            };
+            loader.threads.push(std::thread::Builder::new().spawn(work).map_err(|e| threads::refused(&e))?);
+            loader.queues.push(receiver);
         }
-        loader
+        Ok(loader)
     }
 
     /// The batch of `step`, which must be the one after the last that was asked for.
@@ -77,7 +89,7 @@ mod tests {
     #[test]
     fn batches_come_in_order_from_any_number_of_threads() {
         for threads in [1, 2, 3, 7] {
-            let mut loader = Loader::new(threads, 5, 30, Arc::new(Ok));
+            let mut loader = Loader::new(threads, 5, 30, Arc::new(Ok)).unwrap();
             for step in 5..=30 {
                 assert_eq!(loader.take(step).unwrap(), step, "{threads} threads");
             }
@@ -93,18 +105,18 @@ mod tests {
             counter.fetch_add(1, Ordering::SeqCst);
             Ok(step)
         };
-        let mut loader = Loader::new(2, 1, 1_000_000, Arc::new(make));
+        let mut loader = Loader::new(2, 1, 1_000_000, Arc::new(make)).unwrap();
         loader.take(1).unwrap();
         std::thread::sleep(std::time::Duration::from_millis(50));
         // Two in each queue, one in each hand, the one that was taken.
-        assert!(made.load(Ordering::SeqCst) <= 7, "{made:?} were made");
+        assert!(made.load(Ordering::SeqCst) <= most_held(2) as u64, "{made:?} were made");
         drop(loader);
     }
 
     #[test]
     fn an_error_comes_at_its_step() {
         let make = |step| if step == 3 { Err(Error::Usage("no picture".into())) } else { Ok(step) };
-        let mut loader = Loader::new(2, 1, 10, Arc::new(make));
+        let mut loader = Loader::new(2, 1, 10, Arc::new(make)).unwrap();
         assert_eq!((loader.take(1).unwrap(), loader.take(2).unwrap()), (1, 2));
         assert_eq!(loader.take(3).unwrap_err().to_string(), "no picture");
     }

@@ -1,6 +1,7 @@
 //! Pairs of small and large patches for super-resolution, seeded: batch k of a seed is the same everywhere, whoever makes
 //! it.
 
+use super::threads;
 use crate::error::{Error, Result};
 use crate::image::{Picture, resize_plane};
 use crate::models::{Reads, SuperResolution};
@@ -9,7 +10,6 @@ use crate::rng::Rng;
 use crate::tensor::Tensor;
 use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 /// Each picture is used at these tenths of its size (FSRCNN, section 4.1, "data augmentation").
@@ -122,25 +122,10 @@ impl Patches {
         let paths = crate::files::pictures(dir)?;
         let scale = model.scale;
         let cutter = Cutter { scale, reads: model.reads, small: patch, cut_px: model.cut_px() };
-        let looked: Vec<OnceLock<Result<Look>>> = paths.iter().map(|_| OnceLock::new()).collect();
-        let next = AtomicUsize::new(0);
-        std::thread::scope(|scope| {
-            for _ in 0..threads.max(1) {
-                scope.spawn(|| {
-                    while let Some((path, slot)) = {
-                        let k = next.fetch_add(1, Ordering::Relaxed);
-                        paths.get(k).zip(looked.get(k))
-                    } {
-                        let _ = slot.set(look(path));
-                    }
-                });
-            }
-        });
+        let looked = threads::over(threads, &paths, |path| look(path))?;
         let mut hash = Sha256::new();
         let (mut files, mut sources) = (Vec::new(), Vec::new());
-        for (path, looked) in paths.into_iter().zip(looked) {
-            let gone = || Err(Error::image(path.display(), "was not looked at"));
-            let (sum, [width, height]) = looked.into_inner().unwrap_or_else(gone)?;
+        for (path, (sum, [width, height])) in paths.into_iter().zip(looked) {
             hash.update(sum);
             for tenths in SHRINKS {
                 let [w, h] = cutter.small_size([width, height], tenths);

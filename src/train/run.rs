@@ -2,68 +2,30 @@
 //!
 //! | file in the folder | what |
 //! |---|---|
+//! | `lineament-run.json` | what makes the folder a run's ([`Folder`]); who trains in it holds its lock |
 //! | `config.toml` | every choice of the run |
-//! | `log.jsonl` | a line a step: `step`, `loss` in full precision, `norm` of all gradients, `lr`, `ms`, `wait_ms`, what a validation gave |
+//! | `log.jsonl` | a line per step: `step`, `loss` in full precision, `norm` of all gradients, `lr`, `ms`, `wait_ms`; a line per validation: `step`, `val_…` |
 //! | `last.safetensors` | parameters, moments and average after some step: what a resumed run continues, to the same bits |
 //! | `best.safetensors` | the weights of the best validation |
 //! | `weights.safetensors` | the weights after the last step |
 //! | `curves.png` | loss and validation over the steps |
 //!
 //! Every file but the log is written beside its place and renamed; a log that is cut off in the middle of a line is mended
-//! when the run is resumed.
+//! when the run is resumed. Whatever fails, the steps until then are saved first, as far as the disk and the device allow.
 
-use super::curves::{Curve, draw};
+pub use super::folder::Folder;
+
+use super::choices;
+use super::log::Log;
 use super::optimizer::{HYPER, Rule, Schedule, Step};
 use crate::error::{Error, Result};
 use crate::exec::{Device, Session};
 use crate::graph::{Graph, Kind, NodeId};
 use crate::tensor::Tensor;
 use crate::weights::Weights;
-use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value, json};
-use std::fs::File;
-use std::io::{BufRead, BufReader, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Instant;
-
-/// The folder of a run.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Folder(PathBuf);
-
-impl Folder {
-    /// Creates the folder if need be.
-    ///
-    /// # Errors
-    /// It is a file; it cannot be created.
-    pub fn create(path: &Path) -> Result<Self> {
-        if path.is_file() {
-            return Err(Error::Usage(format!("{}: is a file; --out names the folder of a run", path.display())));
-        }
-        std::fs::create_dir_all(path).map_err(|e| Error::io(path, e))?;
-        Ok(Self(path.to_owned()))
-    }
-    pub fn path(&self) -> &Path {
-        &self.0
-    }
-    pub fn config(&self) -> PathBuf {
-        self.0.join("config.toml")
-    }
-    pub fn log(&self) -> PathBuf {
-        self.0.join("log.jsonl")
-    }
-    pub fn last(&self) -> PathBuf {
-        self.0.join("last.safetensors")
-    }
-    pub fn best(&self) -> PathBuf {
-        self.0.join("best.safetensors")
-    }
-    pub fn weights(&self) -> PathBuf {
-        self.0.join("weights.safetensors")
-    }
-    pub fn curves(&self) -> PathBuf {
-        self.0.join("curves.png")
-    }
-}
 
 /// What is trained, and how long.
 #[derive(Debug)]
@@ -72,7 +34,7 @@ pub struct Job {
     pub step: Step,
     pub rule: Rule,
     pub schedule: Schedule,
-    /// Where a run begins that is not resumed.
+    /// Initial weights of a fresh run.
     pub initial: Weights,
     /// What must agree between a checkpoint and the run that continues it, by name; `data` is a checksum of the files.
     pub identity: Map<String, Value>,
@@ -114,6 +76,8 @@ pub struct Hooks<'a> {
     pub validate: &'a mut dyn FnMut(&Weights) -> Result<Validation>,
     /// Called after every step; false stops the run after a checkpoint, with [`Error::Interrupted`].
     pub observe: &'a mut dyn FnMut(Progress) -> bool,
+    /// Called with true when there are steps that would be lost with the process, and with false when they are saved.
+    pub hold: &'a mut dyn FnMut(bool),
 }
 
 impl std::fmt::Debug for Hooks<'_> {
@@ -128,113 +92,207 @@ impl std::fmt::Debug for Hooks<'_> {
 /// interruption; where there is none yet, begins anew.
 ///
 /// # Errors
-/// A checkpoint of another run; a loss or a gradient that is no number, with the first layer whose value is none; the
-/// disk, the device, the hooks. The last checkpoint stays whole.
+/// A checkpoint of another run; more memory than the device has; a loss or a gradient that is not a number, with the first
+/// layer whose value is none; the disk, the device, the hooks. The steps until then are saved, and the message says how to
+/// go on.
 pub fn run(job: &Job, device: &Device, folder: &Folder, resume: bool, hooks: &mut Hooks) -> Result<Weights> {
-    let mut best: Option<f64> = None;
-    let mut first = 1;
-    let mut weights = job.initial.clone();
-    if resume && folder.last().exists() {
-        let (state, step, reached) = open_checkpoint(&folder.last(), &job.identity)?;
-        (weights, first, best) = (state, step + 1, reached);
+    let mut going = Going::begin(job, device, folder, resume)?;
+    match going.run_to_the_end(hooks) {
+        Ok(weights) => Ok(weights),
+        Err(error) => Err(going.failed(error, hooks)),
     }
-    let session = device.compile(&job.graph, &job.step.fetches, weights)?;
-    let mut log = Log::open(&folder.log(), first)?;
-    for step in first..=job.steps {
-        let begin = Instant::now();
-        let batch = match (hooks.batch)(step) {
-            Ok(batch) => batch,
-            Err(error) => {
-                if step > first {
-                    save_checkpoint(&session, &job.identity, step - 1, best, &folder.last())?;
+}
+
+/// Most steps of a run.
+pub const MAX_STEPS: u64 = 1_000_000_000;
+
+/// Refuses a step that takes more memory than the device allows, before any is asked for.
+///
+/// # Errors
+/// The step does not fit; the device cannot run it at all.
+pub fn check_memory(device: &Device, graph: &Graph, step: &Step) -> Result<()> {
+    device.plan(graph, &step.fetches).map(drop)
+}
+
+/// A run while it goes on.
+struct Going<'a> {
+    job: &'a Job,
+    device: &'a Device,
+    folder: &'a Folder,
+    session: Session,
+    log: Log,
+    best: Option<f64>,
+    /// The step that the session's state is of.
+    done: u64,
+    /// The step that the checkpoint is of; 0: there is none.
+    saved: u64,
+}
+
+impl<'a> Going<'a> {
+    fn begin(job: &'a Job, device: &'a Device, folder: &'a Folder, resume: bool) -> Result<Self> {
+        let (mut weights, mut done, mut best) = (job.initial.clone(), 0, None);
+        if resume && folder.last().exists() {
+            (weights, done, best) = open_checkpoint(&folder.last(), &job.identity)?;
+        }
+        if device.is_cpu() {
+            check_memory(device, &job.graph, &job.step)?;
+        }
+        let session = device.compile(&job.graph, &job.step.fetches, weights)?;
+        let log = Log::open(&folder.log(), done + 1)?;
+        // A checkpoint is made before the validation of its step.
+        let best = log.best().into_iter().chain(best).reduce(f64::max);
+        Ok(Self { job, device, folder, session, log, best, done, saved: done })
+    }
+
+    fn run_to_the_end(&mut self, hooks: &mut Hooks) -> Result<Weights> {
+        let job = self.job;
+        if self.is_validated(self.done) && !self.log.has_validation(self.done) {
+            self.validate(hooks)?;
+        }
+        while self.done < job.steps {
+            let progress = self.step(hooks)?;
+            let step = self.done;
+            let goes_on = (hooks.observe)(progress) || step == job.steps;
+            if step.is_multiple_of(job.checkpoint_every.max(1))
+                || step == job.steps
+                || self.is_validated(step)
+                || !goes_on
+            {
+                self.save(hooks)?;
+                if goes_on && self.is_validated(step) {
+                    self.validate(hooks)?;
                 }
-                return Err(error);
+                self.log.draw(&self.folder.curves())?;
             }
-        };
+            if !goes_on {
+                return Err(Error::Interrupted);
+            }
+        }
+        let mut weights = job.step.weights(&job.graph, &self.session.state()?)?;
+        weights.set_manifest("time", format!("{:.0} s for all steps", self.log.ms / 1e3));
+        Ok(weights)
+    }
+
+    /// Takes the next step and writes it to the log.
+    fn step(&mut self, hooks: &mut Hooks) -> Result<Progress> {
+        let (job, step) = (self.job, self.done + 1);
+        let begin = Instant::now();
+        let batch = (hooks.batch)(step)?;
         let wait_ms = begin.elapsed().as_secs_f64() * 1e3;
         let lr = job.schedule.at(step);
         let hyper = job.rule.hyper(lr, step);
         let mut inputs: Vec<(&str, &Tensor)> = batch.iter().map(|(name, tensor)| (*name, tensor)).collect();
         inputs.push((HYPER, &hyper));
-        let outputs = session.run(&inputs)?;
+        let outputs = self.session.run(&inputs)?;
         let (loss, factor, norm) = (outputs[0].data()[0], outputs[1].data()[0], outputs[1].data()[1]);
         if !loss.is_finite() || factor == 0.0 {
-            let what = if loss.is_finite() { "the norm of the gradients" } else { "the loss" };
-            let value = if loss.is_finite() { norm } else { loss };
-            let state = session.state()?;
-            let first = first_not_finite(job, device, &state, &inputs).unwrap_or_else(|e| format!("({e})"));
-            let keep = if folder.last().exists() {
-                format!("{} holds the last good state; resume it", folder.last().display())
-            } else {
-                "no checkpoint was due yet; start anew".to_owned()
-            };
-            return Err(Error::Usage(format!(
-                "step {step}: {what} is {value}; {first}; {keep} with a lower --lr, with --clip, or with other data"
-            )));
+            return Err(self.not_finite(step, [loss, factor, norm], &inputs, hooks));
         }
+        self.done = step;
+        (hooks.hold)(true);
         let ms = begin.elapsed().as_secs_f64() * 1e3;
-        let mut line = json!({ "step": step, "loss": loss, "norm": norm, "lr": lr, "ms": ms, "wait_ms": wait_ms });
-        if job.val_every > 0 && (step % job.val_every == 0 || step == job.steps) {
-            let mut weights = job.step.weights(&job.graph, &session.state()?)?;
-            let numbers = (hooks.validate)(&weights)?;
-            for (name, value) in &numbers {
-                line[format!("val_{name}")] = json!(value);
-            }
-            if let Some(&(name, value)) = numbers.first()
-                && best.is_none_or(|best| value > best)
-            {
-                best = Some(value);
-                for (key, value) in &job.manifest {
-                    weights.set_manifest(key, value);
-                }
-                weights.set_manifest("steps", step.to_string());
-                weights.set_manifest("measured", format!("{name} {value:.4} in validation"));
-                weights.save(folder.best())?;
-            }
-        }
-        log.write(&line)?;
-        let go_on = (hooks.observe)(Progress { step, steps: job.steps, loss, norm, lr, ms, wait_ms });
-        if step % job.checkpoint_every.max(1) == 0 || step == job.steps || !go_on {
-            save_checkpoint(&session, &job.identity, step, best, &folder.last())?;
-            log.draw(&folder.curves())?;
-        }
-        if !go_on && step < job.steps {
-            return Err(Error::Interrupted);
-        }
+        self.log.write(&json!({ "step": step, "loss": loss, "norm": norm, "lr": lr, "ms": ms, "wait_ms": wait_ms }))?;
+        Ok(Progress { step, steps: job.steps, loss, norm, lr, ms, wait_ms })
     }
-    let mut weights = job.step.weights(&job.graph, &session.state()?)?;
-    weights.set_manifest("time", format!("{:.0} s for all steps", log.ms / 1e3));
-    Ok(weights)
-}
 
-/// Refuses what was made with other choices than `wanted`, and says which. One that `saved` lacks was no choice yet when it was
-/// made.
-pub(super) fn same_choices(saved: &Value, wanted: &Map<String, Value>) -> std::result::Result<(), String> {
-    let other = wanted.iter().find_map(|(key, value)| Some((key, saved.get(key).filter(|was| *was != value)?, value)));
-    match other {
-        Some((key, ..)) if key == "data" => {
-            let remedy = "put it back or start anew";
-            Err(format!("was made with other data: a file was added, changed or removed since; {remedy}"))
+    fn is_validated(&self, step: u64) -> bool {
+        let every = self.job.val_every;
+        step > 0 && every > 0 && (step.is_multiple_of(every) || step == self.job.steps)
+    }
+
+    /// Measures the weights, and keeps them where they are the best so far.
+    fn validate(&mut self, hooks: &mut Hooks) -> Result<()> {
+        let mut weights = self.job.step.weights(&self.job.graph, &self.session.state()?)?;
+        let numbers = (hooks.validate)(&weights)?;
+        if let Some(&(name, value)) = numbers.first()
+            && self.best.is_none_or(|best| value > best)
+        {
+            self.best = Some(value);
+            for (key, value) in &self.job.manifest {
+                weights.set_manifest(key, value);
+            }
+            weights.set_manifest("steps", self.done.to_string());
+            weights.set_manifest("measured", format!("{name} {value:.4} in validation"));
+            weights.save(self.folder.best())?;
         }
-        Some((key, was, value)) => {
-            Err(format!("was made with {key} {was}, this run asks for {value}; give the same options or start anew"))
+        let mut line = json!({ "step": self.done });
+        for (name, value) in &numbers {
+            line[format!("val_{name}")] = json!(value);
         }
-        None => Ok(()),
+        self.log.write(&line)
+    }
+
+    /// Makes a checkpoint of the session's state.
+    fn save(&mut self, hooks: &mut Hooks) -> Result<()> {
+        if self.saved < self.done {
+            save_checkpoint(&self.session, &self.job.identity, self.done, self.best, &self.folder.last())?;
+            self.saved = self.done;
+            (hooks.hold)(false);
+        }
+        Ok(())
+    }
+
+    /// Saves what was done before `error`, which then says how to go on.
+    fn failed(&mut self, error: Error, hooks: &mut Hooks) -> Error {
+        let saving = self.save(hooks);
+        if matches!(error, Error::Interrupted | Error::Stopped { .. }) {
+            return saving.err().unwrap_or(error);
+        }
+        let last = self.folder.last().display().to_string();
+        let kept = match (saving, self.saved) {
+            (Ok(()), 0) => return error,
+            (Ok(()), step) => format!("step {step} is saved in {last}; continue with --resume"),
+            (Err(e), 0) => format!("steps 1 to {} could not be saved ({e})", self.done),
+            (Err(e), step) => {
+                let lost = format!("steps {} to {} could not be saved ({e})", step + 1, self.done);
+                format!("{lost}; step {step} is saved in {last}; continue with --resume")
+            }
+        };
+        Error::Stopped { source: Box::new(error), kept }
+    }
+
+    /// Why `step` has no finite loss or gradient. Its update was left out where the factor is 0, so that the state before it
+    /// is still there.
+    fn not_finite(
+        &mut self,
+        step: u64,
+        [loss, factor, norm]: [f32; 3],
+        inputs: &[(&str, &Tensor)],
+        hooks: &mut Hooks,
+    ) -> Error {
+        let (what, value) = if loss.is_finite() { ("the norm of the gradients", norm) } else { ("the loss", loss) };
+        let state = self.session.state();
+        let first = state.and_then(|state| first_not_finite(self.job, self.device, &state, inputs));
+        let first = first.unwrap_or_else(|e| format!("({e})"));
+        let error = Error::Usage(format!("step {step}: {what} is {value}; {first}"));
+        let mut saving = Ok(());
+        if factor == 0.0 {
+            saving = self.save(hooks);
+        }
+        // What is lost now must not be saved later: it may not be finite.
+        let lost = self.done - self.saved;
+        self.done = self.saved;
+        let remedy = "with a lower --lr, with --clip, or with other data";
+        let mut kept = match self.saved {
+            0 => format!("no step is saved; start anew {remedy}"),
+            _ => {
+                let last = self.folder.last().display().to_string();
+                format!("{last} holds the last good state; begin a new run at it, with --init, {remedy}")
+            }
+        };
+        if let Err(e) = saving {
+            kept = format!("{lost} steps before it could not be saved ({e}); {kept}");
+        }
+        Error::Stopped { source: Box::new(error), kept }
     }
 }
 
-/// Reads the choices of a run as [`save_choices`] writes them.
-pub(super) fn open_choices<T: DeserializeOwned>(path: &Path) -> Result<T> {
-    let text = std::fs::read_to_string(path).map_err(|e| Error::io(path, e))?;
-    toml::from_str(&text).map_err(|e| Error::Usage(format!("{}: {}", path.display(), e.to_string().trim())))
-}
-
-/// Writes the choices of a run as TOML.
-pub(super) fn save_choices(choices: &impl Serialize, path: &Path) -> Result<()> {
-    let text = toml::to_string(choices).map_err(|e| Error::Usage(format!("{}: {e}", path.display())))?;
-    crate::files::write_whole(path, crate::files::Existing::Replace, |out| {
-        out.write_all(text.as_bytes()).map_err(|e| Error::io(path, e))
-    })
+/// Refuses to continue the folder's checkpoint with other choices than it was made with.
+///
+/// # Errors
+/// It was; it is broken.
+pub(super) fn check_checkpoint(folder: &Folder, identity: &Map<String, Value>) -> Result<()> {
+    open_checkpoint(&folder.last(), identity).map(drop)
 }
 
 fn save_checkpoint(
@@ -268,74 +326,9 @@ fn open_checkpoint(path: &Path, wanted: &Map<String, Value>) -> Result<(Weights,
     let step = entry("step")?.parse().map_err(|_| fail("is no checkpoint: its step is no number".into()))?;
     let saved: Value =
         serde_json::from_str(&entry("config")?).map_err(|e| fail(format!("its config is broken: {e}")))?;
-    same_choices(&saved, wanted).map_err(fail)?;
+    choices::same(&saved, wanted).map_err(fail)?;
     let best = weights.manifest().get("best").and_then(|best| best.parse().ok());
     Ok((weights, step, best))
-}
-
-/// The log and what its picture needs.
-struct Log {
-    path: PathBuf,
-    file: File,
-    loss: Curve,
-    /// Of all steps.
-    ms: f64,
-    validations: Vec<(u64, f64)>,
-    /// The name of what is drawn of a validation.
-    criterion: String,
-}
-
-impl Log {
-    /// The log, cut back to the lines before step `first`.
-    fn open(path: &Path, first: u64) -> Result<Self> {
-        let io = |e| Error::io(path, e);
-        let mut log = Self {
-            path: path.to_owned(),
-            file: File::options().create(true).append(true).open(path).map_err(io)?,
-            loss: Curve::default(),
-            ms: 0.0,
-            validations: Vec::new(),
-            criterion: String::new(),
-        };
-        let mut kept = Vec::new();
-        for line in BufReader::new(File::open(path).map_err(io)?).split(b'\n') {
-            let line = line.map_err(io)?;
-            let Ok(value) = serde_json::from_slice::<Value>(&line) else { continue };
-            if value["step"].as_u64().is_some_and(|step| step < first) {
-                log.note(&value);
-                kept.extend(line);
-                kept.push(b'\n');
-            }
-        }
-        crate::files::write_whole(path, crate::files::Existing::Replace, |out| out.write_all(&kept).map_err(io))?;
-        log.file = File::options().append(true).open(path).map_err(io)?;
-        Ok(log)
-    }
-
-    fn note(&mut self, line: &Value) {
-        let Some(step) = line["step"].as_u64() else { return };
-        self.ms += line["ms"].as_f64().unwrap_or_default();
-        if let Some(loss) = line["loss"].as_f64() {
-            self.loss.push(step, loss);
-        }
-        let validation = line.as_object().into_iter().flatten().find(|(key, _)| key.starts_with("val_"));
-        if let Some((key, value)) = validation
-            && let Some(value) = value.as_f64()
-        {
-            self.criterion = key.trim_start_matches("val_").to_owned();
-            self.validations.push((step, value));
-        }
-    }
-
-    fn write(&mut self, line: &Value) -> Result<()> {
-        self.note(line);
-        self.file.write_all(format!("{line}\n").as_bytes()).map_err(|e| Error::io(&self.path, e))
-    }
-
-    fn draw(&self, path: &Path) -> Result<()> {
-        let validations = self.validations.iter().map(|&(step, value)| (step as f64, value)).collect();
-        draw(self.loss.points(), (&self.criterion, validations))?.save(path)
-    }
 }
 
 /// Which value is the first that is not finite, in the order of the computation: a parameter, an input, a layer, a gradient.

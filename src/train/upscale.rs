@@ -1,14 +1,18 @@
 //! Trains a super-resolution network on seeded patches.
 
-use super::loader::{Loader, Make};
+use super::loader::{Loader, Make, most_held};
 use super::optimizer::{Decay, Group, Optimizer, Rule, Schedule, Step, fits};
 use super::patches::Patches;
 use super::run::{self, Folder, Hooks, Job, Progress, Validation};
+use super::{choices, threads};
 use crate::error::{Error, Result};
 use crate::exec::Device;
+use crate::files;
 use crate::graph::{Graph, Kind};
+use crate::image::Picture;
 use crate::models::{Reads, SuperResolution};
 use crate::ops::loss::Reduction;
+use crate::tasks::upscale::check_truth;
 use crate::tensor::Tensor;
 use crate::weights::Weights;
 use serde::{Deserialize, Serialize};
@@ -42,9 +46,9 @@ pub struct Config {
     pub loss: LossName,
     /// Of `charbonnier`: the error, luminance in 0..1, below which it is about quadratic.
     pub loss_eps: f32,
-    /// How weights begin: empty for the paper's way, or a [`crate::graph::Scheme`] by name.
+    /// Initial weights: empty for the paper's way, or a [`crate::graph::Scheme`] by name.
     pub initializer: String,
-    /// Threads that decode and cut pictures; 0: one a core.
+    /// Threads that decode and cut pictures, at most 256; 0: one per core.
     pub threads: usize,
     /// Memory for decoded pictures, in MiB; what does not fit is decoded again for every patch.
     pub cache_mib: usize,
@@ -129,6 +133,12 @@ fn one() -> f32 {
     1.0
 }
 
+/// Largest memory for decoded pictures.
+const MAX_CACHE_MIB: usize = 1 << 20;
+
+/// Bytes of host memory that all batches take together which threads make ahead.
+const MAX_BATCHES_BYTES: u64 = 4 << 30;
+
 impl Default for Config {
     fn default() -> Self {
         Self {
@@ -175,7 +185,7 @@ impl Config {
     /// # Errors
     /// The file is missing or no such TOML, with the line.
     pub fn open(path: &Path) -> Result<Self> {
-        run::open_choices(path)
+        choices::open(path)
     }
 
     /// Writes all choices as TOML.
@@ -183,11 +193,18 @@ impl Config {
     /// # Errors
     /// The file cannot be written; the seed is 2⁶³ or more.
     pub fn save(&self, path: &Path) -> Result<()> {
-        run::save_choices(self, path)
+        choices::save(self, path)
     }
 
     fn check(&self) -> Result<()> {
         let refuse = |problem: &str| Err(Error::Usage(problem.to_owned()));
+        choices::check(&[("--data", &self.data), ("--val", &self.val), ("--init", &self.init)], self.seed)?;
+        if self.steps > run::MAX_STEPS {
+            return Err(Error::Usage(format!("--steps must be at most {}, got {}", run::MAX_STEPS, self.steps)));
+        }
+        if self.cache_mib > MAX_CACHE_MIB {
+            return Err(Error::Usage(format!("--cache-mib must be at most {MAX_CACHE_MIB}, got {}", self.cache_mib)));
+        }
         if self.batch == 0 || self.patch == 0 || self.steps == 0 || self.checkpoint_every == 0 {
             return refuse("--batch, --patch, --steps and --checkpoint-every must be at least 1");
         }
@@ -208,6 +225,26 @@ impl Config {
             return refuse("a group's multipliers must be numbers, that of the learning rate not below 0");
         }
         Ok(())
+    }
+
+    /// Refuses batches that take more memory together than the host should give, before any is asked for.
+    fn check_batches(&self, threads: usize) -> Result<()> {
+        // An input and a target per patch, no larger than the patch at full size.
+        let side = self.patch.checked_mul(self.scale);
+        let elements = side.and_then(|side| side.checked_mul(side)?.checked_mul(2)?.checked_mul(self.batch));
+        let batch = elements.and_then(|n| (n as u64).checked_mul(4));
+        let all = batch.and_then(|bytes| bytes.checked_mul(most_held(threads) as u64));
+        if all.is_some_and(|bytes| bytes <= MAX_BATCHES_BYTES) {
+            return Ok(());
+        }
+        let takes = all.map_or_else(|| "more bytes than can be counted".to_owned(), |b| format!("{} MiB", b >> 20));
+        Err(Error::Usage(format!(
+            "--batch {} of --patch {} with {threads} threads takes up to {takes} of batches made ahead, at most {} MiB are \
+             allowed; give a smaller --batch or --patch, or fewer --threads",
+            self.batch,
+            self.patch,
+            MAX_BATCHES_BYTES >> 20
+        )))
     }
 
     /// Optimiser, groups, clipping and average.
@@ -278,7 +315,7 @@ fn step_graph(config: &Config, model: &SuperResolution) -> Result<(Graph, Step)>
     Ok((g, step))
 }
 
-/// Where a run begins: `init`'s tensors where they are given and fit, else what the seed gives. Also the names that were
+/// Initial weights of a fresh run: `init`'s tensors where they are given and fit, else what the seed gives. Also the names that were
 /// initialised anew although there is an `init`.
 ///
 /// # Errors
@@ -319,41 +356,76 @@ fn initial(config: &Config, graph: &Graph) -> Result<(Weights, Vec<String>)> {
     Ok((Weights::from_tensors(tensors), anew))
 }
 
-/// What [`train`] tells while it prepares.
-pub type Tell<'a> = &'a mut dyn FnMut(&str);
+/// What [`train`] tells, asks and is told.
+pub struct Observer<'a> {
+    /// Lines for a person, while the run is prepared.
+    pub tell: &'a mut dyn FnMut(&str),
+    /// Measures weights on [`Config::val`].
+    pub validate: &'a mut dyn FnMut(&Weights) -> Result<Validation>,
+    /// Called after every step; false stops the run after a checkpoint.
+    pub step: &'a mut dyn FnMut(Progress) -> bool,
+    /// Called with true when there are steps that would be lost with the process, and with false when they are saved.
+    pub hold: &'a mut dyn FnMut(bool),
+}
 
-/// Trains and returns the final weights, with the manifest that every weights file of a run has. Writes the files of [`super::run`] to `folder`, but
-/// for the final weights, which the caller may say more of.
-///
-/// `validate` measures weights, `observe` is called after every step and returns false to stop: see [`Hooks`].
+impl std::fmt::Debug for Observer<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        f.debug_struct("Observer").finish_non_exhaustive()
+    }
+}
+
+/// What a folder's marker calls such a run.
+const KIND: &str = "upscale";
+
+/// Holds the folder of a run: a new one, or with `resume` also one that has begun.
 ///
 /// # Errors
-/// Bad data, a checkpoint of another run, a loss that is no number (the last checkpoint stays), the device, the disk.
+/// Those of [`Folder::create`] and [`Folder::resume`].
+pub fn folder(path: &Path, resume: bool) -> Result<Folder> {
+    // Versions that wrote no marker: their choices, and a checkpoint that says what it is of.
+    let is_older = |path: &Path| {
+        let last = Weights::open(path.join("last.safetensors"));
+        Config::open(&path.join("config.toml")).is_ok() && last.is_ok_and(|last| last.manifest().contains_key("config"))
+    };
+    if resume { Folder::resume(path, KIND, is_older) } else { Folder::create(path, KIND) }
+}
+
+/// Trains and returns the final weights, with the manifest that every weights file of a run has. Writes the files of
+/// [`super::run`] to `folder`, but for the final weights, which the caller may say more of.
+///
+/// Everything that the run reads is opened and checked before the first step, and before anything in `folder` changes.
+///
+/// # Errors
+/// Bad data, a checkpoint of another run, a loss that is not a number, the device, the disk. The steps until then are saved.
 pub fn train(
     config: &Config,
     device: &Device,
     folder: &Folder,
     resume: bool,
-    tell: Tell,
-    validate: &mut dyn FnMut(&Weights) -> Result<Validation>,
-    observe: &mut dyn FnMut(Progress) -> bool,
+    observer: &mut Observer,
 ) -> Result<Weights> {
     config.check()?;
+    let threads = threads::count(config.threads)?;
     let model = SuperResolution::new(&config.model, config.scale)?;
+    config.check_batches(threads)?;
     let (graph, step) = step_graph(config, &model)?;
-    let threads = match config.threads {
-        0 => std::thread::available_parallelism().map_or(1, usize::from),
-        threads => threads,
-    };
-    let memory_bytes = config.cache_mib.saturating_mul(1 << 20);
-    let patches = Patches::open(&config.data, &model, config.patch, memory_bytes, threads)?;
+    run::check_memory(device, &graph, &step)?;
     let is_resumed = resume && folder.last().exists();
     let (initial, anew) = if is_resumed { (Weights::default(), Vec::new()) } else { initial(config, &graph)? };
+    if !config.val.as_os_str().is_empty() {
+        check_validation(config, threads)?;
+    }
+    check_folder("--data", &config.data)?;
+    let patches = Patches::open(&config.data, &model, config.patch, config.cache_mib.saturating_mul(1 << 20), threads)?;
+    let identity = config.identity(patches.fingerprint());
+    if is_resumed {
+        run::check_checkpoint(folder, &identity)?;
+    }
     if !anew.is_empty() {
-        tell(&format!("initialised anew: {}", anew.join(", ")));
+        (observer.tell)(&format!("initialised anew: {}", anew.join(", ")));
     }
     if resume && !is_resumed {
-        tell(&format!("{}: no checkpoint yet, begins anew", folder.path().display()));
+        (observer.tell)(&format!("{}: no checkpoint yet, begins anew", folder.path().display()));
     }
     config.save(&folder.config())?;
     let job = Job {
@@ -362,8 +434,8 @@ pub fn train(
         rule: config.rule(),
         schedule: config.schedule(),
         initial,
-        identity: config.identity(patches.fingerprint()),
-        manifest: manifest(config, device),
+        identity,
+        manifest: manifest(config, device, folder),
         steps: config.steps,
         checkpoint_every: config.checkpoint_every,
         val_every: match (config.val.as_os_str().is_empty(), config.val_every) {
@@ -376,19 +448,44 @@ pub fn train(
     let make: Make<(Tensor, Tensor)> = Arc::new(move |step| patches.batch(n, seed, step));
     let mut loader = None;
     let mut batch = |step| {
-        let loader = loader.get_or_insert_with(|| Loader::new(threads, step, config.steps, make.clone()));
+        let loader = match &mut loader {
+            Some(loader) => loader,
+            none => none.insert(Loader::new(threads, step, config.steps, make.clone())?),
+        };
         let (x, t) = loader.take(step)?;
         Ok(vec![("x", x), ("t", t)])
     };
-    let mut weights = run::run(&job, device, folder, resume, &mut Hooks { batch: &mut batch, validate, observe })?;
+    let mut hooks = Hooks {
+        batch: &mut batch,
+        validate: &mut *observer.validate,
+        observe: &mut *observer.step,
+        hold: &mut *observer.hold,
+    };
+    let mut weights = run::run(&job, device, folder, resume, &mut hooks)?;
     for (key, value) in &job.manifest {
         weights.set_manifest(key, value);
     }
     Ok(weights)
 }
 
+fn check_folder(option: &str, path: &Path) -> Result<()> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    let problem = if path.exists() { "is no folder" } else { "there is no such folder" };
+    Err(Error::Usage(format!("{option} {}: {problem}; give a folder of pictures", path.display())))
+}
+
+/// Decodes every picture to validate on: each must be one, and large enough to be compared.
+fn check_validation(config: &Config, threads: usize) -> Result<()> {
+    check_folder("--val", &config.val)?;
+    let pictures = files::pictures(&config.val)?;
+    threads::over(threads, &pictures, |path| check_truth(&Picture::open(path)?, config.scale))?;
+    Ok(())
+}
+
 /// What every weights file of a run says.
-fn manifest(config: &Config, device: &Device) -> Vec<(String, String)> {
+fn manifest(config: &Config, device: &Device, folder: &Folder) -> Vec<(String, String)> {
     [
         ("model", config.model.clone()),
         ("scale", config.scale.to_string()),
@@ -398,6 +495,7 @@ fn manifest(config: &Config, device: &Device) -> Vec<(String, String)> {
         ("seed", config.seed.to_string()),
         ("steps", config.steps.to_string()),
         ("commit", run::commit()),
+        ("run", folder.id().to_owned()),
         ("device", device.describe()),
         ("licence", "MIT OR Apache-2.0".into()),
         ("init", config.init.display().to_string()),

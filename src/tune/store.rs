@@ -2,7 +2,7 @@
 //!
 //! A file holds the [`Fingerprint`] of what was measured: adapter, backend, driver, environment, kernels. A file that is
 //! broken, of another fingerprint or of another schema, or names a shader that does not exist, counts as none, and the next
-//! [`save`] replaces it.
+//! [`add`] replaces it.
 
 use super::{Candidate, Choice, Choices, Outcome};
 use crate::error::{Error, Result};
@@ -11,6 +11,7 @@ use crate::ops::registry;
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 /// Raised when the meaning of the file changes.
@@ -81,11 +82,25 @@ fn kernels() -> String {
     hex([env!("CARGO_PKG_VERSION")].into_iter().chain(shaders().into_iter().flat_map(|(stem, text)| [stem, text])))
 }
 
-/// The choices in the file `path`, if there is one and it was measured under `fingerprint`. Anything else counts as none.
-pub fn load(path: &Path, fingerprint: &Fingerprint) -> Option<Choices> {
-    let bytes = crate::files::read(path, Error::import).ok()?;
-    let file: Value = serde_json::from_slice(&bytes).ok()?;
-    if file["schema"] != SCHEMA || file["measured_on"] != fingerprint.to_json() {
+/// The choices in the file `path`.
+///
+/// # Errors
+/// Why it counts as none: there is no file, it is broken, or it was measured under another fingerprint.
+pub fn load(path: &Path, fingerprint: &Fingerprint) -> std::result::Result<Choices, &'static str> {
+    const BROKEN: &str = "the file is broken or of another version of lineament";
+    if !path.exists() {
+        return Err("nothing was measured on this adapter");
+    }
+    let bytes = crate::files::read(path, Error::import).map_err(|_| BROKEN)?;
+    let file: Value = serde_json::from_slice(&bytes).map_err(|_| BROKEN)?;
+    if file["schema"] == SCHEMA && file["measured_on"] != fingerprint.to_json() {
+        return Err("it was measured with another driver, environment or version of lineament");
+    }
+    choices(&file).ok_or(BROKEN)
+}
+
+fn choices(file: &Value) -> Option<Choices> {
+    if file["schema"] != SCHEMA {
         return None;
     }
     let known = shaders();
@@ -106,14 +121,35 @@ pub fn load(path: &Path, fingerprint: &Fingerprint) -> Option<Choices> {
     Some(choices)
 }
 
-/// Writes `choices`, measured under `fingerprint`, to `path`, whose folders are made.
+/// Waits for other processes that write `path`, whose folders are made, and keeps them waiting until the file is closed. The
+/// lock lies beside `path`, which is replaced by every [`add`].
 ///
 /// # Errors
 /// The operating system refuses.
-pub fn save(path: &Path, fingerprint: &Fingerprint, choices: &Choices) -> Result<()> {
-    if let Some(folder) = path.parent() {
-        std::fs::create_dir_all(folder).map_err(|e| Error::io(folder, e))?;
-    }
+pub fn hold(path: &Path) -> Result<File> {
+    let folder = crate::files::folder_of(path);
+    std::fs::create_dir_all(folder).map_err(|e| Error::io(folder, e))?;
+    crate::files::lock(&path.with_extension("lock"))
+}
+
+/// Adds to `known` what other processes wrote to the file `path` by now, then `found`, and writes all of it.
+///
+/// # Errors
+/// The operating system refuses.
+pub fn add(path: &Path, fingerprint: &Fingerprint, known: &Choices, found: Choices) -> Result<Choices> {
+    let _held = hold(path)?;
+    let mut all = known.clone();
+    all.extend(load(path, fingerprint).unwrap_or_default());
+    all.extend(found);
+    save(path, fingerprint, &all)?;
+    Ok(all)
+}
+
+/// Writes `choices`, measured under `fingerprint`, to `path`, whose folder must exist.
+///
+/// # Errors
+/// The operating system refuses.
+fn save(path: &Path, fingerprint: &Fingerprint, choices: &Choices) -> Result<()> {
     let file = json!({ "schema": SCHEMA, "measured_on": fingerprint.to_json(), "layers": to_json(choices) });
     crate::files::write_whole(path, crate::files::Existing::Replace, |writer| {
         serde_json::to_writer_pretty(writer, &file).map_err(|e| Error::io(path, e.into()))
@@ -137,6 +173,10 @@ pub fn to_json(choices: &Choices) -> Value {
 /// # Errors
 /// The operating system refuses.
 pub fn clear(path: &Path) -> Result<bool> {
+    if !path.exists() {
+        return Ok(false);
+    }
+    let _held = hold(path)?;
     match std::fs::remove_file(path) {
         Ok(()) => Ok(true),
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(false),
@@ -172,9 +212,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let mine = fingerprint();
         let path = mine.path(folder.path());
-        assert_eq!(load(&path, &mine), None, "there is no file");
-        save(&path, &mine, &choices()).unwrap();
-        assert_eq!(load(&path, &mine), Some(choices()));
+        assert!(load(&path, &mine).is_err(), "there is no file");
+        let save = || add(&path, &mine, &Choices::default(), choices()).unwrap();
+        assert_eq!(save(), choices());
+        assert_eq!(load(&path, &mine), Ok(choices()));
 
         // Older kernels share the file, another driver or number of threads has its own; neither is believed.
         let older = Fingerprint { kernels: "0".into(), ..mine.clone() };
@@ -187,7 +228,7 @@ mod tests {
             assert_ne!(other.path(folder.path()), path);
         }
         for other in others.iter().chain([&older]) {
-            assert_eq!(load(&path, other), None);
+            assert!(load(&path, other).is_err());
         }
 
         let text = std::fs::read_to_string(&path).unwrap();
@@ -206,11 +247,30 @@ mod tests {
         for broken in broken {
             assert_ne!(broken, text);
             std::fs::write(&path, &broken).unwrap();
-            assert_eq!(load(&path, &mine), None, "{broken}");
-            save(&path, &mine, &choices()).unwrap();
-            assert_eq!(load(&path, &mine), Some(choices()), "it is rebuilt");
+            assert!(load(&path, &mine).is_err(), "{broken}");
+            save();
+            assert_eq!(load(&path, &mine), Ok(choices()), "it is rebuilt");
         }
         assert!(clear(&path).unwrap());
         assert!(!clear(&path).unwrap());
+    }
+
+    #[test]
+    fn what_many_add_at_once_is_all_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let mine = fingerprint();
+        let path = mine.path(folder.path());
+        let layer = |k: usize| Choices { layers: [(format!("layer {k}"), choices().layers["a layer"].clone())].into() };
+        std::thread::scope(|threads| {
+            for k in 0..8 {
+                let (path, mine) = (&path, &mine);
+                threads.spawn(move || {
+                    for l in 0..4 {
+                        add(path, mine, &Choices::default(), layer(4 * k + l)).unwrap();
+                    }
+                });
+            }
+        });
+        assert_eq!(load(&path, &mine).unwrap().layers.len(), 32);
     }
 }

@@ -3,7 +3,7 @@
 use super::super::hallucinate::Model;
 use super::super::out::{self, say};
 use super::super::{Common, interrupt, progress};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::exec::Device;
 use crate::metrics::mean_landmark_error;
 use crate::models::cbn::cascade::{Cascade, Variant};
@@ -19,9 +19,15 @@ use std::path::PathBuf;
 const BATCH: usize = 8;
 
 #[derive(Args)]
-#[command(
-    after_help = "Examples:\n  lineament eval hallucinate --data faces/test --json\n  lineament eval hallucinate --data faces/test --weights runs/faces/weights.safetensors --faces 20\n\nDATA is a folder of pictures with 68 landmarks a face beside it in DATA.csv. Each face is brought into the canonical frame, made\n16 × 16 pixels (28 × 28 for small-8px; bicubically, with antialiasing) and enlarged again. Luminance, 8-bit levels; means over the faces. The face\nregion is the convex hull of the 68 landmarks, a tenth larger. \"Full above it\": mean over the faces ± its standard error. Rows: bicubic; common or high-frequency branch alone; fixed\ncorrespondence (p = 0); a single level; full. Rows whose networks the weights lack are null."
-)]
+#[command(after_help = "Examples:
+  lineament eval hallucinate --data faces/test --json
+  lineament eval hallucinate --data faces/test --weights runs/faces/weights.safetensors
+
+DATA is a folder of pictures with 68 landmarks per face beside it in DATA.csv. Each face is brought into the canonical frame, made \
+16 × 16 pixels (28 × 28 for small-8px; bicubically, with antialiasing) and enlarged again. Luminance, 8-bit levels; means over the \
+faces. The face region is the convex hull of the 68 landmarks, a tenth larger. \"Full above it\": mean over the faces ± its standard \
+error. Rows: bicubic; common or high-frequency branch alone; fixed correspondence (p = 0); a single level; full. Rows whose \
+networks the weights lack are null.")]
 pub struct Arguments {
     /// Folder of faces; their landmarks lie beside it in DIR.csv.
     #[arg(long, value_name = "DIR")]
@@ -90,9 +96,7 @@ pub fn measure(device: &Device, cascade: &Cascade, weights: &Weights, faces: &[F
         let hallucinator = Hallucinator::new(device, cascade, weights, variant, BATCH, Ask::default())?;
         let (mut scores, mut p) = (Vec::new(), Vec::new());
         for (first, part) in (0..).step_by(BATCH).zip(i_0.chunks(BATCH)) {
-            if interrupt::is_requested() {
-                return Err(Error::Interrupted);
-            }
+            interrupt::check()?;
             for (k, face) in (first..).zip(hallucinator.run(part, None)?) {
                 scores.push(score(k, face.i.last().map(Vec::as_slice).unwrap_or_default())?);
                 p.push(face.p);
@@ -143,7 +147,7 @@ pub fn run(a: &Arguments) -> Result<u8> {
     let device = a.common.open()?;
     let measured = measure(&device, &cascade, &weights, &faces)?;
     let (from, to) = (cascade.config.input_side, cascade.side());
-    say!("{} faces, {from} × {from} → {to} × {to}:", measured.faces);
+    say!("{}, {from} × {from} → {to} × {to}:", out::count(measured.faces, "face"));
     say!("| | PSNR face dB | full above it | SSIM face | PSNR dB | SSIM |\n|---|---|---|---|---|---|");
     for (name, row) in &measured.rows {
         match row {
@@ -158,6 +162,7 @@ pub fn run(a: &Arguments) -> Result<u8> {
     say!("landmark error over the eyes' distance, of the mean shape, p_1, …: {}", errors.join(", "));
     if a.common.json {
         let mut object = measured.json();
+        object.insert("data".into(), out::path(&a.data));
         object.insert("device".into(), json!(device.describe()));
         out::json(&Value::Object(object));
     }

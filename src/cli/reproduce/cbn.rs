@@ -1,13 +1,15 @@
-//! `lineament reproduce cbn`: the table of the face hallucination, its contact sheet, ghosting, and time a level.
+//! `lineament reproduce cbn`: the table of the face hallucination, its contact sheet, ghosting, and time per level.
 
 use super::super::Common;
 use super::super::eval::hallucinate::measure;
-use super::super::hallucinate::Model;
+use super::super::hallucinate::{Model, save};
 use super::super::out::{self, say};
 use super::median_ms;
 use crate::error::{Error, Result};
 use crate::exec::Device;
+use crate::files::{self, Existing};
 use crate::graph::Graph;
+use crate::image::Picture;
 use crate::metrics::Region;
 use crate::models::cbn::bases::Bases;
 use crate::models::cbn::cascade::{Cascade, Variant};
@@ -25,9 +27,14 @@ use std::io::Write as _;
 use std::path::PathBuf;
 
 #[derive(Args)]
-#[command(
-    after_help = "Examples:\n  lineament reproduce cbn --data ../shared/data/faces\n  lineament reproduce cbn --data faces/ --out cbn/ --faces 20 --runs 1 --json\n\nDATA holds helen68_testset_128 and its landmarks in helen68_testset_128.csv. Published: Zhu et al., ECCV 2016, HELEN at 5 pixels\nbetween the eyes (preset small-8px: 8), PSNR of the luminance over the face; seconds a face and level on one core of an i7-4790. OUT gets sheet.png\n(a row a face), ghosting.png and table.md. Times of both presets are of seeded weights, which take as long as trained ones;\nnothing else should run meanwhile."
-)]
+#[command(after_help = "Examples:
+  lineament reproduce cbn --data ../shared/data/faces
+  lineament reproduce cbn --data faces/ --out cbn/ --faces 20 --runs 1 --json
+
+DATA holds helen68_testset_128 and its landmarks in helen68_testset_128.csv. Published: Zhu et al., ECCV 2016, HELEN at 5 pixels \
+between the eyes (preset small-8px: 8), PSNR of the luminance over the face; seconds per face and level on one core of an i7-4790. \
+OUT gets sheet.png (a row per face), ghosting.png and table.md. Times of both presets are of seeded weights, which take as long as \
+trained ones; nothing else should run meanwhile.")]
 pub struct Arguments {
     /// Folder that holds helen68_testset_128.
     #[arg(long, value_name = "DIR")]
@@ -35,6 +42,9 @@ pub struct Arguments {
     /// Folder for the pictures and the table.
     #[arg(long, value_name = "DIR", default_value = "reproduce/cbn")]
     out: PathBuf,
+    /// Write over files of that folder that exist.
+    #[arg(long)]
+    overwrite: bool,
     /// Only the first so many faces.
     #[arg(long)]
     faces: Option<usize>,
@@ -73,7 +83,11 @@ pub fn run(a: &Arguments) -> Result<u8> {
     let folder = a.data.join("helen68_testset_128");
     let mut faces = faces::open(&folder, cascade.side())?.faces;
     faces.truncate(a.faces.unwrap_or(usize::MAX).max(1));
+    let existing = Existing::overwrite(a.overwrite);
     std::fs::create_dir_all(&a.out).map_err(|e| Error::io(&a.out, e))?;
+    let outputs = ["sheet.png", "ghosting.png", "table.md"].map(|name| a.out.join(name));
+    outputs.iter().try_for_each(|path| files::check_output(path, existing))?;
+    let [sheet_file, ghosting_file, table_file] = &outputs;
     let device = a.common.open()?;
     say!("on {}", device.describe());
 
@@ -100,9 +114,10 @@ pub fn run(a: &Arguments) -> Result<u8> {
         let name = if k == 0 { "mean shape".to_owned() } else { format!("p_{k}") };
         let _ = writeln!(table, "| {name} | {error:.4} |");
     }
-    say!("\n{} faces of {}\n\n{table}", measured.faces, folder.display());
+    say!("\n{} of {}\n\n{table}", out::count(measured.faces, "face"), out::shown(&folder));
 
-    let ghost = ghosting(&device, &cascade, &weights, &faces[0], &a.out.join("ghosting.png"))?;
+    let (ghost, picture) = ghosting(&device, &cascade, &weights, &faces[0])?;
+    save(&picture, ghosting_file, existing)?;
     let text = format!(
         "ghosting: grey input, contrast of the face region in grey levels: {:.2} with a face's field, {:.2} without a prior\n",
         ghost[0], ghost[1]
@@ -121,8 +136,8 @@ pub fn run(a: &Arguments) -> Result<u8> {
         .map(|((face, i_0), original)| sheet::panels(i_0, face, cascade.side(), Some(&original.luma)))
         .collect::<Result<_>>()?;
     let planes: Vec<Vec<&[f32]>> = rows.iter().map(|row| row.iter().map(Vec::as_slice).collect()).collect();
-    sheet::grid("sheet", cascade.side(), &sheet::PANELS, &planes)?.save(a.out.join("sheet.png"))?;
-    say!("{}: {}", a.out.join("sheet.png").display(), sheet::PANELS.join(", "));
+    save(&sheet::grid("sheet", cascade.side(), &sheet::PANELS, &planes)?, sheet_file, existing)?;
+    say!("{}: {}", out::shown(sheet_file), sheet::names(sheet::PANELS.len()));
 
     let mut times = Map::new();
     if a.runs > 0 {
@@ -153,15 +168,16 @@ pub fn run(a: &Arguments) -> Result<u8> {
         say!("{text}");
         table += &text;
     }
-    let file = a.out.join("table.md");
-    crate::files::write_whole(&file, crate::files::Existing::Replace, |out| {
-        out.write_all(table.as_bytes()).map_err(|e| Error::io(&file, e))
+    files::write_whole(table_file, existing, |file| {
+        file.write_all(table.as_bytes()).map_err(|e| Error::io(table_file, e))
     })?;
-    say!("wrote {}", file.display());
+    say!("wrote {}", out::shown(table_file));
     if a.common.json {
         let mut object = measured.json();
         object.insert("ghosting".into(), json!({ "with_field": ghost[0], "without_prior": ghost[1] }));
         object.insert("level_ms".into(), Value::Object(times));
+        object.insert("data".into(), out::path(&a.data));
+        object.insert("files".into(), outputs.iter().map(out::path).collect());
         object.insert("device".into(), json!(device.describe()));
         out::json(&Value::Object(object));
     }
@@ -171,15 +187,9 @@ pub fn run(a: &Arguments) -> Result<u8> {
 /// Constant grey input of the released code's sanity test.
 const GREY: f32 = 1.0 / 3.0;
 
-/// Draws a constant grey input with the true field of `face`, and with E = 0; writes both, also with ten times their contrast, the
-/// face's own result in front, and returns the standard deviations over the face region in grey levels.
-fn ghosting(
-    device: &Device,
-    cascade: &Cascade,
-    weights: &Weights,
-    face: &Face,
-    file: &std::path::Path,
-) -> Result<[f64; 2]> {
+/// Draws a constant grey input with the true field of `face`, and with E = 0. Returns the standard deviations over the face region
+/// in grey levels, and a picture of both, also with ten times their contrast, the face's own result in front.
+fn ghosting(device: &Device, cascade: &Cascade, weights: &Weights, face: &Face) -> Result<([f64; 2], Picture)> {
     let side = cascade.side();
     let p = vec![cascade.shape.coefficients(&face.points)];
     let grey = vec![vec![GREY; cascade.config.input_side.pow(2)]];
@@ -198,7 +208,7 @@ fn ghosting(
     let ten_times = |plane: &[f32]| plane.iter().map(|v| GREY + 10.0 * (v - GREY)).collect::<Vec<_>>();
     let (with_more, without_more) = (ten_times(&with), ten_times(&without));
     let row = vec![&own[..], &with, &without, &with_more, &without_more];
-    sheet::grid("ghosting", side, &titles, &[row])?.save(file)?;
+    let picture = sheet::grid("ghosting", side, &titles, &[row])?;
     let pixels: Vec<[f64; 2]> = face.points.iter().map(|p| p.map(|v| v * side as f64)).collect();
     let region = Region::face(&pixels, [side; 2])?;
     let contrast = |plane: &[f32]| {
@@ -207,7 +217,7 @@ fn ghosting(
         let mean = inside.iter().sum::<f64>() / inside.len() as f64;
         (inside.iter().map(|v| (v - mean) * (v - mean)).sum::<f64>() / inside.len() as f64).sqrt()
     };
-    Ok([contrast(&with), contrast(&without)])
+    Ok(([contrast(&with), contrast(&without)], picture))
 }
 
 /// Milliseconds of level `k` (from 0) of `config` for one face, with seeded networks: f_k, field, prior and networks.

@@ -1,11 +1,12 @@
 //! `lineament train hallucinate`.
 
-use super::super::out::{self, note, say};
+use super::super::out::{self, note, say, shown};
 use super::super::{Common, finite, interrupt, progress};
+use super::{Unsaved, explain};
 use crate::error::{Error, Result};
 use crate::models::cbn::network::PRESETS;
-use crate::train::hallucinate::{Config, Observer, steps, train};
-use crate::train::run::{Folder, Progress};
+use crate::train::hallucinate::{Config, Observer, folder, steps, train};
+use crate::train::run::Progress;
 use clap::Args;
 use clap::builder::PossibleValuesParser;
 use serde_json::json;
@@ -13,10 +14,10 @@ use std::path::PathBuf;
 
 #[derive(Args)]
 #[command(
-    after_help = "Examples:\n  lineament train hallucinate --data faces/train --preset small --out runs/faces\n  lineament train hallucinate --out runs/faces --resume\n  lineament train hallucinate --data faces/train --pretrain 1000,600 --joint 600,300 --ablation common,fixed --out runs/b\n  lineament train hallucinate --data faces/train --more lfw112 --more-square -5.7,16.4,123.3 --out runs/c\n  lineament train hallucinate --data faces/train --init runs/c/weights.safetensors --jitter 2 --lr 0.5 --joint 1000,600,400 --out runs/d\n\nDATA is a folder of pictures with 68 landmarks a face beside it in DATA.csv: a line a picture, name,x1,y1,…,x68,y68 in pixels.\nOrder: for each level f_k, the common and the high-frequency branch, both with the gate end to end; then its results for all\nfaces, which the next level reads. Lists have a number a level, the last one holds for the levels after it.\nOUT holds config.toml, the priors as pictures, a folder for each part with its own log.jsonl, checkpoint and curves.png,\nlog.jsonl (a line a finished part) and weights.safetensors. Ctrl-C saves a checkpoint and leaves."
+    after_help = "Examples:\n  lineament train hallucinate --data faces/train --preset small --out runs/faces\n  lineament train hallucinate --out runs/faces --resume\n  lineament train hallucinate --data faces/train --pretrain 1000,600 --joint 600,300 --ablation common,fixed --out runs/b\n  lineament train hallucinate --data faces/train --more lfw112 --more-square -5.7,16.4,123.3 --out runs/c\n  lineament train hallucinate --data faces/train --init runs/c/weights.safetensors --jitter 2 --lr 0.5 --joint 1000,600,400 --out runs/d\n\nDATA is a folder of pictures with 68 landmarks a face beside it in DATA.csv: a line a picture, name,x1,y1,…,x68,y68 in pixels.\nOrder: for each level f_k, the common and the high-frequency branch, both with the gate end to end; then its results for all\nfaces, which the next level reads. Lists have a number a level, the last one holds for the levels after it.\nOUT holds lineament-run.json (what makes it a run's folder), config.toml, the priors as pictures, a folder for each part with its own log.jsonl, checkpoint and curves.png,\nlog.jsonl (a line per finished part) and weights.safetensors. A folder with other files is refused.\nCtrl-C saves a checkpoint and leaves."
 )]
 pub struct Arguments {
-    /// The run's folder.
+    /// The run's folder: new or empty, or with --resume a run's.
     #[arg(long)]
     out: PathBuf,
     /// Continue the run in OUT, with its choices.
@@ -113,15 +114,9 @@ pub fn run(a: &Arguments) -> Result<u8> {
         return Err(Error::Usage("a run needs --data, or a --config with data".into()));
     }
     let all = steps(&config)?;
-    let folder = Folder::create(&a.out)?;
-    if !a.resume && folder.config().exists() {
-        return Err(Error::Usage(format!(
-            "{}: holds a run already; continue it with --resume, or name another --out",
-            folder.path().display()
-        )));
-    }
+    let folder = folder(&a.out, a.resume)?;
     let device = a.common.open()?;
-    note!("training cbn {} on {} in {}", config.preset, device.describe(), folder.path().display());
+    note!("training cbn {} on {} in {}", config.preset, device.describe(), shown(folder.path()));
     let bar = progress::bar(all, "steps");
     let mut step = |part: &str, done: u64, p: Progress| {
         bar.set_position(done);
@@ -129,13 +124,17 @@ pub fn run(a: &Arguments) -> Result<u8> {
         !interrupt::is_requested()
     };
     let mut tell = |text: &str| bar.suspend(|| note!("{text}"));
-    let weights = train(&config, &device, &folder, a.resume, &mut Observer { tell: &mut tell, step: &mut step })?;
-    bar.finish();
+    let mut hold = Unsaved::default();
+    let mut observer = Observer { tell: &mut tell, step: &mut step, hold: &mut |is| hold.set(is) };
+    let trained = train(&config, &device, &folder, a.resume, &mut observer);
+    bar.finish_and_clear();
+    let weights = trained.inspect_err(|e| explain(e, &folder, folder.log().exists()))?;
     let numbers: usize = weights.tensors().values().map(|t| t.data().len()).sum();
-    say!("wrote {}: {numbers} numbers (log: {})", folder.weights().display(), folder.log().display());
+    say!("wrote {}: {numbers} numbers (log: {})", shown(folder.weights()), shown(folder.log()));
     if a.common.json {
         let object = json!({
-            "out": folder.path(), "weights": folder.weights(), "log": folder.log(), "steps": all, "numbers": numbers,
+            "out": out::path(folder.path()), "weights": out::path(folder.weights()), "log": out::path(folder.log()),
+            "steps": all, "numbers": numbers,
         });
         out::json(&object);
     }

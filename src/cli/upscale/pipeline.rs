@@ -1,34 +1,45 @@
 //! Decoding, the adapter and encoding at the same time: threads before and behind the adapter, with bounded queues.
 //!
-//! Picture i is decoded by thread i mod n, goes through the adapter window by window in the order of the jobs, and is
-//! assembled and written by thread i mod n of as many others. So results and their order do not depend on n. The frames of an
-//! animation follow each other through the same threads.
+//! Picture i is decoded by one of the threads that read, goes through the adapter window by window in the order of the jobs, and
+//! is assembled and written by one of those that write. Which ones follows from i, so results and their order do not depend on
+//! how many there are. The frames of an animation follow each other through the same threads.
 
 use super::super::interrupt;
+use super::super::out::{self, note};
 use super::side_by_side;
+use super::targets::{Input, Output};
 use crate::error::{Error, Result};
+use crate::files::{self, Existing};
 use crate::image::{Encoding, Frames, FramesWriter, Picture, Sequence};
-use crate::tasks::upscale::{Upscaler, Window};
+use crate::tasks::upscale::{Canvas, Chain, Passage, Step, Window};
 use crate::tensor::Tensor;
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
+use std::io::{Cursor, Seek, Write};
+use std::path::Path;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Windows that wait in a queue.
 const AHEAD: usize = 2;
 
-/// Threads on each side of the adapter at most.
+/// Threads on each side of the adapter where nobody asks for another number, at most.
 const MAX_THREADS: usize = 16;
 
 /// Bytes of the pictures that are on their way at the same time, inputs and results; a larger one goes alone.
 const IN_FLIGHT_BYTES: u64 = 1 << 30;
 
+/// Pixels of a window that is quickly computed, so that a long wait for it is one for the driver's compiler.
+const QUICK_PX: usize = 512 * 512;
+
+/// How long that takes before the user is told.
+const PATIENCE: Duration = Duration::from_millis(1000);
+
 /// A picture to enlarge.
 pub struct Job {
-    pub input: PathBuf,
-    pub output: PathBuf,
+    pub input: Input,
+    pub output: Output,
+    pub encoding: Encoding,
     /// Of the result, all its frames, for the progress; 0 where the header cannot be read.
     pub pixels: u64,
     /// Of the samples of input and result, as many as are on their way.
@@ -40,19 +51,45 @@ pub struct Written {
     pub width: usize,
     pub height: usize,
     pub frames: usize,
+    /// What they are to each other.
+    pub sequence: Sequence,
     pub tiles: usize,
     /// From the file read to the file written.
     pub ms: f64,
 }
 
+/// Threads on each side of the adapter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Threads {
+    pub read: usize,
+    pub write: usize,
+}
+
+impl Threads {
+    /// As many as the processor has cores, on each side.
+    pub fn of_machine() -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get).min(MAX_THREADS);
+        Self { read: cores, write: cores }
+    }
+}
+
+/// What is the same for all jobs.
+pub struct Work<'a> {
+    pub chain: &'a Chain,
+    pub existing: Existing,
+    /// Where the only job's result is shown beside the bicubic enlargement.
+    pub compare: Option<&'a Path>,
+    pub threads: Threads,
+}
+
 /// What goes through the queues, for each job: when it began, what its pictures are to each other and how many there are;
-/// pictures, each with its delay in ms, its windows and an end; an end. Before the adapter a window's tensor is what the network reads, behind it the
-/// network's output.
+/// pictures, each with its delay in ms, its windows, and an end with the number of windows that were run; an end. Before the
+/// adapter a window's tensor is what the first network reads, behind it the last network's output.
 enum Piece {
     Begin(Instant, Sequence, usize),
     Frame(Arc<Picture>, u32),
     Window(Window, Tensor),
-    FrameEnd,
+    FrameEnd(usize),
     End,
     Failed(Error),
 }
@@ -63,76 +100,68 @@ enum Piece {
 /// # Errors
 /// Those of `report`; the device fails; Ctrl-C. All other errors are their job's result.
 pub fn run(
-    upscaler: &Upscaler,
+    work: &Work,
     jobs: &[Job],
-    compare: Option<&Path>,
     advance: &dyn Fn(u64),
     report: &mut dyn FnMut(&Job, Result<Written>) -> Result<()>,
 ) -> Result<f64> {
     if jobs.is_empty() {
         return Ok(0.0);
     }
-    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let threads = cores.min(MAX_THREADS).min(jobs.len());
+    let [readers, writers] = [work.threads.read, work.threads.write].map(|n| n.clamp(1, jobs.len()));
+    log::info!("threads: {readers} to read, {writers} to write");
     let room = Room::default();
-    let (begin, mut busy) = (Instant::now(), Duration::ZERO);
+    let mut adapter = Adapter { has_begun: false, busy: Duration::ZERO };
+    let begin = Instant::now();
     std::thread::scope(|scope| {
         // Every way out of this closure closes the queues and the room, so that the threads end.
         let _closing = Closing(&room);
-        let (done, results) = channel();
         let (mut feeds, mut sinks) = (Vec::new(), Vec::new());
-        for k in 0..threads {
+        for k in 0..readers {
             let (sender, receiver) = sync_channel(AHEAD);
             feeds.push(receiver);
             let room = &room;
             scope.spawn(move || {
-                for (i, job) in jobs.iter().enumerate().skip(k).step_by(threads) {
-                    if !room.take(i, job.bytes) || feed(upscaler, job, &sender).is_none() {
+                for (i, job) in jobs.iter().enumerate().skip(k).step_by(readers) {
+                    if !room.take(i, job.bytes) || feed(work.chain, job, &sender).is_none() {
                         return;
                     }
                 }
             });
+        }
+        let (done, results) = channel();
+        for _ in 0..writers {
             let (sender, receiver) = sync_channel(AHEAD);
             sinks.push(sender);
-            let done = done.clone();
-            scope.spawn(move || finish(upscaler, jobs, compare, room, &receiver, &done));
+            let (room, done) = (&room, done.clone());
+            scope.spawn(move || finish(work, jobs, room, &receiver, &done));
         }
         drop(done);
         let mut in_order = InOrder { next: 0, early: BTreeMap::new() };
-        let gone = || Error::Usage("a thread that reads or writes pictures ended; look for its message above".into());
         for (i, job) in jobs.iter().enumerate() {
-            let (feed, sink) = (&feeds[i % threads], &sinks[i % threads]);
-            let (mut left, mut failure) = (job.pixels, None);
+            let feed = &feeds[i % readers];
+            let mut passing = Passing {
+                i,
+                chain: work.chain,
+                sink: &sinks[i % writers],
+                passage: None,
+                tiles: 0,
+                left: job.pixels,
+                advance,
+            };
+            let mut failure = None;
             loop {
-                if interrupt::is_requested() {
-                    return Err(Error::Interrupted);
-                }
-                let piece = match feed.recv().map_err(|_| gone())? {
-                    Piece::Frame(..) | Piece::Window(..) | Piece::FrameEnd if failure.is_some() => continue,
-                    Piece::Window(window, input) => {
-                        let begin = Instant::now();
-                        let output = upscaler.run(&input);
-                        busy += begin.elapsed();
-                        match output {
-                            Ok(y) => {
-                                let done = (window.kept.area() as u64).min(left);
-                                left -= done;
-                                advance(done);
-                                Piece::Window(window, y)
-                            }
-                            // The others could not run either.
-                            Err(e @ Error::Device { .. }) => return Err(e),
-                            Err(e) => {
-                                failure = Some(e);
-                                continue;
-                            }
-                        }
-                    }
-                    Piece::End => failure.take().map_or(Piece::End, Piece::Failed),
-                    piece => piece,
-                };
+                interrupt::check()?;
+                let piece = feed.recv().map_err(|_| gone())?;
                 let is_last = matches!(piece, Piece::End | Piece::Failed(_));
-                sink.send((i, piece)).map_err(|_| gone())?;
+                if !is_last && failure.is_some() {
+                    continue;
+                }
+                let piece = match (piece, failure.take()) {
+                    (Piece::End, Some(e)) => Piece::Failed(e),
+                    (piece, _) => piece,
+                };
+                failure = adapter.take(piece, &mut passing)?.err();
                 for result in results.try_iter() {
                     in_order.put(result, jobs, report)?;
                 }
@@ -140,7 +169,7 @@ pub fn run(
                     break;
                 }
             }
-            advance(left);
+            advance(passing.left);
         }
         drop(sinks);
         for result in results {
@@ -148,29 +177,132 @@ pub fn run(
         }
         if in_order.next < jobs.len() { Err(gone()) } else { Ok(()) }
     })?;
-    Ok(1.0 - busy.as_secs_f64() / begin.elapsed().as_secs_f64().max(f64::MIN_POSITIVE))
+    Ok(1.0 - adapter.busy.as_secs_f64() / begin.elapsed().as_secs_f64().max(f64::MIN_POSITIVE))
 }
 
-/// Opens a job's pictures and cuts them into what the network reads. None where no one receives.
-fn feed(upscaler: &Upscaler, job: &Job, sender: &SyncSender<Piece>) -> Option<()> {
+fn gone() -> Error {
+    Error::Usage("a thread that reads or writes pictures ended; look for its message above".into())
+}
+
+/// Runs the networks.
+struct Adapter {
+    has_begun: bool,
+    busy: Duration,
+}
+
+/// A job between the queues.
+struct Passing<'a> {
+    i: usize,
+    chain: &'a Chain,
+    sink: &'a SyncSender<(usize, Piece)>,
+    /// Of the frame at hand.
+    passage: Option<Passage<'a>>,
+    /// Windows that were run for it.
+    tiles: usize,
+    /// Pixels of the job that `advance` has not been told.
+    left: u64,
+    advance: &'a dyn Fn(u64),
+}
+
+impl Adapter {
+    /// Runs what came, and passes its result on. The inner error is of this job alone.
+    fn take(&mut self, piece: Piece, passing: &mut Passing) -> Result<Result<()>> {
+        match (piece, &mut passing.passage) {
+            (Piece::Window(window, input), Some(passage)) => {
+                let patience = self.patience(&input);
+                let begin = Instant::now();
+                let step = passage.run(window, &input);
+                self.busy += begin.elapsed();
+                if patience.is_some() {
+                    log::debug!("the first window took {}", out::duration(begin.elapsed().as_secs_f64()));
+                }
+                match step {
+                    Ok(step) => passing.pass(step)?,
+                    // The others could not run either.
+                    Err(e @ Error::Device { .. }) => return Err(e),
+                    Err(e) => return Ok(Err(e)),
+                }
+            }
+            // The networks after the first.
+            (Piece::FrameEnd(_), Some(_)) => loop {
+                interrupt::check()?;
+                let begin = Instant::now();
+                let step = passing.passage.as_mut().map_or(Ok(None), Passage::step);
+                self.busy += begin.elapsed();
+                match step {
+                    Ok(Some(step)) => passing.pass(step)?,
+                    Ok(None) => {
+                        passing.send(Piece::FrameEnd(passing.tiles))?;
+                        break;
+                    }
+                    Err(e @ Error::Device { .. }) => return Err(e),
+                    Err(e) => return Ok(Err(e)),
+                }
+            },
+            (Piece::Frame(picture, delay), _) => {
+                passing.passage = Some(passing.chain.begin(picture.height(), picture.width()));
+                passing.tiles = 0;
+                passing.send(Piece::Frame(picture, delay))?;
+            }
+            (piece, _) => passing.send(piece)?,
+        }
+        Ok(Ok(()))
+    }
+
+    /// Around the first window, for which the driver compiles the shaders: where it takes long until what is returned is
+    /// dropped, the user is told.
+    fn patience(&mut self, input: &Tensor) -> Option<Sender<()>> {
+        let is_first = !std::mem::replace(&mut self.has_begun, true);
+        if !is_first || input.data().len() > QUICK_PX {
+            return None;
+        }
+        let (ready, compiled) = channel::<()>();
+        std::thread::spawn(move || {
+            if compiled.recv_timeout(PATIENCE) == Err(RecvTimeoutError::Timeout) {
+                note!("compiling shaders; where the driver keeps them, the next run starts faster");
+            }
+        });
+        Some(ready)
+    }
+}
+
+impl Passing<'_> {
+    fn send(&self, piece: Piece) -> Result<()> {
+        self.sink.send((self.i, piece)).map_err(|_| gone())
+    }
+
+    fn pass(&mut self, step: Step) -> Result<()> {
+        self.tiles += 1;
+        let Step::Last(window, y) = step else { return Ok(()) };
+        let scale = self.chain.scale();
+        let part = scale.as_f64() / self.chain.product() as f64;
+        let done = ((window.kept.area() as f64 * part * part) as u64).min(self.left);
+        self.left -= done;
+        (self.advance)(done);
+        self.send(Piece::Window(window, y))
+    }
+}
+
+/// Opens a job's pictures and cuts them into what the first network reads. None where no one receives.
+fn feed(chain: &Chain, job: &Job, sender: &SyncSender<Piece>) -> Option<()> {
     let begin = Instant::now();
+    let name = job.output.name();
     let open = || {
-        let frames = Frames::open(&job.input)?;
-        let name = job.output.display().to_string();
-        let format = Picture::format_for(&name)?;
-        frames.check_format(format)?;
-        Ok((frames, name, format))
+        let frames = job.input.open()?;
+        frames.check_format(job.encoding.format)?;
+        Ok(frames)
     };
-    let (mut frames, name, format) = match open() {
+    let mut frames: Frames = match open() {
         Ok(opened) => opened,
         Err(e) => return sender.send(Piece::Failed(e)).ok(),
     };
     sender.send(Piece::Begin(begin, frames.sequence(), frames.count())).ok()?;
     let mut next = || -> Result<Option<(Arc<Picture>, u32)>> {
         let Some(frame) = frames.next_frame()? else { return Ok(None) };
-        let (scale, picture) = (upscaler.model().scale, frame.picture);
+        let picture = frame.picture;
+        let [height, width] = chain.size(picture.height(), picture.width());
         // What could not be written is not computed.
-        Picture::check_encode(&name, picture.width() * scale, picture.height() * scale, picture.channels(), format)?;
+        Picture::check_encode(&name, width, height, picture.channels(), job.encoding.format)?;
         Ok(Some((Arc::new(picture), frame.delay_ms)))
     };
     loop {
@@ -180,21 +312,21 @@ fn feed(upscaler: &Upscaler, job: &Job, sender: &SyncSender<Piece>) -> Option<()
             Err(e) => return sender.send(Piece::Failed(e)).ok(),
         };
         sender.send(Piece::Frame(picture.clone(), delay)).ok()?;
-        for window in upscaler.windows_of(picture.height(), picture.width()) {
-            match upscaler.read(&picture, &window) {
+        let first = chain.first();
+        for window in first.windows_of(picture.height(), picture.width()) {
+            match first.read(&picture, &window) {
                 Ok(x) => sender.send(Piece::Window(window, x)).ok()?,
                 Err(e) => return sender.send(Piece::Failed(e)).ok(),
             }
         }
-        sender.send(Piece::FrameEnd).ok()?;
+        sender.send(Piece::FrameEnd(0)).ok()?;
     }
 }
 
 /// Assembles and writes pictures.
 fn finish(
-    upscaler: &Upscaler,
+    work: &Work,
     jobs: &[Job],
-    compare: Option<&Path>,
     room: &Room,
     receiver: &Receiver<(usize, Piece)>,
     done: &Sender<(usize, Result<Written>)>,
@@ -202,9 +334,7 @@ fn finish(
     while let Ok((i, first)) = receiver.recv() {
         let mut arriving = Arriving { receiver, is_over: false };
         let result = match first {
-            Piece::Begin(begin, sequence, count) => {
-                write(upscaler, &jobs[i].output, compare, begin, (sequence, count), &mut arriving)
-            }
+            Piece::Begin(begin, sequence, count) => write(work, &jobs[i], begin, (sequence, count), &mut arriving),
             Piece::Failed(e) => {
                 arriving.is_over = true;
                 Err(e)
@@ -248,21 +378,28 @@ struct Enlarged {
 }
 
 /// The next picture, assembled; none after the last.
-fn assemble(upscaler: &Upscaler, arriving: &mut Arriving) -> Result<Option<Enlarged>> {
-    let mut open: Option<Enlarged> = None;
+fn assemble(chain: &Chain, arriving: &mut Arriving) -> Result<Option<Enlarged>> {
+    let mut open: Option<(Arc<Picture>, Canvas, u32)> = None;
     while let Some(piece) = arriving.next() {
         match piece {
-            Piece::Frame(picture, delay_ms) => {
-                let out = upscaler.canvas(&picture)?;
-                open = Some(Enlarged { picture, out, delay_ms, tiles: 0 });
+            Piece::Frame(picture, delay) => {
+                let canvas = chain.canvas(&picture)?;
+                open = Some((picture, canvas, delay));
             }
             Piece::Window(window, y) => {
-                if let Some(e) = &mut open {
-                    e.tiles += 1;
-                    upscaler.write(&e.picture, &mut e.out, &window, &y)?;
+                if let Some((picture, canvas, _)) = &mut open {
+                    canvas.put(picture, &window, &y)?;
                 }
             }
-            Piece::FrameEnd => return Ok(open),
+            Piece::FrameEnd(tiles) => {
+                let done = |(picture, canvas, delay_ms): (_, Canvas, _)| Enlarged {
+                    picture,
+                    out: canvas.finish(),
+                    delay_ms,
+                    tiles,
+                };
+                return Ok(open.map(done));
+            }
             Piece::Failed(e) => return Err(e),
             Piece::Begin(..) | Piece::End => return Ok(None),
         }
@@ -272,33 +409,60 @@ fn assemble(upscaler: &Upscaler, arriving: &mut Arriving) -> Result<Option<Enlar
 
 /// Writes the file of one job while its pieces arrive.
 fn write(
-    upscaler: &Upscaler,
-    output: &Path,
-    compare: Option<&Path>,
+    work: &Work,
+    job: &Job,
     begin: Instant,
     (sequence, count): (Sequence, usize),
     arriving: &mut Arriving,
 ) -> Result<Written> {
-    let Some(first) = assemble(upscaler, arriving)? else { return Err(Error::Interrupted) };
-    let (width, height) = (first.out.width(), first.out.height());
-    let (mut frames, mut tiles) = (1, first.tiles);
-    let name = output.display().to_string();
-    let encoding = Encoding::from(Picture::format_for(&name)?);
-    crate::files::write_whole(output, crate::files::Existing::Replace, |file| {
-        let mut writer = FramesWriter::new(file, &name, &encoding, sequence, count, &first.out)?;
-        writer.add(&first.out, first.delay_ms)?;
-        while let Some(next) = assemble(upscaler, arriving)? {
-            writer.add(&next.out, next.delay_ms)?;
-            frames += 1;
-            tiles += next.tiles;
+    let Some(first) = assemble(work.chain, arriving)? else { return Err(Error::Interrupted) };
+    let mut written = Written {
+        width: first.out.width(),
+        height: first.out.height(),
+        frames: 1,
+        sequence,
+        tiles: first.tiles,
+        ms: 0.0,
+    };
+    let mut rest = || {
+        let next = assemble(work.chain, arriving)?;
+        written.frames += usize::from(next.is_some());
+        written.tiles += next.as_ref().map_or(0, |next| next.tiles);
+        Ok(next)
+    };
+    match &job.output {
+        Output::File(path) => {
+            files::write_whole(path, work.existing, |file| encode(file, job, (sequence, count), &first, &mut rest))?
         }
-        writer.finish()
-    })?;
-    if let Some(file) = compare {
-        side_by_side(&first.picture, &first.out, upscaler.model().scale)?.save(file)?;
+        Output::Stdout => {
+            let mut bytes = Cursor::new(Vec::new());
+            encode(&mut bytes, job, (sequence, count), &first, &mut rest)?;
+            out::data(bytes.get_ref())?;
+        }
     }
-    let ms = begin.elapsed().as_secs_f64() * 1e3;
-    Ok(Written { width, height, frames, tiles, ms })
+    if let Some(path) = work.compare {
+        let format = Picture::format_for(&path.display().to_string())?;
+        let both = side_by_side(&first.picture, &first.out, &work.chain.bicubic())?;
+        both.save_as(path, &Encoding { format, ..job.encoding }, work.existing)?;
+    }
+    written.ms = begin.elapsed().as_secs_f64() * 1e3;
+    Ok(written)
+}
+
+/// Writes `first` and what `rest` gives, of `count` pictures.
+fn encode(
+    file: impl Write + Seek,
+    job: &Job,
+    (sequence, count): (Sequence, usize),
+    first: &Enlarged,
+    rest: &mut dyn FnMut() -> Result<Option<Enlarged>>,
+) -> Result<()> {
+    let mut writer = FramesWriter::new(file, &job.output.name(), &job.encoding, sequence, count, &first.out)?;
+    writer.add(&first.out, first.delay_ms)?;
+    while let Some(next) = rest()? {
+        writer.add(&next.out, next.delay_ms)?;
+    }
+    writer.finish()
 }
 
 /// Reports results in the order of the jobs.

@@ -29,6 +29,11 @@ pub const MIRROR: [usize; LANDMARKS] = [
     54, 53, 52, 51, 50, 49, 48, 59, 58, 57, 56, 55, 64, 63, 62, 61, 60, 67, 66, 65, // mouth
 ];
 
+/// A face is at least so many pixels wide, and at most so many times as wide as its picture is long: what else is asked for is a
+/// slip, such as fractions in place of pixels or another picture's landmarks.
+const LEAST_PX: f64 = 1.0;
+const MOST_SIDES: f64 = 4.0;
+
 /// A face's place in a picture.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Frame {
@@ -40,12 +45,50 @@ impl Frame {
     /// The frame of a face with 68 landmarks in pixels: eyes and mouth as near as may be to [`PLACES`].
     ///
     /// # Errors
-    /// Other numbers of landmarks, or all of them in one place.
+    /// Other numbers of landmarks; eyes and mouth in one place.
     pub fn of_points(points: &[Point]) -> Result<Self> {
         if points.len() != LANDMARKS {
             return Err(Error::Usage(format!("a face has {LANDMARKS} landmarks, got {}", points.len())));
         }
-        Ok(Self { to_frame: Similarity::least_squares(&anchor_points(points, &ANCHORS)?, &PLACES)? })
+        let anchors = anchor_points(points, &ANCHORS)?;
+        let to_frame = Similarity::least_squares(&anchors, &PLACES).map_err(|_| {
+            Error::Usage("eyes and mouth lie in one place or at no finite one; check the landmarks".into())
+        })?;
+        Ok(Self { to_frame })
+    }
+
+    /// [`Frame::of_points`] of a face in a picture of `[height, width]` pixels.
+    ///
+    /// # Errors
+    /// As [`Frame::of_points`] and [`Frame::check`]; most of the landmarks lie outside of the picture.
+    pub fn of_face(points: &[Point], [height, width]: [usize; 2]) -> Result<Self> {
+        let frame = Self::of_points(points)?;
+        let is_inside = |p: &&Point| (0.0..=width as f64).contains(&p[0]) && (0.0..=height as f64).contains(&p[1]);
+        let inside = points.iter().filter(is_inside).count();
+        if 2 * inside < points.len() {
+            return Err(Error::Usage(format!(
+                "only {inside} of {LANDMARKS} landmarks lie in the picture of {width} × {height} pixels; give them in its \
+                 pixels, (0, 0) its top left corner"
+            )));
+        }
+        frame.check([height, width])?;
+        Ok(frame)
+    }
+
+    /// Refuses a face that is far too small or large for a picture of `[height, width]` pixels.
+    ///
+    /// # Errors
+    /// With its width in pixels.
+    pub fn check(&self, [height, width]: [usize; 2]) -> Result<()> {
+        let (side, most) = (1.0 / self.to_frame.scale(), MOST_SIDES * height.max(width) as f64);
+        if (LEAST_PX..=most).contains(&side) {
+            return Ok(());
+        }
+        let side = if (0.01..1e6).contains(&side) { format!("{side:.2}") } else { format!("{side:.0e}") };
+        Err(Error::Usage(format!(
+            "the face would be {side} pixels wide, expected {LEAST_PX} to {most} in a picture of {width} × {height}; give its \
+             place in pixels of the picture"
+        )))
     }
 
     /// The frame that is a square of the picture: left, top, side, in pixels.
@@ -179,6 +222,25 @@ mod tests {
         assert!(Frame::of_points(&[[1.0, 1.0]; LANDMARKS]).is_err());
         assert!(Frame::of_points(&[[1.0, 1.0]; 5]).unwrap_err().to_string().contains("68 landmarks, got 5"));
         assert!(Frame::of_square([0.0, 0.0], 0.0).is_err());
+        let spread = |scale: f64, shift: f64| -> Vec<Point> {
+            (0..LANDMARKS).map(|l| [shift + scale * (l % 9) as f64, shift + scale * (l / 9) as f64]).collect()
+        };
+        let of_face = |scale, shift| Frame::of_face(&spread(scale, shift), [60, 80]).map_err(|e| e.to_string());
+        assert!(of_face(6.0, 4.0).is_ok());
+        for (scale, shift, message) in [
+            (6.0, 500.0, "only 0 of 68 landmarks lie in the picture of 80 × 60 pixels"),
+            (6.0, -47.0, "of 68 landmarks lie in the picture"),
+            (0.0, 30.0, "eyes and mouth lie in one place"),
+            (1e-3, 30.0, "pixels wide, expected 1 to 320 in a picture of 80 × 60"),
+            (1e-300, 30.0, "eyes and mouth lie in one place"),
+            (1e300, 30.0, "eyes and mouth lie in one place or at no finite one"),
+        ] {
+            let error = of_face(scale, shift).unwrap_err();
+            assert!(error.contains(message), "{scale} {shift}: {error}");
+        }
+        for side in [1e30, 1e300, 0.5] {
+            assert!(Frame::of_square([0.0, 0.0], side).unwrap().check([60, 80]).is_err(), "{side}");
+        }
         let frame = Frame::of_square([0.0, 0.0], 1e9).unwrap();
         assert!(frame.crop(&[0.0; 4], [2, 2], 8).is_err());
     }

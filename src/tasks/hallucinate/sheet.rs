@@ -3,63 +3,46 @@
 use super::faces::resized;
 use super::hallucinator::Hallucinated;
 use crate::error::Result;
-use crate::image::{Channels, Picture, Rect};
-use embedded_graphics::mono_font::MonoTextStyle;
-use embedded_graphics::mono_font::ascii::FONT_6X13;
-use embedded_graphics::pixelcolor::BinaryColor;
-use embedded_graphics::prelude::*;
-use embedded_graphics::text::{Alignment, Text};
-use std::convert::Infallible;
+use crate::image::drawing::{FINE, letters, paint};
+use crate::image::{Channels, Picture, Rect, Samples};
+use plotters::style::text_anchor::{HPos, VPos};
+use plotters::style::{BLACK, WHITE};
 
-/// Height of the band with the titles, in pixels.
-const BAND: usize = 16;
+/// Height of a line of titles, in pixels.
+const LINE: usize = 16;
 
-/// White text on black, in 0..1.
-struct Band {
-    width: usize,
-    plane: Vec<f32>,
-}
-
-impl OriginDimensions for Band {
-    fn size(&self) -> Size {
-        Size::new(self.width as u32, BAND as u32)
-    }
-}
-
-impl DrawTarget for Band {
-    type Color = BinaryColor;
-    type Error = Infallible;
-    fn draw_iter<I: IntoIterator<Item = Pixel<BinaryColor>>>(
-        &mut self,
-        pixels: I,
-    ) -> std::result::Result<(), Infallible> {
-        for Pixel(Point { x, y }, color) in pixels {
-            if (0..self.width as i32).contains(&x) && (0..BAND as i32).contains(&y) {
-                self.plane[y as usize * self.width + x as usize] = f32::from(u8::from(color.is_on()));
-            }
-        }
-        Ok(())
-    }
+/// White titles on black, each in the middle of its column of `side` pixels, a band `height` pixels high, in 0..1.
+fn band(titles: &[&str], side: usize, columns: usize, height: usize) -> Result<Vec<f32>> {
+    let style = letters(LINE as i32 - 1, WHITE, HPos::Center, VPos::Center);
+    let picture = paint("titles", [side * columns, height], |canvas| {
+        canvas.fill(&BLACK)?;
+        titles.iter().take(columns).enumerate().try_for_each(|(c, title)| {
+            let middle = (side * c + side / 2) as i32;
+            title.lines().zip(0..).try_for_each(|(line, k)| {
+                let half_lines = 2 * k + 1;
+                canvas.draw_text(line, &style, (FINE * middle, FINE * LINE as i32 * half_lines / 2))
+            })
+        })
+    })?;
+    Ok(match picture.samples() {
+        Samples::U8(samples) => samples.chunks_exact(3).map(|rgb| f32::from(rgb[0]) / 255.0).collect(),
+        Samples::U16(samples) => samples.chunks_exact(3).map(|rgb| f32::from(rgb[0]) / 65_535.0).collect(),
+    })
 }
 
 /// A grey picture of rows of square planes of `side` with values in 0..1, cut off beyond; shorter rows end in black. Each
-/// column has its title above it where there are titles.
+/// column has its title, of one or more lines, above it where there are titles.
 ///
 /// # Errors
 /// A plane is of another size.
 pub fn grid(name: &str, side: usize, titles: &[&str], rows: &[Vec<&[f32]>]) -> Result<Picture> {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
-    let top = if titles.is_empty() { 0 } else { BAND };
+    let top = LINE * titles.iter().map(|title| title.lines().count()).max().unwrap_or(0);
     let mut picture = Picture::new(name, side * columns, top + side * rows.len(), Channels::Grey, 8)?;
     if top > 0 {
         let width = side * columns;
-        let mut band = Band { width, plane: vec![0.0; width * BAND] };
-        let style = MonoTextStyle::new(&FONT_6X13, BinaryColor::On);
-        for (c, title) in titles.iter().take(columns).enumerate() {
-            let at = Point::new((side * c + side / 2) as i32, 12);
-            let Ok(_) = Text::with_alignment(title, at, style, Alignment::Center).draw(&mut band);
-        }
-        picture.put_grey(Rect { top: 0, left: 0, height: BAND, width }, &band.plane)?;
+        let band = band(titles, side, columns, top)?;
+        picture.put_grey(Rect { top: 0, left: 0, height: top, width }, &band)?;
     }
     for (r, row) in rows.iter().enumerate() {
         for (c, plane) in row.iter().enumerate() {
@@ -69,9 +52,23 @@ pub fn grid(name: &str, side: usize, titles: &[&str], rows: &[Vec<&[f32]>]) -> R
     Ok(picture)
 }
 
-/// Names of [`panels`], in order.
-pub const PANELS: [&str; 8] =
-    ["input", "bicubic", "common", "high-frequency", "gate map", "warped prior", "CBN", "original"];
+/// Names of [`panels`], in order. The branches are those inside of the full network: what each of them gives in its last
+/// level, on top of what the levels before made with both, and no network of one branch.
+pub const PANELS: [&str; 8] = [
+    "input",
+    "bicubic",
+    "common branch\nlast level of CBN",
+    "high-freq. branch\nlast level of CBN",
+    "gate map\nlast level of CBN",
+    "warped prior\nlast level of CBN",
+    "CBN",
+    "original",
+];
+
+/// The first `count` of [`PANELS`] as a list in a sentence.
+pub fn names(count: usize) -> String {
+    PANELS[..count].iter().map(|name| name.replace('\n', ", ")).collect::<Vec<_>>().join("; ")
+}
 
 /// A row of the contact sheet: I_0 as squares, bicubic, ↑I_{K−1} + G_A, ↑I_{K−1} + G_B, Λ, the sum of E^{W_K}'s channels, I_K,
 /// and the original where there is one.
@@ -101,13 +98,27 @@ mod tests {
     #[test]
     fn every_column_has_its_title_above_it() {
         let plane = vec![0.0; 64 * 64];
-        let picture = grid("x", 64, &["one", "two"], &[vec![&plane, &plane, &plane]]).unwrap();
-        assert_eq!((picture.width(), picture.height()), (3 * 64, BAND + 64));
+        let picture = grid("x", 64, &["one\nmore", "two"], &[vec![&plane, &plane, &plane]]).unwrap();
+        let top = 2 * LINE;
+        assert_eq!((picture.width(), picture.height()), (3 * 64, top + 64));
         let luma = picture.plane(Channel::Y, picture.whole()).unwrap();
         let lit = |column: usize, rows: std::ops::Range<usize>| {
             rows.flat_map(|i| &luma[i * 192 + 64 * column..][..64]).filter(|v| **v > 0.5).count()
         };
-        assert!(lit(0, 0..BAND) > 10 && lit(1, 0..BAND) > 10);
-        assert_eq!((lit(2, 0..BAND), (0..3).map(|c| lit(c, BAND..BAND + 64)).sum::<usize>()), (0, 0));
+        assert!(lit(0, 0..LINE) > 10 && lit(0, LINE..top) > 10 && lit(1, 0..LINE) > 10);
+        assert_eq!((lit(1, LINE..top), lit(2, 0..top)), (0, 0));
+        assert_eq!((0..3).map(|c| lit(c, top..top + 64)).sum::<usize>(), 0);
+    }
+
+    /// Neighbours' titles do not run into each other on the narrowest sheet, and no column of a branch hides whose it is.
+    #[test]
+    fn titles_fit_above_their_panels_and_say_of_which_level_they_are() {
+        for line in PANELS.iter().flat_map(|title| title.lines()) {
+            assert!(line.len() * 6 <= 112, "{line} is wider than a face of 112 pixels");
+        }
+        for title in &PANELS[2..6] {
+            assert!(title.ends_with("\nlast level of CBN"), "{title}");
+        }
+        assert_eq!(names(3), "input; bicubic; common branch, last level of CBN");
     }
 }

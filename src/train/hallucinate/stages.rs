@@ -1,5 +1,6 @@
 //! The stages of a level: E_k, f_k, the networks, I_k.
 
+use super::super::choices;
 use super::super::optimizer::{Decay, Schedule};
 use super::super::run::{self, Folder, Hooks, Job, Progress};
 use super::examples::{Examples, Training};
@@ -35,7 +36,7 @@ pub struct Run<'a, 'b> {
     /// Steps of the parts that are finished.
     pub done: u64,
     pub cascade: Cascade,
-    /// Where the networks begin.
+    /// Initial weights of the networks, or some of them.
     pub init: Option<Weights>,
     pub weights: BTreeMap<String, Tensor>,
     pub manifest: Vec<(String, String)>,
@@ -73,12 +74,59 @@ impl Run<'_, '_> {
         Ok(weights)
     }
 
+    /// Makes the log, by which a run has begun.
+    pub fn begin_log(&self) -> Result<()> {
+        self.append_to_log("")
+    }
+
     /// A line of the log.
     fn log(&self, line: &Value) -> Result<()> {
+        self.append_to_log(&format!("{line}\n"))
+    }
+
+    fn append_to_log(&self, text: &str) -> Result<()> {
         let path = self.folder.log();
         let io = |e| Error::io(&path, e);
         let mut file = std::fs::File::options().create(true).append(true).open(&path).map_err(io)?;
-        file.write_all(format!("{line}\n").as_bytes()).map_err(io)
+        file.write_all(text.as_bytes()).map_err(io)
+    }
+
+    /// Goes through every part without training it.
+    ///
+    /// # Errors
+    /// A network has nowhere to begin; a step takes more memory than there is.
+    pub fn rehearse(&self, places: &[Place]) -> Result<()> {
+        let config = &self.cascade.config;
+        let mut shared = BTreeMap::new();
+        for &place in places {
+            let level = &config.levels[place.level];
+            let size @ [n, patch] = self.batch(place);
+            let numbers = [n, patch, patch, 4 + config.contours].into_iter().try_fold(4usize, usize::checked_mul);
+            if numbers.is_none_or(|bytes| bytes > MAX_BATCH_BYTES) {
+                return Err(Error::Usage(format!(
+                    "--batch {n} of --patch {patch} takes more than the {} MiB that a batch may take; give fewer faces",
+                    MAX_BATCH_BYTES >> 20
+                )));
+            }
+            // What a prior holds changes neither networks nor plans.
+            let prior = Tensor::zeros([1, config.contours, level.side, level.side]);
+            let common = self.shares_common(place).then(|| shared.get(&place.k).cloned()).flatten();
+            let start = self.start(place, common);
+            let mut known = BTreeMap::new();
+            for (index, part) in place.parts(self.config).into_iter().enumerate() {
+                let (_, rule) = rule(self.config, level, part);
+                let (graph, step) = step_graph(level, &prior, size, part, self.faces.more.is_some(), &rule)?;
+                let initial = self.initial(place, index, &graph, [&known, &start])?;
+                if !self.trained(place, part).is_file() {
+                    run::check_memory(self.device, &graph, &step)?;
+                }
+                if place.variant == Variant::Full && part == Part::Common {
+                    shared.insert(place.k, initial.clone());
+                }
+                known.extend(initial);
+            }
+        }
+        Ok(())
     }
 
     /// The E_k.
@@ -121,7 +169,7 @@ impl Run<'_, '_> {
         let weights = match self.made(&name)? {
             Some(weights) => weights,
             None => {
-                Folder::create(&self.path(&format!("level{}", k + 1)))?;
+                self.folder.part(&format!("level{}", k + 1))?;
                 let seed = self.config.seed.wrapping_add(k as u64);
                 let marked = &self.faces.marked;
                 let truth: Vec<Vec<f64>> = marked.iter().map(|f| shape.coefficients(&f.points)).collect();
@@ -181,14 +229,21 @@ impl Run<'_, '_> {
     pub fn networks(&mut self, place: Place, before: &[Vec<f32>], p: &[Vec<f64>]) -> Result<()> {
         let (mut prepared, mut branches) = (None, BTreeMap::new());
         for (index, part) in place.parts(self.config).into_iter().enumerate() {
-            let folder = Folder::create(&self.path(&part_name(place, part)))?;
+            let folder = self.folder.part(&part_name(place, part))?;
             let identity = self.identity(place, part);
             let trained = match finished(&folder, &identity)? {
                 Some(weights) => weights,
                 None => {
                     let (start, examples) = match &mut prepared {
                         Some(made) => made,
-                        none => none.insert((self.start(place)?, self.examples(place, before, p)?)),
+                        none => {
+                            let full = Place { variant: Variant::Full, ..place };
+                            let common = match self.shares_common(place) {
+                                true => Some(Weights::open(self.trained(full, Part::Common))?.tensors().clone()),
+                                false => None,
+                            };
+                            none.insert((self.start(place, common), self.examples(place, before, p)?))
+                        }
                     };
                     self.part(place, index, part, examples, [&branches, start], (&folder, identity))?
                 }
@@ -219,22 +274,8 @@ impl Run<'_, '_> {
         let (name, steps, size) = (part_name(place, part), place.steps(self.config, part), self.batch(place));
         let (lr, rule) = rule(self.config, level, part);
         let (graph, step) = step_graph(level, prior, size, part, self.faces.more.is_some(), &rule)?;
-        let seed = self.config.seed.wrapping_mul(31).wrapping_add((10 * place.k + index) as u64);
-        let mut initial = graph.initialize(seed).tensors().clone();
-        for (name, tensor) in &mut initial {
-            match known.iter().find_map(|known| known.get(name)) {
-                Some(known) if known.shape() == tensor.shape() => tensor.clone_from(known),
-                // A training keeps its moments beside the networks; a gate is soon learnt.
-                _ if self.init.is_none() || name.starts_with("optimizer/") || name.starts_with("gate/") => {}
-                _ => {
-                    let scope = place.variant.scope(place.k);
-                    let problem = format!("lacks {scope}/{name} of {:?}", tensor.shape());
-                    let remedy = "begin at a cascade of the same preset";
-                    let file = self.config.init.display().to_string();
-                    return Err(Error::weights(file, format!("{problem}; {remedy}")));
-                }
-            }
-        }
+        let seed = self.seed(place, index);
+        let initial = self.initial(place, index, &graph, known)?;
         let job = Job {
             graph,
             step,
@@ -250,15 +291,17 @@ impl Run<'_, '_> {
         let mut batch = |step| examples.batch(size, part, seed, step);
         let (mut loss, mut ms, done) = (0.0, 0.0, self.done);
         let observer = &mut *self.observer;
+        let report = &mut *observer.step;
         let mut observe = |progress: Progress| {
             // The mean over the last hundred steps or so.
             let share = (1.0 / progress.step as f64).max(0.01);
             loss += share * (f64::from(progress.loss) - loss);
             ms += progress.ms;
-            (observer.step)(&name, done + progress.step, progress)
+            report(&name, done + progress.step, progress)
         };
         let mut validate = |_: &Weights| Ok(Vec::new());
-        let mut hooks = Hooks { batch: &mut batch, validate: &mut validate, observe: &mut observe };
+        let hold = &mut *observer.hold;
+        let mut hooks = Hooks { batch: &mut batch, validate: &mut validate, observe: &mut observe, hold };
         let mut weights = run::run(&job, self.device, folder, true, &mut hooks)?;
         weights.set_manifest("config", Value::Object(identity).to_string());
         weights.save(folder.weights())?;
@@ -267,8 +310,46 @@ impl Run<'_, '_> {
         Ok(weights)
     }
 
-    /// Where the networks of `place` begin, as far as they do not begin anew.
-    fn start(&self, place: Place) -> Result<BTreeMap<String, Tensor>> {
+    /// What the random numbers of part `index` of `place` come from.
+    fn seed(&self, place: Place, index: usize) -> u64 {
+        self.config.seed.wrapping_mul(31).wrapping_add((10 * place.k + index) as u64)
+    }
+
+    /// Initial weights of part `index` of `place`: of each network those of the first of `known` that has it, else new ones.
+    fn initial(
+        &self,
+        place: Place,
+        index: usize,
+        graph: &Graph,
+        known: [&BTreeMap<String, Tensor>; 2],
+    ) -> Result<BTreeMap<String, Tensor>> {
+        let mut initial = graph.initialize(self.seed(place, index)).tensors().clone();
+        for (name, tensor) in &mut initial {
+            match known.iter().find_map(|known| known.get(name)) {
+                Some(known) if known.shape() == tensor.shape() => tensor.clone_from(known),
+                // A training keeps its moments beside the networks; a gate is soon learnt.
+                _ if self.init.is_none() || name.starts_with("optimizer/") || name.starts_with("gate/") => {}
+                _ => {
+                    let scope = place.variant.scope(place.k);
+                    let problem = format!("lacks {scope}/{name} of {:?}", tensor.shape());
+                    let remedy = "begin at a cascade of the same preset";
+                    let file = self.config.init.display().to_string();
+                    return Err(Error::weights(file, format!("{problem}; {remedy}")));
+                }
+            }
+        }
+        Ok(initial)
+    }
+
+    /// Whether the networks of `place` begin at the full cascade's common branch of the level.
+    fn shares_common(&self, place: Place) -> bool {
+        let full = Place { variant: Variant::Full, ..place };
+        matches!(place.variant, Variant::Common | Variant::Fixed) && full.parts(self.config).contains(&Part::Common)
+    }
+
+    /// Where the networks of `place` begin, as far as they do not begin anew: at the file of initial weights, or at the
+    /// branch `common` that they share.
+    fn start(&self, place: Place, common: Option<BTreeMap<String, Tensor>>) -> BTreeMap<String, Tensor> {
         let mut start = BTreeMap::new();
         if let Some(init) = &self.init {
             let has = |variant: Variant| {
@@ -287,12 +368,8 @@ impl Run<'_, '_> {
                 start.extend(own.filter(|(name, _)| name.starts_with(&prefix)).map(|(n, t)| (n.to_owned(), t.clone())));
             }
         }
-        let full = Place { variant: Variant::Full, ..place };
-        let shares = matches!(place.variant, Variant::Common | Variant::Fixed);
-        if shares && full.parts(self.config).contains(&Part::Common) {
-            start.extend(Weights::open(self.trained(full, Part::Common))?.tensors().clone());
-        }
-        Ok(start)
+        start.extend(common.into_iter().flatten());
+        start
     }
 
     /// Faces a step at `place`, and the side of what it sees of each.
@@ -357,12 +434,15 @@ fn finished(folder: &Folder, identity: &Map<String, Value>) -> Result<Option<Wei
     let weights = Weights::open(&path)?;
     let saved = weights.manifest().get("config").and_then(|text| serde_json::from_str::<Value>(text).ok());
     let compared = match saved {
-        Some(saved) => run::same_choices(&saved, identity),
+        Some(saved) => choices::same(&saved, identity),
         None => Err("does not say what it was trained with; remove it and resume".into()),
     };
     compared.map_err(|problem| Error::weights(path.display().to_string(), problem))?;
     Ok(Some(weights))
 }
+
+/// Bytes of the largest batch of a step.
+const MAX_BATCH_BYTES: usize = 1 << 30;
 
 /// Faces that one run takes.
 const BATCH: usize = 16;

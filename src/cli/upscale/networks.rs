@@ -1,0 +1,192 @@
+//! Which networks enlarge by a scale, and how it is said.
+
+use crate::error::{Error, Result};
+use crate::exec::Device;
+use crate::models::{SUPER_RESOLUTION, SuperResolution};
+use crate::ops::resize::Ratio;
+use crate::tasks::upscale::{Chain, Upscaler, factors};
+use crate::weights::{self, Weights};
+use clap::Args;
+use std::path::PathBuf;
+
+/// Largest and smallest scale, in thousandths.
+const THOUSANDTHS: std::ops::RangeInclusive<u32> = 1100..=16_000;
+
+/// Scales that a network can have.
+const SCALES: std::ops::RangeInclusive<usize> = 2..=4;
+
+/// Networks by name and scale.
+#[derive(Args, Clone)]
+pub struct Wanted {
+    /// How many times as wide and high: 1.1 to 16, such as 2.5; without it the scale of --weights, else the largest that the
+    /// model has.
+    #[arg(long, short, value_name = "SCALE", value_parser = parse_scale)]
+    scale: Option<Ratio>,
+    /// Network by name, see `lineament models`; without it that of --weights, else fsrcnn.
+    #[arg(long, short = 'n', value_name = "NAME")]
+    model: Option<String>,
+    /// Weights file; without it, the weights that come with lineament.
+    #[arg(long, value_name = "FILE")]
+    weights: Option<PathBuf>,
+}
+
+/// Networks one after another, for one scale.
+#[derive(Debug)]
+pub struct Networks {
+    all: Vec<(SuperResolution, Weights)>,
+    pub scale: Ratio,
+    /// Scales that there were to choose from.
+    scales: Vec<usize>,
+}
+
+/// `3`, `2.5`, with at most three decimals.
+fn parse_scale(text: &str) -> std::result::Result<Ratio, String> {
+    let fail = || "expected a number from 1.1 to 16 with at most three decimals, such as 2, 4 or 2.5".to_owned();
+    let (whole, part) = text.split_once('.').unwrap_or((text, "0"));
+    let is_number = |text: &str| !text.is_empty() && text.len() <= 3 && text.bytes().all(|b| b.is_ascii_digit());
+    if !is_number(whole) || !is_number(part) {
+        return Err(fail());
+    }
+    let thousandths = format!("{whole}{part:0<3}").parse::<u32>().map_err(|_| fail())?;
+    if !THOUSANDTHS.contains(&thousandths) {
+        return Err(fail());
+    }
+    let divisor = (1..=1000).rev().find(|d| thousandths % d == 0 && 1000 % d == 0).unwrap_or(1);
+    Ok(Ratio { num: thousandths / divisor, den: 1000 / divisor })
+}
+
+/// Names and scales of the super-resolution networks whose weights come with lineament: `fsrcnn x2, fsrcnn x3, …`.
+pub fn shipped() -> String {
+    let all = SUPER_RESOLUTION.iter().flat_map(|m| SCALES.map(move |s| (m, s)));
+    let shipped = all.filter(|(m, s)| weights::shipped(m, *s).is_some());
+    shipped.map(|(m, s)| format!("{m} x{s}")).collect::<Vec<_>>().join(", ")
+}
+
+/// Why there are no weights for a network.
+pub fn lacks(model: &str, scale: Option<&str>) -> Error {
+    let for_scale = scale.map_or_else(String::new, |scale| format!(" for scale {scale}"));
+    Error::Usage(format!(
+        "no weights of {model}{for_scale} come with lineament (there are: {}); train them or give --weights FILE",
+        shipped()
+    ))
+}
+
+impl Wanted {
+    /// Chooses networks and reads their weights.
+    ///
+    /// # Errors
+    /// There are no weights; they are of another kind of network, or do not say their scale.
+    pub fn choose(&self) -> Result<Networks> {
+        let Some(file) = &self.weights else {
+            let model = self.model.as_deref().unwrap_or("fsrcnn");
+            // An unknown name is refused here.
+            SuperResolution::new(model, *SCALES.end())?;
+            let scales: Vec<usize> = SCALES.filter(|&scale| weights::shipped(model, scale).is_some()).collect();
+            let Some(largest) = scales.last() else {
+                return Err(lacks(model, self.scale.map(shown).as_deref()));
+            };
+            let scale = self.scale.unwrap_or(Ratio { num: *largest as u32, den: 1 });
+            let open = |factor| weights::shipped(model, factor).unwrap_or_else(|| Err(lacks(model, None)));
+            return Networks::new(model, scale, scales, open);
+        };
+        let weights = Weights::open(file)?;
+        let said = |key: &str| weights.manifest().get(key).map(String::as_str);
+        if let (None, Some(kind)) = (&self.model, said("model").filter(|name| !SUPER_RESOLUTION.contains(name))) {
+            let problem =
+                format!("holds the network {kind}, expected one that enlarges pictures; name other --weights");
+            return Err(Error::weights(weights.name(), problem));
+        }
+        let model = self.model.as_deref().or(said("model")).unwrap_or("fsrcnn");
+        let asked = self.scale.filter(|scale| scale.den == 1).map(|scale| scale.num as usize);
+        let own = said("scale").map_or(asked, |scale| scale.parse().ok()).filter(|scale| SCALES.contains(scale));
+        let own = own.ok_or_else(|| {
+            let problem = "does not say which scale it is for; give --scale 2, 3 or 4, for which it was trained";
+            Error::weights(weights.name(), problem)
+        })?;
+        let scale = self.scale.unwrap_or(Ratio { num: own as u32, den: 1 });
+        Networks::new(model, scale, vec![own], |_| Ok(weights.clone()))
+    }
+}
+
+impl Networks {
+    fn new(model: &str, scale: Ratio, scales: Vec<usize>, open: impl Fn(usize) -> Result<Weights>) -> Result<Self> {
+        let network = |factor| Ok((SuperResolution::new(model, factor)?, open(factor)?));
+        let all = factors(&scales, scale).into_iter().map(network).collect::<Result<_>>()?;
+        Ok(Self { all, scale, scales })
+    }
+
+    /// The networks on `device`, in windows of `tile`, or within `bytes` of its memory.
+    ///
+    /// # Errors
+    /// Those of [`Upscaler::new`] and [`Chain::within`].
+    pub fn open(self, device: &Device, tile: Option<usize>, bytes: Option<u64>) -> Result<Chain> {
+        let scales = self.scales.iter().map(|scale| format!("x{scale}")).collect::<Vec<_>>().join(", ");
+        let scale = self.scale;
+        let chain = match bytes {
+            Some(bytes) => Chain::within(device, self.all, scale, bytes)?,
+            None => {
+                let open = |(model, weights)| Upscaler::new(device.clone(), model, weights, tile);
+                Chain::new(self.all.into_iter().map(open).collect::<Result<_>>()?, scale)?
+            }
+        };
+        log::info!(
+            "networks: {}: of the scales that there are ({scales}), the smallest product that is at least {}",
+            described(&chain),
+            shown(scale)
+        );
+        let why = match (bytes, tile) {
+            (Some(bytes), _) => format!("the largest whose plan takes at most {bytes} bytes"),
+            (_, Some(_)) => "--tile asks for it".into(),
+            _ => "the largest of those tried that fits the adapter".into(),
+        };
+        for stage in chain.stages() {
+            match stage.tile() {
+                usize::MAX => log::info!("windows: every picture whole: {why}"),
+                side => log::info!(
+                    "windows of {} x{}: {side} pixels a side: {why}",
+                    stage.model().name,
+                    stage.model().scale
+                ),
+            }
+        }
+        Ok(chain)
+    }
+}
+
+/// A scale as a decimal number: `3`, `2.5`.
+pub fn shown(scale: Ratio) -> String {
+    scale.as_f64().to_string()
+}
+
+/// `fsrcnn ×3`, `fsrcnn ×2 ×4, then bicubic to ×7`.
+pub fn described(chain: &Chain) -> String {
+    let mut text = chain.first().model().name.clone();
+    for stage in chain.stages() {
+        text += &format!(" ×{}", stage.model().scale);
+    }
+    if chain.rest().is_some() {
+        text += &format!(", then bicubic to ×{}", shown(chain.scale()));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scales_are_exact_fractions_and_nonsense_is_refused() {
+        for (text, num, den) in
+            [("3", 3, 1), ("2.5", 5, 2), ("1.1", 11, 10), ("16", 16, 1), ("16.000", 16, 1), ("1.333", 1333, 1000)]
+        {
+            assert_eq!(parse_scale(text), Ok(Ratio { num, den }), "{text}");
+            assert_eq!(shown(Ratio { num, den }), text.trim_end_matches(".000"));
+        }
+        for text in
+            ["", "x", "1", "1.09", "16.001", "17", "-2", "2.", ".5", "2.3456", "1e1", "NaN", "2,5", "4294967298"]
+        {
+            let error = parse_scale(text).unwrap_err();
+            assert!(error.contains("from 1.1 to 16"), "{text}: {error}");
+        }
+    }
+}

@@ -1,0 +1,292 @@
+//! Every command of the README and the pages in docs runs as typed in a fresh clone.
+//!
+//! What is run, page by page, in order, in one folder that looks like a clone with the inputs that the page names:
+//! - every `lineament …` in a ```` ```sh ```` block; the shell itself splits the block into commands, so that quotes, variables,
+//!   comments and continued lines work. `cargo … --example NAME`, `--bench NAME` and `tools/NAME` must name what exists.
+//! - every `` `lineament …` `` in the text, in a folder of its own, unless a word in it is in capitals (a placeholder).
+//!
+//! An input that a page names for the first time is added to [`clone`]. What would take minutes is made shorter by [`SHORTER`], by
+//! the command's first words, so that a page needs no mark. Only what cannot be run at all is marked on the page, in the line
+//! before the block: `<!-- test: skip: why -->`.
+#![cfg(unix)]
+
+mod common;
+#[path = "common/faces.rs"]
+mod faces;
+#[path = "common/onnx.rs"]
+mod onnx;
+
+use faces::face_folder;
+use lineament::image::{Channels, Picture, Samples};
+use lineament::models::SuperResolution;
+use lineament::rng::Rng;
+use lineament::{Graph, Tensor};
+use prost::Message;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Options that replace a command's own, or are added, by its first words.
+const SHORTER: &[(&str, &str)] = &[
+    ("train upscale", "--steps 2 --batch 2 --patch 6 --warmup 0"),
+    ("train hallucinate", "--pretrain 1 --joint 1 --batch 2 --patch 16"),
+    ("reproduce speed", "--sizes 16,32 --size 32 --runs 1"),
+    ("reproduce cbn", "--runs 0"),
+    ("profile upscale", "--size 24x24"),
+    ("tune upscale", "--size 16x16 --budget 1"),
+    ("tune", "--budget 1"),
+    ("bench", "--runs 1"),
+];
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Every page whose commands are promised to run.
+fn pages() -> Vec<PathBuf> {
+    let docs = fs::read_dir(root().join("docs")).unwrap().map(|entry| entry.unwrap().path());
+    let mut pages: Vec<PathBuf> = docs.filter(|path| path.extension().is_some_and(|e| e == "md")).collect();
+    pages.extend([root().join("README.md"), root().join("weights/README.md")]);
+    pages.sort();
+    pages
+}
+
+/// The ```` ```sh ```` blocks of a page that are not marked to be skipped.
+fn blocks(page: &str) -> Vec<String> {
+    let (mut found, mut open, mut before) = (Vec::new(), None, "");
+    for line in page.lines() {
+        match &mut open {
+            None if line.starts_with("```sh") => open = Some((String::new(), before.starts_with("<!-- test: skip: "))),
+            None => before = line,
+            Some((text, is_skipped)) if line == "```" => {
+                if !*is_skipped {
+                    found.push(std::mem::take(text));
+                }
+                open = None;
+            }
+            Some((text, _)) => *text += &format!("{line}\n"),
+        }
+    }
+    assert!(open.is_none(), "a block is not closed");
+    found
+}
+
+/// Commands in the text of a page, outside of its blocks.
+fn spans(page: &str) -> Vec<String> {
+    let text: String = page.split("```").step_by(2).collect();
+    let commands = text.split('`').skip(1).step_by(2).filter(|span| span.starts_with("lineament "));
+    let is_placeholder = |word: &str| word.chars().any(|c| c.is_ascii_uppercase()) && !word.contains(['.', '/', '=']);
+    let mut found: Vec<String> = Vec::new();
+    for span in commands.map(|span| span.split_whitespace().collect::<Vec<_>>()) {
+        let span_text = span.join(" ");
+        if !span.iter().any(|word| is_placeholder(word)) && !found.contains(&span_text) {
+            found.push(span_text);
+        }
+    }
+    found
+}
+
+fn picture(path: &Path, side: usize) {
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    let mut rng = Rng::new(2);
+    let samples = (0..side * side * 3).map(|_| rng.below(256) as u8).collect();
+    Picture::from_samples("noise", side, side, Channels::Rgb, Samples::U8(samples)).unwrap().save(path).unwrap();
+}
+
+/// A folder like a fresh clone, with small stand-ins for what the pages name, and ../shared beside it.
+fn clone(at: &Path) -> PathBuf {
+    let folder = at.join("clone");
+    for part in ["weights", "assets"] {
+        fs::create_dir_all(folder.join(part)).unwrap();
+        for entry in fs::read_dir(root().join(part)).unwrap() {
+            let path = entry.unwrap().path();
+            fs::copy(&path, folder.join(part).join(path.file_name().unwrap())).unwrap();
+        }
+    }
+    fs::copy(root().join("assets/astronaut.png"), folder.join("photo.png")).unwrap();
+    for name in ["photo.jpg", "tiny.png", "big.png", "scan.tif", "holiday/a.jpg", "holiday/day2/b.png"] {
+        picture(&folder.join(name), 20);
+    }
+    for set in ["set5", "pictures", "t91", "sr/set5", "sr/set14", "sr/bsd100_40"] {
+        picture(&folder.join(set).join("a.png"), 36);
+    }
+    fs::create_dir(folder.join("faces")).unwrap();
+    fs::create_dir_all(at.join("shared/data/faces")).unwrap();
+    for set in [
+        "helen68_trainset_128",
+        "helen68_testset_128",
+        "faces/helen68_testset_128",
+        "../shared/data/faces/helen68_testset_128",
+    ] {
+        face_folder(&folder.join(set), 5);
+    }
+    fs::write(folder.join("net.onnx"), onnx::chain(&[1, 2, 1], 8).encode_to_vec()).unwrap();
+    let npy = |name: &str, value: f32| {
+        let tensor = Tensor::filled([1, 1, 8, 8], value);
+        fs::write(folder.join(name), lineament::import::npy::write(&tensor)).unwrap();
+        tensor
+    };
+    let x = npy("x.npy", 0.25);
+    let mut g = Graph::new();
+    let net = lineament::import::onnx::open(folder.join("net.onnx"), Default::default(), &mut g).unwrap();
+    let device = lineament::Device::open(&lineament::Select::Cpu).unwrap();
+    let y = device.compile(&g, &[net.output], net.weights).unwrap().run(&[(&net.input.0, &x)]).unwrap();
+    fs::write(folder.join("y.npy"), lineament::import::npy::write(&y[0])).unwrap();
+    let mut g = Graph::new();
+    let x = g.input("x", [1, 1, 16, 16]).unwrap();
+    SuperResolution::new("srcnn-9-5-5", 3).unwrap().build(&mut g, x).unwrap();
+    g.initialize(1).save(folder.join("w.safetensors")).unwrap();
+    folder
+}
+
+/// A program for the shell that writes down its arguments and does nothing.
+fn stand_in(path: &Path, record: &Path) {
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    let script = format!("#!/bin/sh\nprintf '%s\\0' $(($# + 1)) \"${{0##*/}}\" \"$@\" >> '{}'\n", record.display());
+    fs::write(path, script).unwrap();
+    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+/// The commands of `script` as the shell splits them: each program's name with its arguments.
+fn commands(script: &str) -> Vec<Vec<String>> {
+    let folder = tempfile::tempdir().unwrap();
+    let record = folder.path().join("record");
+    for program in ["lineament", "cargo"] {
+        stand_in(&folder.path().join("bin").join(program), &record);
+    }
+    for tool in fs::read_dir(root().join("tools")).unwrap() {
+        stand_in(&folder.path().join("tools").join(tool.unwrap().file_name()), &record);
+    }
+    let path = format!("{}:/usr/bin:/bin", folder.path().join("bin").display());
+    let shell =
+        Command::new("sh").args(["-euc", script]).current_dir(folder.path()).env("PATH", path).output().unwrap();
+    assert!(shell.status.success(), "{script}: {}", String::from_utf8_lossy(&shell.stderr));
+    let text = fs::read_to_string(&record).unwrap_or_default();
+    let mut words = text.split_terminator('\0');
+    let mut found = Vec::new();
+    while let Some(count) = words.next() {
+        found.push(words.by_ref().take(count.parse().unwrap()).map(str::to_owned).collect());
+    }
+    found
+}
+
+/// `arguments` with the options of [`SHORTER`].
+fn shortened(mut arguments: Vec<String>) -> Vec<String> {
+    let is_help = arguments.iter().any(|a| a == "--help" || a == "--show" || a == "--clear");
+    let text = arguments.join(" ") + " ";
+    let Some((_, options)) = SHORTER.iter().find(|(words, _)| text.starts_with(&format!("{words} "))) else {
+        return arguments;
+    };
+    let mut options = options.split(' ').map(str::to_owned);
+    while let (Some(name), Some(value), false) = (options.next(), options.next(), is_help) {
+        match arguments.iter().position(|a| *a == name) {
+            Some(at) => arguments[at + 1] = value,
+            None => arguments.extend([name, value]),
+        }
+    }
+    arguments
+}
+
+/// Runs commands in order; what went wrong with which.
+fn run(commands: Vec<Vec<String>>, folder: &Path) -> Vec<String> {
+    let mut wrong = Vec::new();
+    for command in commands {
+        let (program, arguments) = (command[0].as_str(), command[1..].to_vec());
+        match program {
+            "lineament" => {
+                let mut process = Command::new(env!("CARGO_BIN_EXE_lineament"));
+                process
+                    .env_remove("LINEAMENT_DEVICE")
+                    .env("LINEAMENT_TUNE", "off")
+                    .env("XDG_CACHE_HOME", folder.join(".cache"));
+                let output = process.args(shortened(arguments)).current_dir(folder).output().unwrap();
+                if !output.status.success() {
+                    wrong.push(format!("{}: {}", command.join(" "), String::from_utf8_lossy(&output.stderr)));
+                }
+            }
+            "cargo" => {
+                let named =
+                    |option: &str| arguments.iter().position(|a| a == option).map(|at| arguments[at + 1].clone());
+                for (option, place) in [("--example", "examples"), ("--bench", "benches")] {
+                    let missing = named(option).filter(|name| !root().join(place).join(format!("{name}.rs")).is_file());
+                    wrong.extend(missing.map(|name| format!("{}: there is no {name}", command.join(" "))));
+                }
+            }
+            // Of tools the shell found the one that it names.
+            _ => {}
+        }
+    }
+    wrong
+}
+
+fn check(page: &str) {
+    if common::device().is_none() {
+        return;
+    }
+    let text = fs::read_to_string(root().join(page)).unwrap();
+    let place = tempfile::tempdir().unwrap();
+    let folder = clone(place.path());
+    let mut wrong: Vec<String> = blocks(&text).iter().flat_map(|block| run(commands(block), &folder)).collect();
+    let spans = spans(&text);
+    if !spans.is_empty() {
+        let place = tempfile::tempdir().unwrap();
+        wrong.extend(run(commands(&spans.join("\n")), &clone(place.path())));
+    }
+    assert!(wrong.is_empty(), "{page}:\n{}", wrong.join("\n"));
+}
+
+/// One test for each page, so that they run beside each other.
+macro_rules! pages {
+    ($($test:ident $page:literal)*) => {
+        $(#[test]
+        fn $test() {
+            check($page);
+        })*
+        const PAGES: &[&str] = &[$($page),*];
+    };
+}
+
+pages! {
+    readme "README.md"
+    weights "weights/README.md"
+    faces "docs/faces.md"
+    kernel "docs/kernel.md"
+    network "docs/network.md"
+    profile "docs/profile.md"
+    reproduce "docs/reproduce.md"
+    train "docs/train.md"
+    upscale "docs/upscale.md"
+}
+
+#[test]
+fn no_page_is_left_out() {
+    let pages: Vec<String> =
+        pages().iter().map(|page| page.strip_prefix(root()).unwrap().to_str().unwrap().to_owned()).collect();
+    for page in &pages {
+        let text = fs::read_to_string(root().join(page)).unwrap();
+        let has_commands = !blocks(&text).is_empty() || !spans(&text).is_empty();
+        assert!(!has_commands || PAGES.contains(&page.as_str()), "{page} is not in the list of this test");
+    }
+    assert!(PAGES.iter().all(|page| pages.iter().any(|p| p == page)), "{pages:?}");
+}
+
+/// A command that fails, a tool and an example that do not exist, and a line that the shell cannot read are noticed.
+#[test]
+fn what_would_not_run_is_found() {
+    let page = "text `lineament ops` and `lineament upscale IN OUT`\n```sh\nlineament ops \\\n  --json  # comment\n```\n<!-- test: skip: why -->\n```sh\nlineament none\n```\n";
+    assert_eq!(blocks(page), ["lineament ops \\\n  --json  # comment\n"]);
+    assert_eq!(spans(page), ["lineament ops"]);
+    assert_eq!(commands(&blocks(page)[0]), [["lineament", "ops", "--json"]]);
+    assert_eq!(commands("a='--x y'\nlineament $a 'p q'"), [["lineament", "--x", "y", "p q"]]);
+    let folder = tempfile::tempdir().unwrap();
+    let wrong = |script: &str| run(commands(script), folder.path());
+    assert!(wrong("lineament ops").is_empty());
+    assert!(wrong("lineament upscale nowhere.png out.png --scale 3 --device cpu")[0].contains("nowhere.png"));
+    assert!(wrong("cargo run --example none")[0].contains("there is no none"));
+    assert!(wrong("cargo run --example custom_op -- x").is_empty());
+    assert!(std::panic::catch_unwind(|| commands("tools/none")).is_err());
+    let words = |text: &str| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
+    assert_eq!(shortened(words("bench a.onnx --runs 9")), words("bench a.onnx --runs 1"));
+    assert_eq!(shortened(words("tune --show")), words("tune --show"));
+}
