@@ -803,6 +803,28 @@ fn the_pages_of_a_tiff_are_all_read_and_written() {
 }
 
 #[test]
+fn several_pictures_that_are_cut_short_say_so() {
+    let cases = [
+        (Format::Gif, Sequence::Animation(Plays::Once)),
+        (Format::Png, Sequence::Animation(Plays::Once)),
+        (Format::WebP, Sequence::Animation(Plays::Once)),
+        (Format::Tiff, Sequence::Pages),
+    ];
+    for (format, sequence) in cases {
+        let bytes = write(&moving(), sequence, format);
+        for cut in [30, 60, bytes.len() / 4, bytes.len() / 2] {
+            let every = |bytes: &[u8]| {
+                let mut frames = Frames::decode(bytes.to_vec(), "cut")?;
+                while frames.next_frame()?.is_some() {}
+                Ok::<_, lineament::Error>(frames.count())
+            };
+            let error = every(&bytes[..bytes.len() - cut]).unwrap_err().to_string();
+            says(&error, &["cut", "truncated", "copy or download it again"]);
+        }
+    }
+}
+
+#[test]
 fn formats_that_hold_one_picture_refuse_several() {
     let pages: Vec<Frame> = (0..2).map(|k| Frame { picture: random(4, 4, Channels::Rgb, 8, k), delay_ms: 0 }).collect();
     let scan = Frames::decode(write(&pages, Sequence::Pages, Format::Tiff), "scan.tif").unwrap();

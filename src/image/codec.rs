@@ -295,7 +295,7 @@ pub(super) fn plain(text: &str) -> String {
 }
 
 /// Whether the container says that bytes are missing at the end; decoders of JPEG and BMP would fill in grey.
-fn ends_early(format: Format, bytes: &[u8]) -> bool {
+pub(super) fn ends_early(format: Format, bytes: &[u8]) -> bool {
     match format {
         Format::Jpeg => !jpeg_ends(bytes),
         Format::WebP => match bytes.get(4..8) {

@@ -50,6 +50,16 @@ pub enum Sequence {
     Animation(Plays),
 }
 
+impl Sequence {
+    /// How often it plays; none where nothing moves.
+    pub fn plays(self) -> Option<Plays> {
+        match self {
+            Self::Animation(plays) => Some(plays),
+            Self::Single | Self::Pages => None,
+        }
+    }
+}
+
 /// A picture and how long it is shown.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Frame {
@@ -118,6 +128,10 @@ impl Frames {
         let mut metadata = Metadata::default();
         if let (Sequence::Animation(_), Some(format)) = (sequence, format) {
             check_size(name, width as u64, height as u64, Channels::Rgba, 8)?;
+            // Frames that are cut off would be missing.
+            if super::codec::ends_early(format, &bytes) {
+                return Err(broken(format, name, &"it ends early"));
+            }
             metadata::check(format, &bytes, name)?;
             metadata = Metadata::read(format, &bytes);
         }
@@ -170,10 +184,7 @@ impl Frames {
 
     /// How often they play; none where nothing moves.
     pub fn plays(&self) -> Option<Plays> {
-        match self.sequence {
-            Sequence::Animation(plays) => Some(plays),
-            Sequence::Single | Sequence::Pages => None,
-        }
+        self.sequence.plays()
     }
 
     /// Whether files of `format` hold all of them.

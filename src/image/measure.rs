@@ -21,16 +21,6 @@ pub struct Size {
     pub working_bytes: u64,
 }
 
-impl Size {
-    /// How often the pictures play; none where nothing moves.
-    pub fn plays(&self) -> Option<Plays> {
-        match self.sequence {
-            Sequence::Animation(plays) => Some(plays),
-            Sequence::Single | Sequence::Pages => None,
-        }
-    }
-}
-
 /// What a file of several pictures says of them.
 #[derive(Debug)]
 pub(super) struct Look {
@@ -145,7 +135,7 @@ impl super::Picture {
         let format = Format::of_content(source.fill_buf().ok()?)?;
         if let Some(Look { mut size, .. }) = look(format, &mut source).ok()? {
             // The canvas, the frame, what it covers, the row that is read.
-            let pictures = if size.plays().is_some() { 4 } else { 2 };
+            let pictures = if size.sequence.plays().is_some() { 4 } else { 2 };
             size.working_bytes = size.bytes.saturating_mul(pictures).saturating_add(file_bytes);
             return Some(size);
         }
