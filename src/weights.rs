@@ -205,7 +205,7 @@ fn from_f16(bits: u16) -> f32 {
 /// What is wrong with a file that the safetensors crate refused, with the tensor's name where it is one.
 fn diagnose(bytes: &[u8], error: &safetensors::SafeTensorError) -> String {
     use safetensors::SafeTensorError as E;
-    let not_safetensors = "this is no safetensors file; give a .safetensors file of lineament's or convert the weights";
+    let not_safetensors = "this is not a safetensors file; give a .safetensors file of lineament's or convert the weights";
     let header_len = match bytes.first_chunk::<8>() {
         Some(len) => u64::from_le_bytes(*len),
         None => return format!("only {} bytes: {not_safetensors}", bytes.len()),

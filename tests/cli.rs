@@ -591,7 +591,7 @@ fn bench_times_a_network_and_compares_its_output() {
     let error = fails(&["bench", &folder.text("none.onnx")]);
     assert!(error.contains("none.onnx: there is no such file"), "{error}");
     let error = fails(&["bench", &x]);
-    assert!(error.contains("x.npy: is no ONNX file"), "{error}");
+    assert!(error.contains("x.npy: is not an ONNX file"), "{error}");
     let error = fails(&["bench", &net, "--runs", "0"]);
     assert!(error.contains("--runs must be at least 1"), "{error}");
     assert_eq!(run(&["bench", &net, "--expect", &y]).status.code(), Some(2), "--expect needs --input");
@@ -691,7 +691,7 @@ fn reproduce_prints_measured_beside_published() {
     picture(&set.join("a.png"), 24, 28);
     let (data, out) = (folder.0.path().to_str().unwrap(), folder.path("table.md"));
     let message = fails(&["reproduce", "sr", "--data", data, "--sets", "set5,set14"]);
-    assert!(message.contains("set14: is no folder"), "{message}");
+    assert!(message.contains("set14: is not a folder"), "{message}");
     if common::device().is_none() {
         return;
     }
@@ -956,7 +956,7 @@ fn reproduce_cbn_measures_every_row_and_draws() {
     assert_eq!(size("out/sheet.png"), (8 * 128, 32 + 2 * 128));
     assert_eq!(size("out/ghosting.png"), (5 * 128, 16 + 128));
     let error = fails(&["reproduce", "cbn", "--data", &folder.text("none")]);
-    assert!(error.contains("helen68_testset_128: is no folder"), "{error}");
+    assert!(error.contains("helen68_testset_128: is not a folder"), "{error}");
 }
 
 #[test]
@@ -1038,7 +1038,7 @@ fn a_cascade_is_trained_stopped_resumed_measured_and_draws_faces() {
     assert!(error.contains("was made with batch [2], this run asks for [3]"), "{error}");
     let fresh = |more: &[&str]| fails(&[&["train", "hallucinate", "--out", &folder.text("c")], more].concat());
     assert!(fresh(&[]).contains("a run needs --data"));
-    assert!(fresh(&["--data", &folder.text("none")]).contains("none: is no folder; give a folder of pictures"));
+    assert!(fresh(&["--data", &folder.text("none")]).contains("none: is not a folder; give a folder of pictures"));
     assert!(fresh(&["--data", &faces, "--ablation", "all"]).contains("there is no variant \"all\"; there are full,"));
     assert!(fresh(&["--data", &faces, "--joint", "0"]).contains("must be at least 1"));
     let more = ["--data", &faces, "--more", &faces];

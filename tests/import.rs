@@ -179,7 +179,7 @@ fn what_is_not_covered_is_refused_by_name() {
             |g| g.input[0] = value("x", &[1, 7, 5, 5]),
             "node \"c0\" (Conv): w must be [Co, Ci=7, 3, 3], got [3, 2, 3, 3]",
         ),
-        (|g| g.input[0].r#type = None, "input \"x\" is no tensor"),
+        (|g| g.input[0].r#type = None, "input \"x\" is not a tensor"),
         (|g| g.initializer[0].data_type = 10, "its filters \"w0\" has elements of type 10, expected float32"),
         (|g| g.initializer[0].data_location = 1, "lie in another file"),
         (|g| g.initializer[0].dims = vec![3, 2, 9], "is [3, 2, 9], expected 4 dimensions"),

@@ -122,12 +122,12 @@ fn headers_that_lie_are_refused() {
         says(&message(&good[..keep]), &["net/x.safetensors", "truncated", "copy or download it again"]);
     }
     says(&message(&good[..good.len() - 1]), &["tensor \"conv.w\" ends at byte 80 of the data", "79", "truncated"]);
-    says(&message(&[1, 2, 3]), &["only 3 bytes", "no safetensors file"]);
-    says(&message(b"PK\x03\x04\0\0\0\0 a zip file of PyTorch's"), &["no safetensors file", "convert the weights"]);
-    says(&message(&file("[1,2]   ", &[])), &["no safetensors file"]);
+    says(&message(&[1, 2, 3]), &["only 3 bytes", "not a safetensors file"]);
+    says(&message(b"PK\x03\x04\0\0\0\0 a zip file of PyTorch's"), &["not a safetensors file", "convert the weights"]);
+    says(&message(&file("[1,2]   ", &[])), &["not a safetensors file"]);
     says(&message(&file("{\"a\":3}", &[])), &["tensor \"a\" has no valid shape", "save the file again"]);
     says(&message(&file(r#"{"__metadata__":{"a":1}}"#, &[])), &["net/x.safetensors", "save the file again"]);
-    says(&message(&file(&"[".repeat(100_000), &[])), &["no safetensors file"]);
+    says(&message(&file(&"[".repeat(100_000), &[])), &["not a safetensors file"]);
 }
 
 #[test]

@@ -96,7 +96,7 @@ pub fn run(name: &str, out: Option<&Path>, existing: Existing, as_json: bool) ->
     Ok(0)
 }
 
-/// Words in hexadecimal, one a line: eight a line, and the bytes of the module.
+/// Words in hexadecimal, one per line: eight per line, and the bytes of the module.
 fn words(lines: &str) -> (String, Vec<u8>) {
     let words: Vec<&str> = lines.lines().collect();
     let text = words.chunks(8).map(|line| line.join(" ") + "\n").collect();

@@ -122,7 +122,7 @@ fn sr(arguments: &SrArguments) -> Result<u8> {
         let folder = arguments.data.join(set);
         if !folder.is_dir() {
             return Err(Error::Usage(format!(
-                "{}: is no folder; give --data a folder that holds {}",
+                "{}: is not a folder; give --data a folder that holds {}",
                 folder.display(),
                 arguments.sets.join(", ")
             )));

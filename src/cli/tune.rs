@@ -258,10 +258,10 @@ pub fn run(arguments: &Arguments) -> Result<u8> {
         let layers = out::count(layers.len(), "layer");
         say!("{}: {layers} to choose a shader for, {measured} measured", out::shown(net));
     }
-    if shown.layers.is_empty() {
-        say!("no layer is remembered");
-    } else {
+    if !shown.layers.is_empty() {
         say!("{}", table(&shown)?);
+    } else if arguments.show {
+        say!("no layer was measured on this adapter");
     }
     say!("{file} on {}", device.describe());
     if arguments.common.json {

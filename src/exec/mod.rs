@@ -119,16 +119,16 @@ impl Device {
             Select::Index(index) if *index < adapters.len() => *index,
             Select::Index(index) => {
                 return Err(Error::device(
-                    format!("there is no adapter {index}, there are {}: {}", adapters.len(), names()),
-                    "choose one of them, or --device cpu",
+                    format!("there is no adapter {index}; there are: {}", names()),
+                    "choose one of them by name or index, or --device cpu",
                 ));
             }
             Select::Name(name) => {
                 let wanted = name.to_lowercase();
                 adapters.iter().position(|a| a.name.to_lowercase().contains(&wanted)).ok_or_else(|| {
                     Error::device(
-                        format!("no adapter's name contains {name:?}, there are: {}", names()),
-                        "choose one of them, or --device cpu",
+                        format!("no adapter's name contains {name:?}; there are: {}", names()),
+                        "choose one of them by name or index, or --device cpu",
                     )
                 })?
             }

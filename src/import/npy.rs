@@ -17,7 +17,7 @@ pub fn read(name: &str, bytes: &[u8]) -> Result<Tensor> {
     let fail = |problem: String| Error::import(name, problem);
     let truncated = || fail("the file ends within its header; copy or write it again".into());
     if bytes.get(..MAGIC.len()) != Some(MAGIC) {
-        return Err(fail("is no .npy file; write it with numpy.save".into()));
+        return Err(fail("is not a .npy file; write it with numpy.save".into()));
     }
     let (version, begin) = (*bytes.get(6).ok_or_else(truncated)?, if bytes.get(6) == Some(&1) { 10 } else { 12 });
     let len = match (version, bytes.get(8..begin)) {
@@ -179,7 +179,7 @@ mod tests {
             format!("{{'descr': {descr}, 'fortran_order': {order}, 'shape': {shape}, }}\n")
         };
         for (bytes, message) in [
-            (b"\x89PNG\r\n\x1a\n".to_vec(), "is no .npy file"),
+            (b"\x89PNG\r\n\x1a\n".to_vec(), "is not a .npy file"),
             (file(1, &header("'<f8'", "False", "(2,)"), 4), "\"<f8\", expected \"<f4\""),
             (file(1, &header("[('a', '<f4')]", "False", "(2,)"), 2), "several fields"),
             (file(1, &header("'<f4'", "True", "(2,)"), 2), "columns first"),

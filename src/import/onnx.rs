@@ -70,13 +70,13 @@ pub fn read(name: &str, bytes: &[u8], graph: &mut Graph) -> Result<Imported> {
 pub fn read_sized(name: &str, bytes: &[u8], size: InputSize, graph: &mut Graph) -> Result<Imported> {
     let fail = |problem: String| Error::import(name, problem);
     let model = proto::Model::decode(bytes)
-        .map_err(|e| fail(format!("is no ONNX file, or truncated or damaged: {e}; export or download it again")))?;
+        .map_err(|e| fail(format!("is not an ONNX file, or truncated or damaged: {e}; export or download it again")))?;
     let Some(network) = &model.graph else {
-        return Err(fail("holds no graph, so it is no ONNX file or is truncated; export or download it again".into()));
+        return Err(fail("holds no graph, so it is not an ONNX file or is truncated; export or download it again".into()));
     };
     if !model.opset_import.iter().any(|s| is_onnx(&s.domain) && s.version >= 1) {
         return Err(fail(
-            "names no version of ONNX's operators, so it is no ONNX file or is truncated; export or download it again"
+            "names no version of ONNX's operators, so it is not an ONNX file or is truncated; export or download it again"
                 .into(),
         ));
     }
@@ -184,7 +184,7 @@ impl<'a> Reader<'a> {
     fn input_shape(&self, input: &proto::ValueInfo, size: InputSize) -> Result<Shape> {
         let about = format!("input {:?}", input.name);
         let Some(tensor) = input.r#type.as_ref().and_then(|t| t.tensor_type.as_ref()) else {
-            return self.fail(format!("{about} is no tensor, expected float32 [N,C,H,W]"));
+            return self.fail(format!("{about} is not a tensor, expected float32 [N,C,H,W]"));
         };
         if tensor.elem_type != FLOAT {
             return self.fail(format!("{about} has elements of type {}, expected float32 (1)", tensor.elem_type));

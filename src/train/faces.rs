@@ -122,7 +122,7 @@ pub fn open(folder: &Path, side: usize) -> Result<Faces> {
 /// As [`open`].
 pub fn open_jittered(folder: &Path, side: usize, copies: usize, seed: u64) -> Result<(Faces, Vec<Jittered>)> {
     if !folder.is_dir() {
-        let problem = "is no folder; give a folder of pictures, with its landmarks in FOLDER.csv beside it";
+        let problem = "is not a folder; give a folder of pictures, with its landmarks in FOLDER.csv beside it";
         return Err(Error::Usage(format!("{}: {problem}", folder.display())));
     }
     let list = landmarks(&folder.with_extension("csv"))?;
