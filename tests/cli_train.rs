@@ -131,7 +131,7 @@ fn what_the_cascade_needs_is_checked_before_its_first_part() {
         (&["--data", "data"], "data.csv: there is no such file"),
         (&["--more", "typo", "--more-square", "0,0,64"], "typo: "),
         // The last level's batches, which hours later would have been the first to take too much.
-        (&["--batch", "2,2,100000"], "--batch 100000 of --patch 64 takes more than the 1024 MiB"),
+        (&["--batch", "2,2,100000"], "--batch 100000 of faces of 128 pixels takes more than 1024 MiB; give fewer"),
         (
             &["--batch", "2,2,200", "--patch", "16,16,128"],
             "bytes for tensors, the device allows 536870912; use a smaller",

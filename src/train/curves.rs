@@ -110,8 +110,8 @@ fn smooth(points: &[(f64, f64)]) -> Option<Vec<(f64, f64)>> {
 
 /// One pair of axes.
 struct Panel {
+    /// What is drawn, and its unit or scale.
     title: String,
-    axis: String,
     lines: Vec<Line>,
     /// Ticks of the vertical axis: where, and what stands there.
     ticks: Vec<(f64, String)>,
@@ -146,8 +146,7 @@ impl Panel {
             None => vec![line("loss", CURVE, 2, raw)],
         };
         Self {
-            title: "Training loss".into(),
-            axis: "loss (log scale)".into(),
+            title: "Training loss (log scale)".into(),
             lines,
             ticks: logarithmic_ticks(range),
             range,
@@ -169,10 +168,10 @@ impl Panel {
             let name = format!("best: {value:.3}{unit} at step {}", grouped(step));
             lines.push(Line { name, color: BEST, width: 2, points: vec![(step, value)], has_marks: true });
         }
-        let axis = if unit.is_empty() { name.to_owned() } else { format!("{name} ({})", unit.trim()) };
+        let unit = if unit.is_empty() { String::new() } else { format!(" ({})", unit.trim()) };
         let ticks = linear_ticks(range).into_iter().map(|(at, decimals)| (at, format!("{at:.decimals$}"))).collect();
         let legend = SeriesLabelPosition::LowerRight;
-        Self { title: format!("Validation: {name}"), axis, lines, ticks, range, legend }
+        Self { title: format!("Validation: {name}{unit}"), lines, ticks, range, legend }
     }
 
     fn draw(&self, area: &Canvas, last: f64) -> Drawn<'static> {
@@ -202,7 +201,6 @@ impl Panel {
             .x_label_formatter(&|step| grouped(*step))
             .y_label_formatter(&name_of)
             .x_desc("steps")
-            .y_desc(&self.axis)
             .draw()?;
         for line in &self.lines {
             let (color, thick) = (line.color, FINE as u32 * line.width);

@@ -100,11 +100,13 @@ impl Run<'_, '_> {
         let mut shared = BTreeMap::new();
         for &place in places {
             let level = &config.levels[place.level];
-            let size @ [n, patch] = self.batch(place);
-            let numbers = [n, patch, patch, 4 + config.contours].into_iter().try_fold(4usize, usize::checked_mul);
-            if numbers.is_none_or(|bytes| bytes > MAX_BATCH_BYTES) {
+            let size @ [n, _] = self.batch(place);
+            // Planes of each face, and the prior that each has of its own.
+            let planes = [n, level.side, level.side, 4 + config.contours];
+            if planes.into_iter().try_fold(4usize, usize::checked_mul).is_none_or(|bytes| bytes > MAX_BATCH_BYTES) {
                 return Err(Error::Usage(format!(
-                    "--batch {n} of --patch {patch} takes more than the {} MiB that a batch may take; give fewer faces",
+                    "--batch {n} of faces of {} pixels takes more than {} MiB; give fewer",
+                    level.side,
                     MAX_BATCH_BYTES >> 20
                 )));
             }
