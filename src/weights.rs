@@ -15,6 +15,9 @@ use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 
+/// Bytes of the largest header: names and shapes of some 60,000 tensors. Reading one takes up to forty times its size.
+const MAX_HEADER_BYTES: u64 = 8 << 20;
+
 /// The manifest's key for the checksum.
 const SHA256: &str = "sha256";
 
@@ -66,10 +69,17 @@ impl Weights {
     /// # Errors
     /// Not a safetensors file, truncated, a header that is too long, tensors that overlap or do not fill the file, an
     /// element type other than F32, F16, BF16, a shape of three or more than four dimensions, without elements or with
-    /// more than 2³² − 1, a NaN or infinity, another sha256 than the manifest's. Nothing is allocated that is larger than
-    /// twice the file.
+    /// more than 2³² − 1, a NaN or infinity, another sha256 than the manifest's. Takes no more memory than twice the file and
+    /// forty times its header.
     pub fn from_bytes(name: &str, bytes: &[u8]) -> Result<Self> {
         let fail = |problem: String| Error::weights(name, problem);
+        if let Some(claimed) = bytes.first_chunk().map(|len| u64::from_le_bytes(*len)).filter(|n| *n > MAX_HEADER_BYTES)
+        {
+            let limit = MAX_HEADER_BYTES >> 20;
+            return Err(fail(format!(
+                "the header claims {claimed} bytes, the limit is {limit} MiB: {NOT_SAFETENSORS}"
+            )));
+        }
         let file = SafeTensors::deserialize(bytes).map_err(|e| fail(diagnose(bytes, &e)))?;
         let (header, metadata) = SafeTensors::read_metadata(bytes).map_err(|e| fail(diagnose(bytes, &e)))?;
         let manifest: BTreeMap<String, String> = metadata.metadata().clone().unwrap_or_default().into_iter().collect();
@@ -202,31 +212,31 @@ fn from_f16(bits: u16) -> f32 {
     if bits >> 15 == 1 { -magnitude } else { magnitude }
 }
 
+/// The remedy for anything but a safetensors file.
+const NOT_SAFETENSORS: &str =
+    "this is not a safetensors file; give a .safetensors file of lineament's or convert the weights";
+
 /// What is wrong with a file that the safetensors crate refused, with the tensor's name where it is one.
 fn diagnose(bytes: &[u8], error: &safetensors::SafeTensorError) -> String {
     use safetensors::SafeTensorError as E;
-    let not_safetensors = "this is not a safetensors file; give a .safetensors file of lineament's or convert the weights";
     let header_len = match bytes.first_chunk::<8>() {
         Some(len) => u64::from_le_bytes(*len),
-        None => return format!("only {} bytes: {not_safetensors}", bytes.len()),
+        None => return format!("only {} bytes: {NOT_SAFETENSORS}", bytes.len()),
     };
     match error {
-        E::HeaderTooLarge => {
-            return format!("the header claims {header_len} bytes, the limit is 100,000,000: {not_safetensors}");
-        }
         E::InvalidHeaderLength if bytes.get(8) == Some(&b'{') => {
             return format!(
                 "the header has {header_len} bytes, the file ends after {}: it is truncated; copy or download it again",
                 bytes.len()
             );
         }
-        E::InvalidHeaderLength | E::InvalidHeader(_) => return format!("{error}: {not_safetensors}"),
+        E::InvalidHeaderLength | E::InvalidHeader(_) => return format!("{error}: {NOT_SAFETENSORS}"),
         _ => {}
     }
     let header = bytes.get(8..(header_len as usize).saturating_add(8)).unwrap_or_default();
     let data_len = (bytes.len() - 8 - header.len()) as u64;
     let Ok(Value::Object(entries)) = serde_json::from_slice(header) else {
-        return format!("{error}: {not_safetensors}");
+        return format!("{error}: {NOT_SAFETENSORS}");
     };
     let mut ranges = Vec::new();
     for (name, entry) in entries.iter().filter(|(name, _)| *name != "__metadata__") {

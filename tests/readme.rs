@@ -1,9 +1,9 @@
 //! Every command of the README and the pages in docs runs as typed in a fresh clone.
 //!
 //! What is run, page by page, in order, in one folder that looks like a clone with the inputs that the page names:
-//! - every `lineament …` in a ```` ```sh ```` block; the shell itself splits the block into commands, so that quotes, variables,
-//!   comments and continued lines work. `cargo … --example NAME`, `--bench NAME` and `tools/NAME` must name what exists.
-//! - every `` `lineament …` `` in the text, in a folder of its own, unless a word in it is in capitals (a placeholder).
+//! - every ```` ```sh ```` block, by the shell, which has the binary as `lineament`. `cargo … --example NAME`, `--bench NAME` and
+//!   `tools/NAME` do nothing, but must name what exists.
+//! - every `` `lineament …` `` in the text, in a second such folder, unless a word in it is in capitals (a placeholder).
 //!
 //! An input that a page names for the first time is added to [`clone`]. What would take minutes is made shorter by [`SHORTER`], by
 //! the command's first words, so that a page needs no mark. Only what cannot be run at all is marked on the page, in the line
@@ -140,84 +140,54 @@ fn clone(at: &Path) -> PathBuf {
     folder
 }
 
-/// A program for the shell that writes down its arguments and does nothing.
-fn stand_in(path: &Path, record: &Path) {
-    fs::create_dir_all(path.parent().unwrap()).unwrap();
-    let script = format!("#!/bin/sh\nprintf '%s\\0' $(($# + 1)) \"${{0##*/}}\" \"$@\" >> '{}'\n", record.display());
-    fs::write(path, script).unwrap();
-    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+/// Makes `program` in `folder` a shell script.
+fn script(folder: &Path, program: &str, text: &str) {
+    fs::create_dir_all(folder).unwrap();
+    fs::write(folder.join(program), format!("#!/bin/sh\n{text}\n")).unwrap();
+    fs::set_permissions(folder.join(program), fs::Permissions::from_mode(0o755)).unwrap();
 }
 
-/// The commands of `script` as the shell splits them: each program's name with its arguments.
-fn commands(script: &str) -> Vec<Vec<String>> {
-    let folder = tempfile::tempdir().unwrap();
-    let record = folder.path().join("record");
-    for program in ["lineament", "cargo"] {
-        stand_in(&folder.path().join("bin").join(program), &record);
-    }
-    for tool in fs::read_dir(root().join("tools")).unwrap() {
-        stand_in(&folder.path().join("tools").join(tool.unwrap().file_name()), &record);
-    }
-    let path = format!("{}:/usr/bin:/bin", folder.path().join("bin").display());
-    let shell =
-        Command::new("sh").args(["-euc", script]).current_dir(folder.path()).env("PATH", path).output().unwrap();
-    assert!(shell.status.success(), "{script}: {}", String::from_utf8_lossy(&shell.stderr));
-    let text = fs::read_to_string(&record).unwrap_or_default();
-    let mut words = text.split_terminator('\0');
-    let mut found = Vec::new();
-    while let Some(count) = words.next() {
-        found.push(words.by_ref().take(count.parse().unwrap()).map(str::to_owned).collect());
-    }
-    found
+/// What stands for `lineament` in the shell: `binary` with the options of [`SHORTER`] in place of the command's own.
+fn shortened(binary: &str) -> String {
+    let cases: String =
+        SHORTER.iter().map(|(words, options)| format!("  \"{words} \"*) options='{options}' ;;\n")).collect();
+    format!(
+        r#"options=
+case "$* " in
+  *" --help "* | *" --show "* | *" --clear "*) ;;
+{cases}esac
+count=$#
+while [ $count -gt 0 ]; do
+  replaced=
+  case "$1" in --*) case " $options " in *" $1 "*) replaced=1 ;; esac ;; esac
+  if [ $replaced ]; then shift; count=$((count - 1)); else set -- "$@" "$1"; fi
+  shift
+  count=$((count - 1))
+done
+exec {binary} "$@" $options"#
+    )
 }
 
-/// `arguments` with the options of [`SHORTER`].
-fn shortened(mut arguments: Vec<String>) -> Vec<String> {
-    let is_help = arguments.iter().any(|a| a == "--help" || a == "--show" || a == "--clear");
-    let text = arguments.join(" ") + " ";
-    let Some((_, options)) = SHORTER.iter().find(|(words, _)| text.starts_with(&format!("{words} "))) else {
-        return arguments;
-    };
-    let mut options = options.split(' ').map(str::to_owned);
-    while let (Some(name), Some(value), false) = (options.next(), options.next(), is_help) {
-        match arguments.iter().position(|a| *a == name) {
-            Some(at) => arguments[at + 1] = value,
-            None => arguments.extend([name, value]),
-        }
+/// Runs `text` in `folder` as the shell does, up to the first command that fails; why it failed.
+fn run(text: &str, folder: &Path) -> Option<String> {
+    let bin = folder.join(".bin");
+    script(&bin, "lineament", &shortened(env!("CARGO_BIN_EXE_lineament")));
+    let root = root();
+    let exists = r#"while [ $# -gt 1 ]; do
+  case "$1" in --example) file="examples/$2.rs" ;; --bench) file="benches/$2.rs" ;; *) file=Cargo.toml ;; esac
+  [ -f "ROOT/$file" ] || { echo "there is no $file" >&2; exit 1; }
+  shift
+done"#;
+    script(&bin, "cargo", &exists.replace("ROOT", root.to_str().unwrap()));
+    for tool in fs::read_dir(root.join("tools")).unwrap() {
+        script(&folder.join("tools"), tool.unwrap().file_name().to_str().unwrap(), "exit 0");
     }
-    arguments
-}
-
-/// Runs commands in order; what went wrong with which.
-fn run(commands: Vec<Vec<String>>, folder: &Path) -> Vec<String> {
-    let mut wrong = Vec::new();
-    for command in commands {
-        let (program, arguments) = (command[0].as_str(), command[1..].to_vec());
-        match program {
-            "lineament" => {
-                let mut process = Command::new(env!("CARGO_BIN_EXE_lineament"));
-                process
-                    .env_remove("LINEAMENT_DEVICE")
-                    .env("LINEAMENT_TUNE", "off")
-                    .env("XDG_CACHE_HOME", folder.join(".cache"));
-                let output = process.args(shortened(arguments)).current_dir(folder).output().unwrap();
-                if !output.status.success() {
-                    wrong.push(format!("{}: {}", command.join(" "), String::from_utf8_lossy(&output.stderr)));
-                }
-            }
-            "cargo" => {
-                let named =
-                    |option: &str| arguments.iter().position(|a| a == option).map(|at| arguments[at + 1].clone());
-                for (option, place) in [("--example", "examples"), ("--bench", "benches")] {
-                    let missing = named(option).filter(|name| !root().join(place).join(format!("{name}.rs")).is_file());
-                    wrong.extend(missing.map(|name| format!("{}: there is no {name}", command.join(" "))));
-                }
-            }
-            // Of tools the shell found the one that it names.
-            _ => {}
-        }
-    }
-    wrong
+    let mut shell = Command::new("sh");
+    shell.args(["-euxc", text]).current_dir(folder).env("PATH", format!("{}:/usr/bin:/bin", bin.display()));
+    // What the developer's machine remembers must not decide what a test sees.
+    shell.env_remove("LINEAMENT_DEVICE").env("LINEAMENT_TUNE", "off").env("XDG_CACHE_HOME", folder.join(".cache"));
+    let output = shell.output().unwrap();
+    (!output.status.success()).then(|| format!("{text}\n{}", String::from_utf8_lossy(&output.stderr)))
 }
 
 fn check(page: &str) {
@@ -227,12 +197,10 @@ fn check(page: &str) {
     let text = fs::read_to_string(root().join(page)).unwrap();
     let place = tempfile::tempdir().unwrap();
     let folder = clone(place.path());
-    let mut wrong: Vec<String> = blocks(&text).iter().flat_map(|block| run(commands(block), &folder)).collect();
-    let spans = spans(&text);
-    if !spans.is_empty() {
-        let place = tempfile::tempdir().unwrap();
-        wrong.extend(run(commands(&spans.join("\n")), &clone(place.path())));
-    }
+    let mut wrong: Vec<String> = blocks(&text).iter().filter_map(|block| run(block, &folder)).collect();
+    let place = tempfile::tempdir().unwrap();
+    let folder = clone(place.path());
+    wrong.extend(spans(&text).iter().filter_map(|command| run(command, &folder)));
     assert!(wrong.is_empty(), "{page}:\n{}", wrong.join("\n"));
 }
 
@@ -271,22 +239,31 @@ fn no_page_is_left_out() {
     assert!(PAGES.iter().all(|page| pages.iter().any(|p| p == page)), "{pages:?}");
 }
 
-/// A command that fails, a tool and an example that do not exist, and a line that the shell cannot read are noticed.
+/// A command that fails, a tool and an example that do not exist are noticed; a skipped block and a placeholder are left out.
 #[test]
 fn what_would_not_run_is_found() {
     let page = "text `lineament ops` and `lineament upscale IN OUT`\n```sh\nlineament ops \\\n  --json  # comment\n```\n<!-- test: skip: why -->\n```sh\nlineament none\n```\n";
     assert_eq!(blocks(page), ["lineament ops \\\n  --json  # comment\n"]);
     assert_eq!(spans(page), ["lineament ops"]);
-    assert_eq!(commands(&blocks(page)[0]), [["lineament", "ops", "--json"]]);
-    assert_eq!(commands("a='--x y'\nlineament $a 'p q'"), [["lineament", "--x", "y", "p q"]]);
     let folder = tempfile::tempdir().unwrap();
-    let wrong = |script: &str| run(commands(script), folder.path());
-    assert!(wrong("lineament ops").is_empty());
-    assert!(wrong("lineament upscale nowhere.png out.png --scale 3 --device cpu")[0].contains("nowhere.png"));
-    assert!(wrong("cargo run --example none")[0].contains("there is no none"));
-    assert!(wrong("cargo run --example custom_op -- x").is_empty());
-    assert!(std::panic::catch_unwind(|| commands("tools/none")).is_err());
-    let words = |text: &str| text.split(' ').map(str::to_owned).collect::<Vec<_>>();
-    assert_eq!(shortened(words("bench a.onnx --runs 9")), words("bench a.onnx --runs 1"));
-    assert_eq!(shortened(words("tune --show")), words("tune --show"));
+    let run = |text: &str| run(text, folder.path());
+    assert_eq!(run("a='--json'\nlineament ops $a > ops.json"), None);
+    assert!(
+        fs::read_to_string(folder.path().join("ops.json")).unwrap().contains("relu"),
+        "redirections are the shell's"
+    );
+    assert!(run("lineament upscale nowhere.png out.png --scale 3 --device cpu\ntrue").unwrap().contains("nowhere.png"));
+    assert!(run("cargo run --example none").unwrap().contains("there is no examples/none.rs"));
+    assert_eq!(run("cargo run --release --example custom_op -- x\ntools/test"), None);
+    assert!(run("tools/none").is_some());
+
+    let bin = folder.path().join("echo");
+    script(&bin, "lineament", &shortened("echo"));
+    let words = |arguments: &str| {
+        let output = Command::new(bin.join("lineament")).args(arguments.split(' ')).output();
+        String::from_utf8(output.unwrap().stdout).unwrap()
+    };
+    assert_eq!(words("bench a.onnx --runs 9 --json"), "bench a.onnx --json --runs 1\n");
+    assert_eq!(words("tune --show"), "tune --show\n");
+    assert_eq!(words("upscale a b --scale 3"), "upscale a b --scale 3\n");
 }

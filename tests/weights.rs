@@ -115,8 +115,10 @@ fn headers_that_lie_are_refused() {
         let mut bytes = len.to_le_bytes().to_vec();
         bytes.extend(b"{}");
         let text = message(&bytes);
-        says(&text, &["net/x.safetensors", &len.to_string(), "the limit is 100,000,000", "convert the weights"]);
+        says(&text, &["net/x.safetensors", &len.to_string(), "the limit is 8 MiB", "convert the weights"]);
     }
+    // An honest header as long as that would take forty times its size to read.
+    says(&message(&file(&format!("{{}}{}", " ".repeat(8 << 20)), &[])), &["claims 8388610 bytes, the limit is 8 MiB"]);
     let good = sample().to_bytes().unwrap();
     for keep in [20, 100] {
         says(&message(&good[..keep]), &["net/x.safetensors", "truncated", "copy or download it again"]);

@@ -803,10 +803,11 @@ def claimed_pixels(data):
             width, height = struct.unpack("<HH", data[6:10])
             return width * height * max(1, data.count(b"\x2c"))
         if data[:4] == b"RIFF":
+            side = lambda body, at: 1 + int.from_bytes(body[at:at + 3], "little")
+            canvas = [side(b, 4) * side(b, 7) for k, b in riff_parse(data) if k == b"VP8X"]
+            if canvas:
+                return max(canvas) * max(1, data.count(b"ANMF"))
             chunks = dict((k, b) for k, b in riff_parse(data))
-            if b"VP8X" in chunks:
-                canvas = chunks[b"VP8X"]
-                return (1 + int.from_bytes(canvas[4:7], "little")) * (1 + int.from_bytes(canvas[7:10], "little")) * max(1, data.count(b"ANMF"))
             if b"VP8L" in chunks:
                 bits = struct.unpack("<I", chunks[b"VP8L"][1:5])[0]
                 return (1 + (bits & 0x3FFF)) * (1 + (bits >> 14 & 0x3FFF))

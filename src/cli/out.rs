@@ -199,11 +199,21 @@ fn fail_in_json(message: &str, code: u8) {
     }
 }
 
+/// Characters of the longest message; what a file says of itself must not fill the screen.
+const MAX_MESSAGE: usize = 2000;
+
 /// `text` on one line: lines that belong together are joined, control characters escaped, so that a file's name cannot
-/// drive the terminal.
+/// drive the terminal. Of a text that is too long the middle is left out, since a message ends in what to do.
 pub fn one_line(text: &str) -> String {
     let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-    escaped(&lines.join(" "))
+    let line = escaped(&lines.join(" "));
+    let length = line.chars().count();
+    if length <= MAX_MESSAGE {
+        return line;
+    }
+    let part = |skip: usize, take: usize| line.chars().skip(skip).take(take).collect::<String>();
+    let end = MAX_MESSAGE / 4;
+    format!("{} […] {}", part(0, MAX_MESSAGE - end), part(length - end, end))
 }
 
 fn escaped(text: &str) -> String {
@@ -278,6 +288,11 @@ mod tests {
     fn messages_are_one_line_that_cannot_drive_a_terminal() {
         assert_eq!(one_line("a.toml: wrong\n  |\n3 | x\n"), "a.toml: wrong | 3 | x");
         assert_eq!(one_line("a\u{1b}[2Jb"), "a\\u{1b}[2Jb");
+        let long = one_line(&format!("begin{}end", "\u{1b}".repeat(1_000_000)));
+        assert!(
+            long.starts_with("begin") && long.ends_with("end") && long.contains(" […] ") && long.len() < 2100,
+            "{long}"
+        );
         assert_eq!(shown("a\nb"), "a\\nb");
         assert_eq!(shown("größe → 人"), "größe → 人");
     }

@@ -10,7 +10,7 @@ use crate::exec::Device;
 use crate::exec::profile::median;
 use crate::files::{self, Existing};
 use crate::graph::Graph;
-use crate::image::{Channels, Picture, Samples};
+use crate::image::{Channels, Format, Picture, Samples};
 use crate::models::SuperResolution;
 use crate::tasks::upscale::Upscaler;
 use crate::weights;
@@ -60,7 +60,7 @@ pub struct SrArguments {
   lineament reproduce speed --picture photo.png
   lineament reproduce speed --sizes 128,256,512 --json
 
-End to end is decode, run, encode, in one thread, warm. SRCNN 9-5-5 has seeded weights, which take the same time as trained ones. \
+End to end is decode, run, encode, in memory, in one thread, warm. SRCNN 9-5-5 has seeded weights, which take the same time as trained ones. \
 Nothing else should run meanwhile.")]
 pub struct SpeedArguments {
     /// The picture for the end-to-end rate, whose top left SIZE × SIZE pixels are taken; otherwise a seeded one.
@@ -236,9 +236,7 @@ fn speed(arguments: &SpeedArguments) -> Result<u8> {
     let device = arguments.common.open()?;
     let (scale, size) = (arguments.scale, usize::from(arguments.size));
     say!("on {}", device.describe());
-    let folder = tempfile::tempdir().map_err(|e| Error::io(std::env::temp_dir(), e))?;
-    let (input, output) = (folder.path().join("in.png"), folder.path().join("out.png"));
-    picture(arguments.picture.as_deref(), size)?.save(&input)?;
+    let input = picture(arguments.picture.as_deref(), size)?.encode(Format::Png)?;
     interrupt::check()?;
 
     let mut rates: Vec<(&str, f64)> = Vec::new();
@@ -246,8 +244,9 @@ fn speed(arguments: &SpeedArguments) -> Result<u8> {
     for name in ["fsrcnn", "fsrcnn-s", "srcnn-9-5-5"] {
         let upscaler = upscaler(&device, name, scale)?;
         let ms = median_ms(arguments.runs, || {
-            let (out, _) = upscaler.picture(&Picture::open(&input)?, &mut |_, _| !interrupt::is_requested())?;
-            out.save(&output)
+            let decoded = Picture::decode(&input, "in.png")?;
+            let (out, _) = upscaler.picture(&decoded, &mut |_, _| !interrupt::is_requested())?;
+            out.encode(Format::Png).map(drop)
         })?;
         say!("| {name} | {ms:.1} ms | {:.2} |", 1e3 / ms);
         rates.push((name, ms));
