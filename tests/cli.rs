@@ -1,25 +1,20 @@
 //! The command line as a person and a program use it: results, `--json`, exit codes, and messages for bad input.
 
+#[path = "common/command.rs"]
+mod command;
 mod common;
 #[path = "common/faces.rs"]
 mod faces;
 #[path = "common/onnx.rs"]
 mod onnx;
 
+use command::{Folder, lineament, noise as picture};
 use faces::face_folder;
-
 use lineament::image::{Channels, Picture, Samples};
 use lineament::rng::Rng;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
-
-fn lineament() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_lineament"));
-    // What the developer's machine remembers must not decide what a test sees.
-    command.env_remove("LINEAMENT_DEVICE").env("LINEAMENT_TUNE", "off");
-    command
-}
 
 fn run(arguments: &[&str]) -> Output {
     lineament().args(arguments).output().unwrap()
@@ -48,24 +43,7 @@ fn fails(arguments: &[&str]) -> String {
     lines[0].to_owned()
 }
 
-fn picture(path: &Path, width: usize, height: usize) {
-    let mut rng = Rng::new(1);
-    let samples = (0..width * height * 3).map(|_| rng.below(256) as u8).collect();
-    Picture::from_samples("noise", width, height, Channels::Rgb, Samples::U8(samples)).unwrap().save(path).unwrap();
-}
-
-struct Folder(tempfile::TempDir);
-
 impl Folder {
-    fn new() -> Self {
-        Self(tempfile::tempdir().unwrap())
-    }
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-    fn text(&self, name: &str) -> String {
-        self.path(name).to_str().unwrap().to_owned()
-    }
     fn names(&self) -> Vec<String> {
         let mut names: Vec<String> =
             std::fs::read_dir(self.0.path()).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();

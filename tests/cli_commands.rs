@@ -1,28 +1,21 @@
 //! The command line where things go wrong: files that exist, names that are not UTF-8, readers that leave, signals, sizes
 //! that nobody has the memory for; and what users of such tools expect: completions, man pages, tables that fit.
 
+#[path = "common/command.rs"]
+mod command;
 mod common;
 #[path = "common/onnx.rs"]
 mod onnx;
 
+use command::{Folder, lineament, text};
 use lineament::image::{Channels, Picture, Samples};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-fn lineament() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_lineament"));
-    command.env("LINEAMENT_TUNE", "off").env_remove("COLUMNS").env_remove("NO_COLOR").env_remove("CLICOLOR_FORCE");
-    command
-}
-
 fn run(arguments: &[&str]) -> Output {
     lineament().args(arguments).output().unwrap()
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
 }
 
 /// Standard output of a command that must succeed.
@@ -47,18 +40,7 @@ fn fails(code: i32, arguments: &[&str]) -> String {
     stderr
 }
 
-struct Folder(tempfile::TempDir);
-
 impl Folder {
-    fn new() -> Self {
-        Self(tempfile::tempdir().unwrap())
-    }
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-    fn text(&self, name: &str) -> String {
-        self.path(name).to_str().unwrap().to_owned()
-    }
     /// A file, and its path.
     fn with(&self, name: &str, content: impl AsRef<[u8]>) -> String {
         std::fs::write(self.path(name), content).unwrap();

@@ -1,6 +1,8 @@
 //! What `lineament upscale` does with files of several pictures, with what they say of themselves, and with files that would
 //! take all memory.
 
+#[path = "common/command.rs"]
+mod command;
 mod common;
 
 use lineament::Picture;
@@ -9,9 +11,8 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 fn lineament(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_lineament"));
-    // What the developer's machine remembers must not decide what a test sees.
-    command.env_remove("LINEAMENT_DEVICE").env("LINEAMENT_TUNE", "off").args(arguments).stdin(Stdio::null());
+    let mut command = command::lineament();
+    command.args(arguments).stdin(Stdio::null());
     command
 }
 

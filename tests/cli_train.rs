@@ -1,9 +1,12 @@
 //! `lineament train` as a person uses it: what is checked before the first step, whose folder it is, and what a signal leaves.
 
+#[path = "common/command.rs"]
+mod command;
 mod common;
 #[path = "common/faces.rs"]
 mod faces;
 
+use command::{lineament, noise as picture};
 use faces::face_folder;
 use lineament::Weights;
 use lineament::image::{Channels, Picture, Samples};
@@ -12,12 +15,6 @@ use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
-
-fn lineament() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_lineament"));
-    command.env_remove("LINEAMENT_DEVICE").env("LINEAMENT_TUNE", "off");
-    command
-}
 
 fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
@@ -38,12 +35,6 @@ fn succeeds(command: &mut Command) -> Output {
     let output = command.output().unwrap();
     assert!(output.status.success(), "{}", stderr(&output));
     output
-}
-
-fn picture(path: &Path, width: usize, height: usize) {
-    let mut rng = Rng::new(1);
-    let samples = (0..width * height * 3).map(|_| rng.below(256) as u8).collect();
-    Picture::from_samples("noise", width, height, Channels::Rgb, Samples::U8(samples)).unwrap().save(path).unwrap();
 }
 
 /// A folder with a folder of training pictures.

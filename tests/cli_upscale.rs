@@ -1,7 +1,10 @@
 //! `lineament upscale` as people use it beside other tools, and `lineament models`: names, pipes, several inputs, any scale.
 
+#[path = "common/command.rs"]
+mod command;
 mod common;
 
+use command::{Folder, lineament, noise, text};
 use lineament::image::{Channel, Channels, Picture, Samples};
 use lineament::rng::Rng;
 use serde_json::{Value, json};
@@ -9,33 +12,15 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-fn lineament() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_lineament"));
-    // What the developer's machine remembers must not decide what a test sees.
-    command.env_remove("LINEAMENT_DEVICE").env("LINEAMENT_TUNE", "off");
-    command
-}
-
 /// A small network on the references: tiny pictures take milliseconds.
 const SMALL: [&str; 4] = ["--model", "fsrcnn-s", "--device", "cpu"];
 
-struct Folder(tempfile::TempDir);
-
 impl Folder {
-    fn new() -> Self {
-        Self(tempfile::tempdir().unwrap())
-    }
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
     /// A picture under this name, in folders that are made.
     fn picture(&self, name: impl AsRef<Path>, width: usize, height: usize) -> PathBuf {
         let path = self.0.path().join(name);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        let mut rng = Rng::new(1);
-        let samples = (0..width * height * 3).map(|_| rng.below(256) as u8).collect();
-        let picture = Picture::from_samples("noise", width, height, Channels::Rgb, Samples::U8(samples)).unwrap();
-        picture.save(&path).unwrap();
+        noise(&path, width, height);
         path
     }
     /// `upscale` in this folder with the small network.
@@ -80,10 +65,6 @@ impl Folder {
         found.sort();
         found
     }
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
 }
 
 fn last_line(text: &str) -> Value {
