@@ -72,7 +72,9 @@ pub fn read_sized(name: &str, bytes: &[u8], size: InputSize, graph: &mut Graph) 
     let model = proto::Model::decode(bytes)
         .map_err(|e| fail(format!("is not an ONNX file, or truncated or damaged: {e}; export or download it again")))?;
     let Some(network) = &model.graph else {
-        return Err(fail("holds no graph, so it is not an ONNX file or is truncated; export or download it again".into()));
+        return Err(fail(
+            "holds no graph, so it is not an ONNX file or is truncated; export or download it again".into(),
+        ));
     };
     if !model.opset_import.iter().any(|s| is_onnx(&s.domain) && s.version >= 1) {
         return Err(fail(

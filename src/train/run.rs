@@ -134,9 +134,6 @@ impl<'a> Going<'a> {
         if resume && folder.last().exists() {
             (weights, done, best) = open_checkpoint(&folder.last(), &job.identity)?;
         }
-        if device.is_cpu() {
-            check_memory(device, &job.graph, &job.step)?;
-        }
         let session = device.compile(&job.graph, &job.step.fetches, weights)?;
         let log = Log::open(&folder.log(), done + 1)?;
         // A checkpoint is made before the validation of its step.
