@@ -9,8 +9,6 @@ mod faces;
 use command::{lineament, noise as picture};
 use faces::face_folder;
 use lineament::Weights;
-use lineament::image::{Channels, Picture, Samples};
-use lineament::rng::Rng;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};

@@ -5,12 +5,11 @@ mod command;
 mod common;
 
 use command::{Folder, lineament, noise, text};
-use lineament::image::{Channel, Channels, Picture, Samples};
-use lineament::rng::Rng;
+use lineament::image::{Channel, Picture};
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Output, Stdio};
 
 /// A small network on the references: tiny pictures take milliseconds.
 const SMALL: [&str; 4] = ["--model", "fsrcnn-s", "--device", "cpu"];

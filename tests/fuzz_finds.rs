@@ -51,7 +51,7 @@ fn judge(file: &Path, program: &str) -> Option<String> {
     let wrong = match output.status.code() {
         Some(code @ (0 | 1)) if errors != usize::from(code == 1) => format!("{errors} error lines"),
         Some(0 | 1) if stderr.lines().any(|line| line.chars().count() > 4000) => "a line that fills the screen".into(),
-        Some(0 | 1) if !last.is_some_and(|object| object.is_object()) => "no JSON object".into(),
+        Some(0 | 1) if !last.as_ref().is_some_and(|object| object.is_object()) => "no JSON object".into(),
         Some(1) if folder.path().join("out.png").exists() => "an output in spite of an error".into(),
         Some(0 | 1) => return None,
         other => format!("exit code {other:?} (124: it took too long)"),
