@@ -118,6 +118,11 @@ fn upscale_keeps_what_a_photograph_says() {
             upright[19] = 1;
             assert_eq!(big.metadata().exif.as_ref(), Some(&upright), "{output}");
         }
+        ok(&["upscale", &text("photo.jpg"), &text(output), "--scale", "2", "--overwrite", "--strip"]);
+        let bare = Picture::open(at(output)).unwrap();
+        assert_eq!([bare.width(), bare.height()], [32, 48], "{output}: turned in its samples");
+        assert!(bare.metadata().exif.is_none() && bare.metadata().xmp.is_none(), "{output}: {:?}", bare.metadata());
+        assert_ne!(bare.metadata().density, Some([300.0; 2]), "{output}");
     }
 }
 

@@ -10,6 +10,7 @@ use crate::error::{Error, Result};
 use std::io::Write;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError, mpsc};
+use std::thread::Builder;
 use std::time::Duration;
 
 /// Time in which work may end by itself.
@@ -74,12 +75,13 @@ pub fn install(exit_now: ExitNow) {
             end(exit_now);
         }
         // The handler must return for the second signal to be seen, whoever holds stderr.
-        std::thread::spawn(|| {
+        // Where the system refuses a thread, nothing is said, and what runs ends when it next looks.
+        let _ = Builder::new().spawn(|| {
             let what = being_finished()
                 .map_or_else(|| "stopping".to_owned(), |what| format!("finishing {what}, then stopping"));
             let _ = writeln!(std::io::stderr().lock(), "\n{what}; Ctrl-C again stops at once");
         });
-        std::thread::spawn(move || {
+        let _ = Builder::new().spawn(move || {
             std::thread::sleep(GRACE);
             while being_finished().is_some() {
                 std::thread::sleep(Duration::from_millis(20));
@@ -95,7 +97,7 @@ pub fn install(exit_now: ExitNow) {
 fn end(exit_now: ExitNow) -> ! {
     crate::files::abandon();
     let (done, said) = mpsc::channel();
-    std::thread::spawn(move || {
+    let _ = Builder::new().spawn(move || {
         out::end(Err(Error::Interrupted));
         let _ = done.send(());
     });

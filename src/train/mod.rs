@@ -20,7 +20,7 @@ mod patches;
 #[cfg(feature = "cli")]
 pub mod run;
 #[cfg(feature = "cli")]
-mod threads;
+pub(crate) mod threads;
 #[cfg(feature = "cli")]
 pub mod upscale;
 

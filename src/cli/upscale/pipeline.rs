@@ -13,11 +13,13 @@ use crate::files::{self, Existing};
 use crate::image::{Encoding, Frames, FramesWriter, Picture, Sequence};
 use crate::tasks::upscale::{Canvas, Chain, Passage, Step, Window};
 use crate::tensor::Tensor;
+use crate::train::threads;
 use std::collections::BTreeMap;
 use std::io::{Cursor, Seek, Write};
 use std::path::Path;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread::Builder;
 use std::time::{Duration, Instant};
 
 /// Windows that wait in a queue.
@@ -121,20 +123,22 @@ pub fn run(
             let (sender, receiver) = sync_channel(AHEAD);
             feeds.push(receiver);
             let room = &room;
-            scope.spawn(move || {
+            let read = move || {
                 for (i, job) in jobs.iter().enumerate().skip(k).step_by(readers) {
                     if !room.take(i, job.bytes) || feed(work.chain, job, &sender).is_none() {
                         return;
                     }
                 }
-            });
+            };
+            Builder::new().spawn_scoped(scope, read).map_err(|e| threads::refused(&e))?;
         }
         let (done, results) = channel();
         for _ in 0..writers {
             let (sender, receiver) = sync_channel(AHEAD);
             sinks.push(sender);
             let (room, done) = (&room, done.clone());
-            scope.spawn(move || finish(work, jobs, room, &receiver, &done));
+            let write = move || finish(work, jobs, room, &receiver, &done);
+            Builder::new().spawn_scoped(scope, write).map_err(|e| threads::refused(&e))?;
         }
         drop(done);
         let mut in_order = InOrder { next: 0, early: BTreeMap::new() };
@@ -257,7 +261,8 @@ impl Adapter {
             return None;
         }
         let (ready, compiled) = channel::<()>();
-        std::thread::spawn(move || {
+        // Where the system refuses the thread, the run goes on without the words.
+        let _ = Builder::new().spawn(move || {
             if compiled.recv_timeout(PATIENCE) == Err(RecvTimeoutError::Timeout) {
                 note!("compiling shaders; where the driver keeps them, the next run starts faster");
             }
