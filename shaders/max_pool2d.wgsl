@@ -3,7 +3,8 @@
 // entry     one thread computes  reads     note
 // forward   one y                x         rows then columns of the window, clipped to the image
 // backward  one dx               x, y, dy  sums the windows (i, j ascending) whose first maximum it is
-// A window's maximum is the pixel that equals y; of several, the one in the uppermost row, and there the leftmost.
+// A window's maximum is the pixel that equals y; of several, the one in the uppermost row, and there the leftmost. A NaN is
+// above every number.
 // Padding is at most half the kernel, so every window has a pixel.
 
 override WG: u32 = 64u;
@@ -34,6 +35,14 @@ fn end_window(r: u32, count: u32) -> u32 {
     return min((r + p.padding) / p.stride + 1u, count);
 }
 
+// By its bits, since a compiler may take it that no number is a NaN.
+fn is_nan(v: f32) -> bool {
+    return (bitcast<u32>(v) & 0x7FFFFFFFu) > 0x7F800000u;
+}
+fn is_same(a: f32, b: f32) -> bool {
+    return a == b || (is_nan(a) && is_nan(b));
+}
+
 @compute @workgroup_size(WG)
 fn forward(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
     let t = g.x + g.y * groups.x * WG;
@@ -49,7 +58,8 @@ fn forward(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgroups)
     for (var r = begin(i); r < bottom; r++) {
         let at = (plane * p.height + r) * p.width;
         for (var s = left; s < right; s++) {
-            best = max(best, x[at + s]);
+            let v = x[at + s];
+            if v > best || is_nan(v) { best = v; }
         }
     }
     y[t] = best;
@@ -64,7 +74,7 @@ fn has_earlier(plane: u32, i: u32, j: u32, r: u32, s: u32, v: f32) -> bool {
         let at = (plane * p.height + q) * p.width;
         let stop = select(right, s, q == r);
         for (var k = left; k < stop; k++) {
-            found = found | (x[at + k] == v);
+            found = found | is_same(x[at + k], v);
         }
     }
     return found;
@@ -85,7 +95,7 @@ fn backward(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgroups
     for (var i = first_window(r); i < end_i; i++) {
         for (var j = first_window(s); j < end_j; j++) {
             let k = (plane * p.out_height + i) * p.out_width + j;
-            if y[k] == v && !has_earlier(plane, i, j, r, s, v) {
+            if is_same(y[k], v) && !has_earlier(plane, i, j, r, s, v) {
                 sum += dy[k];
             }
         }

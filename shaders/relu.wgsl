@@ -3,7 +3,7 @@
 // entry     one thread computes  reads   note
 // forward   one y                x
 // backward  one dx               y, dy   uses y, not x (y > 0 exactly where x > 0), so the planner may free x
-// At x = 0 the gradient is 0, as in PyTorch.
+// At x = 0 the gradient is 0, as in PyTorch. Comparisons and no max: a NaN fails them and stays one.
 
 override WG: u32 = 64u;
 
@@ -18,12 +18,12 @@ struct P { len: u32 }
 fn forward(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
     let i = g.x + g.y * groups.x * WG;
     if i >= p.len { return; }
-    y[i] = max(x[i], 0.0);
+    y[i] = select(x[i], 0.0, x[i] < 0.0);
 }
 
 @compute @workgroup_size(WG)
 fn backward(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
     let i = g.x + g.y * groups.x * WG;
     if i >= p.len { return; }
-    dx[i] = select(0.0, dy[i], y[i] > 0.0);
+    dx[i] = select(dy[i], 0.0, y[i] <= 0.0);
 }

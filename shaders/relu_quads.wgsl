@@ -19,7 +19,8 @@ fn forward(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgroups)
     let i = g.x + g.y * groups.x * WG;
     if i >= p.len { return; }
     let at = vec2(i & 4095u, i >> 12u);
-    textureStore(y, at, max(textureLoad(x, at), vec4(0.0)));
+    let value = textureLoad(x, at);
+    textureStore(y, at, select(value, vec4(0.0), value < vec4(0.0)));
 }
 
 @compute @workgroup_size(WG)
@@ -27,5 +28,5 @@ fn backward(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgroups
     let i = g.x + g.y * groups.x * WG;
     if i >= p.len { return; }
     let at = vec2(i & 4095u, i >> 12u);
-    textureStore(dx, at, select(vec4(0.0), textureLoad(dy, at), textureLoad(y_read, at) > vec4(0.0)));
+    textureStore(dx, at, select(textureLoad(dy, at), vec4(0.0), textureLoad(y_read, at) <= vec4(0.0)));
 }

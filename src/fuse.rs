@@ -10,6 +10,7 @@ use crate::graph::{Fused, Graph, Kind, Node, NodeId};
 use crate::ops::conv_act::{Combine, ConvAct};
 use crate::ops::{Fusible, Io, Op};
 use crate::plan::{Options, reflect};
+use crate::shader::scratch_of;
 use crate::tensor::{Shape, Tensor};
 use std::sync::Arc;
 
@@ -38,6 +39,10 @@ pub fn fuse(graph: &Graph, fetches: &[NodeId], options: &Options) -> Result<Grap
             let shader = reflect(&op.shaders()[0])?;
             let method = shader.gradient_method(op.inputs()[input]).unwrap_or_default().to_owned();
             for name in shader.passes(&method).iter().flat_map(|pass| &pass.reads) {
+                // An activation whose gradient reads y must be a value of its own: it would be computed once more otherwise.
+                if scratch_of(name) == "y" {
+                    readers[of].push(index);
+                }
                 if let Some(k) = op.inputs().iter().position(|i| i == name) {
                     readers[nodes[of].inputs[k]].push(index);
                 }
@@ -219,6 +224,36 @@ mod tests {
         let plan = Plan::new(&fuse(&g, &[y], &options).unwrap(), &[y], &options).unwrap();
         assert!(plan.steps.iter().any(|s| s.op == "conv_act"), "{plan}");
         assert!(plan.steps.iter().all(|s| s.op != "pixel_shuffle"), "{plan}");
+    }
+
+    #[test]
+    fn a_convolution_before_a_relu_and_a_sum_is_computed_once_in_training() {
+        let mut g = Graph::new();
+        let x = g.input("x", [1, 8, 16, 12]).unwrap();
+        let mut y = x;
+        let mut parameters = Vec::new();
+        for k in 0..3 {
+            let w = g.param(&format!("w{k}"), [8, 8, 3, 3], Init::Constant(0.1)).unwrap();
+            let b = g.param(&format!("b{k}"), [1, 8, 1, 1], Init::Constant(0.0)).unwrap();
+            let z = g.add(Conv3x3, &[y, w, b]).unwrap();
+            let z = g.relu(z).unwrap();
+            y = g.plus(z, y).unwrap();
+            parameters.push(w);
+        }
+        let loss = g.mse(y, x, Reduction::Mean).unwrap();
+        let mut fetches = vec![loss];
+        fetches.extend(grad::backward(&mut g, loss, &parameters).unwrap());
+        let limits = Limits { prefers_texels: true, ..Limits::default() };
+        let options = Options { limits, ..Options::default() };
+        let fused = fuse(&g, &fetches, &options).unwrap();
+        let plan = Plan::new(&fused, &fetches, &options).unwrap();
+        let is_forward = |node: usize| !matches!(fused.nodes()[node].kind, Kind::Grad { .. });
+        let convolutions = plan
+            .steps
+            .iter()
+            .filter(|s| s.is_first_pass && s.method == "forward" && s.op.starts_with("conv") && is_forward(s.node));
+        assert_eq!(convolutions.count(), 3, "{plan}");
+        assert!(plan.steps.iter().all(|s| s.op != "relu" || s.method != "forward"), "{plan}");
     }
 
     #[test]

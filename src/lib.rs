@@ -40,10 +40,10 @@
 //!   adapter has a shader for it; so do a convolution's gradient for its input and that of the activation before. The graph
 //!   keeps its nodes, which only say how their value comes about.
 //! - [`plan`]: order, shaders, layouts, lifetimes, slots, launches; plain data that prints as a table, with exact peak memory.
-//!   It takes the fastest shader that serves, keeps a chain of operations in one layout, puts a repack where two meet, runs a
+//!   [`plan::Plan::verify`] checks one from its steps alone. It takes the fastest shader that serves, keeps a chain of operations in one layout, puts a repack where two meet, runs a
 //!   pass that reads parameters only once until they change, and cuts large layers into blocks that stay in a cache.
 //! - [`exec`]: runs a plan on an adapter (`gpu`), on the references (`cpu`), on both, compared step by step
-//!   ([`exec::check`]), or timed ([`exec::profile`]).
+//!   ([`exec::check`], which [`exec::faults`] puts to the test), or timed ([`exec::profile`]).
 //! - [`tune`]: which shader serves a layer fastest on this adapter, measured; files are the command line's.
 //! - [`train`]: forward, backward and one update of all parameters, which lie in one buffer, as one plan; runs that resume
 //!   to the bit, their data made ahead on threads.

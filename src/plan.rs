@@ -7,13 +7,18 @@ use crate::error::{Error, Result};
 use crate::graph::{Graph, Kind, NodeId, pack_offsets};
 use crate::ops::repack::Repack;
 use crate::ops::{Cost, Grid, Io, Launch, Op, Scalar, Source};
-use crate::shader::{Entry, Layout, MAX_TEXELS, Shader, TEXELS_A_ROW, is_scratch, scratch_of};
+use crate::shader::{Entry, Layout, MAX_TEXELS, Shader, TEXELS_A_ROW, Variable, is_scratch, scratch_of};
 use crate::table::{self, Column};
 use crate::tensor::Shape;
 use crate::tune::Choices;
-use std::collections::{BTreeMap, HashMap};
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+mod verify;
+
+pub(crate) use verify::counts;
 
 /// What the adapter allows. The default is WebGPU's, which every kernel must live within.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -22,7 +27,10 @@ pub struct Limits {
     pub binding_bytes: u64,
     /// Memory for all tensors together.
     pub memory_bytes: u64,
+    /// Storage buffers that an entry binds at most.
     pub storage_buffers: usize,
+    /// Storage textures that an entry binds at most.
+    pub storage_textures: usize,
     pub workgroups_per_dimension: u32,
     pub threads_per_workgroup: u32,
     pub workgroup_bytes: u32,
@@ -42,6 +50,7 @@ impl Default for Limits {
             binding_bytes: 128 << 20,
             memory_bytes: 2 << 30,
             storage_buffers: 8,
+            storage_textures: 4,
             workgroups_per_dimension: 65_535,
             threads_per_workgroup: 256,
             workgroup_bytes: 16_384,
@@ -70,6 +79,8 @@ pub struct Options<'a> {
     pub variant: Option<&'a str>,
     /// Give every value memory of its own, so that all can be read after a run.
     pub keep_all: bool,
+    /// Fold grids of threads into at least this many rows of workgroups, as only larger grids are otherwise: for checks.
+    pub fold_rows: u32,
     /// What was measured to be fastest; where it names no shader that serves, and where `variant` is given, the fastest by
     /// [`Op::speed`] is taken.
     pub choices: Option<&'a Choices>,
@@ -227,6 +238,8 @@ pub struct Plan {
     pub inputs: Vec<(String, usize)>,
     /// Values to return, in the order asked for.
     pub fetches: Vec<usize>,
+    /// What was asked for and could not be: measured choices that are not used, with the reason.
+    pub notes: Vec<String>,
 }
 
 /// The reflection of `source`, made once a process.
@@ -284,7 +297,16 @@ pub(crate) fn serving(op: &dyn Op, io: &Io, gradient: Option<&str>, options: &Op
         };
         let Some(method) = method.map(str::to_owned) else { continue };
         let passes = shader.passes(&method);
-        if !passes.is_empty() && passes.iter().all(|p| op.launch(source.stem, &p.name, io).is_some()) {
+        let is_within = |pass: &&Entry| {
+            let used = |v: &&Variable| pass.reads.contains(&v.name) || pass.writes.contains(&v.name);
+            let [buffers, textures] = counts(shader.variables.iter().filter(used).map(|v| v.layout));
+            buffers <= options.limits.storage_buffers && textures <= options.limits.storage_textures
+        };
+        let is_plain = source.stem == plain.stem;
+        if !passes.is_empty()
+            && (is_plain || passes.iter().all(is_within))
+            && passes.iter().all(|p| op.launch(source.stem, &p.name, io).is_some())
+        {
             found.push(Chosen { source: *source, method, shader });
         }
     }
@@ -298,19 +320,39 @@ impl Plan {
     /// No shader serves a node; a tensor, all tensors together or a dispatch do not fit `options.limits`, with the
     /// number; a foreign node.
     pub fn new(graph: &Graph, fetches: &[NodeId], options: &Options) -> Result<Self> {
-        match Self::build(graph, fetches, options) {
-            // A choice made for one layer may need scratch for which this graph leaves no memory.
-            Err(Error::Plan { .. }) if options.choices.is_some() => {
-                Self::build(graph, fetches, &Options { choices: None, ..*options })
+        let followed = RefCell::default();
+        let error = match Self::build(graph, fetches, options, &BTreeSet::new(), &followed) {
+            Err(e @ Error::Plan { .. }) if !followed.borrow().is_empty() => e,
+            planned => return planned,
+        };
+        // A choice made for one layer may need scratch for which this graph leaves no memory: the first without which the plan
+        // fits is given up, or else all.
+        let followed = followed.into_inner();
+        let one = followed.keys().map(|key| BTreeSet::from([key.clone()]));
+        for given_up in one.chain([followed.keys().cloned().collect()]) {
+            if let Ok(mut plan) = Self::build(graph, fetches, options, &given_up, &RefCell::default()) {
+                let note =
+                    |key| format!("{} was measured to be fastest for {key}, but is not used: {error}", followed[key]);
+                plan.notes = given_up.iter().map(note).collect();
+                return Ok(plan);
             }
-            planned => planned,
         }
+        Err(error)
     }
 
-    fn build(graph: &Graph, fetches: &[NodeId], options: &Options) -> Result<Self> {
+    /// Plans with the measured choices but those of the layers in `given_up`, and notes which were followed.
+    fn build(
+        graph: &Graph,
+        fetches: &[NodeId],
+        options: &Options,
+        given_up: &BTreeSet<String>,
+        followed: &RefCell<BTreeMap<String, String>>,
+    ) -> Result<Self> {
         let mut builder = Builder {
             graph,
             options,
+            given_up,
+            followed,
             steps: Vec::new(),
             values: Vec::new(),
             of_node: HashMap::new(),
@@ -431,7 +473,12 @@ impl Plan {
         }
         let slots = builder.assign_slots(&returned)?;
         builder.check_packs()?;
-        Ok(Self { steps: builder.steps, values: builder.values, slots, inputs, fetches: returned })
+        let plan =
+            Self { steps: builder.steps, values: builder.values, slots, inputs, fetches: returned, notes: Vec::new() };
+        if cfg!(debug_assertions) {
+            plan.verify(&options.limits)?;
+        }
+        Ok(plan)
     }
 
     /// What the plan's tensors take on the device: bytes of all slots, and of the buffer through which the host reads what
@@ -472,6 +519,10 @@ type Wanted = (usize, BTreeMap<&'static str, usize>);
 struct Builder<'a> {
     graph: &'a Graph,
     options: &'a Options<'a>,
+    /// Layers, by [`crate::tune::key`], whose measured choice is not followed.
+    given_up: &'a BTreeSet<String>,
+    /// The measured choices that were followed, by layer.
+    followed: &'a RefCell<BTreeMap<String, String>>,
     steps: Vec<Step>,
     values: Vec<Value>,
     of_node: HashMap<usize, usize>,
@@ -658,13 +709,19 @@ impl Builder<'_> {
     ) -> Result<Chosen> {
         let (x, y) = self.shapes(node, inputs);
         let io = Io { x: &x, y };
+        let key = || crate::tune::key(op, gradient, &x);
         let measured = self.options.choices.and_then(|choices| choices.stem(op, gradient, &x));
+        let measured = measured.filter(|_| self.given_up.is_empty() || !self.given_up.contains(&key()));
         let mut best: Option<(f64, Chosen)> = None;
         for chosen in serving(op, &io, gradient, self.options)? {
             if !may(&chosen.shader) {
                 continue;
             }
-            if self.options.variant.is_some() || measured == Some(chosen.source.stem) {
+            let stem = chosen.source.stem;
+            if measured == Some(stem) {
+                self.followed.borrow_mut().insert(key(), stem.to_owned());
+            }
+            if self.options.variant.is_some() || measured == Some(stem) {
                 best = Some((f64::INFINITY, chosen));
                 break;
             }
@@ -955,14 +1012,19 @@ impl Builder<'_> {
                 limits.workgroup_bytes
             ));
         }
-        let buffers = bindings.iter().filter(|b| b.layout == Layout::Rows).count();
+        let [buffers, textures] = counts(bindings.iter().map(|b| b.layout));
         if buffers > limits.storage_buffers {
             return fail(format!("{buffers} storage buffers, the adapter allows {}", limits.storage_buffers));
         }
+        if textures > limits.storage_textures {
+            return fail(format!("{textures} storage textures, the adapter allows {}", limits.storage_textures));
+        }
         let workgroups = match launch.grid {
             Grid::Groups(groups) => groups,
-            Grid::Threads(threads) => fold(threads, size[0], limits.workgroups_per_dimension)
-                .ok_or_else(|| Error::plan(format!("{name}: {threads} threads are too many for one dispatch")))?,
+            Grid::Threads(threads) => {
+                fold(threads, size[0], limits.workgroups_per_dimension, self.options.fold_rows)
+                    .ok_or_else(|| Error::plan(format!("{name}: {threads} threads are too many for one dispatch")))?
+            }
         };
         if workgroups.iter().any(|&g| g == 0 || g > limits.workgroups_per_dimension) {
             return fail(format!(
@@ -1062,10 +1124,10 @@ impl Builder<'_> {
     }
 }
 
-/// Workgroups for `threads` invocations, folded to two dimensions past `max`; `None` past max².
-fn fold(threads: usize, size: u32, max: u32) -> Option<[u32; 3]> {
+/// Workgroups for `threads` invocations, folded to two dimensions past `max`, or to `rows` if these are more; `None` past max².
+fn fold(threads: usize, size: u32, max: u32, rows: u32) -> Option<[u32; 3]> {
     let groups = u32::try_from(threads.div_ceil(size as usize)).ok()?;
-    let rows = groups.div_ceil(max).max(1);
+    let rows = groups.div_ceil(max).max(rows).max(1);
     (rows <= max).then(|| [groups.div_ceil(rows), rows, 1])
 }
 
@@ -1123,6 +1185,7 @@ impl fmt::Display for Plan {
             self.slots.len(),
             self.peak_bytes() as f64 / 1e6,
             self.peak_bytes()
-        )
+        )?;
+        self.notes.iter().try_for_each(|note| write!(f, "\n{note}"))
     }
 }

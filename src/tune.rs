@@ -327,7 +327,7 @@ impl Layer {
                 None => {
                     let options = Options { limits: device.limits(), variant: Some(stem), ..Options::default() };
                     let weights = full.weights.clone();
-                    let compiled = device.compile_with(&full.graph, &full.fetches, weights, &options, false);
+                    let compiled = device.compile_with(&full.graph, &full.fetches, weights, &options, None);
                     match pollster::block_on(compiled) {
                         Ok(session) => running.push((index, session)),
                         // It does not fit the adapter's limits for this size: nothing to choose.

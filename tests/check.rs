@@ -19,6 +19,8 @@ enum Double {
     WrongDerivative,
     WritesPastTheEnd,
     LeavesOneOut,
+    DoesNotFold,
+    WritesTheGuard,
     NoGradient,
     UnknownVariable,
     TooManyThreads,
@@ -39,8 +41,10 @@ macro_rules! wgsl {
                 $extra,
                 "@compute @workgroup_size(",
                 $size,
-                ") fn forward(@builtin(global_invocation_id) g: vec3<u32>) {
-                    let i = g.x; if i >= p.len { return; } ",
+                ") fn forward(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgroups) n: vec3<u32>) {
+                    let i = g.x + g.y * n.x * ",
+                $size,
+                "; if i >= p.len { return; } ",
                 $forward,
                 " }
                 ",
@@ -54,36 +58,51 @@ const BACKWARD: &[Source] = wgsl!(
     "64",
     "",
     "y[i] = 2.0 * x[i];",
-    "@compute @workgroup_size(64) fn backward(@builtin(global_invocation_id) g: vec3<u32>) {
-        let i = g.x; if i >= p.len { return; } dx[i] = 2.0 * dy[i]; }"
+    "@compute @workgroup_size(64) fn backward(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgroups) n: vec3<u32>) {
+        let i = g.x + g.y * n.x * 64; if i >= p.len { return; } dx[i] = 2.0 * dy[i]; }"
 );
 const WRONG_FORWARD: &[Source] = wgsl!(
     "64",
     "",
     "y[i] = 2.0001 * x[i];",
-    "@compute @workgroup_size(64) fn backward(@builtin(global_invocation_id) g: vec3<u32>) {
-        let i = g.x; if i >= p.len { return; } dx[i] = 2.0 * dy[i]; }"
+    "@compute @workgroup_size(64) fn backward(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgroups) n: vec3<u32>) {
+        let i = g.x + g.y * n.x * 64; if i >= p.len { return; } dx[i] = 2.0 * dy[i]; }"
 );
 const WRONG_BACKWARD: &[Source] = wgsl!(
     "64",
     "",
     "y[i] = 2.0 * x[i];",
-    "@compute @workgroup_size(64) fn backward(@builtin(global_invocation_id) g: vec3<u32>) {
-        let i = g.x; if i >= p.len { return; } dx[i] = 2.0 * dy[p.len - 1u - i]; }"
+    "@compute @workgroup_size(64) fn backward(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgroups) n: vec3<u32>) {
+        let i = g.x + g.y * n.x * 64; if i >= p.len { return; } dx[i] = 2.0 * dy[p.len - 1u - i]; }"
 );
 const PAST_THE_END: &[Source] = wgsl!(
     "64",
     "",
     "y[i] = 2.0 * x[i]; if i == 0u { y[p.len] = 1.0; }",
-    "@compute @workgroup_size(64) fn backward(@builtin(global_invocation_id) g: vec3<u32>) {
-        let i = g.x; if i >= p.len { return; } dx[i] = 2.0 * dy[i]; }"
+    "@compute @workgroup_size(64) fn backward(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgroups) n: vec3<u32>) {
+        let i = g.x + g.y * n.x * 64; if i >= p.len { return; } dx[i] = 2.0 * dy[i]; }"
 );
 const LEAVES_OUT: &[Source] = wgsl!(
     "64",
     "",
     "if i + 1u < p.len || p.len == 1u { y[i] = 2.0 * x[i]; }",
+    "@compute @workgroup_size(64) fn backward(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgroups) n: vec3<u32>) {
+        let i = g.x + g.y * n.x * 64; if i >= p.len { return; } dx[i] = 2.0 * dy[i]; }"
+);
+const DOES_NOT_FOLD: &[Source] = wgsl!(
+    "64",
+    "",
+    "y[i] = 2.0 * x[i];",
     "@compute @workgroup_size(64) fn backward(@builtin(global_invocation_id) g: vec3<u32>) {
         let i = g.x; if i >= p.len { return; } dx[i] = 2.0 * dy[i]; }"
+);
+/// The thread past the end reads the word behind x, and writes twice that behind y.
+const WRITES_THE_GUARD: &[Source] = wgsl!(
+    "64",
+    "",
+    "y[i] = 2.0 * x[i]; y[i + 1u] = 2.0 * x[i + 1u];",
+    "@compute @workgroup_size(64) fn backward(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgroups) n: vec3<u32>) {
+        let i = g.x + g.y * n.x * 64; if i >= p.len { return; } dx[i] = 2.0 * dy[i]; }"
 );
 const NO_GRADIENT: &[Source] = wgsl!("64", "", "y[i] = 2.0 * x[i];", "");
 const UNKNOWN: &[Source] =
@@ -92,8 +111,8 @@ const TOO_MANY: &[Source] = wgsl!(
     "512",
     "",
     "y[i] = 2.0 * x[i];",
-    "@compute @workgroup_size(64) fn backward(@builtin(global_invocation_id) g: vec3<u32>) {
-        let i = g.x; if i >= p.len { return; } dx[i] = 2.0 * dy[i]; }"
+    "@compute @workgroup_size(64) fn backward(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgroups) n: vec3<u32>) {
+        let i = g.x + g.y * n.x * 64; if i >= p.len { return; } dx[i] = 2.0 * dy[i]; }"
 );
 
 impl Op for Double {
@@ -110,6 +129,8 @@ impl Op for Double {
             Self::WrongBackward => WRONG_BACKWARD,
             Self::WritesPastTheEnd => PAST_THE_END,
             Self::LeavesOneOut => LEAVES_OUT,
+            Self::DoesNotFold => DOES_NOT_FOLD,
+            Self::WritesTheGuard => WRITES_THE_GUARD,
             Self::NoGradient => NO_GRADIENT,
             Self::UnknownVariable => UNKNOWN,
             Self::TooManyThreads => TOO_MANY,
@@ -167,8 +188,14 @@ fn faults_are_found_on_the_adapter() {
     assert_eq!(failures(Double::Right, Some(&device)), [""; 0]);
     finds(Double::WrongForward, Some(&device), "(double.forward y) differs at");
     finds(Double::WrongBackward, Some(&device), "(double.backward dx) differs at");
-    finds(Double::LeavesOneOut, Some(&device), "device NaN");
-    finds(Double::WritesPastTheEnd, Some(&device), "y: a shader wrote past the end of this tensor's buffer");
+    finds(
+        Double::LeavesOneOut,
+        Some(&device),
+        "y: two runs on the same inputs gave different bits at [1, 2, 4, 6], NaN and",
+    );
+    finds(Double::DoesNotFold, Some(&device), "gave different bits at");
+    finds(Double::WritesTheGuard, Some(&device), "y: a shader wrote past the end of this tensor");
+    finds(Double::WritesPastTheEnd, Some(&device), "y: a shader wrote past the end of this tensor");
 }
 
 #[test]

@@ -70,7 +70,31 @@ fn plans_follow_choices_and_ignore_those_that_do_not_serve() {
         assert_eq!(followed, plan(Some(&chosen)), "the same choices, the same plan");
     }
     assert_eq!(plan(Some(&choices(&keys, "conv_act_imagined"))), plan(None));
+
     assert_eq!(plan(Some(&choices(&["another layer".into()], "conv_act"))), plan(None));
+
+    // One that takes more memory than there is gives way, and the plan says so; the other layer's is followed.
+    let w1 = g.param("w1", [8, 8, 1, 1], Init::Constant(0.1)).unwrap();
+    let one = ConvAct::new([0, 0], false, false);
+    let y = g.add(one.clone(), &[y, w1, b, b, x]).unwrap();
+    let mut both = choices(&keys, "conv_act_winograd8");
+    let other = key(&one, None, &[X, [8, 8, 1, 1], [1, 8, 1, 1], [1, 8, 1, 1], X]);
+    both.extend(choices(&[other], "conv_act"));
+    let plan_within = |memory_bytes: u64, choices: &Choices| {
+        let limits = Limits { memory_bytes, ..limits };
+        Plan::new(&g, &[y], &Options { limits, choices: Some(choices), ..Options::default() }).unwrap()
+    };
+    let wide = plan_within(u64::MAX, &both);
+    assert!(wide.notes.is_empty() && stems(&wide).contains(&"conv_act_winograd8"), "{wide}");
+    both.layers.remove(&keys[0]);
+    let without = plan_within(u64::MAX, &both).peak_bytes();
+    both.extend(choices(&keys, "conv_act_winograd8"));
+    assert!(without < wide.peak_bytes(), "{without} and {}", wide.peak_bytes());
+    let narrow = plan_within(without, &both);
+    assert!(stems(&narrow).contains(&"conv_act") && !stems(&narrow).contains(&"conv_act_winograd8"), "{narrow}");
+    assert_eq!(narrow.notes.len(), 1, "{:?}", narrow.notes);
+    let note = format!("conv_act_winograd8 was measured to be fastest for {}, but is not used: ", keys[0]);
+    assert!(narrow.notes[0].starts_with(&note) && narrow.to_string().ends_with(&narrow.notes[0]), "{narrow}");
 }
 
 fn run(device: &Device) -> Tensor {

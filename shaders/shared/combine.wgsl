@@ -6,5 +6,5 @@ fn combined(value: vec4<f32>, at: vec2<u32>) -> vec4<f32> {
     let other = textureLoad(z, at);
     if COMBINE == 1u { return value + other; }
     if COMBINE == 2u { return value * other; }
-    return select(p.slope * value, value, other > vec4(0.0));
+    return select(value, p.slope * value, other <= vec4(0.0));
 }

@@ -1,9 +1,9 @@
 //! `lineament check ops`.
 
 use super::out::{self, say};
-use super::{Common, interrupt};
+use super::{Common, interrupt, progress};
 use crate::error::{Error, Result};
-use crate::exec::check;
+use crate::exec::{Device, check, faults};
 use crate::ops::registry;
 use clap::{Args, Subcommand};
 use serde_json::json;
@@ -19,12 +19,19 @@ pub enum Command {
   lineament check ops
   lineament check ops conv3x3
   lineament check ops --device cpu  # gradients and shaders only
+  lineament check ops relu --plant  # is the check worth anything?
 
 Columns: the worst error of a derivative against differences; the worst error of the adapter against the reference, over the \
-largest value, and over the error that f32 explains. Exit code 1 where any case failed.")]
+largest value, and over the error that f32 explains. Exit code 1 where any case failed.
+
+--plant changes the shaders instead, one small fault at a time (a comparison that takes its limit, a size or an index one too \
+large, a barrier left out, a constant 1 % off), and lists the faults that the check does not notice.")]
 pub struct Arguments {
     /// Check this operation only.
     name: Option<String>,
+    /// Plant faults in the shaders, and list those that the check does not catch.
+    #[arg(long)]
+    plant: bool,
     #[command(flatten)]
     common: Common,
 }
@@ -38,6 +45,9 @@ pub fn run(Command::Ops(arguments): &Command) -> Result<u8> {
         return Err(Error::Usage(format!("there is no operation {name:?}; there are {}", names.join(", "))));
     }
     let device = arguments.common.open()?;
+    if arguments.plant {
+        return plant(arguments, &device);
+    }
     if device.is_cpu() {
         say!("on {}: gradients and shaders only, no adapter is compared", device.describe());
     } else {
@@ -70,4 +80,48 @@ pub fn run(Command::Ops(arguments): &Command) -> Result<u8> {
         out::json(&object);
     }
     Ok(if failed == 0 { 0 } else { 1 })
+}
+
+/// Plants faults in every shader of the operations asked for.
+fn plant(arguments: &Arguments, device: &Device) -> Result<u8> {
+    if device.is_cpu() {
+        return Err(Error::Usage("--plant runs changed shaders; choose an adapter with --device".into()));
+    }
+    say!("on {}", device.describe());
+    say!("{:<26}{:>8}{:>8}", "shader", "planted", "caught");
+    let (mut planted, mut caught, mut objects) = (0, 0, Vec::new());
+    for registered in registry().iter().filter(|r| arguments.name.as_deref().is_none_or(|n| n == r.name)) {
+        let cases = (registered.cases)();
+        let mut stems: Vec<&str> = Vec::new();
+        for source in cases.iter().flat_map(|case| case.op.shaders()) {
+            // Another operation's shader is planted there.
+            if !stems.contains(&source.stem) && source.stem.starts_with(registered.name) {
+                stems.push(source.stem);
+            }
+        }
+        for stem in stems {
+            let bar = progress::bar(0, "faults");
+            let harvest = faults::harvest(device, &cases, stem, &mut |done, all| {
+                bar.set_length(all as u64);
+                bar.set_position(done as u64);
+                interrupt::check()
+            })?;
+            bar.finish_and_clear();
+            let all = harvest.caught + harvest.survived.len();
+            say!("{stem:<26}{all:>8}{:>8}", harvest.caught);
+            for fault in &harvest.survived {
+                say!("  shaders/{stem}.wgsl:{}: {}", fault.line, fault.what);
+            }
+            planted += all;
+            caught += harvest.caught;
+            let survived = harvest.survived.iter().map(|f| json!({ "line": f.line, "what": f.what }));
+            objects.push(json!({ "shader": stem, "planted": all, "survived": survived.collect::<Vec<_>>() }));
+        }
+    }
+    let percent = 100.0 * caught as f64 / f64::from(planted.max(1) as u32);
+    say!("{caught} of {} caught ({percent:.1} %)", out::count(planted, "fault"));
+    if arguments.common.json {
+        out::json(&json!({ "planted": planted, "caught": caught, "shaders": objects, "device": device.describe() }));
+    }
+    Ok(if caught == planted { 0 } else { 1 })
 }

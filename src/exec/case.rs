@@ -86,7 +86,7 @@ impl CaseSession {
     pub fn new(device: &Device, case: &Case, stem: &str) -> Result<Self> {
         let CaseGraph { graph, fetches, weights, inputs } = CaseGraph::new(case)?;
         let options = Options { limits: device.limits(), variant: Some(stem), ..Options::default() };
-        let session = pollster::block_on(device.compile_with(&graph, &fetches, weights, &options, false))?;
+        let session = pollster::block_on(device.compile_with(&graph, &fetches, weights, &options, None))?;
         Ok(Self { session, inputs })
     }
 

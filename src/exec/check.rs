@@ -2,19 +2,22 @@
 //!
 //! The first question needs no adapter: [`gradient`] compares `reference_grad` with central differences of `reference`,
 //! both in f64, for the loss ⟨r, y⟩ with a random r (a plain sum would hide an upstream gradient read in a wrong order).
-//! The second, [`steps`], runs a graph on the adapter with memory full of NaN and guarded words behind every buffer, then
-//! runs the reference of each step on the adapter's own inputs and names the first step that differs by more than f32
-//! arithmetic explains. [`op`] asks both of an operation's cases, for every shader that it has.
+//! The second, [`steps`], runs a graph on the adapter twice, with different words in memory that nobody has written and behind
+//! every buffer and texture, the second time with grids folded; both must give the same bits. Then it runs the reference of
+//! each step on the adapter's own inputs and names the first step that differs by more than f32 arithmetic explains.
+//! [`op`] asks both of an operation's cases, for every shader that it has, and checks the check: references of slightly wrong
+//! formulas must be refused under the same bounds.
 
 use super::case::CaseGraph;
-use super::gpu::GpuSession;
+use super::gpu::{GpuSession, Guard};
+use super::judge::{self, Call, References};
 use super::{Device, Running};
 use crate::error::{Error, Result, ShapeError};
 use crate::graph::{Graph, NodeId};
 use crate::ops::{Case, EPS, Io, Op, Tolerance, Values};
-use crate::plan::{Options, Plan, Step, reflect};
+use crate::plan::{Options, Plan, Step, counts, reflect};
 use crate::rng::Rng;
-use crate::shader::Layout;
+use crate::shader::{Layout, Variable};
 use crate::tensor::{Shape, Tensor, len, position};
 use crate::weights::Weights;
 use std::collections::{BTreeMap, HashMap};
@@ -115,17 +118,23 @@ pub struct StepReport {
     pub position: Shape,
     pub expected: f64,
     pub got: f32,
-    /// The bound there, from [`Op::tolerance`].
+    /// The bound there: the smaller of [`Op::tolerance`]'s and [`Op::accuracy`]'s.
     pub allowed: f64,
     /// |got − expected| there; infinite for a NaN.
     pub error: f64,
+    /// Root mean square of all errors.
+    pub rms_error: f64,
+    /// Its bound.
+    pub rms_allowed: f64,
     /// Largest |expected| of the output: the error's scale.
     pub scale: f64,
+    /// Slightly wrong formulas that these bounds do not refuse, where they were tried.
+    pub passed: Vec<String>,
 }
 
 impl StepReport {
     pub fn is_ok(&self) -> bool {
-        self.error <= self.allowed
+        self.error <= self.allowed && self.rms_error <= self.rms_allowed
     }
     /// Error in units of the output's largest value.
     pub fn relative(&self) -> f64 {
@@ -133,9 +142,19 @@ impl StepReport {
     }
     /// The failure as an error.
     pub fn to_error(&self) -> Error {
+        let entry = format!("{} {}", self.entry, self.output);
+        if self.error <= self.allowed {
+            return Error::graph(
+                &self.name,
+                format!(
+                    "{entry}: every element is within its bound, but the root mean square of the errors is {:.3e}, allowed {:.3e}",
+                    self.rms_error, self.rms_allowed
+                ),
+            );
+        }
         Error::Check {
             node: self.name.clone(),
-            entry: format!("{} {}", self.entry, self.output),
+            entry,
             index: self.position,
             expected: self.expected,
             got: self.got,
@@ -144,12 +163,15 @@ impl StepReport {
     }
 }
 
+/// Rows into which the second of two runs folds its grids.
+const FOLDED_ROWS: u32 = 3;
+
 /// Runs the graph on an adapter and compares every step with its reference on the same inputs. `variant` names a shader
 /// to use wherever it serves.
 ///
 /// # Errors
-/// Those of planning and running; `device` is the CPU; words behind a buffer were overwritten; two runs gave different
-/// bits. A step that differs is no error here: see [`StepReport::is_ok`].
+/// Those of planning and running; `device` is the CPU; words behind a buffer or a texture were overwritten; two runs gave
+/// different bits. A step that differs is no error here: see [`StepReport::is_ok`].
 pub fn steps(
     device: &Device,
     graph: &Graph,
@@ -158,49 +180,169 @@ pub fn steps(
     inputs: &[(&str, &Tensor)],
     variant: Option<&str>,
 ) -> Result<Vec<StepReport>> {
-    let options = Options { limits: device.limits(), variant, keep_all: true, choices: None };
-    let session = pollster::block_on(device.compile_with(graph, fetches, weights, &options, true))?;
-    let Running::Gpu(gpu) = &session.running else {
-        return Err(Error::Usage("the references cannot be checked against themselves; choose an adapter".into()));
-    };
-    let plan = &session.plan;
-    let before = session.state()?;
-    session.run(inputs)?;
-    let broken = pollster::block_on(gpu.broken_guards(plan))?;
-    if let Some(&slot) = broken.first() {
-        let name = plan.values.iter().find(|v| v.slot == slot).map_or("a slot", |v| &v.name);
-        return Err(Error::graph(name, "a shader wrote past the end of this tensor's buffer"));
-    }
-    let first = read_all(gpu, plan)?;
-    session.load(&before)?;
-    session.run(inputs)?;
-    let second = read_all(gpu, plan)?;
-    for (value, (a, b)) in plan.values.iter().zip(first.iter().zip(&second)) {
-        if a.data().iter().zip(b.data()).any(|(a, b)| a.to_bits() != b.to_bits()) {
-            return Err(Error::graph(&value.name, "two runs on the same inputs gave different bits"));
+    steps_with(device, graph, fetches, &weights, inputs, variant, &mut References::new(false))
+}
+
+fn steps_with(
+    device: &Device,
+    graph: &Graph,
+    fetches: &[NodeId],
+    weights: &Weights,
+    inputs: &[(&str, &Tensor)],
+    variant: Option<&str>,
+    references: &mut References,
+) -> Result<Vec<StepReport>> {
+    let mut first: Option<Vec<Tensor>> = None;
+    for (guard, fold_rows) in [(Guard::First, 1), (Guard::Second, FOLDED_ROWS)] {
+        let options = Options { limits: device.limits(), variant, keep_all: true, fold_rows, choices: None };
+        let session = pollster::block_on(device.compile_with(graph, fetches, weights.clone(), &options, Some(guard)))?;
+        let Running::Gpu(gpu) = &session.running else {
+            return Err(Error::Usage("the references cannot be checked against themselves; choose an adapter".into()));
+        };
+        let plan = &session.plan;
+        let before = session.state()?;
+        session.run(inputs)?;
+        let broken = pollster::block_on(gpu.broken_guards(plan))?;
+        if let Some(&slot) = broken.first() {
+            let name = plan.values.iter().find(|v| v.slot == slot).map_or("a slot", |v| &v.name);
+            return Err(Error::graph(name, "a shader wrote past the end of this tensor"));
         }
-    }
-    // Updates overwrite parameters, so their inputs are those from before the run.
-    let mut values: HashMap<usize, Vec<f64>> = HashMap::new();
-    for (value, tensor) in plan.values.iter().zip(&second) {
-        if let (Some(node), Layout::Rows | Layout::Quads) = (value.node, value.layout) {
-            let tensor = before.get(&value.name).unwrap_or(tensor);
-            values.insert(node, tensor.data().iter().map(|&v| f64::from(v)).collect());
-        }
-    }
-    let mut reports = Vec::new();
-    for (index, step) in plan.steps.iter().enumerate().filter(|(_, s)| s.is_first_pass && !s.is_repack()) {
-        compare(&session.graph, plan, index, step, &values, &second, &mut reports)?;
-        // What follows an update reads what it wrote.
-        let op = super::cpu::op_of(&session.graph, step)?;
-        for b in step.bindings.iter().filter(|b| op.updates().contains(&b.variable.as_str())) {
-            if let Some(node) = plan.values[b.value].node {
-                let new = second[b.value].data().iter().map(|&v| f64::from(v)).collect();
-                values.extend(super::cpu::parts_of(&session.graph, node, new));
+        let got = read_all(gpu, plan)?;
+        let Some(first) = &first else {
+            first = Some(got);
+            continue;
+        };
+        for (value, (a, b)) in plan.values.iter().zip(first.iter().zip(&got)) {
+            let differs = |(a, b): (&f32, &f32)| a.to_bits() != b.to_bits();
+            if let Some(i) = a.data().iter().zip(b.data()).position(differs) {
+                return Err(Error::graph(
+                    &value.name,
+                    format!(
+                        "two runs on the same inputs gave different bits at {:?}, {:e} and {:e}: a shader leaves that out, reads what \
+                         nobody wrote or past an end, depends on the shape of its grid, or lets threads race",
+                        position(&a.shape(), i),
+                        a.data()[i],
+                        b.data()[i]
+                    ),
+                ));
             }
         }
+        let mut ran = Ran { graph: &session.graph, plan, got: &got, values: HashMap::new() };
+        return ran.compare_all(&before, references);
     }
-    Ok(reports)
+    Ok(Vec::new())
+}
+
+/// A plan that has run: what it left in memory, and by node what its steps read.
+struct Ran<'a> {
+    graph: &'a Graph,
+    plan: &'a Plan,
+    got: &'a [Tensor],
+    values: HashMap<usize, Vec<f64>>,
+}
+
+impl Ran<'_> {
+    /// Every step's outputs beside their references on the inputs that the adapter had.
+    fn compare_all(&mut self, before: &Weights, references: &mut References) -> Result<Vec<StepReport>> {
+        let wide = |tensor: &Tensor| tensor.data().iter().map(|&v| f64::from(v)).collect();
+        // Updates overwrite parameters, so their inputs are those from before the run.
+        for (value, tensor) in self.plan.values.iter().zip(self.got) {
+            if let (Some(node), Layout::Rows | Layout::Quads) = (value.node, value.layout) {
+                self.values.insert(node, wide(before.get(&value.name).unwrap_or(tensor)));
+            }
+        }
+        let mut reports = Vec::new();
+        for (index, step) in self.plan.steps.iter().enumerate().filter(|(_, s)| s.is_first_pass && !s.is_repack()) {
+            self.compare(index, step, references, &mut reports)?;
+            // What follows an update reads what it wrote.
+            let op = super::cpu::op_of(self.graph, step)?;
+            for b in step.bindings.iter().filter(|b| op.updates().contains(&b.variable.as_str())) {
+                if let Some(node) = self.plan.values[b.value].node {
+                    self.values.extend(super::cpu::parts_of(self.graph, node, wide(&self.got[b.value])));
+                }
+            }
+        }
+        Ok(reports)
+    }
+
+    fn compare(
+        &self,
+        index: usize,
+        step: &Step,
+        references: &mut References,
+        reports: &mut Vec<StepReport>,
+    ) -> Result<()> {
+        let op = super::cpu::op_of(self.graph, step)?;
+        let node = &self.graph.nodes()[step.node];
+        let inputs = match node.computed_by() {
+            Some((_, inputs)) if step.method == "forward" => inputs,
+            _ => &node.inputs,
+        };
+        let shapes: Vec<Shape> = inputs.iter().map(|&i| self.graph.nodes()[i].shape).collect();
+        let io = Io { x: &shapes, y: node.shape };
+        // A value that no step needed was not planned; nothing computed from it is compared.
+        let get = |i: usize| {
+            let missing = || vec![f64::NAN; len(&self.graph.nodes()[i].shape)];
+            let found = super::cpu::value_of(self.graph, i, |k| {
+                self.values.get(&k).cloned().ok_or_else(|| Error::plan("unused"))
+            });
+            found.unwrap_or_else(|_| missing())
+        };
+        let bindings = || self.plan.passes(index).iter().flat_map(|s| &s.bindings);
+        let dy: Vec<f64> = bindings()
+            .find(|b| b.variable == "dy")
+            .and_then(|b| self.plan.values[b.value].node)
+            .map_or_else(Vec::new, get);
+        let mut call = Call { x: inputs.iter().map(|&i| get(i)).collect(), y: Vec::new(), dy: Vec::new() };
+        let is_update = !op.updates().is_empty();
+        if !dy.is_empty() {
+            // The device's own y where the shader reads it; else all shaders of a case share one reference.
+            let reads_y = bindings().any(|b| !b.written && crate::shader::scratch_of(&b.variable) == "y");
+            call.y = if reads_y { get(step.node) } else { references.of(op, &io, &call).right["y"].clone() };
+            call.dy = dy;
+        }
+        let expected = references.of(op, &io, &call);
+        let y = if call.dy.is_empty() { expected.right.get("y").map_or(&[][..], |y| y) } else { &call.y };
+
+        let mut outputs: BTreeMap<&str, usize> = BTreeMap::new();
+        for b in bindings().filter(|b| b.written && !crate::shader::is_scratch(&b.variable)) {
+            outputs.insert(&b.variable, b.value);
+        }
+        for (output, value) in outputs {
+            let at = Values { x: &call.x, y, dy: &call.dy };
+            let key = if is_update || output == "y" { output } else { output.strip_prefix('d').unwrap_or(output) };
+            let (Some(right), Some(terms)) = (expected.right.get(key), expected.terms.get(key)) else { continue };
+            let worst: Vec<f64> = match op.tolerance_of(step.stem(), output, &io, &at) {
+                Tolerance::Terms(k) => terms.iter().map(|s| k as f64 * EPS * s.abs()).collect(),
+                Tolerance::Each(bounds) => bounds,
+            };
+            let shape = self.plan.values[value].shape;
+            let data = self.got[value].data();
+            if right.len() != data.len() || worst.len() != data.len() {
+                return Err(Error::graph(
+                    &step.name,
+                    format!("{output}: {} values, reference {}, bounds {}", data.len(), right.len(), worst.len()),
+                ));
+            }
+            let accuracy = op.accuracy(step.stem(), output);
+            let verdict = judge::judge(right, data, &worst, accuracy);
+            reports.push(StepReport {
+                name: step.name.clone(),
+                entry: format!("{}.{}", step.stem(), step.method),
+                output: output.to_owned(),
+                position: position(&shape, verdict.index),
+                expected: right[verdict.index],
+                got: data[verdict.index],
+                allowed: verdict.allowed,
+                error: verdict.error,
+                rms_error: verdict.rms_error,
+                rms_allowed: verdict.rms_allowed,
+                scale: right.iter().fold(0.0, |m, v| v.abs().max(m)),
+                passed: judge::let_pass(&expected, key, data, &worst, accuracy),
+            });
+        }
+        Ok(())
+    }
 }
 
 fn read_all(gpu: &GpuSession, plan: &Plan) -> Result<Vec<Tensor>> {
@@ -244,108 +386,6 @@ fn from_quads(name: &str, shape: Shape, texels: &[[f32; 4]]) -> Result<Tensor> {
     Tensor::new(shape, data)
 }
 
-fn compare(
-    graph: &Graph,
-    plan: &Plan,
-    index: usize,
-    step: &Step,
-    values: &HashMap<usize, Vec<f64>>,
-    got: &[Tensor],
-    reports: &mut Vec<StepReport>,
-) -> Result<()> {
-    let op = super::cpu::op_of(graph, step)?;
-    let node = &graph.nodes()[step.node];
-    let inputs = match node.computed_by() {
-        Some((_, inputs)) if step.method == "forward" => inputs,
-        _ => &node.inputs,
-    };
-    let shapes: Vec<Shape> = inputs.iter().map(|&i| graph.nodes()[i].shape).collect();
-    let io = Io { x: &shapes, y: node.shape };
-    // A value that no step needed was not planned; nothing computed from it is compared.
-    let get = |i: usize| {
-        let missing = || vec![f64::NAN; len(&graph.nodes()[i].shape)];
-        let found = super::cpu::value_of(graph, i, |k| values.get(&k).cloned().ok_or_else(|| Error::plan("unused")));
-        found.unwrap_or_else(|_| missing())
-    };
-    let x: Vec<Vec<f64>> = inputs.iter().map(|&i| get(i)).collect();
-
-    let bindings = || plan.passes(index).iter().flat_map(|s| &s.bindings);
-    let dy: Vec<f64> =
-        bindings().find(|b| b.variable == "dy").and_then(|b| plan.values[b.value].node).map_or_else(Vec::new, get);
-    let is_update = !op.updates().is_empty();
-    let y = if is_update {
-        Vec::new()
-    } else if dy.is_empty() {
-        reference(op, &io, &x)
-    } else {
-        get(step.node)
-    };
-    let mut updated = x.clone();
-    op.reference_update(&io, &mut updated);
-    let abs = |v: &[f64]| -> Vec<f64> { v.iter().map(|v| v.abs()).collect() };
-    let x_abs: Vec<Vec<f64>> = x.iter().map(|v| abs(v)).collect();
-    let (gradients, gradients_abs) = if dy.is_empty() {
-        (Vec::new(), Vec::new())
-    } else {
-        let g = reference_grad(op, &io, &x, &y, &dy);
-        (g, reference_grad(op, &io, &x_abs, &abs(&y), &abs(&dy)))
-    };
-
-    let mut outputs: BTreeMap<&str, usize> = BTreeMap::new();
-    for b in bindings().filter(|b| b.written && !crate::shader::is_scratch(&b.variable)) {
-        outputs.insert(&b.variable, b.value);
-    }
-    for (output, value) in outputs {
-        let at = Values { x: &x, y: &y, dy: &dy };
-        let input = |name: &str| op.inputs().iter().position(|i| *i == name);
-        let (expected, terms) = if is_update {
-            let Some(k) = input(output) else { continue };
-            (updated[k].clone(), abs(&updated[k]))
-        } else if output == "y" {
-            (y.clone(), reference(op, &io, &x_abs))
-        } else {
-            let Some(k) = output.strip_prefix('d').and_then(input) else { continue };
-            (gradients[k].clone(), gradients_abs[k].clone())
-        };
-        let allowed: Vec<f64> = match op.tolerance_of(step.stem(), output, &io, &at) {
-            Tolerance::Terms(k) => terms.iter().map(|s| k as f64 * EPS * s.abs()).collect(),
-            Tolerance::Each(bounds) => bounds,
-        };
-        let shape = plan.values[value].shape;
-        let data = got[value].data();
-        if expected.len() != data.len() || allowed.len() != data.len() {
-            return Err(Error::graph(
-                &step.name,
-                format!("{output}: {} values, reference {}, bounds {}", data.len(), expected.len(), allowed.len()),
-            ));
-        }
-        // Subnormals may be flushed to zero.
-        const TINY: f64 = f32::MIN_POSITIVE as f64;
-        let mut worst = (f64::NEG_INFINITY, 0);
-        for i in 0..data.len() {
-            let error = (f64::from(data[i]) - expected[i]).abs();
-            let excess = if error.is_nan() { f64::INFINITY } else { error / (allowed[i] + TINY) };
-            if excess > worst.0 {
-                worst = (excess, i);
-            }
-        }
-        let i = worst.1;
-        let error = (f64::from(data[i]) - expected[i]).abs();
-        reports.push(StepReport {
-            name: step.name.clone(),
-            entry: format!("{}.{}", step.stem(), step.method),
-            output: output.to_owned(),
-            position: position(&shape, i),
-            expected: expected[i],
-            got: data[i],
-            allowed: allowed[i] + TINY,
-            error: if error.is_nan() { f64::INFINITY } else { error },
-            scale: expected.iter().fold(0.0, |m, v| v.abs().max(m)),
-        });
-    }
-    Ok(())
-}
-
 /// What [`op`] found.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct OpReport {
@@ -357,7 +397,7 @@ pub struct OpReport {
     pub max_grad_error: f64,
     /// Worst |device − reference| over the output's largest value; 0 without an adapter.
     pub max_gpu_error: f64,
-    /// Worst |device − reference| over the bound derived for it.
+    /// Worst error over its bound, of an element or of the root mean square.
     pub max_of_allowed: f64,
 }
 
@@ -389,7 +429,7 @@ pub fn op(op: &dyn Op, cases: &[Case], device: Option<&Device>) -> OpReport {
             report.fail(format!("{e}; {rerun}"));
         }
     }
-    for (index, case) in cases.iter().enumerate().filter(|(_, c)| !c.real) {
+    for (index, case) in cases.iter().enumerate().filter(|(_, c)| !c.real && !c.is_rough) {
         report.cases += 1;
         match gradient(case, 7) {
             Ok(g) => {
@@ -411,14 +451,22 @@ pub fn op(op: &dyn Op, cases: &[Case], device: Option<&Device>) -> OpReport {
     }
     let Some(device) = device.filter(|d| !d.is_cpu()) else { return report };
     for (index, case) in cases.iter().enumerate() {
+        let mut references = References::new(true);
         for source in case.op.shaders() {
-            match case_on_device(device, case, source.stem) {
+            match case_on_device(device, case, source.stem, &mut references) {
                 Ok(None) => {}
                 Ok(Some(steps)) => {
                     report.cases += 1;
                     for step in steps {
                         report.max_gpu_error = report.max_gpu_error.max(step.relative());
-                        report.max_of_allowed = report.max_of_allowed.max(step.error / step.allowed);
+                        report.max_of_allowed =
+                            report.max_of_allowed.max(step.error / step.allowed).max(step.rms_error / step.rms_allowed);
+                        for what in &step.passed {
+                            report.fail(format!(
+                                "{:?} case {index} x={:?}: the bounds of {} {} would let a formula pass that {what}; {rerun}",
+                                case.op, case.x, step.entry, step.output
+                            ));
+                        }
                         if !step.is_ok() {
                             report.fail(format!(
                                 "{:?} case {index} x={:?}: {}; {rerun}",
@@ -440,15 +488,20 @@ pub fn op(op: &dyn Op, cases: &[Case], device: Option<&Device>) -> OpReport {
 }
 
 /// Runs one case with one shader; `None` where the shader does not serve the case.
-fn case_on_device(device: &Device, case: &Case, stem: &str) -> Result<Option<Vec<StepReport>>> {
+pub(super) fn case_on_device(
+    device: &Device,
+    case: &Case,
+    stem: &str,
+    references: &mut References,
+) -> Result<Option<Vec<StepReport>>> {
     let one = CaseGraph::new(case)?;
     // A variant that serves neither forward nor backward here would only test the plain shader again.
-    let options = Options { limits: device.limits(), variant: Some(stem), keep_all: true, choices: None };
+    let options = Options { limits: device.limits(), variant: Some(stem), keep_all: true, ..Options::default() };
     let plan = Plan::new(&one.graph, &one.fetches, &options)?;
     if !plan.steps.iter().any(|s| s.stem() == stem) {
         return Ok(None);
     }
-    let all = steps(device, &one.graph, &one.fetches, one.weights.clone(), &one.feeds(), Some(stem))?;
+    let all = steps_with(device, &one.graph, &one.fetches, &one.weights, &one.feeds(), Some(stem), references)?;
     Ok(Some(all.into_iter().filter(|s| s.entry.split('.').next() == Some(stem)).collect()))
 }
 
@@ -481,9 +534,14 @@ pub fn shader(op: &dyn Op, cases: &[Case], stem: &str) -> Result<()> {
         for entry in &shader.entries {
             let Some(launch) = case.op.launch(stem, &entry.name, &io) else { continue };
             serves = true;
-            let variables = entry.reads.iter().chain(entry.writes.iter().filter(|w| !entry.reads.contains(w))).count();
-            if variables > 8 {
-                return fail(&entry.name, format!("uses {variables} storage buffers, WebGPU guarantees 8"));
+            let used = |v: &&Variable| entry.reads.contains(&v.name) || entry.writes.contains(&v.name);
+            let [buffers, textures] = counts(shader.variables.iter().filter(used).map(|v| v.layout));
+            if buffers > 8 {
+                return fail(&entry.name, format!("uses {buffers} storage buffers, WebGPU guarantees 8"));
+            }
+            // A variant may ask for more, since the planner passes it over where there are not as many.
+            if textures > 4 && position == 0 {
+                return fail(&entry.name, format!("uses {textures} storage textures, WebGPU guarantees 4"));
             }
             let workgroup_bytes = shader.workgroup_bytes(&entry.name, &launch.overrides)?;
             if workgroup_bytes > 16_384 {

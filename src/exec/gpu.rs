@@ -10,7 +10,8 @@ use crate::error::{Error, Result};
 use crate::graph::{Graph, Kind};
 use crate::ops::Source;
 use crate::plan::{Hold, Limits, Plan, Slot, Step, Value};
-use crate::shader::{Layout, TEXELS_A_ROW, specialized};
+use crate::rng::Rng;
+use crate::shader::{Layout, MAX_TEXELS, TEXELS_A_ROW, specialized};
 use crate::tensor::{Shape, Tensor, len};
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -22,9 +23,47 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 /// Words behind every buffer that a guarded session watches.
-const GUARD_WORDS: u64 = 64;
-/// What guard words and untouched outputs hold: a NaN that no kernel computes.
-const GUARD: f32 = f32::from_bits(0x7FC0_DEAD);
+const GUARD_WORDS: usize = 64;
+/// Rows behind every texture that it watches: the rows that drivers give together.
+const GUARD_ROWS: u64 = 4;
+
+/// What a guarded session puts behind every buffer and texture, and into memory that nobody has written yet: for checks. Two
+/// sessions with different guards on the same inputs give the same bits unless a kernel reads what it must not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Guard {
+    /// Unwritten memory is NaN.
+    First,
+    /// Unwritten memory is large numbers: `max` and comparisons drop a NaN.
+    Second,
+}
+
+impl Guard {
+    /// `count` words behind slot `slot`: large numbers and NaN in turns, none of which another slot has. What a kernel reads
+    /// past the end of one tensor is not what lies past the end of the one that it writes.
+    fn words(self, slot: usize, count: usize) -> Vec<u32> {
+        let first = usize::from(self == Self::Second);
+        let mut rng = Rng::new((slot as u64) << 1 | first as u64);
+        let mut word = |i: usize| {
+            let bits = rng.next_u64() as u32;
+            if i % 2 == first { Self::large(bits) } else { 0x7FC0_0000 | bits & 0x003F_FFFF | 1 }
+        };
+        (0..count).map(&mut word).collect()
+    }
+
+    /// What `count` unwritten words of slot `slot` hold.
+    fn fill(self, slot: usize, count: usize) -> Vec<u32> {
+        let mut rng = Rng::new(slot as u64);
+        match self {
+            Self::First => vec![0x7FC0_DEAD; count],
+            Self::Second => (0..count).map(|_| Self::large(rng.next_u64() as u32)).collect(),
+        }
+    }
+
+    /// A number of 2^10 to 2^17 or the negative of one, of these bits.
+    fn large(bits: u32) -> u32 {
+        bits & 0x807F_FFFF | (127 + 10 + (bits >> 23) % 8) << 23
+    }
+}
 /// Work of one submission, estimated: past it the driver's watchdog might reset the adapter.
 const MAX_SUBMIT_MS: f64 = 1000.0;
 /// No submission takes this long unless the driver hangs.
@@ -106,6 +145,7 @@ fn describe(adapter: &wgpu::Adapter) -> AdapterInfo {
             binding_bytes: limits.max_storage_buffer_binding_size.min(limits.max_buffer_size),
             // A software adapter has one heap of 2 GiB (lavapipe); a hardware one refuses by itself when it is full.
             memory_bytes: if is_cpu { 2 << 30 } else { u64::MAX },
+            storage_textures: limits.max_storage_textures_per_shader_stage as usize,
             workgroups_per_dimension: limits.max_compute_workgroups_per_dimension,
             // What the shaders that lavapipe runs hold on two cores (a training step of FSRCNN: 4.6 GFLOP/s, 2026-11-24), and
             // a guess for hardware, where nothing was timed yet.
@@ -302,15 +342,16 @@ impl Gpu {
         Ok(pipeline)
     }
 
-    /// A texture for `bytes` of `layout`.
-    fn texture(&self, bytes: u64, layout: Layout) -> wgpu::TextureView {
+    /// A texture for `bytes` of `layout`, and `more` rows behind them as far as the adapter allows.
+    fn texture(&self, bytes: u64, layout: Layout, more: u64) -> wgpu::TextureView {
         let (format, texel_bytes) = format_of(layout);
         let row_bytes = texel_bytes * TEXELS_A_ROW as u64;
+        let most = bytes.div_ceil(row_bytes).max((MAX_TEXELS / TEXELS_A_ROW) as u64);
         let texture = self.device.create_texture(&wgpu::TextureDescriptor {
             label: Some("scratch"),
             size: wgpu::Extent3d {
                 width: TEXELS_A_ROW as u32,
-                height: bytes.div_ceil(row_bytes) as u32,
+                height: (bytes.div_ceil(row_bytes) + more).min(most) as u32,
                 depth_or_array_layers: 1,
             },
             mip_level_count: 1,
@@ -386,6 +427,11 @@ impl Future for MapFuture {
     }
 }
 
+/// Words of a texel.
+fn words_a_texel(layout: Layout) -> usize {
+    if layout == Layout::Quads { 4 } else { 1 }
+}
+
 /// The format of a texture of scratch, and bytes a texel.
 fn format_of(layout: Layout) -> (wgpu::TextureFormat, u64) {
     match layout {
@@ -426,7 +472,7 @@ pub struct GpuSession {
     memory: Vec<Memory>,
     commands: Vec<Command>,
     readback: Option<wgpu::Buffer>,
-    is_guarded: bool,
+    guard: Option<Guard>,
     /// The steps that run once have run on the parameters as they are.
     is_prepared: AtomicBool,
     /// One run at a time: runs share the slots.
@@ -461,8 +507,8 @@ struct Command {
 }
 
 impl GpuSession {
-    /// Allocates, compiles and uploads `parameter(node)` for every parameter. A guarded session fills memory with NaN
-    /// before each run and watches words behind every buffer: for checks.
+    /// Allocates, compiles and uploads `parameter(node)` for every parameter. A guarded session fills memory before each run
+    /// and watches words behind every buffer and texture: for checks.
     ///
     /// # Errors
     /// The adapter has not enough memory or refuses a shader.
@@ -471,18 +517,19 @@ impl GpuSession {
         graph: &Graph,
         plan: &Plan,
         parameters: &HashMap<usize, Tensor>,
-        is_guarded: bool,
+        guard: Option<Guard>,
     ) -> Result<Self> {
         gpu.check_lost()?;
         let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST;
-        let guard = if is_guarded { 4 * GUARD_WORDS } else { 0 };
+        let guard_bytes = if guard.is_some() { 4 * GUARD_WORDS as u64 } else { 0 };
+        let guard_rows = if guard.is_some() { GUARD_ROWS } else { 0 };
         let fetched = plan.readback_bytes();
         let what = format!("allocating {} bytes", plan.peak_bytes());
         let (memory, readback) = gpu
             .scoped(&what, || {
                 let memory = |s: &Slot| match s.hold.layout() {
-                    Layout::Rows => Memory::Buffer(gpu.buffer("slot", s.bytes + guard, usage)),
-                    layout => Memory::Texture(gpu.texture(s.bytes, layout)),
+                    Layout::Rows => Memory::Buffer(gpu.buffer("slot", s.bytes + guard_bytes, usage)),
+                    layout => Memory::Texture(gpu.texture(s.bytes, layout, guard_rows)),
                 };
                 let memory: Vec<_> = plan.slots.iter().map(memory).collect();
                 let read_usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
@@ -526,8 +573,8 @@ impl GpuSession {
             for b in &step.bindings {
                 let value = &plan.values[b.value];
                 // Behind a pack's member lie other members.
-                let guard = if value.pack.is_none() { guard } else { 0 };
-                let bytes = 4 * len(&value.shape) as u64 + guard;
+                let guard_bytes = if value.pack.is_none() { guard_bytes } else { 0 };
+                let bytes = 4 * len(&value.shape) as u64 + guard_bytes;
                 let resource = match &memory[value.slot] {
                     Memory::Buffer(buffer) => bind(buffer, value.offset_bytes, bytes),
                     Memory::Texture(view) => wgpu::BindingResource::TextureView(view),
@@ -558,13 +605,10 @@ impl GpuSession {
             memory,
             commands,
             readback,
-            is_guarded,
+            guard,
             is_prepared: AtomicBool::new(false),
             is_running: AtomicBool::new(false),
         };
-        for (slot, s) in plan.slots.iter().enumerate() {
-            session.fill_guard(slot, s.bytes);
-        }
         for value in plan.values.iter().filter(|v| v.layout == Layout::Rows) {
             let Some(node) = value.node else { continue };
             let tensor = match &graph.nodes()[node].kind {
@@ -589,13 +633,56 @@ impl GpuSession {
         }
     }
 
-    fn fill_guard(&self, slot: usize, bytes: u64) {
-        if self.is_guarded
-            && let Memory::Buffer(buffer) = &self.memory[slot]
-        {
-            let guard = [GUARD; GUARD_WORDS as usize];
-            self.gpu.queue.write_buffer(buffer, bytes, bytemuck::cast_slice(&guard));
+    /// Writes the words that are watched: behind every buffer, and behind the last texel of every texture's value.
+    fn write_guards(&self, plan: &Plan, guard: Guard) {
+        for (slot, s) in plan.slots.iter().enumerate() {
+            if let Memory::Buffer(buffer) = &self.memory[slot] {
+                let words = guard.words(slot, GUARD_WORDS);
+                self.gpu.queue.write_buffer(buffer, s.bytes, bytemuck::cast_slice(&words));
+            }
         }
+        for (value, view) in self.textures(plan) {
+            let words = words_a_texel(value.layout);
+            let used = value.layout.elements(&value.shape);
+            let total = (view.texture().height() as usize) * TEXELS_A_ROW;
+            let all = guard.words(value.slot, (total - used) * words);
+            // The rest of a row that the value ends in, then whole rows.
+            let rest = (used.next_multiple_of(TEXELS_A_ROW) - used) * words;
+            for (from, words) in [(used, &all[..rest]), (used.next_multiple_of(TEXELS_A_ROW), &all[rest..])] {
+                self.write_texels(view, value.layout, from, words);
+            }
+        }
+    }
+
+    /// Writes `words` to the texels from `from` on: a part of one row, or whole ones.
+    fn write_texels(&self, view: &wgpu::TextureView, layout: Layout, from: usize, words: &[u32]) {
+        let texels = words.len() / words_a_texel(layout);
+        if texels == 0 {
+            return;
+        }
+        let (x, y) = (from % TEXELS_A_ROW, from / TEXELS_A_ROW);
+        let (width, height) = if texels < TEXELS_A_ROW { (texels, 1) } else { (TEXELS_A_ROW, texels / TEXELS_A_ROW) };
+        self.gpu.queue.write_texture(
+            wgpu::TexelCopyTextureInfo {
+                origin: wgpu::Origin3d { x: x as u32, y: y as u32, z: 0 },
+                ..view.texture().as_image_copy()
+            },
+            bytemuck::cast_slice(words),
+            wgpu::TexelCopyBufferLayout {
+                offset: 0,
+                bytes_per_row: Some((4 * words_a_texel(layout) * TEXELS_A_ROW) as u32),
+                rows_per_image: None,
+            },
+            wgpu::Extent3d { width: width as u32, height: height as u32, depth_or_array_layers: 1 },
+        );
+    }
+
+    /// The values that lie in textures, each with its texture.
+    fn textures<'a>(&'a self, plan: &'a Plan) -> impl Iterator<Item = (&'a Value, &'a wgpu::TextureView)> {
+        plan.values.iter().filter_map(|value| match &self.memory[value.slot] {
+            Memory::Texture(view) => Some((value, view)),
+            Memory::Buffer(_) => None,
+        })
     }
 
     /// Refuses a second run while one is in progress; [`super::Session::run`] waits for its turn before.
@@ -666,21 +753,30 @@ impl GpuSession {
     }
 
     fn upload(&self, plan: &Plan, inputs: &[(usize, &Tensor)]) {
-        if self.is_guarded {
+        if let Some(guard) = self.guard {
             for (slot, s) in plan.slots.iter().enumerate() {
                 if s.hold == Hold::Reused {
-                    let nans = vec![GUARD; (s.bytes / 4) as usize];
-                    self.gpu.queue.write_buffer(self.buffer(slot), 0, bytemuck::cast_slice(&nans));
+                    let words = guard.fill(slot, (s.bytes / 4) as usize);
+                    self.gpu.queue.write_buffer(self.buffer(slot), 0, bytemuck::cast_slice(&words));
                 }
+            }
+            for (value, view) in self.textures(plan).filter(|(value, _)| !value.is_prepared) {
+                let words = guard.fill(value.slot, value.bytes() as usize / 4);
+                self.write_texels(view, value.layout, 0, &words);
             }
             // The gaps of a pack stay zero.
             let is_computed = |v: &&Value| plan.slots[v.slot].hold == Hold::Pack { is_kept: false };
             for value in plan.values.iter().filter(|v| v.pack.is_some()).filter(is_computed) {
-                self.write_value(value, &Tensor::filled(value.shape, GUARD));
+                let words = guard.fill(value.slot, len(&value.shape));
+                let buffer = self.buffer(value.slot);
+                self.gpu.queue.write_buffer(buffer, value.offset_bytes, bytemuck::cast_slice(&words));
             }
         }
         for (value, tensor) in inputs {
             self.write_value(&plan.values[*value], tensor);
+        }
+        if let Some(guard) = self.guard {
+            self.write_guards(plan, guard);
         }
     }
 
@@ -821,17 +917,44 @@ impl GpuSession {
     /// # Errors
     /// The adapter fails.
     pub async fn broken_guards(&self, plan: &Plan) -> Result<Vec<usize>> {
+        let Some(guard) = self.guard else { return Ok(Vec::new()) };
         let mut broken = Vec::new();
-        if self.is_guarded {
-            for (slot, s) in plan.slots.iter().enumerate().filter(|(_, s)| s.hold.layout() == Layout::Rows) {
-                let bytes = self.copy_out(slot, s.bytes, 4 * GUARD_WORDS).await?;
-                let words: Vec<u32> = bytemuck::pod_collect_to_vec(&bytes);
-                if words.iter().any(|&w| w != GUARD.to_bits()) {
-                    broken.push(slot);
-                }
+        for (slot, s) in plan.slots.iter().enumerate().filter(|(_, s)| s.hold.layout() == Layout::Rows) {
+            let bytes = self.copy_out(slot, s.bytes, 4 * GUARD_WORDS as u64).await?;
+            if bytemuck::pod_collect_to_vec::<u8, u32>(&bytes) != guard.words(slot, GUARD_WORDS) {
+                broken.push(slot);
+            }
+        }
+        for (value, view) in self.textures(plan) {
+            let words = words_a_texel(value.layout);
+            let used = value.layout.elements(&value.shape);
+            let all = self.read_texture(view, value.layout).await?;
+            if all[used * words..] != guard.words(value.slot, all.len() - used * words) {
+                broken.push(value.slot);
             }
         }
         Ok(broken)
+    }
+
+    /// All words of a texture.
+    async fn read_texture(&self, view: &wgpu::TextureView, layout: Layout) -> Result<Vec<u32>> {
+        let row_bytes = (4 * words_a_texel(layout) * TEXELS_A_ROW) as u32;
+        let texture = view.texture();
+        let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
+        let (staging, submission) = self
+            .gpu
+            .scoped("reading back", || {
+                let staging = self.gpu.buffer("staging", u64::from(row_bytes) * u64::from(texture.height()), usage);
+                let mut encoder = self.gpu.device.create_command_encoder(&Default::default());
+                let layout =
+                    wgpu::TexelCopyBufferLayout { offset: 0, bytes_per_row: Some(row_bytes), rows_per_image: None };
+                let to = wgpu::TexelCopyBufferInfo { buffer: &staging, layout };
+                encoder.copy_texture_to_buffer(texture.as_image_copy(), to, texture.size());
+                (staging, self.gpu.queue.submit([encoder.finish()]))
+            })
+            .await?;
+        self.gpu.wait(submission)?;
+        self.gpu.map(&staging, bytemuck::pod_collect_to_vec).await
     }
 
     /// One run with the time of every step and of the copies before it, in order: timestamps where the adapter has them,

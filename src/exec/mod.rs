@@ -4,7 +4,9 @@
 pub mod case;
 pub mod check;
 mod cpu;
+pub mod faults;
 mod gpu;
+mod judge;
 pub mod profile;
 mod quads;
 pub mod roof;
@@ -19,7 +21,7 @@ use crate::tensor::Tensor;
 use crate::tune::{Choices, Choose};
 use crate::weights::Weights;
 use cpu::CpuSession;
-use gpu::{Gpu, GpuSession};
+use gpu::{Gpu, GpuSession, Guard};
 use profile::{Clock, Profile, Run, Span};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -221,7 +223,7 @@ impl Device {
     pub async fn compile_async(&self, graph: &Graph, fetches: &[NodeId], weights: Weights) -> Result<Session> {
         let choices = self.choices(graph, fetches)?;
         let options = Options { limits: self.limits(), choices: choices.as_deref(), ..Options::default() };
-        self.compile_with(graph, fetches, weights, &options, false).await
+        self.compile_with(graph, fetches, weights, &options, None).await
     }
 
     pub(crate) async fn compile_with(
@@ -230,13 +232,15 @@ impl Device {
         fetches: &[NodeId],
         weights: Weights,
         options: &Options<'_>,
-        is_guarded: bool,
+        guard: Option<Guard>,
     ) -> Result<Session> {
         let parameters = parameters(graph, &weights)?;
         let graph = &crate::fuse::fuse(graph, fetches, options)?;
         let plan = Plan::new(graph, fetches, options)?;
+        #[cfg(feature = "cli")]
+        plan.notes.iter().for_each(|note| log::warn!("{note}"));
         let running = match &self.backend {
-            Backend::Gpu(gpu) => Running::Gpu(GpuSession::new(gpu, graph, &plan, &parameters, is_guarded).await?),
+            Backend::Gpu(gpu) => Running::Gpu(GpuSession::new(gpu, graph, &plan, &parameters, guard).await?),
             Backend::Cpu => Running::Cpu(CpuSession::new(graph, &plan, &parameters)?),
         };
         Ok(Session { device: self.clone(), graph: Arc::new(graph.clone()), plan, running, turn: Mutex::default() })

@@ -269,7 +269,7 @@ impl Prepared {
         // The chains are made as long as they shall be; what an adapter is thought to do does not bound them.
         let limits = Limits { flops_per_second: f64::INFINITY, ..gpu.info.limits };
         let plan = Plan::new(&graph, &fetches, &Options { limits, ..Options::default() })?;
-        let session = GpuSession::new(gpu, &graph, &plan, &HashMap::new(), false).await?;
+        let session = GpuSession::new(gpu, &graph, &plan, &HashMap::new(), None).await?;
         Ok(Self { plan, session })
     }
 

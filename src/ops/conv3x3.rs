@@ -17,7 +17,7 @@
 //! Source: definition as in torch.nn.functional.conv2d (cross-correlation: the filter is not flipped).
 
 use super::conv2d::{self, Conv2d};
-use super::{Case, Cost, Io, Launch, Op, Source, Tolerance, Values, shaders};
+use super::{Accuracy, Case, Cost, Io, Launch, Op, Source, Tolerance, Values, shaders};
 use crate::error::{Result, ShapeError};
 use crate::graph::{Graph, NodeId};
 use crate::tensor::Shape;
@@ -322,6 +322,9 @@ impl Op for Conv3x3 {
         } else {
             dy.iter().map(|dy| rounds * tiles * 16.0 * dy).collect()
         })
+    }
+    fn accuracy(&self, stem: &str, _output: &str) -> Accuracy {
+        if stem == "conv3x3_winograd" { Accuracy::TRANSFORMED } else { Accuracy::DIRECT }
     }
     fn tolerance(&self, output: &str, io: &Io, _at: &Values) -> Tolerance {
         let pixels = io.y[0] * io.y[2] * io.y[3];

@@ -23,7 +23,7 @@
 //! those of a direct sum: [`ConvAct::tolerance_of`] has the bound; measured, about 1e-6 of the output's RMS a layer.
 //! Source: fused layers as in cuDNN; Winograd: Lavin and Gray, Fast Algorithms for Convolutional Neural Networks, 2016.
 
-use super::{Case, Cost, Io, Launch, Op, Source, Tolerance, Values, shaders};
+use super::{Accuracy, Case, Cost, Io, Launch, Op, Source, Tolerance, Values, shaders};
 use crate::error::{Result, ShapeError};
 use crate::graph::{Graph, NodeId};
 use crate::shader::{Layout, MAX_TEXELS, TEXELS_A_ROW};
@@ -73,10 +73,10 @@ impl Combine {
             Self::Add => s + z,
             Self::Multiply => s * z,
             Self::Mask(slope) => {
-                if z > 0.0 {
-                    s
-                } else {
+                if z <= 0.0 {
                     f64::from(slope) * s
+                } else {
+                    s
                 }
             }
         }
@@ -518,6 +518,9 @@ impl Op for ConvAct {
     fn no_grad(&self) -> &'static [(&'static str, &'static str)] {
         const WHY: &str = "the planner makes this operation; gradients are those of the convolution and the activation";
         &[("x", WHY), ("w", WHY), ("b", WHY), ("a", WHY), ("z", WHY)]
+    }
+    fn accuracy(&self, stem: &str, _output: &str) -> Accuracy {
+        if stem.starts_with("conv_act_winograd") { Accuracy::TRANSFORMED } else { Accuracy::DIRECT }
     }
     fn tolerance(&self, output: &str, io: &Io, at: &Values) -> Tolerance {
         self.tolerance_of("conv_act", output, io, at)

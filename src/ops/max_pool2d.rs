@@ -13,7 +13,7 @@
 //! Numerics: y is exact; dx sums at most ⌈k/stride⌉² values.
 //! Source: definition as in torch.nn.functional.max_pool2d (ceil_mode false). Unlike there, NaN is not passed on.
 
-use super::{Case, Cost, EPS, Fill, Io, Launch, Op, Source, Tolerance, Values, shaders};
+use super::{Case, Cost, EPS, Fill, Io, Launch, Op, Source, Tolerance, Values, shaders, with_nan};
 use crate::error::{Result, ShapeError};
 use crate::graph::{Graph, NodeId};
 use crate::rng::Rng;
@@ -79,7 +79,7 @@ pub(super) fn pooled(x: Shape, kernel: usize, stride: usize, padding: usize) -> 
 }
 
 impl MaxPool2d {
-    /// Calls `f` with every output's index and the index of its window's first maximum.
+    /// Calls `f` with every output's index and the index of its window's first maximum; a NaN is above every number.
     fn maxima(&self, io: &Io, x: &[f64], mut f: impl FnMut(usize, usize)) {
         let [_, _, height, width] = io.x[0];
         let [n, c, high, wide] = io.y;
@@ -95,7 +95,8 @@ impl MaxPool2d {
                                 continue;
                             }
                             let at = (plane * height + r - self.padding) * width + s - self.padding;
-                            if best.is_none_or(|b| x[at] > x[b]) {
+                            let is_first_nan = |b: usize| x[at].is_nan() && !x[b].is_nan();
+                            if best.is_none_or(|b| x[at] > x[b] || is_first_nan(b)) {
                                 best = Some(at);
                             }
                         }
@@ -179,6 +180,7 @@ pub fn cases() -> Vec<Case> {
         case(3, 2, 1, [2, 3, 5, 7]),
         case(3, 1, 1, [1, 1, 2, 129]),
         case(2, 3, 1, [1, 5, 13, 4]),
+        case(3, 2, 1, [2, 3, 9, 7]).fill(0, Fill::With(with_nan)).rough(),
         // Ties are left out of the gradient check, where a difference would move the maximum.
         case(3, 2, 1, [1, 64, 40, 32]).fill(0, Fill::With(ties)).real(),
     ]

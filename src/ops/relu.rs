@@ -6,10 +6,11 @@
 //! | y    | `[N,C,H,W]` | output  |
 //!
 //! Gradient: for x; backward reads y and dy, not x (y > 0 exactly where x > 0). At x = 0 it is 0, as in PyTorch.
+//! A NaN stays one: y and dx are NaN and dy where x is.
 //! Numerics: exact.
 //! Source: definition as in torch.nn.functional.relu.
 
-use super::{Case, Cost, Io, Launch, Op, Source, Tolerance, Values, shaders};
+use super::{Case, Cost, Fill, Io, Launch, Op, Source, Tolerance, Values, shaders, with_nan};
 use crate::error::{Result, ShapeError};
 use crate::graph::{Graph, NodeId};
 use crate::shader::{Layout, MAX_TEXELS};
@@ -56,12 +57,12 @@ impl Op for Relu {
     }
     fn reference(&self, _io: &Io, x: &[Vec<f64>], y: &mut [f64]) {
         for (y, &x) in y.iter_mut().zip(&x[0]) {
-            *y = x.max(0.0);
+            *y = if x < 0.0 { 0.0 } else { x };
         }
     }
     fn reference_grad(&self, _io: &Io, x: &[Vec<f64>], _y: &[f64], dy: &[f64], dx: &mut [Vec<f64>]) {
         for ((dx, &x), &dy) in dx[0].iter_mut().zip(&x[0]).zip(dy) {
-            *dx = if x > 0.0 { dy } else { 0.0 };
+            *dx = if x <= 0.0 { 0.0 } else { dy };
         }
     }
     fn tolerance(&self, _output: &str, _io: &Io, _at: &Values) -> Tolerance {
@@ -73,6 +74,9 @@ pub fn cases() -> Vec<Case> {
     [[1, 1, 1, 1], [2, 3, 5, 7], [1, 1, 1, 257], [1, 5, 13, 4]]
         .map(|x| Case::new(Relu, &[x]).gap(1e-3))
         .into_iter()
-        .chain([Case::new(Relu, &[[1, 64, 64, 64]]).gap(1e-3).real()])
+        .chain([
+            Case::new(Relu, &[[2, 5, 3, 7]]).fill(0, Fill::With(with_nan)).rough(),
+            Case::new(Relu, &[[1, 64, 64, 64]]).gap(1e-3).real(),
+        ])
         .collect()
 }

@@ -1,0 +1,411 @@
+//! What must hold for every plan, found out from its steps alone: nothing that the planner concluded on the way is believed.
+
+use super::{Hold, Limits, MAX_DISPATCH_MS, Plan, Step, Value, reflect};
+use crate::error::{Error, Result};
+use crate::shader::{Layout, MAX_TEXELS};
+
+/// Bytes at whose multiples a binding may begin, by WebGPU's default limits.
+const ALIGNMENT: u64 = 256;
+
+/// From the first step that touches a value to the last; the first is before all steps for what is there when a run begins, the
+/// last behind all for what must be there when it ends.
+type Life = (isize, isize);
+
+impl Plan {
+    /// Checks the plan against `limits` and against itself: every value is written before it is read, and by one operation only;
+    /// no memory is overwritten while it is needed, or read and written by one dispatch; every binding is what its shader
+    /// declares; no limit is passed.
+    ///
+    /// # Errors
+    /// The first breach, with the step and the value.
+    pub fn verify(&self, limits: &Limits) -> Result<()> {
+        let lives = self.lives()?;
+        self.verify_memory(&lives, limits)?;
+        self.steps.iter().try_for_each(|step| self.verify_step(step, limits))
+    }
+
+    /// Of every value; `None` where no step and no host touches it.
+    fn lives(&self) -> Result<Vec<Option<Life>>> {
+        let end = self.steps.len() as isize;
+        let mut lives: Vec<Option<Life>> = vec![None; self.values.len()];
+        let mut writer: Vec<Option<usize>> = vec![None; self.values.len()];
+        let members = |pack: usize| (0..self.values.len()).filter(move |&v| self.values[v].pack == Some(pack));
+        for (v, value) in self.values.iter().enumerate() {
+            let hold = &self.slots.get(value.slot).ok_or_else(|| broken(value, "has no slot"))?.hold;
+            // What once-only steps write must last until the next run, which does not write it again.
+            let is_always = matches!(hold, Hold::Node(_) | Hold::Prepared(_) | Hold::Pack { is_kept: true });
+            // The gaps of a pack hold zeros from the beginning.
+            let is_pack = matches!(hold, Hold::Pack { .. }) && value.pack.is_none();
+            if is_always || is_pack {
+                lives[v] = Some((-1, end));
+            }
+        }
+        for &(_, input) in &self.inputs {
+            lives[input] = Some((-1, -1));
+        }
+        let is_there_before = |v: usize| {
+            let hold = &self.slots[self.values[v].slot].hold;
+            matches!(hold, Hold::Node(_) | Hold::Pack { is_kept: true })
+                || self.inputs.iter().any(|&(_, input)| input == v)
+        };
+        let mut group = 0;
+        for (i, step) in self.steps.iter().enumerate() {
+            if step.is_first_pass {
+                group = i;
+            }
+            let now = i as isize;
+            let touch = |lives: &mut Vec<Option<Life>>, v: usize| {
+                let life = lives[v].get_or_insert((now, now));
+                life.1 = life.1.max(now);
+            };
+            let is_written = |writer: &Vec<Option<usize>>, v: usize| {
+                let mut parts = members(v).peekable();
+                let is_whole = parts.peek().is_some() && members(v).all(|m| writer[m].is_some() || is_there_before(m));
+                writer[v].is_some() || is_there_before(v) || is_whole
+            };
+            let mut write = |lives: &mut Vec<Option<Life>>, v: usize| match writer[v] {
+                Some(other) if other != group => Err(broken(
+                    &self.values[v],
+                    &format!("is written by {} and by {}", self.steps[other].name, step.name),
+                )),
+                _ => {
+                    writer[v] = Some(group);
+                    touch(lives, v);
+                    Ok(())
+                }
+            };
+            for &(from, to) in &step.copies {
+                write(&mut lives, to)?;
+                touch(&mut lives, from);
+            }
+            for b in step.bindings.iter().filter(|b| b.written) {
+                write(&mut lives, b.value)?;
+            }
+            for v in step.bindings.iter().filter(|b| !b.written).map(|b| b.value).chain(step.copies.iter().map(|c| c.0))
+            {
+                // A pass reads what an earlier one of its own method wrote.
+                if !is_written(&writer, v) {
+                    return Err(broken(&self.values[v], &format!("is read by {} before it is written", step.name)));
+                }
+                touch(&mut lives, v);
+            }
+        }
+        for &v in &self.fetches {
+            match &mut lives[v] {
+                Some(life) => life.1 = end,
+                None => return Err(broken(&self.values[v], "is fetched, but no step writes it")),
+            }
+        }
+        Ok(lives)
+    }
+
+    /// No two values that live at the same time lie at the same place, and all lie within what is allocated.
+    fn verify_memory(&self, lives: &[Option<Life>], limits: &Limits) -> Result<()> {
+        for (v, value) in self.values.iter().enumerate() {
+            let (begin, bytes) = (value.offset_bytes, value.bytes());
+            let slot = &self.slots[value.slot];
+            if begin + bytes > slot.bytes || slot.hold.layout() != value.layout {
+                return Err(broken(value, &format!("does not lie within slot {}", value.slot)));
+            }
+            if begin % ALIGNMENT != 0 {
+                return Err(broken(value, &format!("begins at byte {begin}, no multiple of {ALIGNMENT}")));
+            }
+            match value.layout {
+                Layout::Rows if bytes > limits.binding_bytes => {
+                    return Err(broken(value, &format!("takes {bytes} bytes, more than a binding may")));
+                }
+                Layout::Texels | Layout::Quads if value.layout.elements(&value.shape) > MAX_TEXELS => {
+                    return Err(broken(value, "takes more texels than a texture may"));
+                }
+                _ => {}
+            }
+            let Some(life) = lives[v] else { continue };
+            for (w, other) in self.values.iter().enumerate().take(v).filter(|(_, o)| o.slot == value.slot) {
+                let is_part = value.pack == Some(w) || other.pack == Some(v);
+                let Some(other_life) = lives[w].filter(|_| !is_part) else { continue };
+                let meet = life.0 <= other_life.1 && other_life.0 <= life.1;
+                let overlap = begin < other.offset_bytes + other.bytes() && other.offset_bytes < begin + bytes;
+                if meet && overlap {
+                    return Err(broken(value, &format!("lies where {} still is needed", other.name)));
+                }
+            }
+        }
+        let total = self.slots.iter().map(|s| s.bytes).sum::<u64>() + self.readback_bytes();
+        if self.peak_bytes() != total || total > limits.memory_bytes {
+            return Err(Error::plan(format!(
+                "the peak of {} bytes is not the sum of what is allocated, {total}, or more than {}",
+                self.peak_bytes(),
+                limits.memory_bytes
+            )));
+        }
+        Ok(())
+    }
+
+    fn verify_step(&self, step: &Step, limits: &Limits) -> Result<()> {
+        let fail =
+            |problem: String| Err(Error::plan(format!("{} ({}.{}): {problem}", step.name, step.stem(), step.entry)));
+        let shader = reflect(&step.source)?;
+        let Some(entry) = shader.entry(&step.entry) else { return fail("the shader has no such entry".into()) };
+        for b in &step.bindings {
+            let value = &self.values[b.value];
+            let declared = shader.variable(&b.variable);
+            if declared.is_none_or(|v| v.layout != b.layout || v.binding != b.binding || v.writable != b.writable) {
+                return fail(format!("{} is bound as the shader does not declare it", b.variable));
+            }
+            if value.layout != b.layout {
+                return fail(format!("{} is bound to {} of another layout", b.variable, value.name));
+            }
+            if b.written != entry.writes.contains(&b.variable) || (b.written && !b.writable) {
+                return fail(format!("{} is written without saying so", b.variable));
+            }
+            // One dispatch sees a buffer either as read or as written, and a texture by one variable.
+            let place = |v: &Value| (v.slot, v.offset_bytes, v.offset_bytes + v.bytes());
+            let (slot, begin, end) = place(value);
+            for other in step.bindings.iter().filter(|o| o.binding != b.binding && b.written) {
+                let (other_slot, other_begin, other_end) = place(&self.values[other.value]);
+                if slot == other_slot && begin < other_end && other_begin < end {
+                    return fail(format!("{} and {} are the same memory", b.variable, other.variable));
+                }
+            }
+        }
+        let used = |v: &String| step.bindings.iter().any(|b| b.variable == *v);
+        if let Some(missing) = entry.reads.iter().chain(&entry.writes).find(|v| !used(v)) {
+            return fail(format!("{missing} is bound to nothing"));
+        }
+        let [buffers, textures] = counts(step.bindings.iter().map(|b| b.layout));
+        for (what, count, most) in [
+            ("storage buffers", buffers as u64, limits.storage_buffers as u64),
+            ("storage textures", textures as u64, limits.storage_textures as u64),
+            (
+                "threads in a workgroup",
+                shader.workgroup_size(&step.entry, &step.overrides)?.iter().map(|&n| u64::from(n)).product(),
+                u64::from(limits.threads_per_workgroup),
+            ),
+            (
+                "bytes of workgroup memory",
+                u64::from(shader.workgroup_bytes(&step.entry, &step.overrides)?),
+                u64::from(limits.workgroup_bytes),
+            ),
+            (
+                "workgroups in a dimension",
+                step.workgroups.iter().copied().map(u64::from).max().unwrap_or(0),
+                u64::from(limits.workgroups_per_dimension),
+            ),
+        ] {
+            if count > most {
+                return fail(format!("{count} {what}, the adapter allows {most}"));
+            }
+        }
+        if step.workgroups.contains(&0) {
+            return fail("dispatches no workgroup".into());
+        }
+        if entry.uses_params && step.params.len() != shader.params_bytes as usize {
+            return fail(format!("{} bytes of parameters, the shader has {}", step.params.len(), shader.params_bytes));
+        }
+        let ms = limits.estimate_ms(step.effort);
+        if ms > MAX_DISPATCH_MS {
+            return fail(format!("may take {ms:.0} ms, more than {MAX_DISPATCH_MS}"));
+        }
+        Ok(())
+    }
+}
+
+/// Storage buffers and storage textures among variables of these layouts.
+pub(crate) fn counts(layouts: impl Iterator<Item = Layout>) -> [usize; 2] {
+    layouts.fold([0; 2], |mut counts, layout| {
+        counts[usize::from(layout != Layout::Rows)] += 1;
+        counts
+    })
+}
+
+fn broken(value: &Value, problem: &str) -> Error {
+    Error::plan(format!("{} {problem}: this is a bug in the planner, please report it", value.name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fuse::fuse;
+    use crate::graph::{Graph, Init, NodeId};
+    use crate::ops::conv2d::Conv2d;
+    use crate::ops::conv3x3::Conv3x3;
+    use crate::ops::loss::Reduction;
+    use crate::plan::{Binding, Options};
+    use crate::train::{Optimizer, Rule};
+    use proptest::prelude::*;
+
+    fn limits(prefers_texels: bool) -> Limits {
+        // As an adapter of this kind has them.
+        let storage_textures = if prefers_texels { 8 } else { 4 };
+        Limits { prefers_texels, storage_textures, ..Limits::default() }
+    }
+
+    /// A graph of operations drawn by number, over inputs and parameters of one shape.
+    fn drawn(choices: &[(usize, u16, u16)]) -> (Graph, Vec<NodeId>) {
+        let mut g = Graph::new();
+        let shape = [2, 4, 6, 5];
+        let mut nodes = vec![g.input("x", shape).unwrap(), g.input("t", shape).unwrap()];
+        for (k, &(kind, a, b)) in choices.iter().enumerate() {
+            let (a, b) = (nodes[a as usize % nodes.len()], nodes[b as usize % nodes.len()]);
+            let mut filter = |side: usize| {
+                let w = g.param(&format!("w{k}"), [4, 4, side, side], Init::Constant(0.1)).unwrap();
+                (w, g.param(&format!("b{k}"), [1, 4, 1, 1], Init::Constant(0.0)).unwrap())
+            };
+            nodes.push(match kind {
+                0 => g.plus(a, b).unwrap(),
+                1 => g.times(a, b).unwrap(),
+                2 => g.relu(a).unwrap(),
+                3 => g.sigmoid(a).unwrap(),
+                4 => {
+                    let (w, b) = filter(1);
+                    g.conv2d(a, w, b, Conv2d::default()).unwrap()
+                }
+                5 => {
+                    let (w, b) = filter(5);
+                    g.conv2d(a, w, b, Conv2d::same(5)).unwrap()
+                }
+                6 => {
+                    let slope = g.param(&format!("a{k}"), [1, 4, 1, 1], Init::Constant(0.2)).unwrap();
+                    g.prelu(a, slope).unwrap()
+                }
+                _ => {
+                    let (w, b) = filter(3);
+                    g.add(Conv3x3, &[a, w, b]).unwrap()
+                }
+            });
+        }
+        (g, nodes)
+    }
+
+    fn plan(g: &Graph, fetches: &[NodeId], prefers_texels: bool) -> Plan {
+        let options = Options { limits: limits(prefers_texels), ..Options::default() };
+        Plan::new(&fuse(g, fetches, &options).unwrap(), fetches, &options).unwrap()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
+        #[test]
+        fn plans_of_random_graphs_hold(
+            choices in prop::collection::vec((0..9usize, any::<u16>(), any::<u16>()), 1..20),
+            prefers_texels: bool,
+            trains: bool,
+        ) {
+            let (mut g, nodes) = drawn(&choices);
+            // The last layer has parameters whatever was drawn, and two losses share what is before.
+            let w = g.param("w", [4, 4, 3, 3], Init::Constant(0.1)).unwrap();
+            let b = g.param("b", [1, 4, 1, 1], Init::Constant(0.0)).unwrap();
+            let last = g.add(Conv3x3, &[*nodes.last().unwrap(), w, b]).unwrap();
+            let one = g.mse(last, nodes[1], Reduction::Mean).unwrap();
+            let other = g.mse(last, nodes[0], Reduction::Sum).unwrap();
+            let mut fetches = vec![last, other];
+            if trains {
+                let sum = g.plus(one, other).unwrap();
+                // Some parameters may not take part.
+                let loss = if choices.len() % 2 == 0 { sum } else { one };
+                let gradients = crate::grad::backward(&mut g, other, &[w, b]).unwrap();
+                fetches.extend(gradients);
+                fetches.extend(crate::grad::backward(&mut g, loss, &[w]).unwrap());
+            }
+            let plan = plan(&g, &fetches, prefers_texels);
+            plan.verify(&limits(prefers_texels)).unwrap();
+        }
+    }
+
+    /// A step of training on both families, which has packs, updates, scratch, once-only passes on one of them, and copies.
+    fn training(prefers_texels: bool) -> Plan {
+        let (mut g, nodes) = drawn(&[(7, 0, 0), (2, 2, 0), (5, 3, 0), (0, 4, 2), (6, 5, 0), (4, 6, 0)]);
+        let loss = g.mse(*nodes.last().unwrap(), nodes[1], Reduction::Mean).unwrap();
+        let step = Rule::from(Optimizer::adam()).minimize(&mut g, loss).unwrap();
+        plan(&g, &step.fetches, prefers_texels)
+    }
+
+    fn refused(plan: &Plan, prefers_texels: bool) -> String {
+        plan.verify(&limits(prefers_texels)).map_or_else(|e| e.to_string(), |()| String::new())
+    }
+
+    #[test]
+    fn every_breach_is_refused() {
+        for texels in [false, true] {
+            let right = training(texels);
+            assert_eq!(refused(&right, texels), "");
+            let find = |what: &str, found: &dyn Fn(&Plan) -> Vec<Plan>, message: &str| {
+                let plans = found(&right);
+                assert!(!plans.is_empty(), "{what}: nothing to break in\n{right}");
+                for plan in plans {
+                    let said = refused(&plan, texels);
+                    assert!(said.contains(message), "{what}: {said:?}");
+                }
+            };
+            // Each step whose result another one reads, left out.
+            let read_later = |plan: &Plan, i: usize| {
+                let written = |v: usize| plan.steps[i].bindings.iter().any(|b| b.written && b.value == v);
+                let reads = |b: &Binding| !b.written && written(b.value);
+                let is_input = |v: usize| matches!(plan.slots[plan.values[v].slot].hold, Hold::Node(_));
+                plan.steps[i + 1..].iter().flat_map(|s| &s.bindings).any(|b| reads(b) && !is_input(b.value))
+            };
+            let without = |plan: &Plan| -> Vec<Plan> {
+                let breaks = (0..plan.steps.len())
+                    .filter(|&i| plan.steps[i].is_first_pass && plan.passes(i).len() == 1 && read_later(plan, i));
+                breaks
+                    .map(|i| {
+                        let mut plan = plan.clone();
+                        plan.steps.remove(i);
+                        plan
+                    })
+                    .collect()
+            };
+            find("a step is missing", &without, "before it is written");
+            let changed = |change: &dyn Fn(&mut Plan)| {
+                let mut plan = right.clone();
+                change(&mut plan);
+                refused(&plan, texels)
+            };
+            let last = right.steps.len() - 1;
+            let said = changed(&|plan| plan.steps.swap(0, last));
+            assert!(!said.is_empty());
+            // Two values that live at the same time put into one slot.
+            let merged = changed(&|plan| {
+                let reads: Vec<usize> =
+                    plan.steps[last].bindings.iter().filter(|b| b.layout == Layout::Rows).map(|b| b.value).collect();
+                let (a, b) = (plan.values[reads[0]].slot, plan.values[reads[1]].slot);
+                plan.slots[a].bytes = plan.slots[a].bytes.max(plan.slots[b].bytes);
+                plan.slots[b].hold = plan.slots[a].hold.clone();
+                plan.values.iter_mut().filter(|v| v.slot == b).for_each(|v| v.slot = a);
+            });
+            assert!(merged.contains("still is needed"), "{merged}");
+            let said = changed(&|plan| plan.steps[0].bindings[0].binding += 1);
+            assert!(said.contains("as the shader does not declare it"), "{said}");
+            let said = changed(&|plan| drop(plan.steps[0].bindings.remove(0)));
+            assert!(said.contains("is bound to nothing"), "{said}");
+            let said = changed(&|plan| plan.steps[0].workgroups[0] = 0);
+            assert!(said.contains("no workgroup"), "{said}");
+            let said = changed(&|plan| plan.steps[0].workgroups[1] = 70_000);
+            assert!(said.contains("70000 workgroups in a dimension, the adapter allows 65535"), "{said}");
+            let said = changed(&|plan| {
+                let first = plan.values[plan.steps[0].bindings[0].value].slot;
+                plan.slots[first].bytes = 4;
+            });
+            assert!(said.contains("does not lie within slot"), "{said}");
+            let said = changed(&|plan| plan.steps[1].effort.flops = 1 << 40);
+            assert!(said.contains("more than 250"), "{said}");
+            let few = Limits { storage_buffers: 2, storage_textures: 1, ..limits(texels) };
+            let said = right.verify(&few).unwrap_err().to_string();
+            assert!(said.contains("the adapter allows"), "{said}");
+        }
+    }
+
+    #[test]
+    fn a_dispatch_that_writes_what_it_reads_is_refused() {
+        let mut g = Graph::new();
+        let x = g.input("x", [1, 4, 6, 5]).unwrap();
+        let y = g.sigmoid(x).unwrap();
+        let right = plan(&g, &[y], false);
+        let mut wrong = right.clone();
+        let step = &mut wrong.steps[0];
+        let read = step.bindings.iter().find(|b| !b.written).unwrap().value;
+        step.bindings.iter_mut().filter(|b| b.written).for_each(|b| b.value = read);
+        wrong.fetches = vec![read];
+        let said = refused(&wrong, false);
+        assert!(said.contains("are the same memory"), "{said}");
+    }
+}
