@@ -949,7 +949,7 @@ fn a_cascade_is_trained_stopped_resumed_measured_and_draws_faces() {
         ["train", "hallucinate", "--data", &faces, "--pretrain", "2", "--joint", "1", "--batch", "2", "--patch", "16"]
             .into_iter()
             .chain(["--checkpoint-every", "1", "--seed", "4", "--ablation", "common", "--out", out])
-            .chain(["--more", &faces, "--more-square", "-4,4,72"])
+            .chain(["--more", &faces, "--more-square", "-4,4,72", "--hold-out", "2"])
             .map(String::from)
             .collect()
     };
@@ -970,6 +970,11 @@ fn a_cascade_is_trained_stopped_resumed_measured_and_draws_faces() {
     for key in ["model", "preset", "command", "data", "data_terms", "seed", "steps", "commit", "device", "licence"] {
         assert!(whole.manifest().contains_key(key), "the manifest lacks {key}");
     }
+    assert!(
+        whole.manifest()["data"].contains("(3 faces and their mirror images, one in 2 held out"),
+        "{:?}",
+        whole.manifest()
+    );
     for name in ["config.toml", "log.jsonl", "prior_32.png", "prior_128.png", "level3/joint/curves.png"] {
         assert!(folder.path("a").join(name).is_file(), "{name}");
     }
@@ -980,7 +985,10 @@ fn a_cascade_is_trained_stopped_resumed_measured_and_draws_faces() {
     assert_eq!(order.len(), 3 * 4 + 3, "{order:?}");
 
     let weights = folder.text("a/weights.safetensors");
-    let report = json(&["eval", "hallucinate", "--data", &faces, "--weights", &weights, "--faces", "2", "--json"]);
+    let eval = ["eval", "hallucinate", "--data", &faces, "--weights", &weights];
+    assert!(fails(&[&eval[..], &["--held-out", "6"]].concat()).contains("faces: no face is left"));
+    let report = json(&[&eval[..], &["--held-out", "2", "--json"]].concat());
+    assert_eq!(report["faces"], 2);
     for row in ["bicubic", "common", "full"] {
         for key in ["psnr_face", "ssim_face", "psnr", "ssim"] {
             assert!(report[row][key].as_f64().is_some_and(f64::is_finite), "{row} {key}: {report}");
@@ -1010,6 +1018,8 @@ fn a_cascade_is_trained_stopped_resumed_measured_and_draws_faces() {
     let error = fails(&["hallucinate", &input, &input, "--overwrite"]);
     assert!(error.contains("0.png: is the input; choose another output"), "{error}");
 
+    let error = fails(&["train", "hallucinate", "--data", &faces, "--hold-out", "1", "--out", &folder.text("c")]);
+    assert!(error.contains("--hold-out 1 leaves no face to train on"), "{error}");
     let train = |more: &[&str]| fails(&[&["train", "hallucinate", "--out", &a], more].concat());
     assert!(train(&["--data", &faces]).contains("a: holds a run already; continue it with --resume"));
     let error = train(&["--resume", "--batch", "3"]);
@@ -1062,6 +1072,7 @@ fn a_cascade_is_trained_stopped_resumed_measured_and_draws_faces() {
         assert!(apart(&branch, &branch) < 1e-6);
         assert!(apart(&format!("{level}/gate/conv1"), &format!("{level}/gate/conv1")) > 1e-3, "the gate is new");
     }
-    std::fs::remove_file(folder.path("faces/3.png")).unwrap();
-    assert!(train(&["--resume"]).contains("3.png: there is no such file"));
+    // The second and the fourth are held out.
+    std::fs::remove_file(folder.path("faces/2.png")).unwrap();
+    assert!(train(&["--resume"]).contains("2.png: there is no such file"));
 }

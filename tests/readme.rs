@@ -108,7 +108,7 @@ fn clone(at: &Path) -> PathBuf {
     for name in ["photo.jpg", "tiny.png", "big.png", "scan.tif", "holiday/a.jpg", "holiday/day2/b.png"] {
         picture(&folder.join(name), 20);
     }
-    for set in ["set5", "pictures", "t91", "sr/set5", "sr/set14", "sr/bsd100_40"] {
+    for set in ["set5", "pictures", "held_out", "t91", "sr/set5", "sr/set14", "sr/bsd100_40"] {
         picture(&folder.join(set).join("a.png"), 36);
     }
     fs::create_dir(folder.join("faces")).unwrap();

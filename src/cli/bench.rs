@@ -143,15 +143,6 @@ pub fn run(arguments: &Arguments, started: Instant) -> Result<u8> {
         let inputs: Vec<(&str, &Tensor)> = work.inputs.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
         say!("{:.width$}\n", work.session.profile(&inputs)?, width = out::width());
     }
-    let mut untimed: Vec<&str> = plan.steps.iter().map(|s| s.stem()).filter(|s| s.ends_with("_tile")).collect();
-    untimed.dedup();
-    if !untimed.is_empty() {
-        rows.push((
-            "note",
-            format!("{} is for hardware GPUs, for which lineament was not tuned yet", untimed.join(", ")),
-        ));
-    }
-    object["never_timed"] = json!(untimed);
     let rms = expected.as_ref().map(rms);
     if let Some(rms) = rms {
         rows.push(("largest error", format!("{max_error:.2e} of an output of root mean square {rms:.2e}")));

@@ -147,8 +147,8 @@ fn describe(adapter: &wgpu::Adapter) -> AdapterInfo {
             memory_bytes: if is_cpu { 2 << 30 } else { u64::MAX },
             storage_textures: limits.max_storage_textures_per_shader_stage as usize,
             workgroups_per_dimension: limits.max_compute_workgroups_per_dimension,
-            // What the shaders that lavapipe runs hold on two cores (a training step of FSRCNN: 4.6 GFLOP/s, 2026-11-24), and
-            // a guess for hardware, where nothing was timed yet.
+            // What plain shaders hold under lavapipe on two cores (a training step of FSRCNN: 4.6 GFLOP/s, 2026-11-24), and a
+            // guess for hardware on the safe side of all but the slowest: an H100 holds a hundred times that (docs/profile.md).
             flops_per_second: if is_cpu { 4e9 } else { 5e10 },
             prefers_texels: is_cpu,
             ..Limits::default()

@@ -269,7 +269,7 @@ impl Op for Conv3x3 {
             // Measured on whole layers of 64 and 128 channels; few channels fill no block of eight.
             "conv3x3_winograd" if io.x[0][1].min(io.y[1]) >= 32 => 10.0,
             "conv2d_quads" => 6.0,
-            // On hardware, where alone it serves; a guess, never timed. Few channels leave most of a tile empty.
+            // On hardware, where alone it serves: a guess. Few channels leave most of a tile empty.
             "conv3x3_tile" => {
                 if io.x[0][1].min(io.y[1]) >= 4 {
                     8.0

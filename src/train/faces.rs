@@ -108,24 +108,61 @@ fn jitter(rng: &mut Rng) -> Similarity {
     Similarity { a, b, shift: centre.map(|c| c + JITTER[2] * rng.normal()) }
 }
 
-/// The faces of the pictures in `folder` that `folder`.csv names, in its order, `side` × `side`.
+/// Which faces of a folder: every k-th may be held out of a training, to choose by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    All,
+    /// All but every k-th.
+    Trained(usize),
+    /// Every k-th.
+    HeldOut(usize),
+}
+
+impl Part {
+    /// Whether face `index` of the list, from 0, belongs to it.
+    fn holds(self, index: usize) -> bool {
+        match self {
+            Self::All => true,
+            Self::Trained(k) => !(index + 1).is_multiple_of(k),
+            Self::HeldOut(k) => (index + 1).is_multiple_of(k),
+        }
+    }
+}
+
+/// The faces of `part` of the pictures in `folder` that `folder`.csv names, in its order, `side` × `side`.
 ///
 /// # Errors
-/// The list or a picture is missing or broken; landmarks lie in one place or outside of their picture.
-pub fn open(folder: &Path, side: usize) -> Result<Faces> {
-    Ok(open_jittered(folder, side, 0, 0)?.0)
+/// The list or a picture is missing or broken; landmarks lie in one place or outside of their picture; there is no face.
+pub fn open(folder: &Path, part: Part, side: usize) -> Result<Faces> {
+    Ok(open_jittered(folder, part, side, 0, 0)?.0)
 }
 
 /// As [`open`], and so many copies of each face, moved as `seed` says.
 ///
 /// # Errors
 /// As [`open`].
-pub fn open_jittered(folder: &Path, side: usize, copies: usize, seed: u64) -> Result<(Faces, Vec<Jittered>)> {
+pub fn open_jittered(
+    folder: &Path,
+    part: Part,
+    side: usize,
+    copies: usize,
+    seed: u64,
+) -> Result<(Faces, Vec<Jittered>)> {
     if !folder.is_dir() {
         let problem = "is not a folder; give a folder of pictures, with its landmarks in FOLDER.csv beside it";
         return Err(Error::Usage(format!("{}: {problem}", folder.display())));
     }
-    let list = landmarks(&folder.with_extension("csv"))?;
+    let list: Vec<_> = landmarks(&folder.with_extension("csv"))?
+        .into_iter()
+        .enumerate()
+        .filter_map(|(index, face)| part.holds(index).then_some(face))
+        .collect();
+    if list.is_empty() {
+        return Err(Error::Usage(format!(
+            "{}: no face is left; hold out every k-th for a smaller k",
+            folder.display()
+        )));
+    }
     let numbers = [list.len(), copies.saturating_add(1), side, side];
     let bytes = numbers.into_iter().try_fold(4u64, |bytes, n| bytes.checked_mul(n as u64));
     if bytes.is_none_or(|bytes| bytes > MAX_FACES_BYTES) {

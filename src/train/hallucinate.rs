@@ -72,6 +72,8 @@ pub struct Config {
     pub seed: u64,
     /// Copies of each face with landmarks that are turned, scaled and shifted a little, for the networks.
     pub jitter: usize,
+    /// Every so many-th face is held out, to choose by; 0: none.
+    pub hold_out: usize,
     /// Weights of a cascade of the same preset at which the networks begin, or empty. The full cascade's branches begin at
     /// the rows that are such a branch alone, with a new gate, where the file has them; else all at the networks of the
     /// same name.
@@ -108,6 +110,7 @@ impl Default for Config {
             more_square: [0.0; 3],
             seed: 1,
             jitter: 0,
+            hold_out: 0,
             init: PathBuf::new(),
             pretrain: vec![1000, 600, 600],
             joint: vec![600, 300, 300],
@@ -149,6 +152,9 @@ impl Config {
         }
         if self.jitter > MAX_COPIES {
             return Err(Error::Usage(format!("--jitter must be at most {MAX_COPIES} copies, got {}", self.jitter)));
+        }
+        if self.hold_out == 1 {
+            return refuse("--hold-out 1 leaves no face to train on; give 2 or more, or 0 for none");
         }
         let has_zero = |list: &[u64]| list.is_empty() || list.contains(&0);
         let sizes = |list: &[usize]| list.iter().map(|&v| v as u64).collect::<Vec<_>>();
@@ -242,8 +248,9 @@ pub fn train(
     if resume && folder.config().is_file() {
         same_choices(&Config::open(&folder.config())?, config, &folder.config())?;
     }
+    let part = if config.hold_out == 0 { faces::Part::All } else { faces::Part::Trained(config.hold_out) };
     let (Faces { faces: own, mut fingerprint, .. }, copies) =
-        faces::open_jittered(&config.data, top, config.jitter, config.seed)?;
+        faces::open_jittered(&config.data, part, top, config.jitter, config.seed)?;
     let more = match config.more.as_os_str().is_empty() {
         true => None,
         false => Some(faces::aligned(&config.more, config.more_square, top)?),
@@ -256,6 +263,9 @@ pub fn train(
     let mut counted = format!("{} faces and their mirror images", own.len());
     if config.jitter > 0 {
         counted += &format!(", {} jittered copies of each", config.jitter);
+    }
+    if config.hold_out > 0 {
+        counted += &format!(", one in {} held out", config.hold_out);
     }
     if let Some(more) = &more {
         counted += &format!(", {} without landmarks", more.luma.len());

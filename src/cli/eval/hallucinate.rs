@@ -9,7 +9,7 @@ use crate::metrics::mean_landmark_error;
 use crate::models::cbn::cascade::{Cascade, Variant};
 use crate::tasks::hallucinate::faces::{Face, resized};
 use crate::tasks::hallucinate::hallucinator::{Ask, Hallucinator, Score};
-use crate::train::faces;
+use crate::train::faces::{self, Part};
 use crate::weights::Weights;
 use clap::Args;
 use serde_json::{Map, Value, json};
@@ -22,6 +22,7 @@ const BATCH: usize = 8;
 #[command(after_help = "Examples:
   lineament eval hallucinate --data faces/test --json
   lineament eval hallucinate --data faces/test --weights runs/faces/weights.safetensors
+  lineament eval hallucinate --data faces/train --held-out 10 --weights runs/faces/weights.safetensors
 
 DATA is a folder of pictures with 68 landmarks per face beside it in DATA.csv. Each face is brought into the canonical frame, made \
 16 × 16 pixels (28 × 28 for small-8px; bicubically, with antialiasing) and enlarged again. Luminance, 8-bit levels; means over the \
@@ -32,6 +33,9 @@ pub struct Arguments {
     /// Folder of faces; their landmarks lie beside it in DIR.csv.
     #[arg(long, value_name = "DIR")]
     data: PathBuf,
+    /// Only the faces that `train hallucinate --hold-out K` did not train on.
+    #[arg(long, value_name = "K", value_parser = clap::value_parser!(u32).range(2..))]
+    held_out: Option<u32>,
     /// Only the first so many faces.
     #[arg(long)]
     faces: Option<usize>,
@@ -142,7 +146,8 @@ impl Measured {
 
 pub fn run(a: &Arguments) -> Result<u8> {
     let (cascade, weights) = a.model.open()?;
-    let mut faces = faces::open(&a.data, cascade.side())?.faces;
+    let part = a.held_out.map_or(Part::All, |k| Part::HeldOut(k as usize));
+    let mut faces = faces::open(&a.data, part, cascade.side())?.faces;
     faces.truncate(a.faces.unwrap_or(usize::MAX).max(1));
     let device = a.common.open()?;
     let measured = measure(&device, &cascade, &weights, &faces)?;

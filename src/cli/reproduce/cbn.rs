@@ -81,7 +81,7 @@ const SECONDS: [f64; 4] = [0.13, 0.17, 0.69, 2.76];
 pub fn run(a: &Arguments) -> Result<u8> {
     let (cascade, weights) = a.model.open()?;
     let folder = a.data.join("helen68_testset_128");
-    let mut faces = faces::open(&folder, cascade.side())?.faces;
+    let mut faces = faces::open(&folder, faces::Part::All, cascade.side())?.faces;
     faces.truncate(a.faces.unwrap_or(usize::MAX).max(1));
     let existing = Existing::overwrite(a.overwrite);
     std::fs::create_dir_all(&a.out).map_err(|e| Error::io(&a.out, e))?;

@@ -42,6 +42,9 @@ pub struct Arguments {
     /// [default: 0]
     #[arg(long, value_name = "COPIES")]
     jitter: Option<usize>,
+    /// Hold every K-th face of DATA out, to choose by: `eval hallucinate --held-out K` measures on them [default: 0, none]
+    #[arg(long, value_name = "K")]
+    hold_out: Option<usize>,
     /// Begin at the networks of a cascade of the same preset: the full one's branches at the rows that were trained alone,
     /// if it has them.
     #[arg(long, value_name = "FILE")]
@@ -99,7 +102,7 @@ fn overlaid(mut base: Config, a: &Arguments) -> Config {
     if let Some(Square(square)) = a.more_square {
         base.more_square = square;
     }
-    overlay!(data data_terms more jitter init preset seed pretrain joint batch patch lr clip ablation checkpoint_every);
+    overlay!(data data_terms more jitter hold_out init preset seed pretrain joint batch patch lr clip ablation checkpoint_every);
     base
 }
 
