@@ -198,10 +198,10 @@ pub(super) fn tiff_profile(bytes: &[u8]) -> Option<Vec<u8>> {
     parts.value(entry, MAX_PROFILE_BYTES as u64).ok()?
 }
 
-/// Refuses a file whose metadata would take too much memory, before a decoder unpacks it.
+/// Refuses a file whose metadata would take too much memory, before a decoder unpacks it, or whose palette is none.
 ///
 /// # Errors
-/// [`MAX_PROFILE_BYTES`], [`MAX_XMP_BYTES`] or [`MAX_METADATA_BYTES`] is exceeded.
+/// [`MAX_PROFILE_BYTES`], [`MAX_XMP_BYTES`] or [`MAX_METADATA_BYTES`] is exceeded; a PNG's palette is not of 1 to 256 colours.
 pub(super) fn check(format: Format, bytes: &[u8], name: &str) -> Result<()> {
     let refuse = |what: &str, limit: usize| {
         let problem = format!(
@@ -217,6 +217,11 @@ pub(super) fn check(format: Format, bytes: &[u8], name: &str) -> Result<()> {
             for (kind, data) in png_chunks(bytes) {
                 match kind {
                     b"IDAT" | b"fdAT" => continue,
+                    // The decoder would index past its own table.
+                    b"PLTE" if data.len() % 3 != 0 || data.len() > 3 * 256 => {
+                        let problem = format!("its palette of {} bytes is not 1 to 256 colours of three", data.len());
+                        return Err(Error::image(name, problem));
+                    }
                     b"iCCP" if unpacks_beyond(png_profile(data), MAX_PROFILE_BYTES) => {
                         return refuse(profile, MAX_PROFILE_BYTES);
                     }
