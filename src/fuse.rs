@@ -226,20 +226,31 @@ mod tests {
         assert!(plan.steps.iter().all(|s| s.op != "pixel_shuffle"), "{plan}");
     }
 
-    #[test]
-    fn a_convolution_before_a_relu_and_a_sum_is_computed_once_in_training() {
-        let mut g = Graph::new();
-        let x = g.input("x", [1, 8, 16, 12]).unwrap();
-        let mut y = x;
-        let mut parameters = Vec::new();
+    /// Three convolutions, each followed by what `after` makes of its number, its input and its output; and their filters.
+    fn three_layers(
+        g: &mut Graph,
+        x: NodeId,
+        after: impl Fn(&mut Graph, usize, NodeId, NodeId) -> NodeId,
+    ) -> (NodeId, Vec<NodeId>) {
+        let (mut y, mut filters) = (x, Vec::new());
         for k in 0..3 {
             let w = g.param(&format!("w{k}"), [8, 8, 3, 3], Init::Constant(0.1)).unwrap();
             let b = g.param(&format!("b{k}"), [1, 8, 1, 1], Init::Constant(0.0)).unwrap();
             let z = g.add(Conv3x3, &[y, w, b]).unwrap();
-            let z = g.relu(z).unwrap();
-            y = g.plus(z, y).unwrap();
-            parameters.push(w);
+            y = after(g, k, y, z);
+            filters.push(w);
         }
+        (y, filters)
+    }
+
+    #[test]
+    fn a_convolution_before_a_relu_and_a_sum_is_computed_once_in_training() {
+        let mut g = Graph::new();
+        let x = g.input("x", [1, 8, 16, 12]).unwrap();
+        let (y, parameters) = three_layers(&mut g, x, |g, _, before, z| {
+            let z = g.relu(z).unwrap();
+            g.plus(z, before).unwrap()
+        });
         let loss = g.mse(y, x, Reduction::Mean).unwrap();
         let mut fetches = vec![loss];
         fetches.extend(grad::backward(&mut g, loss, &parameters).unwrap());
@@ -260,17 +271,7 @@ mod tests {
     fn the_gradient_of_a_relu_rides_along_with_that_of_the_convolution_after_it() {
         let mut g = Graph::new();
         let x = g.input("x", [1, 8, 16, 12]).unwrap();
-        let mut y = x;
-        let mut parameters = Vec::new();
-        for k in 0..3 {
-            let w = g.param(&format!("w{k}"), [8, 8, 3, 3], Init::Constant(0.1)).unwrap();
-            let b = g.param(&format!("b{k}"), [1, 8, 1, 1], Init::Constant(0.0)).unwrap();
-            y = g.add(Conv3x3, &[y, w, b]).unwrap();
-            if k < 2 {
-                y = g.relu(y).unwrap();
-            }
-            parameters.push(w);
-        }
+        let (y, parameters) = three_layers(&mut g, x, |g, k, _, z| if k < 2 { g.relu(z).unwrap() } else { z });
         let loss = g.mse(y, x, Reduction::Mean).unwrap();
         let gradients = grad::backward(&mut g, loss, &parameters).unwrap();
         let limits = Limits { prefers_texels: true, ..Limits::default() };

@@ -27,6 +27,17 @@ enum Double {
 }
 
 macro_rules! wgsl {
+    // With the right gradient.
+    ($size:literal, $extra:literal, $forward:literal) => {
+        wgsl!(
+            $size,
+            $extra,
+            $forward,
+            "@compute @workgroup_size(64)
+            fn backward(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgroups) n: vec3<u32>) {
+                let i = g.x + g.y * n.x * 64; if i >= p.len { return; } dx[i] = 2.0 * dy[i]; }"
+        )
+    };
     ($size:literal, $extra:literal, $forward:literal, $backward:literal) => {
         &[Source::new(
             "double",
@@ -54,20 +65,8 @@ macro_rules! wgsl {
     };
 }
 
-const BACKWARD: &[Source] = wgsl!(
-    "64",
-    "",
-    "y[i] = 2.0 * x[i];",
-    "@compute @workgroup_size(64) fn backward(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgroups) n: vec3<u32>) {
-        let i = g.x + g.y * n.x * 64; if i >= p.len { return; } dx[i] = 2.0 * dy[i]; }"
-);
-const WRONG_FORWARD: &[Source] = wgsl!(
-    "64",
-    "",
-    "y[i] = 2.0001 * x[i];",
-    "@compute @workgroup_size(64) fn backward(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgroups) n: vec3<u32>) {
-        let i = g.x + g.y * n.x * 64; if i >= p.len { return; } dx[i] = 2.0 * dy[i]; }"
-);
+const BACKWARD: &[Source] = wgsl!("64", "", "y[i] = 2.0 * x[i];");
+const WRONG_FORWARD: &[Source] = wgsl!("64", "", "y[i] = 2.0001 * x[i];");
 const WRONG_BACKWARD: &[Source] = wgsl!(
     "64",
     "",
@@ -75,20 +74,8 @@ const WRONG_BACKWARD: &[Source] = wgsl!(
     "@compute @workgroup_size(64) fn backward(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgroups) n: vec3<u32>) {
         let i = g.x + g.y * n.x * 64; if i >= p.len { return; } dx[i] = 2.0 * dy[p.len - 1u - i]; }"
 );
-const PAST_THE_END: &[Source] = wgsl!(
-    "64",
-    "",
-    "y[i] = 2.0 * x[i]; if i == 0u { y[p.len] = 1.0; }",
-    "@compute @workgroup_size(64) fn backward(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgroups) n: vec3<u32>) {
-        let i = g.x + g.y * n.x * 64; if i >= p.len { return; } dx[i] = 2.0 * dy[i]; }"
-);
-const LEAVES_OUT: &[Source] = wgsl!(
-    "64",
-    "",
-    "if i + 1u < p.len || p.len == 1u { y[i] = 2.0 * x[i]; }",
-    "@compute @workgroup_size(64) fn backward(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgroups) n: vec3<u32>) {
-        let i = g.x + g.y * n.x * 64; if i >= p.len { return; } dx[i] = 2.0 * dy[i]; }"
-);
+const PAST_THE_END: &[Source] = wgsl!("64", "", "y[i] = 2.0 * x[i]; if i == 0u { y[p.len] = 1.0; }");
+const LEAVES_OUT: &[Source] = wgsl!("64", "", "if i + 1u < p.len || p.len == 1u { y[i] = 2.0 * x[i]; }");
 const DOES_NOT_FOLD: &[Source] = wgsl!(
     "64",
     "",
@@ -97,23 +84,11 @@ const DOES_NOT_FOLD: &[Source] = wgsl!(
         let i = g.x; if i >= p.len { return; } dx[i] = 2.0 * dy[i]; }"
 );
 /// The thread past the end reads the word behind x, and writes twice that behind y.
-const WRITES_THE_GUARD: &[Source] = wgsl!(
-    "64",
-    "",
-    "y[i] = 2.0 * x[i]; y[i + 1u] = 2.0 * x[i + 1u];",
-    "@compute @workgroup_size(64) fn backward(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgroups) n: vec3<u32>) {
-        let i = g.x + g.y * n.x * 64; if i >= p.len { return; } dx[i] = 2.0 * dy[i]; }"
-);
+const WRITES_THE_GUARD: &[Source] = wgsl!("64", "", "y[i] = 2.0 * x[i]; y[i + 1u] = 2.0 * x[i + 1u];");
 const NO_GRADIENT: &[Source] = wgsl!("64", "", "y[i] = 2.0 * x[i];", "");
 const UNKNOWN: &[Source] =
     wgsl!("64", "@group(0) @binding(5) var<storage, read> z: array<f32>;", "y[i] = 2.0 * x[i] + z[0];", "");
-const TOO_MANY: &[Source] = wgsl!(
-    "512",
-    "",
-    "y[i] = 2.0 * x[i];",
-    "@compute @workgroup_size(64) fn backward(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgroups) n: vec3<u32>) {
-        let i = g.x + g.y * n.x * 64; if i >= p.len { return; } dx[i] = 2.0 * dy[i]; }"
-);
+const TOO_MANY: &[Source] = wgsl!("512", "", "y[i] = 2.0 * x[i];");
 
 impl Op for Double {
     fn name(&self) -> &'static str {

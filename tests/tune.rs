@@ -70,7 +70,6 @@ fn plans_follow_choices_and_ignore_those_that_do_not_serve() {
         assert_eq!(followed, plan(Some(&chosen)), "the same choices, the same plan");
     }
     assert_eq!(plan(Some(&choices(&keys, "conv_act_imagined"))), plan(None));
-
     assert_eq!(plan(Some(&choices(&["another layer".into()], "conv_act"))), plan(None));
 
     // One that takes more memory than there is gives way, and the plan says so; the other layer's is followed.

@@ -429,7 +429,7 @@ impl Future for MapFuture {
 
 /// Words of a texel.
 fn words_a_texel(layout: Layout) -> usize {
-    if layout == Layout::Quads { 4 } else { 1 }
+    (format_of(layout).1 / 4) as usize
 }
 
 /// The format of a texture of scratch, and bytes a texel.
@@ -705,19 +705,7 @@ impl GpuSession {
                 self.gpu.queue.write_buffer(buffer, value.offset_bytes, bytemuck::cast_slice(tensor.data()));
             }
             Memory::Texture(view) => {
-                let texels = quads::pack(tensor);
-                let size = wgpu::Extent3d {
-                    width: TEXELS_A_ROW as u32,
-                    height: (texels.len() / TEXELS_A_ROW) as u32,
-                    depth_or_array_layers: 1,
-                };
-                let layout = quads_layout(0);
-                self.gpu.queue.write_texture(
-                    view.texture().as_image_copy(),
-                    bytemuck::cast_slice(&texels),
-                    layout,
-                    size,
-                );
+                self.write_texels(view, Layout::Quads, 0, bytemuck::cast_slice(&quads::pack(tensor)));
             }
         }
     }
@@ -879,22 +867,9 @@ impl GpuSession {
         let Memory::Texture(view) = &self.memory[slot] else {
             return Err(Error::plan(format!("slot {slot} is no texture")));
         };
-        let texels = Layout::Quads.elements(&shape);
-        let bytes = 16 * texels.next_multiple_of(TEXELS_A_ROW) as u64;
-        let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
-        let (staging, submission) = self
-            .gpu
-            .scoped("reading back", || {
-                let staging = self.gpu.buffer("staging", bytes, usage);
-                let mut encoder = self.gpu.device.create_command_encoder(&Default::default());
-                copy_quads(&mut encoder, view, &staging, 0, bytes);
-                (staging, self.gpu.queue.submit([encoder.finish()]))
-            })
-            .await?;
-        self.gpu.wait(submission)?;
-        let mut all: Vec<[f32; 4]> = self.gpu.map(&staging, bytemuck::pod_collect_to_vec).await?;
-        all.truncate(texels);
-        Ok(all)
+        let mut words = self.read_texture(view, Layout::Quads).await?;
+        words.truncate(words_a_texel(Layout::Quads) * Layout::Quads.elements(&shape));
+        Ok(bytemuck::cast_slice(&words).to_vec())
     }
 
     async fn copy_out(&self, slot: usize, offset: u64, bytes: u64) -> Result<Vec<u8>> {

@@ -11,7 +11,7 @@
 //! PyTorch. Windows may overlap; a pixel sums theirs in row order. Backward reads x, y and dy.
 //! Errors: kernel or stride is 0, padding exceeds half the kernel, the window exceeds the padded image.
 //! Numerics: y is exact; dx sums at most ⌈k/stride⌉² values.
-//! Source: definition as in torch.nn.functional.max_pool2d (ceil_mode false). Unlike there, NaN is not passed on.
+//! Source: definition as in torch.nn.functional.max_pool2d (ceil_mode false); as there, NaN is passed on.
 
 use super::{Case, Cost, EPS, Fill, Io, Launch, Op, Source, Tolerance, Values, shaders, with_nan};
 use crate::error::{Result, ShapeError};
