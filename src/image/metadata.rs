@@ -198,10 +198,12 @@ pub(super) fn tiff_profile(bytes: &[u8]) -> Option<Vec<u8>> {
     parts.value(entry, MAX_PROFILE_BYTES as u64).ok()?
 }
 
-/// Refuses a file whose metadata would take too much memory, before a decoder unpacks it, or whose palette is none.
+/// Refuses a file whose metadata would take too much memory, before a decoder unpacks it, or with a palette or header of
+/// a size that a decoder would misread.
 ///
 /// # Errors
-/// [`MAX_PROFILE_BYTES`], [`MAX_XMP_BYTES`] or [`MAX_METADATA_BYTES`] is exceeded; a PNG's palette is not of 1 to 256 colours.
+/// [`MAX_PROFILE_BYTES`], [`MAX_XMP_BYTES`] or [`MAX_METADATA_BYTES`] is exceeded; a PNG's palette is not of 1 to 256 colours;
+/// the header of an extended WebP has not its 10 bytes.
 pub(super) fn check(format: Format, bytes: &[u8], name: &str) -> Result<()> {
     let refuse = |what: &str, limit: usize| {
         let problem = format!(
@@ -237,6 +239,11 @@ pub(super) fn check(format: Format, bytes: &[u8], name: &str) -> Result<()> {
                 match &chunk {
                     b"ICCP" if len > MAX_PROFILE_BYTES => return refuse(profile, MAX_PROFILE_BYTES),
                     b"XMP " if len > MAX_XMP_BYTES => return refuse(xmp, MAX_XMP_BYTES),
+                    // The decoder would read the picture's size from what follows.
+                    b"VP8X" if len != 10 => {
+                        let problem = format!("its header VP8X has {len} bytes, expected 10; copy or download it again");
+                        return Err(Error::image(name, problem));
+                    }
                     b"VP8 " | b"VP8L" | b"ALPH" | b"ANMF" => {}
                     _ => total = total.saturating_add(len),
                 }
