@@ -6,7 +6,7 @@
 //!
 //! The cases are those that the tests mark `real()`. `--test` runs each once.
 
-use lineament::exec::case::CaseSession;
+use lineament::lab::cases::CaseSession;
 use lineament::ops::registry;
 use lineament::{Device, Result, Select};
 

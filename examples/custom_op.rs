@@ -3,8 +3,8 @@
 //!
 //! `cargo run --release --example custom_op`
 
-use lineament::exec::check;
 use lineament::graph::Init;
+use lineament::lab::check;
 use lineament::ops::{Case, Cost, EPS, Io, Launch, Op, Source, Tolerance, Values, loss::Reduction};
 use lineament::rng::Rng;
 use lineament::train::{HYPER, Optimizer, Rule};

@@ -1,4 +1,4 @@
-// roof_chains: 14 chains v[k] ← v[k] · m + v[k + 1], as many multiply-adds as the adapter can do. Twin: src/exec/roof.rs.
+// roof_chains: 14 chains v[k] ← v[k] · m + v[k + 1], as many multiply-adds as the adapter can do. Twin: src/lab/roof.rs.
 //
 // entry    one thread computes  reads  note
 // forward  one y                x      the sum over `rounds` of 14 chains of 64 links, begun at x + round + 0 … 13

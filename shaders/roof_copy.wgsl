@@ -1,4 +1,4 @@
-// roof_copy: y = x, as fast as a shader moves memory. Twin: src/exec/roof.rs.
+// roof_copy: y = x, as fast as a shader moves memory. Twin: src/lab/roof.rs.
 //
 // entry    one thread computes  reads  note
 // forward  four y               x      `threads` apart, so that neighbours touch neighbouring words and four loads are under way

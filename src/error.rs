@@ -1,6 +1,6 @@
 //! One error type. Messages read: where → what was expected → what came → what to do.
 
-use crate::tensor::Shape;
+use crate::shape::Shape;
 
 /// What any public function of this crate can fail with.
 #[derive(Debug, thiserror::Error)]

@@ -78,40 +78,43 @@
 #![deny(unsafe_code)]
 #![warn(missing_debug_implementations)]
 
-pub mod ops;
-pub mod tensor;
-
-pub mod grad;
-pub mod graph;
-
-mod fuse;
-pub mod plan;
-pub mod shader;
-mod table;
-
-pub mod exec;
-
-pub mod image;
-pub mod import;
-pub mod metrics;
-pub mod models;
-pub mod tasks;
-pub mod train;
-pub mod tune;
-pub mod weights;
-
-#[cfg(feature = "cli")]
-pub mod cli;
 pub mod error;
 #[cfg(feature = "cli")]
 mod files;
+pub mod layout;
 pub mod rng;
+mod shape;
+mod table;
+pub mod tensor;
+pub mod weights;
 
-pub use crate::image::Picture;
+pub mod ops;
+
+pub mod graph;
+
+pub mod shader;
+
+pub mod plan;
+
+pub mod exec;
+
+pub mod lab;
+
+pub mod import;
+
+pub mod train;
+
+pub mod vision;
+
+#[cfg(feature = "cli")]
+pub mod cli;
+
 pub use error::{Error, Result, ShapeError};
 pub use exec::{Device, Select, Session};
 pub use graph::{Graph, NodeId};
 pub use tensor::{Shape, Tensor};
+pub use vision::image::Picture;
+pub use vision::{image, metrics, models, tasks};
 pub use weights::Weights;
 
 /// The Rust of the pages compiles.

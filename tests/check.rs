@@ -2,7 +2,7 @@
 
 mod common;
 
-use lineament::exec::check;
+use lineament::lab::check;
 use lineament::ops::conv2d::Conv2d;
 use lineament::ops::leaky_relu::LeakyRelu;
 use lineament::ops::loss::Reduction;
@@ -223,7 +223,7 @@ fn what_rides_along_with_convolutions_gives_what_the_operations_give() {
     let large = g.pixel_shuffle(large, PixelShuffle { factor: 2 }).unwrap();
     let loss = g.mse(y, x, Reduction::Mean).unwrap();
     let mut fetches = vec![large, y, loss];
-    fetches.extend(lineament::grad::backward(&mut g, loss, &parameters).unwrap());
+    fetches.extend(lineament::graph::grad::backward(&mut g, loss, &parameters).unwrap());
     for fetches in [&fetches[..1], &fetches[1..2], &fetches[..]] {
         let run =
             |device: &Device| device.compile(&g, fetches, Weights::default()).unwrap().run(&[("x", &image)]).unwrap();

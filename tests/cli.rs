@@ -292,7 +292,7 @@ fn upscale_keeps_the_frames_of_an_animation() {
 
     let device = lineament::Device::open(&lineament::Select::Default).unwrap();
     let model = lineament::models::SuperResolution::new("fsrcnn", 3).unwrap();
-    let weights = lineament::weights::shipped("fsrcnn", 3).unwrap().unwrap();
+    let weights = lineament::models::shipped::open("fsrcnn", 3).unwrap().unwrap();
     let upscaler = lineament::tasks::upscale::Upscaler::new(device, model, weights, None).unwrap();
     let (mut before, mut after) = (Frames::open(&input).unwrap(), Frames::open(&out).unwrap());
     assert_eq!((after.count(), after.plays()), (FRAMES, Some(Plays::Again(4))));
@@ -419,7 +419,7 @@ fn upscale_refuses_to_write_what_the_self_check_finds_wrong() {
     std::fs::create_dir(folder.path("in")).unwrap();
     picture(&folder.path("in/a.png"), 12, 9);
     picture(&folder.path("in/b.png"), 9, 12);
-    let shipped = lineament::weights::shipped("fsrcnn", 3).unwrap().unwrap();
+    let shipped = lineament::models::shipped::open("fsrcnn", 3).unwrap().unwrap();
     let mut tensors = shipped.tensors().clone();
     for (name, factor) in [("feature.w", 1e30), ("shrink.w", 1e20), ("expand.w", 1e-20), ("deconv.w", 1e-30)] {
         tensors.get_mut(name).unwrap().data_mut().iter_mut().for_each(|v| *v *= factor);

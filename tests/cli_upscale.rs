@@ -472,8 +472,8 @@ fn models_are_listed_with_what_their_weights_say() {
     }
     let report = last_line(&run(&["--quiet", "--json"]));
     let models = report["models"].as_array().unwrap();
-    assert_eq!(models.len(), lineament::weights::all_shipped().len());
-    for (model, shipped) in models.iter().zip(lineament::weights::all_shipped()) {
+    assert_eq!(models.len(), lineament::models::shipped::all().len());
+    for (model, shipped) in models.iter().zip(lineament::models::shipped::all()) {
         assert_eq!((&model["name"], &model["scale"]), (&json!(shipped.model), &json!(shipped.scale)));
         assert_eq!(model["file_bytes"], shipped.bytes.len());
         for field in ["measured", "data_terms", "licence", "sha256", "command"] {

@@ -3,11 +3,12 @@
 mod common;
 
 use expect_test::{Expect, expect};
+use lineament::graph::grad;
 use lineament::graph::{Graph, Init, NodeId};
 use lineament::ops::conv2d::Conv2d;
 use lineament::ops::loss::Reduction;
 use lineament::rng::Rng;
-use lineament::{Device, Select, Tensor, Weights, grad};
+use lineament::{Device, Select, Tensor, Weights};
 
 fn message<T: std::fmt::Debug>(result: lineament::Result<T>, expected: Expect) {
     expected.assert_eq(&result.unwrap_err().to_string());

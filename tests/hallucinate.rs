@@ -10,12 +10,12 @@ use lineament::models::cbn::cascade::{Cascade, Variant};
 use lineament::models::cbn::descriptor::Descriptor;
 use lineament::models::cbn::network::{Config, Correspondence, level};
 use lineament::models::cbn::shape::{SHARE, SIMILARITY, ShapeModel};
+use lineament::models::shipped;
 use lineament::tasks::hallucinate::align::{Recipe, Regressor};
 use lineament::tasks::hallucinate::faces::{Face, resized, shape_model};
 use lineament::tasks::hallucinate::frame::{Frame, MIRROR};
 use lineament::tasks::hallucinate::hallucinator::{self, Ask, Hallucinator};
 use lineament::tasks::hallucinate::{points, priors};
-use lineament::weights::shipped;
 use lineament::{Graph, Tensor};
 use std::fs;
 
@@ -129,7 +129,7 @@ fn the_shipped_cascades_beat_bicubic_on_the_shipped_photograph() {
     let picture = Picture::open(concat!(env!("CARGO_MANIFEST_DIR"), "/assets/astronaut.png")).unwrap();
     let frame = Frame::of_square([147.0, 57.0], 155.0).unwrap();
     for (model, scale) in [("cbn-small", 8), ("cbn-small-8px", 4)] {
-        let (cascade, weights) = Cascade::open(&shipped(model, scale).unwrap().unwrap()).unwrap();
+        let (cascade, weights) = Cascade::open(&shipped::open(model, scale).unwrap().unwrap()).unwrap();
         let (i_0, original) = hallucinator::input(&picture, &frame, &cascade).unwrap();
         let (truth, side) = (original.unwrap(), cascade.side());
         let full = Hallucinator::new(&device, &cascade, &weights, Variant::Full, 1, Ask::default()).unwrap();

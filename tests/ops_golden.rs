@@ -2,7 +2,6 @@
 //! guard against one misunderstanding shared by an operation's reference, derivative and shader.
 //! One test an operation: `cargo test --test ops_golden -- warp` reruns one.
 
-use lineament::exec::check;
 use lineament::ops::*;
 use lineament::tensor::{Shape, len, position};
 use serde_json::Value;
@@ -141,9 +140,9 @@ fn check_case(name: &str, case: &Value) -> Result<(), String> {
         return Err(format!("y is {wanted_shape:?} there, {y_shape:?} here"));
     }
     let io = Io { x: &shapes, y: y_shape };
-    let y = check::reference(&*op, &io, &x);
+    let y = reference(&*op, &io, &x);
     compare("y", &y_shape, &y, &numbers(&case["y"]["data"])?)?;
-    let dx = check::reference_grad(&*op, &io, &x, &y, &numbers(&case["dy"])?);
+    let dx = reference_grad(&*op, &io, &x, &y, &numbers(&case["dy"])?);
     for (k, input) in op.inputs().iter().enumerate() {
         let has_none = op.no_grad().iter().any(|(n, _)| n == input);
         match case["gradients"].get(input) {

@@ -3,7 +3,7 @@
 //!
 //! Without an adapter the device half is skipped and says so; with LINEAMENT_REQUIRE_GPU=1 that is a failure.
 
-use lineament::exec::check;
+use lineament::lab::check;
 use lineament::ops::registry;
 use lineament::{Device, Select};
 use std::sync::Arc;

@@ -1,7 +1,7 @@
 //! Every derivative against central differences in f64; no adapter. One test an operation:
 //! `cargo test --test ops_grad -- relu` reruns one.
 
-use lineament::exec::check;
+use lineament::lab::check;
 use lineament::ops::registry;
 
 fn main() {

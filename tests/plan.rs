@@ -1,13 +1,14 @@
 //! Plans: order, lifetimes, slots, limits. No adapter.
 
 use expect_test::expect;
+use lineament::graph::grad;
 use lineament::graph::{Graph, Init, NodeId};
 use lineament::models::{SUPER_RESOLUTION, SuperResolution};
 use lineament::ops::loss::Reduction;
 use lineament::plan::{Limits, MAX_DISPATCH_MS, Options, Plan};
 use lineament::tasks::upscale::TILES;
+use lineament::tensor::len;
 use lineament::train::{Optimizer, Rule};
-use lineament::{grad, tensor::len};
 use proptest::prelude::*;
 
 /// Three layers and their gradients: the forward values that backward reads stay, the others share slots.
@@ -121,13 +122,13 @@ fn each_kind_of_adapter_gets_its_family_of_shaders() {
     let b = g.param("b", [1, 16, 1, 1], Init::Constant(0.0)).unwrap();
     let y = g.add(lineament::ops::conv3x3::Conv3x3, &[x, w, b]).unwrap();
     let loss = g.mse(y, x, Reduction::Mean).unwrap();
-    let mut fetches = lineament::grad::backward(&mut g, loss, &[w]).unwrap();
+    let mut fetches = lineament::graph::grad::backward(&mut g, loss, &[w]).unwrap();
     fetches.push(loss);
     for prefers_texels in [false, true] {
         let limits = Limits { prefers_texels, ..Limits::default() };
         let plan = Plan::new(&g, &fetches, &Options { limits, ..Options::default() }).unwrap();
         let tiles = plan.steps.iter().filter(|s| s.stem() == "conv3x3_tile").count();
-        let texels = plan.steps.iter().flat_map(|s| &s.bindings).any(|b| b.layout != lineament::shader::Layout::Rows);
+        let texels = plan.steps.iter().flat_map(|s| &s.bindings).any(|b| b.layout != lineament::layout::Layout::Rows);
         assert_eq!((tiles > 0, texels), (!prefers_texels, prefers_texels), "{plan}");
     }
 }

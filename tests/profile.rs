@@ -2,9 +2,9 @@
 
 mod common;
 
-use lineament::exec::check;
-use lineament::exec::profile::{Clock, Span};
-use lineament::exec::roof::{self, timer_fault};
+use lineament::exec::timing::{Clock, Span};
+use lineament::lab::check;
+use lineament::lab::roof::{self, timer_fault};
 use lineament::models::fsrcnn;
 use lineament::{Device, Graph, Select, Tensor};
 

@@ -3,11 +3,11 @@
 mod common;
 
 use lineament::image::{Channels, Picture, Samples, resize_plane};
+use lineament::models::shipped;
 use lineament::models::{Reads, SuperResolution};
 use lineament::ops::resize::{Kernel, Ratio, Resize};
 use lineament::rng::Rng;
 use lineament::tasks::upscale::{Chain, Upscaler};
-use lineament::weights::shipped;
 use lineament::{Device, Graph, Tensor, Weights};
 use std::process::Command;
 
@@ -206,7 +206,7 @@ fn a_chain_stays_within_its_memory() {
 
 fn x3(device: Device) -> Upscaler {
     let model = SuperResolution::new("fsrcnn", 3).unwrap();
-    Upscaler::new(device, model, shipped("fsrcnn", 3).expect("fsrcnn x3 is shipped").unwrap(), None).unwrap()
+    Upscaler::new(device, model, shipped::open("fsrcnn", 3).expect("fsrcnn x3 is shipped").unwrap(), None).unwrap()
 }
 
 #[test]
@@ -276,7 +276,7 @@ fn upscale_self_check_tells_black_constant_and_right() {
     let mut rng = Rng::new(3);
     let samples = Samples::U8((0..12 * 9).map(|_| rng.below(256) as u8).collect());
     let picture = Picture::from_samples("noise", 12, 9, Channels::Grey, samples).unwrap();
-    let shipped = shipped("fsrcnn", 3).unwrap().unwrap();
+    let shipped = shipped::open("fsrcnn", 3).unwrap().unwrap();
     let check = |factors: [(&str, f32); 4], bias: Option<f32>| {
         let mut tensors = shipped.tensors().clone();
         for (name, factor) in factors {

@@ -7,8 +7,8 @@ use lineament::image::{Channels, Picture, Samples};
 use lineament::ops::loss::Reduction;
 use lineament::rng::Rng;
 use lineament::train::run::{self as job, Folder, Hooks, Job, Progress};
-use lineament::train::upscale::{self, Config, GroupConfig, Observer, train};
 use lineament::train::{Group, HYPER, Optimizer, Rule, Schedule};
+use lineament::vision::training::upscale::{self, Config, GroupConfig, Observer, train};
 use lineament::{Device, Error, Graph, Result, Tensor, Weights, models};
 use std::path::Path;
 
@@ -342,7 +342,13 @@ fn memory_does_not_grow_with_the_steps() {
         true
     };
     let mut validate = |_: &Weights| Ok(vec![("something", 1.0)]);
-    let mut hooks = Hooks { batch: &mut batch, validate: &mut validate, observe: &mut observe, hold: &mut |_| {} };
+    let mut hooks = Hooks {
+        batch: &mut batch,
+        validate: &mut validate,
+        observe: &mut observe,
+        hold: &mut |_| {},
+        draw: &|_, _| Ok(()),
+    };
     job::run(&job, &device, &Folder::create(folder.path(), "test").unwrap(), false, &mut hooks).unwrap();
     let grown: Vec<u64> = seen.windows(2).map(|two| two[1].saturating_sub(two[0])).collect();
     println!("{steps} steps: {} bytes after half of them, then {grown:?} more", seen[0]);

@@ -4,13 +4,13 @@ mod common;
 
 use lineament::exec::Device;
 use lineament::graph::{Graph, Init, NodeId};
+use lineament::lab::tune::{Choice, Choices, key, tune, tune_more};
 use lineament::ops::conv_act::ConvAct;
 use lineament::ops::conv2d::Conv2d;
 use lineament::ops::loss::Reduction;
 use lineament::plan::{Limits, Options, Plan};
 use lineament::rng::Rng;
 use lineament::tensor::len;
-use lineament::tune::{Choice, Choices, key, tune, tune_more};
 use lineament::{Tensor, Weights};
 use std::time::Duration;
 
@@ -148,7 +148,7 @@ fn gradients_of_one_dispatch_get_one_choice() {
     let b = g.param("b", [1, 8, 1, 1], Init::Constant(0.0)).unwrap();
     let y = g.add(lineament::ops::conv3x3::Conv3x3, &[x, w, b]).unwrap();
     let loss = g.mse(y, t, Reduction::Mean).unwrap();
-    let gradients = lineament::grad::backward(&mut g, loss, &[w, b]).unwrap();
+    let gradients = lineament::graph::grad::backward(&mut g, loss, &[w, b]).unwrap();
     // Without a budget, which a busy machine would spend on the first layer.
     let found = tune_more(&device, &g, &gradients, &Choices::default(), None).unwrap();
     let choice = |wanted: &str| found.layers.iter().find(|(key, _)| key.contains(wanted)).map(|(_, choice)| choice);

@@ -2,12 +2,13 @@
 
 mod common;
 
-use lineament::exec::check;
+use lineament::graph::grad;
+use lineament::lab::check;
 use lineament::ops::warp::{Border, Warp};
-use lineament::ops::{Case, EPS, Fill, Io, Op};
+use lineament::ops::{Case, EPS, Fill, Io, Op, reference};
 use lineament::rng::Rng;
 use lineament::tensor::Shape;
-use lineament::{Device, Graph, Tensor, Weights, grad};
+use lineament::{Device, Graph, Tensor, Weights};
 
 const PICTURE: Shape = [1, 2, 3, 4];
 
@@ -46,7 +47,7 @@ fn all_pairs(_: &mut Rng, _: &[Shape], _: usize) -> Vec<f64> {
 fn sample(border: Border, column: f64, row: f64) -> f64 {
     let x = [[1, 1, 2, 3], [1, 2, 1, 1]];
     let io = Io { x: &x, y: [1; 4] };
-    check::reference(&Warp { border }, &io, &[vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.0], vec![column, row]])[0]
+    reference(&Warp { border }, &io, &[vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.0], vec![column, row]])[0]
 }
 
 #[test]

@@ -1,4 +1,4 @@
-// texels: shared by the shaders whose tensors lie in textures, as channel quads (src/shader.rs, `Layout::Quads`).
+// texels: shared by the shaders whose tensors lie in textures, as channel quads (src/layout.rs, `Layout::Quads`).
 
 // Where texel k lies: 4,096 to a row.
 fn texel(k: u32) -> vec2<u32> {

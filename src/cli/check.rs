@@ -3,7 +3,8 @@
 use super::out::{self, say};
 use super::{Common, interrupt, progress};
 use crate::error::{Error, Result};
-use crate::exec::{Device, check, faults};
+use crate::exec::Device;
+use crate::lab::{check, faults};
 use crate::ops::registry;
 use clap::{Args, Subcommand};
 use serde_json::json;

@@ -2,10 +2,10 @@
 
 use super::out::{self, say};
 use crate::error::{Error, Result};
-use crate::exec::roof;
 use crate::files::{self, Existing};
+use crate::lab::roof;
 use crate::ops::{Source, registry};
-use crate::plan::reflect;
+use crate::shader::reflect;
 use serde_json::{Map, Value, json};
 use std::io::Write;
 use std::path::Path;

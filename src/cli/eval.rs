@@ -6,9 +6,9 @@ use super::out::{self, say};
 use super::upscale::Model;
 use super::{Common, interrupt, progress};
 use crate::error::Result;
-use crate::image::Picture;
 use crate::table::shortened;
-use crate::tasks::upscale::{Score, Upscaler};
+use crate::vision::image::Picture;
+use crate::vision::tasks::upscale::{Score, Upscaler};
 use clap::{Args, Subcommand};
 use serde_json::json;
 use std::path::{Path, PathBuf};
@@ -72,7 +72,7 @@ fn measure_and_print(upscaler: &Upscaler, folder: &Path) -> Result<Measured> {
 }
 
 fn measure(upscaler: &Upscaler, folder: &Path, each: impl Fn(&str, &Score)) -> Result<Measured> {
-    let files = crate::files::pictures(folder)?;
+    let files = crate::vision::image::folder::pictures(folder)?;
     let bar = progress::bar(files.len() as u64, "pictures");
     let mut scores: Vec<Score> = Vec::new();
     for file in &files {

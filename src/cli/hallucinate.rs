@@ -4,15 +4,16 @@ use super::out::{self, say};
 use super::{Common, finite, interrupt};
 use crate::error::{Error, Result};
 use crate::files::{self, Existing};
-use crate::image::{Channels, Picture, Rect};
-use crate::models::cbn::cascade::{Cascade, Variant};
-use crate::models::cbn::network::Config;
-use crate::models::cbn::shape::Point;
-use crate::tasks::hallucinate::frame::Frame;
-use crate::tasks::hallucinate::hallucinator::{Ask, Hallucinator, input};
-use crate::tasks::hallucinate::sheet;
-use crate::train::faces::landmarks;
-use crate::weights::{self, Weights};
+use crate::vision::image::{Channels, Picture, Rect};
+use crate::vision::models::cbn::cascade::{Cascade, Variant};
+use crate::vision::models::cbn::network::Config;
+use crate::vision::models::cbn::shape::Point;
+use crate::vision::models::shipped;
+use crate::vision::tasks::hallucinate::frame::Frame;
+use crate::vision::tasks::hallucinate::hallucinator::{Ask, Hallucinator, input};
+use crate::vision::tasks::hallucinate::sheet;
+use crate::vision::training::faces::landmarks;
+use crate::weights::Weights;
 use clap::Args;
 use serde_json::json;
 use std::ffi::OsStr;
@@ -39,7 +40,7 @@ impl Model {
             None => {
                 let config = Config::preset(&self.preset)?;
                 let (model, scale) = (format!("cbn-{}", self.preset), config.side() / config.input_side);
-                weights::shipped(&model, scale).ok_or_else(|| {
+                shipped::open(&model, scale).ok_or_else(|| {
                     let remedy = "train them (lineament train hallucinate) or give --weights FILE";
                     Error::Usage(format!("no weights of {model} come with lineament; {remedy}"))
                 })??

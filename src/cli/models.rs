@@ -2,8 +2,9 @@
 
 use super::out::{self, say};
 use crate::error::Result;
-use crate::models::SUPER_RESOLUTION;
-use crate::weights::{self, Weights};
+use crate::vision::models::SUPER_RESOLUTION;
+use crate::vision::models::shipped;
+use crate::weights::Weights;
 use clap::Args;
 use serde_json::json;
 
@@ -32,7 +33,7 @@ struct Group {
 
 pub fn run(arguments: &Arguments) -> Result<u8> {
     let mut groups: Vec<Group> = Vec::new();
-    for shipped in weights::all_shipped() {
+    for shipped in shipped::all() {
         let (name, file) = (shipped.model, (shipped.scale, shipped.bytes.len(), shipped.open()?));
         match groups.iter_mut().find(|group| group.name == name) {
             Some(group) => group.files.push(file),

@@ -7,13 +7,13 @@ use super::upscale::Model;
 use super::{Common, eval, interrupt};
 use crate::error::{Error, Result};
 use crate::exec::Device;
-use crate::exec::profile::median;
 use crate::files::{self, Existing};
 use crate::graph::Graph;
-use crate::image::{Channels, Format, Picture, Samples};
-use crate::models::SuperResolution;
-use crate::tasks::upscale::Upscaler;
-use crate::weights;
+use crate::lab::profile::median;
+use crate::vision::image::{Channels, Format, Picture, Samples};
+use crate::vision::models::SuperResolution;
+use crate::vision::models::shipped;
+use crate::vision::tasks::upscale::Upscaler;
 use clap::{Args, Subcommand, value_parser};
 use serde_json::{Value, json};
 use std::fmt::Write as _;
@@ -134,7 +134,7 @@ fn sr(arguments: &SrArguments) -> Result<u8> {
     );
     let (mut rows, mut missing) = (Vec::new(), Vec::new());
     for (name, scale) in ["fsrcnn", "fsrcnn-s", "srcnn"].into_iter().flat_map(|m| (2..=4).map(move |s| (m, s))) {
-        if weights::shipped(name, scale).is_none() {
+        if shipped::open(name, scale).is_none() {
             missing.push(format!("{name} x{scale}"));
             continue;
         }
@@ -190,7 +190,7 @@ fn median_ms(runs: usize, mut work: impl FnMut() -> Result<()>) -> Result<f64> {
 
 /// `name` on `device`, with the weights that come with lineament, else seeded ones.
 fn upscaler(device: &Device, name: &str, scale: usize) -> Result<Upscaler> {
-    if weights::shipped(name, scale).is_some() {
+    if shipped::open(name, scale).is_some() {
         return Model::shipped(name, scale).open(device.clone(), None);
     }
     let model = SuperResolution::new(name, scale)?;

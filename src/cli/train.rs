@@ -5,10 +5,12 @@ mod hallucinate;
 use super::out::{self, note, say, shown};
 use super::{Common, interrupt, progress};
 use crate::error::{Error, Result};
-use crate::models::SuperResolution;
-use crate::tasks::upscale::Upscaler;
 use crate::train::run::{Folder, Progress};
-use crate::train::upscale::{self as training, Config, GroupConfig, LossName, Observer, OptimizerName, ScheduleName};
+use crate::vision::models::SuperResolution;
+use crate::vision::tasks::upscale::Upscaler;
+use crate::vision::training::upscale::{
+    self as training, Config, GroupConfig, LossName, Observer, OptimizerName, ScheduleName,
+};
 use crate::weights::Weights;
 use clap::{Args, Subcommand};
 use serde_json::json;

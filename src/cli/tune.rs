@@ -5,11 +5,11 @@ use super::out::{self, note, say, warning};
 use super::upscale::Model;
 use super::{Common, bench, interrupt};
 use crate::error::{Error, Result};
-use crate::exec::Device;
+use crate::exec::{Choose, Device};
 use crate::graph::{Graph, NodeId};
+use crate::lab::tune::store::{self, ENVIRONMENT, Fingerprint};
+use crate::lab::tune::{Choices, Outcome, keys, tune_each};
 use crate::table::{self, Column};
-use crate::tune::store::{self, ENVIRONMENT, Fingerprint};
-use crate::tune::{Choices, Choose, Outcome, keys, tune_each};
 use clap::Args;
 use serde_json::json;
 use std::collections::BTreeSet;
@@ -340,7 +340,7 @@ mod tests {
         let upscaler = Model::shipped("fsrcnn", 3).open(device.clone(), None).unwrap();
         let shape = |[height, width]: [usize; 2]| [[1, 1, height, width]];
         let choices = |key: String| Choices {
-            layers: [(key, crate::tune::Choice { stem: "measured".into(), candidates: vec![] })].into(),
+            layers: [(key, crate::lab::tune::Choice { stem: "measured".into(), candidates: vec![] })].into(),
         };
         let op = crate::ops::relu::Relu;
         for (width, height) in
@@ -348,9 +348,9 @@ mod tests {
         {
             let (graph, _) = upscaler.network(height, width).unwrap();
             let own = [2, 3].map(|k| graph.nodes()[0].shape[k]);
-            let is_covered = measured
-                .iter()
-                .any(|&size| choices(crate::tune::key(&op, None, &shape(size))).stem(&op, None, &shape(own)).is_some());
+            let is_covered = measured.iter().any(|&size| {
+                choices(crate::lab::tune::key(&op, None, &shape(size))).stem(&op, None, &shape(own)).is_some()
+            });
             assert!(is_covered, "a picture of {width}x{height} has windows of {own:?}, measured are {measured:?}");
         }
         assert_eq!(windows(&["--size", "64x48"], &device), [[48, 64]]);

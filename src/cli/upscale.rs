@@ -9,11 +9,12 @@ use super::{Common, progress};
 use crate::error::{Error, Result};
 use crate::exec::Device;
 use crate::files::Existing;
-use crate::image::{Encoding, Format, Picture, Sequence, Size};
-use crate::models::SuperResolution;
 use crate::ops::resize::{Ratio, Resize};
-use crate::tasks::upscale::Upscaler;
-use crate::weights::{self, Weights};
+use crate::vision::image::{Encoding, Format, Picture, Sequence, Size};
+use crate::vision::models::SuperResolution;
+use crate::vision::models::shipped;
+use crate::vision::tasks::upscale::Upscaler;
+use crate::weights::Weights;
 use clap::Args;
 use pipeline::{Job, Threads, Work, Written};
 use serde_json::{Value, json};
@@ -49,7 +50,7 @@ impl Model {
         let model = SuperResolution::new(&self.model, self.scale)?;
         let weights = match &self.weights {
             Some(file) => Weights::open(file)?,
-            None => weights::shipped(&self.model, self.scale)
+            None => shipped::open(&self.model, self.scale)
                 .ok_or_else(|| networks::lacks(&self.model, Some(&self.scale.to_string())))??,
         };
         Upscaler::new(device, model, weights, tile)

@@ -1,8 +1,9 @@
 //! The references as a device: slow, in f64, needs nothing but a processor.
 
 use crate::error::{Error, Result};
-use crate::graph::{Graph, Kind, pack_offsets};
-use crate::ops::{Io, Op};
+use crate::graph::{Graph, Kind};
+use crate::layout::pack_offsets;
+use crate::ops::{Io, Op, reference, reference_grad};
 use crate::plan::{Plan, Step};
 use crate::tensor::{Shape, Tensor, len};
 use std::collections::HashMap;
@@ -29,7 +30,7 @@ fn narrow(shape: Shape, values: &[f64]) -> Result<Tensor> {
 }
 
 /// The operation of a step.
-pub(super) fn op_of<'a>(graph: &'a Graph, step: &Step) -> Result<&'a dyn Op> {
+pub(crate) fn op_of<'a>(graph: &'a Graph, step: &Step) -> Result<&'a dyn Op> {
     let node = &graph.nodes()[step.node];
     let unfused = match &node.kind {
         Kind::Op(op) | Kind::Update(op) => Some(&**op),
@@ -46,7 +47,7 @@ fn members(graph: &Graph, k: usize) -> &[usize] {
 }
 
 /// The value of node `k`: a pack's from its members, with zeros between them.
-pub(super) fn value_of(graph: &Graph, k: usize, get: impl Fn(usize) -> Result<Vec<f64>>) -> Result<Vec<f64>> {
+pub(crate) fn value_of(graph: &Graph, k: usize, get: impl Fn(usize) -> Result<Vec<f64>>) -> Result<Vec<f64>> {
     let node = &graph.nodes()[k];
     if !matches!(node.kind, Kind::Pack) {
         return get(k);
@@ -61,7 +62,7 @@ pub(super) fn value_of(graph: &Graph, k: usize, get: impl Fn(usize) -> Result<Ve
 }
 
 /// The nodes that hold `value`, the new value of node `k`, with their parts: a pack's members.
-pub(super) fn parts_of(graph: &Graph, k: usize, value: Vec<f64>) -> Vec<(usize, Vec<f64>)> {
+pub(crate) fn parts_of(graph: &Graph, k: usize, value: Vec<f64>) -> Vec<(usize, Vec<f64>)> {
     let node = &graph.nodes()[k];
     if !matches!(node.kind, Kind::Pack) {
         return vec![(k, value)];
@@ -148,7 +149,7 @@ impl CpuSession {
                     }
                 } else if let Some(dy_node) = dy_of(plan, i) {
                     let y = get(step.node).unwrap_or_else(|_| vec![f64::NAN; io.y_len()]);
-                    let dx = super::check::reference_grad(op, &io, &x, &y, &get(dy_node)?);
+                    let dx = reference_grad(op, &io, &x, &y, &get(dy_node)?);
                     for pass in plan.passes(i) {
                         for b in pass.bindings.iter().filter(|b| b.written) {
                             let input = op.inputs().iter().position(|n| b.variable.strip_prefix('d') == Some(n));
@@ -158,7 +159,7 @@ impl CpuSession {
                         }
                     }
                 } else {
-                    values.insert(step.node, super::check::reference(op, &io, &x));
+                    values.insert(step.node, reference(op, &io, &x));
                 }
             }
             values.retain(|node, _| self.last_use.get(node).is_some_and(|&last| last > i));

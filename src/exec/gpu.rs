@@ -4,14 +4,15 @@
 //! does. Allocation, compilation and submission run inside error scopes, so that a driver's complaint becomes a typed
 //! error, and a lost device is remembered and reported by every later call.
 
-use super::profile::{Clock, Phase, Run, Span};
 use super::quads;
+use super::timing::{Clock, Now, Phase, Run, Span};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Kind};
+use crate::layout::{Layout, MAX_TEXELS, TEXELS_A_ROW};
 use crate::ops::Source;
 use crate::plan::{Hold, Limits, Plan, Slot, Step, Value};
 use crate::rng::Rng;
-use crate::shader::{Layout, MAX_TEXELS, TEXELS_A_ROW, specialized};
+use crate::shader::specialized;
 use crate::tensor::{Shape, Tensor, len};
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -93,8 +94,6 @@ pub struct Gpu {
     modules: Mutex<HashMap<ModuleKey, Arc<wgpu::ShaderModule>>>,
     pipelines: Mutex<HashMap<PipelineKey, Arc<Pipeline>>>,
     lost: Arc<Mutex<Option<String>>>,
-    /// What [`super::roof`] measured, once a process and adapter.
-    pub(super) measured: Mutex<Option<super::roof::Measured>>,
 }
 
 /// Shader text, and the bits of the constants that it was specialized with.
@@ -200,16 +199,7 @@ impl Gpu {
             *remember.lock().unwrap_or_else(PoisonError::into_inner) = Some(format!("{reason:?} {message}"));
         });
         let timestamp_ns = info.has_timestamps.then(|| queue.get_timestamp_period()).filter(|&ns| ns > 0.0);
-        Ok(Self {
-            device,
-            queue,
-            info,
-            timestamp_ns,
-            modules: Mutex::default(),
-            pipelines: Mutex::default(),
-            lost,
-            measured: Mutex::default(),
-        })
+        Ok(Self { device, queue, info, timestamp_ns, modules: Mutex::default(), pipelines: Mutex::default(), lost })
     }
 
     /// What times this adapter's steps.
@@ -685,6 +675,11 @@ impl GpuSession {
         })
     }
 
+    /// What times its steps.
+    pub fn clock(&self) -> Clock {
+        self.gpu.clock()
+    }
+
     /// Refuses a second run while one is in progress; [`super::Session::run`] waits for its turn before.
     fn take_turn(&self) -> Result<Turn<'_>> {
         if self.is_running.swap(true, Ordering::Acquire) {
@@ -937,39 +932,39 @@ impl GpuSession {
     ///
     /// # Errors
     /// The adapter fails.
-    pub async fn time(&self, plan: &Plan, inputs: &[(usize, &Tensor)]) -> Result<Run> {
+    pub async fn time(&self, plan: &Plan, inputs: &[(usize, &Tensor)], now: Now) -> Result<Run> {
         let _turn = self.take_turn()?;
         self.gpu.scoped("uploading", || self.upload(plan, inputs)).await?;
         let timed = self.commands.iter().flat_map(|command| {
             let copies = (!command.copies.is_empty()).then_some(Timed::Copies(command));
             copies.into_iter().chain([Timed::Dispatch(command)])
         });
-        self.time_all(&timed.collect::<Vec<_>>()).await
+        self.time_all(&timed.collect::<Vec<_>>(), now).await
     }
 
     /// The time of copying the first `bytes` of one buffer's slot to another's, by the adapter's command for that.
     ///
     /// # Errors
     /// The adapter fails.
-    pub async fn time_copy(&self, from: usize, to: usize, bytes: u64) -> Result<Run> {
+    pub async fn time_copy(&self, from: usize, to: usize, bytes: u64, now: Now) -> Result<Run> {
         let _turn = self.take_turn()?;
-        self.time_all(&[Timed::Buffer { from, to, bytes }]).await
+        self.time_all(&[Timed::Buffer { from, to, bytes }], now).await
     }
 
-    async fn time_all(&self, timed: &[Timed<'_>]) -> Result<Run> {
+    async fn time_all(&self, timed: &[Timed<'_>], now: Now) -> Result<Run> {
         // What is uploaded goes ahead, so that its time is in no row.
         let uploaded = self.gpu.scoped("uploading", || self.gpu.queue.submit([])).await?;
         self.gpu.wait(uploaded)?;
         match self.gpu.timestamp_ns {
-            Some(ns) => self.time_by_timestamps(timed, ns).await,
-            None => self.time_by_host(timed).await,
+            Some(ns) => self.time_by_timestamps(timed, ns, now).await,
+            None => self.time_by_host(timed, now).await,
         }
     }
 
-    async fn time_by_timestamps(&self, timed: &[Timed<'_>], tick_ns: f32) -> Result<Run> {
+    async fn time_by_timestamps(&self, timed: &[Timed<'_>], tick_ns: f32, now: Now) -> Result<Run> {
         // Metal keeps at most 4096 samples in a set; small sets are safe everywhere.
         const SPANS_PER_SET: usize = 256;
-        let mut run = Run::begin();
+        let mut run = Run::begin(now);
         let mut zero = None;
         for timed in timed.chunks(SPANS_PER_SET) {
             let n = 2 * timed.len() as u32;
@@ -1012,8 +1007,8 @@ impl GpuSession {
         Ok(run)
     }
 
-    async fn time_by_host(&self, timed: &[Timed<'_>]) -> Result<Run> {
-        let mut run = Run::begin();
+    async fn time_by_host(&self, timed: &[Timed<'_>], now: Now) -> Result<Run> {
+        let mut run = Run::begin(now);
         for timed in timed {
             let begin_ms = run.now_ms();
             let recorded = self

@@ -1,7 +1,7 @@
 //! Channel quads on the host: what goes into and comes out of a texture of [`Layout::Quads`].
 
 use crate::error::Result;
-use crate::shader::{Layout, TEXELS_A_ROW};
+use crate::layout::{Layout, TEXELS_A_ROW};
 use crate::tensor::{Shape, Tensor, len};
 
 /// The texels of `tensor`, filled up with zeros to whole rows of a texture.

@@ -1,4 +1,5 @@
-//! Networks and arrays that others made: ONNX files, NumPy arrays.
+//! Networks and numbers that others made, and weights: ONNX files, NumPy arrays, safetensors.
 
 pub mod npy;
 pub mod onnx;
+pub mod weights;

@@ -21,8 +21,8 @@
 //! Source: Kingma and Ba 2015, "Adam", algorithm 1; Loshchilov and Hutter 2019, "Decoupled Weight Decay Regularization".
 
 use super::{Case, Cost, EPS, Fill, Io, Launch, Op, Source, Tolerance, Values, shaders};
-use crate::error::{Result, ShapeError};
-use crate::graph::{Graph, NodeId, PACK_ALIGN};
+use crate::error::ShapeError;
+use crate::layout::PACK_ALIGN;
 use crate::tensor::{SCALAR, Shape};
 
 /// The operation; what a schedule may change between steps is its input `h`.
@@ -61,7 +61,7 @@ impl Adam {
 }
 
 /// Checks the inputs h, k and s of an optimiser on `len` elements.
-pub(super) fn check_factors(x: &[Shape], len: usize) -> std::result::Result<(), ShapeError> {
+pub(super) fn check_factors(x: &[Shape], len: usize) -> Result<(), ShapeError> {
     let blocks = len.div_ceil(PACK_ALIGN);
     for ((name, wanted), &got) in
         [("h", [1, 8, 1, 1]), ("k", [1, 2, 1, blocks]), ("s", [1, 2, 1, 1])].into_iter().zip(x)
@@ -79,16 +79,6 @@ pub(super) fn factors(lr: f64, decay: f64, k: &[f64], i: usize) -> [f64; 2] {
     [lr * k[block], decay * k[k.len() / 2 + block]]
 }
 
-impl Graph {
-    /// Adds a step of Adam: inputs as in the table of [`crate::ops::adam`]. The node has no value.
-    ///
-    /// # Errors
-    /// The shapes do not fit; `w`, `m` or `v` is no parameter, state or pack of them.
-    pub fn adam(&mut self, [w, dw, m, v]: [NodeId; 4], [h, k, s]: [NodeId; 3]) -> Result<NodeId> {
-        self.update(Adam, &[w, dw, m, v, h, k, s])
-    }
-}
-
 impl Op for Adam {
     fn name(&self) -> &'static str {
         "adam"
@@ -99,7 +89,7 @@ impl Op for Adam {
     fn shaders(&self) -> &'static [Source] {
         shaders!["adam"]
     }
-    fn shape(&self, x: &[Shape]) -> std::result::Result<Shape, ShapeError> {
+    fn shape(&self, x: &[Shape]) -> Result<Shape, ShapeError> {
         for (&name, &shape) in self.inputs().iter().zip(&x[..4]) {
             if shape != x[0] {
                 return Err(ShapeError::shape(name, format!("w's shape {:?}", x[0]), shape));

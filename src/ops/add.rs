@@ -12,20 +12,12 @@
 //! Source: definition.
 
 use super::{Case, Cost, Io, Launch, Op, Source, Tolerance, Values, shaders};
-use crate::error::{Result, ShapeError};
-use crate::graph::{Graph, NodeId};
+use crate::error::ShapeError;
 use crate::tensor::Shape;
 
 /// The operation; it has no attributes.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Add;
-
-impl Graph {
-    /// `a + b`, of one shape.
-    pub fn plus(&mut self, a: NodeId, b: NodeId) -> Result<NodeId> {
-        self.add(Add, &[a, b])
-    }
-}
 
 impl Op for Add {
     fn name(&self) -> &'static str {
@@ -37,7 +29,7 @@ impl Op for Add {
     fn shaders(&self) -> &'static [Source] {
         shaders!["add"]
     }
-    fn shape(&self, x: &[Shape]) -> std::result::Result<Shape, ShapeError> {
+    fn shape(&self, x: &[Shape]) -> Result<Shape, ShapeError> {
         if x[1] != x[0] {
             return Err(ShapeError::shape("b", format!("a's shape {:?}", x[0]), x[1]));
         }

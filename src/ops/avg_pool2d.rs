@@ -18,8 +18,7 @@
 
 use super::max_pool2d::pooled;
 use super::{Case, Cost, Io, Launch, Op, Source, Tolerance, Values, shaders};
-use crate::error::{Result, ShapeError};
-use crate::graph::{Graph, NodeId};
+use crate::error::ShapeError;
 use crate::tensor::Shape;
 
 /// Square windows, or one of the whole image.
@@ -77,16 +76,6 @@ impl AvgPool2d {
     }
 }
 
-impl Graph {
-    /// The mean of every window.
-    ///
-    /// # Errors
-    /// The window does not fit the image; a foreign node.
-    pub fn avg_pool2d(&mut self, x: NodeId, op: AvgPool2d) -> Result<NodeId> {
-        self.add(op, &[x])
-    }
-}
-
 impl Op for AvgPool2d {
     fn name(&self) -> &'static str {
         "avg_pool2d"
@@ -97,7 +86,7 @@ impl Op for AvgPool2d {
     fn shaders(&self) -> &'static [Source] {
         shaders!["avg_pool2d", "avg_pool2d_global"]
     }
-    fn shape(&self, x: &[Shape]) -> std::result::Result<Shape, ShapeError> {
+    fn shape(&self, x: &[Shape]) -> Result<Shape, ShapeError> {
         let Some(kernel) = self.kernel else {
             if self.stride != 1 {
                 return Err(ShapeError::value("stride", "1 where the window is the whole image", self.stride));

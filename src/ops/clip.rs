@@ -15,8 +15,7 @@
 //! Source: Pascanu, Mikolov and Bengio 2013, "On the difficulty of training recurrent neural networks", algorithm 1.
 
 use super::{Case, Cost, EPS, Io, Launch, Op, Scalar, Source, Tolerance, Values, shaders};
-use crate::error::{Result, ShapeError};
-use crate::graph::{Graph, NodeId};
+use crate::error::ShapeError;
 use crate::tensor::Shape;
 
 /// The operation.
@@ -24,16 +23,6 @@ use crate::tensor::Shape;
 pub struct Clip {
     /// Largest norm that is left as it is; may be infinite.
     pub limit: f32,
-}
-
-impl Graph {
-    /// Factor and norm `[1,2,1,1]` of the gradient `x` for [`Clip::limit`] `limit`.
-    ///
-    /// # Errors
-    /// The limit is not above 0.
-    pub fn clip(&mut self, x: NodeId, limit: f32) -> Result<NodeId> {
-        self.add(Clip { limit }, &[x])
-    }
 }
 
 /// Elements that one partial sum covers at most.
@@ -49,7 +38,7 @@ impl Op for Clip {
     fn shaders(&self) -> &'static [Source] {
         shaders!["clip" + "total"]
     }
-    fn shape(&self, _x: &[Shape]) -> std::result::Result<Shape, ShapeError> {
+    fn shape(&self, _x: &[Shape]) -> Result<Shape, ShapeError> {
         if self.limit.is_nan() || self.limit <= 0.0 {
             return Err(ShapeError::value("limit", "above 0", self.limit));
         }

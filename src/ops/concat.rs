@@ -14,40 +14,12 @@
 //! Source: definition as in torch.cat(dim=1).
 
 use super::{Case, Cost, Io, Launch, Op, Source, Tolerance, Values, shaders};
-use crate::error::{Error, Result, ShapeError};
-use crate::graph::{Graph, NodeId};
+use crate::error::ShapeError;
 use crate::tensor::Shape;
 
 /// The operation; it has no attributes.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Concat;
-
-impl Graph {
-    /// The channels of `a`, then those of `b`.
-    ///
-    /// # Errors
-    /// They differ in N, H or W; a foreign node.
-    pub fn concat(&mut self, a: NodeId, b: NodeId) -> Result<NodeId> {
-        self.add(Concat, &[a, b])
-    }
-
-    /// The channels of all `parts` in their order, by pairs of halves, so that k parts are copied ⌈log₂ k⌉ times and
-    /// not k − 1 times. One part is returned as it is.
-    ///
-    /// # Errors
-    /// As [`Graph::concat`]; no parts.
-    pub fn concat_all(&mut self, parts: &[NodeId]) -> Result<NodeId> {
-        match parts {
-            [] => Err(Error::graph("concat", "there is nothing to concatenate; pass at least one node")),
-            [one] => self.node(*one).map(|_| *one),
-            _ => {
-                let (left, right) = parts.split_at(parts.len().div_ceil(2));
-                let (left, right) = (self.concat_all(left)?, self.concat_all(right)?);
-                self.concat(left, right)
-            }
-        }
-    }
-}
 
 impl Op for Concat {
     fn name(&self) -> &'static str {
@@ -59,7 +31,7 @@ impl Op for Concat {
     fn shaders(&self) -> &'static [Source] {
         shaders!["concat"]
     }
-    fn shape(&self, x: &[Shape]) -> std::result::Result<Shape, ShapeError> {
+    fn shape(&self, x: &[Shape]) -> Result<Shape, ShapeError> {
         let [n, ca, h, w] = x[0];
         let [_, cb, _, _] = x[1];
         let both = ca.checked_add(cb);
@@ -116,32 +88,4 @@ pub fn cases() -> Vec<Case> {
         Case::new(Concat, &[[3, 1, 3, 2], [3, 5, 3, 2]]),
         Case::new(Concat, &[[1, 64, 48, 40], [1, 14, 48, 40]]).real(),
     ]
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn concat_all_when_five_parts_keeps_their_order_and_channels() {
-        let mut graph = Graph::new();
-        let parts: Vec<NodeId> =
-            (1..=5).map(|c| graph.input(&format!("x{c}"), [2, c, 3, 4]).expect("a fresh name")).collect();
-        let y = graph.concat_all(&parts).expect("shapes fit");
-        assert_eq!(graph.shape(y).expect("own node"), [2, 15, 3, 4]);
-        // Walks the tree from left to right.
-        let mut order = Vec::new();
-        let mut stack = vec![y.index];
-        while let Some(index) = stack.pop() {
-            let node = &graph.nodes()[index];
-            if node.inputs.is_empty() {
-                order.push(node.name.as_str());
-            }
-            stack.extend(node.inputs.iter().rev());
-        }
-        assert_eq!(order, ["x1", "x2", "x3", "x4", "x5"]);
-        assert_eq!(graph.concat_all(&parts[..1]).expect("one part"), parts[0]);
-        let message = graph.concat_all(&[]).expect_err("nothing to join").to_string();
-        assert_eq!(message, "concat: there is nothing to concatenate; pass at least one node");
-    }
 }

@@ -22,9 +22,8 @@
 //! `replicate`, torch.nn.Conv2d's padding_mode.
 
 use super::{Case, Cost, Io, Launch, Op, Source, Tolerance, Values, shaders};
-use crate::error::{Result, ShapeError};
-use crate::graph::{Graph, NodeId};
-use crate::shader::MAX_TEXELS;
+use crate::error::ShapeError;
+use crate::layout::MAX_TEXELS;
 use crate::tensor::{Shape, len};
 
 /// The attributes: pairs are rows, then columns. The default is stride 1, dilation 1, no padding, one group.
@@ -55,17 +54,6 @@ impl Conv2d {
     }
 }
 
-impl Graph {
-    /// The convolution of `x` `[N,Ci,H,W]` with filters `w` `[Co,Ci/groups,Kh,Kw]` and bias `b` `[1,Co,1,1]`: `[N,Co,Ho,Wo]`.
-    /// A 3×3 filter with stride 1 and zero padding 1 is faster as [`Graph::conv3x3`].
-    ///
-    /// # Errors
-    /// The shapes of `w` or `b` or an attribute do not fit.
-    pub fn conv2d(&mut self, x: NodeId, w: NodeId, b: NodeId, op: Conv2d) -> Result<NodeId> {
-        self.add(op, &[x, w, b])
-    }
-}
-
 /// Rows (taps in backward_w) of the block that a thread keeps in registers.
 const ROWS: usize = 8;
 
@@ -93,7 +81,7 @@ pub(super) fn cost(method: &str, io: &Io) -> Cost {
 
 impl Conv2d {
     /// Rows or columns of the output for `size` of the input and `kernel` taps along dimension `d`.
-    fn out_size(&self, d: usize, size: usize, kernel: usize) -> std::result::Result<usize, ShapeError> {
+    fn out_size(&self, d: usize, size: usize, kernel: usize) -> Result<usize, ShapeError> {
         let limit = 1 << 30;
         let padded = size + 2 * self.padding[d];
         let reach = kernel.saturating_sub(1).saturating_mul(self.dilation[d]).saturating_add(1);
@@ -209,7 +197,7 @@ impl Conv2d {
     }
 
     pub(super) fn launch_texels(&self, entry: &str, io: &Io) -> Option<Launch> {
-        let method = crate::shader::method_of(entry);
+        let method = crate::ops::method_of(entry);
         let is_x = method == "backward_x";
         if is_x && (self.replicate || self.stride != [1, 1]) {
             return None;
@@ -311,7 +299,7 @@ impl Conv2d {
         let (c, columns) = self.columns(io)?;
         let ([_, ci, h, w], [_, _, kh, kw]) = (io.x[0], io.x[1]);
         let threads = match entry {
-            "backward_w_1" => crate::shader::Layout::Quads.elements(&columns),
+            "backward_w_1" => crate::layout::Layout::Quads.elements(&columns),
             "backward_w_2" => 64 * c.groups(),
             "backward_w_3" => c.products(),
             _ => return None,
@@ -401,7 +389,7 @@ impl Correlation {
         self.units * self.walkers * self.sums() * 8
     }
     pub fn fits(&self) -> bool {
-        let quads = |shape: &Shape| crate::shader::Layout::Quads.elements(shape);
+        let quads = |shape: &Shape| crate::layout::Layout::Quads.elements(shape);
         [quads(&self.a), quads(&self.b), self.partials()].iter().all(|texels| *texels <= MAX_TEXELS)
     }
     pub fn params(&self) -> Vec<(&'static str, super::Scalar)> {
@@ -452,7 +440,7 @@ impl Op for Conv2d {
             "conv2d_texels" + "bound"
         ]
     }
-    fn shape(&self, x: &[Shape]) -> std::result::Result<Shape, ShapeError> {
+    fn shape(&self, x: &[Shape]) -> Result<Shape, ShapeError> {
         let [n, ci, h, w] = x[0];
         let [co, in_group, kh, kw] = x[1];
         let range = 1..=65_535;
@@ -505,7 +493,7 @@ impl Op for Conv2d {
             true => w * h.min(2) + w.min(2) * h.saturating_sub(2),
             false => 0,
         };
-        let walkers = self.walkers(crate::shader::method_of(entry), io);
+        let walkers = self.walkers(crate::ops::method_of(entry), io);
         let threads = match entry {
             "forward" => block_threads,
             "backward_x" => block_threads + n * ci * border,
@@ -555,7 +543,7 @@ impl Op for Conv2d {
         }
         if stem == "conv2d_columns" {
             return self.columns(io).map_or_else(Vec::new, |(c, columns)| {
-                vec![("t0", crate::shader::Layout::Quads.elements(&columns)), ("t1", c.partials())]
+                vec![("t0", crate::layout::Layout::Quads.elements(&columns)), ("t1", c.partials())]
             });
         }
         if stem == "conv2d_texels" {

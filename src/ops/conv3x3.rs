@@ -18,24 +18,12 @@
 
 use super::conv2d::{self, Conv2d};
 use super::{Accuracy, Case, Cost, Io, Launch, Op, Source, Tolerance, Values, shaders};
-use crate::error::{Result, ShapeError};
-use crate::graph::{Graph, NodeId};
+use crate::error::ShapeError;
 use crate::tensor::Shape;
 
 /// The operation; it has no attributes.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Conv3x3;
-
-impl Graph {
-    /// The 3×3 convolution of `x` `[N,Ci,H,W]` with filters `w` `[Co,Ci,3,3]` and bias `b` `[1,Co,1,1]`; stride 1, zero
-    /// padding 1, so the result is `[N,Co,H,W]`.
-    ///
-    /// # Errors
-    /// The shapes of `w` or `b` do not fit.
-    pub fn conv3x3(&mut self, x: NodeId, w: NodeId, b: NodeId) -> Result<NodeId> {
-        self.add(Conv3x3, &[x, w, b])
-    }
-}
 
 /// Rows and channels of the block that a thread keeps in registers.
 const ROWS: usize = 8;
@@ -97,8 +85,8 @@ impl Winograd {
     }
     fn launch(&self, entry: &str, io: &Io) -> Option<Launch> {
         let ([_, ci, h, w], co) = (io.x[0], io.y[1]);
-        let layout = crate::shader::Layout::Quads;
-        let fits = |texels: usize| texels <= crate::shader::MAX_TEXELS;
+        let layout = crate::layout::Layout::Quads;
+        let fits = |texels: usize| texels <= crate::layout::MAX_TEXELS;
         if !self.scratch().iter().all(|s| fits(s.1))
             || !fits(layout.elements(&io.x[0]))
             || !fits(layout.elements(&io.y))
@@ -190,7 +178,7 @@ impl Op for Conv3x3 {
             "conv2d_texels" + "bound"
         ]
     }
-    fn shape(&self, x: &[Shape]) -> std::result::Result<Shape, ShapeError> {
+    fn shape(&self, x: &[Shape]) -> Result<Shape, ShapeError> {
         let [n, ci, h, w] = x[0];
         let co = x[1][0];
         if x[1][1..] != [ci, 3, 3] {
@@ -216,7 +204,7 @@ impl Op for Conv3x3 {
         }
         let ([n, ci, h, w], co) = (io.x[0], io.y[1]);
         let (row_blocks, in_blocks, out_blocks) = (h.div_ceil(ROWS), ci.div_ceil(CHANNELS), co.div_ceil(CHANNELS));
-        let walkers = walkers(crate::shader::method_of(entry), io);
+        let walkers = walkers(crate::ops::method_of(entry), io);
         let threads = match entry {
             "forward" => n * out_blocks * row_blocks * w,
             "backward_x" => n * in_blocks * row_blocks * w,

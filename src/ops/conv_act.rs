@@ -16,7 +16,7 @@
 //! | z    | as y                                        | what the result is combined with; without [`Combine`] any value, which is not read |
 //! | y    | `[N,Co/r²,(H+2p₀−Kh+1)·r,(W+2p₁−Kw+1)·r]`   | output                                    |
 //!
-//! Gradients: none. The planner puts this operation in the place of a convolution and what follows it (src/fuse.rs), whose
+//! Gradients: none. The planner puts this operation in the place of a convolution and what follows it (src/plan/fuse.rs), whose
 //! gradients stay their own.
 //! Errors: w, b, a or z disagrees with x; the filter is larger than the padded picture.
 //! Numerics: f32. `conv_act_winograd` multiplies transformed filters and pictures, whose rounding errors are larger than
@@ -24,9 +24,8 @@
 //! Source: fused layers as in cuDNN; Winograd: Lavin and Gray, Fast Algorithms for Convolutional Neural Networks, 2016.
 
 use super::{Accuracy, Case, Cost, Io, Launch, Op, Source, Tolerance, Values, shaders};
-use crate::error::{Result, ShapeError};
-use crate::graph::{Graph, NodeId};
-use crate::shader::{Layout, MAX_TEXELS, TEXELS_A_ROW};
+use crate::error::ShapeError;
+use crate::layout::{Layout, MAX_TEXELS, TEXELS_A_ROW};
 use crate::tensor::{Shape, len};
 
 /// The attributes.
@@ -80,17 +79,6 @@ impl Combine {
                 }
             }
         }
-    }
-}
-
-impl Graph {
-    /// The convolution of `x` `[N,Ci,H,W]` with `w` and `b`, negative results times `a`, combined with `z`:
-    /// `[N,Co,H+2p−Kh+1,W+2p−Kw+1]`. Without [`Combine`] `z` is any node.
-    ///
-    /// # Errors
-    /// The shapes of `w`, `b`, `a` or `z` do not fit.
-    pub fn conv_act(&mut self, [x, w, b, a, z]: [NodeId; 5], op: ConvAct) -> Result<NodeId> {
-        self.add(op, &[x, w, b, a, z])
     }
 }
 
@@ -388,7 +376,7 @@ impl Op for ConvAct {
             "conv_act_straight" + "straight" + "combine" + "texels"
         ]
     }
-    fn shape(&self, x: &[Shape]) -> std::result::Result<Shape, ShapeError> {
+    fn shape(&self, x: &[Shape]) -> Result<Shape, ShapeError> {
         let [n, ci, h, w] = x[0];
         let [first, second, kh, kw] = x[1];
         let (co, wanted) = if self.adjoint { (second, first) } else { (first, second) };

@@ -16,9 +16,8 @@
 
 use super::conv2d::Correlation;
 use super::{Accuracy, Case, Cost, Grid, Io, Launch, Op, Scalar, Source, Tolerance, Values, shaders};
-use crate::error::{Result, ShapeError};
-use crate::graph::{Graph, NodeId};
-use crate::shader::{Layout, MAX_TEXELS};
+use crate::error::ShapeError;
+use crate::layout::{Layout, MAX_TEXELS};
 use crate::tensor::Shape;
 
 /// Largest side of a filter.
@@ -47,19 +46,9 @@ impl Default for ConvTranspose2d {
     }
 }
 
-impl Graph {
-    /// Transposed convolution of `x` `[N,Ci,H,W]` with the filters `w` `[Ci,Co,Kh,Kw]` and the bias `b` `[1,Co,1,1]`.
-    ///
-    /// # Errors
-    /// The shapes or attributes do not fit; see [`ConvTranspose2d`].
-    pub fn conv_transpose2d(&mut self, x: NodeId, w: NodeId, b: NodeId, op: ConvTranspose2d) -> Result<NodeId> {
-        self.add(op, &[x, w, b])
-    }
-}
-
 impl ConvTranspose2d {
     /// Output size along `axis` (0 rows, 1 columns), or what is wrong with the attributes.
-    fn size(&self, axis: usize, input: usize, kernel: usize) -> std::result::Result<usize, ShapeError> {
+    fn size(&self, axis: usize, input: usize, kernel: usize) -> Result<usize, ShapeError> {
         let (stride, padding, more) = (self.stride[axis], self.padding[axis], self.output_padding[axis]);
         if stride == 0 {
             return Err(ShapeError::value("stride", "at least 1", stride));
@@ -373,7 +362,7 @@ impl Op for ConvTranspose2d {
             "conv_transpose2d_quads" + "straight" + "correlate" + "texels" + "bound"
         ]
     }
-    fn shape(&self, x: &[Shape]) -> std::result::Result<Shape, ShapeError> {
+    fn shape(&self, x: &[Shape]) -> Result<Shape, ShapeError> {
         let [n, ci, h, w] = x[0];
         let [wi, co, kh, kw] = x[1];
         if wi != ci || !(1..=MAX_KERNEL).contains(&kh) || !(1..=MAX_KERNEL).contains(&kw) {

@@ -15,23 +15,12 @@
 //! Source: Polyak and Juditsky 1992, "Acceleration of stochastic approximation by averaging"; exponential as in Adam's section 7.2.
 
 use super::{Case, Cost, EPS, Fill, Io, Launch, Op, Source, Tolerance, Values, shaders};
-use crate::error::{Result, ShapeError};
-use crate::graph::{Graph, NodeId};
+use crate::error::ShapeError;
 use crate::tensor::{SCALAR, Shape};
 
 /// The operation; the decay is its input `h`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ema;
-
-impl Graph {
-    /// Adds an update of the average `e` of `w` by the last of the hyperparameters `h`. The node has no value.
-    ///
-    /// # Errors
-    /// The shapes do not fit; `e` is no parameter or state.
-    pub fn ema(&mut self, e: NodeId, w: NodeId, h: NodeId) -> Result<NodeId> {
-        self.update(Ema, &[e, w, h])
-    }
-}
 
 impl Op for Ema {
     fn name(&self) -> &'static str {
@@ -43,7 +32,7 @@ impl Op for Ema {
     fn shaders(&self) -> &'static [Source] {
         shaders!["ema"]
     }
-    fn shape(&self, x: &[Shape]) -> std::result::Result<Shape, ShapeError> {
+    fn shape(&self, x: &[Shape]) -> Result<Shape, ShapeError> {
         if x[1] != x[0] {
             return Err(ShapeError::shape("w", format!("e's shape {:?}", x[0]), x[1]));
         }

@@ -17,24 +17,12 @@
 //! Source: Zhu, Liu, Loy, Tang, "Deep Cascaded Bi-Network for Face Hallucination", 2016, section 3.1.
 
 use super::{Case, Cost, Io, Launch, Op, Source, Tolerance, Values, shaders};
-use crate::error::{Result, ShapeError};
-use crate::graph::{Graph, NodeId};
+use crate::error::ShapeError;
 use crate::tensor::Shape;
 
 /// The operation; it has no attributes.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Field;
-
-impl Graph {
-    /// `z + B·c`: the places `z` `[1, 2, H, W]` moved by the coefficients `c` `[N, K, 1, 1]` of the bases `b`
-    /// `[2, K, H, W]`; `[N, 2, H, W]`.
-    ///
-    /// # Errors
-    /// Other shapes, or a foreign node.
-    pub fn field(&mut self, z: NodeId, b: NodeId, c: NodeId) -> Result<NodeId> {
-        self.add(Field, &[z, b, c])
-    }
-}
 
 /// Invocations of a workgroup; `WG` in the shader.
 const WORKGROUP: usize = 64;
@@ -69,7 +57,7 @@ impl Op for Field {
     fn shaders(&self) -> &'static [Source] {
         shaders!["field"]
     }
-    fn shape(&self, x: &[Shape]) -> std::result::Result<Shape, ShapeError> {
+    fn shape(&self, x: &[Shape]) -> Result<Shape, ShapeError> {
         let [one, two, h, w] = x[0];
         let [_, bases, ..] = x[1];
         let [n, ..] = x[2];

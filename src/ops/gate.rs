@@ -14,23 +14,12 @@
 //! section 3; any g is allowed here, not only a sigmoid's.
 
 use super::{Case, Cost, EPS, Io, Launch, Op, Source, Tolerance, Values, shaders};
-use crate::error::{Result, ShapeError};
-use crate::graph::{Graph, NodeId};
+use crate::error::ShapeError;
 use crate::tensor::{Shape, len};
 
 /// The operation; it has no attributes.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Gate;
-
-impl Graph {
-    /// `(1 − g)·a + g·b`; `a` and `b` of one shape `[N,C,H,W]`, `g` the same or with one channel.
-    ///
-    /// # Errors
-    /// Other shapes, or a foreign node.
-    pub fn gate(&mut self, a: NodeId, b: NodeId, g: NodeId) -> Result<NodeId> {
-        self.add(Gate, &[a, b, g])
-    }
-}
 
 /// Channels that one thread of `forward` serves; `BLOCK` in the shader.
 const BLOCK: usize = 8;
@@ -56,7 +45,7 @@ impl Op for Gate {
     fn shaders(&self) -> &'static [Source] {
         shaders!["gate"]
     }
-    fn shape(&self, x: &[Shape]) -> std::result::Result<Shape, ShapeError> {
+    fn shape(&self, x: &[Shape]) -> Result<Shape, ShapeError> {
         let [n, c, h, w] = x[0];
         if x[1] != x[0] {
             return Err(ShapeError::shape("b", format!("a's shape {:?}", x[0]), x[1]));

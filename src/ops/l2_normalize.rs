@@ -14,8 +14,7 @@
 //! Source: definition; ε² under the root as in the L2 blocks of Dalal and Triggs 2005, section 6.4.
 
 use super::{Case, Cost, EPS, Io, Launch, Op, Scalar, Source, Tolerance, Values, shaders};
-use crate::error::{Result, ShapeError};
-use crate::graph::{Graph, NodeId};
+use crate::error::ShapeError;
 use crate::tensor::Shape;
 
 /// The operation.
@@ -28,16 +27,6 @@ pub struct L2Normalize {
 impl Default for L2Normalize {
     fn default() -> Self {
         Self { eps: 1e-6 }
-    }
-}
-
-impl Graph {
-    /// Each of the N·H vectors of C·W numbers of `x` divided by its length.
-    ///
-    /// # Errors
-    /// ε is not above 0; a foreign node.
-    pub fn l2_normalize(&mut self, x: NodeId, op: L2Normalize) -> Result<NodeId> {
-        self.add(op, &[x])
     }
 }
 
@@ -69,7 +58,7 @@ impl Op for L2Normalize {
     fn shaders(&self) -> &'static [Source] {
         shaders!["l2_normalize"]
     }
-    fn shape(&self, x: &[Shape]) -> std::result::Result<Shape, ShapeError> {
+    fn shape(&self, x: &[Shape]) -> Result<Shape, ShapeError> {
         if !(self.eps > 0.0 && self.eps.is_finite()) {
             return Err(ShapeError::value("eps", "above 0 and finite", self.eps));
         }

@@ -12,8 +12,7 @@
 //! definition as in torch.nn.functional.leaky_relu.
 
 use super::{Case, Cost, EPS, Io, Launch, Op, Source, Tolerance, Values, shaders};
-use crate::error::{Result, ShapeError};
-use crate::graph::{Graph, NodeId};
+use crate::error::ShapeError;
 use crate::tensor::Shape;
 
 /// One slope for all channels, not learned.
@@ -30,16 +29,6 @@ impl Default for LeakyRelu {
     }
 }
 
-impl Graph {
-    /// `x` where positive, else `slope·x`; the shape of `x`.
-    ///
-    /// # Errors
-    /// The slope is not finite; a foreign node.
-    pub fn leaky_relu(&mut self, x: NodeId, op: LeakyRelu) -> Result<NodeId> {
-        self.add(op, &[x])
-    }
-}
-
 impl Op for LeakyRelu {
     fn name(&self) -> &'static str {
         "leaky_relu"
@@ -50,7 +39,7 @@ impl Op for LeakyRelu {
     fn shaders(&self) -> &'static [Source] {
         shaders!["leaky_relu"]
     }
-    fn shape(&self, x: &[Shape]) -> std::result::Result<Shape, ShapeError> {
+    fn shape(&self, x: &[Shape]) -> Result<Shape, ShapeError> {
         if !self.slope.is_finite() {
             return Err(ShapeError::value("slope", "finite", self.slope));
         }

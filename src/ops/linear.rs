@@ -15,24 +15,13 @@
 //! Source: definition as in torch.nn.functional.linear after flatten(1).
 
 use super::{Case, Cost, Io, Launch, Op, Source, Tolerance, Values, row_blocks, row_speed, shaders};
-use crate::error::{Result, ShapeError};
-use crate::graph::{Graph, NodeId};
-use crate::shader::MAX_TEXELS;
+use crate::error::ShapeError;
+use crate::layout::MAX_TEXELS;
 use crate::tensor::Shape;
 
 /// The operation; its sizes are those of its inputs.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Linear;
-
-impl Graph {
-    /// `b + w·x` for every picture of `x` `[N,C,H,W]`, with `w` `[O,C·H·W,1,1]` and `b` `[1,O,1,1]`; `[N,O,1,1]`.
-    ///
-    /// # Errors
-    /// `w` or `b` does not fit; a foreign node.
-    pub fn linear(&mut self, x: NodeId, w: NodeId, b: NodeId) -> Result<NodeId> {
-        self.add(Linear, &[x, w, b])
-    }
-}
 
 /// Invocations of a workgroup; `WG` in the shader.
 const WORKGROUP: usize = 64;
@@ -58,7 +47,7 @@ impl Op for Linear {
     fn shaders(&self) -> &'static [Source] {
         shaders!["linear", "linear_quads" + "rows" + "texels" + "bound"]
     }
-    fn shape(&self, x: &[Shape]) -> std::result::Result<Shape, ShapeError> {
+    fn shape(&self, x: &[Shape]) -> Result<Shape, ShapeError> {
         let [n, c, h, w] = x[0];
         let [outputs, ..] = x[1];
         let depth = c.checked_mul(h).and_then(|p| p.checked_mul(w));

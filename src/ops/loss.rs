@@ -19,8 +19,7 @@
 //! Pyramid Networks", section 3.2, with ε = 10⁻³.
 
 use super::{Case, Cost, EPS, Io, Launch, Op, Scalar, Source, Tolerance, Values, shaders};
-use crate::error::{Result, ShapeError};
-use crate::graph::{Graph, NodeId};
+use crate::error::ShapeError;
 use crate::tensor::{SCALAR, Shape};
 
 /// ρ, of a difference d.
@@ -53,40 +52,6 @@ pub struct Loss {
     pub reduction: Reduction,
     /// Takes a third input: the weight of each element.
     pub weighted: bool,
-}
-
-impl Graph {
-    /// Squared error between `a` and `b`, of one shape, as a mean or a sum; `[1,1,1,1]`.
-    ///
-    /// # Errors
-    /// `b` has another shape than `a`.
-    pub fn mse(&mut self, a: NodeId, b: NodeId, reduction: Reduction) -> Result<NodeId> {
-        self.add(Loss { reduction, ..Loss::default() }, &[a, b])
-    }
-
-    /// [`Graph::mse`] with the weight `m` of each element. The mean is over all elements, whatever the weights are.
-    ///
-    /// # Errors
-    /// `b` or `m` has another shape than `a`.
-    pub fn mse_weighted(&mut self, a: NodeId, b: NodeId, m: NodeId, reduction: Reduction) -> Result<NodeId> {
-        self.add(Loss { reduction, weighted: true, ..Loss::default() }, &[a, b, m])
-    }
-
-    /// Mean of the smooth absolute error between `a` and `b`, of one shape; `[1,1,1,1]`. `eps` above 0.
-    ///
-    /// # Errors
-    /// `b` has another shape than `a`; `eps` is not above 0.
-    pub fn charbonnier(&mut self, a: NodeId, b: NodeId, eps: f32) -> Result<NodeId> {
-        self.add(Loss { penalty: Penalty::Charbonnier { eps }, ..Loss::default() }, &[a, b])
-    }
-
-    /// [`Graph::charbonnier`] with the weight `m` of each element. The mean is over all elements, whatever the weights are.
-    ///
-    /// # Errors
-    /// `b` or `m` has another shape than `a`; `eps` is not above 0.
-    pub fn charbonnier_weighted(&mut self, a: NodeId, b: NodeId, m: NodeId, eps: f32) -> Result<NodeId> {
-        self.add(Loss { penalty: Penalty::Charbonnier { eps }, weighted: true, ..Loss::default() }, &[a, b, m])
-    }
 }
 
 /// Elements that one partial sum covers at most.
@@ -139,7 +104,7 @@ impl Op for Loss {
             shaders!["loss" + "penalty" + "total"]
         }
     }
-    fn shape(&self, x: &[Shape]) -> std::result::Result<Shape, ShapeError> {
+    fn shape(&self, x: &[Shape]) -> Result<Shape, ShapeError> {
         for (&name, &shape) in self.inputs().iter().zip(x) {
             if shape != x[0] {
                 return Err(ShapeError::shape(name, format!("a's shape {:?}", x[0]), shape));

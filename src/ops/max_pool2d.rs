@@ -14,8 +14,7 @@
 //! Source: definition as in torch.nn.functional.max_pool2d (ceil_mode false); as there, NaN is passed on.
 
 use super::{Case, Cost, EPS, Fill, Io, Launch, Op, Source, Tolerance, Values, shaders, with_nan};
-use crate::error::{Result, ShapeError};
-use crate::graph::{Graph, NodeId};
+use crate::error::ShapeError;
 use crate::rng::Rng;
 use crate::tensor::{Shape, len};
 
@@ -37,18 +36,8 @@ impl MaxPool2d {
     }
 }
 
-impl Graph {
-    /// The maximum of every window.
-    ///
-    /// # Errors
-    /// The window does not fit the image; a foreign node.
-    pub fn max_pool2d(&mut self, x: NodeId, op: MaxPool2d) -> Result<NodeId> {
-        self.add(op, &[x])
-    }
-}
-
 /// The shape after pooling `x` with square windows, for both kinds of pooling.
-pub(super) fn pooled(x: Shape, kernel: usize, stride: usize, padding: usize) -> std::result::Result<Shape, ShapeError> {
+pub(super) fn pooled(x: Shape, kernel: usize, stride: usize, padding: usize) -> Result<Shape, ShapeError> {
     // The bounds keep the shader's u32 arithmetic exact: kernel² and every padded coordinate stay below 2³².
     const LARGEST: usize = 65_535;
     if !(1..=LARGEST).contains(&kernel) {
@@ -118,7 +107,7 @@ impl Op for MaxPool2d {
     fn shaders(&self) -> &'static [Source] {
         shaders!["max_pool2d"]
     }
-    fn shape(&self, x: &[Shape]) -> std::result::Result<Shape, ShapeError> {
+    fn shape(&self, x: &[Shape]) -> Result<Shape, ShapeError> {
         pooled(x[0], self.kernel, self.stride, self.padding)
     }
     fn launch(&self, _stem: &str, entry: &str, io: &Io) -> Option<Launch> {

@@ -323,6 +323,38 @@ pub trait Op: std::fmt::Debug + Send + Sync {
     fn reference_update(&self, _io: &Io, _x: &mut [Vec<f64>]) {}
 }
 
+/// `backward_w` for `backward_w_2`, `forward` for `forward`.
+pub fn method_of(entry: &str) -> &str {
+    match entry.rsplit_once('_') {
+        Some((head, pass)) if !pass.is_empty() && pass.bytes().all(|b| b.is_ascii_digit()) => head,
+        _ => entry,
+    }
+}
+
+/// `t0` to `t3`, or the name under which a pass reads them: memory between the passes of one method.
+pub fn is_scratch(name: &str) -> bool {
+    matches!(scratch_of(name), "t0" | "t1" | "t2" | "t3")
+}
+
+/// The variable that `t1_read` reads: `t1`; so for `y_read`, where a shader writes and reads channel quads.
+pub fn scratch_of(name: &str) -> &str {
+    name.strip_suffix("_read").unwrap_or(name)
+}
+
+/// `op`'s output in f64.
+pub fn reference(op: &dyn Op, io: &Io, x: &[Vec<f64>]) -> Vec<f64> {
+    let mut y = vec![0.0; io.y_len()];
+    op.reference(io, x, &mut y);
+    y
+}
+
+/// `op`'s gradients for all inputs in f64; zeros where it has none.
+pub fn reference_grad(op: &dyn Op, io: &Io, x: &[Vec<f64>], y: &[f64], dy: &[f64]) -> Vec<Vec<f64>> {
+    let mut dx: Vec<Vec<f64>> = io.x.iter().map(|s| vec![0.0; len(s)]).collect();
+    op.reference_grad(io, x, y, dy, &mut dx);
+    dx
+}
+
 /// Threads of `shared/rows.wgsl` for `a` rows of A and `b` of B.
 fn row_blocks(a: usize, b: usize) -> usize {
     a.div_ceil(8) * b.div_ceil(8)

@@ -15,24 +15,13 @@
 //! Source: definition; as torch.cdist(a, b)².
 
 use super::{Case, Cost, EPS, Io, Launch, Op, Source, Tolerance, Values, row_blocks, row_speed, shaders};
-use crate::error::{Result, ShapeError};
-use crate::graph::{Graph, NodeId};
-use crate::shader::{Layout, MAX_TEXELS};
+use crate::error::ShapeError;
+use crate::layout::{Layout, MAX_TEXELS};
 use crate::tensor::Shape;
 
 /// The operation; it has no attributes.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PairwiseDistance;
-
-impl Graph {
-    /// Squared Euclidean distances `[N, M, 1, 1]` of the rows of `a` `[N, D, 1, 1]` and `b` `[M, D, 1, 1]`.
-    ///
-    /// # Errors
-    /// As [`Graph::add`].
-    pub fn pairwise_distance(&mut self, a: NodeId, b: NodeId) -> Result<NodeId> {
-        self.add(PairwiseDistance, &[a, b])
-    }
-}
 
 impl Op for PairwiseDistance {
     fn name(&self) -> &'static str {
@@ -44,7 +33,7 @@ impl Op for PairwiseDistance {
     fn shaders(&self) -> &'static [Source] {
         shaders!["pairwise_distance", "pairwise_distance_quads" + "rows" + "texels" + "bound"]
     }
-    fn shape(&self, x: &[Shape]) -> std::result::Result<Shape, ShapeError> {
+    fn shape(&self, x: &[Shape]) -> Result<Shape, ShapeError> {
         let [n, d, ah, aw] = x[0];
         let [m, bd, bh, bw] = x[1];
         if [ah, aw] != [1, 1] {

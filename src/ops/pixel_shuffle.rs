@@ -15,8 +15,7 @@
 //! Neural Network", 2016, eq. 4, with the order of channels of torch.nn.functional.pixel_shuffle.
 
 use super::{Case, Cost, Io, Launch, Op, Source, Tolerance, Values, shaders};
-use crate::error::{Result, ShapeError};
-use crate::graph::{Graph, NodeId};
+use crate::error::ShapeError;
 use crate::tensor::Shape;
 
 /// Enlarges by an integer factor.
@@ -24,16 +23,6 @@ use crate::tensor::Shape;
 pub struct PixelShuffle {
     /// r, at least 1.
     pub factor: usize,
-}
-
-impl Graph {
-    /// `[N,C·r²,H,W]` to `[N,C,H·r,W·r]`.
-    ///
-    /// # Errors
-    /// r² does not divide the channels of `x`; a foreign node.
-    pub fn pixel_shuffle(&mut self, x: NodeId, op: PixelShuffle) -> Result<NodeId> {
-        self.add(op, &[x])
-    }
 }
 
 impl PixelShuffle {
@@ -65,7 +54,7 @@ impl Op for PixelShuffle {
     fn shaders(&self) -> &'static [Source] {
         shaders!["pixel_shuffle"]
     }
-    fn shape(&self, x: &[Shape]) -> std::result::Result<Shape, ShapeError> {
+    fn shape(&self, x: &[Shape]) -> Result<Shape, ShapeError> {
         let [n, c, h, w] = x[0];
         let r = self.factor;
         let Some(square) = r.checked_mul(r).filter(|&s| s > 0 && s <= c) else {

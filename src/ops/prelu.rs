@@ -12,24 +12,13 @@
 //! Source: He, Zhang, Ren and Sun 2015, "Delving Deep into Rectifiers", equations 1, 10 and 11.
 
 use super::{Case, Cost, EPS, Io, Launch, Op, Source, Tolerance, Values, shaders};
-use crate::error::{Result, ShapeError};
-use crate::graph::{Graph, NodeId};
-use crate::shader::{Layout, MAX_TEXELS};
+use crate::error::ShapeError;
+use crate::layout::{Layout, MAX_TEXELS};
 use crate::tensor::Shape;
 
 /// The operation; it has no attributes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Prelu;
-
-impl Graph {
-    /// `x` where positive, else `a · x`, for `x` `[N,C,H,W]` and `a` `[1,C,1,1]`; the shape of `x`.
-    ///
-    /// # Errors
-    /// `a` has another shape than `[1, C, 1, 1]`.
-    pub fn prelu(&mut self, x: NodeId, a: NodeId) -> Result<NodeId> {
-        self.add(Prelu, &[x, a])
-    }
-}
 
 /// Threads a map, and the elements that each takes at most: few for small maps, to have threads enough; more for
 /// large ones, to have few partial sums.
@@ -75,7 +64,7 @@ impl Op for Prelu {
     fn shaders(&self) -> &'static [Source] {
         shaders!["prelu", "prelu_quads" + "texels" + "bound"]
     }
-    fn shape(&self, x: &[Shape]) -> std::result::Result<Shape, ShapeError> {
+    fn shape(&self, x: &[Shape]) -> Result<Shape, ShapeError> {
         let [_, c, _, _] = x[0];
         if x[1] != [1, c, 1, 1] {
             return Err(ShapeError::shape("a", format!("[1, C={c}, 1, 1]"), x[1]));

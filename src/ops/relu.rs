@@ -11,21 +11,13 @@
 //! Source: definition as in torch.nn.functional.relu.
 
 use super::{Case, Cost, Fill, Io, Launch, Op, Source, Tolerance, Values, shaders, with_nan};
-use crate::error::{Result, ShapeError};
-use crate::graph::{Graph, NodeId};
-use crate::shader::{Layout, MAX_TEXELS};
+use crate::error::ShapeError;
+use crate::layout::{Layout, MAX_TEXELS};
 use crate::tensor::Shape;
 
 /// The operation; it has no attributes.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Relu;
-
-impl Graph {
-    /// `max(x, 0)`; the shape of `x`.
-    pub fn relu(&mut self, x: NodeId) -> Result<NodeId> {
-        self.add(Relu, &[x])
-    }
-}
 
 impl Op for Relu {
     fn name(&self) -> &'static str {
@@ -37,7 +29,7 @@ impl Op for Relu {
     fn shaders(&self) -> &'static [Source] {
         shaders!["relu", "relu_quads"]
     }
-    fn shape(&self, x: &[Shape]) -> std::result::Result<Shape, ShapeError> {
+    fn shape(&self, x: &[Shape]) -> Result<Shape, ShapeError> {
         Ok(x[0])
     }
     fn launch(&self, stem: &str, _entry: &str, io: &Io) -> Option<Launch> {

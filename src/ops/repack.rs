@@ -8,7 +8,7 @@
 
 use super::{Case, Cost, Io, Launch, Op, Source, Tolerance, Values, shaders};
 use crate::error::ShapeError;
-use crate::shader::{Layout, MAX_TEXELS};
+use crate::layout::{Layout, MAX_TEXELS};
 use crate::tensor::Shape;
 
 /// The operation; it has no attributes.

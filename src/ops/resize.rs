@@ -17,8 +17,7 @@
 //! pixels (the later one) do not depend on rounding; the antialiasing of `nearest` is always off.
 
 use super::{Case, Cost, EPS, Io, Launch, Op, Scalar, Source, Tolerance, Values, shaders};
-use crate::error::{Result, ShapeError};
-use crate::graph::{Graph, NodeId};
+use crate::error::ShapeError;
 use crate::tensor::Shape;
 use std::ops::Range;
 
@@ -195,7 +194,7 @@ impl Resize {
     ///
     /// # Errors
     /// A size of 2³² or more.
-    pub fn to(kernel: Kernel, from: [usize; 2], to: [usize; 2]) -> std::result::Result<Self, ShapeError> {
+    pub fn to(kernel: Kernel, from: [usize; 2], to: [usize; 2]) -> Result<Self, ShapeError> {
         let side = |k: usize| match (u32::try_from(to[k]), u32::try_from(from[k])) {
             (Ok(num), Ok(den)) => Ok(Ratio { num, den }),
             _ => Err(ShapeError::value("size", "below 2^32", format!("{from:?} to {to:?}"))),
@@ -203,7 +202,7 @@ impl Resize {
         Ok(Self { scale: [side(0)?, side(1)?], size: Some(to), ..Self::by(kernel, 1, 1) })
     }
 
-    fn axes(&self, x: &Shape) -> std::result::Result<[Axis; 2], ShapeError> {
+    fn axes(&self, x: &Shape) -> Result<[Axis; 2], ShapeError> {
         let axis = |k: usize| Axis::new(self, x[2 + k], self.scale[k], self.size.map(|s| s[k]));
         Ok([axis(0)?, axis(1)?])
     }
@@ -229,7 +228,7 @@ struct Axis {
 }
 
 impl Axis {
-    fn new(op: &Resize, in_len: usize, scale: Ratio, out_len: Option<usize>) -> std::result::Result<Self, ShapeError> {
+    fn new(op: &Resize, in_len: usize, scale: Ratio, out_len: Option<usize>) -> Result<Self, ShapeError> {
         if scale.num == 0 || scale.den == 0 {
             return Err(ShapeError::value("scale", "a fraction above 0", format!("{}/{}", scale.num, scale.den)));
         }
@@ -299,16 +298,6 @@ fn gcd(mut a: u32, mut b: u32) -> u32 {
     a
 }
 
-impl Graph {
-    /// `x` resized as `op` says.
-    ///
-    /// # Errors
-    /// A scale of zero or of too large numbers, an output without elements; a foreign node.
-    pub fn resize(&mut self, x: NodeId, op: Resize) -> Result<NodeId> {
-        self.add(op, &[x])
-    }
-}
-
 /// Calls `f(index of x, index of y, weight of the row, weight of the column)` for every product of the formula.
 fn each_tap(io: &Io, [rows, columns]: &[Taps; 2], mut f: impl FnMut(usize, usize, f64, f64)) {
     let [n, c, h, w] = io.x[0];
@@ -336,7 +325,7 @@ impl Op for Resize {
     fn shaders(&self) -> &'static [Source] {
         shaders!["resize"]
     }
-    fn shape(&self, x: &[Shape]) -> std::result::Result<Shape, ShapeError> {
+    fn shape(&self, x: &[Shape]) -> Result<Shape, ShapeError> {
         let [n, c, _, _] = x[0];
         let [rows, columns] = self.axes(&x[0])?;
         Ok([n, c, rows.out_len as usize, columns.out_len as usize])

@@ -18,8 +18,8 @@
 
 use super::adam::{check_factors, factors};
 use super::{Case, Cost, EPS, Fill, Io, Launch, Op, Source, Tolerance, Values, shaders};
-use crate::error::{Result, ShapeError};
-use crate::graph::{Graph, NodeId, PACK_ALIGN};
+use crate::error::ShapeError;
+use crate::layout::PACK_ALIGN;
 use crate::tensor::{SCALAR, Shape};
 
 /// The operation; what a schedule may change between steps is its input `h`.
@@ -33,16 +33,6 @@ impl Sgd {
     }
 }
 
-impl Graph {
-    /// Adds a step of gradient descent: inputs as in the table of [`crate::ops::sgd`]. The node has no value.
-    ///
-    /// # Errors
-    /// The shapes do not fit; `w` or `m` is no parameter, state or pack of them.
-    pub fn sgd(&mut self, [w, dw, m]: [NodeId; 3], [h, k, s]: [NodeId; 3]) -> Result<NodeId> {
-        self.update(Sgd, &[w, dw, m, h, k, s])
-    }
-}
-
 impl Op for Sgd {
     fn name(&self) -> &'static str {
         "sgd"
@@ -53,7 +43,7 @@ impl Op for Sgd {
     fn shaders(&self) -> &'static [Source] {
         shaders!["sgd"]
     }
-    fn shape(&self, x: &[Shape]) -> std::result::Result<Shape, ShapeError> {
+    fn shape(&self, x: &[Shape]) -> Result<Shape, ShapeError> {
         for (&name, &shape) in self.inputs().iter().zip(&x[..3]) {
             if shape != x[0] {
                 return Err(ShapeError::shape(name, format!("w's shape {:?}", x[0]), shape));

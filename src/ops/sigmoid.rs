@@ -11,20 +11,12 @@
 //! Source: definition as in torch.sigmoid; accuracy: WGSL specification, section "Floating Point Accuracy".
 
 use super::{Case, Cost, EPS, Fill, Io, Launch, Op, Source, Tolerance, Values, shaders};
-use crate::error::{Result, ShapeError};
-use crate::graph::{Graph, NodeId};
+use crate::error::ShapeError;
 use crate::tensor::Shape;
 
 /// The operation; it has no attributes.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Sigmoid;
-
-impl Graph {
-    /// `1 / (1 + exp(−x))`; the shape of `x`, values in `[0, 1]`.
-    pub fn sigmoid(&mut self, x: NodeId) -> Result<NodeId> {
-        self.add(Sigmoid, &[x])
-    }
-}
 
 /// WGSL may flush results below 2⁻¹²⁶ to zero: once in exp, once in the quotient.
 const FLUSH: f64 = 2.0 * f32::MIN_POSITIVE as f64;
@@ -46,7 +38,7 @@ impl Op for Sigmoid {
     fn shaders(&self) -> &'static [Source] {
         shaders!["sigmoid"]
     }
-    fn shape(&self, x: &[Shape]) -> std::result::Result<Shape, ShapeError> {
+    fn shape(&self, x: &[Shape]) -> Result<Shape, ShapeError> {
         Ok(x[0])
     }
     fn launch(&self, _stem: &str, _entry: &str, io: &Io) -> Option<Launch> {

@@ -13,8 +13,7 @@
 //! Source: definition as in torch.narrow(x, 1, start, len).
 
 use super::{Case, Cost, Io, Launch, Op, Source, Tolerance, Values, shaders};
-use crate::error::{Result, ShapeError};
-use crate::graph::{Graph, NodeId};
+use crate::error::ShapeError;
 use crate::tensor::Shape;
 
 /// Channels `start … start + len − 1`.
@@ -24,16 +23,6 @@ pub struct Slice {
     pub start: usize,
     /// Number of channels, at least 1.
     pub len: usize,
-}
-
-impl Graph {
-    /// Some neighbouring channels of `x`.
-    ///
-    /// # Errors
-    /// The slice is empty or reaches past the channels of `x`; a foreign node.
-    pub fn slice(&mut self, x: NodeId, op: Slice) -> Result<NodeId> {
-        self.add(op, &[x])
-    }
 }
 
 impl Op for Slice {
@@ -46,7 +35,7 @@ impl Op for Slice {
     fn shaders(&self) -> &'static [Source] {
         shaders!["slice"]
     }
-    fn shape(&self, x: &[Shape]) -> std::result::Result<Shape, ShapeError> {
+    fn shape(&self, x: &[Shape]) -> Result<Shape, ShapeError> {
         let [n, c, h, w] = x[0];
         if self.start >= c {
             return Err(ShapeError::value("start", format!("below C={c}"), self.start));

@@ -17,8 +17,7 @@
 
 use super::loss::Reduction;
 use super::{Case, Cost, EPS, Fill, Io, Launch, Op, Scalar, Source, Tolerance, Values, shaders};
-use crate::error::{Result, ShapeError};
-use crate::graph::{Graph, NodeId};
+use crate::error::ShapeError;
 use crate::rng::Rng;
 use crate::tensor::{SCALAR, Shape, len};
 
@@ -26,16 +25,6 @@ use crate::tensor::{SCALAR, Shape, len};
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct SoftmaxCrossEntropy {
     pub reduction: Reduction,
-}
-
-impl Graph {
-    /// Cross entropy of scores `x` with targets `t`, of one shape, softmax over channels; `[1,1,1,1]`.
-    ///
-    /// # Errors
-    /// `t` has another shape than `x`.
-    pub fn softmax_cross_entropy(&mut self, x: NodeId, t: NodeId, reduction: Reduction) -> Result<NodeId> {
-        self.add(SoftmaxCrossEntropy { reduction }, &[x, t])
-    }
 }
 
 impl SoftmaxCrossEntropy {
@@ -86,7 +75,7 @@ impl Op for SoftmaxCrossEntropy {
     fn shaders(&self) -> &'static [Source] {
         shaders!["softmax_cross_entropy" + "total"]
     }
-    fn shape(&self, x: &[Shape]) -> std::result::Result<Shape, ShapeError> {
+    fn shape(&self, x: &[Shape]) -> Result<Shape, ShapeError> {
         if x[1] != x[0] {
             return Err(ShapeError::shape("t", format!("x's shape {:?}", x[0]), x[1]));
         }

@@ -32,8 +32,7 @@
 //! right-hand like everywhere else.
 
 use super::{Case, Cost, EPS, Fill, Io, Launch, Op, Source, Tolerance, Values, shaders};
-use crate::error::{Result, ShapeError};
-use crate::graph::{Graph, NodeId};
+use crate::error::ShapeError;
 use crate::rng::Rng;
 use crate::tensor::{Shape, len};
 
@@ -60,16 +59,6 @@ pub enum Border {
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Warp {
     pub border: Border,
-}
-
-impl Graph {
-    /// `x` `[N, C, H, W]` at the positions `f` `[N, 2, Ho, Wo]` (column, then row, in pixels): `[N, C, Ho, Wo]`.
-    ///
-    /// # Errors
-    /// As [`Graph::add`].
-    pub fn warp(&mut self, x: NodeId, f: NodeId, op: Warp) -> Result<NodeId> {
-        self.add(op, &[x, f])
-    }
 }
 
 /// The lower of the two pixels between which a coordinate lies, the higher one's weight, and the coordinate's own
@@ -153,7 +142,7 @@ impl Op for Warp {
     fn shaders(&self) -> &'static [Source] {
         shaders!["warp"]
     }
-    fn shape(&self, x: &[Shape]) -> std::result::Result<Shape, ShapeError> {
+    fn shape(&self, x: &[Shape]) -> Result<Shape, ShapeError> {
         let [n, c, h, w] = x[0];
         let [fn_, two, height, width] = x[1];
         if h > SIDE_LIMIT || w > SIDE_LIMIT {

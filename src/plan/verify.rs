@@ -1,8 +1,9 @@
 //! What must hold for every plan, found out from its steps alone: nothing that the planner concluded on the way is believed.
 
-use super::{Hold, Limits, MAX_DISPATCH_MS, Plan, Step, Value, reflect};
+use super::{Hold, Limits, MAX_DISPATCH_MS, Plan, Step, Value};
 use crate::error::{Error, Result};
-use crate::shader::{Layout, MAX_TEXELS};
+use crate::layout::{Layout, MAX_TEXELS};
+use crate::shader::reflect;
 
 /// Bytes at whose multiples a binding may begin, by WebGPU's default limits.
 const ALIGNMENT: u64 = 256;
@@ -221,11 +222,11 @@ fn broken(value: &Value, problem: &str) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fuse::fuse;
     use crate::graph::{Graph, Init, NodeId};
     use crate::ops::conv2d::Conv2d;
     use crate::ops::conv3x3::Conv3x3;
     use crate::ops::loss::Reduction;
+    use crate::plan::fuse::fuse;
     use crate::plan::{Binding, Options};
     use crate::train::{Optimizer, Rule};
     use proptest::prelude::*;
@@ -298,9 +299,9 @@ mod tests {
                 let sum = g.plus(one, other).unwrap();
                 // Some parameters may not take part.
                 let loss = if choices.len() % 2 == 0 { sum } else { one };
-                let gradients = crate::grad::backward(&mut g, other, &[w, b]).unwrap();
+                let gradients = crate::graph::grad::backward(&mut g, other, &[w, b]).unwrap();
                 fetches.extend(gradients);
-                fetches.extend(crate::grad::backward(&mut g, loss, &[w]).unwrap());
+                fetches.extend(crate::graph::grad::backward(&mut g, loss, &[w]).unwrap());
             }
             let plan = plan(&g, &fetches, prefers_texels);
             plan.verify(&limits(prefers_texels)).unwrap();

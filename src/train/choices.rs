@@ -15,7 +15,7 @@ const MAX_BYTES: u64 = 1 << 20;
 ///
 /// # Errors
 /// The file is missing or no such TOML, with line and column.
-pub(super) fn open<T: DeserializeOwned>(path: &Path) -> Result<T> {
+pub(crate) fn open<T: DeserializeOwned>(path: &Path) -> Result<T> {
     let fail = |problem: String| Error::import(path.display().to_string(), problem);
     let io = |e: std::io::Error| match e.kind() {
         std::io::ErrorKind::NotFound => fail("there is no such file; check the path".into()),
@@ -41,7 +41,7 @@ pub(super) fn open<T: DeserializeOwned>(path: &Path) -> Result<T> {
 ///
 /// # Errors
 /// The file cannot be written; a number or a path that TOML cannot hold.
-pub(super) fn save(choices: &impl Serialize, path: &Path) -> Result<()> {
+pub(crate) fn save(choices: &impl Serialize, path: &Path) -> Result<()> {
     let text = toml::to_string(choices).map_err(|e| Error::Usage(format!("{}: {e}", path.display())))?;
     files::write_whole(path, files::Existing::Replace, |out| {
         out.write_all(text.as_bytes()).map_err(|e| Error::io(path, e))
@@ -50,7 +50,7 @@ pub(super) fn save(choices: &impl Serialize, path: &Path) -> Result<()> {
 
 /// Refuses what was made with other choices than `wanted`, and says which. One that `saved` lacks was no choice yet when it
 /// was made.
-pub(super) fn same(saved: &Value, wanted: &Map<String, Value>) -> std::result::Result<(), String> {
+pub(crate) fn same(saved: &Value, wanted: &Map<String, Value>) -> std::result::Result<(), String> {
     let other = wanted.iter().find_map(|(key, value)| Some((key, saved.get(key).filter(|was| *was != value)?, value)));
     match other {
         Some((key, ..)) if key == "data" => {
@@ -68,7 +68,7 @@ pub(super) fn same(saved: &Value, wanted: &Map<String, Value>) -> std::result::R
 ///
 /// # Errors
 /// A path that is not UTF-8; a seed of 2⁶³ or more.
-pub(super) fn check(paths: &[(&str, &Path)], seed: u64) -> Result<()> {
+pub(crate) fn check(paths: &[(&str, &Path)], seed: u64) -> Result<()> {
     if let Some((option, path)) = paths.iter().find(|(_, path)| path.to_str().is_none()) {
         let problem = "is not UTF-8, which config.toml cannot hold; rename it, or give a link to it";
         return Err(Error::Usage(format!("{option} {}: {problem}", path.display())));
@@ -83,13 +83,32 @@ pub(super) fn check(paths: &[(&str, &Path)], seed: u64) -> Result<()> {
 mod tests {
     use super::*;
 
+    #[derive(Debug, Default, serde::Deserialize)]
+    #[serde(deny_unknown_fields, default)]
+    #[allow(dead_code, reason = "only reading them is tested")]
+    struct Example {
+        model: String,
+        scale: usize,
+        steps: u64,
+        batch: usize,
+        seed: u64,
+        loss: Loss,
+    }
+
+    #[derive(Debug, Default, serde::Deserialize)]
+    #[serde(rename_all = "lowercase")]
+    enum Loss {
+        #[default]
+        Mse,
+    }
+
     #[test]
     fn a_wrong_choice_is_named_on_one_line_with_its_place() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.toml");
         let error = |text: &[u8]| {
             std::fs::write(&path, text).unwrap();
-            open::<super::super::upscale::Config>(&path).unwrap_err().to_string()
+            open::<Example>(&path).unwrap_err().to_string()
         };
         for (text, place, problem) in [
             (&b"batch = 2\n  batches = 3\n"[..], "a.toml:2:3: ", "unknown field `batches`, expected one of `model`"),
@@ -103,7 +122,7 @@ mod tests {
         }
         assert!(error(b"seed = -1\n").ends_with("; correct that line, or remove it to take the default"));
         std::fs::remove_file(&path).unwrap();
-        let error = open::<super::super::upscale::Config>(&path).unwrap_err().to_string();
+        let error = open::<Example>(&path).unwrap_err().to_string();
         assert!(error.ends_with("a.toml: there is no such file; check the path"), "{error}");
     }
 }

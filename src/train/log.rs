@@ -1,6 +1,6 @@
 //! `log.jsonl` of a run: a line per step, and a line per validation.
 
-use super::curves::{Curve, draw};
+use super::history::History;
 use crate::error::{Error, Result};
 use crate::files;
 use serde_json::Value;
@@ -8,16 +8,13 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 
-/// The log, and what its picture needs.
+/// The log, and what its picture shows.
 pub struct Log {
     path: PathBuf,
     file: File,
-    loss: Curve,
     /// Of all steps.
     pub ms: f64,
-    validations: Vec<(u64, f64)>,
-    /// The name of what decides which validation is the best, and is drawn.
-    criterion: String,
+    pub history: History,
 }
 
 impl Log {
@@ -27,10 +24,8 @@ impl Log {
         let mut log = Self {
             path: path.to_owned(),
             file: File::options().create(true).append(true).open(path).map_err(io)?,
-            loss: Curve::default(),
             ms: 0.0,
-            validations: Vec::new(),
-            criterion: String::new(),
+            history: History::default(),
         };
         let mut kept = Vec::new();
         for line in BufReader::new(File::open(path).map_err(io)?).split(b'\n') {
@@ -51,14 +46,14 @@ impl Log {
         let Some(step) = line["step"].as_u64() else { return };
         self.ms += line["ms"].as_f64().unwrap_or_default();
         if let Some(loss) = line["loss"].as_f64() {
-            self.loss.push(step, loss);
+            self.history.loss.push(step, loss);
         }
         let validation = line.as_object().into_iter().flatten().find(|(key, _)| key.starts_with("val_"));
         if let Some((key, value)) = validation
             && let Some(value) = value.as_f64()
         {
-            self.criterion = key.trim_start_matches("val_").to_owned();
-            self.validations.push((step, value));
+            self.history.criterion = key.trim_start_matches("val_").to_owned();
+            self.history.validations.push((step, value));
         }
     }
 
@@ -69,16 +64,11 @@ impl Log {
 
     /// Whether the log has what a validation after `step` gave.
     pub fn has_validation(&self, step: u64) -> bool {
-        self.validations.iter().any(|&(of, _)| of == step)
+        self.history.validations.iter().any(|&(of, _)| of == step)
     }
 
     /// The best validation.
     pub fn best(&self) -> Option<f64> {
-        self.validations.iter().map(|&(_, value)| value).reduce(f64::max)
-    }
-
-    pub fn draw(&self, path: &Path) -> Result<()> {
-        let validations = self.validations.iter().map(|&(step, value)| (step as f64, value)).collect();
-        draw(self.loss.points(), (&self.criterion, validations))?.save(path)
+        self.history.validations.iter().map(|&(_, value)| value).reduce(f64::max)
     }
 }

@@ -1,27 +1,20 @@
-//! Training: a step is one plan of forward, backward and optimiser, all of whose state lives on the device.
+//! Training: a step is one plan of forward, backward and optimiser, all of whose state lives on the device; runs that
+//! resume to the bit. What is trained, and on which data, is the caller's.
 
 #[cfg(feature = "cli")]
-mod choices;
-#[cfg(feature = "cli")]
-mod curves;
-#[cfg(feature = "cli")]
-pub mod faces;
+pub(crate) mod choices;
 #[cfg(feature = "cli")]
 mod folder;
 #[cfg(feature = "cli")]
-pub mod hallucinate;
+pub mod history;
 #[cfg(feature = "cli")]
-mod loader;
+pub(crate) mod loader;
 #[cfg(feature = "cli")]
 mod log;
-mod optimizer;
-#[cfg(feature = "cli")]
-mod patches;
+pub(crate) mod optimizer;
 #[cfg(feature = "cli")]
 pub mod run;
 #[cfg(feature = "cli")]
 pub(crate) mod threads;
-#[cfg(feature = "cli")]
-pub mod upscale;
 
 pub use optimizer::{Decay, Group, HYPER, Optimizer, Rule, Schedule, Step};

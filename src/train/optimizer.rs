@@ -1,7 +1,8 @@
 //! Optimisers: one update of all parameters at once, by groups, and the learning rate over time.
 
 use crate::error::{Error, Result};
-use crate::graph::{Graph, Init, Kind, Member, NodeId, PACK_ALIGN};
+use crate::graph::{Graph, Init, Kind, Member, NodeId};
+use crate::layout::PACK_ALIGN;
 use crate::ops::adam::{Adam, AdamHyper};
 use crate::ops::clip::Clip;
 use crate::ops::ema::Ema;
@@ -105,7 +106,7 @@ impl Rule {
         if parameters.is_empty() {
             return Err(Error::Usage("every parameter is frozen; let one group have a learning rate".into()));
         }
-        let gradients = crate::grad::backward(g, loss, &parameters)?;
+        let gradients = crate::graph::grad::backward(g, loss, &parameters)?;
         let pairs: Vec<_> = parameters.into_iter().zip(gradients).collect();
         let (norm, updates, members) = self.update(g, &pairs)?;
         let mut fetches = vec![loss, norm];

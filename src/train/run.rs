@@ -16,6 +16,7 @@
 pub use super::folder::Folder;
 
 use super::choices;
+use super::history::History;
 use super::log::Log;
 use super::optimizer::{HYPER, Rule, Schedule, Step};
 use crate::error::{Error, Result};
@@ -78,6 +79,8 @@ pub struct Hooks<'a> {
     pub observe: &'a mut dyn FnMut(Progress) -> bool,
     /// Called with true when there are steps that would be lost with the process, and with false when they are saved.
     pub hold: &'a mut dyn FnMut(bool),
+    /// Draws what the run has shown so far to this file.
+    pub draw: &'a dyn Fn(&History, &Path) -> Result<()>,
 }
 
 impl std::fmt::Debug for Hooks<'_> {
@@ -159,7 +162,7 @@ impl<'a> Going<'a> {
                 if goes_on && self.is_validated(step) {
                     self.validate(hooks)?;
                 }
-                self.log.draw(&self.folder.curves())?;
+                (hooks.draw)(&self.log.history, &self.folder.curves())?;
             }
             if !goes_on {
                 return Err(Error::Interrupted);
@@ -288,7 +291,7 @@ impl<'a> Going<'a> {
 ///
 /// # Errors
 /// It was; it is broken.
-pub(super) fn check_checkpoint(folder: &Folder, identity: &Map<String, Value>) -> Result<()> {
+pub(crate) fn check_checkpoint(folder: &Folder, identity: &Map<String, Value>) -> Result<()> {
     open_checkpoint(&folder.last(), identity).map(drop)
 }
 
@@ -365,7 +368,7 @@ fn first_not_finite(job: &Job, device: &Device, state: &Weights, inputs: &[(&str
 }
 
 /// The commit that this library was built from, "-modified" where its sources differed; its version where there was none.
-pub(super) fn commit() -> String {
+pub(crate) fn commit() -> String {
     match env!("LINEAMENT_COMMIT") {
         "" => format!("lineament {}", env!("CARGO_PKG_VERSION")),
         commit => commit.to_owned(),
@@ -373,6 +376,6 @@ pub(super) fn commit() -> String {
 }
 
 /// The command line, as far as it is text.
-pub(super) fn command() -> String {
+pub(crate) fn command() -> String {
     std::env::args_os().map(|argument| argument.to_string_lossy().into_owned()).collect::<Vec<_>>().join(" ")
 }

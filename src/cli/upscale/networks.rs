@@ -2,10 +2,11 @@
 
 use crate::error::{Error, Result};
 use crate::exec::Device;
-use crate::models::{SUPER_RESOLUTION, SuperResolution};
 use crate::ops::resize::Ratio;
-use crate::tasks::upscale::{Chain, Upscaler, factors};
-use crate::weights::{self, Weights};
+use crate::vision::models::shipped;
+use crate::vision::models::{SUPER_RESOLUTION, SuperResolution};
+use crate::vision::tasks::upscale::{Chain, Upscaler, factors};
+use crate::weights::Weights;
 use clap::Args;
 use std::path::PathBuf;
 
@@ -58,7 +59,7 @@ fn parse_scale(text: &str) -> std::result::Result<Ratio, String> {
 /// Names and scales of the super-resolution networks whose weights come with lineament: `fsrcnn x2, fsrcnn x3, …`.
 pub fn shipped() -> String {
     let all = SUPER_RESOLUTION.iter().flat_map(|m| SCALES.map(move |s| (m, s)));
-    let shipped = all.filter(|(m, s)| weights::shipped(m, *s).is_some());
+    let shipped = all.filter(|(m, s)| shipped::open(m, *s).is_some());
     shipped.map(|(m, s)| format!("{m} x{s}")).collect::<Vec<_>>().join(", ")
 }
 
@@ -81,12 +82,12 @@ impl Wanted {
             let model = self.model.as_deref().unwrap_or("fsrcnn");
             // An unknown name is refused here.
             SuperResolution::new(model, *SCALES.end())?;
-            let scales: Vec<usize> = SCALES.filter(|&scale| weights::shipped(model, scale).is_some()).collect();
+            let scales: Vec<usize> = SCALES.filter(|&scale| shipped::open(model, scale).is_some()).collect();
             let Some(largest) = scales.last() else {
                 return Err(lacks(model, self.scale.map(shown).as_deref()));
             };
             let scale = self.scale.unwrap_or(Ratio { num: *largest as u32, den: 1 });
-            let open = |factor| weights::shipped(model, factor).unwrap_or_else(|| Err(lacks(model, None)));
+            let open = |factor| shipped::open(model, factor).unwrap_or_else(|| Err(lacks(model, None)));
             return Networks::new(model, scale, scales, open);
         };
         let weights = Weights::open(file)?;

@@ -3,7 +3,7 @@
 use super::super::out;
 use crate::error::{Error, Result};
 use crate::files::{self, Existing};
-use crate::image::{Format, Frames, Picture, Size};
+use crate::vision::image::{Format, Frames, Picture, Size, folder};
 use serde_json::Value;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::io::IsTerminal;
@@ -231,7 +231,7 @@ impl Asked<'_> {
                 Some(name) if self.inputs.len() > 1 => out.join(name),
                 _ => out.to_owned(),
             };
-            for path in files::pictures_below(input, out)? {
+            for path in folder::pictures_below(input, out)? {
                 let target = base.join(path.strip_prefix(input).unwrap_or(&path));
                 if seen.insert(path.clone()) {
                     pairs.push((path, target));

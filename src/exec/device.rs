@@ -1,0 +1,246 @@
+//! Devices: an adapter, or the references, chosen and opened; graphs compiled on them.
+
+use super::cpu::{self, CpuSession};
+use super::gpu::{self, AdapterInfo, Gpu, GpuSession, Guard};
+use super::session::{Running, Session, parameters};
+use crate::error::{Error, Result};
+use crate::graph::{Graph, NodeId};
+use crate::plan::{Choices, Limits, Options, Plan};
+use crate::weights::Weights;
+use std::sync::Arc;
+
+/// Which device to open. A demand, not a hint: nothing falls back in silence.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Select {
+    /// The best adapter: discrete, integrated, virtual, other, software, in this order.
+    #[default]
+    Default,
+    /// By position in [`adapters`].
+    Index(usize),
+    /// The first whose name contains this, in any case.
+    Name(String),
+    /// The f64 references on the processor.
+    Cpu,
+}
+
+impl std::str::FromStr for Select {
+    type Err = std::convert::Infallible;
+    /// `cpu`, a number, or a part of an adapter's name.
+    fn from_str(text: &str) -> std::result::Result<Self, Self::Err> {
+        Ok(match text.parse() {
+            Ok(index) => Self::Index(index),
+            Err(_) if text.eq_ignore_ascii_case("cpu") => Self::Cpu,
+            Err(_) => Self::Name(text.to_owned()),
+        })
+    }
+}
+
+/// All adapters, in the driver's order.
+pub fn adapters() -> Vec<AdapterInfo> {
+    pollster::block_on(gpu::adapters()).into_iter().map(|a| a.info).collect()
+}
+
+/// The adapter that [`Select::Default`] opens, and why.
+pub fn default_adapter(adapters: &[AdapterInfo]) -> Option<(usize, &'static str)> {
+    let ranks = [
+        ("DiscreteGpu", "the first discrete GPU"),
+        ("IntegratedGpu", "no discrete GPU, so the first integrated one"),
+        ("VirtualGpu", "no GPU of its own, so the first virtual one"),
+        ("Other", "the first adapter of unknown kind"),
+        ("Cpu", "no GPU, so the first software adapter"),
+    ];
+    ranks.iter().find_map(|(kind, why)| Some((adapters.iter().position(|a| a.kind == *kind)?, *why)))
+}
+
+/// An opened device; clones share it.
+#[derive(Debug, Clone)]
+pub struct Device {
+    backend: Backend,
+    chooser: Option<Arc<dyn Choose>>,
+}
+
+#[derive(Debug, Clone)]
+enum Backend {
+    Gpu(Arc<Gpu>),
+    Cpu,
+}
+
+impl Device {
+    /// Opens a device and waits for it.
+    ///
+    /// # Errors
+    /// No such adapter; the message lists what there is and what to install.
+    pub fn open(select: &Select) -> Result<Self> {
+        pollster::block_on(Self::open_async(select))
+    }
+
+    /// [`Device::open`] without waiting.
+    ///
+    /// # Errors
+    /// As [`Device::open`].
+    pub async fn open_async(select: &Select) -> Result<Self> {
+        if *select == Select::Cpu {
+            return Ok(Self { backend: Backend::Cpu, chooser: None });
+        }
+        if let Select::Name(name) = select
+            && name.trim().is_empty()
+        {
+            // Every adapter's name contains it.
+            return Err(Error::device(
+                format!("{name:?} is no part of an adapter's name"),
+                "give one that `lineament devices` lists, its index, or cpu",
+            ));
+        }
+        let mut handles = gpu::adapters().await;
+        let adapters: Vec<AdapterInfo> = handles.iter().map(|a| a.info.clone()).collect();
+        let names = || adapters.iter().map(|a| a.name.as_str()).collect::<Vec<_>>().join(", ");
+        if adapters.is_empty() {
+            return Err(Error::device(
+                "no adapter was found",
+                "use --device cpu, or install a Vulkan driver (on Debian: apt-get install mesa-vulkan-drivers libvulkan1)",
+            ));
+        }
+        let index = match select {
+            Select::Index(index) if *index < adapters.len() => *index,
+            Select::Index(index) => {
+                return Err(Error::device(
+                    format!("there is no adapter {index}; there are: {}", names()),
+                    "choose one of them by name or index, or --device cpu",
+                ));
+            }
+            Select::Name(name) => {
+                let wanted = name.to_lowercase();
+                adapters.iter().position(|a| a.name.to_lowercase().contains(&wanted)).ok_or_else(|| {
+                    Error::device(
+                        format!("no adapter's name contains {name:?}; there are: {}", names()),
+                        "choose one of them by name or index, or --device cpu",
+                    )
+                })?
+            }
+            _ => default_adapter(&adapters).map_or(0, |(index, _)| index),
+        };
+        let gpu = Gpu::open(handles.swap_remove(index)).await?;
+        Ok(Self { backend: Backend::Gpu(Arc::new(gpu)), chooser: None })
+    }
+
+    /// This device, whose plans follow `choices`. Without it every plan follows [`Op::speed`](crate::ops::Op::speed), the
+    /// same on every run.
+    pub fn with_choices(self, choices: Choices) -> Self {
+        self.with_chooser(Arc::new(choices))
+    }
+
+    /// This device, which asks `chooser` before it plans.
+    pub fn with_chooser(self, chooser: Arc<dyn Choose>) -> Self {
+        Self { chooser: Some(chooser), ..self }
+    }
+
+    /// This device without choices.
+    pub(crate) fn without_choices(&self) -> Self {
+        Self { backend: self.backend.clone(), chooser: None }
+    }
+
+    fn choices(&self, graph: &Graph, fetches: &[NodeId]) -> Result<Option<Arc<Choices>>> {
+        self.chooser.as_ref().map(|chooser| chooser.choices(self, graph, fetches)).transpose()
+    }
+
+    /// What the adapter says of itself; none for the references.
+    pub fn info(&self) -> Option<&AdapterInfo> {
+        match &self.backend {
+            Backend::Gpu(gpu) => Some(&gpu.info),
+            Backend::Cpu => None,
+        }
+    }
+
+    /// True for the references on the processor.
+    pub fn is_cpu(&self) -> bool {
+        matches!(self.backend, Backend::Cpu)
+    }
+
+    /// Adapter, backend and driver, on one line.
+    pub fn describe(&self) -> String {
+        match &self.backend {
+            Backend::Gpu(gpu) => format!("{} ({}, {})", gpu.info.name, gpu.info.backend, gpu.info.driver),
+            Backend::Cpu => "cpu (f64 references)".into(),
+        }
+    }
+
+    /// Bytes of memory that the driver's allocator gave for everything of this device, where the back end reports it.
+    pub fn allocated_bytes(&self) -> Option<u64> {
+        match &self.backend {
+            Backend::Gpu(gpu) => gpu.allocated_bytes(),
+            Backend::Cpu => None,
+        }
+    }
+
+    /// What the device allows; plans are made for it.
+    pub fn limits(&self) -> Limits {
+        match &self.backend {
+            Backend::Gpu(gpu) => gpu.info.limits,
+            Backend::Cpu => Limits::references(cpu::MEMORY_BYTES),
+        }
+    }
+
+    /// The plan that [`Device::compile`] follows.
+    ///
+    /// # Errors
+    /// The graph cannot be planned.
+    pub fn plan(&self, graph: &Graph, fetches: &[NodeId]) -> Result<Plan> {
+        let choices = self.choices(graph, fetches)?;
+        let options = Options { limits: self.limits(), choices: choices.as_deref(), ..Options::default() };
+        Plan::new(&crate::plan::fuse::fuse(graph, fetches, &options)?, fetches, &options)
+    }
+
+    /// Plans `fetches`, allocates, compiles the shaders and uploads `weights` once.
+    ///
+    /// # Errors
+    /// The graph cannot be planned; a parameter is missing in `weights`, has another shape, or is not in the graph; the
+    /// device fails.
+    pub fn compile(&self, graph: &Graph, fetches: &[NodeId], weights: Weights) -> Result<Session> {
+        pollster::block_on(self.compile_async(graph, fetches, weights))
+    }
+
+    /// [`Device::compile`] without waiting.
+    ///
+    /// # Errors
+    /// As [`Device::compile`].
+    pub async fn compile_async(&self, graph: &Graph, fetches: &[NodeId], weights: Weights) -> Result<Session> {
+        let choices = self.choices(graph, fetches)?;
+        let options = Options { limits: self.limits(), choices: choices.as_deref(), ..Options::default() };
+        self.compile_with(graph, fetches, weights, &options, None).await
+    }
+
+    pub(crate) async fn compile_with(
+        &self,
+        graph: &Graph,
+        fetches: &[NodeId],
+        weights: Weights,
+        options: &Options<'_>,
+        guard: Option<Guard>,
+    ) -> Result<Session> {
+        let parameters = parameters(graph, &weights)?;
+        let graph = &crate::plan::fuse::fuse(graph, fetches, options)?;
+        let plan = Plan::new(graph, fetches, options)?;
+        #[cfg(feature = "cli")]
+        plan.notes.iter().for_each(|note| log::warn!("{note}"));
+        let running = match &self.backend {
+            Backend::Gpu(gpu) => Running::Gpu(GpuSession::new(gpu, graph, &plan, &parameters, guard).await?),
+            Backend::Cpu => Running::Cpu(CpuSession::new(graph, &plan, &parameters)?),
+        };
+        Ok(Session::new(self.clone(), graph.clone(), plan, running))
+    }
+}
+
+/// Who gives a device its choices before it plans a graph.
+pub trait Choose: std::fmt::Debug + Send + Sync {
+    /// The choices for `graph`; an implementation may measure on `device` what it lacks.
+    ///
+    /// # Errors
+    /// The graph cannot be planned; the device fails.
+    fn choices(&self, device: &Device, graph: &Graph, fetches: &[NodeId]) -> Result<Arc<Choices>>;
+}
+
+impl Choose for Choices {
+    fn choices(&self, _: &Device, _: &Graph, _: &[NodeId]) -> Result<Arc<Choices>> {
+        Ok(Arc::new(self.clone()))
+    }
+}

@@ -1,0 +1,232 @@
+//! A planned graph on a device: runs, weights read and written.
+
+use super::cpu::CpuSession;
+use super::device::Device;
+use super::gpu::GpuSession;
+use super::timing::{Clock, Now, Run, Span};
+use crate::error::{Error, Result};
+use crate::graph::{Graph, Kind};
+use crate::layout::Layout;
+use crate::plan::Plan;
+use crate::tensor::Tensor;
+use crate::weights::Weights;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Values of all parameters by node: from `weights`; states that it lacks begin at their initial value.
+pub(super) fn parameters(graph: &Graph, weights: &Weights) -> Result<HashMap<usize, Tensor>> {
+    let fail = |problem: String| Err(Error::weights(weights.name(), problem));
+    for name in weights.tensors().keys() {
+        let is_parameter =
+            graph.find(name).is_some_and(|id| matches!(graph.nodes()[id.index].kind, Kind::Param { .. }));
+        if !is_parameter {
+            return fail(format!("has tensor {name:?}, which the network does not use; is it another model's file?"));
+        }
+    }
+    let mut values = HashMap::new();
+    for (index, node) in graph.nodes().iter().enumerate() {
+        let Kind::Param { init, trainable } = node.kind else { continue };
+        match weights.get(&node.name) {
+            Some(tensor) if tensor.shape() == node.shape => {
+                values.insert(index, tensor.clone());
+            }
+            Some(tensor) => {
+                return fail(format!(
+                    "tensor {:?} is {:?}, the network expects {:?}; is it another model's file?",
+                    node.name,
+                    tensor.shape(),
+                    node.shape
+                ));
+            }
+            None if trainable => {
+                return fail(format!("lacks tensor {:?} {:?}; is it another model's file?", node.name, node.shape));
+            }
+            None => {
+                values.insert(index, init.fill(node.shape, 0, &node.name));
+            }
+        }
+    }
+    Ok(values)
+}
+
+/// A planned graph on a device, ready to run as often as one likes.
+pub struct Session {
+    device: Device,
+    graph: Arc<Graph>,
+    plan: Plan,
+    running: Running,
+    /// Callers that block wait here for each other.
+    turn: Mutex<()>,
+}
+
+pub(super) enum Running {
+    Gpu(GpuSession),
+    Cpu(CpuSession),
+}
+
+impl std::fmt::Debug for Session {
+    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        f.debug_struct("Session").field("device", &self.device).finish_non_exhaustive()
+    }
+}
+
+impl Session {
+    pub(super) fn new(device: Device, graph: Graph, plan: Plan, running: Running) -> Self {
+        Self { device, graph: Arc::new(graph), plan, running, turn: Mutex::default() }
+    }
+
+    /// The plan; it prints as a table.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// One run: every input by name, the fetched tensors back in the order of `compile`'s nodes, updates left out.
+    ///
+    /// # Errors
+    /// An input is missing, unknown or of another shape; the device fails.
+    pub fn run(&self, inputs: &[(&str, &Tensor)]) -> Result<Vec<Tensor>> {
+        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        pollster::block_on(self.run_async(inputs))
+    }
+
+    /// [`Session::run`] without waiting; one run of a session at a time.
+    ///
+    /// # Errors
+    /// As [`Session::run`]; another run is in progress.
+    pub async fn run_async(&self, inputs: &[(&str, &Tensor)]) -> Result<Vec<Tensor>> {
+        let inputs = self.match_inputs(inputs)?;
+        match &self.running {
+            Running::Gpu(session) => session.run(&self.plan, &inputs).await,
+            Running::Cpu(session) => session.run(&self.graph, &self.plan, &inputs, |_| {}),
+        }
+    }
+
+    fn match_inputs<'t>(&self, inputs: &[(&str, &'t Tensor)]) -> Result<Vec<(usize, &'t Tensor)>> {
+        for (name, _) in inputs {
+            if !self.plan.inputs.iter().any(|(n, _)| n == name) {
+                let known: Vec<&str> = self.plan.inputs.iter().map(|(n, _)| n.as_str()).collect();
+                return Err(Error::graph(*name, format!("is no input of this session; its inputs are {known:?}")));
+            }
+        }
+        self.plan
+            .inputs
+            .iter()
+            .map(|(name, value)| {
+                let Some((_, tensor)) = inputs.iter().find(|(n, _)| n == name) else {
+                    return Err(Error::graph(name, "this input was not given"));
+                };
+                let shape = self.plan.values[*value].shape;
+                if tensor.shape() != shape {
+                    return Err(Error::graph(name, format!("must be {shape:?}, got {:?}", tensor.shape())));
+                }
+                Ok((*value, *tensor))
+            })
+            .collect()
+    }
+
+    /// Current values of the trainable parameters that the plan uses.
+    ///
+    /// # Errors
+    /// The device fails.
+    pub fn weights(&self) -> Result<Weights> {
+        self.parameters_where(|trainable| trainable)
+    }
+
+    /// Current values of all parameters and states that the plan uses: what a checkpoint needs.
+    ///
+    /// # Errors
+    /// The device fails.
+    pub fn state(&self) -> Result<Weights> {
+        self.parameters_where(|_| true)
+    }
+
+    fn parameters_where(&self, wanted: impl Fn(bool) -> bool) -> Result<Weights> {
+        let mut found = Vec::new();
+        for value in &self.plan.values {
+            let (Some(node), Layout::Rows) = (value.node, value.layout) else { continue };
+            if let Kind::Param { trainable, .. } = self.graph.nodes()[node].kind
+                && wanted(trainable)
+            {
+                found.push((value, node));
+            }
+        }
+        let tensors = match &self.running {
+            Running::Gpu(session) => {
+                pollster::block_on(session.read(&found.iter().map(|(value, _)| *value).collect::<Vec<_>>()))?
+            }
+            Running::Cpu(session) => {
+                session.read(&found.iter().map(|(value, node)| (*node, value.shape)).collect::<Vec<_>>())?
+            }
+        };
+        let names = found.into_iter().map(|(value, _)| value.name.clone());
+        Ok(Weights::from_tensors(names.zip(tensors).collect::<BTreeMap<_, _>>()))
+    }
+
+    /// Overwrites parameters and states by name: continues from a checkpoint, or takes another network's values.
+    ///
+    /// # Errors
+    /// A name that the plan does not use, or another shape.
+    pub fn load(&self, weights: &Weights) -> Result<()> {
+        for (name, tensor) in weights.tensors() {
+            let fail = |problem: String| Err(Error::weights(weights.name(), problem));
+            let Some(value) = self.plan.values.iter().find(|v| v.name == *name) else {
+                return fail(format!("has tensor {name:?}, which this session does not use"));
+            };
+            if value.shape != tensor.shape() {
+                return fail(format!("tensor {name:?} is {:?}, expected {:?}", tensor.shape(), value.shape));
+            }
+            match (&self.running, value.node) {
+                (Running::Gpu(session), _) => session.write(value, tensor),
+                (Running::Cpu(session), Some(node)) => session.write(node, tensor),
+                (Running::Cpu(_), None) => return fail(format!("tensor {name:?} is no parameter")),
+            }
+        }
+        Ok(())
+    }
+
+    /// What times its steps.
+    pub(crate) fn clock(&self) -> Clock {
+        match &self.running {
+            Running::Gpu(session) => session.clock(),
+            Running::Cpu(_) => Clock::Host,
+        }
+    }
+
+    /// One run with the time of every step; `now` times what the host does.
+    ///
+    /// # Errors
+    /// As [`Session::run`].
+    pub(crate) fn timed(&self, inputs: &[(&str, &Tensor)], now: Now) -> Result<Run> {
+        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let matched = self.match_inputs(inputs)?;
+        match &self.running {
+            Running::Gpu(session) => pollster::block_on(session.time(&self.plan, &matched, now)),
+            Running::Cpu(session) => {
+                let mut timed = Run::begin(now);
+                let mut begin_ms = timed.now_ms();
+                session.run(&self.graph, &self.plan, &matched, |_| {
+                    let end_ms = timed.now_ms();
+                    timed.spans.push(Span { begin_ms, ms: end_ms - begin_ms });
+                    begin_ms = timed.now_ms();
+                })?;
+                Ok(timed)
+            }
+        }
+    }
+
+    /// The adapter's part of the session; none for the references.
+    pub(crate) fn on_adapter(&self) -> Option<&GpuSession> {
+        match &self.running {
+            Running::Gpu(session) => Some(session),
+            Running::Cpu(_) => None,
+        }
+    }
+
+    pub(crate) fn graph(&self) -> &Graph {
+        &self.graph
+    }
+}

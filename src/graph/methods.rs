@@ -1,0 +1,319 @@
+//! The built-in operations as methods of a [`Graph`]; [`Graph::add`] takes any other.
+
+use super::{Graph, NodeId};
+use crate::error::{Error, Result};
+use crate::ops::adam::Adam;
+use crate::ops::add::Add;
+use crate::ops::avg_pool2d::AvgPool2d;
+use crate::ops::clip::Clip;
+use crate::ops::concat::Concat;
+use crate::ops::conv_act::ConvAct;
+use crate::ops::conv_transpose2d::ConvTranspose2d;
+use crate::ops::conv2d::Conv2d;
+use crate::ops::conv3x3::Conv3x3;
+use crate::ops::ema::Ema;
+use crate::ops::field::Field;
+use crate::ops::gate::Gate;
+use crate::ops::l2_normalize::L2Normalize;
+use crate::ops::leaky_relu::LeakyRelu;
+use crate::ops::linear::Linear;
+use crate::ops::loss::{Loss, Penalty, Reduction};
+use crate::ops::max_pool2d::MaxPool2d;
+use crate::ops::mul::Mul;
+use crate::ops::pairwise_distance::PairwiseDistance;
+use crate::ops::pixel_shuffle::PixelShuffle;
+use crate::ops::prelu::Prelu;
+use crate::ops::relu::Relu;
+use crate::ops::resize::Resize;
+use crate::ops::sgd::Sgd;
+use crate::ops::sigmoid::Sigmoid;
+use crate::ops::slice::Slice;
+use crate::ops::softmax_cross_entropy::SoftmaxCrossEntropy;
+use crate::ops::warp::Warp;
+
+impl Graph {
+    /// Adds a step of Adam: inputs as in the table of [`crate::ops::adam`]. The node has no value.
+    ///
+    /// # Errors
+    /// The shapes do not fit; `w`, `m` or `v` is no parameter, state or pack of them.
+    pub fn adam(&mut self, [w, dw, m, v]: [NodeId; 4], [h, k, s]: [NodeId; 3]) -> Result<NodeId> {
+        self.update(Adam, &[w, dw, m, v, h, k, s])
+    }
+
+    /// `a + b`, of one shape.
+    pub fn plus(&mut self, a: NodeId, b: NodeId) -> Result<NodeId> {
+        self.add(Add, &[a, b])
+    }
+
+    /// The mean of every window.
+    ///
+    /// # Errors
+    /// The window does not fit the image; a foreign node.
+    pub fn avg_pool2d(&mut self, x: NodeId, op: AvgPool2d) -> Result<NodeId> {
+        self.add(op, &[x])
+    }
+
+    /// Factor and norm `[1,2,1,1]` of the gradient `x` for [`Clip::limit`] `limit`.
+    ///
+    /// # Errors
+    /// The limit is not above 0.
+    pub fn clip(&mut self, x: NodeId, limit: f32) -> Result<NodeId> {
+        self.add(Clip { limit }, &[x])
+    }
+
+    /// The channels of `a`, then those of `b`.
+    ///
+    /// # Errors
+    /// They differ in N, H or W; a foreign node.
+    pub fn concat(&mut self, a: NodeId, b: NodeId) -> Result<NodeId> {
+        self.add(Concat, &[a, b])
+    }
+
+    /// The channels of all `parts` in their order, by pairs of halves, so that k parts are copied ⌈log₂ k⌉ times and
+    /// not k − 1 times. One part is returned as it is.
+    ///
+    /// # Errors
+    /// As [`Graph::concat`]; no parts.
+    pub fn concat_all(&mut self, parts: &[NodeId]) -> Result<NodeId> {
+        match parts {
+            [] => Err(Error::graph("concat", "there is nothing to concatenate; pass at least one node")),
+            [one] => self.node(*one).map(|_| *one),
+            _ => {
+                let (left, right) = parts.split_at(parts.len().div_ceil(2));
+                let (left, right) = (self.concat_all(left)?, self.concat_all(right)?);
+                self.concat(left, right)
+            }
+        }
+    }
+
+    /// The convolution of `x` `[N,Ci,H,W]` with filters `w` `[Co,Ci/groups,Kh,Kw]` and bias `b` `[1,Co,1,1]`: `[N,Co,Ho,Wo]`.
+    /// A 3×3 filter with stride 1 and zero padding 1 is faster as [`Graph::conv3x3`].
+    ///
+    /// # Errors
+    /// The shapes of `w` or `b` or an attribute do not fit.
+    pub fn conv2d(&mut self, x: NodeId, w: NodeId, b: NodeId, op: Conv2d) -> Result<NodeId> {
+        self.add(op, &[x, w, b])
+    }
+
+    /// The 3×3 convolution of `x` `[N,Ci,H,W]` with filters `w` `[Co,Ci,3,3]` and bias `b` `[1,Co,1,1]`; stride 1, zero
+    /// padding 1, so the result is `[N,Co,H,W]`.
+    ///
+    /// # Errors
+    /// The shapes of `w` or `b` do not fit.
+    pub fn conv3x3(&mut self, x: NodeId, w: NodeId, b: NodeId) -> Result<NodeId> {
+        self.add(Conv3x3, &[x, w, b])
+    }
+
+    /// The convolution of `x` `[N,Ci,H,W]` with `w` and `b`, negative results times `a`, combined with `z`:
+    /// `[N,Co,H+2p−Kh+1,W+2p−Kw+1]`. Without [`Combine`] `z` is any node.
+    ///
+    /// # Errors
+    /// The shapes of `w`, `b`, `a` or `z` do not fit.
+    pub fn conv_act(&mut self, [x, w, b, a, z]: [NodeId; 5], op: ConvAct) -> Result<NodeId> {
+        self.add(op, &[x, w, b, a, z])
+    }
+
+    /// Transposed convolution of `x` `[N,Ci,H,W]` with the filters `w` `[Ci,Co,Kh,Kw]` and the bias `b` `[1,Co,1,1]`.
+    ///
+    /// # Errors
+    /// The shapes or attributes do not fit; see [`ConvTranspose2d`].
+    pub fn conv_transpose2d(&mut self, x: NodeId, w: NodeId, b: NodeId, op: ConvTranspose2d) -> Result<NodeId> {
+        self.add(op, &[x, w, b])
+    }
+
+    /// Adds an update of the average `e` of `w` by the last of the hyperparameters `h`. The node has no value.
+    ///
+    /// # Errors
+    /// The shapes do not fit; `e` is no parameter or state.
+    pub fn ema(&mut self, e: NodeId, w: NodeId, h: NodeId) -> Result<NodeId> {
+        self.update(Ema, &[e, w, h])
+    }
+
+    /// `z + B·c`: the places `z` `[1, 2, H, W]` moved by the coefficients `c` `[N, K, 1, 1]` of the bases `b`
+    /// `[2, K, H, W]`; `[N, 2, H, W]`.
+    ///
+    /// # Errors
+    /// Other shapes, or a foreign node.
+    pub fn field(&mut self, z: NodeId, b: NodeId, c: NodeId) -> Result<NodeId> {
+        self.add(Field, &[z, b, c])
+    }
+
+    /// `(1 − g)·a + g·b`; `a` and `b` of one shape `[N,C,H,W]`, `g` the same or with one channel.
+    ///
+    /// # Errors
+    /// Other shapes, or a foreign node.
+    pub fn gate(&mut self, a: NodeId, b: NodeId, g: NodeId) -> Result<NodeId> {
+        self.add(Gate, &[a, b, g])
+    }
+
+    /// Each of the N·H vectors of C·W numbers of `x` divided by its length.
+    ///
+    /// # Errors
+    /// ε is not above 0; a foreign node.
+    pub fn l2_normalize(&mut self, x: NodeId, op: L2Normalize) -> Result<NodeId> {
+        self.add(op, &[x])
+    }
+
+    /// `x` where positive, else `slope·x`; the shape of `x`.
+    ///
+    /// # Errors
+    /// The slope is not finite; a foreign node.
+    pub fn leaky_relu(&mut self, x: NodeId, op: LeakyRelu) -> Result<NodeId> {
+        self.add(op, &[x])
+    }
+
+    /// `b + w·x` for every picture of `x` `[N,C,H,W]`, with `w` `[O,C·H·W,1,1]` and `b` `[1,O,1,1]`; `[N,O,1,1]`.
+    ///
+    /// # Errors
+    /// `w` or `b` does not fit; a foreign node.
+    pub fn linear(&mut self, x: NodeId, w: NodeId, b: NodeId) -> Result<NodeId> {
+        self.add(Linear, &[x, w, b])
+    }
+
+    /// Squared error between `a` and `b`, of one shape, as a mean or a sum; `[1,1,1,1]`.
+    ///
+    /// # Errors
+    /// `b` has another shape than `a`.
+    pub fn mse(&mut self, a: NodeId, b: NodeId, reduction: Reduction) -> Result<NodeId> {
+        self.add(Loss { reduction, ..Loss::default() }, &[a, b])
+    }
+
+    /// [`Graph::mse`] with the weight `m` of each element. The mean is over all elements, whatever the weights are.
+    ///
+    /// # Errors
+    /// `b` or `m` has another shape than `a`.
+    pub fn mse_weighted(&mut self, a: NodeId, b: NodeId, m: NodeId, reduction: Reduction) -> Result<NodeId> {
+        self.add(Loss { reduction, weighted: true, ..Loss::default() }, &[a, b, m])
+    }
+
+    /// Mean of the smooth absolute error between `a` and `b`, of one shape; `[1,1,1,1]`. `eps` above 0.
+    ///
+    /// # Errors
+    /// `b` has another shape than `a`; `eps` is not above 0.
+    pub fn charbonnier(&mut self, a: NodeId, b: NodeId, eps: f32) -> Result<NodeId> {
+        self.add(Loss { penalty: Penalty::Charbonnier { eps }, ..Loss::default() }, &[a, b])
+    }
+
+    /// [`Graph::charbonnier`] with the weight `m` of each element. The mean is over all elements, whatever the weights are.
+    ///
+    /// # Errors
+    /// `b` or `m` has another shape than `a`; `eps` is not above 0.
+    pub fn charbonnier_weighted(&mut self, a: NodeId, b: NodeId, m: NodeId, eps: f32) -> Result<NodeId> {
+        self.add(Loss { penalty: Penalty::Charbonnier { eps }, weighted: true, ..Loss::default() }, &[a, b, m])
+    }
+
+    /// The maximum of every window.
+    ///
+    /// # Errors
+    /// The window does not fit the image; a foreign node.
+    pub fn max_pool2d(&mut self, x: NodeId, op: MaxPool2d) -> Result<NodeId> {
+        self.add(op, &[x])
+    }
+
+    /// `a·b` element by element, of one shape.
+    pub fn times(&mut self, a: NodeId, b: NodeId) -> Result<NodeId> {
+        self.add(Mul, &[a, b])
+    }
+
+    /// Squared Euclidean distances `[N, M, 1, 1]` of the rows of `a` `[N, D, 1, 1]` and `b` `[M, D, 1, 1]`.
+    ///
+    /// # Errors
+    /// As [`Graph::add`].
+    pub fn pairwise_distance(&mut self, a: NodeId, b: NodeId) -> Result<NodeId> {
+        self.add(PairwiseDistance, &[a, b])
+    }
+
+    /// `[N,C·r²,H,W]` to `[N,C,H·r,W·r]`.
+    ///
+    /// # Errors
+    /// r² does not divide the channels of `x`; a foreign node.
+    pub fn pixel_shuffle(&mut self, x: NodeId, op: PixelShuffle) -> Result<NodeId> {
+        self.add(op, &[x])
+    }
+
+    /// `x` where positive, else `a · x`, for `x` `[N,C,H,W]` and `a` `[1,C,1,1]`; the shape of `x`.
+    ///
+    /// # Errors
+    /// `a` has another shape than `[1, C, 1, 1]`.
+    pub fn prelu(&mut self, x: NodeId, a: NodeId) -> Result<NodeId> {
+        self.add(Prelu, &[x, a])
+    }
+
+    /// `max(x, 0)`; the shape of `x`.
+    pub fn relu(&mut self, x: NodeId) -> Result<NodeId> {
+        self.add(Relu, &[x])
+    }
+
+    /// `x` resized as `op` says.
+    ///
+    /// # Errors
+    /// A scale of zero or of too large numbers, an output without elements; a foreign node.
+    pub fn resize(&mut self, x: NodeId, op: Resize) -> Result<NodeId> {
+        self.add(op, &[x])
+    }
+
+    /// Adds a step of gradient descent: inputs as in the table of [`crate::ops::sgd`]. The node has no value.
+    ///
+    /// # Errors
+    /// The shapes do not fit; `w` or `m` is no parameter, state or pack of them.
+    pub fn sgd(&mut self, [w, dw, m]: [NodeId; 3], [h, k, s]: [NodeId; 3]) -> Result<NodeId> {
+        self.update(Sgd, &[w, dw, m, h, k, s])
+    }
+
+    /// `1 / (1 + exp(−x))`; the shape of `x`, values in `[0, 1]`.
+    pub fn sigmoid(&mut self, x: NodeId) -> Result<NodeId> {
+        self.add(Sigmoid, &[x])
+    }
+
+    /// Some neighbouring channels of `x`.
+    ///
+    /// # Errors
+    /// The slice is empty or reaches past the channels of `x`; a foreign node.
+    pub fn slice(&mut self, x: NodeId, op: Slice) -> Result<NodeId> {
+        self.add(op, &[x])
+    }
+
+    /// Cross entropy of scores `x` with targets `t`, of one shape, softmax over channels; `[1,1,1,1]`.
+    ///
+    /// # Errors
+    /// `t` has another shape than `x`.
+    pub fn softmax_cross_entropy(&mut self, x: NodeId, t: NodeId, reduction: Reduction) -> Result<NodeId> {
+        self.add(SoftmaxCrossEntropy { reduction }, &[x, t])
+    }
+
+    /// `x` `[N, C, H, W]` at the positions `f` `[N, 2, Ho, Wo]` (column, then row, in pixels): `[N, C, Ho, Wo]`.
+    ///
+    /// # Errors
+    /// As [`Graph::add`].
+    pub fn warp(&mut self, x: NodeId, f: NodeId, op: Warp) -> Result<NodeId> {
+        self.add(op, &[x, f])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn concat_all_when_five_parts_keeps_their_order_and_channels() {
+        let mut graph = Graph::new();
+        let parts: Vec<NodeId> =
+            (1..=5).map(|c| graph.input(&format!("x{c}"), [2, c, 3, 4]).expect("a fresh name")).collect();
+        let y = graph.concat_all(&parts).expect("shapes fit");
+        assert_eq!(graph.shape(y).expect("own node"), [2, 15, 3, 4]);
+        // Walks the tree from left to right.
+        let mut order = Vec::new();
+        let mut stack = vec![y.index];
+        while let Some(index) = stack.pop() {
+            let node = &graph.nodes()[index];
+            if node.inputs.is_empty() {
+                order.push(node.name.as_str());
+            }
+            stack.extend(node.inputs.iter().rev());
+        }
+        assert_eq!(order, ["x1", "x2", "x3", "x4", "x5"]);
+        assert_eq!(graph.concat_all(&parts[..1]).expect("one part"), parts[0]);
+        let message = graph.concat_all(&[]).expect_err("nothing to join").to_string();
+        assert_eq!(message, "concat: there is nothing to concatenate; pass at least one node");
+    }
+}

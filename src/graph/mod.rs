@@ -1,0 +1,511 @@
+//! What to compute: nodes with names and shapes, checked when they are added.
+
+pub mod grad;
+mod methods;
+
+use crate::error::{Error, Result};
+use crate::layout::pack_offsets;
+use crate::ops::Op;
+use crate::rng::Rng;
+use crate::tensor::{SCALAR, Shape, Tensor, len};
+use crate::weights::Weights;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// A node of one particular [`Graph`]; any other graph refuses it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct NodeId {
+    pub(crate) graph: u32,
+    pub(crate) index: usize,
+}
+
+/// How [`Graph::initialize`] fills a parameter.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Init {
+    Constant(f32),
+    /// Gaussian with this standard deviation.
+    Normal(f32),
+    /// Gaussian with variance 2 / ((1 + slope²)·fan_in), He et al. 2015 eq. 15; `slope` 0 is ReLU.
+    He {
+        fan_in: usize,
+        slope: f32,
+    },
+    /// Uniform in ±√(6 / (fan_in + fan_out)), Glorot and Bengio 2010 eq. 16.
+    Xavier {
+        fan_in: usize,
+        fan_out: usize,
+    },
+}
+
+/// Where a node's value comes from.
+#[derive(Debug, Clone)]
+pub enum Kind {
+    /// Given at every run.
+    Input,
+    /// Lives on the device between runs. Trainable ones come from a weights file; the others (an optimiser's moments)
+    /// begin at their initial value.
+    Param { init: Init, trainable: bool },
+    /// Fixed when the graph is built.
+    Constant(Arc<Tensor>),
+    /// `op` of the inputs.
+    Op(Arc<dyn Op>),
+    /// The gradient for input `input` of node `of`; its one input is the gradient for `of`.
+    Grad { of: usize, input: usize },
+    /// `op` overwrites some of its inputs after everything else has run; it has no value.
+    Update(Arc<dyn Op>),
+    /// The memory of its inputs as one tensor `[1, 1, 1, L]`, where they lie one after the other, each from a multiple of
+    /// [`PACK_ALIGN`] elements on, with zeros between them. It takes no step: the planner puts its inputs there.
+    Pack,
+}
+
+/// One tensor of a pack.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Member {
+    pub name: String,
+    pub shape: Shape,
+    /// Its first element in the pack.
+    pub first: usize,
+}
+
+/// One node of a [`Graph`].
+#[derive(Debug, Clone)]
+pub struct Node {
+    /// A path, unique in the graph: `cbn/level1/common/conv3`.
+    pub name: String,
+    pub kind: Kind,
+    pub shape: Shape,
+    /// Indices of earlier nodes.
+    pub inputs: Vec<usize>,
+    /// Another way to compute the same value, which the planner takes.
+    pub(crate) fused: Option<Fused>,
+}
+
+/// An operation of other nodes whose result is a node's value.
+#[derive(Debug, Clone)]
+pub(crate) struct Fused {
+    pub op: Arc<dyn Op>,
+    pub inputs: Vec<usize>,
+}
+
+impl Node {
+    /// The operation whose forward pass computes the value, and its inputs; none for gradients and what is given.
+    pub(crate) fn computed_by(&self) -> Option<(&Arc<dyn Op>, &[usize])> {
+        match (&self.fused, &self.kind) {
+            (Some(fused), _) => Some((&fused.op, &fused.inputs)),
+            (None, Kind::Op(op) | Kind::Update(op)) => Some((op, &self.inputs)),
+            _ => None,
+        }
+    }
+}
+
+/// A directed graph of operations on `[N, C, H, W]` tensors. Nodes are in topological order, since a node can only be
+/// added after its inputs.
+///
+/// A clone knows the nodes that its original had by then. What either adds later is the other's no more than any graph's.
+#[derive(Debug)]
+pub struct Graph {
+    /// Of the nodes that this graph adds itself.
+    id: u32,
+    /// The graphs that this one is a clone of, the first one first, with the number of nodes that there were then.
+    origins: Vec<(u32, usize)>,
+    nodes: Vec<Node>,
+    names: HashMap<String, usize>,
+    scope: Vec<String>,
+}
+
+impl Clone for Graph {
+    fn clone(&self) -> Self {
+        let mut origins = self.origins.clone();
+        origins.push((self.id, self.nodes.len()));
+        let (nodes, names, scope) = (self.nodes.clone(), self.names.clone(), self.scope.clone());
+        Self { id: new_id(), origins, nodes, names, scope }
+    }
+}
+
+/// One that no other graph of the process has.
+fn new_id() -> u32 {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}
+
+impl Default for Graph {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Graph {
+    pub fn new() -> Self {
+        Self { id: new_id(), origins: Vec::new(), nodes: Vec::new(), names: HashMap::new(), scope: Vec::new() }
+    }
+
+    /// All nodes; a node's inputs stand before it.
+    pub fn nodes(&self) -> &[Node] {
+        &self.nodes
+    }
+
+    /// The node `id`.
+    ///
+    /// # Errors
+    /// `id` belongs to another graph.
+    pub fn node(&self, id: NodeId) -> Result<&Node> {
+        if id.index >= self.nodes.len() || id != self.id_of(id.index) {
+            return Err(Error::graph(
+                format!("node {}", id.index),
+                "belongs to another graph; pass nodes that this graph returned",
+            ));
+        }
+        Ok(&self.nodes[id.index])
+    }
+
+    /// The node with this index as the graph that added it named it.
+    fn id_of(&self, index: usize) -> NodeId {
+        let origin = self.origins.iter().find(|(_, len)| index < *len);
+        NodeId { graph: origin.map_or(self.id, |(id, _)| *id), index }
+    }
+
+    /// The shape of node `id`.
+    ///
+    /// # Errors
+    /// `id` belongs to another graph.
+    pub fn shape(&self, id: NodeId) -> Result<Shape> {
+        Ok(self.node(id)?.shape)
+    }
+
+    /// The node with this path.
+    pub fn find(&self, name: &str) -> Option<NodeId> {
+        self.names.get(name).map(|&index| self.id_of(index))
+    }
+
+    /// Adds nodes whose names begin with `scope/`.
+    ///
+    /// # Errors
+    /// Those of `build`.
+    pub fn within<T>(&mut self, scope: &str, build: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
+        self.scope.push(scope.to_owned());
+        let result = build(self);
+        self.scope.pop();
+        result
+    }
+
+    /// A value that every run is given.
+    ///
+    /// # Errors
+    /// The name is taken, or the shape has no or more than 2³² − 1 elements.
+    pub fn input(&mut self, name: &str, shape: Shape) -> Result<NodeId> {
+        let path = self.path(name);
+        self.push(path, Kind::Input, shape, vec![])
+    }
+
+    /// A trainable parameter.
+    ///
+    /// # Errors
+    /// As [`Graph::input`].
+    pub fn param(&mut self, name: &str, shape: Shape, init: Init) -> Result<NodeId> {
+        let path = self.path(name);
+        self.push(path, Kind::Param { init, trainable: true }, shape, vec![])
+    }
+
+    /// A value that lives on the device between runs and is no weight: an optimiser's moments.
+    ///
+    /// # Errors
+    /// As [`Graph::input`].
+    pub fn state(&mut self, name: &str, shape: Shape, init: Init) -> Result<NodeId> {
+        let path = self.path(name);
+        self.push(path, Kind::Param { init, trainable: false }, shape, vec![])
+    }
+
+    /// A fixed value.
+    ///
+    /// # Errors
+    /// As [`Graph::input`].
+    pub fn constant(&mut self, name: &str, value: Tensor) -> Result<NodeId> {
+        let path = self.path(name);
+        let shape = value.shape();
+        self.push(path, Kind::Constant(Arc::new(value)), shape, vec![])
+    }
+
+    /// [`Graph::constant`] under this path, whatever scope is open.
+    pub(crate) fn constant_at(&mut self, path: String, value: Tensor) -> Result<NodeId> {
+        let shape = value.shape();
+        self.push(path, Kind::Constant(Arc::new(value)), shape, vec![])
+    }
+
+    pub(crate) fn set_fused(&mut self, node: usize, fused: Fused) {
+        self.nodes[node].fused = Some(fused);
+    }
+
+    /// Any operation, built-in or the caller's own, named after itself.
+    ///
+    /// # Errors
+    /// The number or shapes of the inputs do not fit, with the node's path; a foreign node.
+    pub fn add(&mut self, op: impl Op + 'static, inputs: &[NodeId]) -> Result<NodeId> {
+        let name = self.fresh(op.name());
+        self.add_op(name, Arc::new(op), inputs)
+    }
+
+    /// [`Graph::add`] with a name of the caller's choice.
+    ///
+    /// # Errors
+    /// As [`Graph::add`]; the name is taken.
+    pub fn add_named(&mut self, name: &str, op: impl Op + 'static, inputs: &[NodeId]) -> Result<NodeId> {
+        let path = self.path(name);
+        self.add_op(path, Arc::new(op), inputs)
+    }
+
+    pub(crate) fn add_op(&mut self, path: String, op: Arc<dyn Op>, inputs: &[NodeId]) -> Result<NodeId> {
+        if !op.updates().is_empty() {
+            return Err(Error::graph(path, format!("{} overwrites its inputs; add it with Graph::update", op.name())));
+        }
+        let (indices, shape) = self.check_call(&path, &*op, inputs)?;
+        self.push(path, Kind::Op(op), shape, indices)
+    }
+
+    /// An operation that overwrites parameters in place after everything else in the plan has run. Pass the node to
+    /// [`crate::Device::compile`] among the fetched nodes; it yields no value.
+    ///
+    /// # Errors
+    /// As [`Graph::add`]; an overwritten input is not a parameter.
+    pub fn update(&mut self, op: impl Op + 'static, inputs: &[NodeId]) -> Result<NodeId> {
+        self.update_op(Arc::new(op), inputs)
+    }
+
+    pub(crate) fn update_op(&mut self, op: Arc<dyn Op>, inputs: &[NodeId]) -> Result<NodeId> {
+        let path = self.fresh(op.name());
+        let (indices, _) = self.check_call(&path, &*op, inputs)?;
+        for (&name, &index) in op.inputs().iter().zip(&indices) {
+            let is_param = |i: usize| matches!(self.nodes[i].kind, Kind::Param { .. });
+            let node = &self.nodes[index];
+            let may = is_param(index) || (matches!(node.kind, Kind::Pack) && is_param(node.inputs[0]));
+            if op.updates().contains(&name) && !may {
+                return Err(Error::graph(
+                    path,
+                    format!(
+                        "{} overwrites input {name}, which must be a parameter, a state or a pack of them; {} is none",
+                        op.name(),
+                        self.nodes[index].name
+                    ),
+                ));
+            }
+        }
+        self.push(path, Kind::Update(op), SCALAR, indices)
+    }
+
+    /// The memory of `members` as one tensor `[1, 1, 1, L]`, so that one operation reads or overwrites them all: either
+    /// parameters and states, or values that are computed. Each lies at a multiple of [`PACK_ALIGN`] elements
+    /// ([`Graph::members`] says where); between them are zeros.
+    ///
+    /// # Errors
+    /// No members; one that is given or fixed, is in a pack already or stands there twice; parameters beside computed
+    /// values; the name is taken; a foreign node.
+    pub fn pack(&mut self, name: &str, members: &[NodeId]) -> Result<NodeId> {
+        let path = self.path(name);
+        let fail = |problem: String| Err(Error::graph(path.clone(), problem));
+        let mut indices = Vec::with_capacity(members.len());
+        let mut params = 0;
+        for &id in members {
+            let node = self.node(id).map_err(|e| Error::graph(path.clone(), e.to_string()))?;
+            match node.kind {
+                Kind::Param { .. } => params += 1,
+                Kind::Op(_) | Kind::Grad { .. } => {}
+                _ => return fail(format!("packs parameters or computed values; {} is neither", node.name)),
+            }
+            let packed = self.nodes.iter().any(|n| matches!(n.kind, Kind::Pack) && n.inputs.contains(&id.index));
+            if packed || indices.contains(&id.index) {
+                return fail(format!("{} is packed already; memory lies in one place", node.name));
+            }
+            indices.push(id.index);
+        }
+        if indices.is_empty() || (params > 0 && params < indices.len()) {
+            return fail(format!(
+                "packs parameters or computed values, got {params} of {} as parameters",
+                indices.len()
+            ));
+        }
+        let (_, total) = pack_offsets(indices.iter().map(|&i| self.nodes[i].shape));
+        self.push(path, Kind::Pack, [1, 1, 1, total], indices)
+    }
+
+    /// Where the members of a pack lie in it.
+    ///
+    /// # Errors
+    /// The node is no pack, or of another graph.
+    pub fn members(&self, pack: NodeId) -> Result<Vec<Member>> {
+        let node = self.node(pack)?;
+        if !matches!(node.kind, Kind::Pack) {
+            return Err(Error::graph(&node.name, "is no pack; pass a node that Graph::pack returned"));
+        }
+        let (firsts, _) = pack_offsets(node.inputs.iter().map(|&i| self.nodes[i].shape));
+        let member = |(&i, first): (&usize, usize)| {
+            let Node { name, shape, .. } = &self.nodes[i];
+            Member { name: name.clone(), shape: *shape, first }
+        };
+        Ok(node.inputs.iter().zip(firsts).map(member).collect())
+    }
+
+    fn check_call(&self, path: &str, op: &dyn Op, inputs: &[NodeId]) -> Result<(Vec<usize>, Shape)> {
+        if inputs.len() != op.inputs().len() {
+            return Err(Error::graph(
+                path,
+                format!("{} takes {} inputs {:?}, got {}", op.name(), op.inputs().len(), op.inputs(), inputs.len()),
+            ));
+        }
+        let mut shapes = Vec::with_capacity(inputs.len());
+        for &id in inputs {
+            let node = self.node(id).map_err(|e| Error::graph(path, e.to_string()))?;
+            if matches!(node.kind, Kind::Update(_)) {
+                return Err(Error::graph(path, format!("{} is an update and has no value", node.name)));
+            }
+            shapes.push(node.shape);
+        }
+        let shape = op.shape(&shapes).map_err(|source| Error::Shape { node: path.to_owned(), source })?;
+        Ok((inputs.iter().map(|id| id.index).collect(), shape))
+    }
+
+    /// The gradient node for input `input` of `of`, given the gradient `dy` for `of`; [`crate::graph::grad`] calls it.
+    pub(crate) fn gradient(&mut self, of: usize, input: usize, dy: NodeId) -> Result<NodeId> {
+        let node = &self.nodes[of];
+        let Kind::Op(op) = &node.kind else {
+            return Err(Error::graph(&node.name, "only an operation has gradients"));
+        };
+        let name = op.inputs()[input];
+        if let Some((_, reason)) = op.no_grad().iter().find(|(n, _)| *n == name) {
+            return Err(Error::graph(&node.name, format!("{} has no gradient for {name}: {reason}", op.name())));
+        }
+        let shape = self.nodes[node.inputs[input]].shape;
+        let path = self.unique(format!("{}.d{name}", node.name));
+        self.push(path, Kind::Grad { of, input }, shape, vec![dy.index])
+    }
+
+    /// All trainable parameters, in order of their addition.
+    pub fn parameters(&self) -> Vec<NodeId> {
+        let is_trainable = |node: &Node| matches!(node.kind, Kind::Param { trainable: true, .. });
+        let indices = (0..self.nodes.len()).filter(|&i| is_trainable(&self.nodes[i]));
+        indices.map(|index| self.id_of(index)).collect()
+    }
+
+    /// Values for every parameter, from its [`Init`] and `seed`; a parameter's values depend on the seed and its own
+    /// name only, so that adding a layer does not change the others.
+    pub fn initialize(&self, seed: u64) -> Weights {
+        let mut tensors = BTreeMap::new();
+        for node in &self.nodes {
+            if let Kind::Param { init, .. } = node.kind {
+                tensors.insert(node.name.clone(), init.fill(node.shape, seed, &node.name));
+            }
+        }
+        Weights::from_tensors(tensors)
+    }
+
+    /// [`Graph::initialize`], but by `scheme` for the weights: every parameter that an operation takes as its input `w`.
+    pub fn initialize_by(&self, scheme: Scheme, seed: u64) -> Weights {
+        let mut tensors = self.initialize(seed).tensors().clone();
+        for node in &self.nodes {
+            let Kind::Op(op) = &node.kind else { continue };
+            let Some(k) = op.inputs().iter().position(|&input| input == "w") else { continue };
+            let w = &self.nodes[node.inputs[k]];
+            if matches!(w.kind, Kind::Param { trainable: true, .. }) {
+                let [n, c, kh, kw] = w.shape;
+                // Of a transposed convolution the first dimension is the input's.
+                let (to, from) = if op.name() == "conv_transpose2d" { (c, n) } else { (n, c) };
+                let init = scheme.init(from * kh * kw, to * kh * kw);
+                tensors.insert(w.name.clone(), init.fill(w.shape, seed, &w.name));
+            }
+        }
+        Weights::from_tensors(tensors)
+    }
+
+    fn path(&self, name: &str) -> String {
+        let mut path = self.scope.join("/");
+        if !path.is_empty() {
+            path.push('/');
+        }
+        path + name
+    }
+
+    fn fresh(&self, name: &str) -> String {
+        self.unique(self.path(name))
+    }
+
+    /// `path`, or `path_2`, `path_3`, … where it is taken.
+    fn unique(&self, path: String) -> String {
+        if !self.names.contains_key(&path) {
+            return path;
+        }
+        (2..).map(|k| format!("{path}_{k}")).find(|p| !self.names.contains_key(p)).expect("names are finite")
+    }
+
+    fn push(&mut self, name: String, kind: Kind, shape: Shape, inputs: Vec<usize>) -> Result<NodeId> {
+        if self.names.contains_key(&name) {
+            return Err(Error::graph(name, "this name is taken; names are unique in a graph"));
+        }
+        let elements = shape.iter().try_fold(1u32, |n, &d| n.checked_mul(u32::try_from(d).ok()?));
+        if elements.is_none_or(|n| n == 0) {
+            return Err(Error::graph(name, format!("a tensor has 1 to 2^32 - 1 elements, got shape {shape:?}")));
+        }
+        let index = self.nodes.len();
+        self.names.insert(name.clone(), index);
+        self.nodes.push(Node { name, kind, shape, inputs, fused: None });
+        Ok(NodeId { graph: self.id, index })
+    }
+}
+
+/// A way to begin weights, by name: `he`, `he-prelu`, `xavier`, `gaussian:0.001`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Scheme {
+    /// [`Init::He`]: slope 0 before ReLU, 0.25 before PReLU.
+    He { slope: f32 },
+    /// [`Init::Xavier`].
+    Xavier,
+    /// [`Init::Normal`].
+    Gaussian(f32),
+}
+
+impl std::str::FromStr for Scheme {
+    type Err = Error;
+    fn from_str(text: &str) -> Result<Self> {
+        let std = text.strip_prefix("gaussian:").and_then(|std| std.parse().ok());
+        match (text, std) {
+            ("he", _) => Ok(Self::He { slope: 0.0 }),
+            ("he-prelu", _) => Ok(Self::He { slope: 0.25 }),
+            ("xavier", _) => Ok(Self::Xavier),
+            (_, Some(std)) if std > 0.0 && f32::is_finite(std) => Ok(Self::Gaussian(std)),
+            _ => Err(Error::Usage(format!(
+                "an initializer is he, he-prelu, xavier or gaussian:STD (such as gaussian:0.001), got {text:?}"
+            ))),
+        }
+    }
+}
+
+impl Scheme {
+    /// For a weight that takes `fan_in` values to each of its results and gives each of its inputs to `fan_out`.
+    fn init(self, fan_in: usize, fan_out: usize) -> Init {
+        match self {
+            Self::He { slope } => Init::He { fan_in, slope },
+            Self::Xavier => Init::Xavier { fan_in, fan_out },
+            Self::Gaussian(std) => Init::Normal(std),
+        }
+    }
+}
+
+impl Init {
+    pub(crate) fn fill(self, shape: Shape, seed: u64, name: &str) -> Tensor {
+        // FNV-1a of the name, so that each parameter has a stream of its own.
+        let hash = name.bytes().fold(0xCBF2_9CE4_8422_2325u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x100_0000_01B3));
+        let mut rng = Rng::new(seed ^ hash);
+        let mut draw = |f: &mut dyn FnMut(&mut Rng) -> f64| (0..len(&shape)).map(|_| f(&mut rng) as f32).collect();
+        let data: Vec<f32> = match self {
+            Self::Constant(v) => return Tensor::filled(shape, v),
+            Self::Normal(std) => draw(&mut |r| r.normal() * f64::from(std)),
+            Self::He { fan_in, slope } => {
+                let std = (2.0 / ((1.0 + f64::from(slope).powi(2)) * fan_in as f64)).sqrt();
+                draw(&mut |r| r.normal() * std)
+            }
+            Self::Xavier { fan_in, fan_out } => {
+                let bound = (6.0 / (fan_in + fan_out) as f64).sqrt();
+                draw(&mut |r| r.uniform(-bound, bound))
+            }
+        };
+        Tensor::new(shape, data).expect("one value an element was drawn")
+    }
+}

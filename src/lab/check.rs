@@ -1,0 +1,553 @@
+//! Is the derivative the derivative of the formula, and does the shader compute the formula?
+//!
+//! The first question needs no adapter: [`gradient`] compares `reference_grad` with central differences of `reference`,
+//! both in f64, for the loss ⟨r, y⟩ with a random r (a plain sum would hide an upstream gradient read in a wrong order).
+//! The second, [`steps`], runs a graph on the adapter twice, with different words in memory that nobody has written and behind
+//! every buffer and texture, the second time with grids folded; both must give the same bits. Then it runs the reference of
+//! each step on the adapter's own inputs and names the first step that differs by more than f32 arithmetic explains.
+//! [`op`] asks both of an operation's cases, for every shader that it has, and checks the check: references of slightly wrong
+//! formulas must be refused under the same bounds.
+
+use super::cases::CaseGraph;
+use super::judge::{self, Call, References};
+use crate::error::{Error, Result, ShapeError};
+use crate::exec::{Device, GpuSession, Guard, op_of, parts_of, value_of};
+use crate::graph::{Graph, NodeId};
+use crate::layout::Layout;
+use crate::ops::{Case, EPS, Io, Op, Tolerance, Values, reference, reference_grad};
+use crate::plan::{Options, Plan, Step, counts};
+use crate::rng::Rng;
+use crate::shader::Variable;
+use crate::shader::reflect;
+use crate::tensor::{Shape, Tensor, len, position};
+use crate::weights::Weights;
+use std::collections::{BTreeMap, HashMap};
+
+/// Largest relative error that [`gradient`] may find: |analytic − numeric| / (1 + |numeric|).
+pub const GRADIENT_LIMIT: f64 = 1e-6;
+
+/// Step of the central differences.
+const STEP: f64 = 1e-5;
+
+/// Elements of one input that are differentiated at most; a larger input is sampled at random positions.
+const MAX_ELEMENTS: usize = 512;
+
+/// The worst disagreement between `reference_grad` and differences of `reference`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GradientReport {
+    pub worst: f64,
+    /// Where: the input's name and the element.
+    pub input: &'static str,
+    pub position: Shape,
+    pub analytic: f64,
+    pub numeric: f64,
+}
+
+/// Differentiates `case` numerically and compares. Updates have no gradient and report 0.
+///
+/// # Errors
+/// The operation refuses the case's shapes.
+pub fn gradient(case: &Case, seed: u64) -> std::result::Result<GradientReport, ShapeError> {
+    let op = &*case.op;
+    let mut rng = Rng::new(seed);
+    let y_shape = op.shape(&case.x)?;
+    let io = Io { x: &case.x, y: y_shape };
+    let mut report = GradientReport { worst: 0.0, input: "", position: [0; 4], analytic: 0.0, numeric: 0.0 };
+    if !op.updates().is_empty() {
+        return Ok(report);
+    }
+    let mut x = case.values(&mut rng);
+    let r: Vec<f64> = (0..len(&y_shape)).map(|_| rng.uniform(-1.0, 1.0)).collect();
+    let loss = |x: &[Vec<f64>]| -> f64 { reference(op, &io, x).iter().zip(&r).map(|(y, r)| y * r).sum() };
+    let y = reference(op, &io, &x);
+    let dx = reference_grad(op, &io, &x, &y, &r);
+    for k in 0..x.len() {
+        let input = op.inputs()[k];
+        if op.no_grad().iter().any(|(name, _)| *name == input) {
+            continue;
+        }
+        let mut elements = rng.permutation(x[k].len());
+        elements.truncate(MAX_ELEMENTS);
+        for i in elements {
+            let keep = x[k][i];
+            x[k][i] = keep + STEP;
+            let up = loss(&x);
+            x[k][i] = keep - STEP;
+            let down = loss(&x);
+            x[k][i] = keep;
+            let numeric = (up - down) / (2.0 * STEP);
+            let error = (dx[k][i] - numeric).abs() / (1.0 + numeric.abs());
+            // A NaN must not pass as small.
+            if error.is_nan() || error > report.worst {
+                report = GradientReport {
+                    worst: if error.is_nan() { f64::INFINITY } else { error },
+                    input,
+                    position: position(&case.x[k], i),
+                    analytic: dx[k][i],
+                    numeric,
+                };
+            }
+        }
+    }
+    Ok(report)
+}
+
+/// How far one output of one step is from its reference.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StepReport {
+    /// The step's path.
+    pub name: String,
+    /// Shader file and method.
+    pub entry: String,
+    /// `y`, `dx`, …, or an input that an update overwrites.
+    pub output: String,
+    /// Where the error is largest in units of what is allowed.
+    pub position: Shape,
+    pub expected: f64,
+    pub got: f32,
+    /// The bound there: the smaller of [`Op::tolerance`]'s and [`Op::accuracy`]'s.
+    pub allowed: f64,
+    /// |got − expected| there; infinite for a NaN.
+    pub error: f64,
+    /// Root mean square of all errors.
+    pub rms_error: f64,
+    /// Its bound.
+    pub rms_allowed: f64,
+    /// Largest |expected| of the output: the error's scale.
+    pub scale: f64,
+    /// Slightly wrong formulas that these bounds do not refuse, where they were tried.
+    pub passed: Vec<String>,
+}
+
+impl StepReport {
+    pub fn is_ok(&self) -> bool {
+        self.error <= self.allowed && self.rms_error <= self.rms_allowed
+    }
+    /// Error in units of the output's largest value.
+    pub fn relative(&self) -> f64 {
+        if self.error == 0.0 { 0.0 } else { self.error / self.scale.max(f64::MIN_POSITIVE) }
+    }
+    /// The failure as an error.
+    pub fn to_error(&self) -> Error {
+        let entry = format!("{} {}", self.entry, self.output);
+        if self.error <= self.allowed {
+            return Error::graph(
+                &self.name,
+                format!(
+                    "{entry}: every element is within its bound, but the root mean square of the errors is {:.3e}, allowed {:.3e}",
+                    self.rms_error, self.rms_allowed
+                ),
+            );
+        }
+        Error::Check {
+            node: self.name.clone(),
+            entry,
+            index: self.position,
+            expected: self.expected,
+            got: self.got,
+            allowed: self.allowed,
+        }
+    }
+}
+
+/// Rows into which the second of two runs folds its grids.
+const FOLDED_ROWS: u32 = 3;
+
+/// Runs the graph on an adapter and compares every step with its reference on the same inputs. `variant` names a shader
+/// to use wherever it serves.
+///
+/// # Errors
+/// Those of planning and running; `device` is the CPU; words behind a buffer or a texture were overwritten; two runs gave
+/// different bits. A step that differs is no error here: see [`StepReport::is_ok`].
+pub fn steps(
+    device: &Device,
+    graph: &Graph,
+    fetches: &[NodeId],
+    weights: Weights,
+    inputs: &[(&str, &Tensor)],
+    variant: Option<&str>,
+) -> Result<Vec<StepReport>> {
+    steps_with(device, graph, fetches, &weights, inputs, variant, &mut References::new(false))
+}
+
+fn steps_with(
+    device: &Device,
+    graph: &Graph,
+    fetches: &[NodeId],
+    weights: &Weights,
+    inputs: &[(&str, &Tensor)],
+    variant: Option<&str>,
+    references: &mut References,
+) -> Result<Vec<StepReport>> {
+    let mut first: Option<Vec<Tensor>> = None;
+    for (guard, fold_rows) in [(Guard::First, 1), (Guard::Second, FOLDED_ROWS)] {
+        let options = Options { limits: device.limits(), variant, keep_all: true, fold_rows, choices: None };
+        let session = pollster::block_on(device.compile_with(graph, fetches, weights.clone(), &options, Some(guard)))?;
+        let Some(gpu) = session.on_adapter() else {
+            return Err(Error::Usage("the references cannot be checked against themselves; choose an adapter".into()));
+        };
+        let plan = session.plan();
+        let before = session.state()?;
+        session.run(inputs)?;
+        let broken = pollster::block_on(gpu.broken_guards(plan))?;
+        if let Some(&slot) = broken.first() {
+            let name = plan.values.iter().find(|v| v.slot == slot).map_or("a slot", |v| &v.name);
+            return Err(Error::graph(name, "a shader wrote past the end of this tensor"));
+        }
+        let got = read_all(gpu, plan)?;
+        let Some(first) = &first else {
+            first = Some(got);
+            continue;
+        };
+        for (value, (a, b)) in plan.values.iter().zip(first.iter().zip(&got)) {
+            let differs = |(a, b): (&f32, &f32)| a.to_bits() != b.to_bits();
+            if let Some(i) = a.data().iter().zip(b.data()).position(differs) {
+                return Err(Error::graph(
+                    &value.name,
+                    format!(
+                        "two runs on the same inputs gave different bits at {:?}, {:e} and {:e}: a shader leaves that out, reads what \
+                         nobody wrote or past an end, depends on the shape of its grid, or lets threads race",
+                        position(&a.shape(), i),
+                        a.data()[i],
+                        b.data()[i]
+                    ),
+                ));
+            }
+        }
+        let mut ran = Ran { graph: session.graph(), plan, got: &got, values: HashMap::new() };
+        return ran.compare_all(&before, references);
+    }
+    Ok(Vec::new())
+}
+
+/// A plan that has run: what it left in memory, and by node what its steps read.
+struct Ran<'a> {
+    graph: &'a Graph,
+    plan: &'a Plan,
+    got: &'a [Tensor],
+    values: HashMap<usize, Vec<f64>>,
+}
+
+impl Ran<'_> {
+    /// Every step's outputs beside their references on the inputs that the adapter had.
+    fn compare_all(&mut self, before: &Weights, references: &mut References) -> Result<Vec<StepReport>> {
+        let wide = |tensor: &Tensor| tensor.data().iter().map(|&v| f64::from(v)).collect();
+        // Updates overwrite parameters, so their inputs are those from before the run.
+        for (value, tensor) in self.plan.values.iter().zip(self.got) {
+            if let (Some(node), Layout::Rows | Layout::Quads) = (value.node, value.layout) {
+                self.values.insert(node, wide(before.get(&value.name).unwrap_or(tensor)));
+            }
+        }
+        let mut reports = Vec::new();
+        for (index, step) in self.plan.steps.iter().enumerate().filter(|(_, s)| s.is_first_pass && !s.is_repack()) {
+            self.compare(index, step, references, &mut reports)?;
+            // What follows an update reads what it wrote.
+            let op = op_of(self.graph, step)?;
+            for b in step.bindings.iter().filter(|b| op.updates().contains(&b.variable.as_str())) {
+                if let Some(node) = self.plan.values[b.value].node {
+                    self.values.extend(parts_of(self.graph, node, wide(&self.got[b.value])));
+                }
+            }
+        }
+        Ok(reports)
+    }
+
+    fn compare(
+        &self,
+        index: usize,
+        step: &Step,
+        references: &mut References,
+        reports: &mut Vec<StepReport>,
+    ) -> Result<()> {
+        let op = op_of(self.graph, step)?;
+        let node = &self.graph.nodes()[step.node];
+        let inputs = match node.computed_by() {
+            Some((_, inputs)) if step.method == "forward" => inputs,
+            _ => &node.inputs,
+        };
+        let shapes: Vec<Shape> = inputs.iter().map(|&i| self.graph.nodes()[i].shape).collect();
+        let io = Io { x: &shapes, y: node.shape };
+        // A value that no step needed was not planned; nothing computed from it is compared.
+        let get = |i: usize| {
+            let missing = || vec![f64::NAN; len(&self.graph.nodes()[i].shape)];
+            let found = value_of(self.graph, i, |k| self.values.get(&k).cloned().ok_or_else(|| Error::plan("unused")));
+            found.unwrap_or_else(|_| missing())
+        };
+        let bindings = || self.plan.passes(index).iter().flat_map(|s| &s.bindings);
+        let dy: Vec<f64> = bindings()
+            .find(|b| b.variable == "dy")
+            .and_then(|b| self.plan.values[b.value].node)
+            .map_or_else(Vec::new, get);
+        let mut call = Call { x: inputs.iter().map(|&i| get(i)).collect(), y: Vec::new(), dy: Vec::new() };
+        let is_update = !op.updates().is_empty();
+        if !dy.is_empty() {
+            // The device's own y where the shader reads it; else all shaders of a case share one reference.
+            let reads_y = bindings().any(|b| !b.written && crate::ops::scratch_of(&b.variable) == "y");
+            call.y = if reads_y { get(step.node) } else { references.of(op, &io, &call).right["y"].clone() };
+            call.dy = dy;
+        }
+        let expected = references.of(op, &io, &call);
+        let y = if call.dy.is_empty() { expected.right.get("y").map_or(&[][..], |y| y) } else { &call.y };
+
+        let mut outputs: BTreeMap<&str, usize> = BTreeMap::new();
+        for b in bindings().filter(|b| b.written && !crate::ops::is_scratch(&b.variable)) {
+            outputs.insert(&b.variable, b.value);
+        }
+        for (output, value) in outputs {
+            let at = Values { x: &call.x, y, dy: &call.dy };
+            let key = if is_update || output == "y" { output } else { output.strip_prefix('d').unwrap_or(output) };
+            let (Some(right), Some(terms)) = (expected.right.get(key), expected.terms.get(key)) else { continue };
+            let worst: Vec<f64> = match op.tolerance_of(step.stem(), output, &io, &at) {
+                Tolerance::Terms(k) => terms.iter().map(|s| k as f64 * EPS * s.abs()).collect(),
+                Tolerance::Each(bounds) => bounds,
+            };
+            let shape = self.plan.values[value].shape;
+            let data = self.got[value].data();
+            if right.len() != data.len() || worst.len() != data.len() {
+                return Err(Error::graph(
+                    &step.name,
+                    format!("{output}: {} values, reference {}, bounds {}", data.len(), right.len(), worst.len()),
+                ));
+            }
+            let accuracy = op.accuracy(step.stem(), output);
+            let verdict = judge::judge(right, data, &worst, accuracy);
+            reports.push(StepReport {
+                name: step.name.clone(),
+                entry: format!("{}.{}", step.stem(), step.method),
+                output: output.to_owned(),
+                position: position(&shape, verdict.index),
+                expected: right[verdict.index],
+                got: data[verdict.index],
+                allowed: verdict.allowed,
+                error: verdict.error,
+                rms_error: verdict.rms_error,
+                rms_allowed: verdict.rms_allowed,
+                scale: right.iter().fold(0.0, |m, v| v.abs().max(m)),
+                passed: judge::let_pass(&expected, key, data, &worst, accuracy),
+            });
+        }
+        Ok(())
+    }
+}
+
+fn read_all(gpu: &GpuSession, plan: &Plan) -> Result<Vec<Tensor>> {
+    let mut tensors = Vec::with_capacity(plan.values.len());
+    for value in &plan.values {
+        tensors.push(match (value.layout, value.node) {
+            (Layout::Rows, _) => pollster::block_on(gpu.read(&[value]))?.remove(0),
+            (Layout::Quads, Some(_)) => {
+                from_quads(&value.name, value.shape, &pollster::block_on(gpu.read_quads(value.slot, value.shape))?)?
+            }
+            // Copies and scratch: what counts is what the last pass makes of them.
+            _ => Tensor::zeros([1; 4]),
+        });
+    }
+    Ok(tensors)
+}
+
+/// A tensor from channel quads.
+///
+/// # Errors
+/// A channel past the last is not 0, on which kernels rely.
+fn from_quads(name: &str, shape: Shape, texels: &[[f32; 4]]) -> Result<Tensor> {
+    let [n, c, h, w] = shape;
+    let (quads, plane) = (c.div_ceil(4), h * w);
+    let mut data = vec![0.0; len(&shape)];
+    for (k, texel) in texels.iter().enumerate() {
+        let (map, pixel) = (k / plane, k % plane);
+        for (i, &value) in texel.iter().enumerate() {
+            let channel = map % quads * 4 + i;
+            if channel < c {
+                data[(map / quads * c + channel) * plane + pixel] = value;
+            } else if value != 0.0 {
+                return Err(Error::graph(
+                    name,
+                    format!("channel {channel} past the {c} of {shape:?} is {value}, not 0"),
+                ));
+            }
+        }
+    }
+    debug_assert_eq!(texels.len(), n * quads * plane);
+    Tensor::new(shape, data)
+}
+
+/// What [`op`] found.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct OpReport {
+    /// (case, shader) pairs, the gradient check of each small case, and the static check of each shader.
+    pub cases: usize,
+    /// Each failure with the command that repeats it.
+    pub failures: Vec<String>,
+    /// Worst |analytic − numeric| / (1 + |numeric|).
+    pub max_grad_error: f64,
+    /// Worst |device − reference| over the output's largest value; 0 without an adapter.
+    pub max_gpu_error: f64,
+    /// Worst error over its bound, of an element or of the root mean square.
+    pub max_of_allowed: f64,
+}
+
+impl OpReport {
+    /// Failed cases.
+    pub fn failed(&self) -> usize {
+        self.failures.len()
+    }
+    fn fail(&mut self, message: String) {
+        self.failures.push(message);
+    }
+}
+
+/// Checks everything about an operation that can be checked: derivatives against differences, shaders against the
+/// contract, WebGPU's default limits and naga's translators, and with a device that is no CPU every shader on every case.
+pub fn op(op: &dyn Op, cases: &[Case], device: Option<&Device>) -> OpReport {
+    let mut report = OpReport::default();
+    let rerun = format!("rerun: lineament check ops {}", op.name());
+    // An attribute may choose between shaders, so each case is asked.
+    let mut stems: Vec<&str> = Vec::new();
+    for source in cases.iter().flat_map(|case| case.op.shaders()) {
+        if !stems.contains(&source.stem) {
+            stems.push(source.stem);
+        }
+    }
+    for stem in stems {
+        report.cases += 1;
+        if let Err(e) = shader(op, cases, stem) {
+            report.fail(format!("{e}; {rerun}"));
+        }
+    }
+    for (index, case) in cases.iter().enumerate().filter(|(_, c)| !c.real && !c.is_rough) {
+        report.cases += 1;
+        match gradient(case, 7) {
+            Ok(g) => {
+                report.max_grad_error = report.max_grad_error.max(g.worst);
+                if g.worst > GRADIENT_LIMIT {
+                    report.fail(format!(
+                        "{} case {index} x={:?}: reference_grad d{} at {:?} is {:e}, differences give {:e}; {rerun}",
+                        case.op.name(),
+                        case.x,
+                        g.input,
+                        g.position,
+                        g.analytic,
+                        g.numeric
+                    ));
+                }
+            }
+            Err(e) => report.fail(format!("{} case {index}: {e}; {rerun}", case.op.name())),
+        }
+    }
+    let Some(device) = device.filter(|d| !d.is_cpu()) else { return report };
+    for (index, case) in cases.iter().enumerate() {
+        let mut references = References::new(true);
+        for source in case.op.shaders() {
+            match case_on_device(device, case, source.stem, &mut references) {
+                Ok(None) => {}
+                Ok(Some(steps)) => {
+                    report.cases += 1;
+                    for step in steps {
+                        report.max_gpu_error = report.max_gpu_error.max(step.relative());
+                        report.max_of_allowed =
+                            report.max_of_allowed.max(step.error / step.allowed).max(step.rms_error / step.rms_allowed);
+                        for what in &step.passed {
+                            report.fail(format!(
+                                "{:?} case {index} x={:?}: the bounds of {} {} would let a formula pass that {what}; {rerun}",
+                                case.op, case.x, step.entry, step.output
+                            ));
+                        }
+                        if !step.is_ok() {
+                            report.fail(format!(
+                                "{:?} case {index} x={:?}: {}; {rerun}",
+                                case.op,
+                                case.x,
+                                step.to_error()
+                            ));
+                        }
+                    }
+                }
+                Err(e) => {
+                    report.cases += 1;
+                    report.fail(format!("{:?} case {index} x={:?} ({}): {e}; {rerun}", case.op, case.x, source.stem));
+                }
+            }
+        }
+    }
+    report
+}
+
+/// Runs one case with one shader; `None` where the shader does not serve the case.
+pub(super) fn case_on_device(
+    device: &Device,
+    case: &Case,
+    stem: &str,
+    references: &mut References,
+) -> Result<Option<Vec<StepReport>>> {
+    let one = CaseGraph::new(case)?;
+    // A variant that serves neither forward nor backward here would only test the plain shader again.
+    let options = Options { limits: device.limits(), variant: Some(stem), keep_all: true, ..Options::default() };
+    let plan = Plan::new(&one.graph, &one.fetches, &options)?;
+    if !plan.steps.iter().any(|s| s.stem() == stem) {
+        return Ok(None);
+    }
+    let all = steps_with(device, &one.graph, &one.fetches, &one.weights, &one.feeds(), Some(stem), references)?;
+    Ok(Some(all.into_iter().filter(|s| s.entry.split('.').next() == Some(stem)).collect()))
+}
+
+/// What can be said of a shader without an adapter: it keeps the contract and WebGPU's default limits on every case
+/// that it serves, gives every gradient or a reason, and translates to SPIR-V, MSL, HLSL, GLSL and WGSL.
+///
+/// # Errors
+/// The first breach, with file and entry.
+pub fn shader(op: &dyn Op, cases: &[Case], stem: &str) -> Result<()> {
+    let fail =
+        |entry: &str, problem: String| Err(Error::Shader { file: stem.to_owned(), entry: entry.to_owned(), problem });
+    let mut serves = false;
+    let mut translated: Vec<String> = Vec::new();
+    for case in cases {
+        let Some(position) = case.op.shaders().iter().position(|s| s.stem == stem) else { continue };
+        let shader = reflect(&case.op.shaders()[position])?;
+        shader.check_contract(&*case.op)?;
+        let y = case.op.shape(&case.x).map_err(|source| Error::Shape { node: op.name().into(), source })?;
+        let io = Io { x: &case.x, y };
+        if position == 0 && case.op.updates().is_empty() {
+            for input in case.op.inputs() {
+                let reason = case.op.no_grad().iter().any(|(name, _)| name == input);
+                if reason == shader.gradient_method(input).is_some() {
+                    let problem =
+                        if reason { "has a gradient and a reason for none" } else { "has no gradient and no reason" };
+                    return fail("backward", format!("input {input} {problem}"));
+                }
+            }
+        }
+        for entry in &shader.entries {
+            let Some(launch) = case.op.launch(stem, &entry.name, &io) else { continue };
+            serves = true;
+            let used = |v: &&Variable| entry.reads.contains(&v.name) || entry.writes.contains(&v.name);
+            let [buffers, textures] = counts(shader.variables.iter().filter(used).map(|v| v.layout));
+            if buffers > 8 {
+                return fail(&entry.name, format!("uses {buffers} storage buffers, WebGPU guarantees 8"));
+            }
+            // A variant may ask for more, since the planner passes it over where there are not as many.
+            if textures > 4 && position == 0 {
+                return fail(&entry.name, format!("uses {textures} storage textures, WebGPU guarantees 4"));
+            }
+            let workgroup_bytes = shader.workgroup_bytes(&entry.name, &launch.overrides)?;
+            if workgroup_bytes > 16_384 {
+                return fail(
+                    &entry.name,
+                    format!("uses {workgroup_bytes} bytes of workgroup memory, WebGPU guarantees 16384"),
+                );
+            }
+            let size = shader.workgroup_size(&entry.name, &launch.overrides)?;
+            if size.iter().product::<u32>() > 256 || size[2] > 64 {
+                return fail(&entry.name, format!("workgroups of {size:?} threads, WebGPU guarantees 256"));
+            }
+            shader.pack_params(&entry.name, &launch)?;
+            if !translated.contains(&entry.name) {
+                shader.translate(&entry.name, &launch.overrides)?;
+                translated.push(entry.name.clone());
+            }
+        }
+    }
+    if !serves {
+        return fail("", "serves none of the operation's cases".into());
+    }
+    Ok(())
+}

@@ -1,0 +1,254 @@
+//! Faults planted in shaders one by one, which the checks must catch: what [`super::check`] is worth.
+//!
+//! A fault is a small change of a kind that people make: a comparison that takes or leaves its limit, a size or an index one too
+//! large, a barrier left out, a constant 1 % off. The changed shader runs with the driver's bounds checks, on the operation's
+//! cases, the small ones first, until one of them fails.
+
+use super::check::case_on_device;
+use super::judge::References;
+use crate::error::{Result, ShapeError};
+use crate::exec::Device;
+use crate::ops::{Accuracy, Case, Cost, Fusible, Io, Launch, Op, Source, Tolerance, Values};
+use crate::shader::reflect;
+use crate::tensor::Shape;
+use std::sync::Arc;
+
+/// A change of a shader's text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault {
+    /// From 1.
+    pub line: usize,
+    /// The line as it was, and what was changed to what.
+    pub what: String,
+    text: String,
+}
+
+/// What became of the faults planted in one shader.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Harvest {
+    pub caught: usize,
+    /// Those that no case noticed.
+    pub survived: Vec<Fault>,
+}
+
+/// `text` with its comments blanked out, byte for byte.
+fn without_comments(text: &str) -> String {
+    let blank = |line: &str| {
+        let code = line.find("//").unwrap_or(line.len());
+        // A character of several bytes becomes as many spaces.
+        format!("{}{}", &line[..code], " ".repeat(line.len() - code))
+    };
+    text.split('\n').map(blank).collect::<Vec<_>>().join("\n")
+}
+
+/// Whether `name` at `at` is a word of its own.
+fn is_word(code: &str, at: usize, len: usize) -> bool {
+    let is_part = |c: char| c.is_alphanumeric() || c == '_';
+    !code[..at].ends_with(is_part) && !code[at + len..].starts_with(is_part)
+}
+
+/// The members of `struct P`, each with its type.
+fn members(code: &str) -> Vec<(&str, &str)> {
+    let Some(body) = code.find("struct P {").and_then(|at| code[at + 10..].split('}').next()) else {
+        return Vec::new();
+    };
+    body.split(',').filter_map(|member| member.split_once(':')).map(|(name, ty)| (name.trim(), ty.trim())).collect()
+}
+
+/// Every fault of the known kinds in `text`.
+pub fn faults(text: &str) -> Vec<Fault> {
+    let code = without_comments(text);
+    let mut found = Vec::new();
+    let mut plant = |at: usize, len: usize, new: &str| {
+        let line = code[..at].matches('\n').count();
+        let first = code[..at].rfind('\n').map_or(0, |n| n + 1);
+        let whole = code[first..].lines().next().unwrap_or_default().trim();
+        let what = format!("`{}` → `{new}` in: {whole}", &code[at..at + len]);
+        found.push(Fault { line: line + 1, what, text: [&text[..at], new, &text[at + len..]].concat() });
+    };
+    for (from, to) in [(" < ", " <= "), (" <= ", " < "), (" > ", " >= "), (" >= ", " > ")] {
+        code.match_indices(from).for_each(|(at, _)| plant(at, from.len(), to));
+    }
+    for barrier in ["workgroupBarrier();", "storageBarrier();", "textureBarrier();"] {
+        code.match_indices(barrier).for_each(|(at, _)| plant(at, barrier.len(), ""));
+    }
+    for (name, ty) in members(&code) {
+        let member = format!("p.{name}");
+        let new = if ty == "f32" { format!("({member} * 1.01)") } else { format!("({member} + 1u)") };
+        for (at, _) in code.match_indices(&member).filter(|(at, _)| is_word(&code, *at, member.len())) {
+            plant(at, member.len(), &new);
+        }
+    }
+    for (at, _) in code.match_indices('[') {
+        let end = code[at..]
+            .char_indices()
+            .scan(0, |depth, (k, c)| {
+                *depth += i32::from(c == '[') - i32::from(c == ']');
+                Some((k, *depth))
+            })
+            .find(|(_, depth)| *depth == 0);
+        if let Some((len, _)) = end.filter(|(len, _)| *len > 1) {
+            let index = &code[at + 1..at + len];
+            // What the index's type is, the front end says: one of the two is taken.
+            plant(at + 1, len - 1, &format!("({index}) + 1u"));
+            plant(at + 1, len - 1, &format!("({index}) + 1"));
+        }
+    }
+    let bytes = code.as_bytes();
+    let mut at = 0;
+    while at < bytes.len() {
+        let begins =
+            bytes[at].is_ascii_digit() && !code[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_' || c == '.');
+        let len = bytes[at..].iter().take_while(|b| b.is_ascii_digit() || **b == b'.').count();
+        if let (true, Ok(value)) = (begins && code[at..at + len].contains('.'), code[at..at + len].parse::<f64>())
+            && value != 0.0
+        {
+            plant(at, len, &format!("{:?}", value * 1.01));
+        }
+        at += len.max(1);
+    }
+    found.sort_by(|a, b| (a.line, &a.what).cmp(&(b.line, &b.what)));
+    found
+}
+
+/// An operation with one of its shaders changed.
+struct Planted {
+    op: Arc<dyn Op>,
+    shaders: &'static [Source],
+}
+
+impl std::fmt::Debug for Planted {
+    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        self.op.fmt(f)
+    }
+}
+
+impl Op for Planted {
+    fn name(&self) -> &'static str {
+        self.op.name()
+    }
+    fn inputs(&self) -> &'static [&'static str] {
+        self.op.inputs()
+    }
+    fn shaders(&self) -> &'static [Source] {
+        self.shaders
+    }
+    fn shape(&self, x: &[Shape]) -> std::result::Result<Shape, ShapeError> {
+        self.op.shape(x)
+    }
+    fn launch(&self, stem: &str, entry: &str, io: &Io) -> Option<Launch> {
+        self.op.launch(stem, entry, io)
+    }
+    fn scratch(&self, stem: &str, method: &str, io: &Io) -> Vec<(&'static str, usize)> {
+        self.op.scratch(stem, method, io)
+    }
+    fn blocks(&self, stem: &str, method: &str, io: &Io) -> usize {
+        self.op.blocks(stem, method, io)
+    }
+    fn speed(&self, stem: &str, io: &Io) -> f64 {
+        self.op.speed(stem, io)
+    }
+    fn fusible(&self) -> Option<Fusible> {
+        self.op.fusible()
+    }
+    fn cost(&self, method: &str, io: &Io) -> Cost {
+        self.op.cost(method, io)
+    }
+    fn reference(&self, io: &Io, x: &[Vec<f64>], y: &mut [f64]) {
+        self.op.reference(io, x, y);
+    }
+    fn reference_grad(&self, io: &Io, x: &[Vec<f64>], y: &[f64], dy: &[f64], dx: &mut [Vec<f64>]) {
+        self.op.reference_grad(io, x, y, dy, dx);
+    }
+    fn no_grad(&self) -> &'static [(&'static str, &'static str)] {
+        self.op.no_grad()
+    }
+    fn tolerance(&self, output: &str, io: &Io, at: &Values) -> Tolerance {
+        self.op.tolerance(output, io, at)
+    }
+    fn tolerance_of(&self, stem: &str, output: &str, io: &Io, at: &Values) -> Tolerance {
+        self.op.tolerance_of(stem, output, io, at)
+    }
+    fn accuracy(&self, stem: &str, output: &str) -> Accuracy {
+        self.op.accuracy(stem, output)
+    }
+    fn updates(&self) -> &'static [&'static str] {
+        self.op.updates()
+    }
+    fn reference_update(&self, io: &Io, x: &mut [Vec<f64>]) {
+        self.op.reference_update(io, x);
+    }
+}
+
+/// Plants every fault in the shader `stem` of the operation that `cases` are of, and checks each. `advance` is called with the
+/// faults done and all of them, and ends the harvest with its error.
+///
+/// Changed texts stay in memory until the process ends, a few kilobytes each.
+///
+/// # Errors
+/// That of `advance`; no case has the shader.
+pub fn harvest(
+    device: &Device,
+    cases: &[Case],
+    stem: &str,
+    advance: &mut dyn FnMut(usize, usize) -> Result<()>,
+) -> Result<Harvest> {
+    let mut cases: Vec<&Case> = cases.iter().filter(|c| c.op.shaders().iter().any(|s| s.stem == stem)).collect();
+    cases.sort_by_key(|case| case.real);
+    let Some(original) = cases.iter().flat_map(|c| c.op.shaders()).find(|s| s.stem == stem) else {
+        return Ok(Harvest::default());
+    };
+    let mut references: Vec<References> = cases.iter().map(|_| References::new(false)).collect();
+    let all = faults(original.text);
+    let mut harvest = Harvest::default();
+    for (k, fault) in all.iter().enumerate() {
+        advance(k, all.len())?;
+        let changed = Source::new(original.stem, String::leak(fault.text.clone()));
+        // What no front end takes is no fault that could ship.
+        if reflect(&changed).is_err() {
+            continue;
+        }
+        let is_caught = cases.iter().zip(&mut references).any(|(case, references)| {
+            let plain = case.op.shaders()[0];
+            let shaders = if plain.stem == stem { vec![changed] } else { vec![plain, changed] };
+            let op = Arc::new(Planted { op: case.op.clone(), shaders: Vec::leak(shaders) });
+            let case = Case { op, ..(*case).clone() };
+            match case_on_device(device, &case, stem, references) {
+                Ok(None) => false,
+                Ok(Some(reports)) => reports.iter().any(|r| !r.is_ok()),
+                Err(_) => true,
+            }
+        });
+        if is_caught {
+            harvest.caught += 1;
+        } else {
+            harvest.survived.push(fault.clone());
+        }
+    }
+    Ok(harvest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn faults_of_every_kind_are_planted() {
+        let text = "struct P { len: u32, k: f32 }\nfn f() {\n    if i >= p.len { return; } // if i < 1.5\n    workgroupBarrier();\n    y[i] = 0.5 * p.k + 0.0;\n}\n";
+        let found = faults(text);
+        let what: Vec<(usize, &str)> = found.iter().map(|f| (f.line, f.what.split(" in: ").next().unwrap())).collect();
+        assert_eq!(
+            what,
+            [
+                (3, "` >= ` → ` > `"),
+                (3, "`p.len` → `(p.len + 1u)`"),
+                (4, "`workgroupBarrier();` → ``"),
+                (5, "`0.5` → `0.505`"),
+                (5, "`i` → `(i) + 1`"),
+                (5, "`i` → `(i) + 1u`"),
+                (5, "`p.k` → `(p.k * 1.01)`"),
+            ]
+        );
+        assert!(found.iter().all(|f| f.text != text && f.text.contains("// if i < 1.5")));
+    }
+}

@@ -1,0 +1,445 @@
+//! Which shader serves a layer fastest on this adapter: measured, not guessed, and only among those that compute it right.
+//!
+//! A layer is an operation with its attributes, what is wanted of it (`forward`, or `d<input>` for a gradient) and its
+//! shapes. [`tune`] takes each layer of a graph that several shaders serve, runs each of these few on seeded values against
+//! the f64 reference (one that differs is banned and says why), then times them in turns and keeps the fastest in
+//! [`Choices`], which [`Device::with_choices`](crate::Device::with_choices) makes plans follow. What was not measured follows
+//! [`Op::speed`], as everything does without choices. Nothing here reads files: [`store`] does, for the command line.
+
+#[cfg(feature = "cli")]
+pub mod store;
+
+use super::check;
+use super::profile::now_ms;
+use crate::error::{Error, Result};
+use crate::exec::{Device, Session};
+use crate::graph::{Graph, Init, Kind, NodeId};
+use crate::ops::{Io, Op};
+pub use crate::plan::choices::{Candidate, Choice, Choices, Outcome, key};
+use crate::plan::fuse::fuse;
+use crate::plan::{Options, Plan, WORTH_REPACKING, serving};
+use crate::rng::Rng;
+use crate::tensor::{Shape, Tensor, len};
+use crate::weights::Weights;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Time that [`tune`] takes at most, up to the layer at hand.
+pub const BUDGET: Duration = Duration::from_secs(2);
+
+/// Candidates of a layer at most: compiling each takes up to a second.
+const MAX_CANDIDATES: usize = 3;
+/// A shader that is this many times slower by [`Op::speed`] is no candidate, and by its first warm run is not run again.
+const MAX_SLOWER: f64 = 4.0;
+/// Samples of each candidate.
+const MIN_SAMPLES: usize = 3;
+const MAX_SAMPLES: usize = 8;
+/// After this long a layer gets no more than [`MIN_SAMPLES`].
+const LAYER_TIME: Duration = Duration::from_millis(250);
+/// Within this factor the earlier shader of [`Op::shaders`] is kept, so that noise does not decide.
+const SAME: f64 = 1.03;
+/// Heights and widths that the check tries, largest first, until the naive reference is cheap enough.
+const CHECKED_SIDES: [usize; 4] = [24, 16, 12, 8];
+const MAX_CHECKED_FLOPS: u64 = 20_000_000;
+/// Pictures of a batch that the check keeps at most.
+const CHECKED_BATCH: usize = 2;
+
+/// Measures the layers of `fetches` on `device` for [`BUDGET`]; the references on the processor have nothing to choose.
+///
+/// # Errors
+/// The graph cannot be planned; the device fails.
+pub fn tune(device: &Device, graph: &Graph, fetches: &[NodeId]) -> Result<Choices> {
+    tune_more(device, graph, fetches, &Choices::default(), Some(BUDGET))
+}
+
+/// The layers of `fetches` that `known` lacks, measured, the costly ones first; without a `budget` all of them.
+///
+/// # Errors
+/// As [`tune`].
+pub fn tune_more(
+    device: &Device,
+    graph: &Graph,
+    fetches: &[NodeId],
+    known: &Choices,
+    budget: Option<Duration>,
+) -> Result<Choices> {
+    tune_each(device, graph, fetches, known, budget, &mut |_| Ok(true))
+}
+
+/// As [`tune_more`]; each layer's choice goes to `each` as soon as it is measured, which returns whether to go on.
+///
+/// # Errors
+/// As [`tune`]; those of `each`.
+pub fn tune_each(
+    device: &Device,
+    graph: &Graph,
+    fetches: &[NodeId],
+    known: &Choices,
+    budget: Option<Duration>,
+    each: &mut dyn FnMut(&Choices) -> Result<bool>,
+) -> Result<Choices> {
+    let started = Instant::now();
+    let device = &device.without_choices();
+    let mut found = Choices::default();
+    let mut layers = layers(device, graph, fetches)?;
+    layers.sort_by_key(|layer| std::cmp::Reverse(layer.flops));
+    for layer in layers {
+        if budget.is_some_and(|budget| started.elapsed() >= budget) {
+            break;
+        }
+        let is_known = |key: &String| known.layers.contains_key(key) || found.layers.contains_key(key);
+        if !layer.keys.iter().all(is_known)
+            && let Some(choice) = layer.measure(device)?
+        {
+            let measured = Choices { layers: layer.keys.into_iter().map(|key| (key, choice.clone())).collect() };
+            let goes_on = each(&measured)?;
+            found.extend(measured);
+            if !goes_on {
+                break;
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// [`key`] of each layer of `fetches` that several shaders serve on `device`, in the order of the plan.
+///
+/// # Errors
+/// The graph cannot be planned.
+pub fn keys(device: &Device, graph: &Graph, fetches: &[NodeId]) -> Result<Vec<String>> {
+    Ok(layers(&device.without_choices(), graph, fetches)?.into_iter().flat_map(|layer| layer.keys).collect())
+}
+
+/// A layer with at least two candidates.
+struct Layer {
+    /// One, or that of each gradient: those that one dispatch can write get one choice, since two would dispatch twice.
+    keys: Vec<String>,
+    op: Arc<dyn Op>,
+    /// The inputs whose gradients are wanted; none for the forward pass.
+    gradients: Vec<usize>,
+    x: Vec<Shape>,
+    /// Inputs that do not change from run to run, so that what is prepared from them costs nothing.
+    is_fixed: Vec<bool>,
+    flops: u64,
+    /// In the order of [`Op::shaders`].
+    stems: Vec<&'static str>,
+}
+
+/// A graph of one layer, and what to run it on.
+struct OneLayer {
+    graph: Graph,
+    fetches: Vec<NodeId>,
+    weights: Weights,
+    inputs: Vec<(String, Tensor)>,
+}
+
+impl OneLayer {
+    /// Those that `plan` reads.
+    fn inputs(&self, plan: &Plan) -> Vec<(&str, &Tensor)> {
+        let is_read = |name: &str| plan.inputs.iter().any(|(n, _)| n == name);
+        self.inputs.iter().filter(|(name, _)| is_read(name)).map(|(name, tensor)| (name.as_str(), tensor)).collect()
+    }
+}
+
+/// The distinct layers of a plan that have something to choose.
+fn layers(device: &Device, graph: &Graph, fetches: &[NodeId]) -> Result<Vec<Layer>> {
+    let mut found: Vec<Layer> = Vec::new();
+    if device.is_cpu() {
+        return Ok(found);
+    }
+    let options = Options { limits: device.limits(), ..Options::default() };
+    let graph = &fuse(graph, fetches, &options)?;
+    let plan = Plan::new(graph, fetches, &options)?;
+    let nodes = graph.nodes();
+    for (index, step) in plan.steps.iter().enumerate().filter(|(_, s)| s.is_first_pass && !s.is_repack()) {
+        let node = &nodes[step.node];
+        let called = match &node.kind {
+            _ if step.method == "forward" => node.computed_by(),
+            Kind::Op(op) => Some((op, &node.inputs[..])),
+            _ => None,
+        };
+        // An update's shader works in place, so it has no second one to be compared with.
+        let Some((op, inputs)) = called.filter(|(op, _)| op.updates().is_empty()) else { continue };
+        let gradients: Vec<usize> = if step.method == "forward" {
+            Vec::new()
+        } else {
+            let written = plan
+                .passes(index)
+                .iter()
+                .flat_map(|s| &s.bindings)
+                .filter(|b| b.written && plan.values[b.value].node.is_some());
+            let written: Vec<&str> = written.filter_map(|b| b.variable.strip_prefix('d')).collect();
+            (0..op.inputs().len()).filter(|&k| written.contains(&op.inputs()[k])).collect()
+        };
+        let x: Vec<Shape> = inputs.iter().map(|&i| nodes[i].shape).collect();
+        let is_fixed: Vec<bool> =
+            inputs.iter().map(|&i| matches!(nodes[i].kind, Kind::Param { .. } | Kind::Constant(_))).collect();
+        let io = Io { x: &x, y: node.shape };
+        let names: Vec<Option<&str>> = match gradients[..] {
+            [] if step.method == "forward" => vec![None],
+            _ => gradients.iter().map(|&k| Some(op.inputs()[k])).collect(),
+        };
+        let mut stems: Option<Vec<&'static str>> = None;
+        for &name in &names {
+            let own = candidates(&**op, &io, name, &options)?;
+            stems =
+                Some(stems.map_or_else(|| own.clone(), |all| all.into_iter().filter(|s| own.contains(s)).collect()));
+        }
+        let keys: Vec<String> = names.iter().map(|&name| key(&**op, name, &x)).collect();
+        let stems = stems.unwrap_or_default();
+        if stems.len() > 1 && found.iter().all(|layer| layer.keys != keys) {
+            found.push(Layer { keys, op: op.clone(), gradients, x, is_fixed, flops: step.cost.flops, stems });
+        }
+    }
+    Ok(found)
+}
+
+/// The shaders worth comparing: the fastest by [`Op::speed`], and the plain one only where one variant serves. None where
+/// the layout decides: a shader that gains little is as good as its neighbours' layout, which the planner knows and a
+/// layer alone does not show.
+fn candidates(op: &dyn Op, io: &Io, gradient: Option<&str>, options: &Options) -> Result<Vec<&'static str>> {
+    let plain = op.shaders().first().map(|source| source.stem);
+    let serving = serving(op, io, gradient, options)?;
+    let is_any_quads = serving.iter().any(|chosen| chosen.uses_quads());
+    let mut serving: Vec<(&'static str, f64)> =
+        serving.iter().map(|chosen| (chosen.source.stem, op.speed(chosen.source.stem, io))).collect();
+    if is_any_quads && serving.iter().all(|(_, speed)| *speed < WORTH_REPACKING) {
+        return Ok(Vec::new());
+    }
+    if serving.iter().filter(|(stem, _)| Some(*stem) != plain).count() > 1 {
+        serving.retain(|(stem, _)| Some(*stem) != plain);
+    }
+    serving.sort_by(|a, b| b.1.total_cmp(&a.1));
+    let best = serving.first().map_or(0.0, |(_, speed)| *speed);
+    serving.retain(|(_, speed)| speed * MAX_SLOWER >= best);
+    serving.truncate(MAX_CANDIDATES);
+    let is_kept = |stem: &&str| serving.iter().any(|(s, _)| s == stem);
+    Ok(op.shaders().iter().map(|source| source.stem).filter(is_kept).collect())
+}
+
+/// Milliseconds that one run of `session` spends on the adapter, without the steps that run once and without any test of the
+/// timer; none where its clock gives no time that can be.
+fn time_once(session: &Session, inputs: &[(&str, &Tensor)]) -> Result<Option<f64>> {
+    let run = session.timed(inputs, now_ms)?;
+    let mut spans = run.spans.iter();
+    let mut total_ms = 0.0;
+    for step in &session.plan().steps {
+        // Copies to textures have a row of their own.
+        let rows = 1 + usize::from(!step.copies.is_empty());
+        for span in spans.by_ref().take(rows).filter(|_| !step.once) {
+            if span.ms.is_nan() || span.ms < 0.0 {
+                return Ok(None);
+            }
+            total_ms += span.ms;
+        }
+    }
+    Ok((total_ms > 0.0).then_some(total_ms))
+}
+
+impl Layer {
+    /// Checks and times the candidates; none where nothing could be timed.
+    fn measure(&self, device: &Device) -> Result<Option<Choice>> {
+        let mut outcomes: Vec<Option<Outcome>> = Vec::new();
+        let mut running: Vec<(usize, Session)> = Vec::new();
+        let full = self.alone(&self.x)?;
+        for (index, stem) in self.stems.iter().enumerate() {
+            outcomes.push(None);
+            match self.fault(device, stem)? {
+                Some(fault) => outcomes[index] = Some(Outcome::Banned(fault)),
+                None => {
+                    let options = Options { limits: device.limits(), variant: Some(stem), ..Options::default() };
+                    let weights = full.weights.clone();
+                    let compiled = device.compile_with(&full.graph, &full.fetches, weights, &options, None);
+                    match pollster::block_on(compiled) {
+                        Ok(session) => running.push((index, session)),
+                        // It does not fit the adapter's limits for this size: nothing to choose.
+                        Err(Error::Plan { .. }) => {}
+                        Err(e) => return Err(e),
+                    }
+                }
+            }
+        }
+        let mut samples: Vec<Vec<f64>> = vec![Vec::new(); running.len()];
+        // The first run of each pays for fresh memory, and lavapipe compiles in it; the second tells who is out of the race.
+        for (_, session) in &running {
+            time_once(session, &full.inputs(session.plan()))?;
+        }
+        let mut first = Vec::new();
+        for (_, session) in &running {
+            first.push(time_once(session, &full.inputs(session.plan()))?);
+        }
+        let best = first.iter().flatten().copied().fold(f64::INFINITY, f64::min);
+        let is_slow: Vec<bool> = first.iter().map(|ms| ms.is_some_and(|ms| ms > best * MAX_SLOWER)).collect();
+        for (samples, (ms, is_slow)) in samples.iter_mut().zip(first.iter().zip(&is_slow)) {
+            samples.extend(ms.filter(|_| *is_slow));
+        }
+        let started = Instant::now();
+        for round in 0..MAX_SAMPLES {
+            if round >= MIN_SAMPLES && started.elapsed() >= LAYER_TIME {
+                break;
+            }
+            let racing = running.iter().zip(&mut samples).zip(&is_slow).filter(|(_, is_slow)| !**is_slow);
+            for (((_, session), samples), _) in racing {
+                samples.extend(time_once(session, &full.inputs(session.plan()))?);
+            }
+        }
+        let is_software = device.info().is_some_and(|info| info.kind == "Cpu");
+        for ((index, _), samples) in running.iter().zip(samples) {
+            outcomes[*index] = score(samples, is_software).map(Outcome::Ms);
+        }
+        let candidates: Vec<Candidate> = self
+            .stems
+            .iter()
+            .zip(outcomes)
+            .filter_map(|(stem, outcome)| Some(Candidate { stem: (*stem).to_owned(), outcome: outcome? }))
+            .collect();
+        let is_any_banned = candidates.iter().any(|c| matches!(c.outcome, Outcome::Banned(_)));
+        // Where every variant is wrong the plain shader remains, which is the one that all are checked against in the tests.
+        let plain = self.op.shaders().first().map(|source| source.stem).filter(|_| is_any_banned);
+        let stem = pick(&candidates).or(plain).map(str::to_owned);
+        Ok(stem.map(|stem| Choice { stem, candidates }))
+    }
+
+    /// Why `stem` must not be used, if so: on a smaller layer with the same channels it differs from the reference by more than
+    /// f32 explains, writes past a buffer, or does not repeat itself.
+    fn fault(&self, device: &Device, stem: &str) -> Result<Option<String>> {
+        for x in self.smaller() {
+            let one = self.alone(&x)?;
+            let options = Options { limits: device.limits(), variant: Some(stem), ..Options::default() };
+            let weights = one.weights.clone();
+            let checked = Plan::new(&one.graph, &one.fetches, &options).and_then(|plan| {
+                check::steps(device, &one.graph, &one.fetches, weights, &one.inputs(&plan), Some(stem))
+            });
+            let reports = match checked {
+                Ok(reports) => reports,
+                Err(e @ Error::Device { .. }) => return Err(e),
+                Err(e) => return Ok(Some(e.to_string())),
+            };
+            let mut own = reports.iter().filter(|r| r.entry.split('.').next() == Some(stem)).peekable();
+            // A shader may serve the whole layer and not this part of it.
+            if own.peek().is_some() {
+                return Ok(own.find(|r| !r.is_ok()).map(|r| r.to_error().to_string()));
+            }
+        }
+        Ok(Some(format!("{stem} could not be checked on any size of this layer")))
+    }
+
+    /// Shapes to check on: cut in height, width and batch, cheap ones first, at last the layer's own.
+    fn smaller(&self) -> Vec<Vec<Shape>> {
+        let batch = self.x.first().map_or(1, |s| s[0]);
+        let cut = |side: usize| -> Vec<Shape> {
+            let shapes = self.x.iter().zip(&self.is_fixed).map(|(&[n, c, h, w], is_fixed)| {
+                let n = if !is_fixed && n == batch { n.min(CHECKED_BATCH) } else { n };
+                [n, c, h.min(side), w.min(side)]
+            });
+            shapes.collect()
+        };
+        let cost = |x: &[Shape]| self.op.shape(x).ok().map(|y| self.op.cost("forward", &Io { x, y }).flops);
+        let mut tried: Vec<Vec<Shape>> = CHECKED_SIDES.into_iter().map(cut).filter(|x| cost(x).is_some()).collect();
+        let (mut order, costly): (Vec<_>, Vec<_>) =
+            tried.drain(..).partition(|x| cost(x).is_some_and(|flops| flops <= MAX_CHECKED_FLOPS));
+        order.extend(costly.into_iter().rev());
+        order.push(self.x.clone());
+        order.dedup();
+        order
+    }
+
+    /// The layer with inputs of the shapes `x`, in a graph of its own, on seeded values in `[-1, 2)`.
+    fn alone(&self, x: &[Shape]) -> Result<OneLayer> {
+        let mut rng = Rng::new(7);
+        // Prime, so that no row or channel repeats another.
+        let some: Vec<f32> = (0..4093).map(|_| rng.uniform(-1.0, 2.0) as f32).collect();
+        let values = |shape: Shape, first: usize| {
+            Tensor::new(shape, some.iter().cycle().skip(first * 97).take(len(&shape)).copied().collect())
+        };
+        let mut graph = Graph::new();
+        let (mut inputs, mut weights, mut ids) = (Vec::new(), BTreeMap::new(), Vec::new());
+        for (k, (&name, &shape)) in self.op.inputs().iter().zip(x).enumerate() {
+            let tensor = values(shape, k)?;
+            if self.is_fixed[k] {
+                ids.push(graph.param(name, shape, Init::Constant(0.0))?);
+                weights.insert(name.to_owned(), tensor);
+            } else {
+                ids.push(graph.input(name, shape)?);
+                inputs.push((name.to_owned(), tensor));
+            }
+        }
+        let y = graph.add_op("y".into(), self.op.clone(), &ids)?;
+        let mut fetches = vec![y];
+        if !self.gradients.is_empty() {
+            let shape = graph.shape(y)?;
+            let dy = graph.input("dy", shape)?;
+            inputs.push(("dy".to_owned(), values(shape, x.len())?));
+            let gradients = self.gradients.iter().map(|&k| graph.gradient(y.index, k, dy));
+            fetches = gradients.collect::<Result<Vec<_>>>()?;
+        }
+        Ok(OneLayer { graph, fetches, weights: Weights::from_tensors(weights), inputs })
+    }
+}
+
+/// One number for the samples; none for none.
+fn score(mut samples: Vec<f64>, is_software: bool) -> Option<f64> {
+    samples.sort_by(f64::total_cmp);
+    let which = if is_software { 0 } else { samples.len() / 2 };
+    samples.get(which).copied()
+}
+
+/// The first candidate that is nearly as fast as the fastest.
+fn pick(candidates: &[Candidate]) -> Option<&str> {
+    let ms = |c: &Candidate| match c.outcome {
+        Outcome::Ms(ms) => Some(ms),
+        Outcome::Banned(_) => None,
+    };
+    let best = candidates.iter().filter_map(ms).fold(f64::INFINITY, f64::min);
+    candidates.iter().find(|c| ms(c).is_some_and(|ms| ms <= best * SAME)).map(|c| c.stem.as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn candidate(stem: &str, outcome: Outcome) -> Candidate {
+        Candidate { stem: stem.into(), outcome }
+    }
+
+    #[test]
+    fn the_fastest_right_one_is_picked_and_noise_does_not_decide() {
+        let (a, b) = (candidate("a", Outcome::Ms(1.02)), candidate("b", Outcome::Ms(1.0)));
+        assert_eq!(pick(&[a.clone(), b.clone()]), Some("a"), "2 % are noise");
+        assert_eq!(pick(&[candidate("a", Outcome::Ms(1.04)), b]), Some("b"));
+        let banned = candidate("c", Outcome::Banned("differs".into()));
+        assert_eq!(pick(&[banned.clone(), a]), Some("a"));
+        assert_eq!(pick(&[banned]), None);
+    }
+
+    #[test]
+    fn a_layer_of_another_size_follows_the_nearest_that_was_measured() {
+        use crate::ops::conv3x3::Conv3x3;
+        let x = |h: usize, w: usize| [[1, 8, h, w], [8, 8, 3, 3], [1, 8, 1, 1]];
+        let chosen = |stem: &str| Choice { stem: stem.into(), candidates: vec![] };
+        let layers = [(x(160, 160), "small"), (x(288, 288), "large")];
+        let choices =
+            Choices { layers: layers.iter().map(|(x, stem)| (key(&Conv3x3, None, x), chosen(stem))).collect() };
+        let stem = |x: &[Shape]| choices.stem(&Conv3x3, None, x);
+        assert_eq!(stem(&x(288, 288)), Some("large"));
+        assert_eq!(
+            [stem(&x(276, 284)), stem(&x(157, 170)), stem(&x(200, 284))],
+            [Some("large"), Some("small"), Some("large")]
+        );
+        assert_eq!((stem(&x(80, 80)), stem(&x(79, 80)), stem(&x(576, 577))), (Some("small"), None, None));
+        // Another batch, other channels, other filters, a gradient: other layers.
+        for other in [[[2, 8, 288, 288], x(1, 1)[1], x(1, 1)[2]], [[1, 8, 288, 288], [9, 8, 3, 3], [1, 9, 1, 1]]] {
+            assert_eq!(stem(&other), None);
+        }
+        assert_eq!(stem(&[[1, 8, 288, 288], [8, 8, 5, 5], [1, 8, 1, 1]]), None);
+        assert_eq!(choices.stem(&Conv3x3, Some("x"), &x(288, 288)), None);
+    }
+
+    #[test]
+    fn noise_only_adds_on_software_adapters() {
+        assert_eq!(score(vec![3.0, 1.0, 2.0], true), Some(1.0));
+        assert_eq!(score(vec![3.0, 1.0, 2.0], false), Some(2.0));
+        assert_eq!(score(vec![], true), None);
+    }
+}

@@ -1,0 +1,91 @@
+//! Which shader serves which layer: plain data that the planner follows, whoever measured it.
+
+use crate::ops::Op;
+use crate::shape::Shape;
+use std::collections::BTreeMap;
+
+/// A layer that was not measured follows one whose height and width are at most this many times as large or small: windows
+/// of pictures have many sizes, and which shader is fastest changes little between them.
+const NEAR: f64 = 2.0;
+
+/// Which shader serves each measured layer. Plain data.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Choices {
+    /// By [`key`].
+    pub layers: BTreeMap<String, Choice>,
+}
+
+/// What was measured of one layer.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Choice {
+    /// File stem of the shader to use.
+    pub stem: String,
+    /// All that were compared, in the order of [`Op::shaders`].
+    pub candidates: Vec<Candidate>,
+}
+
+/// A shader that was compared.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Candidate {
+    pub stem: String,
+    pub outcome: Outcome,
+}
+
+/// What became of a candidate.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Outcome {
+    /// Milliseconds a run: the fastest on software adapters, whose noise only adds, else the median.
+    Ms(f64),
+    /// It is never used: what it computed differs from the reference, or it failed.
+    Banned(String),
+}
+
+/// The layer's name in [`Choices`]: operation, `forward` or `d<input>`, shapes of the inputs, attributes.
+pub fn key(op: &dyn Op, gradient: Option<&str>, x: &[Shape]) -> String {
+    let [begin, end] = around_shapes(op, gradient);
+    format!("{begin}{x:?}{end}")
+}
+
+/// What stands before and after the shapes in [`key`].
+fn around_shapes(op: &dyn Op, gradient: Option<&str>) -> [String; 2] {
+    let wanted = gradient.map_or_else(|| "forward".to_owned(), |input| format!("d{input}"));
+    [format!("{} {wanted} ", op.name()), format!(" {op:?}")]
+}
+
+/// How many times as large or small the maps of a layer are as those of another that differs in nothing else: its first input, and
+/// what has other sides in proportion to it.
+fn distance(x: &[Shape], other: &[Shape]) -> Option<f64> {
+    let (&first, &other_first) = x.first().zip(other.first())?;
+    let is_in_proportion = |(a, b): (&Shape, &Shape)| {
+        a == b || (a[..2] == b[..2] && [2, 3].iter().all(|&k| a[k] * other_first[k] == b[k] * first[k]))
+    };
+    let ratio = |k: usize| (first[k] as f64 / other_first[k] as f64).max(other_first[k] as f64 / first[k] as f64);
+    let is_same = x.len() == other.len() && x.iter().zip(other).all(is_in_proportion);
+    Some(ratio(2).max(ratio(3))).filter(|far| is_same && *far <= NEAR)
+}
+
+impl Choices {
+    /// The shader for a layer, if it was measured: at its own size, else at the nearest up to twice as large or small. It may
+    /// be one that does not exist or does not serve the layer.
+    pub fn stem(&self, op: &dyn Op, gradient: Option<&str>, x: &[Shape]) -> Option<&str> {
+        if self.layers.is_empty() {
+            return None;
+        }
+        if let Some(choice) = self.layers.get(&key(op, gradient, x)) {
+            return Some(&choice.stem);
+        }
+        let [begin, end] = around_shapes(op, gradient);
+        let alike = self.layers.range(begin.clone()..).take_while(|(key, _)| key.starts_with(&begin));
+        let near = alike.filter_map(|(key, choice)| {
+            let shapes = key.strip_prefix(&begin)?.strip_suffix(&end)?;
+            let far = distance(&serde_json::from_str::<Vec<Shape>>(shapes).ok()?, x)?;
+            Some((far, &*choice.stem))
+        });
+        near.min_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, stem)| stem)
+    }
+
+    /// Adds what `other` knows, which replaces what was known of the same layers.
+    pub fn extend(&mut self, other: Self) {
+        self.layers.extend(other.layers);
+    }
+}

@@ -1,0 +1,283 @@
+//! What is computed together as one operation ([`ConvAct`]) where the adapter has a shader for it: a convolution, the
+//! activation behind it, a pixel_shuffle behind that, and the sum or product with another value; and the gradient of a convolution for its
+//! input with that of the activation before it.
+//!
+//! The graph keeps its nodes, so that gradients still belong to the operations they were made from; a fused node only
+//! says how its value comes about ([`Node::fused`](crate::graph::Node)).
+
+use crate::error::Result;
+use crate::graph::{Fused, Graph, Kind, Node, NodeId};
+use crate::ops::conv_act::{Combine, ConvAct};
+use crate::ops::scratch_of;
+use crate::ops::{Fusible, Io, Op};
+use crate::plan::Options;
+use crate::shader::reflect;
+use crate::tensor::{Shape, Tensor};
+use std::sync::Arc;
+
+/// How fast a convolution with its shuffle must be, beside one without: the pass that is saved reads and writes every pixel.
+const WORTH_SHUFFLING: f64 = 0.8;
+
+/// `graph`, with nodes fused for an adapter with `options.limits`, whose values are the same.
+///
+/// # Errors
+/// A shader that breaks its contract.
+pub fn fuse(graph: &Graph, fetches: &[NodeId], options: &Options) -> Result<Graph> {
+    let mut fused = graph.clone();
+    if !options.limits.prefers_texels || options.variant.is_some() {
+        return Ok(fused);
+    }
+    let nodes = graph.nodes();
+    // Who reads the value of each node, gradients included where their shader does.
+    let mut readers: Vec<Vec<usize>> = vec![Vec::new(); nodes.len()];
+    for (index, node) in nodes.iter().enumerate() {
+        for &input in &node.inputs {
+            readers[input].push(index);
+        }
+        if let Kind::Grad { of, input } = node.kind
+            && let Kind::Op(op) = &nodes[of].kind
+        {
+            let shader = reflect(&op.shaders()[0])?;
+            let method = shader.gradient_method(op.inputs()[input]).unwrap_or_default().to_owned();
+            for name in shader.passes(&method).iter().flat_map(|pass| &pass.reads) {
+                // An activation whose gradient reads y must be a value of its own: it would be computed once more otherwise.
+                if scratch_of(name) == "y" {
+                    readers[of].push(index);
+                }
+                if let Some(k) = op.inputs().iter().position(|i| i == name) {
+                    readers[nodes[of].inputs[k]].push(index);
+                }
+            }
+        }
+    }
+    for &id in fetches {
+        readers[id.index].push(usize::MAX);
+    }
+    for index in 0..nodes.len() {
+        let node = &nodes[index];
+        match &node.kind {
+            Kind::Op(op) => {
+                let Some(Fusible::Convolution { padding, replicate }) = op.fusible() else { continue };
+                let op = ConvAct::new(padding, replicate, false);
+                let [x, w, b] = node.inputs[..] else { continue };
+                let Some(speed) = speed(&op, graph, [x, w, b], node.shape) else { continue };
+                let channels = node.shape[1];
+                let activation =
+                    only_reader(nodes, &readers, index).filter(|(reader, _)| nodes[*reader].inputs[0] == index);
+                let (at, a) = match activation {
+                    Some((reader, Fusible::Slope(slope))) => (reader, fused.constant_of(channels, slope)?),
+                    Some((reader, Fusible::Slopes)) => (reader, nodes[reader].inputs[1]),
+                    _ => (index, fused.constant_of(channels, 1.0)?),
+                };
+                // A shuffle is a store's address, where the shader that has it is about as fast as the best.
+                let shuffled = only_reader(nodes, &readers, at).and_then(|(reader, fusible)| {
+                    let Fusible::Shuffle(factor) = fusible else { return None };
+                    let op = ConvAct { factor, ..op.clone() };
+                    let fast = self::speed(&op, graph, [x, w, b], nodes[reader].shape)? >= WORTH_SHUFFLING * speed;
+                    fast.then_some((reader, op))
+                });
+                let (at, op) = shuffled.unwrap_or((at, op));
+                // The other operand of a sum or product, unless that operand has taken the place already.
+                let combined = only_reader(nodes, &readers, at).and_then(|(reader, fusible)| {
+                    let combine = match fusible {
+                        Fusible::Sum => Combine::Add,
+                        Fusible::Product => Combine::Multiply,
+                        _ => return None,
+                    };
+                    let z = nodes[reader].inputs.iter().copied().find(|&i| i != at)?;
+                    fused.nodes()[reader].fused.is_none().then_some((reader, combine, z))
+                });
+                let (at, combine, z) = combined.unwrap_or((at, Combine::Nothing, x));
+                let op = ConvAct { combine, ..op };
+                fused.set_fused(at, Fused { op: Arc::new(op), inputs: vec![x, w, b, a, z] });
+            }
+            Kind::Grad { of, input: 0 } => {
+                let Kind::Op(op) = &nodes[*of].kind else { continue };
+                let Some(Fusible::Convolution { padding, replicate: false }) = op.fusible() else { continue };
+                let w = nodes[*of].inputs[1];
+                let [_, _, kh, kw] = nodes[w].shape;
+                if padding[0] >= kh || padding[1] >= kw {
+                    continue;
+                }
+                let padding = [kh - 1 - padding[0], kw - 1 - padding[1]];
+                let op = ConvAct::new(padding, false, true);
+                let dy = node.inputs[0];
+                let channels = node.shape[1];
+                let b = fused.constant_of(channels, 0.0)?;
+                if speed(&op, &fused, [dy, w, b], node.shape).is_none() {
+                    continue;
+                }
+                let a = fused.constant_of(channels, 1.0)?;
+                // The gradient of an activation before the convolution, whose result tells where it was positive.
+                let mask = match readers[index][..] {
+                    [reader] if reader != usize::MAX => match nodes[reader].kind {
+                        Kind::Grad { of, input: 0 } => {
+                            slope_of(&nodes[of]).map(|slope| (reader, Combine::Mask(slope), of))
+                        }
+                        _ => None,
+                    },
+                    _ => None,
+                };
+                let (at, combine, z) = mask.unwrap_or((index, Combine::Nothing, dy));
+                let op = ConvAct { combine, ..op };
+                fused.set_fused(at, Fused { op: Arc::new(op), inputs: vec![dy, w, b, a, z] });
+            }
+            _ => {}
+        }
+    }
+    Ok(fused)
+}
+
+/// The only node that reads the value of node `index`, and what it is to fusion, if that is an operation.
+fn only_reader(nodes: &[Node], readers: &[Vec<usize>], index: usize) -> Option<(usize, Fusible)> {
+    match readers[index][..] {
+        [reader] if reader != usize::MAX => match &nodes[reader].kind {
+            Kind::Op(op) => op.fusible().map(|fusible| (reader, fusible)),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// The slope of an activation that keeps the sign of what it reads.
+fn slope_of(node: &Node) -> Option<f32> {
+    match &node.kind {
+        Kind::Op(op) => match op.fusible() {
+            Some(Fusible::Slope(slope)) if slope >= 0.0 => Some(slope),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// The speed of the fastest shader for the operation apart from the plain one, if one serves it.
+fn speed(op: &ConvAct, graph: &Graph, [x, w, b]: [usize; 3], y: Shape) -> Option<f64> {
+    let shape = |i: usize| graph.nodes()[i].shape;
+    let x = [shape(x), shape(w), shape(b), shape(b), shape(x)];
+    let io = Io { x: &x, y };
+    let serving = op.shaders()[1..].iter().filter(|source| op.launch(source.stem, "forward_1", &io).is_some());
+    serving.map(|source| op.speed(source.stem, &io)).max_by(f64::total_cmp)
+}
+
+impl Graph {
+    /// A constant `[1, channels, 1, 1]` full of `value`, made once.
+    fn constant_of(&mut self, channels: usize, value: f32) -> Result<usize> {
+        let name = format!("fuse/{channels}x{value}");
+        match self.find(&name) {
+            Some(id) => Ok(id.index),
+            None => Ok(self.constant_at(name, Tensor::filled([1, channels, 1, 1], value))?.index),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::graph::Init;
+    use crate::graph::grad;
+    use crate::ops::conv3x3::Conv3x3;
+    use crate::ops::loss::Reduction;
+    use crate::ops::pixel_shuffle::PixelShuffle;
+    use crate::plan::{Limits, Plan};
+
+    #[test]
+    fn what_follows_a_convolution_rides_along_where_nothing_else_reads_it() {
+        let mut g = Graph::new();
+        let x = g.input("x", [1, 8, 16, 12]).unwrap();
+        let layer = |g: &mut Graph, x: NodeId, name: &str| {
+            let w = g.param(&format!("{name}.w"), [8, 8, 3, 3], Init::Constant(0.1)).unwrap();
+            let b = g.param(&format!("{name}.b"), [1, 8, 1, 1], Init::Constant(0.0)).unwrap();
+            g.add_named(name, Conv3x3, &[x, w, b]).unwrap()
+        };
+        let one = layer(&mut g, x, "one");
+        let one = g.relu(one).unwrap();
+        let two = layer(&mut g, one, "two");
+        let residual = g.plus(two, x).unwrap();
+        let three = layer(&mut g, residual, "three");
+        let gated = g.times(residual, three).unwrap();
+        // Both operands are convolutions: one takes the sum, the other stays its own.
+        let (four, five) = (layer(&mut g, gated, "four"), layer(&mut g, gated, "five"));
+        let y = g.plus(four, five).unwrap();
+        let ops = |fetches: &[NodeId]| {
+            let limits = Limits { prefers_texels: true, ..Limits::default() };
+            let options = Options { limits, ..Options::default() };
+            let plan = Plan::new(&fuse(&g, fetches, &options).unwrap(), fetches, &options).unwrap();
+            let count = |op: &str| plan.steps.iter().filter(|s| s.op == op).count();
+            ["conv_act", "relu", "add", "mul"].map(count)
+        };
+        let convolutions = ops(&[y])[0];
+        assert_eq!(ops(&[y])[1..], [0, 0, 0]);
+        // A sum that is fetched is still its own value; the convolution before it, fetched, is not combined.
+        assert_eq!(ops(&[y, residual])[1..], [0, 0, 0]);
+        assert_eq!(ops(&[y, two])[1..], [0, 1, 0]);
+        assert!(convolutions > 0);
+    }
+
+    #[test]
+    fn a_pixel_shuffle_is_where_a_convolution_stores() {
+        let mut g = Graph::new();
+        let x = g.input("x", [1, 8, 16, 12]).unwrap();
+        let w = g.param("w", [4, 8, 3, 3], Init::Constant(0.1)).unwrap();
+        let b = g.param("b", [1, 4, 1, 1], Init::Constant(0.0)).unwrap();
+        let y = g.add(Conv3x3, &[x, w, b]).unwrap();
+        let y = g.pixel_shuffle(y, PixelShuffle { factor: 2 }).unwrap();
+        let options = Options { limits: Limits { prefers_texels: true, ..Limits::default() }, ..Options::default() };
+        let plan = Plan::new(&fuse(&g, &[y], &options).unwrap(), &[y], &options).unwrap();
+        assert!(plan.steps.iter().any(|s| s.op == "conv_act"), "{plan}");
+        assert!(plan.steps.iter().all(|s| s.op != "pixel_shuffle"), "{plan}");
+    }
+
+    /// Three convolutions, each followed by what `after` makes of its number, its input and its output; and their filters.
+    fn three_layers(
+        g: &mut Graph,
+        x: NodeId,
+        after: impl Fn(&mut Graph, usize, NodeId, NodeId) -> NodeId,
+    ) -> (NodeId, Vec<NodeId>) {
+        let (mut y, mut filters) = (x, Vec::new());
+        for k in 0..3 {
+            let w = g.param(&format!("w{k}"), [8, 8, 3, 3], Init::Constant(0.1)).unwrap();
+            let b = g.param(&format!("b{k}"), [1, 8, 1, 1], Init::Constant(0.0)).unwrap();
+            let z = g.add(Conv3x3, &[y, w, b]).unwrap();
+            y = after(g, k, y, z);
+            filters.push(w);
+        }
+        (y, filters)
+    }
+
+    #[test]
+    fn a_convolution_before_a_relu_and_a_sum_is_computed_once_in_training() {
+        let mut g = Graph::new();
+        let x = g.input("x", [1, 8, 16, 12]).unwrap();
+        let (y, parameters) = three_layers(&mut g, x, |g, _, before, z| {
+            let z = g.relu(z).unwrap();
+            g.plus(z, before).unwrap()
+        });
+        let loss = g.mse(y, x, Reduction::Mean).unwrap();
+        let mut fetches = vec![loss];
+        fetches.extend(grad::backward(&mut g, loss, &parameters).unwrap());
+        let limits = Limits { prefers_texels: true, ..Limits::default() };
+        let options = Options { limits, ..Options::default() };
+        let fused = fuse(&g, &fetches, &options).unwrap();
+        let plan = Plan::new(&fused, &fetches, &options).unwrap();
+        let is_forward = |node: usize| !matches!(fused.nodes()[node].kind, Kind::Grad { .. });
+        let convolutions = plan
+            .steps
+            .iter()
+            .filter(|s| s.is_first_pass && s.method == "forward" && s.op.starts_with("conv") && is_forward(s.node));
+        assert_eq!(convolutions.count(), 3, "{plan}");
+        assert!(plan.steps.iter().all(|s| s.op != "relu" || s.method != "forward"), "{plan}");
+    }
+
+    #[test]
+    fn the_gradient_of_a_relu_rides_along_with_that_of_the_convolution_after_it() {
+        let mut g = Graph::new();
+        let x = g.input("x", [1, 8, 16, 12]).unwrap();
+        let (y, parameters) = three_layers(&mut g, x, |g, k, _, z| if k < 2 { g.relu(z).unwrap() } else { z });
+        let loss = g.mse(y, x, Reduction::Mean).unwrap();
+        let gradients = grad::backward(&mut g, loss, &parameters).unwrap();
+        let limits = Limits { prefers_texels: true, ..Limits::default() };
+        let options = Options { limits, ..Options::default() };
+        let plan = Plan::new(&fuse(&g, &gradients, &options).unwrap(), &gradients, &options).unwrap();
+        assert!(plan.steps.iter().all(|s| s.op != "relu"), "{plan}");
+    }
+}

@@ -1,0 +1,8 @@
+//! WGSL: what a file says of itself ([`Shader`]), and its text with constants set and loops unrolled. The only room that
+//! names `naga::`.
+
+mod reflect;
+mod unroll;
+
+pub(crate) use reflect::specialized;
+pub use reflect::{Entry, Member, Shader, Variable, reflect};

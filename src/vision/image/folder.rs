@@ -1,0 +1,53 @@
+//! The pictures of a folder.
+
+use crate::error::{Error, Result};
+use std::path::{Path, PathBuf};
+
+/// Picture files in `folder`, by their extensions, in order of their names.
+///
+/// # Errors
+/// The folder cannot be read or holds no picture.
+pub(crate) fn pictures(folder: &Path) -> Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).map_err(|e| Error::io(folder, e))? {
+        let path = entry.map_err(|e| Error::io(folder, e))?.path();
+        if path.is_file() && is_picture(&path) {
+            found.push(path);
+        }
+    }
+    found.sort();
+    if found.is_empty() { Err(no_picture(folder)) } else { Ok(found) }
+}
+
+/// Picture files in `folder` and in the folders below it, by their extensions, in order of their paths; links to folders
+/// are not followed, and what lies in `except` is left out.
+///
+/// # Errors
+/// A folder cannot be read; there is no picture.
+pub(crate) fn pictures_below(folder: &Path, except: &Path) -> Result<Vec<PathBuf>> {
+    let except = except.canonicalize().ok();
+    let (mut found, mut open) = (Vec::new(), vec![folder.to_owned()]);
+    while let Some(at) = open.pop() {
+        for entry in std::fs::read_dir(&at).map_err(|e| Error::io(&at, e))? {
+            let entry = entry.map_err(|e| Error::io(&at, e))?;
+            let path = entry.path();
+            if entry.file_type().is_ok_and(|t| t.is_dir()) {
+                if except.is_none() || path.canonicalize().ok() != except {
+                    open.push(path);
+                }
+            } else if path.is_file() && is_picture(&path) {
+                found.push(path);
+            }
+        }
+    }
+    found.sort();
+    if found.is_empty() { Err(no_picture(folder)) } else { Ok(found) }
+}
+
+fn is_picture(path: &Path) -> bool {
+    super::Format::of_name(&path.display().to_string()).is_some()
+}
+
+fn no_picture(folder: &Path) -> Error {
+    Error::Usage(format!("{}: holds no picture (png, jpg, webp, bmp, tif, gif)", folder.display()))
+}

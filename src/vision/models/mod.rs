@@ -1,0 +1,143 @@
+//! Networks as functions that add named nodes and parameters to a [`Graph`].
+
+pub mod cbn;
+pub mod fsrcnn;
+pub mod shipped;
+pub mod srcnn;
+
+use crate::error::{Error, Result};
+use crate::graph::{Graph, Init, NodeId};
+use crate::ops::conv2d::Conv2d;
+use crate::ops::conv3x3::Conv3x3;
+use crate::ops::prelu::Prelu;
+
+/// What a convolution of odd size reads beyond the border of its input.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Padding {
+    /// Zeros; the result is as large as the input.
+    Zero,
+    /// The nearest pixel; the result is as large as the input.
+    Repeat,
+    /// Nothing: the result lacks ⌊kernel / 2⌋ pixels on each side.
+    Valid,
+}
+
+/// A convolution of odd size, as node `name` with parameters `name.w` and `name.b`; 3×3 with zero padding is the
+/// specialised operation.
+///
+/// # Errors
+/// `kernel` is even or above 11; `x` is smaller than it where the border is `Valid`; a name is taken.
+pub(crate) fn conv(
+    g: &mut Graph,
+    name: &str,
+    x: NodeId,
+    channels: usize,
+    kernel: usize,
+    init: Init,
+    padding: Padding,
+) -> Result<NodeId> {
+    let [_, inputs, _, _] = g.shape(x)?;
+    let w = g.param(&format!("{name}.w"), [channels, inputs, kernel, kernel], init)?;
+    let b = g.param(&format!("{name}.b"), [1, channels, 1, 1], Init::Constant(0.0))?;
+    let same = Conv2d::same(kernel);
+    match padding {
+        Padding::Zero if kernel == 3 => g.add_named(name, Conv3x3, &[x, w, b]),
+        Padding::Zero => g.add_named(name, same, &[x, w, b]),
+        Padding::Repeat => g.add_named(name, Conv2d { replicate: true, ..same }, &[x, w, b]),
+        Padding::Valid => g.add_named(name, Conv2d::default(), &[x, w, b]),
+    }
+}
+
+/// A PReLU with a slope a channel, as node `name.prelu` with parameter `name.a`, which begins at 0.25 (He et al. 2015).
+pub(crate) fn prelu(g: &mut Graph, name: &str, x: NodeId) -> Result<NodeId> {
+    let [_, channels, _, _] = g.shape(x)?;
+    let a = g.param(&format!("{name}.a"), [1, channels, 1, 1], Init::Constant(0.25))?;
+    g.add_named(&format!("{name}.prelu"), Prelu, &[x, a])
+}
+
+/// What a super-resolution network reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reads {
+    /// The small picture's luminance; the network enlarges it.
+    Small,
+    /// The luminance enlarged bicubically; the network sharpens it.
+    Enlarged,
+}
+
+/// A super-resolution network on luminance in 0..1, by name.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SuperResolution {
+    pub name: String,
+    pub scale: usize,
+    pub reads: Reads,
+    /// Pixels of its input, to each side, that an output pixel depends on: where reads is `Small`, around the small pixel
+    /// that it lies in.
+    pub halo: usize,
+    network: Network,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+enum Network {
+    Fsrcnn(fsrcnn::Config),
+    Srcnn(srcnn::Config),
+}
+
+/// Names that [`SuperResolution::new`] knows.
+pub const SUPER_RESOLUTION: [&str; 5] = ["fsrcnn", "fsrcnn-s", "srcnn", "srcnn-9-3-5", "srcnn-9-5-5"];
+
+impl SuperResolution {
+    /// The network `name` for `scale`.
+    ///
+    /// # Errors
+    /// An unknown name, with the known ones; a scale outside 2..=4.
+    pub fn new(name: &str, scale: usize) -> Result<Self> {
+        if !(2..=4).contains(&scale) {
+            return Err(Error::Usage(format!("scale must be 2, 3 or 4, got {scale}")));
+        }
+        let network = match name {
+            "fsrcnn" => Network::Fsrcnn(fsrcnn::Config::paper(scale)),
+            "fsrcnn-s" => Network::Fsrcnn(fsrcnn::Config::small(scale)),
+            "srcnn" => Network::Srcnn(srcnn::Config { kernels: [9, 1, 5] }),
+            "srcnn-9-3-5" => Network::Srcnn(srcnn::Config { kernels: [9, 3, 5] }),
+            "srcnn-9-5-5" => Network::Srcnn(srcnn::Config { kernels: [9, 5, 5] }),
+            _ => return Err(Error::Usage(format!("there is no model {name:?}; there are {SUPER_RESOLUTION:?}"))),
+        };
+        let (reads, halo) = match &network {
+            Network::Fsrcnn(config) => (Reads::Small, config.halo()),
+            Network::Srcnn(config) => (Reads::Enlarged, config.halo()),
+        };
+        Ok(Self { name: name.to_owned(), scale, reads, halo, network })
+    }
+
+    /// Adds the network to a graph; `x` is `[N, 1, H, W]`, the result `[N, 1, scale·H, scale·W]` where it reads the small
+    /// picture, else of x's shape.
+    ///
+    /// # Errors
+    /// `x` has another number of channels.
+    pub fn build(&self, g: &mut Graph, x: NodeId) -> Result<NodeId> {
+        match &self.network {
+            Network::Fsrcnn(config) => fsrcnn::build(g, x, config),
+            Network::Srcnn(config) => srcnn::build(g, x, config),
+        }
+    }
+
+    /// As [`SuperResolution::build`], as the network is trained: SRCNN without padding, so that the result lacks
+    /// [`SuperResolution::cut_px`] on each side.
+    ///
+    /// # Errors
+    /// `x` has another number of channels; nothing of the result is left.
+    pub fn build_for_training(&self, g: &mut Graph, x: NodeId) -> Result<NodeId> {
+        match &self.network {
+            Network::Fsrcnn(config) => fsrcnn::build(g, x, config),
+            Network::Srcnn(config) => srcnn::build_valid(g, x, config),
+        }
+    }
+
+    /// Pixels on each side of the target that the result of [`SuperResolution::build_for_training`] lacks.
+    pub fn cut_px(&self) -> usize {
+        match &self.network {
+            Network::Fsrcnn(_) => 0,
+            Network::Srcnn(config) => config.halo(),
+        }
+    }
+}

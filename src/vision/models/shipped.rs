@@ -1,0 +1,53 @@
+//! The weights that come with lineament.
+
+use crate::error::Result;
+use crate::weights::Weights;
+
+/// A weights file that comes with lineament.
+#[derive(Debug, Clone, Copy)]
+pub struct Shipped {
+    pub model: &'static str,
+    pub scale: usize,
+    /// The file.
+    pub bytes: &'static [u8],
+}
+
+impl Shipped {
+    /// What it holds.
+    ///
+    /// # Errors
+    /// Those of [`Weights::from_bytes`].
+    pub fn open(&self) -> Result<Weights> {
+        Weights::from_bytes(&format!("the shipped weights of {} x{}", self.model, self.scale), self.bytes)
+    }
+}
+
+macro_rules! shipped_file {
+    ($model:literal, $scale:literal, $name:literal) => {
+        Shipped {
+            model: $model,
+            scale: $scale,
+            bytes: include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/weights/", $name, ".safetensors")),
+        }
+    };
+}
+
+static SHIPPED: [Shipped; 7] = [
+    shipped_file!("fsrcnn", 2, "fsrcnn_x2"),
+    shipped_file!("fsrcnn", 3, "fsrcnn_x3"),
+    shipped_file!("fsrcnn", 4, "fsrcnn_x4"),
+    shipped_file!("fsrcnn-s", 3, "fsrcnn-s_x3"),
+    shipped_file!("srcnn", 3, "srcnn_x3"),
+    shipped_file!("cbn-small", 8, "cbn-small"),
+    shipped_file!("cbn-small-8px", 4, "cbn-small-8px"),
+];
+
+/// The weights files that come with lineament.
+pub fn all() -> &'static [Shipped] {
+    &SHIPPED
+}
+
+/// The weights that come with lineament for `model` at `scale`, if there are any.
+pub fn open(model: &str, scale: usize) -> Option<Result<Weights>> {
+    all().iter().find(|s| s.model == model && s.scale == scale).map(Shipped::open)
+}

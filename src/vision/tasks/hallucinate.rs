@@ -1,0 +1,14 @@
+//! Faces of 16 × 16 or 28 × 28 pixels drawn large: the cascade of "Deep Cascaded Bi-Network for Face Hallucination".
+//!
+//! [`points`] reads landmarks, [`frame`] brings a face into the canonical frame in which the networks of
+//! [`crate::vision::models::cbn`] see it, [`hallucinator`] runs them, [`sheet`] shows what they did.
+
+pub mod align;
+pub(crate) mod batches;
+pub mod faces;
+pub mod frame;
+pub mod hallucinator;
+pub mod points;
+pub mod priors;
+#[cfg(feature = "cli")]
+pub mod sheet;

@@ -1,0 +1,157 @@
+//! Runs and fits f_k over many faces: features on the device, the regression on the host.
+
+use super::batches::{narrowed, over_faces};
+use crate::error::{Error, Result};
+use crate::exec::Device;
+use crate::graph::{Graph, Init};
+use crate::rng::Rng;
+use crate::tensor::Tensor;
+use crate::vision::models::cbn::alignment::{self, FOLDS, Method, Samples, Step};
+use crate::vision::models::cbn::descriptor::Descriptor;
+use crate::vision::models::cbn::shape::ShapeModel;
+use crate::weights::Weights;
+use faer::Mat;
+use std::collections::BTreeMap;
+
+/// Faces that one run takes.
+const BATCH: usize = 32;
+
+/// How an f_k is fitted.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Recipe {
+    pub descriptor: Descriptor,
+    pub method: Method,
+    /// Disturbed starts a face.
+    pub starts: usize,
+    /// Spread of the starts, as a multiple of the spread of what is still to be found: the root mean square of p − p* for
+    /// each coefficient over the faces.
+    pub spread: f64,
+}
+
+/// A fitted f_k: it reads pictures of `side`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Regressor {
+    pub descriptor: Descriptor,
+    pub step: Step,
+    pub side: usize,
+}
+
+impl Regressor {
+    /// Fits a regressor that takes shapes like `p` to `truth` on `pictures` of `side` × `side`, one entry a face in all three.
+    /// Also returns where it takes `p`: by [`Method::Direct`], each face by a step that was fitted without it and its mirror
+    /// image, since a next regressor must see what it will meet on new faces. A face and its mirror image
+    /// follow each other.
+    ///
+    /// # Errors
+    /// Other numbers of faces; the device fails; see [`Step::fit`].
+    pub fn fit(
+        device: &Device,
+        model: &ShapeModel,
+        pictures: &[Vec<f32>],
+        side: usize,
+        [p, truth]: [&[Vec<f64>]; 2],
+        recipe: &Recipe,
+        seed: u64,
+    ) -> Result<(Self, Vec<Vec<f64>>)> {
+        let n = model.len();
+        let mut rest = vec![0.0; n];
+        for (p, t) in p.iter().zip(truth) {
+            (0..n).for_each(|k| rest[k] += (p[k] - t[k]).powi(2) / p.len() as f64);
+        }
+        let mut rng = Rng::new(seed);
+        let mut features = Vec::new();
+        let mut offsets = Vec::new();
+        for start in 0..recipe.starts {
+            // The first start is where the faces stand; the others are disturbed truths.
+            let from: Vec<Vec<f64>> = if start == 0 {
+                p.to_vec()
+            } else {
+                let disturb =
+                    |t: &Vec<f64>| (0..n).map(|k| t[k] + recipe.spread * rest[k].sqrt() * rng.normal()).collect();
+                truth.iter().map(disturb).collect()
+            };
+            features.extend(phi(device, model, &recipe.descriptor, pictures, side, &from)?);
+            offsets.extend(from.iter().zip(truth).map(|(p, t)| (0..n).map(|k| p[k] - t[k]).collect::<Vec<_>>()));
+        }
+        let true_features = phi(device, model, &recipe.descriptor, pictures, side, truth)?;
+        let width = recipe.descriptor.len(model.mean().len());
+        let rows = |x: &[Vec<f32>]| Mat::from_fn(x.len(), width, |i, j| f64::from(x[i][j]));
+        let samples = Samples {
+            features: rows(&features),
+            offsets: Mat::from_fn(offsets.len(), n, |i, j| offsets[i][j]),
+            true_features: rows(&true_features),
+            part: (0..offsets.len()).map(|row| row % pictures.len() / 2 % FOLDS).collect(),
+        };
+        let fit = Step::fit(&samples, recipe.method)?;
+        let fitted = Self { descriptor: recipe.descriptor, step: fit.step, side };
+        let moved = match fit.held_out {
+            // The first start of each face comes first.
+            Some(found) => (0..p.len()).map(|i| (0..n).map(|k| p[i][k] + found[(i, k)]).collect()).collect(),
+            None => fitted.apply(device, model, pictures, p)?,
+        };
+        Ok((fitted, moved))
+    }
+
+    /// p_k of every face from its p_{k−1}.
+    ///
+    /// # Errors
+    /// Other numbers of faces; the device fails.
+    pub fn apply(
+        &self,
+        device: &Device,
+        model: &ShapeModel,
+        pictures: &[Vec<f32>],
+        p: &[Vec<f64>],
+    ) -> Result<Vec<Vec<f64>>> {
+        let weights = BTreeMap::from([("r".to_owned(), self.step.r.clone()), ("b".to_owned(), self.step.b.clone())]);
+        let moved = run(device, model, &self.descriptor, pictures, self.side, p, Some(weights))?;
+        Ok(moved.into_iter().map(|p| p.into_iter().map(f64::from).collect()).collect())
+    }
+}
+
+/// φ of every face at its p.
+///
+/// # Errors
+/// As [`Regressor::apply`].
+pub fn phi(
+    device: &Device,
+    model: &ShapeModel,
+    descriptor: &Descriptor,
+    pictures: &[Vec<f32>],
+    side: usize,
+    p: &[Vec<f64>],
+) -> Result<Vec<Vec<f32>>> {
+    run(device, model, descriptor, pictures, side, p, None)
+}
+
+/// φ, or with the step's weights p_k, in batches.
+fn run(
+    device: &Device,
+    model: &ShapeModel,
+    descriptor: &Descriptor,
+    pictures: &[Vec<f32>],
+    side: usize,
+    p: &[Vec<f64>],
+    step: Option<BTreeMap<String, Tensor>>,
+) -> Result<Vec<Vec<f32>>> {
+    if pictures.len() != p.len() || p.iter().any(|p| p.len() != model.len()) {
+        return Err(Error::Usage(format!(
+            "each of {} faces needs {} coefficients, got {} lists",
+            pictures.len(),
+            model.len(),
+            p.len()
+        )));
+    }
+    let (batch, n) = (BATCH.min(pictures.len().max(1)), model.len());
+    let mut g = Graph::new();
+    let x = g.input("x", [batch, 1, side, side])?;
+    let c = g.input("p", [batch, n, 1, 1])?;
+    let mut out = descriptor.build(&mut g, x, c, model)?;
+    if step.is_some() {
+        let r = g.param("r", [n, descriptor.len(model.mean().len()), 1, 1], Init::Constant(0.0))?;
+        let b = g.param("b", [1, n, 1, 1], Init::Constant(0.0))?;
+        out = alignment::build(&mut g, out, c, r, b)?;
+    }
+    let session = device.compile(&g, &[out], Weights::from_tensors(step.unwrap_or_default()))?;
+    Ok(over_faces(&session, &[("x", pictures), ("p", &narrowed(p))])?.swap_remove(0))
+}

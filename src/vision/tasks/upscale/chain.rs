@@ -1,0 +1,411 @@
+//! Networks one after another and a bicubic step to the exact size: a picture enlarged by any factor.
+//!
+//! Luminance stays in f32 from the first network to the result. Between two networks it is clamped to 0..1, since they were
+//! trained on pictures. Where their product is larger than the scale, the last one's output is made smaller bicubically,
+//! with antialiasing. Colour and alpha are enlarged bicubically from the picture in one step. The result does not depend on
+//! the size of the windows, as far as that of each [`Upscaler`] does not.
+
+use super::{Report, Upscaler, Window, canvas, crop, put};
+use crate::error::{Error, Result};
+use crate::exec::Device;
+use crate::ops::resize::{Kernel, Ratio, Resize};
+use crate::tensor::Tensor;
+use crate::vision::image::{Picture, Rect, resize_rect, rows_read};
+use crate::vision::models::SuperResolution;
+use crate::weights::Weights;
+use std::collections::VecDeque;
+use std::ops::Range;
+
+/// Rows of a result that are made at once where they come of a bicubic step.
+const BAND_PX: usize = 64;
+
+/// Factors out of `scales`, each as often as needed, whose product is the smallest that is at least `scale`; of those the
+/// fewest. The smallest comes first, since each network works on what the ones before made. Empty where nothing serves.
+pub fn factors(scales: &[usize], scale: Ratio) -> Vec<usize> {
+    /// Appends to `chosen` whatever keeps it in ascending order, until the product is large enough.
+    fn search(scales: &[usize], scale: Ratio, chosen: &mut Vec<usize>, best: &mut Option<(u64, Vec<usize>)>) {
+        let product = chosen.iter().fold(1_u64, |product, &factor| product.saturating_mul(factor as u64));
+        let is_worse = |(least, fewest): &(u64, Vec<usize>)| (product, chosen.len()) >= (*least, fewest.len());
+        if best.as_ref().is_some_and(is_worse) {
+            return;
+        }
+        if u128::from(product) * u128::from(scale.den) >= u128::from(scale.num) {
+            *best = Some((product, chosen.clone()));
+            return;
+        }
+        for (k, &factor) in scales.iter().enumerate().filter(|(_, factor)| **factor > 1) {
+            chosen.push(factor);
+            search(&scales[k..], scale, chosen, best);
+            chosen.pop();
+        }
+    }
+    let mut sorted = scales.to_vec();
+    sorted.sort_unstable();
+    let mut best = None;
+    search(&sorted, scale, &mut Vec::new(), &mut best);
+    best.map_or_else(Vec::new, |(_, factors)| factors)
+}
+
+/// Super-resolution networks on a device, one after another, for one scale.
+#[derive(Debug)]
+pub struct Chain {
+    stages: Vec<Upscaler>,
+    /// Output pixels per input pixel, to each side.
+    scale: Ratio,
+}
+
+impl Chain {
+    /// The networks in the order in which they run.
+    ///
+    /// # Errors
+    /// There is no network, or their scales' product is less than `scale`.
+    pub fn new(stages: Vec<Upscaler>, scale: Ratio) -> Result<Self> {
+        let chain = Self { stages, scale };
+        let product = chain.product() as u128;
+        if chain.stages.is_empty() || product * u128::from(scale.den) < u128::from(scale.num) {
+            let problem = format!("networks that enlarge {product} times do not enlarge {} times", scale.as_f64());
+            return Err(Error::Usage(format!("{problem}; take more of them, or a smaller scale")));
+        }
+        if u32::try_from(product * u128::from(scale.den)).is_err() {
+            let problem = format!("the scale {}/{} times {product} has too large numbers", scale.num, scale.den);
+            return Err(Error::Usage(format!("{problem}; shorten the fraction")));
+        }
+        Ok(chain)
+    }
+
+    /// As [`Chain::new`], with the largest windows whose plans' exact peaks are together at most `bytes`.
+    ///
+    /// # Errors
+    /// The smallest windows take more, with their plans' bytes; those of [`Chain::new`] and [`Upscaler::within`].
+    pub fn within(
+        device: &Device,
+        mut networks: Vec<(SuperResolution, Weights)>,
+        scale: Ratio,
+        bytes: u64,
+    ) -> Result<Self> {
+        if networks.len() < 2 {
+            let one = networks.pop().map(|(model, weights)| Upscaler::within(device.clone(), model, weights, bytes));
+            return Self::new(one.transpose()?.into_iter().collect(), scale);
+        }
+        let open = |(model, weights)| Upscaler::new(device.clone(), model, weights, Some(0));
+        let mut stages = networks.into_iter().map(open).collect::<Result<Vec<_>>>()?;
+        let smallest = stages.iter().map(Upscaler::smallest_window).collect::<Result<Vec<_>>>()?;
+        let needed: u64 = smallest.iter().map(|(_, bytes)| bytes).sum();
+        let Some(rest) = bytes.checked_sub(needed) else {
+            return Err(Error::plan(format!(
+                "the smallest windows of {} networks take {needed} bytes, more than the {bytes} that are allowed; allow \
+                 {needed} or more",
+                stages.len()
+            )));
+        };
+        let each = rest / stages.len() as u64;
+        for (stage, (side, bytes)) in stages.iter_mut().zip(smallest) {
+            stage.fit(side, bytes + each)?;
+        }
+        Self::new(stages, scale)
+    }
+
+    /// The networks, in the order in which they run.
+    pub fn stages(&self) -> &[Upscaler] {
+        &self.stages
+    }
+
+    /// The network that reads the picture.
+    pub fn first(&self) -> &Upscaler {
+        &self.stages[0]
+    }
+
+    /// Output pixels per input pixel, to each side.
+    pub fn scale(&self) -> Ratio {
+        self.scale
+    }
+
+    /// The product of the networks' scales.
+    pub fn product(&self) -> usize {
+        self.stages.iter().map(|stage| stage.model().scale).product()
+    }
+
+    /// The scale of the bicubic step behind the networks, below 1; none where their product is the scale.
+    pub fn rest(&self) -> Option<Ratio> {
+        let product = self.product() as u32;
+        (product * self.scale.den != self.scale.num)
+            .then(|| Ratio { num: self.scale.num, den: self.scale.den * product })
+    }
+
+    /// What makes a picture as large as the result, bicubically.
+    pub fn bicubic(&self) -> Resize {
+        Resize::by(Kernel::Bicubic, self.scale.num, self.scale.den)
+    }
+
+    /// Height and width of the result for a picture of `height` × `width`.
+    pub fn size(&self, height: usize, width: usize) -> [usize; 2] {
+        [height, width].map(|n| self.scale.size_of(n))
+    }
+
+    /// Begins with a picture of `height` × `width`.
+    pub fn begin(&self, height: usize, width: usize) -> Passage<'_> {
+        let ratio = self.first().model().scale;
+        let plane = (self.stages.len() > 1).then(|| Tensor::zeros([1, 1, height * ratio, width * ratio]));
+        Passage { chain: self, plane, stage: 1, windows: VecDeque::new(), next: None }
+    }
+
+    /// The black result for `picture`, to be filled.
+    ///
+    /// # Errors
+    /// It is too large for a picture.
+    pub fn canvas(&self, picture: &Picture) -> Result<Canvas> {
+        let op = self.bicubic();
+        let out = canvas(picture, &op)?;
+        let rows = self.rest().map(|rest| {
+            let rest = Resize::by(Kernel::Bicubic, rest.num, rest.den);
+            Rows::new(rest, [picture.height(), picture.width()].map(|n| n * self.product()), out.height())
+        });
+        Ok(Canvas { op, out, rows })
+    }
+
+    /// Enlarges a picture. `progress(done, all)` is called with output pixels after every window of the last network, and
+    /// with what was done before after every other one; it returns false to stop.
+    ///
+    /// # Errors
+    /// [`Error::Interrupted`] where `progress` asks for it; the result is too large for a picture; the device fails.
+    pub fn picture(&self, picture: &Picture, progress: &mut dyn FnMut(u64, u64) -> bool) -> Result<(Picture, Report)> {
+        let mut canvas = self.canvas(picture)?;
+        let mut passage = self.begin(picture.height(), picture.width());
+        let (mut done, mut tiles) = (0_u64, 0);
+        let all = canvas.out.whole().area() as u64;
+        let area = picture.whole().area() as u64 * (self.product() as u64).pow(2);
+        let mut take = |step: Step| {
+            if let Step::Last(window, y) = step {
+                canvas.put(picture, &window, &y)?;
+                done += window.kept.area() as u64;
+            }
+            tiles += 1;
+            let share = u128::from(all) * u128::from(done) / u128::from(area);
+            if progress(share as u64, all) { Ok(()) } else { Err(Error::Interrupted) }
+        };
+        for window in self.first().windows_of(picture.height(), picture.width()) {
+            take(passage.run(window, &self.first().read(picture, &window)?)?)?;
+        }
+        while let Some(step) = passage.step()? {
+            take(step)?;
+        }
+        Ok((canvas.finish(), Report { tiles }))
+    }
+
+    /// Checks every network on what it reads when `picture` is enlarged; see [`Upscaler::self_check`].
+    ///
+    /// # Errors
+    /// As [`Upscaler::self_check`].
+    pub fn self_check(&self, picture: &Picture) -> Result<()> {
+        let mut plane: Option<Tensor> = None;
+        for (k, stage) in self.stages.iter().enumerate() {
+            let read = |window: &Window| match &plane {
+                None => stage.read(picture, window),
+                Some(plane) => stage.read_plane(plane, window),
+            };
+            let [height, width] =
+                plane.as_ref().map_or([picture.height(), picture.width()], |p| [p.shape()[2], p.shape()[3]]);
+            stage.check_window(picture.name(), [height, width], read)?;
+            if k + 1 < self.stages.len() {
+                let scale = stage.model().scale;
+                let output = stage.whole(&stage.windows_of(height, width), [height * scale, width * scale], read)?;
+                plane = Some(clamped(output));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What a network gives, as the next one reads it.
+fn clamped(mut plane: Tensor) -> Tensor {
+    plane.data_mut().iter_mut().for_each(|v| *v = v.clamp(0.0, 1.0));
+    plane
+}
+
+/// One picture's luminance on its way through the networks.
+#[derive(Debug)]
+pub struct Passage<'c> {
+    chain: &'c Chain,
+    /// What the network `stage` reads; none where the first network is the last, and after the last.
+    plane: Option<Tensor>,
+    stage: usize,
+    /// Of that network, those that it has not run on.
+    windows: VecDeque<Window>,
+    /// What that network gives, where another follows.
+    next: Option<Tensor>,
+}
+
+/// What became of a window that a network ran on.
+#[derive(Debug)]
+pub enum Step {
+    /// It was the last network: [`Canvas::put`] takes its output for the window.
+    Last(Window, Tensor),
+    /// Another network follows.
+    Inner,
+}
+
+impl Passage<'_> {
+    /// Runs the first network on what it reads in a window of [`Upscaler::windows_of`]; they come in that order.
+    ///
+    /// # Errors
+    /// Those of [`Upscaler::run`].
+    pub fn run(&mut self, window: Window, input: &Tensor) -> Result<Step> {
+        let y = self.chain.first().run(input)?;
+        let Some(plane) = &mut self.plane else { return Ok(Step::Last(window, y)) };
+        window.paste(&clamped(y), plane)?;
+        Ok(Step::Inner)
+    }
+
+    /// After the first network's windows: runs one window more; none when all is done.
+    ///
+    /// # Errors
+    /// Those of [`Upscaler::run`].
+    pub fn step(&mut self) -> Result<Option<Step>> {
+        let Some(plane) = &self.plane else { return Ok(None) };
+        let stage = &self.chain.stages[self.stage];
+        let is_last = self.stage + 1 == self.chain.stages.len();
+        if self.windows.is_empty() {
+            let [_, _, height, width] = plane.shape();
+            self.windows = stage.windows_of(height, width).into();
+            let scale = stage.model().scale;
+            self.next = (!is_last).then(|| Tensor::zeros([1, 1, height * scale, width * scale]));
+        }
+        let Some(window) = self.windows.pop_front() else { return Ok(None) };
+        let y = stage.run(&stage.read_plane(plane, &window)?)?;
+        let step = match &mut self.next {
+            None => Step::Last(window, y),
+            Some(next) => {
+                window.paste(&clamped(y), next)?;
+                Step::Inner
+            }
+        };
+        if self.windows.is_empty() {
+            self.plane = self.next.take();
+            self.stage += 1;
+        }
+        Ok(Some(step))
+    }
+}
+
+/// An enlargement that grows window by window.
+#[derive(Debug)]
+pub struct Canvas {
+    /// What makes colour and alpha as large as the result.
+    op: Resize,
+    out: Picture,
+    rows: Option<Rows>,
+}
+
+impl Canvas {
+    /// Takes what the last network gives for a window. Windows come row by row, as [`Upscaler::windows_of`] has them;
+    /// `picture` is the one that [`Chain::canvas`] was given.
+    ///
+    /// # Errors
+    /// `picture`, `window` or `y` belong to another canvas.
+    pub fn put(&mut self, picture: &Picture, window: &Window, y: &Tensor) -> Result<()> {
+        let part = crop(y, window.inside)?;
+        let Some(rows) = &mut self.rows else {
+            return put(picture, &mut self.out, window.kept, part.data(), &self.op);
+        };
+        rows.take(window.kept, part.data());
+        let width = self.out.width();
+        while let Some((range, y)) = rows.give(width) {
+            let rect = Rect { top: range.start, left: 0, height: range.len(), width };
+            put(picture, &mut self.out, rect, &y, &self.op)?;
+        }
+        Ok(())
+    }
+
+    /// The result.
+    pub fn finish(self) -> Picture {
+        self.out
+    }
+}
+
+/// The last network's output, of which those rows are held that the bicubic step still needs.
+#[derive(Debug)]
+struct Rows {
+    op: Resize,
+    /// Height and width of the whole output.
+    size: [usize; 2],
+    held: Vec<f32>,
+    /// The first row that is held, and the one behind the last that is whole.
+    whole: Range<usize>,
+    /// For each row of the result, the first row that it and all below it are made of, and the one behind the last that it
+    /// and all above it are made of.
+    needs: Vec<Range<usize>>,
+    /// The row of the result that comes next.
+    next: usize,
+}
+
+impl Rows {
+    fn new(op: Resize, size: [usize; 2], out_height: usize) -> Self {
+        let mut needs: Vec<Range<usize>> = (0..out_height).map(|row| rows_read(&op, size[0], row..row + 1)).collect();
+        for k in 1..needs.len() {
+            needs[k].end = needs[k].end.max(needs[k - 1].end);
+        }
+        for k in (1..needs.len()).rev() {
+            needs[k - 1].start = needs[k - 1].start.min(needs[k].start);
+        }
+        Self { op, size, held: Vec::new(), whole: 0..0, needs, next: 0 }
+    }
+
+    /// Keeps a rectangle of the output.
+    fn take(&mut self, rect: Rect, y: &[f32]) {
+        let (first, width) = (self.whole.start, self.size[1]);
+        let end = rect.top + rect.height;
+        self.held.resize(self.held.len().max((end - first) * width), 0.0);
+        for (i, line) in y.chunks(rect.width).enumerate() {
+            let at = (rect.top + i - first) * width + rect.left;
+            self.held[at..at + rect.width].copy_from_slice(line);
+        }
+        if rect.left + rect.width == width {
+            self.whole.end = end;
+        }
+    }
+
+    /// The next rows of the result and what they hold, `out_width` numbers each; none until more is taken.
+    fn give(&mut self, out_width: usize) -> Option<(Range<usize>, Vec<f32>)> {
+        let ready = |needs: &&Range<usize>| needs.end <= self.whole.end;
+        let count = self.needs[self.next..].iter().take(BAND_PX).take_while(ready).count();
+        if count == 0 {
+            return None;
+        }
+        let range = self.next..self.next + count;
+        let rect = Rect { top: range.start, left: 0, height: count, width: out_width };
+        let y = resize_rect(&self.held, self.whole.start, self.size, rect, &self.op);
+        self.next = range.end;
+        let kept = self.needs.get(self.next).map_or(self.whole.end, |needs| needs.start.min(self.whole.end));
+        self.held.drain(..(kept - self.whole.start) * self.size[1]);
+        self.whole.start = kept;
+        Some((range, y))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn factors_are_few_and_their_product_is_the_smallest_that_serves() {
+        let of = |scales: &[usize], num, den| factors(scales, Ratio { num, den });
+        let all = [4, 2, 3];
+        for (num, den, expected) in [
+            (11, 10, &[2][..]),
+            (2, 1, &[2]),
+            (5, 2, &[3]),
+            (7, 2, &[4]),
+            (401, 100, &[2, 3]),
+            (7, 1, &[2, 4]),
+            (9, 1, &[3, 3]),
+            (10, 1, &[3, 4]),
+            (25, 2, &[4, 4]),
+            (16, 1, &[4, 4]),
+        ] {
+            assert_eq!(of(&all, num, den), expected, "{num}/{den}");
+        }
+        assert_eq!(of(&[3], 2, 1), [3]);
+        assert_eq!(of(&[3], 16, 1), [3, 3, 3]);
+        assert!(of(&[], 2, 1).is_empty() && of(&[1], 2, 1).is_empty());
+    }
+}

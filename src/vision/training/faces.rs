@@ -1,0 +1,197 @@
+//! Folders of faces: with their landmarks in a text beside it, or aligned and without.
+
+use crate::error::{Error, Result};
+use crate::rng::Rng;
+use crate::vision::image::{Channel, Picture};
+use crate::vision::models::cbn::shape::Similarity;
+use crate::vision::tasks::hallucinate::faces::Face;
+use crate::vision::tasks::hallucinate::frame::Frame;
+use crate::vision::tasks::hallucinate::points;
+use sha2::{Digest, Sha256};
+use std::ops::Range;
+use std::path::Path;
+
+/// Faces in the canonical frame.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Faces {
+    /// Files in the folder, one a face.
+    pub names: Vec<String>,
+    pub faces: Vec<Face>,
+    /// SHA-256 of the landmarks and of all pictures, in order: what the data is, wherever it lies.
+    pub fingerprint: String,
+}
+
+/// Faces without landmarks, in the canonical frame.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Aligned {
+    /// Luminance in 0..1, `side` × `side`, row by row.
+    pub luma: Vec<Vec<f32>>,
+    /// Rows, then columns of the frame that the pictures show, as fractions of its side; the rest repeats their border.
+    pub seen: [Range<f64>; 2],
+    /// SHA-256 of the frame's place and of all pictures, in order.
+    pub fingerprint: String,
+}
+
+/// The pictures in `folder` and in the folders below it, all of one size, in which the canonical frame is the square
+/// `[left, top, side]` in pixels: it may reach beyond them. Faces come out `side` × `side`.
+///
+/// # Errors
+/// No picture, a broken one, one of another size; the square lies outside of the pictures.
+pub fn aligned(folder: &Path, [left, top, square]: [f64; 3], side: usize) -> Result<Aligned> {
+    let frame = Frame::of_square([left, top], square)?;
+    let mut hash = Sha256::new();
+    [left, top, square].iter().for_each(|v| hash.update(v.to_le_bytes()));
+    let mut luma = Vec::new();
+    let mut size = None;
+    for path in crate::vision::image::folder::pictures_below(folder, Path::new(""))? {
+        let bytes = crate::files::read(&path, |file, problem| Error::Image { file, problem })?;
+        hash.update(Sha256::digest(&bytes));
+        let picture = Picture::decode(&bytes, &path.display().to_string())?;
+        let own = [picture.height(), picture.width()];
+        let first = *size.get_or_insert(own);
+        if own != first {
+            let [[h, w], [height, width]] = [own, first];
+            let problem =
+                format!("is {w} × {h} pixels, those before it are {width} × {height}: one square fits one size");
+            return Err(Error::image(path.display(), problem));
+        }
+        luma.push(frame.crop(&picture.plane(Channel::Y, picture.whole())?, own, side)?);
+    }
+    let part = |first: f64, size: usize| ((0.0 - first) / square).max(0.0)..((size as f64 - first) / square).min(1.0);
+    let [height, width] = size.unwrap_or_default();
+    let seen = [part(top, height), part(left, width)];
+    if seen.iter().any(|part| part.is_empty()) {
+        let problem =
+            format!("the square {left},{top},{square} lies outside of its pictures of {width} × {height} pixels");
+        return Err(Error::Usage(format!("{}: {problem}", folder.display())));
+    }
+    let fingerprint = hash.finalize().iter().map(|b| format!("{b:02x}")).collect();
+    Ok(Aligned { luma, seen, fingerprint })
+}
+
+/// The landmarks of a file, a line a picture.
+///
+/// # Errors
+/// The file is missing or broken; says what belongs there.
+pub fn landmarks(list: &Path) -> Result<Vec<points::Face>> {
+    let fail = |file, problem| Error::Import {
+        file,
+        problem: format!("{problem}; landmarks are a text, a line a picture: name,x1,y1,…,x68,y68"),
+    };
+    let text = crate::files::read(list, fail)?;
+    let text = String::from_utf8(text).map_err(|_| fail(list.display().to_string(), "is no text in UTF-8".into()))?;
+    points::parse(&text, &list.display().to_string())
+}
+
+/// A face that was moved in its frame: what a frame found less well would have shown.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Jittered {
+    /// Its place in [`Faces::faces`].
+    pub of: usize,
+    /// From where a point lay in the frame to where it lies now.
+    pub by: Similarity,
+    pub face: Face,
+}
+
+/// Bytes of the planes of all faces and their copies.
+const MAX_FACES_BYTES: u64 = 8 << 30;
+
+/// Standard deviations of what a copy is turned by (radians), of the logarithm of its scale, and of its shift along each axis
+/// (fractions of the side). Chosen by us.
+const JITTER: [f64; 3] = [0.05, 0.04, 0.02];
+
+/// A small random similarity about the frame's centre.
+fn jitter(rng: &mut Rng) -> Similarity {
+    let [angle, scale] = [JITTER[0] * rng.normal(), (JITTER[1] * rng.normal()).exp()];
+    let (a, b) = (scale * angle.cos(), scale * angle.sin());
+    let centre = [0.5 - 0.5 * a + 0.5 * b, 0.5 - 0.5 * b - 0.5 * a];
+    Similarity { a, b, shift: centre.map(|c| c + JITTER[2] * rng.normal()) }
+}
+
+/// Which faces of a folder: every k-th may be held out of a training, to choose by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    All,
+    /// All but every k-th.
+    Trained(usize),
+    /// Every k-th.
+    HeldOut(usize),
+}
+
+impl Part {
+    /// Whether face `index` of the list, from 0, belongs to it.
+    fn holds(self, index: usize) -> bool {
+        match self {
+            Self::All => true,
+            Self::Trained(k) => !(index + 1).is_multiple_of(k),
+            Self::HeldOut(k) => (index + 1).is_multiple_of(k),
+        }
+    }
+}
+
+/// The faces of `part` of the pictures in `folder` that `folder`.csv names, in its order, `side` × `side`.
+///
+/// # Errors
+/// The list or a picture is missing or broken; landmarks lie in one place or outside of their picture; there is no face.
+pub fn open(folder: &Path, part: Part, side: usize) -> Result<Faces> {
+    Ok(open_jittered(folder, part, side, 0, 0)?.0)
+}
+
+/// As [`open`], and so many copies of each face, moved as `seed` says.
+///
+/// # Errors
+/// As [`open`].
+pub fn open_jittered(
+    folder: &Path,
+    part: Part,
+    side: usize,
+    copies: usize,
+    seed: u64,
+) -> Result<(Faces, Vec<Jittered>)> {
+    if !folder.is_dir() {
+        let problem = "is not a folder; give a folder of pictures, with its landmarks in FOLDER.csv beside it";
+        return Err(Error::Usage(format!("{}: {problem}", folder.display())));
+    }
+    let list: Vec<_> = landmarks(&folder.with_extension("csv"))?
+        .into_iter()
+        .enumerate()
+        .filter_map(|(index, face)| part.holds(index).then_some(face))
+        .collect();
+    if list.is_empty() {
+        return Err(Error::Usage(format!(
+            "{}: no face is left; hold out every k-th for a smaller k",
+            folder.display()
+        )));
+    }
+    let numbers = [list.len(), copies.saturating_add(1), side, side];
+    let bytes = numbers.into_iter().try_fold(4u64, |bytes, n| bytes.checked_mul(n as u64));
+    if bytes.is_none_or(|bytes| bytes > MAX_FACES_BYTES) {
+        return Err(Error::Usage(format!(
+            "{}: {} faces with {copies} copies of each take more than {} GiB; give a smaller --jitter",
+            folder.display(),
+            list.len(),
+            MAX_FACES_BYTES >> 30
+        )));
+    }
+    let mut hash = Sha256::new();
+    let (mut names, mut faces, mut jittered) = (Vec::new(), Vec::new(), Vec::new());
+    let mut rng = Rng::new(seed);
+    for face in list {
+        let path = folder.join(&face.name);
+        let bytes = crate::files::read(&path, |file, problem| Error::Image { file, problem })?;
+        hash.update(Sha256::digest(&bytes));
+        face.points.iter().flatten().for_each(|v| hash.update(v.to_le_bytes()));
+        let picture = Picture::decode(&bytes, &path.display().to_string())?;
+        let size = [picture.height(), picture.width()];
+        let frame = Frame::of_face(&face.points, size).map_err(|e| Error::image(path.display(), e.to_string()))?;
+        for _ in 0..copies {
+            let by = jitter(&mut rng);
+            let moved = Frame { to_frame: by.after(&frame.to_frame) };
+            jittered.push(Jittered { of: faces.len(), by, face: Face::new(&picture, &face.points, &moved, side)? });
+        }
+        faces.push(Face::new(&picture, &face.points, &frame, side)?);
+        names.push(face.name);
+    }
+    let fingerprint = hash.finalize().iter().map(|b| format!("{b:02x}")).collect();
+    Ok((Faces { names, faces, fingerprint }, jittered))
+}

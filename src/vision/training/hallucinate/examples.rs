@@ -1,0 +1,201 @@
+//! The faces of a run, and what a step sees of them.
+
+use super::super::faces::{self, Aligned};
+use super::parts::Part;
+use crate::error::Result;
+use crate::rng::Rng;
+use crate::tensor::Tensor;
+use crate::vision::models::cbn::cascade::Variant;
+use crate::vision::models::cbn::shape::{Point, ShapeModel, Similarity};
+use crate::vision::tasks::hallucinate::faces::{Face, resized};
+use crate::vision::tasks::hallucinate::frame::mirrored_points;
+use std::ops::Range;
+
+/// The faces of a run.
+pub struct Training {
+    /// With landmarks, each beside its mirror image.
+    pub marked: Vec<Face>,
+    /// Copies of these.
+    pub jittered: Vec<Moved>,
+    /// Without.
+    pub more: Option<Aligned>,
+    /// Side of the planes of both.
+    pub side: usize,
+}
+
+impl Training {
+    pub fn len(&self) -> usize {
+        self.whole() + self.more.as_ref().map_or(0, |more| more.luma.len())
+    }
+
+    /// Faces that are shown whole.
+    pub fn whole(&self) -> usize {
+        self.marked.len() + self.jittered.len()
+    }
+
+    /// Every face at another side, those with landmarks first, then their copies.
+    pub fn at(&self, side: usize) -> Result<Vec<Vec<f32>>> {
+        let marked = self.marked.iter().chain(self.jittered.iter().map(|j| &j.face)).map(|f| f.at(side));
+        let more = self.more.iter().flat_map(|more| &more.luma).map(|luma| resized(luma, self.side, side));
+        marked.chain(more).collect()
+    }
+
+    /// Of the faces without landmarks, 1 where their pictures show the frame at a level of `side`, else 0; `None`: no such
+    /// faces.
+    pub fn shown(&self, side: usize) -> Option<Vec<f32>> {
+        let more = self.more.as_ref()?;
+        let inside = |part: &Range<f64>, k: usize| {
+            let (first, last) = (k as f64 / side as f64, (k + 1) as f64 / side as f64);
+            part.start <= first && last <= part.end
+        };
+        let [rows, columns] = &more.seen;
+        Some((0..side * side).map(|q| f32::from(inside(rows, q / side) && inside(columns, q % side))).collect())
+    }
+}
+
+/// A copy of a face, turned, scaled and shifted a little.
+#[derive(Debug, Clone)]
+pub struct Moved {
+    face: Face,
+    /// Place of the face that it is a copy of among those with landmarks.
+    of: usize,
+    by: Similarity,
+    /// Whether `face` was mirrored after it was moved.
+    mirrored: bool,
+}
+
+impl Moved {
+    /// The copy of a face, and its mirror image as one of that face's.
+    pub fn with_mirror(copy: faces::Jittered) -> [Self; 2] {
+        let faces::Jittered { of, by, face } = copy;
+        let mirrored = Self { face: face.mirrored(), of: 2 * of + 1, by, mirrored: true };
+        [Self { face, of: 2 * of, by, mirrored: false }, mirrored]
+    }
+
+    /// p_k, which goes with the face: what was found for the face that it is a copy of, `found`, moved as it was.
+    pub fn p(&self, shape: &ShapeModel, found: &[Vec<f64>]) -> Vec<f64> {
+        let move_all = |points: &[Point]| points.iter().map(|&x| self.by.apply(x)).collect::<Vec<_>>();
+        let points = shape.landmarks(&found[self.of]);
+        shape.coefficients(&match self.mirrored {
+            true => mirrored_points(&move_all(&mirrored_points(&points))),
+            false => move_all(&points),
+        })
+    }
+}
+
+/// A level's training faces: planes a face, row by row.
+pub struct Examples {
+    pub side: usize,
+    /// Faces that come first and are whole; of the others 1 where their pictures show the frame, else 0.
+    pub whole: usize,
+    pub shown: Option<Vec<f32>>,
+    /// ↑I_{k−1}.
+    pub up: Vec<Vec<f32>>,
+    /// The inverse of W_k: columns, then rows. Empty where no prior is read.
+    pub w_inverse: Vec<Vec<f32>>,
+    /// Î_k.
+    pub hat: Vec<Vec<f32>>,
+}
+
+impl Examples {
+    /// The planes of the faces that were chosen.
+    fn of<'a>(planes: &'a [Vec<f32>], chosen: &[[usize; 3]]) -> Vec<&'a [f32]> {
+        chosen.iter().map(|&[face, ..]| &planes[face][..]).collect()
+    }
+
+    /// Batch `step` of `seed`: `n` faces, a square of `patch` pixels of each, and what `part` reads of it.
+    pub fn batch(
+        &self,
+        [n, patch]: [usize; 2],
+        part: Part,
+        seed: u64,
+        step: u64,
+    ) -> Result<Vec<(&'static str, Tensor)>> {
+        let mut rng = Rng::of_step(seed, step);
+        let places = self.side - patch + 1;
+        let chosen: Vec<[usize; 3]> =
+            (0..n).map(|_| [rng.below(self.up.len()), rng.below(places), rng.below(places)]).collect();
+        let cut = |planes: Vec<&[f32]>, channels: usize| {
+            let mut data = Vec::with_capacity(n * channels * patch * patch);
+            for (plane, &[_, row, column]) in planes.into_iter().zip(&chosen) {
+                for line in (0..channels).flat_map(|c| (0..patch).map(move |i| c * self.side + row + i)) {
+                    let first = line * self.side + column;
+                    data.extend_from_slice(&plane[first..first + patch]);
+                }
+            }
+            Tensor::new([n, channels, patch, patch], data)
+        };
+        let of = |planes| Self::of(planes, &chosen);
+        let mut batch = vec![("up", cut(of(&self.up), 1)?), ("hat", cut(of(&self.hat), 1)?)];
+        if !matches!(part, Part::Common | Part::Joint(Variant::Common)) {
+            batch.push(("w_inverse", cut(of(&self.w_inverse), 2)?));
+        }
+        if let Some(shown) = &self.shown {
+            let whole = vec![1.0; shown.len()];
+            let of_face = |&[face, ..]: &[usize; 3]| if face < self.whole { &whole[..] } else { shown };
+            batch.push(("shown", cut(chosen.iter().map(of_face).collect(), 1)?));
+        }
+        Ok(batch)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::vision::tasks::hallucinate::faces::shape_model;
+
+    #[test]
+    fn a_step_sees_one_place_of_a_face_and_every_place_in_time() {
+        let side = 8;
+        // A pixel says whose it is, and where: 100 a face, 10 a row, 1 a column.
+        let planes: Vec<Vec<f32>> =
+            (0..2).map(|face| (0..64).map(|q| (100 * face + 10 * (q / side) + q % side) as f32).collect()).collect();
+        // Of the second face the upper half is shown.
+        let shown = Some((0..64).map(|q| f32::from(q < 32)).collect());
+        let (up, hat) = (planes.clone(), planes);
+        let examples = Examples { side, whole: 1, shown, up, w_inverse: Vec::new(), hat };
+        let mut corners = Vec::new();
+        for step in 1..800 {
+            let batch = examples.batch([1, 4], Part::Common, 1, step).unwrap();
+            let [up, hat, shown] = [0, 1, 2].map(|k| batch[k].1.data().iter().map(|v| *v as usize).collect::<Vec<_>>());
+            assert_eq!(up, hat);
+            let corner = up[0];
+            assert!((0..16).all(|q| up[q] == corner + 10 * (q / 4) + q % 4), "{up:?}");
+            assert!((0..16).all(|q| shown[q] == usize::from(up[q] < 140)), "{up:?} {shown:?}");
+            corners.push(corner);
+        }
+        corners.sort_unstable();
+        corners.dedup();
+        assert_eq!(corners.len(), 2 * 25);
+    }
+
+    #[test]
+    fn the_p_of_a_copy_lies_where_the_copy_does() {
+        let mut rng = Rng::new(8);
+        // A face is nearly its own mirror image.
+        let half: Vec<Point> =
+            (0..68).map(|k| [0.2 + 0.6 * (k % 8) as f64 / 7.0, 0.2 + 0.6 * (k / 8) as f64 / 8.0]).collect();
+        let mean = half.iter().zip(mirrored_points(&half)).map(|(x, y)| [0, 1].map(|d| (x[d] + y[d]) / 2.0));
+        let mean: Vec<Point> = mean.collect();
+        let mut face = || {
+            let points = mean.iter().map(|x| x.map(|v| v + 0.01 * rng.normal())).collect();
+            Face { luma: vec![0.5; 16], side: 4, points }
+        };
+        let faces: Vec<Face> = (0..6).map(|_| face()).collect();
+        let shape = shape_model(&faces, 1.0).unwrap();
+        let found: Vec<Vec<f64>> =
+            faces.iter().flat_map(|f| [f.clone(), f.mirrored()]).map(|f| shape.coefficients(&f.points)).collect();
+        // Turned, larger and shifted to one side: a mirror image that is moved the same way is another one.
+        let by = Similarity { a: 1.05, b: 0.08, shift: [0.05, -0.04] };
+        let points = faces[2].points.iter().map(|&x| by.apply(x)).collect();
+        let copy = faces::Jittered { of: 2, by, face: Face { luma: vec![0.5; 16], side: 4, points } };
+        let largest = |x: &[Point], y: &[Point]| {
+            x.iter().zip(y).flat_map(|(x, y)| [x[0] - y[0], x[1] - y[1]]).fold(0.0, |m: f64, v| m.max(v.abs()))
+        };
+        for copy in Moved::with_mirror(copy) {
+            let placed = shape.landmarks(&copy.p(&shape, &found));
+            assert!(largest(&placed, &copy.face.points) < 0.01, "{}", largest(&placed, &copy.face.points));
+            assert!(largest(&shape.landmarks(&found[copy.of]), &copy.face.points) > 0.05);
+        }
+    }
+}
