@@ -23,6 +23,9 @@ pub const TEXELS_A_ROW: usize = 4096;
 /// Most elements of such a texture: rows up to WebGPU's guaranteed 8192.
 pub const MAX_TEXELS: usize = TEXELS_A_ROW * 8192;
 
+/// Rows of texels that drivers give together: lavapipe rasterises blocks of 4 × 4.
+pub(crate) const ROWS_A_BLOCK: usize = 4;
+
 impl Layout {
     /// Elements of memory for a tensor: values, or texels of four.
     pub fn elements(self, shape: &Shape) -> usize {

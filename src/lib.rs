@@ -22,44 +22,50 @@
 //!
 //! # How data flows
 //!
-//! One way, and a room knows only what lies to its right:
+//! A graph says what to compute, a plan says how, a session does it:
 //!
 //! ```text
-//! cli → tasks → image, metrics, models → graph, grad → plan → exec → result
-//!       train ↗                          ops ↗        shader ↗
+//! graph ──fuse──▶ graph ──select, schedule, memory──▶ plan ──compile──▶ session: tensors in, tensors out
+//!   ▲                          ▲                                           │
+//!  ops: formula, derivative,   shader: what the WGSL                    lab: check, profile, tune
+//!       cost, launch           says of itself                             │
+//!                              plan::Choices ◀──────── what was measured ──┘
 //! ```
 //!
+//! # Rooms
+//!
+//! A room names only rooms above it in this list; `tests/tidy.rs` proves it.
+//!
+//! - [`error`], [`tensor`], [`layout`], [`rng`], [`weights`]: the ground.
 //! - [`ops`]: an operation is one `.rs` (formula, shapes, f64 reference, derivative, cost, cases), one `.wgsl` of the same
 //!   stem, and one line in `src/ops/mod.rs`. A variant is one more `.wgsl`: on textures for software adapters, `_tile` for
 //!   hardware; `shaders/shared` holds what several shaders have in common.
-//! - [`graph`]: nodes with paths and shapes, refused where they are wrong when they are added. [`grad`] appends gradient
-//!   nodes to the same graph.
+//! - [`graph`]: nodes with paths and shapes, refused where they are wrong when they are added. [`graph::grad`] appends
+//!   gradient nodes to the same graph; `methods.rs` lists the built-in operations.
 //! - [`shader`]: naga reads from the WGSL what each entry reads and writes, where the members of `p` lie, and how a
 //!   tensor is laid out. Nothing of that is written down a second time.
-//! - `fuse`: a convolution, the activation behind it, a pixel shuffle and a sum or product become one operation where the
-//!   adapter has a shader for it; so do a convolution's gradient for its input and that of the activation before. The graph
-//!   keeps its nodes, which only say how their value comes about.
-//! - [`plan`]: order, shaders, layouts, lifetimes, slots, launches; plain data that prints as a table, with exact peak memory.
-//!   [`plan::Plan::verify`] checks one from its steps alone. It takes the fastest shader that serves, keeps a chain of operations in one layout, puts a repack where two meet, runs a
-//!   pass that reads parameters only once until they change, and cuts large layers into blocks that stay in a cache.
-//! - [`exec`]: runs a plan on an adapter (`gpu`), on the references (`cpu`), on both, compared step by step
-//!   ([`exec::check`], which [`exec::faults`] puts to the test), or timed ([`exec::profile`]).
-//! - [`tune`]: which shader serves a layer fastest on this adapter, measured; files are the command line's.
+//! - [`plan`]: passes from a graph to steps over slots, plain data that prints as a table, with exact peak memory.
+//!   [`plan::Plan::verify`] checks one from its steps alone.
+//! - [`exec`]: runs a plan on an adapter (`gpu`) or on the references (`cpu`).
+//! - [`lab`]: judges kernels and plans. [`lab::check`] compares every step with its reference, and [`lab::faults`] puts the
+//!   check to the test; [`lab::profile`] and [`lab::roof`] time; [`lab::tune`] measures which shader serves a layer fastest.
+//! - [`import`]: networks and numbers that others made, and files of weights.
 //! - [`train`]: forward, backward and one update of all parameters, which lie in one buffer, as one plan; runs that resume
-//!   to the bit, their data made ahead on threads.
-//! - [`import`]: networks that others trained, as nodes and weights.
-//! - [`models`], [`tasks`], [`metrics`], [`image`], [`weights`]: networks, picture in and picture out, how good it is.
+//!   to the bit.
+//! - [`vision`]: the products. [`image`] reads and writes pictures, [`models`] are networks, [`tasks`] take a picture and give
+//!   a result, [`metrics`] say how good it is, `vision::training` trains them.
+//! - `cli`: one file a command.
 //!
 //! # Invariants
 //!
 //! `tests/tidy.rs` and the tests of each room hold them.
 //!
-//! 1. Only `src/exec` names `wgpu::`; only `src/shader.rs` names `naga::`.
+//! 1. Only `src/exec` names `wgpu::`; only `src/shader` names `naga::`.
 //! 2. A [`plan::Plan`] is data: no handles, no closures; equal graphs have equal plans. What does not fit is refused with
 //!    the number.
 //! 3. Everything but `exec::gpu` works without an adapter.
 //! 4. A device is a demand: nothing falls back in silence.
-//! 5. Anything random takes a seed. Only profile, tune, training and the command line read the clock.
+//! 5. Anything random takes a seed. Only lab, training and the command line read the clock.
 //! 6. No panic on anything that a user or a file can hand in. Errors say where, what was expected, what came, what to do.
 //! 7. Kernels live within WebGPU's default limits. No dispatch is planned over 250 ms.
 //! 8. Two lines of one dispatch never alias a read and a written tensor.
@@ -68,12 +74,15 @@
 //! 10. A variant is one more shader file with the same names; every one is tested on every case that it serves.
 //! 11. No float atomics, every sum in a fixed order: same device, same bits.
 //!
-//! # Reading order, for an afternoon
+//! # Reading path, for an afternoon (about 2,000 lines)
 //!
-//! `src/ops/relu.rs` with `shaders/relu.wgsl` (the contract, whole); `src/ops/conv3x3.rs` with its shader (three gradients), then
-//! `src/ops/conv_act.rs` with `shaders/conv_act_winograd.wgsl` (how a kernel is made fast, and from which prices);
-//! `src/ops/mod.rs` (the trait); [`graph`] and [`grad`]; [`shader`] and [`plan`]; `src/exec/gpu.rs`, then `check.rs`;
-//! [`tasks::upscale`]; `tests/ops_grad.rs` and `tests/ops_gpu.rs` (why one may trust it).
+//! 1. `src/ops/relu.rs` with `shaders/relu.wgsl`: the contract, whole.
+//! 2. `src/ops/mod.rs`: the trait.
+//! 3. `src/ops/gate.rs` with its shader: several inputs, several gradients.
+//! 4. `src/graph/mod.rs`, `src/graph/grad.rs`: nodes, and reverse mode as more nodes.
+//! 5. `src/plan/mod.rs`, then its passes: from nodes to steps over slots.
+//! 6. `src/exec/session.rs`, `src/exec/cpu.rs`: the same plan without an adapter.
+//! 7. `src/lab/judge.rs`, `tests/ops_gpu.rs`: why one may trust it.
 
 #![deny(unsafe_code)]
 #![warn(missing_debug_implementations)]

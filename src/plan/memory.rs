@@ -1,0 +1,93 @@
+//! The pass that places: values in slots by their lives.
+
+use super::{Binding, Hold, Options, Slot, Step, Value};
+use crate::error::{Error, Result};
+use crate::graph::{Graph, Kind};
+use crate::layout::{Layout, MAX_TEXELS};
+
+/// Memory for every value: parameters and constants alone, the rest by first fit in order of falling size, where
+/// two values share a slot only if their lives do not overlap.
+///
+/// # Errors
+/// A value or all together do not fit `options.limits`, with the number.
+pub(super) fn assign(graph: &Graph, values: &mut [Value], returned: &[usize], options: &Options) -> Result<Vec<Slot>> {
+    let limits = &options.limits;
+    let mut slots: Vec<Slot> = Vec::new();
+    let mut tenants: Vec<Vec<(usize, usize)>> = Vec::new();
+    let mut order: Vec<usize> = (0..values.len()).collect();
+    order.retain(|&v| values[v].pack.is_none());
+    order.sort_by_key(|&v| (std::cmp::Reverse(values[v].bytes()), v));
+    for v in order {
+        let value = &mut values[v];
+        let elements = value.layout.elements(&value.shape);
+        let is_texture = value.layout != Layout::Rows;
+        if is_texture && elements > MAX_TEXELS {
+            return Err(Error::plan(format!(
+                "{} takes {elements} texels, a texture has at most {MAX_TEXELS}; use a smaller input or batch",
+                value.name
+            )));
+        }
+        let bytes = value.slot_bytes();
+        if !is_texture && bytes > limits.binding_bytes {
+            return Err(Error::plan(format!(
+                "{} {:?} takes {bytes} bytes, the adapter binds at most {}; use a smaller input or batch",
+                value.name, value.shape, limits.binding_bytes
+            )));
+        }
+        let is_kept = |n: &usize| matches!(graph.nodes()[*n].kind, Kind::Param { .. } | Kind::Constant(_));
+        let kept = value.node.filter(|n| !is_texture && is_kept(n));
+        let pack = value.node.map(|n| &graph.nodes()[n]).filter(|n| matches!(n.kind, Kind::Pack));
+        let life = value.life;
+        let free = |t: &Vec<(usize, usize)>| t.iter().all(|&(first, last)| last < life.0 || life.1 < first);
+        let hold = match (kept, pack) {
+            (Some(node), _) => Hold::Node(node),
+            (_, Some(pack)) => Hold::Pack { is_kept: is_kept(&pack.inputs[0]) },
+            _ if value.is_prepared => Hold::Prepared(value.layout),
+            _ if is_texture => Hold::Texture(value.layout),
+            _ => Hold::Reused,
+        };
+        let shared = (kept.is_none() && pack.is_none() && !value.is_prepared && !options.keep_all)
+            .then(|| (0..slots.len()).find(|&s| slots[s].hold == hold && free(&tenants[s])))
+            .flatten();
+        value.slot = shared.unwrap_or_else(|| {
+            slots.push(Slot { bytes, hold });
+            tenants.push(Vec::new());
+            slots.len() - 1
+        });
+        tenants[value.slot].push(life);
+    }
+    for v in 0..values.len() {
+        if let Some(pack) = values[v].pack {
+            values[v].slot = values[pack].slot;
+        }
+    }
+    let read: u64 = returned.iter().map(|&v| values[v].readback_bytes()).sum();
+    let total = slots.iter().map(|s| s.bytes).sum::<u64>() + read;
+    if total > limits.memory_bytes {
+        return Err(Error::plan(format!(
+            "needs {total} bytes for tensors, the device allows {}; use a smaller input or batch",
+            limits.memory_bytes
+        )));
+    }
+    Ok(slots)
+}
+
+/// Refuses a dispatch that reads one member of a pack and writes another: a buffer is either read or written.
+///
+/// # Errors
+/// There is one, with the names.
+pub(super) fn check_packs(steps: &[Step], values: &[Value]) -> Result<()> {
+    for step in steps {
+        for b in step.bindings.iter().filter(|b| b.writable) {
+            let Some(pack) = values[b.value].pack else { continue };
+            let other = |o: &&Binding| !o.writable && (o.value == pack || values[o.value].pack == Some(pack));
+            if let Some(read) = step.bindings.iter().find(other) {
+                return Err(Error::plan(format!(
+                    "{} reads {} and writes {}, members of one pack; leave one of them out of it",
+                    step.name, values[read.value].name, values[b.value].name
+                )));
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,522 @@
+//! The pass that orders: steps with their launches, the values that they bind, and what is copied or repacked between them.
+
+use super::lower::Call;
+use super::select::{Chosen, Selection};
+use super::verify::counts;
+use super::{Binding, MAX_DISPATCH_MS, Options, REPACK, Step, Value};
+use crate::error::{Error, Result};
+use crate::graph::{Graph, Kind, NodeId};
+use crate::layout::{Layout, pack_offsets};
+use crate::ops::repack::Repack;
+use crate::ops::{Cost, Grid, Io, Launch, Op, Scalar, Source, is_scratch, scratch_of};
+use crate::shader::{Entry, Shader, reflect};
+use crate::tensor::Shape;
+use std::collections::{BTreeMap, HashMap};
+
+/// Steps in order, and values without memory.
+pub(super) struct Scheduled {
+    pub steps: Vec<Step>,
+    pub values: Vec<Value>,
+    /// (input's name, value).
+    pub inputs: Vec<(String, usize)>,
+    /// Values to return, in the order asked for.
+    pub returned: Vec<usize>,
+}
+
+/// The gradients wanted of a dispatch: the node of `dy`, and the gradient node of each input.
+type Wanted = (usize, BTreeMap<&'static str, usize>);
+
+/// Steps after which a copy in another layout is made anew: the memory of one kept for longer is worth more than the copy.
+const STEPS_OF_A_COPY: usize = 8;
+
+/// Orders what was selected.
+///
+/// # Errors
+/// A dispatch does not fit `options.limits`, with the number; a shader breaks its contract.
+pub(super) fn schedule(
+    graph: &Graph,
+    fetches: &[NodeId],
+    selection: &Selection,
+    options: &Options,
+) -> Result<Scheduled> {
+    let mut builder = Builder {
+        graph,
+        options,
+        selection,
+        steps: Vec::new(),
+        values: Vec::new(),
+        of_node: HashMap::new(),
+        texels: HashMap::new(),
+        repacked: HashMap::new(),
+    };
+    let nodes = graph.nodes();
+    let Selection { calls, needed, chosen, .. } = selection;
+    let mut inputs = Vec::new();
+    for index in (0..nodes.len()).filter(|&i| needed[i]) {
+        match nodes[index].kind {
+            Kind::Input => {
+                // Where every reader wants quads, the host packs them.
+                let layout = if selection.is_read_as_quads(index) { Layout::Quads } else { Layout::Rows };
+                inputs.push((nodes[index].name.clone(), builder.value_with(index, layout)));
+            }
+            Kind::Param { .. } | Kind::Constant(_) => {
+                builder.value_of(index);
+            }
+            _ => {}
+        }
+    }
+    // Updates overwrite what others read, so they come last.
+    let is_update = |i: &usize| matches!(nodes[*i].kind, Kind::Update(_));
+    let order = (0..nodes.len()).filter(|i| needed[*i] && !is_update(i));
+    for index in order.chain((0..nodes.len()).filter(|i| needed[*i] && is_update(i))) {
+        match calls[index] {
+            Some(call) => match call.gradient {
+                None => builder.emit(&call, &chosen[&index], None)?,
+                Some(_) if builder.of_node.contains_key(&index) => {}
+                Some((_, dy)) => {
+                    let wanted = wanted_with(index, selection);
+                    builder.emit(&call, &chosen[&index], Some((dy, wanted)))?;
+                }
+            },
+            None if matches!(nodes[index].kind, Kind::Pack) => builder.pack(index)?,
+            None => {}
+        }
+    }
+    let mut returned = Vec::new();
+    for &id in fetches {
+        if !matches!(nodes[id.index].kind, Kind::Update(_)) {
+            // The host unpacks quads.
+            let value = builder.value_of(id.index);
+            builder.values[value].life.1 = builder.steps.len();
+            returned.push(value);
+        }
+    }
+    Ok(Scheduled { steps: builder.steps, values: builder.values, inputs, returned })
+}
+
+/// One dispatch writes all gradients of its method that follow from one upstream gradient: those that are wanted with that of
+/// node `index`. What asks for one of them twice computes it twice.
+fn wanted_with(index: usize, selection: &Selection) -> BTreeMap<&'static str, usize> {
+    let Selection { calls, chosen, .. } = selection;
+    let mut wanted = BTreeMap::new();
+    let (Some(own), own_choice) = (calls[index], &chosen[&index]) else { return wanted };
+    if let Some((input, _)) = own.gradient {
+        wanted.insert(input, index);
+    }
+    for (&other, choice) in chosen {
+        if let Some(call) = calls[other]
+            && let Some((input, dy)) = call.gradient
+            && call.node == own.node
+            && own.gradient.is_some_and(|(_, own_dy)| own_dy == dy)
+            && (&choice.method, choice.source.stem) == (&own_choice.method, own_choice.source.stem)
+        {
+            wanted.entry(input).or_insert(other);
+        }
+    }
+    wanted
+}
+
+struct Builder<'a> {
+    graph: &'a Graph,
+    options: &'a Options<'a>,
+    selection: &'a Selection<'a>,
+    steps: Vec<Step>,
+    values: Vec<Value>,
+    of_node: HashMap<usize, usize>,
+    /// The latest copy as texels of each value.
+    texels: HashMap<usize, usize>,
+    /// The latest repack of each value into each layout.
+    repacked: HashMap<(usize, Layout), usize>,
+}
+
+/// One pass of a method, with what it needs to become a step.
+struct Pass<'a> {
+    node: usize,
+    name: &'a str,
+    op: &'a dyn Op,
+    source: Source,
+    shader: &'a Shader,
+    entry: &'a Entry,
+    method: &'a str,
+    launch: Launch,
+    is_first: bool,
+    once: bool,
+    bindings: Vec<Binding>,
+    copies: Vec<(usize, usize)>,
+    cost: Cost,
+    effort: Cost,
+}
+
+impl Builder<'_> {
+    fn value_of(&mut self, node: usize) -> usize {
+        self.value_with(node, Layout::Rows)
+    }
+
+    /// The value of `node`, which lies in `layout` if it is new.
+    fn value_with(&mut self, node: usize, layout: Layout) -> usize {
+        if let Some(&value) = self.of_node.get(&node) {
+            return value;
+        }
+        let n = &self.graph.nodes()[node];
+        let value = self.new_value(n.name.clone(), n.shape, Some(node), layout);
+        self.of_node.insert(node, value);
+        value
+    }
+
+    fn new_value(&mut self, name: String, shape: Shape, node: Option<usize>, layout: Layout) -> usize {
+        let now = self.steps.len();
+        self.values.push(Value {
+            name,
+            shape,
+            node,
+            slot: usize::MAX,
+            offset_bytes: 0,
+            pack: None,
+            layout,
+            life: (now, now),
+            is_prepared: false,
+        });
+        self.values.len() - 1
+    }
+
+    /// The value of a pack, and its members put into it.
+    fn pack(&mut self, node: usize) -> Result<()> {
+        let members = self.graph.nodes()[node].inputs.clone();
+        let (offsets, _) = pack_offsets(members.iter().map(|&m| self.graph.nodes()[m].shape));
+        let mut values = Vec::with_capacity(members.len());
+        for &member in &members {
+            let value = self.value_of(member);
+            values.push(self.in_layout(value, Layout::Rows)?);
+        }
+        let pack = self.value_of(node);
+        for (value, first) in values.into_iter().zip(offsets) {
+            let begin = self.values[value].life.0;
+            self.values[pack].life.0 = self.values[pack].life.0.min(begin);
+            self.values[value].pack = Some(pack);
+            self.values[value].offset_bytes = 4 * first as u64;
+        }
+        Ok(())
+    }
+
+    /// The value that holds `value` in `layout` (rows or quads), repacked by a step where it does not itself.
+    fn in_layout(&mut self, value: usize, layout: Layout) -> Result<usize> {
+        if self.values[value].layout == layout {
+            return Ok(value);
+        }
+        let now = self.steps.len();
+        if let Some(&known) = self.repacked.get(&(value, layout))
+            && now - self.values[known].life.1 <= STEPS_OF_A_COPY
+        {
+            return Ok(known);
+        }
+        let stem = if layout == Layout::Quads { "repack_quads" } else { "repack_rows" };
+        let source = Repack.shaders().iter().find(|s| s.stem == stem).copied();
+        let source = source.ok_or_else(|| Error::plan(format!("there is no {stem}")))?;
+        let shader = reflect(&source)?;
+        let Value { name, shape, node, .. } = self.values[value].clone();
+        let x = [shape];
+        let io = Io { x: &x, y: shape };
+        let word = if layout == Layout::Quads { "quads" } else { "rows" };
+        let new = self.new_value(format!("{name} ({word})"), shape, node, layout);
+        let entry = shader.entry("forward").ok_or_else(|| Error::plan(format!("{stem} has no forward")))?;
+        let launch = Repack.launch(stem, "forward", &io).ok_or_else(|| {
+            Error::plan(format!("{name} {shape:?} is too large for a texture; use a smaller input or batch"))
+        })?;
+        let bindings = shader
+            .variables
+            .iter()
+            .map(|variable| Binding {
+                variable: variable.name.clone(),
+                binding: variable.binding,
+                value: if variable.name == "y" { new } else { value },
+                layout: variable.layout,
+                writable: variable.writable,
+                written: variable.name == "y",
+            })
+            .collect();
+        let cost = Repack.cost("forward", &io);
+        self.push(Pass {
+            node: node.unwrap_or(0),
+            name: &format!("{name} ({word})"),
+            op: &Repack,
+            source,
+            shader: &shader,
+            entry,
+            method: REPACK,
+            launch,
+            is_first: true,
+            once: false,
+            bindings,
+            copies: Vec::new(),
+            cost,
+            effort: cost,
+        })?;
+        self.repacked.insert((value, layout), new);
+        Ok(new)
+    }
+
+    /// Adds the steps of `call`: all passes of `chosen`. A gradient's dispatch also writes those of the other `wanted` inputs.
+    fn emit(&mut self, call: &Call, chosen: &Chosen, wanted: Option<Wanted>) -> Result<()> {
+        let Call { node, op, inputs, .. } = *call;
+        let (x, y) = call.shapes(self.graph);
+        let io = Io { x: &x, y };
+        let node_name = self.graph.nodes()[node].name.clone();
+        let (stem, method) = (chosen.source.stem, chosen.method.as_str());
+        let name = if wanted.is_some() { format!("{node_name}.{method}") } else { node_name };
+        let scratch_lens = op.scratch(stem, method, &io);
+        let passes = chosen.shader.passes(method);
+        let layout_of = |name: &str| chosen.shader.variable(name).map_or(Layout::Rows, |v| v.layout);
+        // The graph's node that a variable reads.
+        let node_of = |v: &str| -> Result<Option<usize>> {
+            if scratch_of(v) == "y" {
+                return Ok(Some(node));
+            }
+            if v == "dy" {
+                let (dy, _) = wanted.as_ref().ok_or_else(|| Error::plan(format!("{name}: forward reads dy")))?;
+                return Ok(Some(*dy));
+            }
+            Ok(op.inputs().iter().position(|i| *i == v).map(|k| inputs[k]))
+        };
+
+        // Everything that is read, in the layout in which it is read, before the first pass.
+        let mut read: HashMap<&str, usize> = HashMap::new();
+        for pass in &passes {
+            for v in pass.reads.iter().filter(|v| !is_scratch(v)) {
+                if let Some(source) = node_of(v)?
+                    && !read.contains_key(v.as_str())
+                    && !op.updates().contains(&v.as_str())
+                {
+                    let value = self.value_of(source);
+                    let layout = if layout_of(v) == Layout::Quads { Layout::Quads } else { Layout::Rows };
+                    read.insert(v, self.in_layout(value, layout)?);
+                }
+            }
+        }
+        let is_fixed = |n: usize| match self.graph.nodes()[n].kind {
+            Kind::Param { .. } => !self.selection.updated[n],
+            Kind::Constant(_) => true,
+            _ => false,
+        };
+        // A pass that reads parameters only and alone writes its scratch need not run again before they change.
+        let mut once = Vec::new();
+        for pass in &passes {
+            let mut fixed = pass
+                .writes
+                .iter()
+                .all(|v| is_scratch(v) && passes.iter().filter(|other| other.writes.contains(v)).count() == 1)
+                && op.updates().is_empty();
+            for v in &pass.reads {
+                fixed &= !is_scratch(v) && node_of(v)?.is_some_and(is_fixed);
+            }
+            once.push(fixed);
+        }
+
+        let blocks = op.blocks(stem, method, &io).max(1);
+        let mut extra: HashMap<String, usize> = HashMap::new();
+        let mut is_first = true;
+        for block in 0..blocks {
+            for (pass, &once) in passes.iter().zip(&once) {
+                if once && block > 0 {
+                    continue;
+                }
+                let mut launch = op
+                    .launch(stem, &pass.name, &io)
+                    .ok_or_else(|| Error::plan(format!("{name}: {stem}.{} does not launch", pass.name)))?;
+                for (member, value) in &mut launch.params {
+                    if *member == "block" {
+                        *value = Scalar::from(block);
+                    }
+                }
+                let mut bindings = Vec::new();
+                let mut copies = Vec::new();
+                for variable in &chosen.shader.variables {
+                    let written = pass.writes.contains(&variable.name);
+                    if !written && !pass.reads.contains(&variable.name) {
+                        continue;
+                    }
+                    let v = variable.name.as_str();
+                    let value = if is_scratch(v) {
+                        let v = scratch_of(v);
+                        match extra.get(v) {
+                            Some(&value) => value,
+                            None => {
+                                let Some((_, len)) = scratch_lens.iter().find(|(n, _)| *n == v) else {
+                                    return Err(Error::plan(format!(
+                                        "{name}: {stem}.{method} uses {v} but Op::scratch gives no size"
+                                    )));
+                                };
+                                let shape = [1, 1, 1, (*len).max(1)];
+                                let value = self.new_value(format!("{name}.{v}"), shape, None, variable.layout);
+                                self.values[value].is_prepared = once;
+                                extra.insert(v.to_owned(), value);
+                                value
+                            }
+                        }
+                    } else if let Some(&value) = read.get(v).filter(|_| !written) {
+                        value
+                    } else if let Some(source) = node_of(v)? {
+                        self.value_with(source, variable.layout)
+                    } else {
+                        // A gradient: the wanted node, or memory that nobody reads.
+                        let input = &v[1..];
+                        let node_wanted = wanted.as_ref().and_then(|(_, w)| w.get(input)).copied();
+                        match (node_wanted, extra.get(v)) {
+                            (Some(gradient), _) => self.value_with(gradient, variable.layout),
+                            (None, Some(&value)) => value,
+                            (None, None) => {
+                                let k = op.inputs().iter().position(|i| *i == input).ok_or_else(|| {
+                                    Error::plan(format!("{name}: {stem} writes {v}, which is no gradient"))
+                                })?;
+                                let value = self.new_value(format!("{name}.{v}"), x[k], None, variable.layout);
+                                extra.insert(v.to_owned(), value);
+                                value
+                            }
+                        }
+                    };
+                    let now = self.steps.len();
+                    let value = if variable.layout == Layout::Texels && !is_scratch(v) {
+                        let known = self.texels.get(&value).copied();
+                        known.filter(|&t| now - self.values[t].life.1 <= STEPS_OF_A_COPY).unwrap_or_else(|| {
+                            let Value { name, shape, node, life, .. } = &mut self.values[value];
+                            life.1 = life.1.max(now);
+                            let (name, shape, node) = (format!("{name} (texels)"), *shape, *node);
+                            let texels = self.new_value(name, shape, node, Layout::Texels);
+                            self.texels.insert(value, texels);
+                            copies.push((value, texels));
+                            texels
+                        })
+                    } else {
+                        value
+                    };
+                    bindings.push(Binding {
+                        variable: variable.name.clone(),
+                        binding: variable.binding,
+                        value,
+                        layout: variable.layout,
+                        writable: variable.writable,
+                        written,
+                    });
+                }
+                let total = op.cost(method, &io);
+                let cost = if is_first { total } else { Cost::default() };
+                // The plan does not know which pass does the work, so each counts as if it did.
+                let speed = op.speed(stem, &io).max(1.0);
+                let effort = Cost { flops: (total.flops as f64 / blocks as f64 / speed) as u64, bytes: total.bytes };
+                self.push(Pass {
+                    node,
+                    name: &name,
+                    op,
+                    source: chosen.source,
+                    shader: &chosen.shader,
+                    entry: pass,
+                    method,
+                    launch,
+                    is_first,
+                    once,
+                    bindings,
+                    copies,
+                    cost,
+                    effort: if is_first || blocks > 1 { effort } else { Cost::default() },
+                })?;
+                is_first = false;
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds a step after checking it against the adapter's limits.
+    fn push(&mut self, pass: Pass) -> Result<()> {
+        let Pass {
+            node,
+            name,
+            op,
+            source,
+            shader,
+            entry,
+            method,
+            launch,
+            is_first,
+            once,
+            bindings,
+            copies,
+            cost,
+            effort,
+        } = pass;
+        let stem = source.stem;
+        let now = self.steps.len();
+        for binding in &bindings {
+            let life = &mut self.values[binding.value].life;
+            life.1 = life.1.max(now);
+        }
+        let params = if entry.uses_params { shader.pack_params(&entry.name, &launch)? } else { Vec::new() };
+        let size = shader.workgroup_size(&entry.name, &launch.overrides)?;
+        let limits = &self.options.limits;
+        let fail = |problem: String| Err(Error::plan(format!("{name} ({stem}.{}): {problem}", entry.name)));
+        let threads: u32 = size.iter().product();
+        if threads == 0 || threads > limits.threads_per_workgroup {
+            return fail(format!(
+                "workgroups of {threads} threads, the adapter allows {}",
+                limits.threads_per_workgroup
+            ));
+        }
+        let workgroup_bytes = shader.workgroup_bytes(&entry.name, &launch.overrides)?;
+        if workgroup_bytes > limits.workgroup_bytes {
+            return fail(format!(
+                "{workgroup_bytes} bytes of workgroup memory, the adapter allows {}",
+                limits.workgroup_bytes
+            ));
+        }
+        let [buffers, textures] = counts(bindings.iter().map(|b| b.layout));
+        if buffers > limits.storage_buffers {
+            return fail(format!("{buffers} storage buffers, the adapter allows {}", limits.storage_buffers));
+        }
+        if textures > limits.storage_textures {
+            return fail(format!("{textures} storage textures, the adapter allows {}", limits.storage_textures));
+        }
+        let workgroups = match launch.grid {
+            Grid::Groups(groups) => groups,
+            Grid::Threads(threads) => {
+                fold(threads, size[0], limits.workgroups_per_dimension, self.options.fold_rows)
+                    .ok_or_else(|| Error::plan(format!("{name}: {threads} threads are too many for one dispatch")))?
+            }
+        };
+        if workgroups.iter().any(|&g| g == 0 || g > limits.workgroups_per_dimension) {
+            return fail(format!(
+                "{workgroups:?} workgroups, the adapter allows 1 to {} in a dimension",
+                limits.workgroups_per_dimension
+            ));
+        }
+        let ms = limits.estimate_ms(effort);
+        if ms > MAX_DISPATCH_MS {
+            return fail(format!(
+                "{:.2} GFLOP may take {ms:.0} ms on this adapter, a dispatch is held under {MAX_DISPATCH_MS} ms; use a smaller input or batch",
+                cost.flops as f64 / 1e9
+            ));
+        }
+        self.steps.push(Step {
+            node,
+            name: name.to_owned(),
+            op: op.name(),
+            source,
+            entry: entry.name.clone(),
+            method: method.to_owned(),
+            is_first_pass: is_first,
+            once,
+            bindings,
+            copies,
+            params,
+            overrides: launch.overrides,
+            workgroups,
+            cost,
+            effort,
+        });
+        Ok(())
+    }
+}
+
+/// Workgroups for `threads` invocations, folded to two dimensions past `max`, or to `rows` if these are more; `None` past max².
+fn fold(threads: usize, size: u32, max: u32, rows: u32) -> Option<[u32; 3]> {
+    let groups = u32::try_from(threads.div_ceil(size as usize)).ok()?;
+    let rows = groups.div_ceil(max).max(rows).max(1);
+    (rows <= max).then(|| [groups.div_ceil(rows), rows, 1])
+}
