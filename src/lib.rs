@@ -60,7 +60,7 @@
 //!
 //! `tests/tidy.rs` and the tests of each room hold them.
 //!
-//! 1. Only `src/exec` names `wgpu::`; only `src/shader` names `naga::`.
+//! 1. Only `src/exec/gpu` names `wgpu::`; only `src/shader` names `naga::`.
 //! 2. A [`plan::Plan`] is data: no handles, no closures; equal graphs have equal plans. What does not fit is refused with
 //!    the number.
 //! 3. Everything but `exec::gpu` works without an adapter.
@@ -85,6 +85,8 @@
 //! 7. `src/lab/judge.rs`, `tests/ops_gpu.rs`: why one may trust it.
 
 #![deny(unsafe_code)]
+// The engine alone has what only lab asks it for.
+#![cfg_attr(not(feature = "lab"), allow(dead_code, unused_imports))]
 #![warn(missing_debug_implementations)]
 
 pub mod error;
@@ -107,12 +109,15 @@ pub mod plan;
 
 pub mod exec;
 
+#[cfg(feature = "lab")]
 pub mod lab;
 
 pub mod import;
 
+#[cfg(feature = "train")]
 pub mod train;
 
+#[cfg(feature = "vision")]
 pub mod vision;
 
 #[cfg(feature = "cli")]
@@ -122,7 +127,9 @@ pub use error::{Error, Result, ShapeError};
 pub use exec::{Device, Select, Session};
 pub use graph::{Graph, NodeId};
 pub use tensor::{Shape, Tensor};
+#[cfg(feature = "vision")]
 pub use vision::image::Picture;
+#[cfg(feature = "vision")]
 pub use vision::{image, metrics, models, tasks};
 pub use weights::Weights;
 

@@ -41,10 +41,10 @@ fn code(path: &Path) -> String {
 }
 
 #[test]
-fn only_exec_names_wgpu_and_only_shader_names_naga() {
+fn only_the_adapters_side_names_wgpu_and_only_shader_names_naga() {
     for path in files("src", "rs") {
         let (name, text) = (relative(&path), code(&path));
-        assert!(!text.contains("wgpu::") || name.starts_with("src/exec/"), "{name} names wgpu::");
+        assert!(!text.contains("wgpu::") || name.starts_with("src/exec/gpu/"), "{name} names wgpu::");
         assert!(!text.contains("naga::") || name.starts_with("src/shader/"), "{name} names naga::");
     }
 }

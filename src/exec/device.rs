@@ -1,7 +1,7 @@
 //! Devices: an adapter, or the references, chosen and opened; graphs compiled on them.
 
 use super::cpu::{self, CpuSession};
-use super::gpu::{self, AdapterInfo, Gpu, GpuSession, Guard};
+use super::gpu::{self, AdapterInfo, Gpu, GpuSession, Guard, Pipelines};
 use super::session::{Running, Session, parameters};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, NodeId};
@@ -61,7 +61,7 @@ pub struct Device {
 
 #[derive(Debug, Clone)]
 enum Backend {
-    Gpu(Arc<Gpu>),
+    Gpu(Arc<Pipelines>),
     Cpu,
 }
 
@@ -120,7 +120,7 @@ impl Device {
             _ => default_adapter(&adapters).map_or(0, |(index, _)| index),
         };
         let gpu = Gpu::open(handles.swap_remove(index)).await?;
-        Ok(Self { backend: Backend::Gpu(Arc::new(gpu)), chooser: None })
+        Ok(Self { backend: Backend::Gpu(Arc::new(Pipelines::new(gpu))), chooser: None })
     }
 
     /// This device, whose plans follow `choices`. Without it every plan follows [`Op::speed`](crate::ops::Op::speed), the
@@ -146,7 +146,7 @@ impl Device {
     /// What the adapter says of itself; none for the references.
     pub fn info(&self) -> Option<&AdapterInfo> {
         match &self.backend {
-            Backend::Gpu(gpu) => Some(&gpu.info),
+            Backend::Gpu(on) => Some(&on.gpu.info),
             Backend::Cpu => None,
         }
     }
@@ -159,7 +159,10 @@ impl Device {
     /// Adapter, backend and driver, on one line.
     pub fn describe(&self) -> String {
         match &self.backend {
-            Backend::Gpu(gpu) => format!("{} ({}, {})", gpu.info.name, gpu.info.backend, gpu.info.driver),
+            Backend::Gpu(on) => {
+                let AdapterInfo { name, backend, driver, .. } = &on.gpu.info;
+                format!("{name} ({backend}, {driver})")
+            }
             Backend::Cpu => "cpu (f64 references)".into(),
         }
     }
@@ -167,7 +170,7 @@ impl Device {
     /// Bytes of memory that the driver's allocator gave for everything of this device, where the back end reports it.
     pub fn allocated_bytes(&self) -> Option<u64> {
         match &self.backend {
-            Backend::Gpu(gpu) => gpu.allocated_bytes(),
+            Backend::Gpu(on) => on.gpu.allocated_bytes(),
             Backend::Cpu => None,
         }
     }
@@ -175,7 +178,7 @@ impl Device {
     /// What the device allows; plans are made for it.
     pub fn limits(&self) -> Limits {
         match &self.backend {
-            Backend::Gpu(gpu) => gpu.info.limits,
+            Backend::Gpu(on) => on.gpu.info.limits,
             Backend::Cpu => Limits::references(cpu::MEMORY_BYTES),
         }
     }
@@ -223,7 +226,7 @@ impl Device {
         #[cfg(feature = "cli")]
         plan.notes.iter().for_each(|note| log::warn!("{note}"));
         let running = match &self.backend {
-            Backend::Gpu(gpu) => Running::Gpu(GpuSession::new(gpu, graph, &plan, &parameters, guard).await?),
+            Backend::Gpu(on) => Running::Gpu(GpuSession::new(on, graph, &plan, &parameters, guard).await?),
             Backend::Cpu => Running::Cpu(CpuSession::new(graph, &plan, &parameters)?),
         };
         Ok(Session::new(self.clone(), graph.clone(), plan, running))

@@ -3,7 +3,6 @@
 mod cpu;
 mod device;
 mod gpu;
-mod quads;
 mod session;
 pub mod timing;
 

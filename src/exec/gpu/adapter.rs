@@ -1,0 +1,265 @@
+//! An adapter, opened: device and queue, what it says of itself, errors as values.
+
+use super::super::timing::Clock;
+use crate::error::{Error, Result};
+use crate::layout::{Layout, MAX_TEXELS, TEXELS_A_ROW};
+use crate::plan::Limits;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+/// No submission takes this long unless the driver hangs.
+const TIMEOUT: Duration = Duration::from_secs(120);
+
+/// What one adapter says of itself.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AdapterInfo {
+    pub name: String,
+    /// `vulkan`, `metal`, `dx12`, `webgpu`.
+    pub backend: String,
+    /// `DiscreteGpu`, `IntegratedGpu`, `VirtualGpu`, `Cpu` or `Other`.
+    pub kind: String,
+    pub driver: String,
+    pub subgroup_size: (u32, u32),
+    pub has_timestamps: bool,
+    pub limits: Limits,
+}
+
+/// An opened adapter.
+pub struct Gpu {
+    pub(super) device: wgpu::Device,
+    pub(super) queue: wgpu::Queue,
+    pub info: AdapterInfo,
+    /// Nanoseconds a timestamp tick, where the adapter has timestamps.
+    pub(super) timestamp_ns: Option<f32>,
+    lost: Arc<Mutex<Option<String>>>,
+}
+
+impl std::fmt::Debug for Gpu {
+    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        f.debug_struct("Gpu").field("info", &self.info).finish_non_exhaustive()
+    }
+}
+
+/// The process's connection to the drivers. It is never closed: a loader unloads the driver with its last instance, and a thread
+/// that used it and ends afterwards may call what is no longer there.
+fn instance() -> &'static wgpu::Instance {
+    static INSTANCE: OnceLock<wgpu::Instance> = OnceLock::new();
+    INSTANCE.get_or_init(|| {
+        wgpu::Instance::new(wgpu::InstanceDescriptor {
+            backends: wgpu::Backends::PRIMARY,
+            flags: wgpu::InstanceFlags::empty(),
+            ..wgpu::InstanceDescriptor::new_without_display_handle()
+        })
+    })
+}
+
+fn describe(adapter: &wgpu::Adapter) -> AdapterInfo {
+    let info = adapter.get_info();
+    let limits = adapter.limits();
+    let is_cpu = info.device_type == wgpu::DeviceType::Cpu;
+    let driver = [info.driver.as_str(), info.driver_info.as_str()].join(" ").trim().to_owned();
+    AdapterInfo {
+        name: info.name,
+        backend: info.backend.to_str().to_owned(),
+        kind: format!("{:?}", info.device_type),
+        driver,
+        subgroup_size: (info.subgroup_min_size, info.subgroup_max_size),
+        has_timestamps: adapter.features().contains(wgpu::Features::TIMESTAMP_QUERY),
+        limits: Limits {
+            binding_bytes: limits.max_storage_buffer_binding_size.min(limits.max_buffer_size),
+            // A software adapter has one heap of 2 GiB (lavapipe); a hardware one refuses by itself when it is full.
+            memory_bytes: if is_cpu { 2 << 30 } else { u64::MAX },
+            storage_textures: limits.max_storage_textures_per_shader_stage as usize,
+            workgroups_per_dimension: limits.max_compute_workgroups_per_dimension,
+            // What plain shaders hold under lavapipe on two cores (a training step of FSRCNN: 4.6 GFLOP/s, 2026-11-24), and a
+            // guess for hardware on the safe side of all but the slowest: an H100 holds a hundred times that (docs/profile.md).
+            flops_per_second: if is_cpu { 4e9 } else { 5e10 },
+            prefers_texels: is_cpu,
+            ..Limits::default()
+        },
+    }
+}
+
+/// An adapter that can be opened.
+pub struct Adapter {
+    handle: wgpu::Adapter,
+    pub info: AdapterInfo,
+}
+
+/// All adapters, in the driver's order.
+pub async fn adapters() -> Vec<Adapter> {
+    let all = instance().enumerate_adapters(wgpu::Backends::PRIMARY).await;
+    all.into_iter().map(|handle| Adapter { info: describe(&handle), handle }).collect()
+}
+
+impl Gpu {
+    /// Bytes of all live allocations, where the back end reports them (Vulkan and DX12). Uploads end first: until then they
+    /// hold what they upload a second time.
+    pub fn allocated_bytes(&self) -> Option<u64> {
+        self.wait(self.queue.submit([])).ok()?;
+        self.device.generate_allocator_report().map(|report| report.total_allocated_bytes)
+    }
+
+    /// Opens an adapter.
+    ///
+    /// # Errors
+    /// It refuses.
+    pub async fn open(adapter: Adapter) -> Result<Self> {
+        let Adapter { handle: adapter, info } = adapter;
+        let features = adapter.features() & wgpu::Features::TIMESTAMP_QUERY;
+        let (device, queue) = adapter
+            .request_device(&wgpu::DeviceDescriptor {
+                label: Some("lineament"),
+                required_features: features,
+                required_limits: adapter.limits(),
+                ..Default::default()
+            })
+            .await
+            .map_err(|e| {
+                Error::device(format!("{} does not open: {e}", info.name), "choose another one with --device")
+            })?;
+        let lost = Arc::new(Mutex::new(None));
+        let remember = lost.clone();
+        device.set_device_lost_callback(move |reason, message| {
+            *remember.lock().unwrap_or_else(PoisonError::into_inner) = Some(format!("{reason:?} {message}"));
+        });
+        let timestamp_ns = info.has_timestamps.then(|| queue.get_timestamp_period()).filter(|&ns| ns > 0.0);
+        Ok(Self { device, queue, info, timestamp_ns, lost })
+    }
+
+    /// What times this adapter's steps.
+    pub fn clock(&self) -> Clock {
+        if self.timestamp_ns.is_some() { Clock::Timestamps } else { Clock::Host }
+    }
+
+    pub(super) fn check_lost(&self) -> Result<()> {
+        match &*self.lost.lock().unwrap_or_else(PoisonError::into_inner) {
+            Some(reason) => Err(Error::device(
+                format!("{} was lost: {}", self.info.name, reason.trim()),
+                "open it again; if it repeats, use a smaller input or another --device",
+            )),
+            None => Ok(()),
+        }
+    }
+
+    /// Runs `work` and turns what the driver reports meanwhile into an error.
+    pub(super) async fn scoped<T>(&self, what: &str, work: impl FnOnce() -> T) -> Result<T> {
+        let memory = self.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
+        let validation = self.device.push_error_scope(wgpu::ErrorFilter::Validation);
+        let internal = self.device.push_error_scope(wgpu::ErrorFilter::Internal);
+        let result = work();
+        let (internal, validation, memory) = (internal.pop(), validation.pop(), memory.pop());
+        let failed = |e: &dyn std::fmt::Display, remedy: &str| Error::device(format!("{what}: {e}"), remedy);
+        if let Some(e) = memory.await {
+            return Err(failed(&e, "use a smaller input or batch"));
+        }
+        if let Some(e) = validation.await {
+            return Err(failed(&e, "this is a bug in lineament or in the shader named; please report it"));
+        }
+        if let Some(e) = internal.await {
+            return Err(failed(&e, "the driver failed; try another --device"));
+        }
+        self.check_lost()?;
+        Ok(result)
+    }
+
+    /// A texture for `bytes` of `layout`, and `more` rows behind them as far as the adapter allows.
+    pub(super) fn texture(&self, bytes: u64, layout: Layout, more: u64) -> wgpu::TextureView {
+        let (format, texel_bytes) = format_of(layout);
+        let row_bytes = texel_bytes * TEXELS_A_ROW as u64;
+        let most = bytes.div_ceil(row_bytes).max((MAX_TEXELS / TEXELS_A_ROW) as u64);
+        let texture = self.device.create_texture(&wgpu::TextureDescriptor {
+            label: Some("scratch"),
+            size: wgpu::Extent3d {
+                width: TEXELS_A_ROW as u32,
+                height: (bytes.div_ceil(row_bytes) + more).min(most) as u32,
+                depth_or_array_layers: 1,
+            },
+            mip_level_count: 1,
+            sample_count: 1,
+            dimension: wgpu::TextureDimension::D2,
+            format,
+            usage: wgpu::TextureUsages::STORAGE_BINDING | wgpu::TextureUsages::COPY_DST | wgpu::TextureUsages::COPY_SRC,
+            view_formats: &[],
+        });
+        texture.create_view(&wgpu::TextureViewDescriptor::default())
+    }
+
+    pub(super) fn buffer(&self, label: &str, bytes: u64, usage: wgpu::BufferUsages) -> wgpu::Buffer {
+        self.device.create_buffer(&wgpu::BufferDescriptor {
+            label: Some(label),
+            size: bytes,
+            usage,
+            mapped_at_creation: false,
+        })
+    }
+
+    /// Waits for `submission` on native; in a browser the event loop completes it.
+    pub(super) fn wait(&self, submission: wgpu::SubmissionIndex) -> Result<()> {
+        let poll = wgpu::PollType::Wait { submission_index: Some(submission), timeout: Some(TIMEOUT) };
+        self.device.poll(poll).map_err(|e| {
+            Error::device(
+                format!("{} did not finish within {} s: {e}", self.info.name, TIMEOUT.as_secs()),
+                "use a smaller input, or another --device",
+            )
+        })?;
+        self.check_lost()
+    }
+
+    /// What `read` makes of the bytes of `buffer`, which was created for reading.
+    pub(super) async fn map<T>(&self, buffer: &wgpu::Buffer, read: impl FnOnce(&[u8]) -> T) -> Result<T> {
+        let state = Arc::new(Mutex::new((None, None::<Waker>)));
+        let writer = state.clone();
+        buffer.map_async(wgpu::MapMode::Read, .., move |result| {
+            let mut state = writer.lock().unwrap_or_else(PoisonError::into_inner);
+            state.0 = Some(result.is_ok());
+            if let Some(waker) = state.1.take() {
+                waker.wake();
+            }
+        });
+        // On native this runs the callback; the submission that wrote the buffer has been waited for.
+        let _ = self.device.poll(wgpu::PollType::Wait { submission_index: None, timeout: Some(TIMEOUT) });
+        let mapped = MapFuture(state).await;
+        self.check_lost()?;
+        let failed =
+            || Error::device(format!("{} does not give its results back", self.info.name), "try another --device");
+        if !mapped {
+            return Err(failed());
+        }
+        let result = read(&buffer.get_mapped_range(..).map_err(|_| failed())?);
+        buffer.unmap();
+        Ok(result)
+    }
+}
+
+struct MapFuture(Arc<Mutex<(Option<bool>, Option<Waker>)>>);
+
+impl Future for MapFuture {
+    type Output = bool;
+    fn poll(self: Pin<&mut Self>, context: &mut Context) -> Poll<bool> {
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match state.0 {
+            Some(ok) => Poll::Ready(ok),
+            None => {
+                state.1 = Some(context.waker().clone());
+                Poll::Pending
+            }
+        }
+    }
+}
+
+/// Words of a texel.
+pub(super) fn words_a_texel(layout: Layout) -> usize {
+    (format_of(layout).1 / 4) as usize
+}
+
+/// The format of a texture of scratch, and bytes a texel.
+pub(super) fn format_of(layout: Layout) -> (wgpu::TextureFormat, u64) {
+    match layout {
+        Layout::Quads => (wgpu::TextureFormat::Rgba32Float, 16),
+        _ => (wgpu::TextureFormat::R32Float, 4),
+    }
+}

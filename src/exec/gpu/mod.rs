@@ -1,0 +1,18 @@
+//! The adapter's side: the only place that names `wgpu::`.
+//!
+//! Everything that waits is `async`; on native, waiting polls the device with a timeout, in a browser the event loop
+//! does. Allocation, compilation and submission run inside error scopes, so that a driver's complaint becomes a typed
+//! error, and a lost device is remembered and reported by every later call.
+
+mod adapter;
+mod guard;
+mod pipelines;
+mod quads;
+mod readback;
+mod session;
+mod timing;
+
+pub use adapter::{AdapterInfo, Gpu, adapters};
+pub use guard::Guard;
+pub use pipelines::Pipelines;
+pub use session::GpuSession;

@@ -1,0 +1,143 @@
+//! Shader modules and pipelines of an adapter, made once and shared by its sessions.
+
+use super::adapter::{Gpu, format_of};
+use crate::error::Result;
+use crate::layout::Layout;
+use crate::ops::Source;
+use crate::plan::Step;
+use crate::shader::specialized;
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Shader text, and the bits of the constants that it was specialized with.
+type ModuleKey = (&'static str, Vec<(&'static str, u64)>);
+/// Shader text, entry and overrides' bits.
+type PipelineKey = (&'static str, String, Vec<(&'static str, u64)>);
+
+/// Values of `override`s by name.
+type Overrides = Vec<(&'static str, f64)>;
+
+pub struct Pipeline {
+    pub pipeline: wgpu::ComputePipeline,
+    pub layout: wgpu::BindGroupLayout,
+}
+
+/// What was compiled for an adapter.
+pub struct Pipelines {
+    pub gpu: Arc<Gpu>,
+    modules: Mutex<HashMap<ModuleKey, Arc<wgpu::ShaderModule>>>,
+    pipelines: Mutex<HashMap<PipelineKey, Arc<Pipeline>>>,
+}
+
+impl std::fmt::Debug for Pipelines {
+    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        f.debug_struct("Pipelines").field("gpu", &self.gpu).finish_non_exhaustive()
+    }
+}
+
+impl Pipelines {
+    /// None yet.
+    pub fn new(gpu: Gpu) -> Self {
+        Self { gpu: Arc::new(gpu), modules: Mutex::default(), pipelines: Mutex::default() }
+    }
+
+    /// The module of `source` under these values, and those of them that are overrides.
+    fn module(&self, source: &Source, values: &[(&'static str, f64)]) -> Result<(Arc<wgpu::ShaderModule>, Overrides)> {
+        let (text, rest) = match specialized(source.stem, source.text, values)? {
+            Some((text, rest)) => (Cow::Owned(text), rest),
+            None => (Cow::Borrowed(source.text), values.to_vec()),
+        };
+        let fixed = values.iter().filter(|v| !rest.contains(v)).map(|(n, v)| (*n, v.to_bits())).collect();
+        let mut modules = self.modules.lock().unwrap_or_else(PoisonError::into_inner);
+        let make = || {
+            let descriptor =
+                wgpu::ShaderModuleDescriptor { label: Some(source.stem), source: wgpu::ShaderSource::Wgsl(text) };
+            Arc::new(if source.trusted {
+                // SAFETY: built-in shaders index within the ranges that their launches prove, and the guarded checks
+                // of tests/ops_gpu.rs watch the words behind every buffer.
+                #[allow(unsafe_code)]
+                unsafe {
+                    self.gpu.device.create_shader_module_trusted(descriptor, wgpu::ShaderRuntimeChecks::unchecked())
+                }
+            } else {
+                self.gpu.device.create_shader_module(descriptor)
+            })
+        };
+        Ok((modules.entry((source.text, fixed)).or_insert_with(make).clone(), rest))
+    }
+
+    /// The pipeline of a step, compiled where it is new.
+    ///
+    /// # Errors
+    /// The driver refuses the shader.
+    pub async fn pipeline(&self, step: &Step) -> Result<Arc<Pipeline>> {
+        let source = &step.source;
+        let overrides = step.overrides.iter().map(|(n, v)| (*n, v.to_bits())).collect();
+        let key: PipelineKey = (source.text, step.entry.clone(), overrides);
+        let known = self.pipelines.lock().unwrap_or_else(PoisonError::into_inner).get(&key).cloned();
+        if let Some(pipeline) = known {
+            return Ok(pipeline);
+        }
+        let mut entries = Vec::new();
+        let buffer = |binding, ty| wgpu::BindGroupLayoutEntry {
+            binding,
+            visibility: wgpu::ShaderStages::COMPUTE,
+            ty: wgpu::BindingType::Buffer { ty, has_dynamic_offset: false, min_binding_size: None },
+            count: None,
+        };
+        if !step.params.is_empty() {
+            entries.push(buffer(0, wgpu::BufferBindingType::Uniform));
+        }
+        for b in &step.bindings {
+            entries.push(match b.layout {
+                Layout::Rows => buffer(b.binding, wgpu::BufferBindingType::Storage { read_only: !b.writable }),
+                Layout::Texels | Layout::Quads => wgpu::BindGroupLayoutEntry {
+                    binding: b.binding,
+                    visibility: wgpu::ShaderStages::COMPUTE,
+                    ty: wgpu::BindingType::StorageTexture {
+                        access: match (b.layout, b.writable) {
+                            (Layout::Quads, true) => wgpu::StorageTextureAccess::WriteOnly,
+                            (_, false) => wgpu::StorageTextureAccess::ReadOnly,
+                            (_, true) => wgpu::StorageTextureAccess::ReadWrite,
+                        },
+                        format: format_of(b.layout).0,
+                        view_dimension: wgpu::TextureViewDimension::D2,
+                    },
+                    count: None,
+                },
+            });
+        }
+        let label = format!("{}.{}", step.stem(), step.entry);
+        let pipeline: Result<_> = self
+            .gpu
+            .scoped(&format!("compiling {label}"), || {
+                let layout = self.gpu.device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor {
+                    label: Some(&label),
+                    entries: &entries,
+                });
+                let pipeline_layout = self.gpu.device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
+                    label: Some(&label),
+                    bind_group_layouts: &[Some(&layout)],
+                    immediate_size: 0,
+                });
+                let (module, constants) = self.module(source, &step.overrides)?;
+                let pipeline = self.gpu.device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+                    label: Some(&label),
+                    layout: Some(&pipeline_layout),
+                    module: &module,
+                    entry_point: Some(&step.entry),
+                    compilation_options: wgpu::PipelineCompilationOptions {
+                        constants: &constants,
+                        zero_initialize_workgroup_memory: !source.trusted,
+                    },
+                    cache: None,
+                });
+                Ok(Arc::new(Pipeline { pipeline, layout }))
+            })
+            .await?;
+        let pipeline = pipeline?;
+        self.pipelines.lock().unwrap_or_else(PoisonError::into_inner).insert(key, pipeline.clone());
+        Ok(pipeline)
+    }
+}

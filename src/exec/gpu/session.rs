@@ -1,0 +1,371 @@
+//! A plan on an adapter: memory, commands, runs.
+
+use super::adapter::{Gpu, words_a_texel};
+use super::guard::{GUARD_ROWS, GUARD_WORDS, Guard};
+use super::pipelines::{Pipeline, Pipelines};
+use super::quads;
+use super::readback::copy_quads;
+use crate::error::{Error, Result};
+use crate::graph::{Graph, Kind};
+use crate::layout::{Layout, TEXELS_A_ROW};
+use crate::plan::{Plan, Slot, Value};
+use crate::tensor::{Tensor, len};
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Work of one submission, estimated: past it the driver's watchdog might reset the adapter.
+const MAX_SUBMIT_MS: f64 = 1000.0;
+
+/// What a slot lies in.
+pub(super) enum Memory {
+    Buffer(wgpu::Buffer),
+    /// Scratch between the passes of a step, or a copy of a buffer, made before the step that reads it.
+    Texture(wgpu::TextureView),
+}
+
+/// A plan on an adapter: one buffer or texture a slot, one bind group a step, made once.
+pub struct GpuSession {
+    pub(super) gpu: Arc<Gpu>,
+    pub(super) memory: Vec<Memory>,
+    pub(super) commands: Vec<Command>,
+    readback: Option<wgpu::Buffer>,
+    pub(super) guard: Option<Guard>,
+    /// The steps that run once have run on the parameters as they are.
+    is_prepared: AtomicBool,
+    /// One run at a time: runs share the slots.
+    is_running: AtomicBool,
+}
+
+/// Where to copy a value from and to, in slots, and how many elements.
+pub(super) struct Copy {
+    buffer: usize,
+    offset: u64,
+    texture: usize,
+    elements: usize,
+}
+
+/// Held while a session runs.
+pub(super) struct Turn<'a>(&'a AtomicBool);
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Release);
+    }
+}
+
+pub(super) struct Command {
+    pub(super) copies: Vec<Copy>,
+    pipeline: Arc<Pipeline>,
+    bind_group: wgpu::BindGroup,
+    workgroups: [u32; 3],
+    estimate_ms: f64,
+    /// Runs again only when a parameter was written.
+    once: bool,
+}
+
+impl GpuSession {
+    /// Allocates, compiles and uploads `parameter(node)` for every parameter. A guarded session fills memory before each run
+    /// and watches words behind every buffer and texture: for checks.
+    ///
+    /// # Errors
+    /// The adapter has not enough memory or refuses a shader.
+    pub async fn new(
+        pipelines: &Pipelines,
+        graph: &Graph,
+        plan: &Plan,
+        parameters: &HashMap<usize, Tensor>,
+        guard: Option<Guard>,
+    ) -> Result<Self> {
+        let gpu = &pipelines.gpu;
+        gpu.check_lost()?;
+        let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST;
+        let guard_bytes = if guard.is_some() { 4 * GUARD_WORDS as u64 } else { 0 };
+        let guard_rows = if guard.is_some() { GUARD_ROWS } else { 0 };
+        let fetched = plan.readback_bytes();
+        let what = format!("allocating {} bytes", plan.peak_bytes());
+        let (memory, readback) = gpu
+            .scoped(&what, || {
+                let memory = |s: &Slot| match s.hold.layout() {
+                    Layout::Rows => Memory::Buffer(gpu.buffer("slot", s.bytes + guard_bytes, usage)),
+                    layout => Memory::Texture(gpu.texture(s.bytes, layout, guard_rows)),
+                };
+                let memory: Vec<_> = plan.slots.iter().map(memory).collect();
+                let read_usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
+                (memory, (fetched > 0).then(|| gpu.buffer("readback", fetched, read_usage)))
+            })
+            .await?;
+
+        let align = 256;
+        let mut uniforms: Vec<u8> = Vec::new();
+        let mut offsets = Vec::new();
+        for step in &plan.steps {
+            uniforms.resize(uniforms.len().next_multiple_of(align), 0);
+            offsets.push(uniforms.len() as u64);
+            uniforms.extend_from_slice(&step.params);
+        }
+        uniforms.resize(uniforms.len().next_multiple_of(align).max(align), 0);
+        let uniform = gpu
+            .scoped("allocating uniforms", || {
+                let usage = wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST;
+                let uniform = gpu.buffer("uniforms", uniforms.len() as u64, usage);
+                gpu.queue.write_buffer(&uniform, 0, &uniforms);
+                uniform
+            })
+            .await?;
+
+        let mut commands = Vec::with_capacity(plan.steps.len());
+        for (step, &offset) in plan.steps.iter().zip(&offsets) {
+            let pipeline = pipelines.pipeline(step).await?;
+            let mut entries = Vec::new();
+            let bind = |buffer, offset, size| {
+                wgpu::BindingResource::Buffer(wgpu::BufferBinding {
+                    buffer,
+                    offset,
+                    size: std::num::NonZeroU64::new(size),
+                })
+            };
+            if !step.params.is_empty() {
+                let resource = bind(&uniform, offset, step.params.len() as u64);
+                entries.push(wgpu::BindGroupEntry { binding: 0, resource });
+            }
+            for b in &step.bindings {
+                let value = &plan.values[b.value];
+                // Behind a pack's member lie other members.
+                let guard_bytes = if value.pack.is_none() { guard_bytes } else { 0 };
+                let bytes = 4 * len(&value.shape) as u64 + guard_bytes;
+                let resource = match &memory[value.slot] {
+                    Memory::Buffer(buffer) => bind(buffer, value.offset_bytes, bytes),
+                    Memory::Texture(view) => wgpu::BindingResource::TextureView(view),
+                };
+                entries.push(wgpu::BindGroupEntry { binding: b.binding, resource });
+            }
+            let bind_group = gpu
+                .scoped(&step.name, || {
+                    gpu.device.create_bind_group(&wgpu::BindGroupDescriptor {
+                        label: Some(&step.name),
+                        layout: &pipeline.layout,
+                        entries: &entries,
+                    })
+                })
+                .await?;
+            let estimate_ms = gpu.info.limits.estimate_ms(step.effort);
+            let copy = |&(from, to): &(usize, usize)| {
+                let [from, to] = [from, to].map(|v| &plan.values[v]);
+                let elements = len(&from.shape);
+                Copy { buffer: from.slot, offset: from.offset_bytes, texture: to.slot, elements }
+            };
+            let copies = step.copies.iter().map(copy).collect();
+            let (workgroups, once) = (step.workgroups, step.once);
+            commands.push(Command { copies, pipeline, bind_group, workgroups, estimate_ms, once });
+        }
+        let session = Self {
+            gpu: gpu.clone(),
+            memory,
+            commands,
+            readback,
+            guard,
+            is_prepared: AtomicBool::new(false),
+            is_running: AtomicBool::new(false),
+        };
+        for value in plan.values.iter().filter(|v| v.layout == Layout::Rows) {
+            let Some(node) = value.node else { continue };
+            let tensor = match &graph.nodes()[node].kind {
+                Kind::Constant(tensor) => tensor,
+                Kind::Param { .. } => {
+                    parameters.get(&node).ok_or_else(|| Error::graph(&graph.nodes()[node].name, "has no value"))?
+                }
+                _ => continue,
+            };
+            session.write(value, tensor);
+        }
+        Ok(session)
+    }
+
+    /// The buffer of a slot that is no texture.
+    pub(super) fn buffer(&self, slot: usize) -> &wgpu::Buffer {
+        match &self.memory[slot] {
+            Memory::Buffer(buffer) => buffer,
+            Memory::Texture(_) => {
+                unreachable!("textures hold scratch and copies, and no one reads or writes them from here")
+            }
+        }
+    }
+
+    /// Writes `words` to the texels from `from` on: a part of one row, or whole ones.
+    pub(super) fn write_texels(&self, view: &wgpu::TextureView, layout: Layout, from: usize, words: &[u32]) {
+        let texels = words.len() / words_a_texel(layout);
+        if texels == 0 {
+            return;
+        }
+        let (x, y) = (from % TEXELS_A_ROW, from / TEXELS_A_ROW);
+        let (width, height) = if texels < TEXELS_A_ROW { (texels, 1) } else { (TEXELS_A_ROW, texels / TEXELS_A_ROW) };
+        self.gpu.queue.write_texture(
+            wgpu::TexelCopyTextureInfo {
+                origin: wgpu::Origin3d { x: x as u32, y: y as u32, z: 0 },
+                ..view.texture().as_image_copy()
+            },
+            bytemuck::cast_slice(words),
+            wgpu::TexelCopyBufferLayout {
+                offset: 0,
+                bytes_per_row: Some((4 * words_a_texel(layout) * TEXELS_A_ROW) as u32),
+                rows_per_image: None,
+            },
+            wgpu::Extent3d { width: width as u32, height: height as u32, depth_or_array_layers: 1 },
+        );
+    }
+
+    /// Refuses a second run while one is in progress; [`crate::Session::run`] waits for its turn before.
+    pub(super) fn take_turn(&self) -> Result<Turn<'_>> {
+        if self.is_running.swap(true, Ordering::Acquire) {
+            return Err(Error::Usage("this session is running; await that run first, or make a second session".into()));
+        }
+        Ok(Turn(&self.is_running))
+    }
+
+    /// Overwrites a value that is kept between runs: a parameter.
+    pub fn write(&self, value: &Value, tensor: &Tensor) {
+        self.is_prepared.store(false, Ordering::Release);
+        self.write_value(value, tensor);
+    }
+
+    fn write_value(&self, value: &Value, tensor: &Tensor) {
+        match &self.memory[value.slot] {
+            Memory::Buffer(buffer) => {
+                self.gpu.queue.write_buffer(buffer, value.offset_bytes, bytemuck::cast_slice(tensor.data()));
+            }
+            Memory::Texture(view) => {
+                self.write_texels(view, Layout::Quads, 0, bytemuck::cast_slice(&quads::pack(tensor)));
+            }
+        }
+    }
+
+    /// Feeds `inputs` (value, tensor), runs all steps, and returns the fetched values.
+    ///
+    /// # Errors
+    /// The adapter fails or does not answer in time.
+    pub async fn run(&self, plan: &Plan, inputs: &[(usize, &Tensor)]) -> Result<Vec<Tensor>> {
+        let _turn = self.take_turn()?;
+        self.gpu.check_lost()?;
+        let submissions = self.gpu.scoped("submitting", || self.submit(plan, inputs)).await?;
+        for submission in submissions {
+            self.gpu.wait(submission)?;
+        }
+        let Some(readback) = &self.readback else { return Ok(Vec::new()) };
+        let read = |bytes: &[u8]| {
+            let mut rest = bytes;
+            let mut outputs = Vec::with_capacity(plan.fetches.len());
+            for &value in &plan.fetches {
+                let value = &plan.values[value];
+                let (place, tail) = rest.split_at(value.readback_bytes() as usize);
+                let head = &place[..value.bytes() as usize];
+                outputs.push(match value.layout {
+                    Layout::Quads => quads::unpack(value.shape, head),
+                    _ => Tensor::new(value.shape, bytemuck::pod_collect_to_vec(head)),
+                }?);
+                rest = tail;
+            }
+            Ok(outputs)
+        };
+        self.gpu.map(readback, read).await?
+    }
+
+    pub(super) fn upload(&self, plan: &Plan, inputs: &[(usize, &Tensor)]) {
+        if let Some(guard) = self.guard {
+            self.fill_unwritten(plan, guard);
+        }
+        for (value, tensor) in inputs {
+            self.write_value(&plan.values[*value], tensor);
+        }
+        if let Some(guard) = self.guard {
+            self.write_guards(plan, guard);
+        }
+    }
+
+    fn submit(&self, plan: &Plan, inputs: &[(usize, &Tensor)]) -> Vec<wgpu::SubmissionIndex> {
+        self.upload(plan, inputs);
+        let mut submissions = Vec::new();
+        let is_prepared = self.is_prepared.swap(true, Ordering::AcqRel);
+        let commands: Vec<&Command> = self.commands.iter().filter(|c| !(c.once && is_prepared)).collect();
+        let mut first = 0;
+        while first < commands.len() {
+            let mut total = 0.0;
+            let mut last = first;
+            while last < commands.len() && (last == first || total + commands[last].estimate_ms < MAX_SUBMIT_MS) {
+                total += commands[last].estimate_ms;
+                last += 1;
+            }
+            let mut encoder = self.gpu.device.create_command_encoder(&Default::default());
+            while first < last {
+                self.copy(&mut encoder, commands[first]);
+                let mut pass = encoder.begin_compute_pass(&Default::default());
+                commands[first].record(&mut pass);
+                first += 1;
+                while first < last && commands[first].copies.is_empty() {
+                    commands[first].record(&mut pass);
+                    first += 1;
+                }
+            }
+            submissions.push(self.gpu.queue.submit([encoder.finish()]));
+        }
+        if let Some(readback) = &self.readback {
+            let mut encoder = self.gpu.device.create_command_encoder(&Default::default());
+            let mut offset = 0;
+            for &value in &plan.fetches {
+                let value = &plan.values[value];
+                let bytes = value.bytes();
+                match &self.memory[value.slot] {
+                    Memory::Buffer(buffer) => {
+                        encoder.copy_buffer_to_buffer(buffer, value.offset_bytes, readback, offset, bytes);
+                    }
+                    Memory::Texture(view) => copy_quads(&mut encoder, view, readback, offset, bytes),
+                }
+                offset += value.readback_bytes();
+            }
+            submissions.push(self.gpu.queue.submit([encoder.finish()]));
+        }
+        submissions
+    }
+
+    /// Copies what `command` reads as texels: full rows, then the rest.
+    pub(super) fn copy(&self, encoder: &mut wgpu::CommandEncoder, command: &Command) {
+        for copy in &command.copies {
+            let (rows, rest) = (copy.elements / TEXELS_A_ROW, copy.elements % TEXELS_A_ROW);
+            let Memory::Texture(texture) = &self.memory[copy.texture] else {
+                unreachable!("a copy as texels has a texture's slot")
+            };
+            for (row, width, height) in [(0, TEXELS_A_ROW, rows), (rows, rest, 1)] {
+                if width * height == 0 {
+                    continue;
+                }
+                let bytes_per_row = 4 * TEXELS_A_ROW as u32;
+                encoder.copy_buffer_to_texture(
+                    wgpu::TexelCopyBufferInfo {
+                        buffer: self.buffer(copy.buffer),
+                        layout: wgpu::TexelCopyBufferLayout {
+                            offset: copy.offset + row as u64 * u64::from(bytes_per_row),
+                            bytes_per_row: Some(bytes_per_row),
+                            rows_per_image: None,
+                        },
+                    },
+                    wgpu::TexelCopyTextureInfo {
+                        texture: texture.texture(),
+                        mip_level: 0,
+                        origin: wgpu::Origin3d { x: 0, y: row as u32, z: 0 },
+                        aspect: wgpu::TextureAspect::All,
+                    },
+                    wgpu::Extent3d { width: width as u32, height: height as u32, depth_or_array_layers: 1 },
+                );
+            }
+        }
+    }
+}
+
+impl Command {
+    pub(super) fn record(&self, pass: &mut wgpu::ComputePass) {
+        let [x, y, z] = self.workgroups;
+        pass.set_pipeline(&self.pipeline.pipeline);
+        pass.set_bind_group(0, &self.bind_group, &[]);
+        pass.dispatch_workgroups(x, y, z);
+    }
+}
