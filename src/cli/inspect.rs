@@ -6,6 +6,8 @@ use super::{Common, dump};
 use crate::error::{Error, Result};
 use crate::files::{self, Existing};
 use crate::lab::profile::{Profile, Row};
+use crate::plan::choices::Outcome;
+use crate::plan::why::{Considered, Why};
 use crate::rng::Rng;
 use crate::tensor::{Tensor, len};
 use clap::{Args, Subcommand};
@@ -22,8 +24,19 @@ pub enum PlanCommand {
 #[derive(Args)]
 #[command(after_help = "Examples:
   lineament plan upscale --scale 3 --size 128x128
+  lineament plan upscale --scale 3 --size 128x128 --why deconv
   lineament plan upscale --model srcnn --weights w.safetensors --scale 3 --size 255x255")]
 pub struct PlanArguments {
+    #[command(flatten)]
+    window: WindowArguments,
+    /// Also print which shaders could compute this node, with estimates and what was measured, and why one was chosen.
+    #[arg(long, value_name = "NODE")]
+    why: Option<String>,
+}
+
+/// One window of an upscale.
+#[derive(Args)]
+struct WindowArguments {
     #[command(flatten)]
     model: Model,
     /// Width and height of the network's input in pixels; larger ones are cut into windows.
@@ -77,7 +90,7 @@ data stay in a cache may pass the memory roof. Where four times the work does no
 time is shown.")]
 struct ProfileArguments {
     #[command(flatten)]
-    plan: PlanArguments,
+    plan: WindowArguments,
     /// Runs after one to warm up; the table shows medians.
     #[arg(long, default_value_t = 5)]
     runs: usize,
@@ -112,10 +125,11 @@ impl std::str::FromStr for Size {
 }
 
 pub fn plan(PlanCommand::Upscale(arguments): &PlanCommand) -> Result<u8> {
-    let device = arguments.common.open()?;
-    let upscaler = arguments.model.open(device.clone(), None)?;
-    let Size { width, height } = arguments.size;
-    let plan = upscaler.plan(height, width)?;
+    let WindowArguments { model, size: Size { width, height }, common } = &arguments.window;
+    let device = common.open()?;
+    let upscaler = model.open(device.clone(), None)?;
+    let plan = upscaler.plan(*height, *width)?;
+    let why = arguments.why.as_ref().map(|node| upscaler.why(*height, *width, node)).transpose()?.unwrap_or_default();
     let longest_ms = plan.longest_dispatch_ms(&device.limits());
     say!("{plan:.width$}", width = out::width());
     if longest_ms.is_finite() && !device.is_cpu() {
@@ -123,7 +137,10 @@ pub fn plan(PlanCommand::Upscale(arguments): &PlanCommand) -> Result<u8> {
     } else {
         say!("on {}", device.describe());
     }
-    if arguments.common.json {
+    for why in &why {
+        say!("\n{why:.width$}", width = out::width());
+    }
+    if common.json {
         let steps: Vec<_> = plan
             .steps
             .iter()
@@ -137,10 +154,29 @@ pub fn plan(PlanCommand::Upscale(arguments): &PlanCommand) -> Result<u8> {
         let object = json!({
             "steps": steps, "slots": plan.slots.len(), "peak_bytes": plan.peak_bytes(), "flops": plan.cost().flops,
             "bytes": plan.cost().bytes, "longest_dispatch_ms": longest_ms.is_finite().then_some(longest_ms), "device": device.describe(),
+            "why": why.iter().map(because).collect::<Vec<_>>(),
         });
         out::json(&object);
     }
     Ok(0)
+}
+
+/// A choice, for programs; what is not known is null.
+fn because(why: &Why) -> Value {
+    let considered = |c: &Considered| {
+        let (ms, fault) = match &c.measured {
+            Some(Outcome::Ms(ms)) => (Some(ms), None),
+            Some(Outcome::Banned(fault)) => (None, Some(fault)),
+            None => (None, None),
+        };
+        json!({
+            "shader": c.stem, "result_in": c.layout_name(), "estimate_ms": c.estimate_ms.is_finite().then_some(c.estimate_ms),
+            "measured_ms": ms, "fault": fault, "chosen": c.is_chosen,
+        })
+    };
+    json!({
+        "name": why.name, "reason": why.reason, "considered": why.considered.iter().map(considered).collect::<Vec<_>>(),
+    })
 }
 
 pub fn profile(command: &ProfileCommand) -> Result<u8> {

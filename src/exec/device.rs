@@ -5,6 +5,7 @@ use super::gpu::{self, AdapterInfo, Gpu, GpuSession, Guard, Pipelines};
 use super::session::{Running, Session, parameters};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, NodeId};
+use crate::plan::why::{Why, why};
 use crate::plan::{Choices, Limits, Options, Plan};
 use crate::weights::Weights;
 use std::sync::Arc;
@@ -15,7 +16,7 @@ pub enum Select {
     /// The best adapter: discrete, integrated, virtual, other, software, in this order.
     #[default]
     Default,
-    /// By position in [`adapters`].
+    /// By position in [`adapters_async`].
     Index(usize),
     /// The first whose name contains this, in any case.
     Name(String),
@@ -36,8 +37,8 @@ impl std::str::FromStr for Select {
 }
 
 /// All adapters, in the driver's order.
-pub fn adapters() -> Vec<AdapterInfo> {
-    pollster::block_on(gpu::adapters()).into_iter().map(|a| a.info).collect()
+pub async fn adapters_async() -> Vec<AdapterInfo> {
+    gpu::adapters().await.into_iter().map(|a| a.info).collect()
 }
 
 /// The adapter that [`Select::Default`] opens, and why.
@@ -66,18 +67,10 @@ enum Backend {
 }
 
 impl Device {
-    /// Opens a device and waits for it.
+    /// Opens a device.
     ///
     /// # Errors
     /// No such adapter; the message lists what there is and what to install.
-    pub fn open(select: &Select) -> Result<Self> {
-        pollster::block_on(Self::open_async(select))
-    }
-
-    /// [`Device::open`] without waiting.
-    ///
-    /// # Errors
-    /// As [`Device::open`].
     pub async fn open_async(select: &Select) -> Result<Self> {
         if *select == Select::Cpu {
             return Ok(Self { backend: Backend::Cpu, chooser: None });
@@ -193,19 +186,21 @@ impl Device {
         Plan::new(&crate::plan::fuse::fuse(graph, fetches, &options)?, fetches, &options)
     }
 
+    /// Why the shaders of node `name` were chosen in [`Device::plan`].
+    ///
+    /// # Errors
+    /// As [`Device::plan`]; no step computes a node of that name.
+    pub fn why(&self, graph: &Graph, fetches: &[NodeId], name: &str) -> Result<Vec<Why>> {
+        let choices = self.choices(graph, fetches)?;
+        let options = Options { limits: self.limits(), choices: choices.as_deref(), ..Options::default() };
+        why(graph, fetches, &options, name)
+    }
+
     /// Plans `fetches`, allocates, compiles the shaders and uploads `weights` once.
     ///
     /// # Errors
     /// The graph cannot be planned; a parameter is missing in `weights`, has another shape, or is not in the graph; the
     /// device fails.
-    pub fn compile(&self, graph: &Graph, fetches: &[NodeId], weights: Weights) -> Result<Session> {
-        pollster::block_on(self.compile_async(graph, fetches, weights))
-    }
-
-    /// [`Device::compile`] without waiting.
-    ///
-    /// # Errors
-    /// As [`Device::compile`].
     pub async fn compile_async(&self, graph: &Graph, fetches: &[NodeId], weights: Weights) -> Result<Session> {
         let choices = self.choices(graph, fetches)?;
         let options = Options { limits: self.limits(), choices: choices.as_deref(), ..Options::default() };

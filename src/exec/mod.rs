@@ -1,12 +1,15 @@
 //! Running plans: on an adapter (`gpu`), which is the only place that names `wgpu::`, and with the references (`cpu`).
+//! What waits is `async`; `blocking` has the waiting face of it.
 
+mod blocking;
 mod cpu;
 mod device;
 mod gpu;
 mod session;
 pub mod timing;
 
-pub use device::{Choose, Device, Select, adapters, default_adapter};
+pub use blocking::adapters;
+pub use device::{Choose, Device, Select, adapters_async, default_adapter};
 pub use gpu::AdapterInfo;
 pub use session::Session;
 

@@ -11,7 +11,7 @@ use crate::plan::Plan;
 use crate::tensor::Tensor;
 use crate::weights::Weights;
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 /// Values of all parameters by node: from `weights`; states that it lacks begin at their initial value.
 pub(super) fn parameters(graph: &Graph, weights: &Weights) -> Result<HashMap<usize, Tensor>> {
@@ -56,7 +56,7 @@ pub struct Session {
     plan: Plan,
     running: Running,
     /// Callers that block wait here for each other.
-    turn: Mutex<()>,
+    pub(super) turn: Mutex<()>,
 }
 
 pub(super) enum Running {
@@ -87,16 +87,7 @@ impl Session {
     /// One run: every input by name, the fetched tensors back in the order of `compile`'s nodes, updates left out.
     ///
     /// # Errors
-    /// An input is missing, unknown or of another shape; the device fails.
-    pub fn run(&self, inputs: &[(&str, &Tensor)]) -> Result<Vec<Tensor>> {
-        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
-        pollster::block_on(self.run_async(inputs))
-    }
-
-    /// [`Session::run`] without waiting; one run of a session at a time.
-    ///
-    /// # Errors
-    /// As [`Session::run`]; another run is in progress.
+    /// An input is missing, unknown or of another shape; another run is in progress; the device fails.
     pub async fn run_async(&self, inputs: &[(&str, &Tensor)]) -> Result<Vec<Tensor>> {
         let inputs = self.match_inputs(inputs)?;
         match &self.running {
@@ -132,19 +123,19 @@ impl Session {
     ///
     /// # Errors
     /// The device fails.
-    pub fn weights(&self) -> Result<Weights> {
-        self.parameters_where(|trainable| trainable)
+    pub async fn weights_async(&self) -> Result<Weights> {
+        self.parameters_where(|trainable| trainable).await
     }
 
     /// Current values of all parameters and states that the plan uses: what a checkpoint needs.
     ///
     /// # Errors
     /// The device fails.
-    pub fn state(&self) -> Result<Weights> {
-        self.parameters_where(|_| true)
+    pub async fn state_async(&self) -> Result<Weights> {
+        self.parameters_where(|_| true).await
     }
 
-    fn parameters_where(&self, wanted: impl Fn(bool) -> bool) -> Result<Weights> {
+    async fn parameters_where(&self, wanted: impl Fn(bool) -> bool) -> Result<Weights> {
         let mut found = Vec::new();
         for value in &self.plan.values {
             let (Some(node), Layout::Rows) = (value.node, value.layout) else { continue };
@@ -155,9 +146,7 @@ impl Session {
             }
         }
         let tensors = match &self.running {
-            Running::Gpu(session) => {
-                pollster::block_on(session.read(&found.iter().map(|(value, _)| *value).collect::<Vec<_>>()))?
-            }
+            Running::Gpu(session) => session.read(&found.iter().map(|(value, _)| *value).collect::<Vec<_>>()).await?,
             Running::Cpu(session) => {
                 session.read(&found.iter().map(|(value, node)| (*node, value.shape)).collect::<Vec<_>>())?
             }
@@ -199,12 +188,11 @@ impl Session {
     /// One run with the time of every step; `now` times what the host does.
     ///
     /// # Errors
-    /// As [`Session::run`].
-    pub(crate) fn timed(&self, inputs: &[(&str, &Tensor)], now: Now) -> Result<Run> {
-        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+    /// As [`Session::run_async`].
+    pub(crate) async fn timed_async(&self, inputs: &[(&str, &Tensor)], now: Now) -> Result<Run> {
         let matched = self.match_inputs(inputs)?;
         match &self.running {
-            Running::Gpu(session) => pollster::block_on(session.time(&self.plan, &matched, now)),
+            Running::Gpu(session) => session.time(&self.plan, &matched, now).await,
             Running::Cpu(session) => {
                 let mut timed = Run::begin(now);
                 let mut begin_ms = timed.now_ms();

@@ -65,23 +65,27 @@ fn distance(x: &[Shape], other: &[Shape]) -> Option<f64> {
 }
 
 impl Choices {
-    /// The shader for a layer, if it was measured: at its own size, else at the nearest up to twice as large or small. It may
-    /// be one that does not exist or does not serve the layer.
+    /// The shader for a layer, as [`Choices::choice`] has it. It may be one that does not exist or does not serve the layer.
     pub fn stem(&self, op: &dyn Op, gradient: Option<&str>, x: &[Shape]) -> Option<&str> {
+        self.choice(op, gradient, x).map(|choice| choice.stem.as_str())
+    }
+
+    /// What was measured of a layer: at its own size, else at the nearest up to twice as large or small.
+    pub fn choice(&self, op: &dyn Op, gradient: Option<&str>, x: &[Shape]) -> Option<&Choice> {
         if self.layers.is_empty() {
             return None;
         }
         if let Some(choice) = self.layers.get(&key(op, gradient, x)) {
-            return Some(&choice.stem);
+            return Some(choice);
         }
         let [begin, end] = around_shapes(op, gradient);
         let alike = self.layers.range(begin.clone()..).take_while(|(key, _)| key.starts_with(&begin));
         let near = alike.filter_map(|(key, choice)| {
             let shapes = key.strip_prefix(&begin)?.strip_suffix(&end)?;
             let far = distance(&serde_json::from_str::<Vec<Shape>>(shapes).ok()?, x)?;
-            Some((far, &*choice.stem))
+            Some((far, choice))
         });
-        near.min_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, stem)| stem)
+        near.min_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, choice)| choice)
     }
 
     /// Adds what `other` knows, which replaces what was known of the same layers.

@@ -16,6 +16,7 @@ mod schedule;
 mod select;
 mod table;
 mod verify;
+pub mod why;
 
 pub use choices::Choices;
 pub use limits::{Limits, MAX_DISPATCH_MS};

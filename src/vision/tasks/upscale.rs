@@ -16,6 +16,7 @@ use crate::exec::{Device, Select, Session};
 use crate::graph::{Graph, NodeId};
 use crate::ops::resize::{Kernel, Resize};
 use crate::plan::Plan;
+use crate::plan::why::Why;
 use crate::tensor::Tensor;
 use crate::vision::image::{Channel, Picture, Rect, resize_plane, resize_rect};
 use crate::vision::metrics::{SSIM_WINDOW, psnr, ssim};
@@ -213,6 +214,16 @@ impl Upscaler {
         let (rows, columns) = self.windows(height, width);
         let (g, y) = self.graph(rows[0].len, columns[0].len)?;
         self.device.plan(&g, &[y])
+    }
+
+    /// Why node `name` of that plan is computed by its shaders.
+    ///
+    /// # Errors
+    /// As [`Upscaler::session`]; no step computes a node of that name.
+    pub fn why(&self, height: usize, width: usize, name: &str) -> Result<Vec<Why>> {
+        let (rows, columns) = self.windows(height, width);
+        let (g, y) = self.graph(rows[0].len, columns[0].len)?;
+        self.device.why(&g, &[y], name)
     }
 
     fn windows(&self, height: usize, width: usize) -> (Vec<Stretch>, Vec<Stretch>) {

@@ -1,0 +1,73 @@
+//! The waiting face of what is `async`, for native programs: each function here waits for the one that its name begins.
+
+use super::device::{Device, Select, adapters_async};
+use super::gpu::AdapterInfo;
+use super::session::Session;
+use super::timing::{Now, Run};
+use crate::error::Result;
+use crate::graph::{Graph, NodeId};
+use crate::tensor::Tensor;
+use crate::weights::Weights;
+use pollster::block_on;
+use std::sync::PoisonError;
+
+/// All adapters, in the driver's order.
+pub fn adapters() -> Vec<AdapterInfo> {
+    block_on(adapters_async())
+}
+
+impl Device {
+    /// Opens a device.
+    ///
+    /// # Errors
+    /// No such adapter; the message lists what there is and what to install.
+    pub fn open(select: &Select) -> Result<Self> {
+        block_on(Self::open_async(select))
+    }
+
+    /// Plans `fetches`, allocates, compiles the shaders and uploads `weights` once.
+    ///
+    /// # Errors
+    /// The graph cannot be planned; a parameter is missing in `weights`, has another shape, or is not in the graph; the
+    /// device fails.
+    pub fn compile(&self, graph: &Graph, fetches: &[NodeId], weights: Weights) -> Result<Session> {
+        block_on(self.compile_async(graph, fetches, weights))
+    }
+}
+
+impl Session {
+    /// One run: every input by name, the fetched tensors back in the order of `compile`'s nodes, updates left out. Threads
+    /// wait for each other.
+    ///
+    /// # Errors
+    /// An input is missing, unknown or of another shape; the device fails.
+    pub fn run(&self, inputs: &[(&str, &Tensor)]) -> Result<Vec<Tensor>> {
+        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        block_on(self.run_async(inputs))
+    }
+
+    /// One run with the time of every step; `now` times what the host does.
+    ///
+    /// # Errors
+    /// As [`Session::run`].
+    pub(crate) fn timed(&self, inputs: &[(&str, &Tensor)], now: Now) -> Result<Run> {
+        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        block_on(self.timed_async(inputs, now))
+    }
+
+    /// Current values of the trainable parameters that the plan uses.
+    ///
+    /// # Errors
+    /// The device fails.
+    pub fn weights(&self) -> Result<Weights> {
+        block_on(self.weights_async())
+    }
+
+    /// Current values of all parameters and states that the plan uses: what a checkpoint needs.
+    ///
+    /// # Errors
+    /// The device fails.
+    pub fn state(&self) -> Result<Weights> {
+        block_on(self.state_async())
+    }
+}

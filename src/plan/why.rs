@@ -1,0 +1,192 @@
+//! Why a node is computed by the shader that computes it: all that could, with estimates and what was measured.
+
+use super::Options;
+use super::choices::{Choices, Outcome};
+use super::select::{Selection, select, serving};
+use crate::error::{Error, Result};
+use crate::graph::{Graph, NodeId};
+use crate::layout::Layout;
+use crate::ops::{Cost, Io};
+use crate::table::{self, Column};
+use std::collections::BTreeSet;
+use std::fmt;
+
+/// A shader that could compute a node's value.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Considered {
+    /// File stem.
+    pub stem: &'static str,
+    /// Milliseconds at most, by [`Op::speed`](crate::ops::Op::speed) and [`super::Limits::flops_per_second`].
+    pub estimate_ms: f64,
+    /// How the result lies.
+    pub layout: Layout,
+    /// Of this layer, or of the nearest of another size.
+    pub measured: Option<Outcome>,
+    pub is_chosen: bool,
+}
+
+/// A choice, and what it was made from.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Why {
+    /// The node, with the method where it is a gradient.
+    pub name: String,
+    /// In the order in which the planner prefers among equals.
+    pub considered: Vec<Considered>,
+    pub reason: &'static str,
+}
+
+/// Why the shaders of node `name` were chosen: of its forward pass, and of the gradients for its inputs where `fetches` need
+/// them.
+///
+/// # Errors
+/// As [`super::Plan::new`]; no step computes a node of that name.
+pub fn why(graph: &Graph, fetches: &[NodeId], options: &Options, name: &str) -> Result<Vec<Why>> {
+    let graph = &super::fuse::fuse(graph, fetches, options)?;
+    let selection = select(graph, fetches, options, &BTreeSet::new())?;
+    let nodes = graph.nodes();
+    let computed = |index: &usize| selection.calls[*index].map(|call| nodes[call.node].name.as_str());
+    let of_node = selection.chosen.keys().filter(|index| computed(index) == Some(name));
+    let found = of_node.map(|&index| explain(graph, &selection, options, index)).collect::<Result<Vec<_>>>()?;
+    if found.is_empty() {
+        let mut names: Vec<&str> = selection.chosen.keys().filter_map(computed).collect();
+        names.dedup();
+        let problem = match graph.find(name) {
+            Some(_) => "has no step of its own: it is given, not needed, or computed together with a node behind it",
+            None => "is no node of this network",
+        };
+        return Err(Error::graph(name, format!("{problem}; nodes with steps: {}", names.join(", "))));
+    }
+    Ok(found)
+}
+
+fn explain(graph: &Graph, selection: &Selection, options: &Options, index: usize) -> Result<Why> {
+    let (Some(call), chosen) = (selection.calls[index], &selection.chosen[&index]) else {
+        return Err(Error::plan("a node without an operation has a shader"));
+    };
+    let (x, y) = call.shapes(graph);
+    let io = Io { x: &x, y };
+    let choice = options.choices.and_then(|choices: &Choices| choices.choice(call.op, call.wanted(), &x));
+    let written = call.wanted().map_or_else(|| "y".to_owned(), |input| format!("d{input}"));
+    let mut considered = Vec::new();
+    for served in serving(call.op, &io, call.wanted(), options)? {
+        let stem = served.source.stem;
+        let cost = call.op.cost(&served.method, &io);
+        let flops = cost.flops as f64 / call.op.speed(stem, &io).max(1.0);
+        considered.push(Considered {
+            stem,
+            estimate_ms: options.limits.estimate_ms(Cost { flops: flops as u64, ..cost }),
+            layout: served.shader.variable(&written).map_or(Layout::Rows, |v| v.layout),
+            measured: choice.and_then(|c| c.candidates.iter().find(|c| c.stem == stem)).map(|c| c.outcome.clone()),
+            is_chosen: stem == chosen.source.stem,
+        });
+    }
+    let own = considered.iter().find(|c| c.is_chosen).map_or(f64::INFINITY, |c| c.estimate_ms);
+    let reason = match considered.len() {
+        1 => "the only one that serves it here",
+        _ if choice.is_some_and(|c| c.stem == chosen.source.stem) => "measured to be the fastest",
+        _ if considered.iter().any(|c| c.estimate_ms < own) => {
+            "faster ones read channel quads, which nothing before it gives; they gain less than the repacking costs"
+        }
+        _ => "the fastest by estimate; `lineament tune` measures",
+    };
+    let name = &graph.nodes()[call.node].name;
+    let name = if call.gradient.is_some() { format!("{name}.{written}") } else { name.clone() };
+    Ok(Why { name, considered, reason })
+}
+
+impl Considered {
+    /// `rows`, `texels` or `quads`.
+    pub fn layout_name(&self) -> &'static str {
+        match self.layout {
+            Layout::Rows => "rows",
+            Layout::Texels => "texels",
+            Layout::Quads => "quads",
+        }
+    }
+}
+
+/// A table of what was considered; a precision is its greatest width.
+impl fmt::Display for Why {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let rows: Vec<[String; 5]> = self
+            .considered
+            .iter()
+            .map(|c| {
+                let estimate = if c.estimate_ms.is_finite() && c.estimate_ms > 0.0 {
+                    format!("{:.3}", c.estimate_ms)
+                } else {
+                    "-".into()
+                };
+                let measured = match &c.measured {
+                    Some(Outcome::Ms(ms)) => format!("{ms:.3}"),
+                    Some(Outcome::Banned(_)) => "wrong".into(),
+                    None => "-".into(),
+                };
+                let mark = if c.is_chosen { "chosen" } else { "" };
+                [c.stem.into(), c.layout_name().into(), estimate, measured, mark.into()]
+            })
+            .collect();
+        let columns = [
+            Column::words("shader", 0),
+            Column::words("result in", 1),
+            Column::numbers("at most ms", 0),
+            Column::numbers("measured ms", 0),
+            Column::words("", 0),
+        ];
+        let width = f.precision().unwrap_or(usize::MAX);
+        writeln!(f, "{}: {}", self.name, self.reason)?;
+        table::write(f, &columns, &rows, width)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::graph::{Init, grad};
+    use crate::ops::conv3x3::Conv3x3;
+    use crate::plan::choices::{Candidate, Choice, key};
+    use crate::plan::{Limits, Plan};
+    use std::collections::BTreeMap;
+
+    #[test]
+    fn what_is_explained_is_what_is_planned() {
+        let mut g = Graph::new();
+        let x = g.input("x", [1, 8, 16, 16]).unwrap();
+        let w = g.param("w", [8, 8, 3, 3], Init::Constant(0.1)).unwrap();
+        let b = g.param("b", [1, 8, 1, 1], Init::Constant(0.0)).unwrap();
+        let y = g.add_named("c", Conv3x3, &[x, w, b]).unwrap();
+        let loss = g.mse(y, x, crate::ops::loss::Reduction::Mean).unwrap();
+        let dw = grad::backward(&mut g, loss, &[w]).unwrap()[0];
+        let hardware = Limits::default();
+        let stem_of = |plan: &Plan, name: &str| plan.steps.iter().find(|s| s.name == name).unwrap().stem();
+        for limits in [hardware, Limits { prefers_texels: true, ..hardware }] {
+            let options = Options { limits, ..Options::default() };
+            let plan =
+                Plan::new(&crate::plan::fuse::fuse(&g, &[y, dw], &options).unwrap(), &[y, dw], &options).unwrap();
+            let all = why(&g, &[y, dw], &options, "c").unwrap();
+            let chosen = |why: &Why| why.considered.iter().find(|c| c.is_chosen).unwrap().stem;
+            let names: Vec<&str> = all.iter().map(|why| why.name.as_str()).collect();
+            assert_eq!(names, ["c", "c.dw"]);
+            assert_eq!(chosen(&all[0]), stem_of(&plan, "c"));
+            assert_eq!(chosen(&all[1]), stem_of(&plan, "c.backward_w"));
+        }
+        // What was measured is shown, and wins over the estimate.
+        let shapes = [[1, 8, 16, 16], [8, 8, 3, 3], [1, 8, 1, 1]];
+        let candidates = [("conv3x3", 1.0), ("conv3x3_tile", 2.0)]
+            .map(|(stem, ms)| Candidate { stem: stem.into(), outcome: Outcome::Ms(ms) });
+        let choice = Choice { stem: "conv3x3".into(), candidates: candidates.to_vec() };
+        let choices = Choices { layers: BTreeMap::from([(key(&Conv3x3, None, &shapes), choice)]) };
+        let options = Options { limits: hardware, choices: Some(&choices), ..Options::default() };
+        let measured = &why(&g, &[y], &options, "c").unwrap()[0];
+        let plain = measured.considered.iter().find(|c| c.is_chosen).unwrap();
+        assert_eq!((plain.stem, &plain.measured), ("conv3x3", &Some(Outcome::Ms(1.0))));
+        assert_eq!(measured.reason, "measured to be the fastest");
+        let without = &why(&g, &[y], &Options { limits: hardware, ..Options::default() }, "c").unwrap()[0];
+        assert!(without.considered.iter().any(|c| c.is_chosen && c.stem != "conv3x3"), "{without}");
+
+        for (name, problem) in [("nothing", "is no node"), ("w", "no step of its own")] {
+            let error = why(&g, &[y], &options, name).unwrap_err().to_string();
+            assert!(error.contains(problem) && error.ends_with("nodes with steps: c"), "{error}");
+        }
+    }
+}
