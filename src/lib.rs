@@ -76,13 +76,11 @@
 //!
 //! # Reading path, for an afternoon (about 2,000 lines)
 //!
-//! 1. `src/ops/relu.rs` with `shaders/relu.wgsl`: the contract, whole.
-//! 2. `src/ops/mod.rs`: the trait.
-//! 3. `src/ops/gate.rs` with its shader: several inputs, several gradients.
-//! 4. `src/graph/mod.rs`, `src/graph/grad.rs`: nodes, and reverse mode as more nodes.
-//! 5. `src/plan/mod.rs`, then its passes: from nodes to steps over slots.
-//! 6. `src/exec/session.rs`, `src/exec/cpu.rs`: the same plan without an adapter.
-//! 7. `src/lab/judge.rs`, `tests/ops_gpu.rs`: why one may trust it.
+//! 1. `src/ops/relu.rs` with `shaders/relu.wgsl`: the contract, whole; then `src/ops/mod.rs`: the trait.
+//! 2. `src/graph/grad.rs`: reverse mode as more nodes of the same graph.
+//! 3. `src/plan/mod.rs`, then the passes `lower.rs`, `select.rs`, `memory.rs`: from nodes to steps over slots.
+//! 4. `src/exec/cpu.rs`: a plan followed without an adapter; `src/exec/session.rs`: the same for both.
+//! 5. `src/lab/judge.rs`: when a kernel is right, and why the check may be trusted.
 
 #![deny(unsafe_code)]
 // The engine alone has what only lab asks it for.
@@ -124,7 +122,7 @@ pub mod vision;
 pub mod cli;
 
 pub use error::{Error, Result, ShapeError};
-pub use exec::{Device, Select, Session};
+pub use exec::{Device, Params, Select, Session};
 pub use graph::{Graph, NodeId};
 pub use tensor::{Shape, Tensor};
 #[cfg(feature = "vision")]

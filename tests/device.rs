@@ -2,7 +2,11 @@
 
 mod common;
 
-use lineament::{Graph, Tensor};
+use lineament::graph::Init;
+use lineament::ops::conv2d::Conv2d;
+use lineament::ops::loss::Reduction;
+use lineament::train::{HYPER, Optimizer, Rule};
+use lineament::{Graph, Params, Session, Tensor, Weights};
 use std::collections::BTreeSet;
 
 /// Libraries that lie in this process's memory, where the system tells.
@@ -40,4 +44,71 @@ fn allocated_bytes_are_the_plans_before_the_first_run() {
     let session = device.compile(&graph, &[y], graph.initialize(1)).unwrap();
     let ratio = session.plan().peak_bytes() as f64 / (device.allocated_bytes().unwrap() - before) as f64;
     assert!((0.99..=1.01).contains(&ratio), "the plan predicts {ratio} of what is allocated");
+}
+
+/// Two sizes of one network, w · x + w on maps whose one parameter takes most of the memory.
+fn two_sizes(device: &lineament::Device, params: &Params) -> Vec<(Session, Tensor)> {
+    let session = |side: usize| {
+        let mut graph = Graph::new();
+        let x = graph.input("x", [1, 1, side, side]).unwrap();
+        let w = graph.param("w", [64, 1, 64, 64], Init::Constant(0.0)).unwrap();
+        let b = graph.param("b", [1, 64, 1, 1], Init::Constant(0.0)).unwrap();
+        let op = Conv2d { padding: [32, 32], ..Conv2d::default() };
+        let y = graph.conv2d(x, w, b, op).unwrap();
+        (device.compile(&graph, &[y], params.clone()).unwrap(), Tensor::filled([1, 1, side, side], 1.0))
+    };
+    [2, 3].map(session).into()
+}
+
+#[test]
+fn sessions_of_several_sizes_share_the_weights_on_the_device() {
+    let Some(device) = common::device() else { return };
+    let w = Tensor::new([64, 1, 64, 64], (0..64 * 64 * 64).map(|k| (k % 7) as f32).collect()).unwrap();
+    let b = Tensor::filled([1, 64, 1, 1], 0.5);
+    let weights = Weights::from_tensors([("w".to_owned(), w), ("b".to_owned(), b)].into());
+    let weight_bytes = 4 * 64 * 64 * 64;
+    let open = |params: Params| {
+        let before = device.allocated_bytes();
+        let sessions = two_sizes(&device, &params);
+        let bytes = device.allocated_bytes().zip(before).map(|(after, before)| after - before);
+        (sessions, bytes)
+    };
+    let (own, own_bytes) = open(weights.clone().into());
+    let (shared, shared_bytes) = open(Params::shared(weights.clone()));
+    for ((a, x), (b, _)) in own.iter().zip(&shared) {
+        assert_eq!(a.run(&[("x", x)]).unwrap(), b.run(&[("x", x)]).unwrap());
+        assert_eq!(b.weights().unwrap().tensors(), weights.tensors());
+    }
+    match own_bytes.zip(shared_bytes) {
+        Some((own, shared)) => {
+            let saved = own as f64 - shared as f64;
+            assert!((saved / f64::from(weight_bytes) - 1.0).abs() < 0.05, "{own} and {shared}");
+        }
+        None => eprintln!("SKIPPED in part (the back end does not report what it allocates)"),
+    }
+    let refused = shared[0].0.load(&weights).unwrap_err().to_string();
+    assert!(refused.contains("shares its parameters"), "{refused}");
+    own[0].0.load(&weights).unwrap();
+}
+
+#[test]
+fn a_training_that_was_given_shared_weights_leaves_them_as_they_are() {
+    let Some(device) = common::device() else { return };
+    let mut graph = Graph::new();
+    let x = graph.input("x", [1, 1, 1, 8]).unwrap();
+    let w = graph.param("w", [1, 1, 1, 8], Init::Constant(0.0)).unwrap();
+    let y = graph.times(x, w).unwrap();
+    let infer = graph.clone();
+    let loss = graph.mse(y, x, Reduction::Mean).unwrap();
+    let rule = Rule::from(Optimizer::sgd(0.0));
+    let step = rule.minimize(&mut graph, loss).unwrap();
+    let weights = Weights::from_tensors([("w".to_owned(), Tensor::filled([1, 1, 1, 8], 3.0))].into());
+    let params = Params::shared(weights);
+    let reader = device.compile(&infer, &[y], params.clone()).unwrap();
+    let trainer = device.compile(&graph, &step.fetches, params).unwrap();
+    let one = Tensor::filled([1, 1, 1, 8], 1.0);
+    let hyper = rule.hyper(0.1, 1);
+    trainer.run(&[("x", &one), (HYPER, &hyper)]).unwrap();
+    assert_ne!(trainer.weights().unwrap().get("w").unwrap().data()[0], 3.0);
+    assert_eq!(reader.run(&[("x", &one)]).unwrap()[0].data(), [3.0; 8]);
 }

@@ -2,6 +2,7 @@
 
 use super::device::{Device, Select, adapters_async};
 use super::gpu::AdapterInfo;
+use super::params::Params;
 use super::session::Session;
 use super::timing::{Now, Run};
 use crate::error::Result;
@@ -25,12 +26,13 @@ impl Device {
         block_on(Self::open_async(select))
     }
 
-    /// Plans `fetches`, allocates, compiles the shaders and uploads `weights` once.
+    /// Plans `fetches`, allocates, compiles the shaders and uploads `weights` once: once for all sessions where they are
+    /// [`Params::shared`].
     ///
     /// # Errors
     /// The graph cannot be planned; a parameter is missing in `weights`, has another shape, or is not in the graph; the
     /// device fails.
-    pub fn compile(&self, graph: &Graph, fetches: &[NodeId], weights: Weights) -> Result<Session> {
+    pub fn compile(&self, graph: &Graph, fetches: &[NodeId], weights: impl Into<Params>) -> Result<Session> {
         block_on(self.compile_async(graph, fetches, weights))
     }
 }

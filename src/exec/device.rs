@@ -2,12 +2,12 @@
 
 use super::cpu::{self, CpuSession};
 use super::gpu::{self, AdapterInfo, Gpu, GpuSession, Guard, Pipelines};
+use super::params::Params;
 use super::session::{Running, Session, parameters};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, NodeId};
 use crate::plan::why::{Why, why};
 use crate::plan::{Choices, Limits, Options, Plan};
-use crate::weights::Weights;
 use std::sync::Arc;
 
 /// Which device to open. A demand, not a hint: nothing falls back in silence.
@@ -196,12 +196,18 @@ impl Device {
         why(graph, fetches, &options, name)
     }
 
-    /// Plans `fetches`, allocates, compiles the shaders and uploads `weights` once.
+    /// Plans `fetches`, allocates, compiles the shaders and uploads `weights` once: once for all sessions where they are
+    /// [`Params::shared`].
     ///
     /// # Errors
     /// The graph cannot be planned; a parameter is missing in `weights`, has another shape, or is not in the graph; the
     /// device fails.
-    pub async fn compile_async(&self, graph: &Graph, fetches: &[NodeId], weights: Weights) -> Result<Session> {
+    pub async fn compile_async(
+        &self,
+        graph: &Graph,
+        fetches: &[NodeId],
+        weights: impl Into<Params>,
+    ) -> Result<Session> {
         let choices = self.choices(graph, fetches)?;
         let options = Options { limits: self.limits(), choices: choices.as_deref(), ..Options::default() };
         self.compile_with(graph, fetches, weights, &options, None).await
@@ -211,20 +217,23 @@ impl Device {
         &self,
         graph: &Graph,
         fetches: &[NodeId],
-        weights: Weights,
+        weights: impl Into<Params>,
         options: &Options<'_>,
         guard: Option<Guard>,
     ) -> Result<Session> {
-        let parameters = parameters(graph, &weights)?;
+        let params = weights.into();
+        let parameters = parameters(graph, params.weights())?;
         let graph = &crate::plan::fuse::fuse(graph, fetches, options)?;
         let plan = Plan::new(graph, fetches, options)?;
         #[cfg(feature = "cli")]
         plan.notes.iter().for_each(|note| log::warn!("{note}"));
         let running = match &self.backend {
-            Backend::Gpu(on) => Running::Gpu(GpuSession::new(on, graph, &plan, &parameters, guard).await?),
+            Backend::Gpu(on) => {
+                Running::Gpu(GpuSession::new(on, graph, &plan, &parameters, params.resident(), guard).await?)
+            }
             Backend::Cpu => Running::Cpu(CpuSession::new(graph, &plan, &parameters)?),
         };
-        Ok(Session::new(self.clone(), graph.clone(), plan, running))
+        Ok(Session::new(self.clone(), graph.clone(), plan, params.resident().is_some(), running))
     }
 }
 

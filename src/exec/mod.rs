@@ -5,12 +5,14 @@ mod blocking;
 mod cpu;
 mod device;
 mod gpu;
+mod params;
 mod session;
 pub mod timing;
 
 pub use blocking::adapters;
 pub use device::{Choose, Device, Select, adapters_async, default_adapter};
 pub use gpu::AdapterInfo;
+pub use params::Params;
 pub use session::Session;
 
 pub(crate) use cpu::{op_of, parts_of, value_of};

@@ -55,6 +55,8 @@ pub struct Session {
     graph: Arc<Graph>,
     plan: Plan,
     running: Running,
+    /// Its parameters are other sessions' too.
+    is_shared: bool,
     /// Callers that block wait here for each other.
     pub(super) turn: Mutex<()>,
 }
@@ -71,8 +73,8 @@ impl std::fmt::Debug for Session {
 }
 
 impl Session {
-    pub(super) fn new(device: Device, graph: Graph, plan: Plan, running: Running) -> Self {
-        Self { device, graph: Arc::new(graph), plan, running, turn: Mutex::default() }
+    pub(super) fn new(device: Device, graph: Graph, plan: Plan, is_shared: bool, running: Running) -> Self {
+        Self { device, graph: Arc::new(graph), plan, running, is_shared, turn: Mutex::default() }
     }
 
     /// The plan; it prints as a table.
@@ -158,8 +160,14 @@ impl Session {
     /// Overwrites parameters and states by name: continues from a checkpoint, or takes another network's values.
     ///
     /// # Errors
-    /// A name that the plan does not use, or another shape.
+    /// A name that the plan does not use, or another shape; the session was compiled with [`Params::shared`](super::Params).
     pub fn load(&self, weights: &Weights) -> Result<()> {
+        if self.is_shared {
+            return Err(Error::weights(
+                weights.name(),
+                "this session shares its parameters with others; compile it with Weights to change them",
+            ));
+        }
         for (name, tensor) in weights.tensors() {
             let fail = |problem: String| Err(Error::weights(weights.name(), problem));
             let Some(value) = self.plan.values.iter().find(|v| v.name == *name) else {

@@ -9,10 +9,12 @@ mod guard;
 mod pipelines;
 mod quads;
 mod readback;
+mod resident;
 mod session;
 mod timing;
 
 pub use adapter::{AdapterInfo, Gpu, adapters};
 pub use guard::Guard;
 pub use pipelines::Pipelines;
+pub use resident::Resident;
 pub use session::GpuSession;

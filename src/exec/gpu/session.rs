@@ -5,10 +5,11 @@ use super::guard::{GUARD_ROWS, GUARD_WORDS, Guard};
 use super::pipelines::{Pipeline, Pipelines};
 use super::quads;
 use super::readback::copy_quads;
+use super::resident::Resident;
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Kind};
 use crate::layout::{Layout, TEXELS_A_ROW};
-use crate::plan::{Plan, Slot, Value};
+use crate::plan::{Hold, Plan, Value};
 use crate::tensor::{Tensor, len};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -64,8 +65,17 @@ pub(super) struct Command {
     once: bool,
 }
 
+/// The parameter that alone lies in `slot`, if no step writes it.
+fn shared_parameter<'g>(graph: &'g Graph, plan: &Plan, slot: usize) -> Option<&'g str> {
+    let Hold::Node(node) = plan.slots[slot].hold else { return None };
+    let Kind::Param { trainable: true, .. } = graph.nodes()[node].kind else { return None };
+    let mut bindings = plan.steps.iter().flat_map(|step| &step.bindings);
+    let is_written = bindings.any(|b| b.writable && plan.values[b.value].slot == slot);
+    (!is_written).then(|| graph.nodes()[node].name.as_str())
+}
+
 impl GpuSession {
-    /// Allocates, compiles and uploads `parameter(node)` for every parameter. A guarded session fills memory before each run
+    /// Allocates, compiles and uploads every parameter that is not `resident` yet. A guarded session fills memory before each run
     /// and watches words behind every buffer and texture: for checks.
     ///
     /// # Errors
@@ -75,6 +85,7 @@ impl GpuSession {
         graph: &Graph,
         plan: &Plan,
         parameters: &HashMap<usize, Tensor>,
+        resident: Option<&Resident>,
         guard: Option<Guard>,
     ) -> Result<Self> {
         let gpu = &pipelines.gpu;
@@ -84,13 +95,23 @@ impl GpuSession {
         let guard_rows = if guard.is_some() { GUARD_ROWS } else { 0 };
         let fetched = plan.readback_bytes();
         let what = format!("allocating {} bytes", plan.peak_bytes());
+        // The slots whose parameter was uploaded by another session.
+        let mut is_uploaded = vec![false; plan.slots.len()];
         let (memory, readback) = gpu
             .scoped(&what, || {
-                let memory = |s: &Slot| match s.hold.layout() {
-                    Layout::Rows => Memory::Buffer(gpu.buffer("slot", s.bytes + guard_bytes, usage)),
-                    layout => Memory::Texture(gpu.texture(s.bytes, layout, guard_rows)),
-                };
-                let memory: Vec<_> = plan.slots.iter().map(memory).collect();
+                let mut memory = Vec::with_capacity(plan.slots.len());
+                for (slot, s) in plan.slots.iter().enumerate() {
+                    let own = || gpu.buffer("slot", s.bytes + guard_bytes, usage);
+                    memory.push(match (s.hold.layout(), resident.zip(shared_parameter(graph, plan, slot))) {
+                        (Layout::Rows, Some((resident, name))) if guard.is_none() => {
+                            let (buffer, has_value) = resident.buffer(gpu, name, own);
+                            is_uploaded[slot] = has_value;
+                            Memory::Buffer(buffer)
+                        }
+                        (Layout::Rows, _) => Memory::Buffer(own()),
+                        (layout, _) => Memory::Texture(gpu.texture(s.bytes, layout, guard_rows)),
+                    });
+                }
                 let read_usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
                 (memory, (fetched > 0).then(|| gpu.buffer("readback", fetched, read_usage)))
             })
@@ -168,7 +189,7 @@ impl GpuSession {
             is_prepared: AtomicBool::new(false),
             is_running: AtomicBool::new(false),
         };
-        for value in plan.values.iter().filter(|v| v.layout == Layout::Rows) {
+        for value in plan.values.iter().filter(|v| v.layout == Layout::Rows && !is_uploaded[v.slot]) {
             let Some(node) = value.node else { continue };
             let tensor = match &graph.nodes()[node].kind {
                 Kind::Constant(tensor) => tensor,

@@ -12,7 +12,7 @@ pub use chain::{Canvas, Chain, Passage, Step, factors};
 
 use super::windows::{Stretch, stretches};
 use crate::error::{Error, Result};
-use crate::exec::{Device, Select, Session};
+use crate::exec::{Device, Params, Select, Session};
 use crate::graph::{Graph, NodeId};
 use crate::ops::resize::{Kernel, Resize};
 use crate::plan::Plan;
@@ -43,7 +43,8 @@ const MAX_RELATIVE_ERROR: f64 = 1e-3;
 pub struct Upscaler {
     device: Device,
     model: SuperResolution,
-    weights: Weights,
+    /// Windows of all sizes share one copy on the device.
+    weights: Params,
     /// Side of a window in pixels of the network's input, halo included.
     tile: usize,
     /// Bytes that a plan may take.
@@ -99,8 +100,14 @@ impl Upscaler {
             }
         }
         let tile_px = tile.unwrap_or(TILES[0]);
-        let mut upscaler =
-            Self { device, model, weights, tile: tile_px, memory_bytes: u64::MAX, session: Mutex::default() };
+        let mut upscaler = Self {
+            device,
+            model,
+            weights: Params::shared(weights),
+            tile: tile_px,
+            memory_bytes: u64::MAX,
+            session: Mutex::default(),
+        };
         if tile == Some(0) {
             upscaler.tile = usize::MAX;
         }

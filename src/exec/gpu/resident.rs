@@ -1,0 +1,40 @@
+//! Parameters on adapters, shared by sessions.
+
+use super::adapter::Gpu;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Buffers of parameters by name, for each adapter that they were uploaded to.
+#[derive(Default)]
+pub struct Resident(Mutex<Vec<(Arc<Gpu>, BTreeMap<String, wgpu::Buffer>)>>);
+
+impl std::fmt::Debug for Resident {
+    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        f.debug_struct("Resident").finish_non_exhaustive()
+    }
+}
+
+impl Resident {
+    /// The buffer of parameter `name` on `gpu`, and whether it holds the parameter's value already; `make` makes one.
+    pub(super) fn buffer(
+        &self,
+        gpu: &Arc<Gpu>,
+        name: &str,
+        make: impl FnOnce() -> wgpu::Buffer,
+    ) -> (wgpu::Buffer, bool) {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = all.iter().position(|(on, _)| Arc::ptr_eq(on, gpu));
+        let at = known.unwrap_or_else(|| {
+            all.push((gpu.clone(), BTreeMap::new()));
+            all.len() - 1
+        });
+        match all[at].1.get(name) {
+            Some(buffer) => (buffer.clone(), true),
+            None => {
+                let buffer = make();
+                all[at].1.insert(name.to_owned(), buffer.clone());
+                (buffer, false)
+            }
+        }
+    }
+}
