@@ -1,13 +1,10 @@
-//! Devices: an adapter, or the references, chosen and opened; graphs compiled on them.
+//! Devices: an adapter, or the references, chosen and opened.
 
-use super::cpu::{self, CpuSession};
-use super::gpu::{self, AdapterInfo, Gpu, GpuSession, Guard, Pipelines};
-use super::params::Params;
-use super::session::{Running, Session, parameters};
+use super::cpu;
+use super::gpu::{self, AdapterInfo, Gpu, Pipelines};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, NodeId};
-use crate::plan::why::{Why, why};
-use crate::plan::{Choices, Limits, Options, Plan};
+use crate::plan::{Choices, Limits};
 use std::sync::Arc;
 
 /// Which device to open. A demand, not a hint: nothing falls back in silence.
@@ -56,12 +53,12 @@ pub fn default_adapter(adapters: &[AdapterInfo]) -> Option<(usize, &'static str)
 /// An opened device; clones share it.
 #[derive(Debug, Clone)]
 pub struct Device {
-    backend: Backend,
+    pub(super) backend: Backend,
     chooser: Option<Arc<dyn Choose>>,
 }
 
 #[derive(Debug, Clone)]
-enum Backend {
+pub(super) enum Backend {
     Gpu(Arc<Pipelines>),
     Cpu,
 }
@@ -132,7 +129,7 @@ impl Device {
         Self { backend: self.backend.clone(), chooser: None }
     }
 
-    fn choices(&self, graph: &Graph, fetches: &[NodeId]) -> Result<Option<Arc<Choices>>> {
+    pub(super) fn choices(&self, graph: &Graph, fetches: &[NodeId]) -> Result<Option<Arc<Choices>>> {
         self.chooser.as_ref().map(|chooser| chooser.choices(self, graph, fetches)).transpose()
     }
 
@@ -174,66 +171,6 @@ impl Device {
             Backend::Gpu(on) => on.gpu.info.limits,
             Backend::Cpu => Limits::references(cpu::MEMORY_BYTES),
         }
-    }
-
-    /// The plan that [`Device::compile`] follows.
-    ///
-    /// # Errors
-    /// The graph cannot be planned.
-    pub fn plan(&self, graph: &Graph, fetches: &[NodeId]) -> Result<Plan> {
-        let choices = self.choices(graph, fetches)?;
-        let options = Options { limits: self.limits(), choices: choices.as_deref(), ..Options::default() };
-        Plan::new(&crate::plan::fuse::fuse(graph, fetches, &options)?, fetches, &options)
-    }
-
-    /// Why the shaders of node `name` were chosen in [`Device::plan`].
-    ///
-    /// # Errors
-    /// As [`Device::plan`]; no step computes a node of that name.
-    pub fn why(&self, graph: &Graph, fetches: &[NodeId], name: &str) -> Result<Vec<Why>> {
-        let choices = self.choices(graph, fetches)?;
-        let options = Options { limits: self.limits(), choices: choices.as_deref(), ..Options::default() };
-        why(graph, fetches, &options, name)
-    }
-
-    /// Plans `fetches`, allocates, compiles the shaders and uploads `weights` once: once for all sessions where they are
-    /// [`Params::shared`].
-    ///
-    /// # Errors
-    /// The graph cannot be planned; a parameter is missing in `weights`, has another shape, or is not in the graph; the
-    /// device fails.
-    pub async fn compile_async(
-        &self,
-        graph: &Graph,
-        fetches: &[NodeId],
-        weights: impl Into<Params>,
-    ) -> Result<Session> {
-        let choices = self.choices(graph, fetches)?;
-        let options = Options { limits: self.limits(), choices: choices.as_deref(), ..Options::default() };
-        self.compile_with(graph, fetches, weights, &options, None).await
-    }
-
-    pub(crate) async fn compile_with(
-        &self,
-        graph: &Graph,
-        fetches: &[NodeId],
-        weights: impl Into<Params>,
-        options: &Options<'_>,
-        guard: Option<Guard>,
-    ) -> Result<Session> {
-        let params = weights.into();
-        let parameters = parameters(graph, params.weights())?;
-        let graph = &crate::plan::fuse::fuse(graph, fetches, options)?;
-        let plan = Plan::new(graph, fetches, options)?;
-        #[cfg(feature = "cli")]
-        plan.notes.iter().for_each(|note| log::warn!("{note}"));
-        let running = match &self.backend {
-            Backend::Gpu(on) => {
-                Running::Gpu(GpuSession::new(on, graph, &plan, &parameters, params.resident(), guard).await?)
-            }
-            Backend::Cpu => Running::Cpu(CpuSession::new(graph, &plan, &parameters)?),
-        };
-        Ok(Session::new(self.clone(), graph.clone(), plan, params.resident().is_some(), running))
     }
 }
 

@@ -2,6 +2,7 @@
 //! What waits is `async`; `blocking` has the waiting face of it.
 
 mod blocking;
+mod compile;
 mod cpu;
 mod device;
 mod gpu;

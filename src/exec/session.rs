@@ -10,44 +10,8 @@ use crate::layout::Layout;
 use crate::plan::Plan;
 use crate::tensor::Tensor;
 use crate::weights::Weights;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
-
-/// Values of all parameters by node: from `weights`; states that it lacks begin at their initial value.
-pub(super) fn parameters(graph: &Graph, weights: &Weights) -> Result<HashMap<usize, Tensor>> {
-    let fail = |problem: String| Err(Error::weights(weights.name(), problem));
-    for name in weights.tensors().keys() {
-        let is_parameter =
-            graph.find(name).is_some_and(|id| matches!(graph.nodes()[id.index].kind, Kind::Param { .. }));
-        if !is_parameter {
-            return fail(format!("has tensor {name:?}, which the network does not use; is it another model's file?"));
-        }
-    }
-    let mut values = HashMap::new();
-    for (index, node) in graph.nodes().iter().enumerate() {
-        let Kind::Param { init, trainable } = node.kind else { continue };
-        match weights.get(&node.name) {
-            Some(tensor) if tensor.shape() == node.shape => {
-                values.insert(index, tensor.clone());
-            }
-            Some(tensor) => {
-                return fail(format!(
-                    "tensor {:?} is {:?}, the network expects {:?}; is it another model's file?",
-                    node.name,
-                    tensor.shape(),
-                    node.shape
-                ));
-            }
-            None if trainable => {
-                return fail(format!("lacks tensor {:?} {:?}; is it another model's file?", node.name, node.shape));
-            }
-            None => {
-                values.insert(index, init.fill(node.shape, 0, &node.name));
-            }
-        }
-    }
-    Ok(values)
-}
 
 /// A planned graph on a device, ready to run as often as one likes.
 pub struct Session {

@@ -3,6 +3,7 @@
 
 pub mod cases;
 pub mod check;
+pub mod clock;
 pub mod faults;
 mod judge;
 pub mod profile;

@@ -1,5 +1,6 @@
 //! Time of every step, and what it says: GFLOP/s, GB/s, which roof holds it back, share; the host's part; a trace.
 
+use super::clock::now_ms;
 use super::roof::{self, Measured, Roofs};
 use crate::error::Result;
 use crate::exec::Session;
@@ -10,19 +11,6 @@ use crate::table::{self, Column};
 use crate::tensor::Tensor;
 use serde_json::{Value, json};
 use std::fmt;
-use std::sync::OnceLock;
-use std::time::Instant;
-
-/// Milliseconds since `begin`.
-pub fn ms_since(begin: Instant) -> f64 {
-    begin.elapsed().as_secs_f64() * 1e3
-}
-
-/// Milliseconds since the first call.
-pub(crate) fn now_ms() -> f64 {
-    static ZERO: OnceLock<Instant> = OnceLock::new();
-    ms_since(*ZERO.get_or_init(Instant::now))
-}
 
 /// One dispatch, or the copies to textures before one.
 #[derive(Debug, Clone, PartialEq)]

@@ -3,7 +3,7 @@
 //! Two operations that no network uses, each with a shader of its name, run through the same planner and the same timer
 //! as the steps of a profile. They are checked as all others are (`tests/profile.rs`).
 
-use super::profile::now_ms;
+use super::clock::now_ms;
 use crate::error::{Error, Result, ShapeError};
 use crate::exec::timing::{Run, Span};
 use crate::exec::{Device, GpuSession, Session};

@@ -10,7 +10,7 @@
 pub mod store;
 
 use super::check;
-use super::profile::now_ms;
+use super::clock::now_ms;
 use crate::error::{Error, Result};
 use crate::exec::{Device, Session};
 use crate::graph::{Graph, Init, Kind, NodeId};

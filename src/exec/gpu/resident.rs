@@ -4,9 +4,12 @@ use super::adapter::Gpu;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Buffers of parameters by name, for each adapter that they were uploaded to.
+/// By parameter.
+type Buffers = BTreeMap<String, wgpu::Buffer>;
+
+/// Buffers of parameters, for each adapter that they were uploaded to.
 #[derive(Default)]
-pub struct Resident(Mutex<Vec<(Arc<Gpu>, BTreeMap<String, wgpu::Buffer>)>>);
+pub struct Resident(Mutex<Vec<(Arc<Gpu>, Buffers)>>);
 
 impl std::fmt::Debug for Resident {
     fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {

@@ -1,0 +1,113 @@
+//! From a graph to a session: planned, compiled, its weights on the device.
+
+use super::cpu::CpuSession;
+use super::device::{Backend, Device};
+use super::gpu::{GpuSession, Guard};
+use super::params::Params;
+use super::session::{Running, Session};
+use crate::error::{Error, Result};
+use crate::graph::{Graph, Kind, NodeId};
+use crate::plan::fuse::fuse;
+use crate::plan::why::{Why, why};
+use crate::plan::{Options, Plan};
+use crate::tensor::Tensor;
+use crate::weights::Weights;
+use std::collections::HashMap;
+
+impl Device {
+    /// The plan that [`Device::compile`] follows.
+    ///
+    /// # Errors
+    /// The graph cannot be planned.
+    pub fn plan(&self, graph: &Graph, fetches: &[NodeId]) -> Result<Plan> {
+        let choices = self.choices(graph, fetches)?;
+        let options = Options { limits: self.limits(), choices: choices.as_deref(), ..Options::default() };
+        Plan::new(&fuse(graph, fetches, &options)?, fetches, &options)
+    }
+
+    /// Why the shaders of node `name` were chosen in [`Device::plan`].
+    ///
+    /// # Errors
+    /// As [`Device::plan`]; no step computes a node of that name.
+    pub fn why(&self, graph: &Graph, fetches: &[NodeId], name: &str) -> Result<Vec<Why>> {
+        let choices = self.choices(graph, fetches)?;
+        let options = Options { limits: self.limits(), choices: choices.as_deref(), ..Options::default() };
+        why(graph, fetches, &options, name)
+    }
+
+    /// Plans `fetches`, allocates, compiles the shaders and uploads `weights` once: once for all sessions where they are
+    /// [`Params::shared`].
+    ///
+    /// # Errors
+    /// The graph cannot be planned; a parameter is missing in `weights`, has another shape, or is not in the graph; the
+    /// device fails.
+    pub async fn compile_async(
+        &self,
+        graph: &Graph,
+        fetches: &[NodeId],
+        weights: impl Into<Params>,
+    ) -> Result<Session> {
+        let choices = self.choices(graph, fetches)?;
+        let options = Options { limits: self.limits(), choices: choices.as_deref(), ..Options::default() };
+        self.compile_with(graph, fetches, weights, &options, None).await
+    }
+
+    pub(crate) async fn compile_with(
+        &self,
+        graph: &Graph,
+        fetches: &[NodeId],
+        weights: impl Into<Params>,
+        options: &Options<'_>,
+        guard: Option<Guard>,
+    ) -> Result<Session> {
+        let params = weights.into();
+        let parameters = parameters(graph, params.weights())?;
+        let graph = &fuse(graph, fetches, options)?;
+        let plan = Plan::new(graph, fetches, options)?;
+        #[cfg(feature = "cli")]
+        plan.notes.iter().for_each(|note| log::warn!("{note}"));
+        let running = match &self.backend {
+            Backend::Gpu(on) => {
+                Running::Gpu(GpuSession::new(on, graph, &plan, &parameters, params.resident(), guard).await?)
+            }
+            Backend::Cpu => Running::Cpu(CpuSession::new(graph, &plan, &parameters)?),
+        };
+        Ok(Session::new(self.clone(), graph.clone(), plan, params.resident().is_some(), running))
+    }
+}
+
+/// Values of all parameters by node: from `weights`; states that it lacks begin at their initial value.
+fn parameters(graph: &Graph, weights: &Weights) -> Result<HashMap<usize, Tensor>> {
+    let fail = |problem: String| Err(Error::weights(weights.name(), problem));
+    for name in weights.tensors().keys() {
+        let is_parameter =
+            graph.find(name).is_some_and(|id| matches!(graph.nodes()[id.index].kind, Kind::Param { .. }));
+        if !is_parameter {
+            return fail(format!("has tensor {name:?}, which the network does not use; is it another model's file?"));
+        }
+    }
+    let mut values = HashMap::new();
+    for (index, node) in graph.nodes().iter().enumerate() {
+        let Kind::Param { init, trainable } = node.kind else { continue };
+        match weights.get(&node.name) {
+            Some(tensor) if tensor.shape() == node.shape => {
+                values.insert(index, tensor.clone());
+            }
+            Some(tensor) => {
+                return fail(format!(
+                    "tensor {:?} is {:?}, the network expects {:?}; is it another model's file?",
+                    node.name,
+                    tensor.shape(),
+                    node.shape
+                ));
+            }
+            None if trainable => {
+                return fail(format!("lacks tensor {:?} {:?}; is it another model's file?", node.name, node.shape));
+            }
+            None => {
+                values.insert(index, init.fill(node.shape, 0, &node.name));
+            }
+        }
+    }
+    Ok(values)
+}
