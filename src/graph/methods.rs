@@ -105,7 +105,7 @@ impl Graph {
     }
 
     /// The convolution of `x` `[N,Ci,H,W]` with `w` and `b`, negative results times `a`, combined with `z`:
-    /// `[N,Co,H+2p−Kh+1,W+2p−Kw+1]`. Without [`Combine`] `z` is any node.
+    /// `[N,Co,H+2p−Kh+1,W+2p−Kw+1]`. Without [`Combine`](crate::ops::conv_act::Combine) `z` is any node.
     ///
     /// # Errors
     /// The shapes of `w`, `b`, `a` or `z` do not fit.

@@ -55,7 +55,7 @@ pub enum Kind {
     /// `op` overwrites some of its inputs after everything else has run; it has no value.
     Update(Arc<dyn Op>),
     /// The memory of its inputs as one tensor `[1, 1, 1, L]`, where they lie one after the other, each from a multiple of
-    /// [`PACK_ALIGN`] elements on, with zeros between them. It takes no step: the planner puts its inputs there.
+    /// [`PACK_ALIGN`](crate::layout::PACK_ALIGN) elements on, with zeros between them. It takes no step: the planner puts its inputs there.
     Pack,
 }
 
@@ -293,7 +293,7 @@ impl Graph {
     }
 
     /// The memory of `members` as one tensor `[1, 1, 1, L]`, so that one operation reads or overwrites them all: either
-    /// parameters and states, or values that are computed. Each lies at a multiple of [`PACK_ALIGN`] elements
+    /// parameters and states, or values that are computed. Each lies at a multiple of [`PACK_ALIGN`](crate::layout::PACK_ALIGN) elements
     /// ([`Graph::members`] says where); between them are zeros.
     ///
     /// # Errors

@@ -43,7 +43,7 @@ pub struct Options<'a> {
     /// Fold grids of threads into at least this many rows of workgroups, as only larger grids are otherwise: for checks.
     pub fold_rows: u32,
     /// What was measured to be fastest; where it names no shader that serves, and where `variant` is given, the fastest by
-    /// [`Op::speed`] is taken.
+    /// [`Op::speed`](crate::ops::Op::speed) is taken.
     pub choices: Option<&'a Choices>,
 }
 
