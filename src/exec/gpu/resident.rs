@@ -18,26 +18,15 @@ impl std::fmt::Debug for Resident {
 }
 
 impl Resident {
-    /// The buffer of parameter `name` on `gpu`, and whether it holds the parameter's value already; `make` makes one.
-    pub(super) fn buffer(
-        &self,
-        gpu: &Arc<Gpu>,
-        name: &str,
-        make: impl FnOnce() -> wgpu::Buffer,
-    ) -> (wgpu::Buffer, bool) {
+    /// The buffer of parameter `name` on `gpu`; where there is none yet, `make` makes one and uploads the value, before any other
+    /// session can see it.
+    pub(super) fn buffer(&self, gpu: &Arc<Gpu>, name: &str, make: impl FnOnce() -> wgpu::Buffer) -> wgpu::Buffer {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let known = all.iter().position(|(on, _)| Arc::ptr_eq(on, gpu));
         let at = known.unwrap_or_else(|| {
             all.push((gpu.clone(), BTreeMap::new()));
             all.len() - 1
         });
-        match all[at].1.get(name) {
-            Some(buffer) => (buffer.clone(), true),
-            None => {
-                let buffer = make();
-                all[at].1.insert(name.to_owned(), buffer.clone());
-                (buffer, false)
-            }
-        }
+        all[at].1.entry(name.to_owned()).or_insert_with(make).clone()
     }
 }

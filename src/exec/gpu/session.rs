@@ -65,13 +65,13 @@ pub(super) struct Command {
     once: bool,
 }
 
-/// The parameter that alone lies in `slot`, if no step writes it.
-fn shared_parameter<'g>(graph: &'g Graph, plan: &Plan, slot: usize) -> Option<&'g str> {
+/// The parameter that alone lies in `slot`, if no step writes it, and its name.
+fn shared_parameter<'g>(graph: &'g Graph, plan: &Plan, slot: usize) -> Option<(usize, &'g str)> {
     let Hold::Node(node) = plan.slots[slot].hold else { return None };
     let Kind::Param { trainable: true, .. } = graph.nodes()[node].kind else { return None };
     let mut bindings = plan.steps.iter().flat_map(|step| &step.bindings);
     let is_written = bindings.any(|b| b.writable && plan.values[b.value].slot == slot);
-    (!is_written).then(|| graph.nodes()[node].name.as_str())
+    (!is_written).then(|| (node, graph.nodes()[node].name.as_str()))
 }
 
 impl GpuSession {
@@ -95,7 +95,7 @@ impl GpuSession {
         let guard_rows = if guard.is_some() { GUARD_ROWS } else { 0 };
         let fetched = plan.readback_bytes();
         let what = format!("allocating {} bytes", plan.peak_bytes());
-        // The slots whose parameter was uploaded by another session.
+        // The slots whose parameter is resident, and so uploaded.
         let mut is_uploaded = vec![false; plan.slots.len()];
         let (memory, readback) = gpu
             .scoped(&what, || {
@@ -103,10 +103,14 @@ impl GpuSession {
                 for (slot, s) in plan.slots.iter().enumerate() {
                     let own = || gpu.buffer("slot", s.bytes + guard_bytes, usage);
                     memory.push(match (s.hold.layout(), resident.zip(shared_parameter(graph, plan, slot))) {
-                        (Layout::Rows, Some((resident, name))) if guard.is_none() => {
-                            let (buffer, has_value) = resident.buffer(gpu, name, own);
-                            is_uploaded[slot] = has_value;
-                            Memory::Buffer(buffer)
+                        (Layout::Rows, Some((resident, (node, name)))) if guard.is_none() => {
+                            is_uploaded[slot] = true;
+                            Memory::Buffer(resident.buffer(gpu, name, || {
+                                let buffer = own();
+                                let value = parameters.get(&node).map_or(&[][..], Tensor::data);
+                                gpu.queue.write_buffer(&buffer, 0, bytemuck::cast_slice(value));
+                                buffer
+                            }))
                         }
                         (Layout::Rows, _) => Memory::Buffer(own()),
                         (layout, _) => Memory::Texture(gpu.texture(s.bytes, layout, guard_rows)),
