@@ -5,7 +5,7 @@
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use lineament::ops::resize::{Kernel, Resize};
-use lineament::ops::{Case, Io, registry};
+use lineament::ops::{Call, Caps, Case, Io, registry};
 use lineament::plan::{Options, Plan};
 use lineament::shader::Shader;
 use lineament::{Graph, Picture, models};
@@ -27,21 +27,23 @@ fn planning(c: &mut Criterion) {
     c.bench_function("graph: build FSRCNN x3", |b| b.iter(build));
     // A batch's limit for a real adapter's speed.
     let mut options = Options::default();
-    options.limits.flops_per_second = 1e12;
+    options.caps.flops_per_second = 1e12;
     let (g, y) = build();
     c.bench_function("plan: FSRCNN x3, 256x256", |b| b.iter(|| Plan::new(black_box(&g), &[y], &options).unwrap()));
 }
 
 fn shaders(c: &mut Criterion) {
-    let case = real("conv3x3");
-    let source = &case.op.shaders()[0];
-    c.bench_function("shader: reflect conv3x3", |b| b.iter(|| Shader::new(black_box(source)).unwrap()));
+    let case = real("conv2d");
+    let kernel = case.op.kernels()[0];
+    let source = &kernel.source;
+    c.bench_function("shader: reflect conv2d", |b| b.iter(|| Shader::new(black_box(source)).unwrap()));
     let shader = Shader::new(source).unwrap();
     let io = Io { x: &case.x, y: case.op.shape(&case.x).unwrap() };
-    c.bench_function("shader: launch and pack conv3x3.forward", |b| {
+    c.bench_function("shader: serve and pack conv2d.forward", |b| {
         b.iter(|| {
-            let launch = case.op.launch(source.stem, "forward", black_box(&io)).unwrap();
-            shader.pack_params("forward", &launch).unwrap()
+            let call = Call::new(&*case.op, "forward", &["forward"], black_box(io));
+            let work = kernel.serve(&call, &Caps::default()).unwrap();
+            shader.pack_params("forward", &work.passes[0]).unwrap()
         })
     });
 }

@@ -1,7 +1,7 @@
-//! Times every operation on its real layers: forward and gradients, by every shader that serves them.
+//! Times every operation on its real layers: forward and gradients, by every kernel that serves them.
 //!
 //!     cargo bench --bench kernels                  # all, on the default adapter
-//!     cargo bench --bench kernels -- conv3x3       # operations and shaders whose name contains conv3x3
+//!     cargo bench --bench kernels -- conv3x3       # operations and kernels whose name contains conv3x3
 //!     LINEAMENT_DEVICE=0 cargo bench --bench kernels
 //!
 //! The cases are those that the tests mark `real()`. `--test` runs each once.
@@ -18,16 +18,16 @@ fn main() -> Result<()> {
     let device = Device::open(&select)?;
     for operation in registry() {
         for case in (operation.cases)().into_iter().filter(|c| c.real) {
-            for source in case.op.shaders() {
-                let is_wanted = |w: &&String| operation.name.contains(w.as_str()) || source.stem.contains(w.as_str());
+            for &kernel in case.op.kernels() {
+                let is_wanted = |w: &&String| operation.name.contains(w.as_str()) || kernel.stem().contains(w.as_str());
                 if !wanted.is_empty() && !wanted.iter().any(is_wanted) {
                     continue;
                 }
-                let title = format!("{:?} x={:?} by {}", case.op, case.x, source.stem);
-                match CaseSession::new(&device, &case, source.stem).and_then(|session| session.profile(runs)) {
+                let title = format!("{:?} x={:?} by {}", case.op, case.x, kernel.stem());
+                match CaseSession::new(&device, &case, kernel).and_then(|session| session.profile(runs)) {
                     Ok(profile) => {
-                        // A variant that serves no method here would only time the plain shader again.
-                        let prefix = format!("{}.", source.stem);
+                        // A kernel that serves no method here would only time the plain one again.
+                        let prefix = format!("{}.", kernel.stem());
                         if profile.rows.iter().any(|row| row.entry.starts_with(&prefix)) {
                             println!("{title}\n{profile}\n");
                         }

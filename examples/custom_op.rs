@@ -5,7 +5,9 @@
 
 use lineament::graph::Init;
 use lineament::lab::check;
-use lineament::ops::{Case, Cost, EPS, Io, Launch, Op, Source, Tolerance, Values, loss::Reduction};
+use lineament::ops::{
+    Call, Caps, Case, Cost, EPS, Io, Kernel, Launch, Op, Source, Tolerance, Values, Work, loss::Reduction,
+};
 use lineament::rng::Rng;
 use lineament::train::{HYPER, Optimizer, Rule};
 use lineament::{Device, Graph, Result, Select, Shape, ShapeError, Tensor};
@@ -47,15 +49,12 @@ impl Op for Softsign {
     fn inputs(&self) -> &'static [&'static str] {
         &["x"]
     }
-    fn shaders(&self) -> &'static [Source] {
-        const SHADERS: &[Source] = &[Source::new("softsign", WGSL)];
-        SHADERS
+    fn kernels(&self) -> &'static [Kernel] {
+        const KERNELS: &[Kernel] = &[Kernel::new(Source::new("softsign/plain", WGSL), plain)];
+        KERNELS
     }
     fn shape(&self, x: &[Shape]) -> std::result::Result<Shape, ShapeError> {
         Ok(x[0])
-    }
-    fn launch(&self, _stem: &str, _entry: &str, io: &Io) -> Option<Launch> {
-        Some(Launch::threads(io.y_len(), [("len", io.y_len().into())]))
     }
     fn cost(&self, method: &str, io: &Io) -> Cost {
         let tensors = if method == "forward" { 2 } else { 3 };
@@ -79,6 +78,12 @@ impl Op for Softsign {
             at.dy.iter().zip(&at.x[0]).map(|(dy, x)| 6.0 * EPS * (dy / (1.0 + x.abs()).powi(2)).abs()).collect()
         })
     }
+}
+
+/// Serves every call with a thread for each element.
+fn plain(call: &Call, caps: &Caps) -> Option<Work> {
+    let len = call.io.y_len();
+    call.work(caps, |_entry| Some(Launch::threads(len, [("len", len.into())])))
 }
 
 /// Shapes and inputs away from the kink of |x| at zero.

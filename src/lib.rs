@@ -28,7 +28,7 @@
 //! graph ──fuse──▶ graph ──select, schedule, memory──▶ plan ──compile──▶ session: tensors in, tensors out
 //!   ▲                          ▲                                           │
 //!  ops: formula, derivative,   shader: what the WGSL                    lab: check, profile, tune
-//!       cost, launch           says of itself                             │
+//!       cost, kernels          says of itself                             │
 //!                              plan::Choices ◀──────── what was measured ──┘
 //! ```
 //!
@@ -37,9 +37,10 @@
 //! A room names only rooms above it in this list; `tests/tidy.rs` proves it.
 //!
 //! - [`error`], [`tensor`], [`layout`], [`rng`], [`weights`]: the ground.
-//! - [`ops`]: an operation is one `.rs` (formula, shapes, f64 reference, derivative, cost, cases), one `.wgsl` of the same
-//!   stem, and one line in `src/ops/mod.rs`. A variant is one more `.wgsl`: on textures for software adapters, `_tile` for
-//!   hardware; `shaders/shared` holds what several shaders have in common.
+//! - [`ops`]: an operation is one `.rs` (formula, shapes, f64 reference, derivative, cost, cases) with its plain kernel,
+//!   `shaders/<operation>/plain.wgsl`, and one line in `src/ops/mod.rs`. [`ops::kernel`](mod@ops::kernel) says what a kernel is: a WGSL file and the
+//!   function that launches it. A faster one is a pair of its own, for adapters of one family where it says so;
+//!   `shaders/shared` holds what several shaders have in common.
 //! - [`graph`]: nodes with paths and shapes, refused where they are wrong when they are added. [`graph::grad`] appends
 //!   gradient nodes to the same graph; `methods.rs` lists the built-in operations.
 //! - [`shader`]: naga reads from the WGSL what each entry reads and writes, where the members of `p` lie, and how a
@@ -71,12 +72,12 @@
 //! 8. Two lines of one dispatch never alias a read and a written tensor.
 //! 9. A variable's WGSL type is its memory layout: `array<f32>` is rows, `texture_storage_2d<r32float>` rows as texels,
 //!    `texture_storage_2d<rgba32float>` channel quads.
-//! 10. A variant is one more shader file with the same names; every one is tested on every case that it serves.
+//! 10. Every kernel is tested on every case that it serves, on adapters of either family.
 //! 11. No float atomics, every sum in a fixed order: same device, same bits.
 //!
 //! # Reading path, for an afternoon (about 2,000 lines)
 //!
-//! 1. `src/ops/relu.rs` with `shaders/relu.wgsl`: the contract, whole; then `src/ops/mod.rs`: the trait.
+//! 1. `src/ops/relu.rs` with `shaders/relu/plain.wgsl`: the contract, whole; then `src/ops/mod.rs` and `kernel.rs`: the traits.
 //! 2. `src/graph/grad.rs`: reverse mode as more nodes of the same graph.
 //! 3. `src/plan/mod.rs`, then the passes `lower.rs`, `select.rs`, `memory.rs`: from nodes to steps over slots.
 //! 4. `src/exec/cpu.rs`: a plan followed without an adapter; `src/exec/session.rs`: the same for both.

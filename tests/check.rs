@@ -7,7 +7,7 @@ use lineament::ops::conv2d::Conv2d;
 use lineament::ops::leaky_relu::LeakyRelu;
 use lineament::ops::loss::Reduction;
 use lineament::ops::pixel_shuffle::PixelShuffle;
-use lineament::ops::{Case, Cost, Io, Launch, Op, Source, Tolerance, Values};
+use lineament::ops::{Call, Caps, Case, Cost, Io, Kernel, Launch, Op, Source, Tolerance, Values, Work};
 use lineament::{Device, Graph, Select, Shape, ShapeError, Tensor, Weights};
 
 /// y = 2x, with one fault.
@@ -39,44 +39,47 @@ macro_rules! wgsl {
         )
     };
     ($size:literal, $extra:literal, $forward:literal, $backward:literal) => {
-        &[Source::new(
-            "double",
-            concat!(
-                "struct P { len: u32 }
+        &[Kernel::new(
+            Source::new(
+                "double/plain",
+                concat!(
+                    "struct P { len: u32 }
                 @group(0) @binding(0) var<uniform> p: P;
                 @group(0) @binding(1) var<storage, read> x: array<f32>;
                 @group(0) @binding(2) var<storage, read_write> y: array<f32>;
                 @group(0) @binding(3) var<storage, read> dy: array<f32>;
                 @group(0) @binding(4) var<storage, read_write> dx: array<f32>;
                 ",
-                $extra,
-                "@compute @workgroup_size(",
-                $size,
-                ") fn forward(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgroups) n: vec3<u32>) {
+                    $extra,
+                    "@compute @workgroup_size(",
+                    $size,
+                    ") fn forward(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgroups) n: vec3<u32>) {
                     let i = g.x + g.y * n.x * ",
-                $size,
-                "; if i >= p.len { return; } ",
-                $forward,
-                " }
+                    $size,
+                    "; if i >= p.len { return; } ",
+                    $forward,
+                    " }
                 ",
-                $backward
+                    $backward
+                ),
             ),
+            launch,
         )]
     };
 }
 
-const BACKWARD: &[Source] = wgsl!("64", "", "y[i] = 2.0 * x[i];");
-const WRONG_FORWARD: &[Source] = wgsl!("64", "", "y[i] = 2.0001 * x[i];");
-const WRONG_BACKWARD: &[Source] = wgsl!(
+const BACKWARD: &[Kernel] = wgsl!("64", "", "y[i] = 2.0 * x[i];");
+const WRONG_FORWARD: &[Kernel] = wgsl!("64", "", "y[i] = 2.0001 * x[i];");
+const WRONG_BACKWARD: &[Kernel] = wgsl!(
     "64",
     "",
     "y[i] = 2.0 * x[i];",
     "@compute @workgroup_size(64) fn backward(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgroups) n: vec3<u32>) {
         let i = g.x + g.y * n.x * 64; if i >= p.len { return; } dx[i] = 2.0 * dy[p.len - 1u - i]; }"
 );
-const PAST_THE_END: &[Source] = wgsl!("64", "", "y[i] = 2.0 * x[i]; if i == 0u { y[p.len] = 1.0; }");
-const LEAVES_OUT: &[Source] = wgsl!("64", "", "if i + 1u < p.len || p.len == 1u { y[i] = 2.0 * x[i]; }");
-const DOES_NOT_FOLD: &[Source] = wgsl!(
+const PAST_THE_END: &[Kernel] = wgsl!("64", "", "y[i] = 2.0 * x[i]; if i == 0u { y[p.len] = 1.0; }");
+const LEAVES_OUT: &[Kernel] = wgsl!("64", "", "if i + 1u < p.len || p.len == 1u { y[i] = 2.0 * x[i]; }");
+const DOES_NOT_FOLD: &[Kernel] = wgsl!(
     "64",
     "",
     "y[i] = 2.0 * x[i];",
@@ -84,11 +87,16 @@ const DOES_NOT_FOLD: &[Source] = wgsl!(
         let i = g.x; if i >= p.len { return; } dx[i] = 2.0 * dy[i]; }"
 );
 /// The thread past the end reads the word behind x, and writes twice that behind y.
-const WRITES_THE_GUARD: &[Source] = wgsl!("64", "", "y[i] = 2.0 * x[i]; y[i + 1u] = 2.0 * x[i + 1u];");
-const NO_GRADIENT: &[Source] = wgsl!("64", "", "y[i] = 2.0 * x[i];", "");
-const UNKNOWN: &[Source] =
+const WRITES_THE_GUARD: &[Kernel] = wgsl!("64", "", "y[i] = 2.0 * x[i]; y[i + 1u] = 2.0 * x[i + 1u];");
+const NO_GRADIENT: &[Kernel] = wgsl!("64", "", "y[i] = 2.0 * x[i];", "");
+const UNKNOWN: &[Kernel] =
     wgsl!("64", "@group(0) @binding(5) var<storage, read> z: array<f32>;", "y[i] = 2.0 * x[i] + z[0];", "");
-const TOO_MANY: &[Source] = wgsl!("512", "", "y[i] = 2.0 * x[i];");
+const TOO_MANY: &[Kernel] = wgsl!("512", "", "y[i] = 2.0 * x[i];");
+
+fn launch(call: &Call, caps: &Caps) -> Option<Work> {
+    let len = call.io.y_len();
+    call.work(caps, |_| Some(Launch::threads(len, [("len", len.into())])))
+}
 
 impl Op for Double {
     fn name(&self) -> &'static str {
@@ -97,7 +105,7 @@ impl Op for Double {
     fn inputs(&self) -> &'static [&'static str] {
         &["x"]
     }
-    fn shaders(&self) -> &'static [Source] {
+    fn kernels(&self) -> &'static [Kernel] {
         match self {
             Self::Right | Self::WrongDerivative => BACKWARD,
             Self::WrongForward => WRONG_FORWARD,
@@ -113,9 +121,6 @@ impl Op for Double {
     }
     fn shape(&self, x: &[Shape]) -> Result<Shape, ShapeError> {
         Ok(x[0])
-    }
-    fn launch(&self, _stem: &str, _entry: &str, io: &Io) -> Option<Launch> {
-        Some(Launch::threads(io.y_len(), [("len", io.y_len().into())]))
     }
     fn cost(&self, _method: &str, io: &Io) -> Cost {
         Cost::new(io.y_len(), 2 * io.y_len())
@@ -161,8 +166,8 @@ fn faults_are_found_without_an_adapter() {
 fn faults_are_found_on_the_adapter() {
     let Some(device) = common::device() else { return };
     assert_eq!(failures(Double::Right, Some(&device)), [""; 0]);
-    finds(Double::WrongForward, Some(&device), "(double.forward y) differs at");
-    finds(Double::WrongBackward, Some(&device), "(double.backward dx) differs at");
+    finds(Double::WrongForward, Some(&device), "(double/plain.forward y) differs at");
+    finds(Double::WrongBackward, Some(&device), "(double/plain.backward dx) differs at");
     finds(
         Double::LeavesOneOut,
         Some(&device),

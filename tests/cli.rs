@@ -643,23 +643,30 @@ fn a_trace_holds_the_times_of_the_profile() {
 #[test]
 fn a_shader_is_dumped_in_every_language() {
     let text = ok(&["profile", "--shader", "relu"]);
-    for section in ["relu: WGSL\n// relu: y = max(x, 0)", "relu.forward: SPIR-V\n07230203", "relu.backward: HLSL\n"] {
+    for section in [
+        "relu/plain: WGSL\n// relu/plain: y = max",
+        "relu/plain.forward: SPIR-V\n07230203",
+        "relu/plain.backward: HLSL\n",
+    ] {
         assert!(text.contains(&format!("==== {section}")), "{section} in {text}");
     }
     let one = json(&["profile", "--shader", "relu.backward", "--json"]);
     assert_eq!(one["entries"].as_object().unwrap().keys().collect::<Vec<_>>(), ["backward"]);
     assert!(one["entries"]["backward"]["msl"].as_str().unwrap().contains("kernel void"));
     let folder = Folder::new();
-    ok(&["profile", "--shader", "roof_copy.forward", "--out", &folder.text("dump")]);
+    ok(&["profile", "--shader", "roof/copy.forward", "--out", &folder.text("dump")]);
     let names = ["roof_copy.forward.hlsl", "roof_copy.forward.metal", "roof_copy.forward.spv", "roof_copy.wgsl"];
     for name in names {
         assert!(folder.path("dump").join(name).exists(), "{name}");
     }
     let module = std::fs::read(folder.path("dump/roof_copy.forward.spv")).unwrap();
     assert_eq!((&module[..4], module.len() % 4), (&0x0723_0203_u32.to_le_bytes()[..], 0));
-    assert!(fails(&["profile", "--shader", "rely"]).contains("there is no shader \"rely\"; there are adam, add"));
+    assert!(
+        fails(&["profile", "--shader", "rely"])
+            .contains("there is no shader \"rely\"; there are adam/plain, add/plain")
+    );
     let entry = fails(&["profile", "--shader", "relu.forwards"]);
-    assert!(entry.contains("there is no entry of relu \"forwards\"; there are forward, backward"), "{entry}");
+    assert!(entry.contains("there is no entry of relu/plain \"forwards\"; there are forward, backward"), "{entry}");
 }
 
 #[test]

@@ -21,7 +21,7 @@ fn shape_errors_name_node_input_and_remedy() {
     let w = g.param("w", [64, 32, 3, 3], Init::Constant(0.0)).unwrap();
     let b = g.param("b", [1, 64, 1, 1], Init::Constant(0.0)).unwrap();
     let conv = g.within("level1", |g| g.conv3x3(x, w, b));
-    message(conv, expect!["level1/conv3x3: w must be [Co, Ci=64, 3, 3], got [64, 32, 3, 3]"]);
+    message(conv, expect!["level1/conv2d: w must be [Co, Ci=64, Kh, Kw], got [64, 32, 3, 3]"]);
 }
 
 #[test]

@@ -58,7 +58,7 @@ fn strided() -> Model {
 fn networks_become_nodes_with_the_files_names() {
     let mut g = Graph::new();
     let net = read("net.onnx", &bytes(&chain(&[2, 3, 1], 5)), &mut g).unwrap();
-    assert_eq!(nodes(&g), ["x", "w0", "b0", "c0 conv3x3", "r0 relu", "w1", "b1", "y conv3x3"]);
+    assert_eq!(nodes(&g), ["x", "w0", "b0", "c0 conv2d", "r0 relu", "w1", "b1", "y conv2d"]);
     assert_eq!((net.input.0.as_str(), g.shape(net.output).unwrap()), ("x", [1, 1, 5, 5]));
 
     let mut g = Graph::new();
@@ -177,7 +177,7 @@ fn what_is_not_covered_is_refused_by_name() {
         (|g| g.input[0] = value("x", &[1, 2, 1 << 40, 1 << 40]), "2^32 - 1 elements"),
         (
             |g| g.input[0] = value("x", &[1, 7, 5, 5]),
-            "node \"c0\" (Conv): w must be [Co, Ci=7, 3, 3], got [3, 2, 3, 3]",
+            "node \"c0\" (Conv): w must be [Co, Ci=7, Kh, Kw], got [3, 2, 3, 3]",
         ),
         (|g| g.input[0].r#type = None, "input \"x\" is not a tensor"),
         (|g| g.initializer[0].data_type = 10, "its filters \"w0\" has elements of type 10, expected float32"),

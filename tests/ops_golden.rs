@@ -27,7 +27,7 @@ fn operation(name: &str, a: &Value) -> Result<Arc<dyn Op>, String> {
             replicate: flag(&a["replicate"])?,
             groups: integer(&a["groups"])?,
         }),
-        "conv3x3" => Arc::new(conv3x3::Conv3x3),
+        "conv3x3" => Arc::new(conv2d::Conv2d::same(3)),
         "conv_transpose2d" => Arc::new(conv_transpose2d::ConvTranspose2d {
             stride: pair(&a["stride"])?,
             padding: pair(&a["padding"])?,

@@ -1,5 +1,5 @@
 //! Every operation, case and shader on the adapter against the f64 reference, and the static checks of every shader.
-//! One test an operation: `cargo test --test ops_gpu -- conv3x3` reruns one.
+//! One test an operation: `cargo test --test ops_gpu -- conv2d` reruns one.
 //!
 //! Without an adapter the device half is skipped and says so; with LINEAMENT_REQUIRE_GPU=1 that is a failure.
 

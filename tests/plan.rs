@@ -4,8 +4,9 @@ use expect_test::expect;
 use lineament::graph::grad;
 use lineament::graph::{Graph, Init, NodeId};
 use lineament::models::{SUPER_RESOLUTION, SuperResolution};
+use lineament::ops::Family;
 use lineament::ops::loss::Reduction;
-use lineament::plan::{Limits, MAX_DISPATCH_MS, Options, Plan};
+use lineament::plan::{Caps, MAX_DISPATCH_MS, Options, Plan};
 use lineament::tasks::upscale::TILES;
 use lineament::tensor::len;
 use lineament::train::{Optimizer, Rule};
@@ -18,7 +19,7 @@ fn small() -> (Graph, Vec<NodeId>) {
     let t = g.input("t", [1, 2, 4, 4]).unwrap();
     let w = g.param("w", [2, 2, 3, 3], Init::Constant(0.1)).unwrap();
     let b = g.param("b", [1, 2, 1, 1], Init::Constant(0.0)).unwrap();
-    let y = g.add_named("conv", lineament::ops::conv3x3::Conv3x3, &[x, w, b]).unwrap();
+    let y = g.add_named("conv", lineament::ops::conv2d::Conv2d::same(3), &[x, w, b]).unwrap();
     let y = g.relu(y).unwrap();
     let loss = g.mse(y, t, Reduction::Mean).unwrap();
     let dw = grad::backward(&mut g, loss, &[w]).unwrap();
@@ -30,16 +31,16 @@ fn the_table_shows_steps_slots_and_peak() {
     let (g, fetches) = small();
     let plan = Plan::new(&g, &fetches, &Options::default()).unwrap();
     expect![[r#"
-        step  node             entry                 reads (variable:slot)  writes            MFLOP   kB
-           0  conv             conv3x3.forward       x:2 w:1 b:6            y:3 [1,2,4,4]      0.00  0.4
-           1  relu             relu.forward          x:3                    y:4 [1,2,4,4]      0.00  0.3
-           2  loss             loss.forward_1        a:4 b:0                t0:3 [1,1,1,1]     0.00  0.3
-           3  loss             loss.forward_2        t0:3                   y:8 [1,1,1,1]      0.00  0.0
-           4  loss.backward_a  loss.backward_a       a:4 b:0 dy:7           da:3 [1,2,4,4]     0.00  0.4
-           5  relu.backward    relu.backward         y:4 dy:3               dx:5 [1,2,4,4]     0.00  0.4
-           6  conv.backward_w  conv3x3.backward_w_1  x:2 dy:5               t0:0 [1,1,1,144]   0.00  0.4
-           7  conv.backward_w  conv3x3.backward_w_2  t0:0                   dw:2 [2,2,3,3]     0.00  0.0
-        total 8 steps, 0.00 MFLOP, 0.00 MB traffic, 9 slots, 0.00 MB peak (1424 bytes)"#]]
+        step  node             entry                      reads (variable:slot)  writes            MFLOP   kB
+           0  conv             conv2d/plain.forward       x:2 w:1 b:6            y:3 [1,2,4,4]      0.00  0.4
+           1  relu             relu/plain.forward         x:3                    y:4 [1,2,4,4]      0.00  0.3
+           2  loss             loss/plain.forward_1       a:4 b:0                t0:3 [1,1,1,1]     0.00  0.3
+           3  loss             loss/plain.forward_2       t0:3                   y:8 [1,1,1,1]      0.00  0.0
+           4  loss.backward_a  loss/plain.backward_a      a:4 b:0 dy:7           da:3 [1,2,4,4]     0.00  0.4
+           5  relu.backward    relu/plain.backward        y:4 dy:3               dx:5 [1,2,4,4]     0.00  0.4
+           6  conv.backward_w  conv2d/plain.backward_w_1  x:2 dy:5               t0:0 [1,1,1,576]   0.00  0.4
+           7  conv.backward_w  conv2d/plain.backward_w_2  t0:0                   dw:2 [2,2,3,3]     0.00  0.0
+        total 8 steps, 0.00 MFLOP, 0.00 MB traffic, 9 slots, 0.00 MB peak (3152 bytes)"#]]
     .assert_eq(&plan.to_string());
 }
 
@@ -55,16 +56,16 @@ fn equal_graphs_have_equal_plans() {
 #[test]
 fn what_does_not_fit_is_refused_with_its_number() {
     let (g, fetches) = small();
-    let refuse = |limits: Limits| {
-        let options = Options { limits, ..Options::default() };
+    let refuse = |caps: Caps| {
+        let options = Options { caps, ..Options::default() };
         Plan::new(&g, &fetches, &options).unwrap_err().to_string()
     };
     // The largest tensor is the weight gradient's scratch.
-    let error = refuse(Limits { binding_bytes: 100, ..Limits::default() });
-    assert!(error.contains("takes 576 bytes, the adapter binds at most 100; use a smaller input or batch"), "{error}");
-    let error = refuse(Limits { memory_bytes: 300, ..Limits::default() });
+    let error = refuse(Caps { binding_bytes: 100, ..Caps::default() });
+    assert!(error.contains("takes 2304 bytes, the adapter binds at most 100; use a smaller input or batch"), "{error}");
+    let error = refuse(Caps { memory_bytes: 300, ..Caps::default() });
     assert!(error.contains("bytes for tensors, the device allows 300; use a smaller input or batch"), "{error}");
-    let error = refuse(Limits { flops_per_second: 1e3, ..Limits::default() });
+    let error = refuse(Caps { flops_per_second: 1e3, ..Caps::default() });
     assert!(error.contains("a dispatch is held under 250 ms; use a smaller input or batch"), "{error}");
 }
 
@@ -77,8 +78,7 @@ fn models_keep_default_limits_and_short_dispatches_in_some_window() {
                 let mut g = Graph::new();
                 let x = g.input("x", [1, 1, side, side]).unwrap();
                 let y = model.build(&mut g, x).unwrap();
-                Plan::new(&g, &[y], &Options::default())
-                    .is_ok_and(|p| p.longest_dispatch_ms(&Limits::default()) <= MAX_DISPATCH_MS)
+                Plan::new(&g, &[y], &Options::default()).is_ok_and(|p| p.longest_dispatch_ms() <= MAX_DISPATCH_MS)
             });
             assert!(fits, "{name} x{scale}");
         }
@@ -120,16 +120,16 @@ fn each_kind_of_adapter_gets_its_family_of_shaders() {
     let x = g.input("x", [1, 16, 32, 32]).unwrap();
     let w = g.param("w", [16, 16, 3, 3], Init::Constant(0.1)).unwrap();
     let b = g.param("b", [1, 16, 1, 1], Init::Constant(0.0)).unwrap();
-    let y = g.add(lineament::ops::conv3x3::Conv3x3, &[x, w, b]).unwrap();
+    let y = g.add(lineament::ops::conv2d::Conv2d::same(3), &[x, w, b]).unwrap();
     let loss = g.mse(y, x, Reduction::Mean).unwrap();
     let mut fetches = lineament::graph::grad::backward(&mut g, loss, &[w]).unwrap();
     fetches.push(loss);
-    for prefers_texels in [false, true] {
-        let limits = Limits { prefers_texels, ..Limits::default() };
-        let plan = Plan::new(&g, &fetches, &Options { limits, ..Options::default() }).unwrap();
-        let tiles = plan.steps.iter().filter(|s| s.stem() == "conv3x3_tile").count();
+    for caps in [Caps::default(), Caps::software()] {
+        let plan = Plan::new(&g, &fetches, &Options { caps, ..Options::default() }).unwrap();
+        let tiles = plan.steps.iter().filter(|s| s.stem() == "conv2d/conv3x3_tile").count();
         let texels = plan.steps.iter().flat_map(|s| &s.bindings).any(|b| b.layout != lineament::layout::Layout::Rows);
-        assert_eq!((tiles > 0, texels), (!prefers_texels, prefers_texels), "{plan}");
+        let is_software = caps.family == Family::Software;
+        assert_eq!((tiles > 0, texels), (!is_software, is_software), "{plan}");
     }
 }
 
@@ -218,9 +218,9 @@ fn a_step_of_srcnn_takes_fast_shaders_only() {
         let t = g.input("t", [16, 1, side, side]).unwrap();
         let loss = g.mse(y, t, Reduction::Mean).unwrap();
         let step = Rule::from(Optimizer::adam()).minimize(&mut g, loss).unwrap();
-        let limits = Limits { prefers_texels: true, ..Limits::default() };
-        let plan = Plan::new(&g, &step.fetches, &Options { limits, ..Options::default() }).unwrap();
-        let plain = |s: &&lineament::plan::Step| ["conv2d", "conv_act"].contains(&s.stem());
+        let caps = Caps::software();
+        let plan = Plan::new(&g, &step.fetches, &Options { caps, ..Options::default() }).unwrap();
+        let plain = |s: &&lineament::plan::Step| s.stem().ends_with("/plain") && s.stem().starts_with("conv");
         assert_eq!(plan.steps.iter().find(plain), None, "{name}\n{plan}");
     }
 }

@@ -1,7 +1,8 @@
 //! The house rules that a program can check.
 
 use lineament::lab::roof;
-use lineament::ops::registry;
+use lineament::ops::{Kernel, kernels, registry};
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -30,6 +31,15 @@ fn stem(path: &Path) -> String {
     path.file_stem().unwrap().to_string_lossy().into_owned()
 }
 
+/// The path below `shaders` without its extension.
+fn shader_stem(path: &Path) -> String {
+    relative(path)["shaders/".len()..].trim_end_matches(".wgsl").to_owned()
+}
+
+fn roof_kernels() -> Vec<Kernel> {
+    roof::cases().iter().flat_map(|cases| cases[0].op.kernels()).copied().collect()
+}
+
 fn relative(path: &Path) -> String {
     path.strip_prefix(root()).unwrap().display().to_string()
 }
@@ -55,24 +65,20 @@ fn operations_shaders_and_registry_agree() {
     let mut sorted = registered.clone();
     sorted.sort_unstable();
     assert_eq!(registered, sorted, "the registry is in alphabetical order");
-    let modules: Vec<String> = files("src/ops", "rs").iter().map(|p| stem(p)).filter(|s| s != "mod").collect();
-    assert_eq!(registered, modules, "src/ops and the registry list the same operations");
-    let mut known: Vec<&str> = registry()
+    let modules: BTreeSet<String> = files("src/ops", "rs")
         .iter()
-        .flat_map(|r| (r.cases)())
-        .chain(roof::cases().concat())
-        .flat_map(|c| c.op.shaders().iter().map(|s| s.stem).collect::<Vec<_>>())
+        .map(|p| relative(p)["src/ops/".len()..].split(['/', '.']).next().unwrap().to_owned())
+        .filter(|s| !["mod", "kernel"].contains(&s.as_str()))
         .collect();
-    known.sort_unstable();
-    known.dedup();
+    assert_eq!(registered, modules.iter().collect::<Vec<_>>(), "src/ops and the registry list the same operations");
+    let known: BTreeSet<String> = kernels().iter().chain(&roof_kernels()).map(|k| k.stem().to_owned()).collect();
     let (shared, own): (Vec<PathBuf>, Vec<PathBuf>) =
         files("shaders", "wgsl").into_iter().partition(|p| p.parent().unwrap().ends_with("shared"));
-    let shaders: Vec<String> = own.iter().map(|p| stem(p)).collect();
+    let shaders: BTreeSet<String> = own.iter().map(|p| shader_stem(p)).collect();
     assert_eq!(known, shaders, "shaders and the operations list the same files");
-    let roofs = roof::cases().map(|cases| cases[0].op.name());
-    for shader in shaders.iter().filter(|s| !roofs.contains(&s.as_str())) {
-        let owner = registered.iter().find(|r| *shader == **r || shader.starts_with(&format!("{r}_")));
-        assert!(owner.is_some(), "shaders/{shader}.wgsl begins with no operation's name");
+    for kernel in kernels() {
+        let owner = kernel.stem().split('/').next().unwrap();
+        assert!(registered.contains(&owner), "shaders/{}.wgsl lies in no operation's folder", kernel.stem());
     }
     let users: String = files("src", "rs").iter().map(|p| code(p)).collect();
     for file in &shared {
@@ -146,14 +152,11 @@ fn a_room_names_only_rooms_before_it() {
 /// naga takes some WGSL that the specification does not have, such as `a < b & c`.
 #[test]
 fn a_second_front_end_takes_every_shader() {
-    let cases = registry().iter().flat_map(|r| (r.cases)()).chain(roof::cases().concat()).collect::<Vec<_>>();
-    let mut sources: Vec<_> = cases.iter().flat_map(|c| c.op.shaders()).map(|s| (s.stem, s.text)).collect();
-    sources.sort_unstable();
-    sources.dedup();
-    assert!(sources.len() > 40);
-    for (stem, text) in sources {
-        if let Err(e) = wgsl_parse::parse_str(text) {
-            panic!("{stem}: {e}");
+    let all = kernels().into_iter().chain(roof_kernels()).collect::<Vec<_>>();
+    assert!(all.len() > 40);
+    for kernel in all {
+        if let Err(e) = wgsl_parse::parse_str(kernel.source.text) {
+            panic!("{}: {e}", kernel.stem());
         }
     }
     let naga_only = "fn f(a: vec4<u32>) -> vec4<bool> { return a < vec4(1u) & vec4(true); }";
@@ -180,7 +183,8 @@ fn every_file_has_a_header() {
     }
     for path in files("shaders", "wgsl") {
         let text = fs::read_to_string(&path).unwrap();
-        assert!(text.starts_with(&format!("// {}", stem(&path).split("__").next().unwrap())), "{}", relative(&path));
+        let stem = shader_stem(&path);
+        assert!(text.starts_with(&format!("// {}: ", stem.trim_start_matches("shared/"))), "{}", relative(&path));
         let twin =
             text.contains("src/ops/") || text.contains("src/lab/roof.rs") || path.parent().unwrap().ends_with("shared");
         assert!(twin, "{} does not name its twin", relative(&path));

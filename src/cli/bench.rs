@@ -261,7 +261,7 @@ fn training(device: &Device, mut graph: Graph, net: Imported, given: Option<Tens
 fn conv_flops(graph: &Graph) -> u64 {
     let nodes = graph.nodes();
     let flops = |node: &Node| match &node.kind {
-        Kind::Op(op) if ["conv2d", "conv3x3"].contains(&op.name()) => {
+        Kind::Op(op) if op.name() == "conv2d" => {
             let x: Vec<Shape> = node.inputs.iter().map(|&i| nodes[i].shape).collect();
             op.cost("forward", &Io { x: &x, y: node.shape }).flops
         }

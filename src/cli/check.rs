@@ -5,7 +5,7 @@ use super::{Common, interrupt, progress};
 use crate::error::{Error, Result};
 use crate::exec::Device;
 use crate::lab::{check, faults};
-use crate::ops::registry;
+use crate::ops::{Kernel, Registered, registry};
 use clap::{Args, Subcommand};
 use serde_json::json;
 
@@ -28,7 +28,7 @@ largest value, and over the error that f32 explains. Exit code 1 where any case 
 --plant changes the shaders instead, one small fault at a time (a comparison that takes its limit, a size or an index one too \
 large, a barrier left out, a constant 1 % off), and lists the faults that the check does not notice.")]
 pub struct Arguments {
-    /// Check this operation only.
+    /// Check this operation only, or the kernels whose files begin with this name.
     name: Option<String>,
     /// Plant faults in the shaders, and list those that the check does not catch.
     #[arg(long)]
@@ -37,10 +37,28 @@ pub struct Arguments {
     common: Common,
 }
 
+impl Arguments {
+    /// The kernels of an operation to check: all of them where it is the one that is named or none is.
+    fn wanted(&self, registered: &Registered) -> Vec<Kernel> {
+        let all = registered.kernels();
+        match self.name.as_deref() {
+            Some(name) if name != registered.name => {
+                let is_named =
+                    |kernel: &Kernel| kernel.stem().split('/').next_back().is_some_and(|k| k.starts_with(name));
+                all.into_iter()
+                    .filter(|kernel| kernel.stem() != format!("{}/plain", registered.name) && is_named(kernel))
+                    .collect()
+            }
+            _ => all,
+        }
+    }
+}
+
 pub fn run(Command::Ops(arguments): &Command) -> Result<u8> {
     let all = registry();
+    let is_wanted = |registered: &Registered| !arguments.wanted(registered).is_empty();
     if let Some(name) = &arguments.name
-        && !all.iter().any(|r| r.name == name)
+        && !all.iter().any(is_wanted)
     {
         let names: Vec<&str> = all.iter().map(|r| r.name).collect();
         return Err(Error::Usage(format!("there is no operation {name:?}; there are {}", names.join(", "))));
@@ -56,10 +74,10 @@ pub fn run(Command::Ops(arguments): &Command) -> Result<u8> {
     }
     say!("{:<22}{:>6}{:>10}{:>10}{:>12}", "operation", "cases", "gradient", "adapter", "of allowed");
     let (mut cases, mut failed, mut objects) = (0, 0, Vec::new());
-    for registered in all.iter().filter(|r| arguments.name.as_deref().is_none_or(|n| n == r.name)) {
+    for registered in all.iter().filter(|registered| is_wanted(registered)) {
         interrupt::check()?;
         let op_cases = (registered.cases)();
-        let report = check::op(&*op_cases[0].op, &op_cases, Some(&device));
+        let report = check::op_by(&*op_cases[0].op, &op_cases, Some(&device), &arguments.wanted(registered));
         let verdict = if report.failed() == 0 { "ok".to_owned() } else { format!("{} FAILED", report.failed()) };
         let (gradient, adapter) = (format!("{:.1e}", report.max_grad_error), format!("{:.1e}", report.max_gpu_error));
         let of_allowed = format!("{:.2}", report.max_of_allowed);
@@ -91,16 +109,9 @@ fn plant(arguments: &Arguments, device: &Device) -> Result<u8> {
     say!("on {}", device.describe());
     say!("{:<26}{:>8}{:>8}", "shader", "planted", "caught");
     let (mut planted, mut caught, mut objects) = (0, 0, Vec::new());
-    for registered in registry().iter().filter(|r| arguments.name.as_deref().is_none_or(|n| n == r.name)) {
+    for registered in &registry() {
         let cases = (registered.cases)();
-        let mut stems: Vec<&str> = Vec::new();
-        for source in cases.iter().flat_map(|case| case.op.shaders()) {
-            // Another operation's shader is planted there.
-            if !stems.contains(&source.stem) && source.stem.starts_with(registered.name) {
-                stems.push(source.stem);
-            }
-        }
-        for stem in stems {
+        for stem in arguments.wanted(registered).iter().map(Kernel::stem) {
             let bar = progress::bar(0, "faults");
             let harvest = faults::harvest(device, &cases, stem, &mut |done, all| {
                 bar.set_length(all as u64);

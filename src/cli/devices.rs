@@ -24,7 +24,7 @@ pub fn run(arguments: &Arguments) -> Result<u8> {
     for (index, a) in all.iter().enumerate() {
         say!("{index}  {}", a.name);
         say!("   {}, {}, driver {}", a.backend, a.kind, a.driver);
-        let (mib, groups) = (a.limits.binding_bytes >> 20, a.limits.workgroups_per_dimension);
+        let (mib, groups) = (a.caps.binding_bytes >> 20, a.caps.workgroups_per_dimension);
         say!("   tensors up to {mib} MiB, {groups} workgroups per dimension");
         let (smallest, largest) = a.subgroup_size;
         let timestamps = if a.has_timestamps { "" } else { "no " };
@@ -46,8 +46,8 @@ pub fn run(arguments: &Arguments) -> Result<u8> {
                 json!({
                     "index": index, "name": a.name, "backend": a.backend, "type": a.kind, "driver": a.driver,
                     "default": default.is_some_and(|(d, _)| d == index),
-                    "max_binding_bytes": a.limits.binding_bytes,
-                    "max_workgroups_per_dimension": a.limits.workgroups_per_dimension,
+                    "max_binding_bytes": a.caps.binding_bytes,
+                    "max_workgroups_per_dimension": a.caps.workgroups_per_dimension,
                     "subgroup_size": [a.subgroup_size.0, a.subgroup_size.1],
                     "timestamps": a.has_timestamps,
                 })

@@ -4,7 +4,7 @@ use super::out::{self, say};
 use crate::error::{Error, Result};
 use crate::files::{self, Existing};
 use crate::lab::roof;
-use crate::ops::{Source, registry};
+use crate::ops::{Source, kernels};
 use crate::shader::reflect;
 use serde_json::{Map, Value, json};
 use std::io::Write;
@@ -16,8 +16,8 @@ const LANGUAGES: [(&str, &str, &str); 3] =
 
 /// Every built-in shader, by its stem, in alphabetical order.
 fn sources() -> Vec<Source> {
-    let cases = registry().into_iter().flat_map(|r| (r.cases)()).chain(roof::cases().concat());
-    let mut all: Vec<Source> = cases.flat_map(|c| c.op.shaders().to_vec()).collect();
+    let roofs = roof::cases().concat();
+    let mut all: Vec<Source> = roofs.iter().flat_map(|c| c.op.kernels()).chain(&kernels()).map(|k| k.source).collect();
     all.sort_unstable_by_key(|s| s.stem);
     all.dedup_by_key(|s| s.stem);
     all
@@ -36,7 +36,7 @@ struct Piece {
     bytes: Vec<u8>,
 }
 
-/// Prints or writes the WGSL of `name`, a stem or `STEM.ENTRY`, and the translations of that entry or of all, each with
+/// Prints or writes the WGSL of `name`, a stem or `STEM.ENTRY` (an operation stands for its plain shader), and the translations of that entry or of all, each with
 /// the overrides' defaults. SPIR-V is printed as words in hexadecimal and written as a binary module.
 ///
 /// # Errors
@@ -44,8 +44,11 @@ struct Piece {
 pub fn run(name: &str, out: Option<&Path>, existing: Existing, as_json: bool) -> Result<u8> {
     let (stem, wanted) = name.split_once('.').map_or((name, None), |(stem, entry)| (stem, Some(entry)));
     let all = sources();
-    let source =
-        all.iter().find(|s| s.stem == stem).ok_or_else(|| unknown("shader", stem, all.iter().map(|s| s.stem)))?;
+    let plain = format!("{stem}/plain");
+    let source = all.iter().find(|s| s.stem == stem || s.stem == plain);
+    let source = source.ok_or_else(|| unknown("shader", stem, all.iter().map(|s| s.stem)))?;
+    let stem = source.stem;
+    let file_stem = stem.replace('/', "_");
     let shader = reflect(source)?;
     let names = || shader.entries.iter().map(|e| e.name.as_str());
     if let Some(entry) = wanted
@@ -55,7 +58,7 @@ pub fn run(name: &str, out: Option<&Path>, existing: Existing, as_json: bool) ->
     }
     let mut pieces = vec![Piece {
         title: format!("{stem}: WGSL"),
-        file: format!("{stem}.wgsl"),
+        file: format!("{file_stem}.wgsl"),
         text: source.text.to_owned(),
         bytes: source.text.as_bytes().to_vec(),
     }];
@@ -69,7 +72,7 @@ pub fn run(name: &str, out: Option<&Path>, existing: Existing, as_json: bool) ->
             let (text, bytes) = if is_words { words(text) } else { (text.clone(), text.clone().into_bytes()) };
             texts.insert(language.into(), text.clone().into());
             let title = format!("{stem}.{entry}: {section}");
-            pieces.push(Piece { title, file: format!("{stem}.{entry}.{extension}"), text, bytes });
+            pieces.push(Piece { title, file: format!("{file_stem}.{entry}.{extension}"), text, bytes });
         }
         entries.insert(entry.into(), Value::Object(texts));
     }

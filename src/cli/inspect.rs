@@ -53,8 +53,8 @@ struct WindowArguments {
     after_help = "Examples:
   lineament profile upscale --scale 3 --size 128x128
   lineament profile upscale --scale 3 --trace steps.json  # for ui.perfetto.dev
-  lineament profile --shader conv3x3  # WGSL, SPIR-V, MSL, HLSL of every entry
-  lineament profile --shader conv3x3.forward --out dump/"
+  lineament profile --shader relu  # WGSL, SPIR-V, MSL, HLSL of every entry
+  lineament profile --shader conv2d/conv3x3_tile.forward --out dump/"
 )]
 pub struct ProfileCommand {
     #[command(subcommand)]
@@ -130,7 +130,7 @@ pub fn plan(PlanCommand::Upscale(arguments): &PlanCommand) -> Result<u8> {
     let upscaler = model.open(device.clone(), None)?;
     let plan = upscaler.plan(*height, *width)?;
     let why = arguments.why.as_ref().map(|node| upscaler.why(*height, *width, node)).transpose()?.unwrap_or_default();
-    let longest_ms = plan.longest_dispatch_ms(&device.limits());
+    let longest_ms = plan.longest_dispatch_ms();
     say!("{plan:.width$}", width = out::width());
     if longest_ms.is_finite() && !device.is_cpu() {
         say!("longest dispatch: at most {longest_ms:.0} ms estimated on {}", device.describe());

@@ -2,7 +2,7 @@
 
 use super::out::{self, say};
 use crate::error::{Error, Result};
-use crate::ops::registry;
+use crate::ops::{Kernel, registry};
 use crate::table::{self, Column};
 use clap::Args;
 use serde_json::json;
@@ -22,7 +22,7 @@ pub fn run(arguments: &Arguments) -> Result<u8> {
     for registered in registry() {
         let cases = (registered.cases)();
         let op = &cases[0].op;
-        let mut shaders: Vec<&str> = cases.iter().flat_map(|c| c.op.shaders()).map(|s| s.stem).collect();
+        let mut shaders: Vec<&str> = cases.iter().flat_map(|c| c.op.kernels()).map(Kernel::stem).collect();
         shaders.sort_unstable();
         shaders.dedup();
         let gradients: Vec<&str> =

@@ -21,7 +21,7 @@ impl Device {
     /// The graph cannot be planned.
     pub fn plan(&self, graph: &Graph, fetches: &[NodeId]) -> Result<Plan> {
         let choices = self.choices(graph, fetches)?;
-        let options = Options { limits: self.limits(), choices: choices.as_deref(), ..Options::default() };
+        let options = Options { caps: self.caps(), choices: choices.as_deref(), ..Options::default() };
         Plan::new(&fuse(graph, fetches, &options)?, fetches, &options)
     }
 
@@ -31,7 +31,7 @@ impl Device {
     /// As [`Device::plan`]; no step computes a node of that name.
     pub fn why(&self, graph: &Graph, fetches: &[NodeId], name: &str) -> Result<Vec<Why>> {
         let choices = self.choices(graph, fetches)?;
-        let options = Options { limits: self.limits(), choices: choices.as_deref(), ..Options::default() };
+        let options = Options { caps: self.caps(), choices: choices.as_deref(), ..Options::default() };
         why(graph, fetches, &options, name)
     }
 
@@ -48,7 +48,7 @@ impl Device {
         weights: impl Into<Params>,
     ) -> Result<Session> {
         let choices = self.choices(graph, fetches)?;
-        let options = Options { limits: self.limits(), choices: choices.as_deref(), ..Options::default() };
+        let options = Options { caps: self.caps(), choices: choices.as_deref(), ..Options::default() };
         self.compile_with(graph, fetches, weights, &options, None).await
     }
 

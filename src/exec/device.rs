@@ -4,7 +4,7 @@ use super::cpu;
 use super::gpu::{self, AdapterInfo, Gpu, Pipelines};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, NodeId};
-use crate::plan::{Choices, Limits};
+use crate::plan::{Caps, Choices};
 use std::sync::Arc;
 
 /// Which device to open. A demand, not a hint: nothing falls back in silence.
@@ -113,8 +113,8 @@ impl Device {
         Ok(Self { backend: Backend::Gpu(Arc::new(Pipelines::new(gpu))), chooser: None })
     }
 
-    /// This device, whose plans follow `choices`. Without it every plan follows [`Op::speed`](crate::ops::Op::speed), the
-    /// same on every run.
+    /// This device, whose plans follow `choices`. Without it every plan follows the
+    /// estimates of the kernels.
     pub fn with_choices(self, choices: Choices) -> Self {
         self.with_chooser(Arc::new(choices))
     }
@@ -166,10 +166,10 @@ impl Device {
     }
 
     /// What the device allows; plans are made for it.
-    pub fn limits(&self) -> Limits {
+    pub fn caps(&self) -> Caps {
         match &self.backend {
-            Backend::Gpu(on) => on.gpu.info.limits,
-            Backend::Cpu => Limits::references(cpu::MEMORY_BYTES),
+            Backend::Gpu(on) => on.gpu.info.caps,
+            Backend::Cpu => Caps::references(cpu::MEMORY_BYTES),
         }
     }
 }

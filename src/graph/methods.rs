@@ -10,7 +10,6 @@ use crate::ops::concat::Concat;
 use crate::ops::conv_act::ConvAct;
 use crate::ops::conv_transpose2d::ConvTranspose2d;
 use crate::ops::conv2d::Conv2d;
-use crate::ops::conv3x3::Conv3x3;
 use crate::ops::ema::Ema;
 use crate::ops::field::Field;
 use crate::ops::gate::Gate;
@@ -87,8 +86,6 @@ impl Graph {
     }
 
     /// The convolution of `x` `[N,Ci,H,W]` with filters `w` `[Co,Ci/groups,Kh,Kw]` and bias `b` `[1,Co,1,1]`: `[N,Co,Ho,Wo]`.
-    /// A 3×3 filter with stride 1 and zero padding 1 is faster as [`Graph::conv3x3`].
-    ///
     /// # Errors
     /// The shapes of `w` or `b` or an attribute do not fit.
     pub fn conv2d(&mut self, x: NodeId, w: NodeId, b: NodeId, op: Conv2d) -> Result<NodeId> {
@@ -101,7 +98,7 @@ impl Graph {
     /// # Errors
     /// The shapes of `w` or `b` do not fit.
     pub fn conv3x3(&mut self, x: NodeId, w: NodeId, b: NodeId) -> Result<NodeId> {
-        self.add(Conv3x3, &[x, w, b])
+        self.add(Conv2d::same(3), &[x, w, b])
     }
 
     /// The convolution of `x` `[N,Ci,H,W]` with `w` and `b`, negative results times `a`, combined with `z`:

@@ -19,7 +19,6 @@ mod proto;
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Init, NodeId};
 use crate::ops::conv2d::Conv2d;
-use crate::ops::conv3x3::Conv3x3;
 use crate::ops::relu::Relu;
 use crate::tensor::{Shape, Tensor};
 use crate::weights::Weights;
@@ -278,11 +277,7 @@ impl<'a> Reader<'a> {
             }
         };
         let op = self.conv_attributes(node, [rows, columns])?;
-        if [rows, columns] == [3, 3] && op == Conv2d::same(3) {
-            self.graph.add_named(&path, Conv3x3, &[x, w, b])
-        } else {
-            self.graph.add_named(&path, op, &[x, w, b])
-        }
+        self.graph.add_named(&path, op, &[x, w, b])
     }
 
     fn conv_attributes(&self, node: &proto::Node, kernel: [usize; 2]) -> Result<Conv2d> {

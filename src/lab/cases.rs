@@ -1,10 +1,10 @@
-//! A case of an operation as a session of its own, with a shader of one's choice: what `benches/kernels.rs` times.
+//! A case of an operation as a session of its own, with a kernel of one's choice: what `benches/kernels.rs` times.
 
 use super::profile::Profile;
 use crate::error::Result;
 use crate::exec::{Device, Session};
 use crate::graph::{Graph, Init, NodeId};
-use crate::ops::Case;
+use crate::ops::{Case, Kernel};
 use crate::plan::Options;
 use crate::rng::Rng;
 use crate::tensor::{Tensor, len};
@@ -79,13 +79,13 @@ pub struct CaseSession {
 }
 
 impl CaseSession {
-    /// `case` on `device`, by the shader `stem` in each method that it serves and the plain one elsewhere.
+    /// `case` on `device`, by `kernel` in each method that it serves and the plain one elsewhere.
     ///
     /// # Errors
     /// The case cannot be planned; the device fails.
-    pub fn new(device: &Device, case: &Case, stem: &str) -> Result<Self> {
+    pub fn new(device: &Device, case: &Case, kernel: Kernel) -> Result<Self> {
         let CaseGraph { graph, fetches, weights, inputs } = CaseGraph::new(case)?;
-        let options = Options { limits: device.limits(), variant: Some(stem), ..Options::default() };
+        let options = Options { caps: device.caps(), kernel: Some(kernel), ..Options::default() };
         let session = pollster::block_on(device.compile_with(&graph, &fetches, weights, &options, None))?;
         Ok(Self { session, inputs })
     }

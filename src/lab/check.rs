@@ -14,7 +14,7 @@ use crate::error::{Error, Result, ShapeError};
 use crate::exec::{Device, GpuSession, Guard, op_of, parts_of, value_of};
 use crate::graph::{Graph, NodeId};
 use crate::layout::Layout;
-use crate::ops::{Case, EPS, Io, Op, Tolerance, Values, reference, reference_grad};
+use crate::ops::{self, Caps, Case, EPS, Io, Kernel, Op, Promise, Tolerance, Values, reference, reference_grad};
 use crate::plan::{Options, Plan, Step, counts};
 use crate::rng::Rng;
 use crate::shader::Variable;
@@ -105,7 +105,7 @@ pub struct StepReport {
     pub position: Shape,
     pub expected: f64,
     pub got: f32,
-    /// The bound there: the smaller of [`Op::tolerance`]'s and [`Op::accuracy`]'s.
+    /// The bound there: the smaller of [`Op::tolerance`]'s and [`Op::accuracy`]'s, or the kernel's own.
     pub allowed: f64,
     /// |got − expected| there; infinite for a NaN.
     pub error: f64,
@@ -153,8 +153,8 @@ impl StepReport {
 /// Rows into which the second of two runs folds its grids.
 const FOLDED_ROWS: u32 = 3;
 
-/// Runs the graph on an adapter and compares every step with its reference on the same inputs. `variant` names a shader
-/// to use wherever it serves.
+/// Runs the graph on an adapter and compares every step with its reference on the same inputs. `kernel` is used wherever it
+/// serves.
 ///
 /// # Errors
 /// Those of planning and running; `device` is the CPU; words behind a buffer or a texture were overwritten; two runs gave
@@ -165,9 +165,9 @@ pub fn steps(
     fetches: &[NodeId],
     weights: Weights,
     inputs: &[(&str, &Tensor)],
-    variant: Option<&str>,
+    kernel: Option<Kernel>,
 ) -> Result<Vec<StepReport>> {
-    steps_with(device, graph, fetches, &weights, inputs, variant, &mut References::new(false))
+    steps_with(device, graph, fetches, &weights, inputs, kernel, &mut References::new(false))
 }
 
 fn steps_with(
@@ -176,12 +176,12 @@ fn steps_with(
     fetches: &[NodeId],
     weights: &Weights,
     inputs: &[(&str, &Tensor)],
-    variant: Option<&str>,
+    kernel: Option<Kernel>,
     references: &mut References,
 ) -> Result<Vec<StepReport>> {
     let mut first: Option<Vec<Tensor>> = None;
     for (guard, fold_rows) in [(Guard::First, 1), (Guard::Second, FOLDED_ROWS)] {
-        let options = Options { limits: device.limits(), variant, keep_all: true, fold_rows, choices: None };
+        let options = Options { caps: device.caps(), kernel, keep_all: true, fold_rows, choices: None };
         let session = pollster::block_on(device.compile_with(graph, fetches, weights.clone(), &options, Some(guard)))?;
         let Some(gpu) = session.on_adapter() else {
             return Err(Error::Usage("the references cannot be checked against themselves; choose an adapter".into()));
@@ -214,7 +214,7 @@ fn steps_with(
                 ));
             }
         }
-        let mut ran = Ran { graph: session.graph(), plan, got: &got, values: HashMap::new() };
+        let mut ran = Ran { graph: session.graph(), plan, caps: device.caps(), got: &got, values: HashMap::new() };
         return ran.compare_all(&before, references);
     }
     Ok(Vec::new())
@@ -224,6 +224,7 @@ fn steps_with(
 struct Ran<'a> {
     graph: &'a Graph,
     plan: &'a Plan,
+    caps: Caps,
     got: &'a [Tensor],
     values: HashMap<usize, Vec<f64>>,
 }
@@ -293,11 +294,13 @@ impl Ran<'_> {
         for b in bindings().filter(|b| b.written && !crate::ops::is_scratch(&b.variable)) {
             outputs.insert(&b.variable, b.value);
         }
+        let promise = promise(op, step, &io, &self.caps);
         for (output, value) in outputs {
             let at = Values { x: &call.x, y, dy: &call.dy };
             let key = if is_update || output == "y" { output } else { output.strip_prefix('d').unwrap_or(output) };
             let (Some(right), Some(terms)) = (expected.right.get(key), expected.terms.get(key)) else { continue };
-            let worst: Vec<f64> = match op.tolerance_of(step.stem(), output, &io, &at) {
+            let own = promise.tolerance.and_then(|tolerance| tolerance(op, output, &io, &at));
+            let worst: Vec<f64> = match own.unwrap_or_else(|| op.tolerance(output, &io, &at)) {
                 Tolerance::Terms(k) => terms.iter().map(|s| k as f64 * EPS * s.abs()).collect(),
                 Tolerance::Each(bounds) => bounds,
             };
@@ -309,7 +312,7 @@ impl Ran<'_> {
                     format!("{output}: {} values, reference {}, bounds {}", data.len(), right.len(), worst.len()),
                 ));
             }
-            let accuracy = op.accuracy(step.stem(), output);
+            let accuracy = promise.accuracy.unwrap_or_else(|| op.accuracy(output));
             let verdict = judge::judge(right, data, &worst, accuracy);
             reports.push(StepReport {
                 name: step.name.clone(),
@@ -328,6 +331,13 @@ impl Ran<'_> {
         }
         Ok(())
     }
+}
+
+/// How exact the step's kernel says it is.
+fn promise(op: &dyn Op, step: &Step, io: &Io, caps: &Caps) -> Promise {
+    let kernel = op.kernels().iter().find(|kernel| kernel.stem() == step.stem());
+    let work = kernel.and_then(|kernel| kernel.serve(&ops::Call::new(op, &step.method, &[&step.entry], *io), caps));
+    work.map_or_else(Promise::default, |work| work.promise)
 }
 
 fn read_all(gpu: &GpuSession, plan: &Plan) -> Result<Vec<Tensor>> {
@@ -396,21 +406,27 @@ impl OpReport {
     }
 }
 
-/// Checks everything about an operation that can be checked: derivatives against differences, shaders against the
-/// contract, WebGPU's default limits and naga's translators, and with a device that is no CPU every shader on every case.
+/// [`op_by`] with all kernels of the operation.
 pub fn op(op: &dyn Op, cases: &[Case], device: Option<&Device>) -> OpReport {
-    let mut report = OpReport::default();
-    let rerun = format!("rerun: lineament check ops {}", op.name());
-    // An attribute may choose between shaders, so each case is asked.
-    let mut stems: Vec<&str> = Vec::new();
-    for source in cases.iter().flat_map(|case| case.op.shaders()) {
-        if !stems.contains(&source.stem) {
-            stems.push(source.stem);
+    let mut kernels: Vec<Kernel> = Vec::new();
+    // An attribute may choose between kernels, so each case is asked.
+    for kernel in cases.iter().flat_map(|case| case.op.kernels()) {
+        if !kernels.contains(kernel) {
+            kernels.push(*kernel);
         }
     }
-    for stem in stems {
+    op_by(op, cases, device, &kernels)
+}
+
+/// Checks everything about an operation that can be checked: derivatives against differences, shaders against the
+/// contract, WebGPU's default limits and naga's translators, and with a device that is no CPU each of `kernels`
+/// on every case.
+pub fn op_by(op: &dyn Op, cases: &[Case], device: Option<&Device>, kernels: &[Kernel]) -> OpReport {
+    let mut report = OpReport::default();
+    let rerun = format!("rerun: lineament check ops {}", op.name());
+    for kernel in kernels {
         report.cases += 1;
-        if let Err(e) = shader(op, cases, stem) {
+        if let Err(e) = shader(op, cases, kernel.stem()) {
             report.fail(format!("{e}; {rerun}"));
         }
     }
@@ -437,8 +453,8 @@ pub fn op(op: &dyn Op, cases: &[Case], device: Option<&Device>) -> OpReport {
     let Some(device) = device.filter(|d| !d.is_cpu()) else { return report };
     for (index, case) in cases.iter().enumerate() {
         let mut references = References::new(true);
-        for source in case.op.shaders() {
-            match case_on_device(device, case, source.stem, &mut references) {
+        for &kernel in case.op.kernels().iter().filter(|kernel| kernels.contains(kernel)) {
+            match case_on_device(device, case, kernel, &mut references) {
                 Ok(None) => {}
                 Ok(Some(steps)) => {
                     report.cases += 1;
@@ -464,7 +480,7 @@ pub fn op(op: &dyn Op, cases: &[Case], device: Option<&Device>) -> OpReport {
                 }
                 Err(e) => {
                     report.cases += 1;
-                    report.fail(format!("{:?} case {index} x={:?} ({}): {e}; {rerun}", case.op, case.x, source.stem));
+                    report.fail(format!("{:?} case {index} x={:?} ({}): {e}; {rerun}", case.op, case.x, kernel.stem()));
                 }
             }
         }
@@ -472,21 +488,22 @@ pub fn op(op: &dyn Op, cases: &[Case], device: Option<&Device>) -> OpReport {
     report
 }
 
-/// Runs one case with one shader; `None` where the shader does not serve the case.
+/// Runs one case with one kernel; `None` where it does not serve the case.
 pub(super) fn case_on_device(
     device: &Device,
     case: &Case,
-    stem: &str,
+    kernel: Kernel,
     references: &mut References,
 ) -> Result<Option<Vec<StepReport>>> {
+    let stem = kernel.stem();
     let one = CaseGraph::new(case)?;
-    // A variant that serves neither forward nor backward here would only test the plain shader again.
-    let options = Options { limits: device.limits(), variant: Some(stem), keep_all: true, ..Options::default() };
+    // A kernel that serves neither forward nor backward here would only test the plain shader again.
+    let options = Options { caps: device.caps(), kernel: Some(kernel), keep_all: true, ..Options::default() };
     let plan = Plan::new(&one.graph, &one.fetches, &options)?;
     if !plan.steps.iter().any(|s| s.stem() == stem) {
         return Ok(None);
     }
-    let all = steps_with(device, &one.graph, &one.fetches, &one.weights, &one.feeds(), Some(stem), references)?;
+    let all = steps_with(device, &one.graph, &one.fetches, &one.weights, &one.feeds(), Some(kernel), references)?;
     Ok(Some(all.into_iter().filter(|s| s.entry.split('.').next() == Some(stem)).collect()))
 }
 
@@ -501,8 +518,9 @@ pub fn shader(op: &dyn Op, cases: &[Case], stem: &str) -> Result<()> {
     let mut serves = false;
     let mut translated: Vec<String> = Vec::new();
     for case in cases {
-        let Some(position) = case.op.shaders().iter().position(|s| s.stem == stem) else { continue };
-        let shader = reflect(&case.op.shaders()[position])?;
+        let Some(position) = case.op.kernels().iter().position(|kernel| kernel.stem() == stem) else { continue };
+        let kernel = case.op.kernels()[position];
+        let shader = reflect(&kernel.source)?;
         shader.check_contract(&*case.op)?;
         let y = case.op.shape(&case.x).map_err(|source| Error::Shape { node: op.name().into(), source })?;
         let io = Io { x: &case.x, y };
@@ -517,14 +535,19 @@ pub fn shader(op: &dyn Op, cases: &[Case], stem: &str) -> Result<()> {
             }
         }
         for entry in &shader.entries {
-            let Some(launch) = case.op.launch(stem, &entry.name, &io) else { continue };
+            let entries = [entry.name.as_str()];
+            let call = ops::Call::new(&*case.op, entry.method(), &entries, io);
+            let Some(launch) = kernel.serve(&call, &Caps::default()).and_then(|work| work.passes.into_iter().next())
+            else {
+                continue;
+            };
             serves = true;
             let used = |v: &&Variable| entry.reads.contains(&v.name) || entry.writes.contains(&v.name);
             let [buffers, textures] = counts(shader.variables.iter().filter(used).map(|v| v.layout));
             if buffers > 8 {
                 return fail(&entry.name, format!("uses {buffers} storage buffers, WebGPU guarantees 8"));
             }
-            // A variant may ask for more, since the planner passes it over where there are not as many.
+            // Others may ask for more, since the planner passes it over where there are not as many.
             if textures > 4 && position == 0 {
                 return fail(&entry.name, format!("uses {textures} storage textures, WebGPU guarantees 4"));
             }

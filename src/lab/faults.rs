@@ -6,12 +6,10 @@
 
 use super::check::case_on_device;
 use super::judge::References;
-use crate::error::{Result, ShapeError};
+use crate::error::Result;
 use crate::exec::Device;
-use crate::ops::{Accuracy, Case, Cost, Fusible, Io, Launch, Op, Source, Tolerance, Values};
+use crate::ops::{Case, Source};
 use crate::shader::reflect;
-use crate::tensor::Shape;
-use std::sync::Arc;
 
 /// A change of a shader's text.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -111,75 +109,6 @@ pub fn faults(text: &str) -> Vec<Fault> {
     found
 }
 
-/// An operation with one of its shaders changed.
-struct Planted {
-    op: Arc<dyn Op>,
-    shaders: &'static [Source],
-}
-
-impl std::fmt::Debug for Planted {
-    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
-        self.op.fmt(f)
-    }
-}
-
-impl Op for Planted {
-    fn name(&self) -> &'static str {
-        self.op.name()
-    }
-    fn inputs(&self) -> &'static [&'static str] {
-        self.op.inputs()
-    }
-    fn shaders(&self) -> &'static [Source] {
-        self.shaders
-    }
-    fn shape(&self, x: &[Shape]) -> std::result::Result<Shape, ShapeError> {
-        self.op.shape(x)
-    }
-    fn launch(&self, stem: &str, entry: &str, io: &Io) -> Option<Launch> {
-        self.op.launch(stem, entry, io)
-    }
-    fn scratch(&self, stem: &str, method: &str, io: &Io) -> Vec<(&'static str, usize)> {
-        self.op.scratch(stem, method, io)
-    }
-    fn blocks(&self, stem: &str, method: &str, io: &Io) -> usize {
-        self.op.blocks(stem, method, io)
-    }
-    fn speed(&self, stem: &str, io: &Io) -> f64 {
-        self.op.speed(stem, io)
-    }
-    fn fusible(&self) -> Option<Fusible> {
-        self.op.fusible()
-    }
-    fn cost(&self, method: &str, io: &Io) -> Cost {
-        self.op.cost(method, io)
-    }
-    fn reference(&self, io: &Io, x: &[Vec<f64>], y: &mut [f64]) {
-        self.op.reference(io, x, y);
-    }
-    fn reference_grad(&self, io: &Io, x: &[Vec<f64>], y: &[f64], dy: &[f64], dx: &mut [Vec<f64>]) {
-        self.op.reference_grad(io, x, y, dy, dx);
-    }
-    fn no_grad(&self) -> &'static [(&'static str, &'static str)] {
-        self.op.no_grad()
-    }
-    fn tolerance(&self, output: &str, io: &Io, at: &Values) -> Tolerance {
-        self.op.tolerance(output, io, at)
-    }
-    fn tolerance_of(&self, stem: &str, output: &str, io: &Io, at: &Values) -> Tolerance {
-        self.op.tolerance_of(stem, output, io, at)
-    }
-    fn accuracy(&self, stem: &str, output: &str) -> Accuracy {
-        self.op.accuracy(stem, output)
-    }
-    fn updates(&self) -> &'static [&'static str] {
-        self.op.updates()
-    }
-    fn reference_update(&self, io: &Io, x: &mut [Vec<f64>]) {
-        self.op.reference_update(io, x);
-    }
-}
-
 /// Plants every fault in the shader `stem` of the operation that `cases` are of, and checks each. `advance` is called with the
 /// faults done and all of them, and ends the harvest with its error.
 ///
@@ -193,27 +122,22 @@ pub fn harvest(
     stem: &str,
     advance: &mut dyn FnMut(usize, usize) -> Result<()>,
 ) -> Result<Harvest> {
-    let mut cases: Vec<&Case> = cases.iter().filter(|c| c.op.shaders().iter().any(|s| s.stem == stem)).collect();
+    let of_case = |case: &Case| case.op.kernels().iter().find(|kernel| kernel.stem() == stem).copied();
+    let mut cases: Vec<&Case> = cases.iter().filter(|case| of_case(case).is_some()).collect();
     cases.sort_by_key(|case| case.real);
-    let Some(original) = cases.iter().flat_map(|c| c.op.shaders()).find(|s| s.stem == stem) else {
-        return Ok(Harvest::default());
-    };
+    let Some(original) = cases.first().and_then(|case| of_case(case)) else { return Ok(Harvest::default()) };
     let mut references: Vec<References> = cases.iter().map(|_| References::new(false)).collect();
-    let all = faults(original.text);
+    let all = faults(original.source.text);
     let mut harvest = Harvest::default();
     for (k, fault) in all.iter().enumerate() {
         advance(k, all.len())?;
-        let changed = Source::new(original.stem, String::leak(fault.text.clone()));
+        let changed = Source::new(original.stem(), String::leak(fault.text.clone()));
         // What no front end takes is no fault that could ship.
         if reflect(&changed).is_err() {
             continue;
         }
         let is_caught = cases.iter().zip(&mut references).any(|(case, references)| {
-            let plain = case.op.shaders()[0];
-            let shaders = if plain.stem == stem { vec![changed] } else { vec![plain, changed] };
-            let op = Arc::new(Planted { op: case.op.clone(), shaders: Vec::leak(shaders) });
-            let case = Case { op, ..(*case).clone() };
-            match case_on_device(device, &case, stem, references) {
+            match case_on_device(device, case, original.with_source(changed), references) {
                 Ok(None) => false,
                 Ok(Some(reports)) => reports.iter().any(|r| !r.is_ok()),
                 Err(_) => true,

@@ -1,6 +1,6 @@
 //! Whether an output is what its reference says, and references of slightly wrong formulas, which the same bounds must refuse.
 //!
-//! An element passes within the smaller of the worst case derived for it ([`Op::tolerance_of`]) and a share of the output's root
+//! An element passes within the smaller of the worst case derived for it ([`Op::tolerance`]) and a share of the output's root
 //! mean square, and the root mean square of all errors within a smaller share of it ([`Op::accuracy`]): a worst case adds up
 //! absolute values, so that over many terms it would let whole channels go missing. A bound that is not a number fails.
 

@@ -216,7 +216,7 @@ impl Profile {
         Some(if total > 0.0 && !row.once { row.ms? / total } else { 0.0 })
     }
 
-    /// The rows with the blocks of a pass added up ([`Op::blocks`](crate::ops::Op::blocks)).
+    /// The rows with the blocks of a pass added up ([`Work::blocks`](crate::ops::Work::blocks)).
     pub fn passes(&self) -> Vec<Row> {
         let mut passes: Vec<Row> = Vec::new();
         for row in &self.rows {

@@ -8,8 +8,9 @@ use crate::error::{Error, Result, ShapeError};
 use crate::exec::timing::{Run, Span};
 use crate::exec::{Device, GpuSession, Session};
 use crate::graph::Graph;
-use crate::ops::{Case, Cost, Io, Launch, Op, Scalar, Source, Tolerance, Values, shaders};
-use crate::plan::{Limits, Options};
+use crate::ops::kernel::wgsl;
+use crate::ops::{Call, Caps, Case, Cost, Io, Kernel, Launch, Op, Scalar, Tolerance, Values, Work};
+use crate::plan::Options;
 use crate::tensor::Shape;
 use crate::weights::Weights;
 use std::collections::BTreeMap;
@@ -56,15 +57,12 @@ impl Op for Chains {
     fn inputs(&self) -> &'static [&'static str] {
         &["x"]
     }
-    fn shaders(&self) -> &'static [Source] {
-        shaders!["roof_chains" + "bound"]
+    fn kernels(&self) -> &'static [Kernel] {
+        const KERNELS: &[Kernel] = &[Kernel::new(wgsl!("roof/chains" + "bound"), chains)];
+        KERNELS
     }
     fn shape(&self, x: &[Shape]) -> std::result::Result<Shape, ShapeError> {
         Ok(x[0])
-    }
-    fn launch(&self, _stem: &str, _entry: &str, io: &Io) -> Option<Launch> {
-        let params: [(_, Scalar); 3] = [("len", io.y_len().into()), ("rounds", self.rounds.into()), ("m", 0.5.into())];
-        Some(Launch::threads(io.y_len(), params))
     }
     fn cost(&self, _method: &str, io: &Io) -> Cost {
         // A chain's first value and its part of the sum are additions too.
@@ -94,6 +92,13 @@ impl Op for Chains {
     }
 }
 
+/// `shaders/roof/chains.wgsl`.
+fn chains(call: &Call, caps: &Caps) -> Option<Work> {
+    let (op, len) = (call.op::<Chains>()?, call.io.y_len());
+    let params: [(_, Scalar); 3] = [("len", len.into()), ("rounds", op.rounds.into()), ("m", 0.5.into())];
+    call.work(caps, |_| Some(Launch::threads(len, params)))
+}
+
 /// y = x.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Copying;
@@ -105,15 +110,12 @@ impl Op for Copying {
     fn inputs(&self) -> &'static [&'static str] {
         &["x"]
     }
-    fn shaders(&self) -> &'static [Source] {
-        shaders!["roof_copy"]
+    fn kernels(&self) -> &'static [Kernel] {
+        const KERNELS: &[Kernel] = &[Kernel::new(wgsl!("roof/copy"), copy)];
+        KERNELS
     }
     fn shape(&self, x: &[Shape]) -> std::result::Result<Shape, ShapeError> {
         Ok(x[0])
-    }
-    fn launch(&self, _stem: &str, _entry: &str, io: &Io) -> Option<Launch> {
-        let threads = io.y_len().div_ceil(4);
-        Some(Launch::threads(threads, [("len", io.y_len().into()), ("threads", threads.into())]))
     }
     fn cost(&self, _method: &str, io: &Io) -> Cost {
         Cost::new(0, 2 * io.y_len())
@@ -128,6 +130,14 @@ impl Op for Copying {
     fn tolerance(&self, _output: &str, _io: &Io, _at: &Values) -> Tolerance {
         Tolerance::Terms(0)
     }
+}
+
+/// `shaders/roof/copy.wgsl`.
+fn copy(call: &Call, caps: &Caps) -> Option<Work> {
+    let len = call.io.y_len();
+    let threads = len.div_ceil(4);
+    let params = [("len", len.into()), ("threads", threads.into())];
+    call.work(caps, |_| Some(Launch::threads(threads, params)))
 }
 
 /// Small cases of both operations, one list each.
@@ -242,7 +252,7 @@ async fn measure(device: &Device) -> Result<Measured> {
     let gflops = rate(0).max(rate(1));
     drop(chains);
 
-    let bytes = COPY_BYTES.min(device.limits().binding_bytes);
+    let bytes = COPY_BYTES.min(device.caps().binding_bytes);
     let copy = Prepared::new(device, (bytes / 4) as usize, &[Copying]).await?;
     let plan = copy.session.plan();
     let (from, to) = (plan.values[plan.inputs[0].1].slot, plan.values[plan.fetches[0]].slot);
@@ -273,8 +283,8 @@ impl Prepared {
         let x = graph.input("x", [1, 1, 1, elements])?;
         let fetches = ops.iter().map(|op| graph.add(op.clone(), &[x])).collect::<Result<Vec<_>>>()?;
         // The chains are made as long as they shall be; what an adapter is thought to do does not bound them.
-        let limits = Limits { flops_per_second: f64::INFINITY, ..device.limits() };
-        let options = Options { limits, ..Options::default() };
+        let caps = Caps { flops_per_second: f64::INFINITY, ..device.caps() };
+        let options = Options { caps, ..Options::default() };
         Ok(Self { session: device.compile_with(&graph, &fetches, Weights::default(), &options, None).await? })
     }
 

@@ -4,7 +4,7 @@
 //! shapes. [`tune`] takes each layer of a graph that several shaders serve, runs each of these few on seeded values against
 //! the f64 reference (one that differs is banned and says why), then times them in turns and keeps the fastest in
 //! [`Choices`], which [`Device::with_choices`](crate::Device::with_choices) makes plans follow. What was not measured follows
-//! [`Op::speed`], as everything does without choices. Nothing here reads files: [`store`] does, for the command line.
+//! what kernels estimate, as everything does without choices. Nothing here reads files: [`store`] does, for the command line.
 
 #[cfg(feature = "cli")]
 pub mod store;
@@ -14,10 +14,10 @@ use super::clock::now_ms;
 use crate::error::{Error, Result};
 use crate::exec::{Device, Session};
 use crate::graph::{Graph, Init, Kind, NodeId};
-use crate::ops::{Io, Op};
+use crate::ops::{Io, Kernel, Op};
 pub use crate::plan::choices::{Candidate, Choice, Choices, Outcome, key};
 use crate::plan::fuse::fuse;
-use crate::plan::{Options, Plan, WORTH_REPACKING, serving};
+use crate::plan::{Chosen, Options, Plan, WORTH_REPACKING, serving};
 use crate::rng::Rng;
 use crate::tensor::{Shape, Tensor, len};
 use crate::weights::Weights;
@@ -30,14 +30,14 @@ pub const BUDGET: Duration = Duration::from_secs(2);
 
 /// Candidates of a layer at most: compiling each takes up to a second.
 const MAX_CANDIDATES: usize = 3;
-/// A shader that is this many times slower by [`Op::speed`] is no candidate, and by its first warm run is not run again.
+/// A kernel that is this many times slower by its estimate is no candidate, and by its first warm run is not run again.
 const MAX_SLOWER: f64 = 4.0;
 /// Samples of each candidate.
 const MIN_SAMPLES: usize = 3;
 const MAX_SAMPLES: usize = 8;
 /// After this long a layer gets no more than [`MIN_SAMPLES`].
 const LAYER_TIME: Duration = Duration::from_millis(250);
-/// Within this factor the earlier shader of [`Op::shaders`] is kept, so that noise does not decide.
+/// Within this factor the earlier kernel of [`Op::kernels`] is kept, so that noise does not decide.
 const SAME: f64 = 1.03;
 /// Heights and widths that the check tries, largest first, until the naive reference is cheap enough.
 const CHECKED_SIDES: [usize; 4] = [24, 16, 12, 8];
@@ -122,8 +122,8 @@ struct Layer {
     /// Inputs that do not change from run to run, so that what is prepared from them costs nothing.
     is_fixed: Vec<bool>,
     flops: u64,
-    /// In the order of [`Op::shaders`].
-    stems: Vec<&'static str>,
+    /// In the order of [`Op::kernels`].
+    kernels: Vec<Kernel>,
 }
 
 /// A graph of one layer, and what to run it on.
@@ -148,7 +148,7 @@ fn layers(device: &Device, graph: &Graph, fetches: &[NodeId]) -> Result<Vec<Laye
     if device.is_cpu() {
         return Ok(found);
     }
-    let options = Options { limits: device.limits(), ..Options::default() };
+    let options = Options { caps: device.caps(), ..Options::default() };
     let graph = &fuse(graph, fetches, &options)?;
     let plan = Plan::new(graph, fetches, &options)?;
     let nodes = graph.nodes();
@@ -180,42 +180,38 @@ fn layers(device: &Device, graph: &Graph, fetches: &[NodeId]) -> Result<Vec<Laye
             [] if step.method == "forward" => vec![None],
             _ => gradients.iter().map(|&k| Some(op.inputs()[k])).collect(),
         };
-        let mut stems: Option<Vec<&'static str>> = None;
+        let mut kernels: Option<Vec<Kernel>> = None;
         for &name in &names {
             let own = candidates(&**op, &io, name, &options)?;
-            stems =
-                Some(stems.map_or_else(|| own.clone(), |all| all.into_iter().filter(|s| own.contains(s)).collect()));
+            kernels =
+                Some(kernels.map_or_else(|| own.clone(), |all| all.into_iter().filter(|k| own.contains(k)).collect()));
         }
         let keys: Vec<String> = names.iter().map(|&name| key(&**op, name, &x)).collect();
-        let stems = stems.unwrap_or_default();
-        if stems.len() > 1 && found.iter().all(|layer| layer.keys != keys) {
-            found.push(Layer { keys, op: op.clone(), gradients, x, is_fixed, flops: step.cost.flops, stems });
+        let kernels = kernels.unwrap_or_default();
+        if kernels.len() > 1 && found.iter().all(|layer| layer.keys != keys) {
+            found.push(Layer { keys, op: op.clone(), gradients, x, is_fixed, flops: step.cost.flops, kernels });
         }
     }
     Ok(found)
 }
 
-/// The shaders worth comparing: the fastest by [`Op::speed`], and the plain one only where one variant serves. None where
-/// the layout decides: a shader that gains little is as good as its neighbours' layout, which the planner knows and a
-/// layer alone does not show.
-fn candidates(op: &dyn Op, io: &Io, gradient: Option<&str>, options: &Options) -> Result<Vec<&'static str>> {
-    let plain = op.shaders().first().map(|source| source.stem);
-    let serving = serving(op, io, gradient, options)?;
-    let is_any_quads = serving.iter().any(|chosen| chosen.uses_quads());
-    let mut serving: Vec<(&'static str, f64)> =
-        serving.iter().map(|chosen| (chosen.source.stem, op.speed(chosen.source.stem, io))).collect();
-    if is_any_quads && serving.iter().all(|(_, speed)| *speed < WORTH_REPACKING) {
+/// The kernels worth comparing: those with the least estimates, and the plain one only where one other serves. None where the
+/// layout decides: a kernel that gains little is as good as its neighbours' layout, which the planner knows and a layer alone does
+/// not show.
+fn candidates(op: &dyn Op, io: &Io, gradient: Option<&str>, options: &Options) -> Result<Vec<Kernel>> {
+    let mut serving = serving(op, io, gradient, options)?;
+    if serving.iter().any(Chosen::uses_quads) && serving.iter().all(|chosen| chosen.gain < WORTH_REPACKING) {
         return Ok(Vec::new());
     }
-    if serving.iter().filter(|(stem, _)| Some(*stem) != plain).count() > 1 {
-        serving.retain(|(stem, _)| Some(*stem) != plain);
+    if serving.len() > 2 {
+        // The plain one is the last.
+        serving.pop();
     }
-    serving.sort_by(|a, b| b.1.total_cmp(&a.1));
-    let best = serving.first().map_or(0.0, |(_, speed)| *speed);
-    serving.retain(|(_, speed)| speed * MAX_SLOWER >= best);
+    serving.sort_by(|a, b| a.work.ns.total_cmp(&b.work.ns));
+    let best_ns = serving.first().map_or(0.0, |chosen| chosen.work.ns);
+    serving.retain(|chosen| chosen.work.ns <= best_ns * MAX_SLOWER);
     serving.truncate(MAX_CANDIDATES);
-    let is_kept = |stem: &&str| serving.iter().any(|(s, _)| s == stem);
-    Ok(op.shaders().iter().map(|source| source.stem).filter(is_kept).collect())
+    Ok(op.kernels().iter().filter(|k| serving.iter().any(|chosen| chosen.kernel == **k)).copied().collect())
 }
 
 /// Milliseconds that one run of `session` spends on the adapter, without the steps that run once and without any test of the
@@ -243,12 +239,12 @@ impl Layer {
         let mut outcomes: Vec<Option<Outcome>> = Vec::new();
         let mut running: Vec<(usize, Session)> = Vec::new();
         let full = self.alone(&self.x)?;
-        for (index, stem) in self.stems.iter().enumerate() {
+        for (index, &kernel) in self.kernels.iter().enumerate() {
             outcomes.push(None);
-            match self.fault(device, stem)? {
+            match self.fault(device, kernel)? {
                 Some(fault) => outcomes[index] = Some(Outcome::Banned(fault)),
                 None => {
-                    let options = Options { limits: device.limits(), variant: Some(stem), ..Options::default() };
+                    let options = Options { caps: device.caps(), kernel: Some(kernel), ..Options::default() };
                     let weights = full.weights.clone();
                     let compiled = device.compile_with(&full.graph, &full.fetches, weights, &options, None);
                     match pollster::block_on(compiled) {
@@ -289,27 +285,28 @@ impl Layer {
             outcomes[*index] = score(samples, is_software).map(Outcome::Ms);
         }
         let candidates: Vec<Candidate> = self
-            .stems
+            .kernels
             .iter()
             .zip(outcomes)
-            .filter_map(|(stem, outcome)| Some(Candidate { stem: (*stem).to_owned(), outcome: outcome? }))
+            .filter_map(|(kernel, outcome)| Some(Candidate { stem: kernel.stem().to_owned(), outcome: outcome? }))
             .collect();
         let is_any_banned = candidates.iter().any(|c| matches!(c.outcome, Outcome::Banned(_)));
-        // Where every variant is wrong the plain shader remains, which is the one that all are checked against in the tests.
-        let plain = self.op.shaders().first().map(|source| source.stem).filter(|_| is_any_banned);
+        // Where every other one is wrong the plain kernel remains, which is the one that all are checked against in the tests.
+        let plain = self.op.kernels().first().map(Kernel::stem).filter(|_| is_any_banned);
         let stem = pick(&candidates).or(plain).map(str::to_owned);
         Ok(stem.map(|stem| Choice { stem, candidates }))
     }
 
-    /// Why `stem` must not be used, if so: on a smaller layer with the same channels it differs from the reference by more than
+    /// Why `kernel` must not be used, if so: on a smaller layer with the same channels it differs from the reference by more than
     /// f32 explains, writes past a buffer, or does not repeat itself.
-    fn fault(&self, device: &Device, stem: &str) -> Result<Option<String>> {
+    fn fault(&self, device: &Device, kernel: Kernel) -> Result<Option<String>> {
+        let stem = kernel.stem();
         for x in self.smaller() {
             let one = self.alone(&x)?;
-            let options = Options { limits: device.limits(), variant: Some(stem), ..Options::default() };
+            let options = Options { caps: device.caps(), kernel: Some(kernel), ..Options::default() };
             let weights = one.weights.clone();
             let checked = Plan::new(&one.graph, &one.fetches, &options).and_then(|plan| {
-                check::steps(device, &one.graph, &one.fetches, weights, &one.inputs(&plan), Some(stem))
+                check::steps(device, &one.graph, &one.fetches, weights, &one.inputs(&plan), Some(kernel))
             });
             let reports = match checked {
                 Ok(reports) => reports,
@@ -415,13 +412,13 @@ mod tests {
 
     #[test]
     fn a_layer_of_another_size_follows_the_nearest_that_was_measured() {
-        use crate::ops::conv3x3::Conv3x3;
+        use crate::ops::conv2d::Conv2d;
         let x = |h: usize, w: usize| [[1, 8, h, w], [8, 8, 3, 3], [1, 8, 1, 1]];
         let chosen = |stem: &str| Choice { stem: stem.into(), candidates: vec![] };
         let layers = [(x(160, 160), "small"), (x(288, 288), "large")];
         let choices =
-            Choices { layers: layers.iter().map(|(x, stem)| (key(&Conv3x3, None, x), chosen(stem))).collect() };
-        let stem = |x: &[Shape]| choices.stem(&Conv3x3, None, x);
+            Choices { layers: layers.iter().map(|(x, stem)| (key(&Conv2d::same(3), None, x), chosen(stem))).collect() };
+        let stem = |x: &[Shape]| choices.stem(&Conv2d::same(3), None, x);
         assert_eq!(stem(&x(288, 288)), Some("large"));
         assert_eq!(
             [stem(&x(276, 284)), stem(&x(157, 170)), stem(&x(200, 284))],
@@ -433,7 +430,7 @@ mod tests {
             assert_eq!(stem(&other), None);
         }
         assert_eq!(stem(&[[1, 8, 288, 288], [8, 8, 5, 5], [1, 8, 1, 1]]), None);
-        assert_eq!(choices.stem(&Conv3x3, Some("x"), &x(288, 288)), None);
+        assert_eq!(choices.stem(&Conv2d::same(3), Some("x"), &x(288, 288)), None);
     }
 
     #[test]

@@ -20,7 +20,7 @@
 //! Numerics: a few roundings an element; ε is added outside the square root, as in the paper.
 //! Source: Kingma and Ba 2015, "Adam", algorithm 1; Loshchilov and Hutter 2019, "Decoupled Weight Decay Regularization".
 
-use super::{Case, Cost, EPS, Fill, Io, Launch, Op, Source, Tolerance, Values, shaders};
+use super::{Call, Caps, Case, Cost, EPS, Fill, Io, Kernel, Launch, Op, Tolerance, Values, Work, wgsl};
 use crate::error::ShapeError;
 use crate::layout::PACK_ALIGN;
 use crate::tensor::{SCALAR, Shape};
@@ -86,8 +86,9 @@ impl Op for Adam {
     fn inputs(&self) -> &'static [&'static str] {
         &["w", "dw", "m", "v", "h", "k", "s"]
     }
-    fn shaders(&self) -> &'static [Source] {
-        shaders!["adam"]
+    fn kernels(&self) -> &'static [Kernel] {
+        const KERNELS: &[Kernel] = &[Kernel::new(wgsl!("adam/plain"), plain)];
+        KERNELS
     }
     fn shape(&self, x: &[Shape]) -> Result<Shape, ShapeError> {
         for (&name, &shape) in self.inputs().iter().zip(&x[..4]) {
@@ -97,10 +98,6 @@ impl Op for Adam {
         }
         check_factors(&x[4..], crate::tensor::len(&x[0]))?;
         Ok(SCALAR)
-    }
-    fn launch(&self, _stem: &str, _entry: &str, io: &Io) -> Option<Launch> {
-        let blocks = io.x_len(5) / 2;
-        Some(Launch::threads(io.x_len(0), [("len", io.x_len(0).into()), ("blocks", blocks.into())]))
     }
     fn cost(&self, _method: &str, io: &Io) -> Cost {
         // Four tensors read and three written.
@@ -154,6 +151,15 @@ impl Op for Adam {
         };
         Tolerance::Each((0..w.len()).map(bound).collect())
     }
+}
+
+/// `shaders/adam/plain.wgsl`.
+fn plain(call: &Call, caps: &Caps) -> Option<Work> {
+    let io = &call.io;
+    call.work(caps, |_| {
+        let blocks = io.x_len(5) / 2;
+        Some(Launch::threads(io.x_len(0), [("len", io.x_len(0).into()), ("blocks", blocks.into())]))
+    })
 }
 
 pub fn cases() -> Vec<Case> {

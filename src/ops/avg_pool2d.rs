@@ -17,7 +17,7 @@
 //! Source: definition as in torch.nn.functional.avg_pool2d (ceil_mode false), adaptive_avg_pool2d(1).
 
 use super::max_pool2d::pooled;
-use super::{Case, Cost, Io, Launch, Op, Source, Tolerance, Values, shaders};
+use super::{Call, Caps, Case, Cost, Io, Kernel, Launch, Op, Tolerance, Values, Work, wgsl};
 use crate::error::ShapeError;
 use crate::tensor::Shape;
 
@@ -83,8 +83,12 @@ impl Op for AvgPool2d {
     fn inputs(&self) -> &'static [&'static str] {
         &["x"]
     }
-    fn shaders(&self) -> &'static [Source] {
-        shaders!["avg_pool2d", "avg_pool2d_global"]
+    fn kernels(&self) -> &'static [Kernel] {
+        const KERNELS: &[Kernel] = &[
+            Kernel::new(wgsl!("avg_pool2d/plain"), plain),
+            Kernel::new(wgsl!("avg_pool2d/global"), global),
+        ];
+        KERNELS
     }
     fn shape(&self, x: &[Shape]) -> Result<Shape, ShapeError> {
         let Some(kernel) = self.kernel else {
@@ -98,30 +102,6 @@ impl Op for AvgPool2d {
             return Ok([n, c, 1, 1]);
         };
         pooled(x[0], kernel, self.stride, self.padding)
-    }
-    fn launch(&self, stem: &str, entry: &str, io: &Io) -> Option<Launch> {
-        let [n, c, height, width] = io.x[0];
-        if stem == "avg_pool2d_global" {
-            // A workgroup of 64 a plane.
-            let params = [("planes", (n * c).into()), ("pixels", (height * width).into())];
-            return self.kernel.is_none().then(|| Launch::threads(64 * n * c, params));
-        }
-        let [_, _, out_height, out_width] = io.y;
-        let [kh, kw] = self.window(io);
-        let threads = if entry == "backward" { io.x_len(0) } else { io.y_len() };
-        let params = [
-            ("threads", threads.into()),
-            ("height", height.into()),
-            ("width", width.into()),
-            ("out_height", out_height.into()),
-            ("out_width", out_width.into()),
-            ("kernel_height", kh.into()),
-            ("kernel_width", kw.into()),
-            ("stride", self.stride.into()),
-            ("padding", self.padding.into()),
-            ("area", if self.count_include_pad { kh * kw } else { 0 }.into()),
-        ];
-        Some(Launch::threads(threads, params))
     }
     fn cost(&self, _method: &str, io: &Io) -> Cost {
         let [kh, kw] = self.window(io);
@@ -139,6 +119,37 @@ impl Op for AvgPool2d {
         // terms − 1 additions in whatever order, 2.5 for the division, and one for an area past 2²⁴.
         Tolerance::Terms(terms + 3)
     }
+}
+
+/// `shaders/avg_pool2d/plain.wgsl`.
+fn plain(call: &Call, caps: &Caps) -> Option<Work> {
+    let (op, io) = (call.op::<AvgPool2d>()?, &call.io);
+    let ([_, _, height, width], [_, _, out_height, out_width]) = (io.x[0], io.y);
+    let [kh, kw] = op.window(io);
+    call.work(caps, |entry| {
+        let threads = if entry == "backward" { io.x_len(0) } else { io.y_len() };
+        let params = [
+            ("threads", threads.into()),
+            ("height", height.into()),
+            ("width", width.into()),
+            ("out_height", out_height.into()),
+            ("out_width", out_width.into()),
+            ("kernel_height", kh.into()),
+            ("kernel_width", kw.into()),
+            ("stride", op.stride.into()),
+            ("padding", op.padding.into()),
+            ("area", if op.count_include_pad { kh * kw } else { 0 }.into()),
+        ];
+        Some(Launch::threads(threads, params))
+    })
+}
+
+/// `shaders/avg_pool2d/global.wgsl`: a workgroup of 64 per plane.
+fn global(call: &Call, caps: &Caps) -> Option<Work> {
+    let [n, c, height, width] = call.io.x[0];
+    let params = [("planes", (n * c).into()), ("pixels", (height * width).into())];
+    let is_global = call.op::<AvgPool2d>()?.kernel.is_none();
+    call.work(caps, |_| is_global.then(|| Launch::threads(64 * n * c, params)))
 }
 
 pub fn cases() -> Vec<Case> {

@@ -14,7 +14,7 @@
 //! Numerics: an f32 sum in a fixed order, in two passes; past a norm of 10¹⁹ it overflows, and the factor is 0.
 //! Source: Pascanu, Mikolov and Bengio 2013, "On the difficulty of training recurrent neural networks", algorithm 1.
 
-use super::{Case, Cost, EPS, Io, Launch, Op, Scalar, Source, Tolerance, Values, shaders};
+use super::{Call, Caps, Case, Cost, EPS, Io, Kernel, Launch, Op, Scalar, Tolerance, Values, Work, wgsl};
 use crate::error::ShapeError;
 use crate::tensor::Shape;
 
@@ -35,28 +35,15 @@ impl Op for Clip {
     fn inputs(&self) -> &'static [&'static str] {
         &["x"]
     }
-    fn shaders(&self) -> &'static [Source] {
-        shaders!["clip" + "total"]
+    fn kernels(&self) -> &'static [Kernel] {
+        const KERNELS: &[Kernel] = &[Kernel::new(wgsl!("clip/plain" + "total"), plain)];
+        KERNELS
     }
     fn shape(&self, _x: &[Shape]) -> Result<Shape, ShapeError> {
         if self.limit.is_nan() || self.limit <= 0.0 {
             return Err(ShapeError::value("limit", "above 0", self.limit));
         }
         Ok([1, 2, 1, 1])
-    }
-    fn launch(&self, _stem: &str, entry: &str, io: &Io) -> Option<Launch> {
-        let len = io.x_len(0);
-        let threads = len.div_ceil(EACH);
-        // A shader has no infinity; no f32 norm is above the largest number.
-        let limit = Scalar::F32(self.limit.min(f32::MAX));
-        let params = [("len", len.into()), ("threads", threads.into()), ("limit", limit)];
-        Some(match entry {
-            "forward_1" => Launch::threads(threads, params),
-            _ => Launch::groups([1, 1, 1], params),
-        })
-    }
-    fn scratch(&self, _stem: &str, _method: &str, io: &Io) -> Vec<(&'static str, usize)> {
-        vec![("t0", io.x_len(0).div_ceil(EACH))]
     }
     fn cost(&self, _method: &str, io: &Io) -> Cost {
         Cost::new(2 * io.x_len(0), io.x_len(0) + 2)
@@ -82,6 +69,24 @@ impl Op for Clip {
         let relative = EPS * (roundings as f64 / 2.0 + 6.0);
         Tolerance::Each(at.y.iter().map(|y| relative * y.abs()).collect())
     }
+}
+
+/// `shaders/clip/plain.wgsl`.
+fn plain(call: &Call, caps: &Caps) -> Option<Work> {
+    let (op, io) = (call.op::<Clip>()?, &call.io);
+    let scratch = vec![("t0", io.x_len(0).div_ceil(EACH))];
+    let work = call.work(caps, |entry| {
+        let len = io.x_len(0);
+        let threads = len.div_ceil(EACH);
+        // A shader has no infinity; no f32 norm is above the largest number.
+        let limit = Scalar::F32(op.limit.min(f32::MAX));
+        let params = [("len", len.into()), ("threads", threads.into()), ("limit", limit)];
+        Some(match entry {
+            "forward_1" => Launch::threads(threads, params),
+            _ => Launch::groups([1, 1, 1], params),
+        })
+    })?;
+    Some(work.scratch(scratch))
 }
 
 pub fn cases() -> Vec<Case> {

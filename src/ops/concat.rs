@@ -13,7 +13,7 @@
 //! Numerics: exact.
 //! Source: definition as in torch.cat(dim=1).
 
-use super::{Case, Cost, Io, Launch, Op, Source, Tolerance, Values, shaders};
+use super::{Call, Caps, Case, Cost, Io, Kernel, Launch, Op, Tolerance, Values, Work, wgsl};
 use crate::error::ShapeError;
 use crate::tensor::Shape;
 
@@ -28,8 +28,9 @@ impl Op for Concat {
     fn inputs(&self) -> &'static [&'static str] {
         &["a", "b"]
     }
-    fn shaders(&self) -> &'static [Source] {
-        shaders!["concat"]
+    fn kernels(&self) -> &'static [Kernel] {
+        const KERNELS: &[Kernel] = &[Kernel::new(wgsl!("concat/plain"), plain)];
+        KERNELS
     }
     fn shape(&self, x: &[Shape]) -> Result<Shape, ShapeError> {
         let [n, ca, h, w] = x[0];
@@ -39,17 +40,6 @@ impl Op for Concat {
             Some(c) if x[1] == [n, cb, h, w] => Ok([n, c, h, w]),
             _ => Err(ShapeError::shape("b", format!("[N={n}, Cb, H={h}, W={w}] as a"), x[1])),
         }
-    }
-    fn launch(&self, _stem: &str, entry: &str, io: &Io) -> Option<Launch> {
-        let n = io.y[0];
-        let threads = match entry {
-            "backward_a" => io.x_len(0),
-            "backward_b" => io.x_len(1),
-            _ => io.y_len(),
-        };
-        let params =
-            [("threads", threads.into()), ("image_a", (io.x_len(0) / n).into()), ("image_b", (io.x_len(1) / n).into())];
-        Some(Launch::threads(threads, params))
     }
     fn cost(&self, method: &str, io: &Io) -> Cost {
         let moved = match method {
@@ -78,6 +68,22 @@ impl Op for Concat {
     fn tolerance(&self, _output: &str, _io: &Io, _at: &Values) -> Tolerance {
         Tolerance::Terms(0)
     }
+}
+
+/// `shaders/concat/plain.wgsl`.
+fn plain(call: &Call, caps: &Caps) -> Option<Work> {
+    let io = &call.io;
+    call.work(caps, |entry| {
+        let n = io.y[0];
+        let threads = match entry {
+            "backward_a" => io.x_len(0),
+            "backward_b" => io.x_len(1),
+            _ => io.y_len(),
+        };
+        let params =
+            [("threads", threads.into()), ("image_a", (io.x_len(0) / n).into()), ("image_b", (io.x_len(1) / n).into())];
+        Some(Launch::threads(threads, params))
+    })
 }
 
 pub fn cases() -> Vec<Case> {

@@ -19,11 +19,12 @@
 //! Gradients: none. The planner puts this operation in the place of a convolution and what follows it (src/plan/fuse.rs), whose
 //! gradients stay their own.
 //! Errors: w, b, a or z disagrees with x; the filter is larger than the padded picture.
-//! Numerics: f32. `conv_act_winograd` multiplies transformed filters and pictures, whose rounding errors are larger than
-//! those of a direct sum: [`ConvAct::tolerance_of`] has the bound; measured, about 1e-6 of the output's RMS a layer.
+//! Numerics: f32. `conv_act/winograd` multiplies transformed filters and pictures, whose rounding errors are larger than
+//! those of a direct sum: `winograd_tolerance` has the bound; measured, about 1e-6 of the output's RMS a layer.
 //! Source: fused layers as in cuDNN; Winograd: Lavin and Gray, Fast Algorithms for Convolutional Neural Networks, 2016.
 
-use super::{Accuracy, Case, Cost, Io, Launch, Op, Source, Tolerance, Values, shaders};
+use super::kernel::ToleranceOf;
+use super::{Accuracy, Call, Caps, Case, Cost, Family, Io, Kernel, Launch, Op, Promise, Tolerance, Values, Work, wgsl};
 use crate::error::ShapeError;
 use crate::layout::{Layout, MAX_TEXELS, TEXELS_A_ROW};
 use crate::tensor::{Shape, len};
@@ -88,7 +89,7 @@ impl Combine {
 const BLOCK_BYTES: usize = 5 << 20;
 const MAX_BLOCK_BYTES: usize = 10 << 20;
 
-/// How `conv_act_winograd` and `conv_act_winograd8` lay out a layer.
+/// How `shaders/conv_act/winograd.wgsl` and `winograd8.wgsl` lay out a layer.
 struct Winograd {
     /// Points of the transforms, taps of a filter and outputs of a tile, a side.
     points: usize,
@@ -126,17 +127,12 @@ impl ConvAct {
         [n, c * r * r, h / r, w / r]
     }
 
-    /// `None` where the shader is another, the filter is neither 3×3 nor 5×5, or the tables do not fit.
-    fn winograd(&self, stem: &str, io: &Io) -> Option<Winograd> {
+    /// `None` where the filter is neither 3×3 nor 5×5, or the tables do not fit.
+    fn winograd(&self, points: usize, io: &Io) -> Option<Winograd> {
         let ([n, ci, ..], [_, co, ho, wo]) = (io.x[0], io.y);
-        if self.factor != 1 {
+        if self.factor != 1 || self.padding[0] != self.padding[1] {
             return None;
         }
-        let points = match stem {
-            "conv_act_winograd" => 6,
-            "conv_act_winograd8" => 8,
-            _ => return None,
-        };
         let taps = match io.x[1][2..] {
             [3, 3] => 3,
             [5, 5] => 5,
@@ -250,7 +246,7 @@ impl Winograd {
     }
 }
 
-/// How `conv_act_straight` lays out a layer.
+/// How `shaders/conv_act/straight.wgsl` lays out a layer.
 struct Straight {
     taps: usize,
     quads_in: usize,
@@ -368,13 +364,22 @@ impl Op for ConvAct {
     fn inputs(&self) -> &'static [&'static str] {
         &["x", "w", "b", "a", "z"]
     }
-    fn shaders(&self) -> &'static [Source] {
-        shaders![
-            "conv_act",
-            "conv_act_winograd" + "winograd_layer" + "winograd6" + "combine" + "texels",
-            "conv_act_winograd8" + "winograd_layer" + "winograd8" + "combine" + "texels",
-            "conv_act_straight" + "straight" + "combine" + "texels"
-        ]
+    fn kernels(&self) -> &'static [Kernel] {
+        const KERNELS: &[Kernel] = &[
+            Kernel::new(wgsl!("conv_act/plain"), plain),
+            Kernel::new(
+                wgsl!("conv_act/winograd" + "winograd_layer" + "winograd6" + "combine" + "texels"),
+                |call, caps| winograd(call, caps, 6),
+            )
+            .only(Family::Software),
+            Kernel::new(
+                wgsl!("conv_act/winograd8" + "winograd_layer" + "winograd8" + "combine" + "texels"),
+                |call, caps| winograd(call, caps, 8),
+            )
+            .only(Family::Software),
+            Kernel::new(wgsl!("conv_act/straight" + "straight" + "combine" + "texels"), straight).only(Family::Software),
+        ];
+        KERNELS
     }
     fn shape(&self, x: &[Shape]) -> Result<Shape, ShapeError> {
         let [n, ci, h, w] = x[0];
@@ -403,61 +408,6 @@ impl Op for ConvAct {
             }
             _ => Err(ShapeError::shape("w", "a filter no larger than the padded x".to_owned(), x[1])),
         }
-    }
-    fn launch(&self, stem: &str, entry: &str, io: &Io) -> Option<Launch> {
-        if stem.starts_with("conv_act_winograd") {
-            let plan = self.winograd(stem, io).filter(|_| self.padding[0] == self.padding[1])?;
-            let fits = plan.scratch().iter().all(|s| s.1 <= MAX_TEXELS)
-                && [&io.x[0], &io.y].iter().all(|s| Layout::Quads.elements(s) <= MAX_TEXELS);
-            return plan.launch(self, entry, io).filter(|_| fits);
-        }
-        if stem == "conv_act_straight" {
-            let plan = self.straight(io).filter(|p| p.scratch()[0].1 <= MAX_TEXELS)?;
-            let fits = [&io.x[0], &io.y].iter().all(|s| Layout::Quads.elements(s) <= MAX_TEXELS);
-            return plan.launch(self, entry, io).filter(|_| fits);
-        }
-        let ([n, ci, h, w], [_, co, ho, wo], [_, _, kh, kw]) = (io.x[0], self.sums(io), io.x[1]);
-        let threads = io.y_len();
-        Some(Launch::threads(
-            threads,
-            [
-                ("batch", n.into()),
-                ("c_in", ci.into()),
-                ("c_out", co.into()),
-                ("height", h.into()),
-                ("width", w.into()),
-                ("out_height", ho.into()),
-                ("out_width", wo.into()),
-                ("kernel_h", kh.into()),
-                ("kernel_w", kw.into()),
-                ("pad_h", self.padding[0].into()),
-                ("pad_w", self.padding[1].into()),
-                ("adjoint", u32::from(self.adjoint).into()),
-                ("replicate", u32::from(self.replicate).into()),
-                ("combine", self.combine.code().0.into()),
-                ("slope", self.combine.code().1.into()),
-                ("factor", self.factor.into()),
-                ("threads", threads.into()),
-            ],
-        ))
-    }
-    fn scratch(&self, stem: &str, _method: &str, io: &Io) -> Vec<(&'static str, usize)> {
-        match stem {
-            "conv_act_straight" => self.straight(io).map_or_else(Vec::new, |s| s.scratch()),
-            _ => self.winograd(stem, io).map_or_else(Vec::new, |w| w.scratch()),
-        }
-    }
-    fn blocks(&self, stem: &str, _method: &str, io: &Io) -> usize {
-        self.winograd(stem, io).map_or(1, |w| w.blocks)
-    }
-    fn speed(&self, stem: &str, io: &Io) -> f64 {
-        let ns = match stem {
-            "conv_act_straight" => self.straight(io).map(|s| s.ns()),
-            _ => self.winograd(stem, io).map(|w| w.ns()),
-        };
-        // 4 GFLOP/s is 1; two threads.
-        let flops = 2.0 * 8.0 * (len(&io.x[1]) * 2) as f64;
-        ns.map_or(1.0, |ns| (flops / ns / 4.0).max(1.0))
     }
     fn cost(&self, _method: &str, io: &Io) -> Cost {
         let products = io.y_len() * len(&io.x[1]) / self.sums(io)[1];
@@ -507,14 +457,75 @@ impl Op for ConvAct {
         const WHY: &str = "the planner makes this operation; gradients are those of the convolution and the activation";
         &[("x", WHY), ("w", WHY), ("b", WHY), ("a", WHY), ("z", WHY)]
     }
-    fn accuracy(&self, stem: &str, _output: &str) -> Accuracy {
-        if stem.starts_with("conv_act_winograd") { Accuracy::TRANSFORMED } else { Accuracy::DIRECT }
+    fn tolerance(&self, _output: &str, io: &Io, at: &Values) -> Tolerance {
+        self.combined(self.sum_bounds(io, at), at)
     }
-    fn tolerance(&self, output: &str, io: &Io, at: &Values) -> Tolerance {
-        self.tolerance_of("conv_act", output, io, at)
-    }
-    fn tolerance_of(&self, stem: &str, _output: &str, io: &Io, at: &Values) -> Tolerance {
-        let mut bounds = self.bounds_before_combining(stem, io, at);
+}
+
+/// `shaders/conv_act/plain.wgsl`.
+fn plain(call: &Call, caps: &Caps) -> Option<Work> {
+    let (op, io) = (call.op::<ConvAct>()?, &call.io);
+    let ([n, ci, h, w], [_, co, ho, wo], [_, _, kh, kw]) = (io.x[0], op.sums(io), io.x[1]);
+    let threads = io.y_len();
+    let params = [
+            ("batch", n.into()),
+            ("c_in", ci.into()),
+            ("c_out", co.into()),
+            ("height", h.into()),
+            ("width", w.into()),
+            ("out_height", ho.into()),
+            ("out_width", wo.into()),
+            ("kernel_h", kh.into()),
+            ("kernel_w", kw.into()),
+            ("pad_h", op.padding[0].into()),
+            ("pad_w", op.padding[1].into()),
+            ("adjoint", u32::from(op.adjoint).into()),
+            ("replicate", u32::from(op.replicate).into()),
+            ("combine", op.combine.code().0.into()),
+            ("slope", op.combine.code().1.into()),
+            ("factor", op.factor.into()),
+            ("threads", threads.into()),
+    ];
+    call.work(caps, |_| Some(Launch::threads(threads, params)))
+}
+
+/// `shaders/conv_act/winograd.wgsl` with six points a side, `winograd8.wgsl` with eight.
+fn winograd(call: &Call, caps: &Caps, points: usize) -> Option<Work> {
+    let (op, io) = (call.op::<ConvAct>()?, &call.io);
+    let layout = op.winograd(points, io)?;
+    let scratch = layout.scratch();
+    let work = call.work(caps, |entry| layout.launch(op, entry, io).filter(|_| fits(&scratch, io)))?;
+    let tolerance: ToleranceOf = match points {
+        6 => |op, _, io, at| winograd_tolerance(op, io, at, 6),
+        _ => |op, _, io, at| winograd_tolerance(op, io, at, 8),
+    };
+    let promise = Promise { accuracy: Some(Accuracy::TRANSFORMED), tolerance: Some(tolerance) };
+    let ns = layout.ns() * layout.pixels as f64 / PIXELS_AT_ONCE;
+    Some(work.scratch(scratch).blocks(layout.blocks).modelled(ns, caps).promise(promise))
+}
+
+/// `shaders/conv_act/straight.wgsl`.
+fn straight(call: &Call, caps: &Caps) -> Option<Work> {
+    let (op, io) = (call.op::<ConvAct>()?, &call.io);
+    let layout = op.straight(io)?;
+    let scratch = layout.scratch();
+    let work = call.work(caps, |entry| layout.launch(op, entry, io).filter(|_| fits(&scratch, io)))?;
+    let ns = layout.ns() * layout.pixels as f64 / PIXELS_AT_ONCE;
+    Some(work.scratch(scratch).modelled(ns, caps))
+}
+
+/// Eight lanes on each of two threads.
+const PIXELS_AT_ONCE: f64 = 16.0;
+
+/// All textures are of sizes that can be had.
+fn fits(scratch: &[(&str, usize)], io: &Io) -> bool {
+    let tensors = [&io.x[0], &io.y].map(|s| Layout::Quads.elements(s));
+    scratch.iter().map(|s| s.1).chain(tensors).all(|texels| texels <= MAX_TEXELS)
+}
+
+impl ConvAct {
+    /// The largest error of each element, where `bounds` has it before z.
+    fn combined(&self, mut bounds: Vec<f64>, at: &Values) -> Tolerance {
         for (k, bound) in bounds.iter_mut().enumerate() {
             let z = at.x[4].get(k).map_or(0.0, |z| z.abs());
             // The error so far as the combination passes it on, and a rounding of its result.
@@ -529,42 +540,10 @@ impl Op for ConvAct {
         }
         Tolerance::Each(bounds)
     }
-}
 
-impl ConvAct {
-    /// The largest error of each element before z, by shader.
-    fn bounds_before_combining(&self, stem: &str, io: &Io, at: &Values) -> Vec<f64> {
-        let ([_, ci, h, w], [n, co, ho, wo], [_, _, kh, kw]) = (io.x[0], self.sums(io), io.x[1]);
-        // |f_o(s + e) − f_o(s)| ≤ max(1, |a|)·|e|, and a rounded product by a.
-        let slope = |o: usize| at.x[3][o].abs().max(1.0);
-        if stem.starts_with("conv_act_winograd") {
-            // Every |w| of a filter and |x| of a channel at most its largest: Aᵀ, G and Bᵀ in absolute values then scale an
-            // output by at most (max_k Σ_i |A_ki| Σ_u |G_iu| Σ_j |B_ij|)². Each transform rounds at most as many terms as it
-            // has points, twice, for each of w, x and y, and the sum over c rounds 2·Ci times.
-            let (points, growth): (f64, f64) = match (stem, kh) {
-                ("conv_act_winograd", 3) => (6.0, 48.0),
-                ("conv_act_winograd", _) => (6.0, 57.7),
-                (_, 3) => (8.0, 67.7),
-                _ => (8.0, 86.8),
-            };
-            let (rounds, growth) = (2.0 * ci as f64 + 6.0 * points + 2.0, growth * growth);
-            let most = |values: &[f64]| values.iter().fold(0.0, |m: f64, v| m.max(v.abs()));
-            let bounds: Vec<f64> = (0..n * co)
-                .map(|map| {
-                    let (n, o) = (map / co, map % co);
-                    let sum: f64 = (0..ci)
-                        .map(|c| {
-                            let filter = if self.adjoint { c * co + o } else { o * ci + c };
-                            let plane = (n * ci + c) * h * w;
-                            most(&at.x[1][filter * kh * kw..][..kh * kw]) * most(&at.x[0][plane..plane + h * w])
-                        })
-                        .sum();
-                    slope(o) * super::EPS * rounds * (growth * sum + at.x[2][o].abs())
-                })
-                .collect();
-            let plane = ho * wo;
-            return (0..io.y_len()).map(|k| bounds[k / plane]).collect();
-        }
+    /// The largest error of each element before z, of direct sums.
+    fn sum_bounds(&self, io: &Io, at: &Values) -> Vec<f64> {
+        let ([_, ci, ..], [_, co, ho, wo], [_, _, kh, kw]) = (io.x[0], self.sums(io), io.x[1]);
         // A product and an addition each, the bias and the slope, on the terms' absolute values.
         let absolute = |v: &[f64]| v.iter().map(|v| v.abs()).collect::<Vec<_>>();
         let ones = vec![1.0; co];
@@ -578,8 +557,44 @@ impl ConvAct {
             let (map, row, column) = (index / (ho * wo * r * r), index / (wo * r), index % (wo * r));
             map * r * r % co + row % r * r + column % r
         };
-        terms.iter().enumerate().map(|(i, t)| k * super::EPS * t * slope(o(i))).collect()
+        terms.iter().enumerate().map(|(i, t)| k * super::EPS * t * slope_bound(at, o(i))).collect()
     }
+}
+
+/// |f_o(s + e) − f_o(s)| ≤ this · |e|, and a rounded product by a.
+fn slope_bound(at: &Values, o: usize) -> f64 {
+    at.x[3][o].abs().max(1.0)
+}
+
+/// The worst case of Winograd's tiles of `points` a side. Every |w| of a filter and |x| of a channel at most its largest: Aᵀ, G and
+/// Bᵀ in absolute values then scale an output by at most (max_k Σ_i |A_ki| Σ_u |G_iu| Σ_j |B_ij|)². Each transform rounds at most
+/// as many terms as it has points, twice, for each of w, x and y, and the sum over c rounds 2·Ci times.
+fn winograd_tolerance(op: &dyn Op, io: &Io, at: &Values, points: usize) -> Option<Tolerance> {
+    let op = (op as &dyn std::any::Any).downcast_ref::<ConvAct>()?;
+    let ([_, ci, h, w], [n, co, ho, wo], [_, _, kh, kw]) = (io.x[0], op.sums(io), io.x[1]);
+    let growth: f64 = match (points, kh) {
+        (6, 3) => 48.0,
+        (6, _) => 57.7,
+        (_, 3) => 67.7,
+        _ => 86.8,
+    };
+    let (rounds, growth) = (2.0 * ci as f64 + 6.0 * points as f64 + 2.0, growth * growth);
+    let most = |values: &[f64]| values.iter().fold(0.0, |m: f64, v| m.max(v.abs()));
+    let bounds: Vec<f64> = (0..n * co)
+        .map(|map| {
+            let (n, o) = (map / co, map % co);
+            let sum: f64 = (0..ci)
+                .map(|c| {
+                    let filter = if op.adjoint { c * co + o } else { o * ci + c };
+                    let plane = (n * ci + c) * h * w;
+                    most(&at.x[1][filter * kh * kw..][..kh * kw]) * most(&at.x[0][plane..plane + h * w])
+                })
+                .sum();
+            slope_bound(at, o) * super::EPS * rounds * (growth * sum + at.x[2][o].abs())
+        })
+        .collect();
+    let plane = ho * wo;
+    Some(op.combined((0..io.y_len()).map(|k| bounds[k / plane]).collect(), at))
 }
 
 pub fn cases() -> Vec<Case> {

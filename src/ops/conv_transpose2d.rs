@@ -14,8 +14,8 @@
 //! Numerics: f32 sums in a fixed order, the same for every output of a picture of any size; dw and db in two passes.
 //! Source: definition as in torch.nn.functional.conv_transpose2d, whose layout of w this is (groups 1, dilation 1).
 
-use super::conv2d::Correlation;
-use super::{Accuracy, Case, Cost, Grid, Io, Launch, Op, Scalar, Source, Tolerance, Values, shaders};
+use super::conv2d::correlation::Correlation;
+use super::{Accuracy, Call, Caps, Case, Cost, Family, Io, Kernel, Launch, Op, Scalar, Tolerance, Values, Work, wgsl};
 use crate::error::ShapeError;
 use crate::layout::{Layout, MAX_TEXELS};
 use crate::tensor::Shape;
@@ -85,7 +85,7 @@ fn cut(io: &Io) -> Cut {
     Cut { rows, chunks: (n * h).div_ceil(rows), part, parts: (oh * ow).div_ceil(part) }
 }
 
-/// How `conv_transpose2d_phases` lays out a layer; its header explains the words.
+/// How `shaders/conv_transpose2d/phases.wgsl` lays out a layer; its header explains the words.
 struct Phases {
     stride: usize,
     taps: usize,
@@ -162,7 +162,7 @@ impl Phases {
     }
 }
 
-/// How `conv_transpose2d_quads` lays out the gradients; its header explains the words.
+/// How `shaders/conv_transpose2d/quads.wgsl` lays out the gradients; its header explains the words.
 struct Strides {
     stride: usize,
     /// Values of δ, a side.
@@ -263,90 +263,6 @@ impl Strides {
     }
 }
 
-/// How `conv_transpose2d_gemm` cuts the work; its header explains the words.
-struct Gemm {
-    pixels: usize,
-    taps: usize,
-    /// Threads a workgroup, one a tap and a multiple of 16, and workgroups for all taps.
-    lanes: usize,
-    tap_blocks: usize,
-    /// Channels a block, a multiple of 8, and blocks.
-    channels: usize,
-    channel_blocks: usize,
-    pixel_blocks: usize,
-    /// Elements of `t0` in forward and in backward_w; more than 2^32 saturate.
-    products: usize,
-    partials: usize,
-}
-
-impl Gemm {
-    const PIXELS: usize = 64;
-    const MAX_CHANNELS: usize = 56;
-    /// Elements of a buffer that WebGPU's default limit of 128 MiB a binding allows.
-    const MAX_SCRATCH: usize = 1 << 25;
-
-    fn new(io: &Io) -> Self {
-        let [n, ci, h, w] = io.x[0];
-        let [_, co, kh, kw] = io.x[1];
-        let (pixels, taps) = (n * h * w, co * kh * kw);
-        let tap_blocks = taps.div_ceil(256);
-        let channel_blocks = ci.div_ceil(Self::MAX_CHANNELS);
-        let pixel_blocks = pixels.div_ceil(Self::PIXELS);
-        Self {
-            pixels,
-            taps,
-            lanes: taps.div_ceil(tap_blocks).next_multiple_of(16),
-            tap_blocks,
-            channels: ci.div_ceil(channel_blocks).next_multiple_of(8),
-            channel_blocks,
-            pixel_blocks,
-            products: channel_blocks.saturating_mul(pixels).saturating_mul(taps),
-            partials: pixel_blocks.saturating_mul(ci).saturating_mul(taps),
-        }
-    }
-}
-
-/// The launch of `conv_transpose2d_gemm`, or `None` where another shader is faster or scratch would not fit.
-fn launch_gemm(entry: &str, io: &Io, shape: &[(&'static str, Scalar)]) -> Option<Launch> {
-    let [_, co, kh, kw] = io.x[1];
-    let gemm = Gemm::new(io);
-    let groups = |x: usize, y: usize, z: usize| {
-        let max = |n: usize| u32::try_from(n).ok().filter(|&n| n <= 65_535);
-        Some(Grid::Groups([max(x)?, max(y)?, max(z)?]))
-    };
-    let (grid, blocks) = match entry {
-        "forward_1" | "forward_2" => {
-            if gemm.products > Gemm::MAX_SCRATCH {
-                return None;
-            }
-            let grid = match entry {
-                "forward_1" => groups(gemm.pixel_blocks, gemm.tap_blocks, gemm.channel_blocks)?,
-                _ => Grid::Threads(io.y_len()),
-            };
-            (grid, gemm.channel_blocks)
-        }
-        "backward_w_1" | "backward_w_2" => {
-            if gemm.partials > Gemm::MAX_SCRATCH {
-                return None;
-            }
-            let grid = match entry {
-                "backward_w_1" => groups(gemm.pixel_blocks, gemm.tap_blocks, gemm.channel_blocks)?,
-                _ => Grid::Threads(io.x_len(1)),
-            };
-            (grid, gemm.pixel_blocks)
-        }
-        // It always computes 9 × 9 taps.
-        "backward_x" if co == 1 && (5..=9).contains(&kh) && (5..=9).contains(&kw) => {
-            (groups(gemm.pixels.div_ceil(256), gemm.channel_blocks, 1)?, 0)
-        }
-        _ => return None,
-    };
-    let mut params = shape.to_vec();
-    params.extend([("pixels", gemm.pixels.into()), ("taps", gemm.taps.into()), ("blocks", blocks.into())]);
-    let launch = Launch { params, overrides: Vec::new(), grid }.with("K", gemm.channels);
-    Some(if entry == "backward_x" { launch } else { launch.with("LANES", gemm.lanes) })
-}
-
 impl Op for ConvTranspose2d {
     fn name(&self) -> &'static str {
         "conv_transpose2d"
@@ -354,13 +270,17 @@ impl Op for ConvTranspose2d {
     fn inputs(&self) -> &'static [&'static str] {
         &["x", "w", "b"]
     }
-    fn shaders(&self) -> &'static [Source] {
-        shaders![
-            "conv_transpose2d",
-            "conv_transpose2d_gemm",
-            "conv_transpose2d_phases" + "texels",
-            "conv_transpose2d_quads" + "straight" + "correlate" + "texels" + "bound"
-        ]
+    fn kernels(&self) -> &'static [Kernel] {
+        const KERNELS: &[Kernel] = &[
+            Kernel::new(wgsl!("conv_transpose2d/plain"), plain),
+            Kernel::new(wgsl!("conv_transpose2d/phases" + "texels"), phases).only(Family::Software),
+            Kernel::new(
+                wgsl!("conv_transpose2d/quads" + "straight" + "correlate" + "texels" + "bound"),
+                strides,
+            )
+            .only(Family::Software),
+        ];
+        KERNELS
     }
     fn shape(&self, x: &[Shape]) -> Result<Shape, ShapeError> {
         let [n, ci, h, w] = x[0];
@@ -372,73 +292,6 @@ impl Op for ConvTranspose2d {
             return Err(ShapeError::shape("b", format!("[1, Co={co}, 1, 1]"), x[2]));
         }
         Ok([n, co, self.size(0, h, kh)?, self.size(1, w, kw)?])
-    }
-    fn launch(&self, stem: &str, entry: &str, io: &Io) -> Option<Launch> {
-        let [n, ci, h, w] = io.x[0];
-        let [_, co, kh, kw] = io.x[1];
-        let [_, _, oh, ow] = io.y;
-        let shape: [(&'static str, Scalar); 13] = [
-            ("n", n.into()),
-            ("ci", ci.into()),
-            ("co", co.into()),
-            ("height", h.into()),
-            ("width", w.into()),
-            ("out_height", oh.into()),
-            ("out_width", ow.into()),
-            ("kernel_h", kh.into()),
-            ("kernel_w", kw.into()),
-            ("stride_h", self.stride[0].into()),
-            ("stride_w", self.stride[1].into()),
-            ("padding_h", self.padding[0].into()),
-            ("padding_w", self.padding[1].into()),
-        ];
-        if stem == "conv_transpose2d_phases" {
-            return self.phases(io)?.launch(self, entry, io);
-        }
-        if stem == "conv_transpose2d_quads" {
-            return self.strides(io)?.launch(self, entry, io);
-        }
-        if stem == "conv_transpose2d_gemm" {
-            return launch_gemm(entry, io, &shape);
-        }
-        let Cut { rows, chunks, part, parts } = cut(io);
-        let threads = match entry {
-            "forward" => io.y_len(),
-            "backward_x" => io.x_len(0),
-            "backward_w_1" => io.x_len(1) * chunks,
-            "backward_w_2" => io.x_len(1),
-            "backward_b_1" => n * co * parts,
-            "backward_b_2" => co,
-            _ => return None,
-        };
-        let more = [("rows", rows.into()), ("chunks", chunks.into()), ("part", part.into()), ("parts", parts.into())];
-        Some(Launch::threads(threads, shape.into_iter().chain(more)))
-    }
-    fn scratch(&self, stem: &str, method: &str, io: &Io) -> Vec<(&'static str, usize)> {
-        if stem == "conv_transpose2d_phases" {
-            return self.phases(io).map_or_else(Vec::new, |p| vec![("t2", p.groups * p.fill)]);
-        }
-        if stem == "conv_transpose2d_quads" {
-            return self.strides(io).map_or_else(Vec::new, |s| s.scratch(method));
-        }
-        let gemm = stem == "conv_transpose2d_gemm";
-        let Cut { chunks, parts, .. } = cut(io);
-        let len = match method {
-            "forward" if gemm => Gemm::new(io).products,
-            "backward_w" if gemm => Gemm::new(io).partials,
-            "backward_w" => io.x_len(1) * chunks,
-            "backward_b" => io.x[0][0] * io.y[1] * parts,
-            _ => return Vec::new(),
-        };
-        vec![("t0", len)]
-    }
-    fn speed(&self, stem: &str, _io: &Io) -> f64 {
-        match stem {
-            "conv_transpose2d_phases" => 4.0,
-            "conv_transpose2d_quads" => 6.0,
-            "conv_transpose2d_gemm" => 1.5,
-            _ => 1.0,
-        }
     }
     fn cost(&self, method: &str, io: &Io) -> Cost {
         // Every input pixel meets every tap once, edges apart.
@@ -467,7 +320,7 @@ impl Op for ConvTranspose2d {
             dx[1][w_at] += dy[y_at] * x[0][x_at];
         });
     }
-    fn accuracy(&self, _stem: &str, output: &str) -> Accuracy {
+    fn accuracy(&self, output: &str) -> Accuracy {
         // One sum of values of both signs a channel, of which a network's last layer has one: what is left of it may be small.
         if output == "db" { Accuracy { rms: 1e-5, ..Accuracy::DIRECT } } else { Accuracy::DIRECT }
     }
@@ -484,6 +337,64 @@ impl Op for ConvTranspose2d {
             _ => ci * kh.div_ceil(self.stride[0]) * kw.div_ceil(self.stride[1]) + 2,
         })
     }
+}
+
+/// `shaders/conv_transpose2d/plain.wgsl`.
+fn plain(call: &Call, caps: &Caps) -> Option<Work> {
+    let (op, io) = (call.op::<ConvTranspose2d>()?, &call.io);
+    let [n, ci, h, w] = io.x[0];
+    let [_, co, kh, kw] = io.x[1];
+    let [_, _, oh, ow] = io.y;
+    let shape: [(&'static str, Scalar); 13] = [
+        ("n", n.into()),
+        ("ci", ci.into()),
+        ("co", co.into()),
+        ("height", h.into()),
+        ("width", w.into()),
+        ("out_height", oh.into()),
+        ("out_width", ow.into()),
+        ("kernel_h", kh.into()),
+        ("kernel_w", kw.into()),
+        ("stride_h", op.stride[0].into()),
+        ("stride_w", op.stride[1].into()),
+        ("padding_h", op.padding[0].into()),
+        ("padding_w", op.padding[1].into()),
+    ];
+    let Cut { rows, chunks, part, parts } = cut(io);
+    let scratch = match call.method {
+        "backward_w" => io.x_len(1) * chunks,
+        _ => n * co * parts,
+    };
+    let work = call.work(caps, |entry| {
+        let threads = match entry {
+            "forward" => io.y_len(),
+            "backward_x" => io.x_len(0),
+            "backward_w_1" => io.x_len(1) * chunks,
+            "backward_w_2" => io.x_len(1),
+            "backward_b_1" => n * co * parts,
+            "backward_b_2" => co,
+            _ => return None,
+        };
+        let more = [("rows", rows.into()), ("chunks", chunks.into()), ("part", part.into()), ("parts", parts.into())];
+        Some(Launch::threads(threads, shape.into_iter().chain(more)))
+    })?;
+    Some(work.scratch(vec![("t0", scratch)]))
+}
+
+/// `shaders/conv_transpose2d/phases.wgsl`.
+fn phases(call: &Call, caps: &Caps) -> Option<Work> {
+    let (op, io) = (call.op::<ConvTranspose2d>()?, &call.io);
+    let layout = op.phases(io)?;
+    let work = call.work(caps, |entry| layout.launch(op, entry, io))?;
+    Some(work.scratch(vec![("t2", layout.groups * layout.fill)]).faster(4.0))
+}
+
+/// `shaders/conv_transpose2d/quads.wgsl`.
+fn strides(call: &Call, caps: &Caps) -> Option<Work> {
+    let (op, io) = (call.op::<ConvTranspose2d>()?, &call.io);
+    let layout = op.strides(io)?;
+    let work = call.work(caps, |entry| layout.launch(op, entry, io))?;
+    Some(work.scratch(layout.scratch(call.method)).faster(6.0))
 }
 
 impl ConvTranspose2d {
@@ -528,7 +439,7 @@ pub fn cases() -> Vec<Case> {
         case([1, 1, 4, 6], 1, [2, 2], [1, 1], [2, 2], [0, 0]),
         case([1, 3, 2, 129], 1, [1, 3], [1, 1], [0, 1], [0, 0]),
         case([1, 2, 3, 3], 2, [11, 11], [1, 1], [5, 5], [0, 0]),
-        // More channels, taps and pixels than one block of conv_transpose2d_gemm takes.
+        // Many channels and taps.
         case([1, 60, 2, 2], 3, [11, 11], [1, 1], [5, 5], [0, 0]),
         case([1, 60, 2, 3], 1, [6, 5], [2, 3], [1, 0], [0, 2]),
         case([2, 2, 13, 11], 1, [5, 7], [2, 1], [2, 3], [1, 0]),

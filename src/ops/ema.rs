@@ -14,7 +14,7 @@
 //! Numerics: four roundings an element.
 //! Source: Polyak and Juditsky 1992, "Acceleration of stochastic approximation by averaging"; exponential as in Adam's section 7.2.
 
-use super::{Case, Cost, EPS, Fill, Io, Launch, Op, Source, Tolerance, Values, shaders};
+use super::{Call, Caps, Case, Cost, EPS, Fill, Io, Kernel, Launch, Op, Tolerance, Values, Work, wgsl};
 use crate::error::ShapeError;
 use crate::tensor::{SCALAR, Shape};
 
@@ -29,8 +29,9 @@ impl Op for Ema {
     fn inputs(&self) -> &'static [&'static str] {
         &["e", "w", "h"]
     }
-    fn shaders(&self) -> &'static [Source] {
-        shaders!["ema"]
+    fn kernels(&self) -> &'static [Kernel] {
+        const KERNELS: &[Kernel] = &[Kernel::new(wgsl!("ema/plain"), plain)];
+        KERNELS
     }
     fn shape(&self, x: &[Shape]) -> Result<Shape, ShapeError> {
         if x[1] != x[0] {
@@ -40,9 +41,6 @@ impl Op for Ema {
             return Err(ShapeError::shape("h", "[1, 8, 1, 1]", x[2]));
         }
         Ok(SCALAR)
-    }
-    fn launch(&self, _stem: &str, _entry: &str, io: &Io) -> Option<Launch> {
-        Some(Launch::threads(io.x_len(0), [("len", io.x_len(0).into())]))
     }
     fn cost(&self, _method: &str, io: &Io) -> Cost {
         Cost::new(4 * io.x_len(0), 3 * io.x_len(0) + 8)
@@ -68,6 +66,12 @@ impl Op for Ema {
         let bound = |k: usize| 3.0 * EPS * ((h[7] * e[k]).abs() + ((1.0 - h[7]) * w[k]).abs());
         Tolerance::Each((0..e.len()).map(bound).collect())
     }
+}
+
+/// `shaders/ema/plain.wgsl`.
+fn plain(call: &Call, caps: &Caps) -> Option<Work> {
+    let io = &call.io;
+    call.work(caps, |_| Some(Launch::threads(io.x_len(0), [("len", io.x_len(0).into())])))
 }
 
 pub fn cases() -> Vec<Case> {

@@ -16,7 +16,7 @@
 //! Numerics: f32 sums of K terms and z; for c sums of 2·H·W terms, for b and z of N.
 //! Source: Zhu, Liu, Loy, Tang, "Deep Cascaded Bi-Network for Face Hallucination", 2016, section 3.1.
 
-use super::{Case, Cost, Io, Launch, Op, Source, Tolerance, Values, shaders};
+use super::{Call, Caps, Case, Cost, Io, Kernel, Launch, Op, Tolerance, Values, Work, wgsl};
 use crate::error::ShapeError;
 use crate::tensor::Shape;
 
@@ -54,8 +54,9 @@ impl Op for Field {
     fn inputs(&self) -> &'static [&'static str] {
         &["z", "b", "c"]
     }
-    fn shaders(&self) -> &'static [Source] {
-        shaders!["field"]
+    fn kernels(&self) -> &'static [Kernel] {
+        const KERNELS: &[Kernel] = &[Kernel::new(wgsl!("field/plain"), plain)];
+        KERNELS
     }
     fn shape(&self, x: &[Shape]) -> Result<Shape, ShapeError> {
         let [one, two, h, w] = x[0];
@@ -71,24 +72,6 @@ impl Op for Field {
             return Err(ShapeError::shape("c", format!("[N, K={bases}, 1, 1]"), x[2]));
         }
         Ok([n, 2, h, w])
-    }
-    fn launch(&self, _stem: &str, entry: &str, io: &Io) -> Option<Launch> {
-        let [batch, bases, plane] = sizes(io);
-        let blocks = batch.div_ceil(BLOCK);
-        let threads = match entry {
-            "forward" => blocks * 2 * plane,
-            "backward_c" => blocks * bases,
-            "backward_b" => 2 * bases * plane,
-            _ => 2 * plane,
-        };
-        let params = [
-            ("batch", batch.into()),
-            ("bases", bases.into()),
-            ("plane", plane.into()),
-            ("rows", (2 * plane).into()),
-            ("threads", threads.into()),
-        ];
-        Some(Launch::threads(if entry == "backward_c" { threads * WORKGROUP } else { threads }, params))
     }
     fn cost(&self, method: &str, io: &Io) -> Cost {
         let [batch, bases, plane] = sizes(io);
@@ -125,6 +108,29 @@ impl Op for Field {
             _ => batch,
         })
     }
+}
+
+/// `shaders/field/plain.wgsl`.
+fn plain(call: &Call, caps: &Caps) -> Option<Work> {
+    let io = &call.io;
+    call.work(caps, |entry| {
+        let [batch, bases, plane] = sizes(io);
+        let blocks = batch.div_ceil(BLOCK);
+        let threads = match entry {
+            "forward" => blocks * 2 * plane,
+            "backward_c" => blocks * bases,
+            "backward_b" => 2 * bases * plane,
+            _ => 2 * plane,
+        };
+        let params = [
+            ("batch", batch.into()),
+            ("bases", bases.into()),
+            ("plane", plane.into()),
+            ("rows", (2 * plane).into()),
+            ("threads", threads.into()),
+        ];
+        Some(Launch::threads(if entry == "backward_c" { threads * WORKGROUP } else { threads }, params))
+    })
 }
 
 pub fn cases() -> Vec<Case> {

@@ -13,7 +13,7 @@
 //! Source: the gated combination of Zhu, Liu, Loy, Tang, "Deep Cascaded Bi-Network for Face Hallucination", 2016,
 //! section 3; any g is allowed here, not only a sigmoid's.
 
-use super::{Case, Cost, EPS, Io, Launch, Op, Source, Tolerance, Values, shaders};
+use super::{Call, Caps, Case, Cost, EPS, Io, Kernel, Launch, Op, Tolerance, Values, Work, wgsl};
 use crate::error::ShapeError;
 use crate::tensor::{Shape, len};
 
@@ -42,8 +42,9 @@ impl Op for Gate {
     fn inputs(&self) -> &'static [&'static str] {
         &["a", "b", "g"]
     }
-    fn shaders(&self) -> &'static [Source] {
-        shaders!["gate"]
+    fn kernels(&self) -> &'static [Kernel] {
+        const KERNELS: &[Kernel] = &[Kernel::new(wgsl!("gate/plain"), plain)];
+        KERNELS
     }
     fn shape(&self, x: &[Shape]) -> Result<Shape, ShapeError> {
         let [n, c, h, w] = x[0];
@@ -54,15 +55,6 @@ impl Op for Gate {
             return Err(ShapeError::shape("g", format!("[N={n}, 1 or C={c}, H={h}, W={w}]"), x[2]));
         }
         Ok(x[0])
-    }
-    fn launch(&self, _stem: &str, entry: &str, io: &Io) -> Option<Launch> {
-        let [_, _, h, w] = io.y;
-        let (gates, span) = (io.x_len(2), span(io));
-        let blocks = span.div_ceil(BLOCK);
-        let threads = if entry == "backward_g" { gates } else { gates * blocks };
-        let params =
-            [("threads", threads.into()), ("plane", (h * w).into()), ("span", span.into()), ("blocks", blocks.into())];
-        Some(Launch::threads(threads, params))
     }
     fn cost(&self, method: &str, io: &Io) -> Cost {
         let flops = match method {
@@ -103,6 +95,20 @@ impl Op for Gate {
         }
         Tolerance::Each(bound)
     }
+}
+
+/// `shaders/gate/plain.wgsl`.
+fn plain(call: &Call, caps: &Caps) -> Option<Work> {
+    let io = &call.io;
+    call.work(caps, |entry| {
+        let [_, _, h, w] = io.y;
+        let (gates, span) = (io.x_len(2), span(io));
+        let blocks = span.div_ceil(BLOCK);
+        let threads = if entry == "backward_g" { gates } else { gates * blocks };
+        let params =
+            [("threads", threads.into()), ("plane", (h * w).into()), ("span", span.into()), ("blocks", blocks.into())];
+        Some(Launch::threads(threads, params))
+    })
 }
 
 pub fn cases() -> Vec<Case> {

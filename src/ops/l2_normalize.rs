@@ -13,7 +13,7 @@
 //! vector whose squares overflow becomes zero.
 //! Source: definition; ε² under the root as in the L2 blocks of Dalal and Triggs 2005, section 6.4.
 
-use super::{Case, Cost, EPS, Io, Launch, Op, Scalar, Source, Tolerance, Values, shaders};
+use super::{Call, Caps, Case, Cost, EPS, Io, Kernel, Launch, Op, Scalar, Tolerance, Values, Work, wgsl};
 use crate::error::ShapeError;
 use crate::tensor::Shape;
 
@@ -55,26 +55,15 @@ impl Op for L2Normalize {
     fn inputs(&self) -> &'static [&'static str] {
         &["x"]
     }
-    fn shaders(&self) -> &'static [Source] {
-        shaders!["l2_normalize"]
+    fn kernels(&self) -> &'static [Kernel] {
+        const KERNELS: &[Kernel] = &[Kernel::new(wgsl!("l2_normalize/plain"), plain)];
+        KERNELS
     }
     fn shape(&self, x: &[Shape]) -> Result<Shape, ShapeError> {
         if !(self.eps > 0.0 && self.eps.is_finite()) {
             return Err(ShapeError::value("eps", "above 0 and finite", self.eps));
         }
         Ok(x[0])
-    }
-    fn launch(&self, _stem: &str, _entry: &str, io: &Io) -> Option<Launch> {
-        let [n, c, h, w] = io.y;
-        let params = [
-            ("channels", c.into()),
-            ("height", h.into()),
-            ("width", w.into()),
-            ("vectors", (n * h).into()),
-            ("len", (c * w).into()),
-            ("square", Scalar::F32(self.eps * self.eps)),
-        ];
-        Some(Launch::threads(n * h * WORKGROUP, params))
     }
     fn cost(&self, method: &str, io: &Io) -> Cost {
         let len = io.y_len();
@@ -112,6 +101,23 @@ impl Op for L2Normalize {
         }
         Tolerance::Each(allowed)
     }
+}
+
+/// `shaders/l2_normalize/plain.wgsl`.
+fn plain(call: &Call, caps: &Caps) -> Option<Work> {
+    let (op, io) = (call.op::<L2Normalize>()?, &call.io);
+    call.work(caps, |_| {
+        let [n, c, h, w] = io.y;
+        let params = [
+            ("channels", c.into()),
+            ("height", h.into()),
+            ("width", w.into()),
+            ("vectors", (n * h).into()),
+            ("len", (c * w).into()),
+            ("square", Scalar::F32(op.eps * op.eps)),
+        ];
+        Some(Launch::threads(n * h * WORKGROUP, params))
+    })
 }
 
 pub fn cases() -> Vec<Case> {

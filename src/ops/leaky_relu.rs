@@ -11,7 +11,7 @@
 //! Source: Maas, Hannun, Ng, "Rectifier Nonlinearities Improve Neural Network Acoustic Models", 2013, section 2;
 //! definition as in torch.nn.functional.leaky_relu.
 
-use super::{Case, Cost, EPS, Io, Launch, Op, Source, Tolerance, Values, shaders};
+use super::{Call, Caps, Case, Cost, EPS, Io, Kernel, Launch, Op, Tolerance, Values, Work, wgsl};
 use crate::error::ShapeError;
 use crate::tensor::Shape;
 
@@ -36,17 +36,15 @@ impl Op for LeakyRelu {
     fn inputs(&self) -> &'static [&'static str] {
         &["x"]
     }
-    fn shaders(&self) -> &'static [Source] {
-        shaders!["leaky_relu"]
+    fn kernels(&self) -> &'static [Kernel] {
+        const KERNELS: &[Kernel] = &[Kernel::new(wgsl!("leaky_relu/plain"), plain)];
+        KERNELS
     }
     fn shape(&self, x: &[Shape]) -> Result<Shape, ShapeError> {
         if !self.slope.is_finite() {
             return Err(ShapeError::value("slope", "finite", self.slope));
         }
         Ok(x[0])
-    }
-    fn launch(&self, _stem: &str, _entry: &str, io: &Io) -> Option<Launch> {
-        Some(Launch::threads(io.y_len(), [("len", io.y_len().into()), ("slope", self.slope.into())]))
     }
     fn fusible(&self) -> Option<super::Fusible> {
         Some(super::Fusible::Slope(self.slope))
@@ -72,6 +70,12 @@ impl Op for LeakyRelu {
         let bound = |(&x, &factor): (&f64, &f64)| if x > 0.0 { 0.0 } else { EPS * (slope * factor).abs() };
         Tolerance::Each(at.x[0].iter().zip(factors).map(bound).collect())
     }
+}
+
+/// `shaders/leaky_relu/plain.wgsl`.
+fn plain(call: &Call, caps: &Caps) -> Option<Work> {
+    let (op, io) = (call.op::<LeakyRelu>()?, &call.io);
+    call.work(caps, |_| Some(Launch::threads(io.y_len(), [("len", io.y_len().into()), ("slope", op.slope.into())])))
 }
 
 pub fn cases() -> Vec<Case> {

@@ -14,7 +14,7 @@
 //! Numerics: f32 sum of D products and the bias; in whatever order, at most D + 1 roundings of |b| + Σ|w·x|.
 //! Source: definition as in torch.nn.functional.linear after flatten(1).
 
-use super::{Case, Cost, Io, Launch, Op, Source, Tolerance, Values, row_blocks, row_speed, shaders};
+use super::{Call, Caps, Case, Cost, Family, Io, Kernel, Launch, Op, Tolerance, Values, Work, row_blocks, row_gain, wgsl};
 use crate::error::ShapeError;
 use crate::layout::MAX_TEXELS;
 use crate::tensor::Shape;
@@ -44,8 +44,12 @@ impl Op for Linear {
     fn inputs(&self) -> &'static [&'static str] {
         &["x", "w", "b"]
     }
-    fn shaders(&self) -> &'static [Source] {
-        shaders!["linear", "linear_quads" + "rows" + "texels" + "bound"]
+    fn kernels(&self) -> &'static [Kernel] {
+        const KERNELS: &[Kernel] = &[
+            Kernel::new(wgsl!("linear/plain"), plain),
+            Kernel::new(wgsl!("linear/quads" + "rows" + "texels" + "bound"), quads).only(Family::Software),
+        ];
+        KERNELS
     }
     fn shape(&self, x: &[Shape]) -> Result<Shape, ShapeError> {
         let [n, c, h, w] = x[0];
@@ -59,49 +63,6 @@ impl Op for Linear {
             return Err(ShapeError::shape("b", format!("[1, O={outputs}, 1, 1]"), x[2]));
         }
         Ok([n, outputs, 1, 1])
-    }
-    fn launch(&self, stem: &str, entry: &str, io: &Io) -> Option<Launch> {
-        let [n, d, o] = sizes(io);
-        if stem == "linear_quads" {
-            let [_, c, h, w] = io.x[0];
-            let quads = row_quads(io);
-            let threads = if entry == "forward_1" { o * quads } else { row_blocks(n, o) };
-            let fits = n * quads <= MAX_TEXELS && o * quads <= MAX_TEXELS;
-            let params = [
-                ("rows_a", n.into()),
-                ("rows_b", o.into()),
-                ("quads", quads.into()),
-                ("channels", c.into()),
-                ("plane", (h * w).into()),
-                ("depth", d.into()),
-                ("threads", threads.into()),
-            ];
-            return fits.then(|| Launch::threads(threads, params));
-        }
-        // Rows and columns of tiles: 8 outputs × 4 pictures, and 4 rows × 256 values of the depth.
-        let (rows, columns) = match entry {
-            "forward" => (o.div_ceil(8), n.div_ceil(4)),
-            "backward_x" => (n.div_ceil(4), d.div_ceil(4 * WORKGROUP)),
-            "backward_w" => (o.div_ceil(4), d.div_ceil(4 * WORKGROUP)),
-            _ => (o, 1),
-        };
-        let tiles = rows * columns;
-        let params = [
-            ("batch", n.into()),
-            ("depth", d.into()),
-            ("outputs", o.into()),
-            ("tiles", tiles.into()),
-            ("columns", columns.into()),
-        ];
-        let threads = if entry == "backward_b" { tiles } else { tiles * WORKGROUP };
-        Some(Launch::threads(threads, params))
-    }
-    fn scratch(&self, _stem: &str, _method: &str, io: &Io) -> Vec<(&'static str, usize)> {
-        vec![("t2", sizes(io)[2] * row_quads(io))]
-    }
-    fn speed(&self, stem: &str, io: &Io) -> f64 {
-        let [n, _, o] = sizes(io);
-        if stem == "linear" { 1.0 } else { row_speed(n, o) }
     }
     fn cost(&self, method: &str, io: &Io) -> Cost {
         let [n, d, o] = sizes(io);
@@ -141,6 +102,53 @@ impl Op for Linear {
             _ => n,
         })
     }
+}
+
+/// `shaders/linear/plain.wgsl`.
+fn plain(call: &Call, caps: &Caps) -> Option<Work> {
+    let [n, d, o] = sizes(&call.io);
+    call.work(caps, |entry| {
+        // Rows and columns of tiles: 8 outputs × 4 pictures, and 4 rows × 256 values of the depth.
+        let (rows, columns) = match entry {
+            "forward" => (o.div_ceil(8), n.div_ceil(4)),
+            "backward_x" => (n.div_ceil(4), d.div_ceil(4 * WORKGROUP)),
+            "backward_w" => (o.div_ceil(4), d.div_ceil(4 * WORKGROUP)),
+            _ => (o, 1),
+        };
+        let tiles = rows * columns;
+        let params = [
+            ("batch", n.into()),
+            ("depth", d.into()),
+            ("outputs", o.into()),
+            ("tiles", tiles.into()),
+            ("columns", columns.into()),
+        ];
+        let threads = if entry == "backward_b" { tiles } else { tiles * WORKGROUP };
+        Some(Launch::threads(threads, params))
+    })
+}
+
+/// `shaders/linear/quads.wgsl`.
+fn quads(call: &Call, caps: &Caps) -> Option<Work> {
+    let io = &call.io;
+    let ([n, d, o], [_, c, h, w], quads) = (sizes(io), io.x[0], row_quads(io));
+    if (n * quads).max(o * quads) > MAX_TEXELS {
+        return None;
+    }
+    let work = call.work(caps, |entry| {
+        let threads = if entry == "forward_1" { o * quads } else { row_blocks(n, o) };
+        let params = [
+            ("rows_a", n.into()),
+            ("rows_b", o.into()),
+            ("quads", quads.into()),
+            ("channels", c.into()),
+            ("plane", (h * w).into()),
+            ("depth", d.into()),
+            ("threads", threads.into()),
+        ];
+        Some(Launch::threads(threads, params))
+    })?;
+    Some(work.scratch(vec![("t2", o * quads)]).faster(row_gain(n, o)))
 }
 
 pub fn cases() -> Vec<Case> {

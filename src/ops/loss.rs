@@ -18,7 +18,7 @@
 //! half-quadratic regularization algorithms for computed imaging", for super-resolution Lai et al. 2017, "Deep Laplacian
 //! Pyramid Networks", section 3.2, with ε = 10⁻³.
 
-use super::{Case, Cost, EPS, Io, Launch, Op, Scalar, Source, Tolerance, Values, shaders};
+use super::{Call, Caps, Case, Cost, EPS, Io, Kernel, Launch, Op, Scalar, Tolerance, Values, Work, wgsl};
 use crate::error::ShapeError;
 use crate::tensor::{SCALAR, Shape};
 
@@ -97,12 +97,10 @@ impl Op for Loss {
     fn inputs(&self) -> &'static [&'static str] {
         if self.weighted { &["a", "b", "m"] } else { &["a", "b"] }
     }
-    fn shaders(&self) -> &'static [Source] {
-        if self.weighted {
-            shaders!["loss_weighted" + "penalty" + "total"]
-        } else {
-            shaders!["loss" + "penalty" + "total"]
-        }
+    fn kernels(&self) -> &'static [Kernel] {
+        const PLAIN: &[Kernel] = &[Kernel::new(wgsl!("loss/plain" + "penalty" + "total"), plain)];
+        const WEIGHTED: &[Kernel] = &[Kernel::new(wgsl!("loss/weighted" + "penalty" + "total"), plain)];
+        if self.weighted { WEIGHTED } else { PLAIN }
     }
     fn shape(&self, x: &[Shape]) -> Result<Shape, ShapeError> {
         for (&name, &shape) in self.inputs().iter().zip(x) {
@@ -116,28 +114,6 @@ impl Op for Loss {
             }
             _ => Ok(SCALAR),
         }
-    }
-    fn launch(&self, _stem: &str, entry: &str, io: &Io) -> Option<Launch> {
-        let len = io.x_len(0);
-        let threads = len.div_ceil(EACH);
-        let (square, eps) = match self.penalty {
-            Penalty::Square => (1, 0.0),
-            Penalty::Charbonnier { eps } => (0, eps),
-        };
-        let params = [
-            ("len", len.into()),
-            ("threads", threads.into()),
-            ("scale", Scalar::F32(self.scale(io) as f32)),
-            ("eps", Scalar::F32(eps)),
-        ];
-        Some(match entry {
-            "forward_1" => Launch::threads(threads, params).with("SQUARE", square),
-            "forward_2" => Launch::groups([1, 1, 1], params),
-            _ => Launch::threads(len, params).with("SQUARE", square),
-        })
-    }
-    fn scratch(&self, _stem: &str, method: &str, io: &Io) -> Vec<(&'static str, usize)> {
-        if method == "forward" { vec![("t0", io.x_len(0).div_ceil(EACH))] } else { Vec::new() }
     }
     fn cost(&self, method: &str, io: &Io) -> Cost {
         let len = io.x_len(0);
@@ -176,6 +152,31 @@ impl Op for Loss {
         let bound = |k: usize| (of_slope + 5.0) * EPS * self.gradient(io, at.x, at.dy, k).abs();
         Tolerance::Each((0..len).map(bound).collect())
     }
+}
+
+/// `shaders/loss/plain.wgsl` and `weighted.wgsl`.
+fn plain(call: &Call, caps: &Caps) -> Option<Work> {
+    let (op, io) = (call.op::<Loss>()?, &call.io);
+    let len = io.x_len(0);
+    let threads = len.div_ceil(EACH);
+    let (square, eps) = match op.penalty {
+        Penalty::Square => (1, 0.0),
+        Penalty::Charbonnier { eps } => (0, eps),
+    };
+    let params = [
+        ("len", len.into()),
+        ("threads", threads.into()),
+        ("scale", Scalar::F32(op.scale(io) as f32)),
+        ("eps", Scalar::F32(eps)),
+    ];
+    let work = call.work(caps, |entry| {
+        Some(match entry {
+            "forward_1" => Launch::threads(threads, params).with("SQUARE", square),
+            "forward_2" => Launch::groups([1, 1, 1], params),
+            _ => Launch::threads(len, params).with("SQUARE", square),
+        })
+    })?;
+    Some(work.scratch(vec![("t0", threads)]))
 }
 
 pub fn cases() -> Vec<Case> {

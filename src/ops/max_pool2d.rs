@@ -13,7 +13,7 @@
 //! Numerics: y is exact; dx sums at most ⌈k/stride⌉² values.
 //! Source: definition as in torch.nn.functional.max_pool2d (ceil_mode false); as there, NaN is passed on.
 
-use super::{Case, Cost, EPS, Fill, Io, Launch, Op, Source, Tolerance, Values, shaders, with_nan};
+use super::{Call, Caps, Case, Cost, EPS, Fill, Io, Kernel, Launch, Op, Tolerance, Values, Work, wgsl, with_nan};
 use crate::error::ShapeError;
 use crate::rng::Rng;
 use crate::tensor::{Shape, len};
@@ -104,27 +104,12 @@ impl Op for MaxPool2d {
     fn inputs(&self) -> &'static [&'static str] {
         &["x"]
     }
-    fn shaders(&self) -> &'static [Source] {
-        shaders!["max_pool2d"]
+    fn kernels(&self) -> &'static [Kernel] {
+        const KERNELS: &[Kernel] = &[Kernel::new(wgsl!("max_pool2d/plain"), plain)];
+        KERNELS
     }
     fn shape(&self, x: &[Shape]) -> Result<Shape, ShapeError> {
         pooled(x[0], self.kernel, self.stride, self.padding)
-    }
-    fn launch(&self, _stem: &str, entry: &str, io: &Io) -> Option<Launch> {
-        let [_, _, height, width] = io.x[0];
-        let [_, _, out_height, out_width] = io.y;
-        let threads = if entry == "backward" { io.x_len(0) } else { io.y_len() };
-        let params = [
-            ("threads", threads.into()),
-            ("height", height.into()),
-            ("width", width.into()),
-            ("out_height", out_height.into()),
-            ("out_width", out_width.into()),
-            ("kernel", self.kernel.into()),
-            ("stride", self.stride.into()),
-            ("padding", self.padding.into()),
-        ];
-        Some(Launch::threads(threads, params))
     }
     fn cost(&self, method: &str, io: &Io) -> Cost {
         let flops = io.y_len() * self.kernel * self.kernel;
@@ -147,6 +132,27 @@ impl Op for MaxPool2d {
         let additions = self.kernel.div_ceil(self.stride).pow(2) - 1;
         Tolerance::Each(size.into_iter().map(|s| additions as f64 * EPS * s).collect())
     }
+}
+
+/// `shaders/max_pool2d/plain.wgsl`.
+fn plain(call: &Call, caps: &Caps) -> Option<Work> {
+    let (op, io) = (call.op::<MaxPool2d>()?, &call.io);
+    call.work(caps, |entry| {
+        let [_, _, height, width] = io.x[0];
+        let [_, _, out_height, out_width] = io.y;
+        let threads = if entry == "backward" { io.x_len(0) } else { io.y_len() };
+        let params = [
+            ("threads", threads.into()),
+            ("height", height.into()),
+            ("width", width.into()),
+            ("out_height", out_height.into()),
+            ("out_width", out_width.into()),
+            ("kernel", op.kernel.into()),
+            ("stride", op.stride.into()),
+            ("padding", op.padding.into()),
+        ];
+        Some(Launch::threads(threads, params))
+    })
 }
 
 /// Values that differ pairwise by at least 0.01, so that no difference of 1e-5 moves a maximum.

@@ -1,13 +1,18 @@
-//! Operations: one file each, paired with `shaders/<stem>.wgsl`, and one line in the list below.
+//! Operations: one file each, paired with `shaders/<operation>/plain.wgsl`, and one line in the list below.
 //!
-//! An operation states its formula (f64 [`Op::reference`]), the derivative ([`Op::reference_grad`]), the shapes it
-//! takes, its WGSL, how to launch it and what it costs. Everything else (bindings, which values a backward pass needs,
-//! gradients checked against differences, GPU against reference, limits, cost columns) is derived from these.
-//! Read `relu.rs` with `shaders/relu.wgsl` first.
+//! An operation states its formula (f64 [`Op::reference`]), the derivative ([`Op::reference_grad`]), the shapes it takes and what
+//! it costs, and lists its [kernels](mod@kernel): each a WGSL file with a function that launches it. Everything else (bindings, which
+//! values a backward pass needs, gradients checked against differences, GPU against reference, limits, cost columns) is derived
+//! from these. Read `relu.rs` with `shaders/relu/plain.wgsl` first.
+
+pub mod kernel;
 
 use crate::error::ShapeError;
 use crate::rng::Rng;
 use crate::tensor::{Shape, len};
+use kernel::wgsl;
+pub use kernel::{Call, Caps, Family, Kernel, Launch, Promise, Source, Work};
+use std::any::Any;
 use std::sync::Arc;
 
 /// Declares the operations' modules and the registry of their cases.
@@ -29,7 +34,6 @@ ops! {
     clip,
     concat,
     conv2d,
-    conv3x3,
     conv_act,
     conv_transpose2d,
     ema,
@@ -57,7 +61,7 @@ ops! {
 /// One line of the registry.
 #[derive(Debug, Clone, Copy)]
 pub struct Registered {
-    /// The stem of `src/ops/<name>.rs` and `shaders/<name>.wgsl`.
+    /// The stem of `src/ops/<name>.rs`, and the folder of its shaders.
     pub name: &'static str,
     pub cases: fn() -> Vec<Case>,
 }
@@ -83,42 +87,6 @@ impl Io<'_> {
         self.x.iter().map(len).sum::<usize>() + self.y_len()
     }
 }
-
-/// A WGSL file. The first one of an operation is the plain, readable one; others are variants of it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Source {
-    /// File stem, e.g. `conv3x3` or `conv3x3_tile`.
-    pub stem: &'static str,
-    pub text: &'static str,
-    /// Built-in shaders run without the driver's bounds checks: their launch proves the ranges and tests guard them.
-    pub(crate) trusted: bool,
-}
-
-impl Source {
-    /// WGSL of a caller's own operation; runs with all run-time checks on.
-    pub const fn new(stem: &'static str, text: &'static str) -> Self {
-        Self { stem, text, trusted: false }
-    }
-    pub(crate) const fn built_in(stem: &'static str, text: &'static str) -> Self {
-        Self { stem, text, trusted: true }
-    }
-}
-
-/// The built-in shaders `shaders/<stem>.wgsl`, the plain one first; `+ "shared"` adds `shaders/shared/<shared>.wgsl`, what
-/// several have in common.
-macro_rules! shaders {
-    ($($stem:literal $(+ $shared:literal)*),+) => {{
-        const SHADERS: &[$crate::ops::Source] = &[$($crate::ops::Source::built_in(
-            $stem,
-            concat!(
-                include_str!(concat!("../../shaders/", $stem, ".wgsl"))
-                $(, "\n", include_str!(concat!("../../shaders/shared/", $shared, ".wgsl")))*
-            ),
-        )),+];
-        SHADERS
-    }};
-}
-pub(crate) use shaders;
 
 /// A member of the shader's uniform struct `p`.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -153,32 +121,6 @@ pub enum Grid {
     Threads(usize),
     /// Exactly these workgroups.
     Groups([u32; 3]),
-}
-
-/// One dispatch, in names: the engine finds the offsets and sizes by reflection.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Launch {
-    /// Every member of the shader's struct `P`, by name.
-    pub params: Vec<(&'static str, Scalar)>,
-    /// `override` constants, by name; the others keep their defaults.
-    pub overrides: Vec<(&'static str, f64)>,
-    pub grid: Grid,
-}
-
-impl Launch {
-    /// A launch of `threads` invocations without overrides.
-    pub fn threads(threads: usize, params: impl IntoIterator<Item = (&'static str, Scalar)>) -> Self {
-        Self { params: params.into_iter().collect(), overrides: Vec::new(), grid: Grid::Threads(threads) }
-    }
-    /// A launch of exactly these workgroups, without overrides.
-    pub fn groups(groups: [u32; 3], params: impl IntoIterator<Item = (&'static str, Scalar)>) -> Self {
-        Self { params: params.into_iter().collect(), overrides: Vec::new(), grid: Grid::Groups(groups) }
-    }
-    /// Sets an `override` constant.
-    pub fn with(mut self, name: &'static str, value: usize) -> Self {
-        self.overrides.push((name, value as f64));
-        self
-    }
 }
 
 /// Work of one method: arithmetic, and compulsory memory traffic (each tensor once).
@@ -245,15 +187,15 @@ pub const EPS: f64 = 1.0 / 8_388_608.0;
 /// Names in WGSL are the contract: `p` (uniform struct of u32/f32), the inputs' names, `y`, `dy`, `d<input>`, scratch
 /// `t0` to `t3`. Entries that begin with `forward` write `y`; entries that begin with `backward` write `d…` variables.
 /// A last digit is a pass: `forward_1`, `forward_2` follow each other, and together are the method `forward`.
-pub trait Op: std::fmt::Debug + Send + Sync {
-    /// The name in tables, and the stem of the files of a built-in operation.
+pub trait Op: Any + std::fmt::Debug + Send + Sync {
+    /// The name in tables, and of the files of a built-in operation.
     fn name(&self) -> &'static str;
 
     /// Names of the inputs, as the WGSL variables are called.
     fn inputs(&self) -> &'static [&'static str];
 
-    /// The plain shader, then its variants, best first among the variants.
-    fn shaders(&self) -> &'static [Source];
+    /// The plain kernel, which serves every call, then others, best first among them.
+    fn kernels(&self) -> &'static [Kernel];
 
     /// The output's shape: the only place that rejects shapes and attributes.
     ///
@@ -261,32 +203,12 @@ pub trait Op: std::fmt::Debug + Send + Sync {
     /// Names the input, what it must be, and what came.
     fn shape(&self, x: &[Shape]) -> Result<Shape, ShapeError>;
 
-    /// The dispatch of `entry` in the shader `stem`; `None` where this variant cannot serve these shapes.
-    fn launch(&self, stem: &str, entry: &str, io: &Io) -> Option<Launch>;
-
-    /// Elements (texels where it is a texture) of the scratch variables `t0` to `t3` that `method` of the shader `stem` uses between its passes.
-    fn scratch(&self, _stem: &str, _method: &str, _io: &Io) -> Vec<(&'static str, usize)> {
-        Vec::new()
-    }
-
-    /// Into how many blocks `method` of the shader `stem` cuts its work, each done by all passes before the next begins, so
-    /// that what lies between the passes stays in a cache. The planner counts them in the member `block` of `P`.
-    fn blocks(&self, _stem: &str, _method: &str, _io: &Io) -> usize {
-        1
-    }
-
-    /// How many times as fast as a plain shader of this library (4 GFLOP/s on two cores under lavapipe) this one surely is
-    /// for these shapes: the planner takes the fastest, and bounds the work of a dispatch by it.
-    fn speed(&self, _stem: &str, _io: &Io) -> f64 {
-        1.0
-    }
-
     /// What the planner may fuse with its neighbours.
     fn fusible(&self) -> Option<Fusible> {
         None
     }
 
-    /// Work of `method` (`forward`, `backward_x`, …), whatever the variant.
+    /// Work of `method` (`forward`, `backward_x`, …), whatever the kernel.
     fn cost(&self, method: &str, io: &Io) -> Cost;
 
     /// The formula, naive, in f64. `y` is zero on entry.
@@ -303,13 +225,8 @@ pub trait Op: std::fmt::Debug + Send + Sync {
     /// Error allowed to `output` (`y`, `dx`, …; for an update, the input's name) against the reference.
     fn tolerance(&self, output: &str, io: &Io, at: &Values) -> Tolerance;
 
-    /// [`Op::tolerance`] of the shader `stem`, where a variant's arithmetic is another than the formula's.
-    fn tolerance_of(&self, _stem: &str, output: &str, io: &Io, at: &Values) -> Tolerance {
-        self.tolerance(output, io, at)
-    }
-
-    /// How exact `output` of the shader `stem` is beside [`Op::tolerance_of`].
-    fn accuracy(&self, _stem: &str, _output: &str) -> Accuracy {
+    /// How exact `output` is beside [`Op::tolerance`].
+    fn accuracy(&self, _output: &str) -> Accuracy {
         Accuracy::DIRECT
     }
 
@@ -355,14 +272,39 @@ pub fn reference_grad(op: &dyn Op, io: &Io, x: &[Vec<f64>], y: &[f64], dy: &[f64
     dx
 }
 
+impl Registered {
+    /// The kernels of all cases, each once: an attribute may choose between them.
+    pub fn kernels(&self) -> Vec<Kernel> {
+        let mut all: Vec<Kernel> = Vec::new();
+        for kernel in (self.cases)().iter().flat_map(|case| case.op.kernels()) {
+            if !all.contains(kernel) {
+                all.push(*kernel);
+            }
+        }
+        all
+    }
+}
+
+/// Every kernel of the built-in operations, in alphabetical order of their stems.
+pub fn kernels() -> Vec<Kernel> {
+    let mut all: Vec<Kernel> = registry().iter().flat_map(Registered::kernels).collect();
+    all.sort_unstable_by_key(Kernel::stem);
+    all
+}
+
+/// The built-in kernel `stem`.
+pub fn kernel(stem: &str) -> Option<Kernel> {
+    kernels().into_iter().find(|kernel| kernel.stem() == stem)
+}
+
 /// Threads of `shared/rows.wgsl` for `a` rows of A and `b` of B.
 fn row_blocks(a: usize, b: usize) -> usize {
     a.div_ceil(8) * b.div_ceil(8)
 }
 
-/// [`Op::speed`] of `shared/rows.wgsl`, less where its blocks of 8 × 8 rows reach past the end; even for one row of A it is
-/// faster than the plain shaders (136 rows of B, 1,024 terms: 0.3 ms against 1.2).
-fn row_speed(a: usize, b: usize) -> f64 {
+/// How many times as fast as a plain kernel one of `shared/rows.wgsl` surely is: less where its blocks of 8 × 8 rows reach past the
+/// end; even for one row of A it is faster (136 rows of B, 1,024 terms: 0.3 ms against 1.2).
+fn row_gain(a: usize, b: usize) -> f64 {
     (4.0 * (a * b) as f64 / (64 * row_blocks(a, b)) as f64).max(1.25)
 }
 

@@ -11,7 +11,7 @@
 //! Numerics: one rounding.
 //! Source: definition.
 
-use super::{Case, Cost, Io, Launch, Op, Source, Tolerance, Values, shaders};
+use super::{Call, Caps, Case, Cost, Io, Kernel, Launch, Op, Tolerance, Values, Work, wgsl};
 use crate::error::ShapeError;
 use crate::tensor::Shape;
 
@@ -26,17 +26,15 @@ impl Op for Mul {
     fn inputs(&self) -> &'static [&'static str] {
         &["a", "b"]
     }
-    fn shaders(&self) -> &'static [Source] {
-        shaders!["mul"]
+    fn kernels(&self) -> &'static [Kernel] {
+        const KERNELS: &[Kernel] = &[Kernel::new(wgsl!("mul/plain"), plain)];
+        KERNELS
     }
     fn shape(&self, x: &[Shape]) -> Result<Shape, ShapeError> {
         if x[1] != x[0] {
             return Err(ShapeError::shape("b", format!("a's shape {:?}", x[0]), x[1]));
         }
         Ok(x[0])
-    }
-    fn launch(&self, _stem: &str, _entry: &str, io: &Io) -> Option<Launch> {
-        Some(Launch::threads(io.y_len(), [("len", io.y_len().into())]))
     }
     fn fusible(&self) -> Option<super::Fusible> {
         Some(super::Fusible::Product)
@@ -58,6 +56,12 @@ impl Op for Mul {
     fn tolerance(&self, _output: &str, _io: &Io, _at: &Values) -> Tolerance {
         Tolerance::Terms(1)
     }
+}
+
+/// `shaders/mul/plain.wgsl`.
+fn plain(call: &Call, caps: &Caps) -> Option<Work> {
+    let io = &call.io;
+    call.work(caps, |_| Some(Launch::threads(io.y_len(), [("len", io.y_len().into())])))
 }
 
 pub fn cases() -> Vec<Case> {

@@ -14,7 +14,7 @@
 //! positive, so y has a relative error of at most (D + 2)·2⁻²³.
 //! Source: definition; as torch.cdist(a, b)².
 
-use super::{Case, Cost, EPS, Io, Launch, Op, Source, Tolerance, Values, row_blocks, row_speed, shaders};
+use super::{Call, Caps, Case, Cost, EPS, Family, Io, Kernel, Launch, Op, Tolerance, Values, Work, row_blocks, row_gain, wgsl};
 use crate::error::ShapeError;
 use crate::layout::{Layout, MAX_TEXELS};
 use crate::tensor::Shape;
@@ -30,8 +30,12 @@ impl Op for PairwiseDistance {
     fn inputs(&self) -> &'static [&'static str] {
         &["a", "b"]
     }
-    fn shaders(&self) -> &'static [Source] {
-        shaders!["pairwise_distance", "pairwise_distance_quads" + "rows" + "texels" + "bound"]
+    fn kernels(&self) -> &'static [Kernel] {
+        const KERNELS: &[Kernel] = &[
+            Kernel::new(wgsl!("pairwise_distance/plain"), plain),
+            Kernel::new(wgsl!("pairwise_distance/quads" + "rows" + "texels" + "bound"), quads).only(Family::Software),
+        ];
+        KERNELS
     }
     fn shape(&self, x: &[Shape]) -> Result<Shape, ShapeError> {
         let [n, d, ah, aw] = x[0];
@@ -43,24 +47,6 @@ impl Op for PairwiseDistance {
             return Err(ShapeError::shape("b", format!("[M, D={d}, 1, 1]"), x[1]));
         }
         Ok([n, m, 1, 1])
-    }
-    fn launch(&self, stem: &str, entry: &str, io: &Io) -> Option<Launch> {
-        let ([n, d, ..], [m, ..]) = (io.x[0], io.x[1]);
-        if stem == "pairwise_distance_quads" {
-            let fits = io.x.iter().all(|x| Layout::Quads.elements(x) <= MAX_TEXELS);
-            let params = [("rows_a", n.into()), ("rows_b", m.into()), ("quads", d.div_ceil(4).into())];
-            return fits.then(|| Launch::threads(row_blocks(n, m), params));
-        }
-        let (rows, columns) = match entry {
-            "backward_a" => (n, d),
-            "backward_b" => (m, d),
-            _ => (n, m),
-        };
-        let params = [("rows_a", n.into()), ("rows_b", m.into()), ("depth", d.into())];
-        Some(Launch::threads(rows.div_ceil(4) * columns.div_ceil(4), params))
-    }
-    fn speed(&self, stem: &str, io: &Io) -> f64 {
-        if stem == "pairwise_distance" { 1.0 } else { row_speed(io.x[0][0], io.x[1][0]) }
     }
     fn cost(&self, method: &str, io: &Io) -> Cost {
         // A difference, a product and a sum for each of the N·M·D terms.
@@ -112,6 +98,29 @@ impl Op for PairwiseDistance {
         }
         Tolerance::Each(bound.iter().map(|sum| (terms + 1) as f64 * EPS * sum).collect())
     }
+}
+
+/// `shaders/pairwise_distance/plain.wgsl`.
+fn plain(call: &Call, caps: &Caps) -> Option<Work> {
+    let ([n, d, ..], [m, ..]) = (call.io.x[0], call.io.x[1]);
+    call.work(caps, |entry| {
+        let (rows, columns) = match entry {
+            "backward_a" => (n, d),
+            "backward_b" => (m, d),
+            _ => (n, m),
+        };
+        let params = [("rows_a", n.into()), ("rows_b", m.into()), ("depth", d.into())];
+        Some(Launch::threads(rows.div_ceil(4) * columns.div_ceil(4), params))
+    })
+}
+
+/// `shaders/pairwise_distance/quads.wgsl`.
+fn quads(call: &Call, caps: &Caps) -> Option<Work> {
+    let ([n, d, ..], [m, ..]) = (call.io.x[0], call.io.x[1]);
+    let fits = call.io.x.iter().all(|x| Layout::Quads.elements(x) <= MAX_TEXELS);
+    let params = [("rows_a", n.into()), ("rows_b", m.into()), ("quads", d.div_ceil(4).into())];
+    let work = call.work(caps, |_| fits.then(|| Launch::threads(row_blocks(n, m), params)))?;
+    Some(work.faster(row_gain(n, m)))
 }
 
 pub fn cases() -> Vec<Case> {

@@ -14,7 +14,7 @@
 //! Source: Shi et al., "Real-Time Single Image and Video Super-Resolution Using an Efficient Sub-Pixel Convolutional
 //! Neural Network", 2016, eq. 4, with the order of channels of torch.nn.functional.pixel_shuffle.
 
-use super::{Case, Cost, Io, Launch, Op, Source, Tolerance, Values, shaders};
+use super::{Call, Caps, Case, Cost, Io, Kernel, Launch, Op, Tolerance, Values, Work, wgsl};
 use crate::error::ShapeError;
 use crate::tensor::Shape;
 
@@ -51,8 +51,9 @@ impl Op for PixelShuffle {
     fn inputs(&self) -> &'static [&'static str] {
         &["x"]
     }
-    fn shaders(&self) -> &'static [Source] {
-        shaders!["pixel_shuffle"]
+    fn kernels(&self) -> &'static [Kernel] {
+        const KERNELS: &[Kernel] = &[Kernel::new(wgsl!("pixel_shuffle/plain"), plain)];
+        KERNELS
     }
     fn shape(&self, x: &[Shape]) -> Result<Shape, ShapeError> {
         let [n, c, h, w] = x[0];
@@ -64,17 +65,6 @@ impl Op for PixelShuffle {
             (Some(high), Some(wide)) if c % square == 0 => Ok([n, c / square, high, wide]),
             _ => Err(ShapeError::shape("x", format!("[N, C·{square}, H, W]"), x[0])),
         }
-    }
-    fn launch(&self, _stem: &str, _entry: &str, io: &Io) -> Option<Launch> {
-        let [_, _, height, width] = io.x[0];
-        let threads = io.x_len(0) / (self.factor * self.factor);
-        let params = [
-            ("threads", threads.into()),
-            ("height", height.into()),
-            ("width", width.into()),
-            ("factor", self.factor.into()),
-        ];
-        Some(Launch::threads(threads, params))
     }
     fn fusible(&self) -> Option<super::Fusible> {
         Some(super::Fusible::Shuffle(self.factor))
@@ -91,6 +81,22 @@ impl Op for PixelShuffle {
     fn tolerance(&self, _output: &str, _io: &Io, _at: &Values) -> Tolerance {
         Tolerance::Terms(0)
     }
+}
+
+/// `shaders/pixel_shuffle/plain.wgsl`.
+fn plain(call: &Call, caps: &Caps) -> Option<Work> {
+    let (op, io) = (call.op::<PixelShuffle>()?, &call.io);
+    call.work(caps, |_| {
+        let [_, _, height, width] = io.x[0];
+        let threads = io.x_len(0) / (op.factor * op.factor);
+        let params = [
+            ("threads", threads.into()),
+            ("height", height.into()),
+            ("width", width.into()),
+            ("factor", op.factor.into()),
+        ];
+        Some(Launch::threads(threads, params))
+    })
 }
 
 pub fn cases() -> Vec<Case> {

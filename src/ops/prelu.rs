@@ -11,7 +11,7 @@
 //! Numerics: one rounding; da is an f32 sum in a fixed order, in two passes.
 //! Source: He, Zhang, Ren and Sun 2015, "Delving Deep into Rectifiers", equations 1, 10 and 11.
 
-use super::{Case, Cost, EPS, Io, Launch, Op, Source, Tolerance, Values, shaders};
+use super::{Call, Caps, Case, Cost, EPS, Family, Io, Kernel, Launch, Op, Tolerance, Values, Work, wgsl};
 use crate::error::ShapeError;
 use crate::layout::{Layout, MAX_TEXELS};
 use crate::tensor::Shape;
@@ -61,8 +61,12 @@ impl Op for Prelu {
     fn inputs(&self) -> &'static [&'static str] {
         &["x", "a"]
     }
-    fn shaders(&self) -> &'static [Source] {
-        shaders!["prelu", "prelu_quads" + "texels" + "bound"]
+    fn kernels(&self) -> &'static [Kernel] {
+        const KERNELS: &[Kernel] = &[
+            Kernel::new(wgsl!("prelu/plain"), plain),
+            Kernel::new(wgsl!("prelu/quads" + "texels" + "bound"), quads).only(Family::Software),
+        ];
+        KERNELS
     }
     fn shape(&self, x: &[Shape]) -> Result<Shape, ShapeError> {
         let [_, c, _, _] = x[0];
@@ -70,25 +74,6 @@ impl Op for Prelu {
             return Err(ShapeError::shape("a", format!("[1, C={c}, 1, 1]"), x[1]));
         }
         Ok(x[0])
-    }
-    fn launch(&self, stem: &str, entry: &str, io: &Io) -> Option<Launch> {
-        if stem == "prelu_quads" {
-            return launch_quads(entry, io);
-        }
-        let [n, c, h, w] = io.y;
-        let (lanes, _) = split(io);
-        let threads = if entry == "backward_2" { c } else { n * c * lanes };
-        let params = [("n", n.into()), ("channels", c.into()), ("plane", (h * w).into()), ("lanes", lanes.into())];
-        Some(Launch::threads(threads, params))
-    }
-    fn scratch(&self, stem: &str, method: &str, io: &Io) -> Vec<(&'static str, usize)> {
-        if stem == "prelu_quads" && method == "backward" {
-            return vec![("t0", io.y[0] * io.y[1].div_ceil(4) * quads_lanes(io))];
-        }
-        if method == "backward" { vec![("t0", io.y[0] * io.y[1] * split(io).0)] } else { Vec::new() }
-    }
-    fn speed(&self, stem: &str, _io: &Io) -> f64 {
-        if stem == "prelu_quads" { 1.5 } else { 1.0 }
     }
     fn fusible(&self) -> Option<super::Fusible> {
         Some(super::Fusible::Slopes)
@@ -136,6 +121,25 @@ impl Op for Prelu {
             }
         }
     }
+}
+
+/// `shaders/prelu/plain.wgsl`.
+fn plain(call: &Call, caps: &Caps) -> Option<Work> {
+    let io = &call.io;
+    let ([n, c, h, w], (lanes, _)) = (io.y, split(io));
+    let work = call.work(caps, |entry| {
+        let threads = if entry == "backward_2" { c } else { n * c * lanes };
+        let params = [("n", n.into()), ("channels", c.into()), ("plane", (h * w).into()), ("lanes", lanes.into())];
+        Some(Launch::threads(threads, params))
+    })?;
+    Some(work.scratch(vec![("t0", n * c * lanes)]))
+}
+
+/// `shaders/prelu/quads.wgsl`: as relu's.
+fn quads(call: &Call, caps: &Caps) -> Option<Work> {
+    let io = &call.io;
+    let work = call.work(caps, |entry| launch_quads(entry, io))?;
+    Some(work.scratch(vec![("t0", io.y[0] * io.y[1].div_ceil(4) * quads_lanes(io))]).faster(1.5))
 }
 
 /// The channel of element `k`.

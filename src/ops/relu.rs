@@ -10,7 +10,7 @@
 //! Numerics: exact.
 //! Source: definition as in torch.nn.functional.relu.
 
-use super::{Case, Cost, Fill, Io, Launch, Op, Source, Tolerance, Values, shaders, with_nan};
+use super::{Call, Caps, Case, Cost, Family, Fill, Io, Kernel, Launch, Op, Tolerance, Values, Work, wgsl, with_nan};
 use crate::error::ShapeError;
 use crate::layout::{Layout, MAX_TEXELS};
 use crate::tensor::Shape;
@@ -26,19 +26,15 @@ impl Op for Relu {
     fn inputs(&self) -> &'static [&'static str] {
         &["x"]
     }
-    fn shaders(&self) -> &'static [Source] {
-        shaders!["relu", "relu_quads"]
+    fn kernels(&self) -> &'static [Kernel] {
+        const KERNELS: &[Kernel] = &[
+            Kernel::new(wgsl!("relu/plain"), plain),
+            Kernel::new(wgsl!("relu/quads"), quads).only(Family::Software),
+        ];
+        KERNELS
     }
     fn shape(&self, x: &[Shape]) -> Result<Shape, ShapeError> {
         Ok(x[0])
-    }
-    fn launch(&self, stem: &str, _entry: &str, io: &Io) -> Option<Launch> {
-        let layout = if stem == "relu_quads" { Layout::Quads } else { Layout::Rows };
-        let len = layout.elements(&io.y);
-        (layout == Layout::Rows || len <= MAX_TEXELS).then(|| Launch::threads(len, [("len", len.into())]))
-    }
-    fn speed(&self, stem: &str, _io: &Io) -> f64 {
-        if stem == "relu_quads" { 1.5 } else { 1.0 }
     }
     fn fusible(&self) -> Option<super::Fusible> {
         Some(super::Fusible::Slope(0.0))
@@ -60,6 +56,19 @@ impl Op for Relu {
     fn tolerance(&self, _output: &str, _io: &Io, _at: &Values) -> Tolerance {
         Tolerance::Terms(0)
     }
+}
+
+/// `shaders/relu/plain.wgsl`.
+fn plain(call: &Call, caps: &Caps) -> Option<Work> {
+    let len = call.io.y_len();
+    call.work(caps, |_| Some(Launch::threads(len, [("len", len.into())])))
+}
+
+/// `shaders/relu/quads.wgsl`: nothing to gain but where neighbours lie in channel quads.
+fn quads(call: &Call, caps: &Caps) -> Option<Work> {
+    let len = Layout::Quads.elements(&call.io.y);
+    let launch = || Launch::threads(len, [("len", len.into())]);
+    call.work(caps, |_| (len <= MAX_TEXELS).then(launch)).map(|work| work.faster(1.5))
 }
 
 pub fn cases() -> Vec<Case> {

@@ -6,7 +6,7 @@
 //!
 //! Gradient: dx = dy. Errors: none. Numerics: exact.
 
-use super::{Case, Cost, Io, Launch, Op, Source, Tolerance, Values, shaders};
+use super::{Call, Caps, Case, Cost, Family, Io, Kernel, Launch, Op, Tolerance, Values, Work, wgsl};
 use crate::error::ShapeError;
 use crate::layout::{Layout, MAX_TEXELS};
 use crate::tensor::Shape;
@@ -15,6 +15,13 @@ use crate::tensor::Shape;
 #[derive(Debug, Clone, PartialEq)]
 pub struct Repack;
 
+impl Repack {
+    /// Writes channel quads; `shaders/repack/quads.wgsl`.
+    pub const TO_QUADS: Kernel = Kernel::new(wgsl!("repack/quads"), quads).only(Family::Software);
+    /// Reads channel quads; `shaders/repack/rows.wgsl`.
+    pub const TO_ROWS: Kernel = Kernel::new(wgsl!("repack/rows"), quads).only(Family::Software);
+}
+
 impl Op for Repack {
     fn name(&self) -> &'static str {
         "repack"
@@ -22,27 +29,12 @@ impl Op for Repack {
     fn inputs(&self) -> &'static [&'static str] {
         &["x"]
     }
-    fn shaders(&self) -> &'static [Source] {
-        shaders!["repack", "repack_quads", "repack_rows"]
+    fn kernels(&self) -> &'static [Kernel] {
+        const KERNELS: &[Kernel] = &[Kernel::new(wgsl!("repack/plain"), plain), Repack::TO_QUADS, Repack::TO_ROWS];
+        KERNELS
     }
     fn shape(&self, x: &[Shape]) -> Result<Shape, ShapeError> {
         Ok(x[0])
-    }
-    fn launch(&self, stem: &str, _entry: &str, io: &Io) -> Option<Launch> {
-        let [_, c, h, w] = io.y;
-        let quads = Layout::Quads.elements(&io.y);
-        let threads = if stem == "repack" { io.y_len() } else { quads };
-        (quads <= MAX_TEXELS).then(|| {
-            Launch::threads(
-                threads,
-                [
-                    ("channels", c.into()),
-                    ("quads", c.div_ceil(4).into()),
-                    ("plane", (h * w).into()),
-                    ("threads", threads.into()),
-                ],
-            )
-        })
     }
     fn cost(&self, _method: &str, io: &Io) -> Cost {
         Cost::new(0, 2 * io.y_len())
@@ -56,6 +48,27 @@ impl Op for Repack {
     fn tolerance(&self, _output: &str, _io: &Io, _at: &Values) -> Tolerance {
         Tolerance::Terms(0)
     }
+}
+
+/// `shaders/repack/plain.wgsl`.
+fn plain(call: &Call, caps: &Caps) -> Option<Work> {
+    launch(call, caps, call.io.y_len())
+}
+
+/// A thread for each texel.
+fn quads(call: &Call, caps: &Caps) -> Option<Work> {
+    launch(call, caps, Layout::Quads.elements(&call.io.y)).filter(|_| Layout::Quads.elements(&call.io.y) <= MAX_TEXELS)
+}
+
+fn launch(call: &Call, caps: &Caps, threads: usize) -> Option<Work> {
+    let [_, c, h, w] = call.io.y;
+    let params = [
+        ("channels", c.into()),
+        ("quads", c.div_ceil(4).into()),
+        ("plane", (h * w).into()),
+        ("threads", threads.into()),
+    ];
+    call.work(caps, |_| Some(Launch::threads(threads, params)))
 }
 
 pub fn cases() -> Vec<Case> {

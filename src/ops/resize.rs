@@ -16,7 +16,7 @@
 //! Differs from MATLAB: the scale is a fraction, so that ⌈H·scale⌉ and the nearest neighbour halfway between two
 //! pixels (the later one) do not depend on rounding; the antialiasing of `nearest` is always off.
 
-use super::{Case, Cost, EPS, Io, Launch, Op, Scalar, Source, Tolerance, Values, shaders};
+use super::{Call, Caps, Case, Cost, EPS, Io, Launch, Op, Scalar, Tolerance, Values, Work, wgsl};
 use crate::error::ShapeError;
 use crate::tensor::Shape;
 use std::ops::Range;
@@ -322,71 +322,14 @@ impl Op for Resize {
     fn inputs(&self) -> &'static [&'static str] {
         &["x"]
     }
-    fn shaders(&self) -> &'static [Source] {
-        shaders!["resize"]
+    fn kernels(&self) -> &'static [super::Kernel] {
+        const KERNELS: &[super::Kernel] = &[super::Kernel::new(wgsl!("resize/plain"), plain)];
+        KERNELS
     }
     fn shape(&self, x: &[Shape]) -> Result<Shape, ShapeError> {
         let [n, c, _, _] = x[0];
         let [rows, columns] = self.axes(&x[0])?;
         Ok([n, c, rows.out_len as usize, columns.out_len as usize])
-    }
-    fn launch(&self, _stem: &str, entry: &str, io: &Io) -> Option<Launch> {
-        let [n, c, h, w] = io.x[0];
-        let [_, _, ho, wo] = io.y;
-        let [rows, columns] = self.axes(&io.x[0]).ok()?;
-        let planes = n * c;
-        let threads = match entry {
-            "forward_1" => planes * ho * w.div_ceil(4),
-            "forward_2" => (planes * ho).div_ceil(4) * wo,
-            "backward_1" => ho + wo,
-            "backward_2" => (planes * ho).div_ceil(4) * w,
-            _ => planes * h * w.div_ceil(4),
-        };
-        let kernel = match self.kernel {
-            Kernel::Nearest => 0u32,
-            Kernel::Bilinear => 1,
-            Kernel::Bicubic => 2,
-        };
-        let mut params: Vec<(&'static str, Scalar)> = vec![
-            ("planes", planes.into()),
-            ("height", h.into()),
-            ("width", w.into()),
-            ("out_height", ho.into()),
-            ("out_width", wo.into()),
-            ("kernel", kernel.into()),
-            ("border", u32::from(self.border == Border::Clamp).into()),
-        ];
-        params.extend([
-            ("num_i", rows.num.into()),
-            ("den_i", rows.den.into()),
-            ("start_i", rows.start.into()),
-            ("lift_i", rows.lift.into()),
-            ("shift_i", rows.shift.into()),
-            ("half_i", rows.half.into()),
-            ("unit_i", rows.unit.into()),
-            ("taps_i", rows.taps.into()),
-            ("before_i", rows.before.into()),
-            ("after_i", rows.after.into()),
-        ]);
-        params.extend([
-            ("num_j", columns.num.into()),
-            ("den_j", columns.den.into()),
-            ("start_j", columns.start.into()),
-            ("lift_j", columns.lift.into()),
-            ("shift_j", columns.shift.into()),
-            ("half_j", columns.half.into()),
-            ("unit_j", columns.unit.into()),
-            ("taps_j", columns.taps.into()),
-            ("before_j", columns.before.into()),
-            ("after_j", columns.after.into()),
-        ]);
-        Some(Launch::threads(threads, params))
-    }
-    fn scratch(&self, _stem: &str, method: &str, io: &Io) -> Vec<(&'static str, usize)> {
-        let [n, c, _, w] = io.x[0];
-        let [_, _, ho, wo] = io.y;
-        let between = ("t0", n * c * ho * w);
-        if method == "forward" { vec![between] } else { vec![between, ("t1", ho + wo)] }
     }
     fn cost(&self, _method: &str, io: &Io) -> Cost {
         let [n, c, _, w] = io.x[0];
@@ -428,6 +371,68 @@ impl Op for Resize {
         });
         Tolerance::Each(sums.into_iter().map(|s| units * EPS * s).collect())
     }
+}
+
+/// `shaders/resize/plain.wgsl`.
+fn plain(call: &Call, caps: &Caps) -> Option<Work> {
+    let (op, io) = (call.op::<Resize>()?, &call.io);
+    let [n, c, _, w] = io.x[0];
+    let [_, _, ho, wo] = io.y;
+    let between = ("t0", n * c * ho * w);
+    let scratch = if call.method == "forward" { vec![between] } else { vec![between, ("t1", ho + wo)] };
+    let work = call.work(caps, |entry| {
+        let [n, c, h, w] = io.x[0];
+        let [_, _, ho, wo] = io.y;
+        let [rows, columns] = op.axes(&io.x[0]).ok()?;
+        let planes = n * c;
+        let threads = match entry {
+            "forward_1" => planes * ho * w.div_ceil(4),
+            "forward_2" => (planes * ho).div_ceil(4) * wo,
+            "backward_1" => ho + wo,
+            "backward_2" => (planes * ho).div_ceil(4) * w,
+            _ => planes * h * w.div_ceil(4),
+        };
+        let kernel = match op.kernel {
+            Kernel::Nearest => 0u32,
+            Kernel::Bilinear => 1,
+            Kernel::Bicubic => 2,
+        };
+        let mut params: Vec<(&'static str, Scalar)> = vec![
+            ("planes", planes.into()),
+            ("height", h.into()),
+            ("width", w.into()),
+            ("out_height", ho.into()),
+            ("out_width", wo.into()),
+            ("kernel", kernel.into()),
+            ("border", u32::from(op.border == Border::Clamp).into()),
+        ];
+        params.extend([
+            ("num_i", rows.num.into()),
+            ("den_i", rows.den.into()),
+            ("start_i", rows.start.into()),
+            ("lift_i", rows.lift.into()),
+            ("shift_i", rows.shift.into()),
+            ("half_i", rows.half.into()),
+            ("unit_i", rows.unit.into()),
+            ("taps_i", rows.taps.into()),
+            ("before_i", rows.before.into()),
+            ("after_i", rows.after.into()),
+        ]);
+        params.extend([
+            ("num_j", columns.num.into()),
+            ("den_j", columns.den.into()),
+            ("start_j", columns.start.into()),
+            ("lift_j", columns.lift.into()),
+            ("shift_j", columns.shift.into()),
+            ("half_j", columns.half.into()),
+            ("unit_j", columns.unit.into()),
+            ("taps_j", columns.taps.into()),
+            ("before_j", columns.before.into()),
+            ("after_j", columns.after.into()),
+        ]);
+        Some(Launch::threads(threads, params))
+    })?;
+    Some(work.scratch(scratch))
 }
 
 pub fn cases() -> Vec<Case> {

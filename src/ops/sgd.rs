@@ -17,7 +17,7 @@
 //! Source: torch.optim.SGD without dampening and Nesterov: lr is outside the velocity, the decay inside.
 
 use super::adam::{check_factors, factors};
-use super::{Case, Cost, EPS, Fill, Io, Launch, Op, Source, Tolerance, Values, shaders};
+use super::{Call, Caps, Case, Cost, EPS, Fill, Io, Kernel, Launch, Op, Tolerance, Values, Work, wgsl};
 use crate::error::ShapeError;
 use crate::layout::PACK_ALIGN;
 use crate::tensor::{SCALAR, Shape};
@@ -40,8 +40,9 @@ impl Op for Sgd {
     fn inputs(&self) -> &'static [&'static str] {
         &["w", "dw", "m", "h", "k", "s"]
     }
-    fn shaders(&self) -> &'static [Source] {
-        shaders!["sgd"]
+    fn kernels(&self) -> &'static [Kernel] {
+        const KERNELS: &[Kernel] = &[Kernel::new(wgsl!("sgd/plain"), plain)];
+        KERNELS
     }
     fn shape(&self, x: &[Shape]) -> Result<Shape, ShapeError> {
         for (&name, &shape) in self.inputs().iter().zip(&x[..3]) {
@@ -51,10 +52,6 @@ impl Op for Sgd {
         }
         check_factors(&x[3..], crate::tensor::len(&x[0]))?;
         Ok(SCALAR)
-    }
-    fn launch(&self, _stem: &str, _entry: &str, io: &Io) -> Option<Launch> {
-        let blocks = io.x_len(4) / 2;
-        Some(Launch::threads(io.x_len(0), [("len", io.x_len(0).into()), ("blocks", blocks.into())]))
     }
     fn cost(&self, _method: &str, io: &Io) -> Cost {
         // Three tensors read and two written.
@@ -93,6 +90,15 @@ impl Op for Sgd {
         };
         Tolerance::Each((0..w.len()).map(bound).collect())
     }
+}
+
+/// `shaders/sgd/plain.wgsl`.
+fn plain(call: &Call, caps: &Caps) -> Option<Work> {
+    let io = &call.io;
+    call.work(caps, |_| {
+        let blocks = io.x_len(4) / 2;
+        Some(Launch::threads(io.x_len(0), [("len", io.x_len(0).into()), ("blocks", blocks.into())]))
+    })
 }
 
 pub fn cases() -> Vec<Case> {

@@ -10,7 +10,7 @@
 //! (2.5 ULP) the relative error is at most 2⁻²³·(3.5 + (1 − y)·(3 + 2·|x|)).
 //! Source: definition as in torch.sigmoid; accuracy: WGSL specification, section "Floating Point Accuracy".
 
-use super::{Case, Cost, EPS, Fill, Io, Launch, Op, Source, Tolerance, Values, shaders};
+use super::{Call, Caps, Case, Cost, EPS, Fill, Io, Kernel, Launch, Op, Tolerance, Values, Work, wgsl};
 use crate::error::ShapeError;
 use crate::tensor::Shape;
 
@@ -35,14 +35,12 @@ impl Op for Sigmoid {
     fn inputs(&self) -> &'static [&'static str] {
         &["x"]
     }
-    fn shaders(&self) -> &'static [Source] {
-        shaders!["sigmoid"]
+    fn kernels(&self) -> &'static [Kernel] {
+        const KERNELS: &[Kernel] = &[Kernel::new(wgsl!("sigmoid/plain"), plain)];
+        KERNELS
     }
     fn shape(&self, x: &[Shape]) -> Result<Shape, ShapeError> {
         Ok(x[0])
-    }
-    fn launch(&self, _stem: &str, _entry: &str, io: &Io) -> Option<Launch> {
-        Some(Launch::threads(io.y_len(), [("len", io.y_len().into())]))
     }
     fn cost(&self, method: &str, io: &Io) -> Cost {
         let tensors = if method == "forward" { 2 } else { 3 };
@@ -73,6 +71,12 @@ impl Op for Sigmoid {
         };
         Tolerance::Each((0..at.y.len()).map(bound).collect())
     }
+}
+
+/// `shaders/sigmoid/plain.wgsl`.
+fn plain(call: &Call, caps: &Caps) -> Option<Work> {
+    let io = &call.io;
+    call.work(caps, |_| Some(Launch::threads(io.y_len(), [("len", io.y_len().into())])))
 }
 
 pub fn cases() -> Vec<Case> {

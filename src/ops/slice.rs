@@ -12,7 +12,7 @@
 //! Numerics: exact.
 //! Source: definition as in torch.narrow(x, 1, start, len).
 
-use super::{Case, Cost, Io, Launch, Op, Source, Tolerance, Values, shaders};
+use super::{Call, Caps, Case, Cost, Io, Kernel, Launch, Op, Tolerance, Values, Work, wgsl};
 use crate::error::ShapeError;
 use crate::tensor::Shape;
 
@@ -32,8 +32,9 @@ impl Op for Slice {
     fn inputs(&self) -> &'static [&'static str] {
         &["x"]
     }
-    fn shaders(&self) -> &'static [Source] {
-        shaders!["slice"]
+    fn kernels(&self) -> &'static [Kernel] {
+        const KERNELS: &[Kernel] = &[Kernel::new(wgsl!("slice/plain"), plain)];
+        KERNELS
     }
     fn shape(&self, x: &[Shape]) -> Result<Shape, ShapeError> {
         let [n, c, h, w] = x[0];
@@ -45,17 +46,6 @@ impl Op for Slice {
             return Err(ShapeError::value("len", format!("1 to {most} (C={c} from {})", self.start), self.len));
         }
         Ok([n, self.len, h, w])
-    }
-    fn launch(&self, _stem: &str, entry: &str, io: &Io) -> Option<Launch> {
-        let [_, c, h, w] = io.x[0];
-        let threads = if entry == "backward" { io.x_len(0) } else { io.y_len() };
-        let params = [
-            ("threads", threads.into()),
-            ("image", (c * h * w).into()),
-            ("skip", (self.start * h * w).into()),
-            ("taken", (self.len * h * w).into()),
-        ];
-        Some(Launch::threads(threads, params))
     }
     fn cost(&self, method: &str, io: &Io) -> Cost {
         let written = if method == "backward" { io.x_len(0) } else { io.y_len() };
@@ -76,6 +66,22 @@ impl Op for Slice {
     fn tolerance(&self, _output: &str, _io: &Io, _at: &Values) -> Tolerance {
         Tolerance::Terms(0)
     }
+}
+
+/// `shaders/slice/plain.wgsl`.
+fn plain(call: &Call, caps: &Caps) -> Option<Work> {
+    let (op, io) = (call.op::<Slice>()?, &call.io);
+    call.work(caps, |entry| {
+        let [_, c, h, w] = io.x[0];
+        let threads = if entry == "backward" { io.x_len(0) } else { io.y_len() };
+        let params = [
+            ("threads", threads.into()),
+            ("image", (c * h * w).into()),
+            ("skip", (op.start * h * w).into()),
+            ("taken", (op.len * h * w).into()),
+        ];
+        Some(Launch::threads(threads, params))
+    })
 }
 
 pub fn cases() -> Vec<Case> {

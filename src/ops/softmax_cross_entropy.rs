@@ -16,7 +16,7 @@
 //! Source: definition; for H = W = 1 as torch.nn.functional.cross_entropy with class probabilities.
 
 use super::loss::Reduction;
-use super::{Case, Cost, EPS, Fill, Io, Launch, Op, Scalar, Source, Tolerance, Values, shaders};
+use super::{Call, Caps, Case, Cost, EPS, Fill, Io, Kernel, Launch, Op, Scalar, Tolerance, Values, Work, wgsl};
 use crate::error::ShapeError;
 use crate::rng::Rng;
 use crate::tensor::{SCALAR, Shape, len};
@@ -72,31 +72,15 @@ impl Op for SoftmaxCrossEntropy {
     fn inputs(&self) -> &'static [&'static str] {
         &["x", "t"]
     }
-    fn shaders(&self) -> &'static [Source] {
-        shaders!["softmax_cross_entropy" + "total"]
+    fn kernels(&self) -> &'static [Kernel] {
+        const KERNELS: &[Kernel] = &[Kernel::new(wgsl!("softmax_cross_entropy/plain" + "total"), plain)];
+        KERNELS
     }
     fn shape(&self, x: &[Shape]) -> Result<Shape, ShapeError> {
         if x[1] != x[0] {
             return Err(ShapeError::shape("t", format!("x's shape {:?}", x[0]), x[1]));
         }
         Ok(SCALAR)
-    }
-    fn launch(&self, _stem: &str, entry: &str, io: &Io) -> Option<Launch> {
-        let [_, c, h, w] = io.x[0];
-        let params = [
-            ("positions", positions(io).into()),
-            ("channels", c.into()),
-            ("plane", (h * w).into()),
-            ("scale", Scalar::F32(self.scale(io) as f32)),
-        ];
-        Some(match entry {
-            "forward_2" => Launch::groups([1, 1, 1], params),
-            "backward_x_2" => Launch::threads(io.x_len(0), params),
-            _ => Launch::threads(positions(io), params),
-        })
-    }
-    fn scratch(&self, _stem: &str, method: &str, io: &Io) -> Vec<(&'static str, usize)> {
-        vec![("t0", if method == "forward" { positions(io) } else { 2 * positions(io) })]
     }
     fn cost(&self, method: &str, io: &Io) -> Cost {
         let len = io.x_len(0);
@@ -149,6 +133,27 @@ impl Op for SoftmaxCrossEntropy {
         }
         Tolerance::Each(bounds)
     }
+}
+
+/// `shaders/softmax_cross_entropy/plain.wgsl`.
+fn plain(call: &Call, caps: &Caps) -> Option<Work> {
+    let (op, io) = (call.op::<SoftmaxCrossEntropy>()?, &call.io);
+    let scratch = vec![("t0", if call.method == "forward" { positions(io) } else { 2 * positions(io) })];
+    let work = call.work(caps, |entry| {
+        let [_, c, h, w] = io.x[0];
+        let params = [
+            ("positions", positions(io).into()),
+            ("channels", c.into()),
+            ("plane", (h * w).into()),
+            ("scale", Scalar::F32(op.scale(io) as f32)),
+        ];
+        Some(match entry {
+            "forward_2" => Launch::groups([1, 1, 1], params),
+            "backward_x_2" => Launch::threads(io.x_len(0), params),
+            _ => Launch::threads(positions(io), params),
+        })
+    })?;
+    Some(work.scratch(scratch))
 }
 
 pub fn cases() -> Vec<Case> {

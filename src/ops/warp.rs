@@ -31,7 +31,7 @@
 //! Differs from grid_sample: the derivative at the clamped border's own pixel centres (0 there for both sides) is
 //! right-hand like everywhere else.
 
-use super::{Case, Cost, EPS, Fill, Io, Launch, Op, Source, Tolerance, Values, shaders};
+use super::{Call, Caps, Case, Cost, EPS, Fill, Io, Kernel, Launch, Op, Tolerance, Values, Work, wgsl};
 use crate::error::ShapeError;
 use crate::rng::Rng;
 use crate::tensor::{Shape, len};
@@ -139,8 +139,9 @@ impl Op for Warp {
     fn inputs(&self) -> &'static [&'static str] {
         &["x", "f"]
     }
-    fn shaders(&self) -> &'static [Source] {
-        shaders!["warp"]
+    fn kernels(&self) -> &'static [Kernel] {
+        const KERNELS: &[Kernel] = &[Kernel::new(wgsl!("warp/plain"), plain)];
+        KERNELS
     }
     fn shape(&self, x: &[Shape]) -> Result<Shape, ShapeError> {
         let [n, c, h, w] = x[0];
@@ -158,35 +159,6 @@ impl Op for Warp {
             return Err(ShapeError::shape("f", format!("of at most {SAMPLES_LIMIT} positions a picture"), x[1]));
         }
         Ok([n, c, height, width])
-    }
-    fn launch(&self, _stem: &str, entry: &str, io: &Io) -> Option<Launch> {
-        let ([n, c, h, w], [.., height, width]) = (io.x[0], io.y);
-        let samples = n * height * width;
-        let blocks = c.div_ceil(BLOCK);
-        let scratch_len = n * (c + 1) * h * w;
-        let threads = match entry {
-            "backward_f" => samples,
-            "backward_x_1" => scratch_len,
-            "backward_x_4" => io.x_len(0),
-            _ => samples * blocks,
-        };
-        let params = [
-            ("channels", c.into()),
-            ("height", h.into()),
-            ("width", w.into()),
-            ("out_height", height.into()),
-            ("out_width", width.into()),
-            ("samples", samples.into()),
-            ("blocks", blocks.into()),
-            ("image_len", io.x_len(0).into()),
-            ("scratch_len", scratch_len.into()),
-            ("clamped", u32::from(self.border == Border::Clamp).into()),
-        ];
-        Some(Launch::threads(threads, params))
-    }
-    fn scratch(&self, _stem: &str, method: &str, io: &Io) -> Vec<(&'static str, usize)> {
-        let [n, c, h, w] = io.x[0];
-        if method == "backward_x" { vec![("t0", n * c * h * w), ("t1", n * (c + 1) * h * w)] } else { Vec::new() }
     }
     fn cost(&self, method: &str, io: &Io) -> Cost {
         // An output is four products and their sum; so is each of its two derivatives, and the differences before that.
@@ -254,6 +226,39 @@ impl Op for Warp {
             }
         }
     }
+}
+
+/// `shaders/warp/plain.wgsl`.
+fn plain(call: &Call, caps: &Caps) -> Option<Work> {
+    let (op, io) = (call.op::<Warp>()?, &call.io);
+    let [n, c, h, w] = io.x[0];
+    let scratch = if call.method == "backward_x" { vec![("t0", n * c * h * w), ("t1", n * (c + 1) * h * w)] } else { Vec::new() };
+    let work = call.work(caps, |entry| {
+        let ([n, c, h, w], [.., height, width]) = (io.x[0], io.y);
+        let samples = n * height * width;
+        let blocks = c.div_ceil(BLOCK);
+        let scratch_len = n * (c + 1) * h * w;
+        let threads = match entry {
+            "backward_f" => samples,
+            "backward_x_1" => scratch_len,
+            "backward_x_4" => io.x_len(0),
+            _ => samples * blocks,
+        };
+        let params = [
+            ("channels", c.into()),
+            ("height", h.into()),
+            ("width", w.into()),
+            ("out_height", height.into()),
+            ("out_width", width.into()),
+            ("samples", samples.into()),
+            ("blocks", blocks.into()),
+            ("image_len", io.x_len(0).into()),
+            ("scratch_len", scratch_len.into()),
+            ("clamped", u32::from(op.border == Border::Clamp).into()),
+        ];
+        Some(Launch::threads(threads, params))
+    })?;
+    Some(work.scratch(scratch))
 }
 
 /// Positions from 2 pixels before the picture to 2 after it, with fractional parts in `[0.1, 0.9]`, where there is no kink.

@@ -20,7 +20,7 @@ pub struct Choices {
 pub struct Choice {
     /// File stem of the shader to use.
     pub stem: String,
-    /// All that were compared, in the order of [`Op::shaders`].
+    /// All that were compared, in the order of [`Op::kernels`].
     pub candidates: Vec<Candidate>,
 }
 

@@ -1,4 +1,4 @@
-//! What is computed together as one operation ([`ConvAct`]) where the adapter has a shader for it: a convolution, the
+//! What is computed together as one operation ([`ConvAct`]) where the adapter has a kernel for it: a convolution, the
 //! activation behind it, a pixel_shuffle behind that, and the sum or product with another value; and the gradient of a convolution for its
 //! input with that of the activation before it.
 //!
@@ -9,7 +9,7 @@ use crate::error::Result;
 use crate::graph::{Fused, Graph, Kind, Node, NodeId};
 use crate::ops::conv_act::{Combine, ConvAct};
 use crate::ops::scratch_of;
-use crate::ops::{Fusible, Io, Op};
+use crate::ops::{Fusible, Io};
 use crate::plan::Options;
 use crate::shader::reflect;
 use crate::tensor::{Shape, Tensor};
@@ -18,13 +18,13 @@ use std::sync::Arc;
 /// How fast a convolution with its shuffle must be, beside one without: the pass that is saved reads and writes every pixel.
 const WORTH_SHUFFLING: f64 = 0.8;
 
-/// `graph`, with nodes fused for an adapter with `options.limits`, whose values are the same.
+/// `graph`, with nodes fused for an adapter with `options.caps`, whose values are the same.
 ///
 /// # Errors
 /// A shader that breaks its contract.
 pub fn fuse(graph: &Graph, fetches: &[NodeId], options: &Options) -> Result<Graph> {
     let mut fused = graph.clone();
-    if !options.limits.prefers_texels || options.variant.is_some() {
+    if options.kernel.is_some() {
         return Ok(fused);
     }
     let nodes = graph.nodes();
@@ -37,7 +37,7 @@ pub fn fuse(graph: &Graph, fetches: &[NodeId], options: &Options) -> Result<Grap
         if let Kind::Grad { of, input } = node.kind
             && let Kind::Op(op) = &nodes[of].kind
         {
-            let shader = reflect(&op.shaders()[0])?;
+            let shader = reflect(&op.kernels()[0].source)?;
             let method = shader.gradient_method(op.inputs()[input]).unwrap_or_default().to_owned();
             for name in shader.passes(&method).iter().flat_map(|pass| &pass.reads) {
                 // An activation whose gradient reads y must be a value of its own: it would be computed once more otherwise.
@@ -60,7 +60,7 @@ pub fn fuse(graph: &Graph, fetches: &[NodeId], options: &Options) -> Result<Grap
                 let Some(Fusible::Convolution { padding, replicate }) = op.fusible() else { continue };
                 let op = ConvAct::new(padding, replicate, false);
                 let [x, w, b] = node.inputs[..] else { continue };
-                let Some(speed) = speed(&op, graph, [x, w, b], node.shape) else { continue };
+                let Some(ns) = estimate_ns(&op, graph, [x, w, b], node.shape, options)? else { continue };
                 let channels = node.shape[1];
                 let activation =
                     only_reader(nodes, &readers, index).filter(|(reader, _)| nodes[*reader].inputs[0] == index);
@@ -70,13 +70,18 @@ pub fn fuse(graph: &Graph, fetches: &[NodeId], options: &Options) -> Result<Grap
                     _ => (index, fused.constant_of(channels, 1.0)?),
                 };
                 // A shuffle is a store's address, where the shader that has it is about as fast as the best.
-                let shuffled = only_reader(nodes, &readers, at).and_then(|(reader, fusible)| {
-                    let Fusible::Shuffle(factor) = fusible else { return None };
-                    let op = ConvAct { factor, ..op.clone() };
-                    let fast = self::speed(&op, graph, [x, w, b], nodes[reader].shape)? >= WORTH_SHUFFLING * speed;
-                    fast.then_some((reader, op))
-                });
-                let (at, op) = shuffled.unwrap_or((at, op));
+                let (at, op) = match only_reader(nodes, &readers, at) {
+                    Some((reader, Fusible::Shuffle(factor))) => {
+                        let shuffling = ConvAct { factor, ..op.clone() };
+                        let own_ns = estimate_ns(&shuffling, graph, [x, w, b], nodes[reader].shape, options)?;
+                        if own_ns.is_some_and(|own_ns| own_ns * WORTH_SHUFFLING <= ns) {
+                            (reader, shuffling)
+                        } else {
+                            (at, op)
+                        }
+                    }
+                    _ => (at, op),
+                };
                 // The other operand of a sum or product, unless that operand has taken the place already.
                 let combined = only_reader(nodes, &readers, at).and_then(|(reader, fusible)| {
                     let combine = match fusible {
@@ -104,7 +109,7 @@ pub fn fuse(graph: &Graph, fetches: &[NodeId], options: &Options) -> Result<Grap
                 let dy = node.inputs[0];
                 let channels = node.shape[1];
                 let b = fused.constant_of(channels, 0.0)?;
-                if speed(&op, &fused, [dy, w, b], node.shape).is_none() {
+                if estimate_ns(&op, &fused, [dy, w, b], node.shape, options)?.is_none() {
                     continue;
                 }
                 let a = fused.constant_of(channels, 1.0)?;
@@ -150,13 +155,17 @@ fn slope_of(node: &Node) -> Option<f32> {
     }
 }
 
-/// The speed of the fastest shader for the operation apart from the plain one, if one serves it.
-fn speed(op: &ConvAct, graph: &Graph, [x, w, b]: [usize; 3], y: Shape) -> Option<f64> {
+/// The estimate of the fastest kernel for the operation apart from the plain one, if one serves it on the adapter.
+///
+/// # Errors
+/// A shader that breaks its contract.
+fn estimate_ns(op: &ConvAct, graph: &Graph, [x, w, b]: [usize; 3], y: Shape, options: &Options) -> Result<Option<f64>> {
     let shape = |i: usize| graph.nodes()[i].shape;
     let x = [shape(x), shape(w), shape(b), shape(b), shape(x)];
-    let io = Io { x: &x, y };
-    let serving = op.shaders()[1..].iter().filter(|source| op.launch(source.stem, "forward_1", &io).is_some());
-    serving.map(|source| op.speed(source.stem, &io)).max_by(f64::total_cmp)
+    let mut serving = super::serving(op, &Io { x: &x, y }, None, options)?;
+    // The plain one is the last.
+    serving.pop();
+    Ok(serving.iter().map(|chosen| chosen.work.ns).min_by(f64::total_cmp))
 }
 
 impl Graph {
@@ -175,10 +184,10 @@ mod tests {
     use super::*;
     use crate::graph::Init;
     use crate::graph::grad;
-    use crate::ops::conv3x3::Conv3x3;
+    use crate::ops::conv2d::Conv2d;
     use crate::ops::loss::Reduction;
     use crate::ops::pixel_shuffle::PixelShuffle;
-    use crate::plan::{Limits, Plan};
+    use crate::plan::{Caps, Plan};
 
     #[test]
     fn what_follows_a_convolution_rides_along_where_nothing_else_reads_it() {
@@ -187,7 +196,7 @@ mod tests {
         let layer = |g: &mut Graph, x: NodeId, name: &str| {
             let w = g.param(&format!("{name}.w"), [8, 8, 3, 3], Init::Constant(0.1)).unwrap();
             let b = g.param(&format!("{name}.b"), [1, 8, 1, 1], Init::Constant(0.0)).unwrap();
-            g.add_named(name, Conv3x3, &[x, w, b]).unwrap()
+            g.add_named(name, Conv2d::same(3), &[x, w, b]).unwrap()
         };
         let one = layer(&mut g, x, "one");
         let one = g.relu(one).unwrap();
@@ -199,8 +208,8 @@ mod tests {
         let (four, five) = (layer(&mut g, gated, "four"), layer(&mut g, gated, "five"));
         let y = g.plus(four, five).unwrap();
         let ops = |fetches: &[NodeId]| {
-            let limits = Limits { prefers_texels: true, ..Limits::default() };
-            let options = Options { limits, ..Options::default() };
+            let caps = Caps::software();
+            let options = Options { caps, ..Options::default() };
             let plan = Plan::new(&fuse(&g, fetches, &options).unwrap(), fetches, &options).unwrap();
             let count = |op: &str| plan.steps.iter().filter(|s| s.op == op).count();
             ["conv_act", "relu", "add", "mul"].map(count)
@@ -219,9 +228,9 @@ mod tests {
         let x = g.input("x", [1, 8, 16, 12]).unwrap();
         let w = g.param("w", [4, 8, 3, 3], Init::Constant(0.1)).unwrap();
         let b = g.param("b", [1, 4, 1, 1], Init::Constant(0.0)).unwrap();
-        let y = g.add(Conv3x3, &[x, w, b]).unwrap();
+        let y = g.add(Conv2d::same(3), &[x, w, b]).unwrap();
         let y = g.pixel_shuffle(y, PixelShuffle { factor: 2 }).unwrap();
-        let options = Options { limits: Limits { prefers_texels: true, ..Limits::default() }, ..Options::default() };
+        let options = Options { caps: Caps::software(), ..Options::default() };
         let plan = Plan::new(&fuse(&g, &[y], &options).unwrap(), &[y], &options).unwrap();
         assert!(plan.steps.iter().any(|s| s.op == "conv_act"), "{plan}");
         assert!(plan.steps.iter().all(|s| s.op != "pixel_shuffle"), "{plan}");
@@ -237,7 +246,7 @@ mod tests {
         for k in 0..3 {
             let w = g.param(&format!("w{k}"), [8, 8, 3, 3], Init::Constant(0.1)).unwrap();
             let b = g.param(&format!("b{k}"), [1, 8, 1, 1], Init::Constant(0.0)).unwrap();
-            let z = g.add(Conv3x3, &[y, w, b]).unwrap();
+            let z = g.add(Conv2d::same(3), &[y, w, b]).unwrap();
             y = after(g, k, y, z);
             filters.push(w);
         }
@@ -255,8 +264,8 @@ mod tests {
         let loss = g.mse(y, x, Reduction::Mean).unwrap();
         let mut fetches = vec![loss];
         fetches.extend(grad::backward(&mut g, loss, &parameters).unwrap());
-        let limits = Limits { prefers_texels: true, ..Limits::default() };
-        let options = Options { limits, ..Options::default() };
+        let caps = Caps::software();
+        let options = Options { caps, ..Options::default() };
         let fused = fuse(&g, &fetches, &options).unwrap();
         let plan = Plan::new(&fused, &fetches, &options).unwrap();
         let is_forward = |node: usize| !matches!(fused.nodes()[node].kind, Kind::Grad { .. });
@@ -275,8 +284,8 @@ mod tests {
         let (y, parameters) = three_layers(&mut g, x, |g, k, _, z| if k < 2 { g.relu(z).unwrap() } else { z });
         let loss = g.mse(y, x, Reduction::Mean).unwrap();
         let gradients = grad::backward(&mut g, loss, &parameters).unwrap();
-        let limits = Limits { prefers_texels: true, ..Limits::default() };
-        let options = Options { limits, ..Options::default() };
+        let caps = Caps::software();
+        let options = Options { caps, ..Options::default() };
         let plan = Plan::new(&fuse(&g, &gradients, &options).unwrap(), &gradients, &options).unwrap();
         assert!(plan.steps.iter().all(|s| s.op != "relu"), "{plan}");
     }

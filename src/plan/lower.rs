@@ -7,7 +7,7 @@ use crate::tensor::Shape;
 
 /// The method of an operation that computes a node's value.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Call<'g> {
+pub(super) struct Asked<'g> {
     /// The node whose operation it is: for a gradient, the forward node.
     pub node: usize,
     pub op: &'g dyn Op,
@@ -17,7 +17,7 @@ pub(super) struct Call<'g> {
     pub gradient: Option<(&'static str, usize)>,
 }
 
-impl Call<'_> {
+impl Asked<'_> {
     /// Shapes of the inputs and of the output.
     pub fn shapes(&self, graph: &Graph) -> (Vec<Shape>, Shape) {
         let nodes = graph.nodes();
@@ -34,17 +34,17 @@ impl Call<'_> {
 ///
 /// # Errors
 /// A gradient of no operation.
-pub(super) fn lower(graph: &Graph) -> Result<Vec<Option<Call<'_>>>> {
+pub(super) fn lower(graph: &Graph) -> Result<Vec<Option<Asked<'_>>>> {
     let nodes = graph.nodes();
     nodes
         .iter()
         .enumerate()
         .map(|(index, node)| match (node.computed_by(), &node.kind) {
-            (Some((op, inputs)), _) => Ok(Some(Call { node: index, op: &**op, inputs, gradient: None })),
+            (Some((op, inputs)), _) => Ok(Some(Asked { node: index, op: &**op, inputs, gradient: None })),
             (None, &Kind::Grad { of, input }) => match &nodes[of].kind {
                 Kind::Op(op) => {
                     let gradient = Some((op.inputs()[input], node.inputs[0]));
-                    Ok(Some(Call { node: of, op: &**op, inputs: &nodes[of].inputs, gradient }))
+                    Ok(Some(Asked { node: of, op: &**op, inputs: &nodes[of].inputs, gradient }))
                 }
                 _ => Err(Error::graph(&node.name, "is the gradient of no operation")),
             },

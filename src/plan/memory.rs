@@ -9,9 +9,9 @@ use crate::layout::{Layout, MAX_TEXELS};
 /// two values share a slot only if their lives do not overlap.
 ///
 /// # Errors
-/// A value or all together do not fit `options.limits`, with the number.
+/// A value or all together do not fit `options.caps`, with the number.
 pub(super) fn assign(graph: &Graph, values: &mut [Value], returned: &[usize], options: &Options) -> Result<Vec<Slot>> {
-    let limits = &options.limits;
+    let caps = &options.caps;
     let mut slots: Vec<Slot> = Vec::new();
     let mut tenants: Vec<Vec<(usize, usize)>> = Vec::new();
     let mut order: Vec<usize> = (0..values.len()).collect();
@@ -28,10 +28,10 @@ pub(super) fn assign(graph: &Graph, values: &mut [Value], returned: &[usize], op
             )));
         }
         let bytes = value.slot_bytes();
-        if !is_texture && bytes > limits.binding_bytes {
+        if !is_texture && bytes > caps.binding_bytes {
             return Err(Error::plan(format!(
                 "{} {:?} takes {bytes} bytes, the adapter binds at most {}; use a smaller input or batch",
-                value.name, value.shape, limits.binding_bytes
+                value.name, value.shape, caps.binding_bytes
             )));
         }
         let is_kept = |n: &usize| matches!(graph.nodes()[*n].kind, Kind::Param { .. } | Kind::Constant(_));
@@ -63,10 +63,10 @@ pub(super) fn assign(graph: &Graph, values: &mut [Value], returned: &[usize], op
     }
     let read: u64 = returned.iter().map(|&v| values[v].readback_bytes()).sum();
     let total = slots.iter().map(|s| s.bytes).sum::<u64>() + read;
-    if total > limits.memory_bytes {
+    if total > caps.memory_bytes {
         return Err(Error::plan(format!(
             "needs {total} bytes for tensors, the device allows {}; use a smaller input or batch",
-            limits.memory_bytes
+            caps.memory_bytes
         )));
     }
     Ok(slots)

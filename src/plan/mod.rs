@@ -9,7 +9,6 @@
 
 pub mod choices;
 pub(crate) mod fuse;
-mod limits;
 mod lower;
 mod memory;
 mod schedule;
@@ -18,15 +17,15 @@ mod table;
 mod verify;
 pub mod why;
 
+pub use crate::ops::kernel::{Caps, MAX_DISPATCH_MS};
 pub use choices::Choices;
-pub use limits::{Limits, MAX_DISPATCH_MS};
-pub(crate) use select::{WORTH_REPACKING, serving};
+pub(crate) use select::{Chosen, WORTH_REPACKING, serving};
 pub(crate) use verify::counts;
 
 use crate::error::{Error, Result};
 use crate::graph::{Graph, NodeId};
 use crate::layout::{Layout, ROWS_A_BLOCK, TEXELS_A_ROW};
-use crate::ops::{Cost, Source};
+use crate::ops::{Cost, Kernel, Source};
 use crate::tensor::Shape;
 use schedule::Scheduled;
 use select::{Selection, select};
@@ -35,15 +34,14 @@ use std::collections::BTreeSet;
 /// How to plan.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Options<'a> {
-    pub limits: Limits,
-    /// Use this shader wherever it can serve, and plain ones elsewhere.
-    pub variant: Option<&'a str>,
+    pub caps: Caps,
+    /// Use this kernel wherever it serves, on adapters of any family, and plain ones elsewhere.
+    pub kernel: Option<Kernel>,
     /// Give every value memory of its own, so that all can be read after a run.
     pub keep_all: bool,
     /// Fold grids of threads into at least this many rows of workgroups, as only larger grids are otherwise: for checks.
     pub fold_rows: u32,
-    /// What was measured to be fastest; where it names no shader that serves, and where `variant` is given, the fastest by
-    /// [`Op::speed`](crate::ops::Op::speed) is taken.
+    /// What was measured to be fastest. Where it names no kernel that serves, the one with the least estimate is taken.
     pub choices: Option<&'a Choices>,
 }
 
@@ -171,8 +169,8 @@ pub struct Step {
     pub workgroups: [u32; 3],
     /// Work of the whole method, stated at its first pass.
     pub cost: Cost,
-    /// Arithmetic of the dispatch, as a plain shader would need time for it, stated where `cost` is.
-    pub effort: Cost,
+    /// Milliseconds that the dispatch takes at most, estimated for the adapter that was planned for.
+    pub most_ms: f64,
 }
 
 impl Step {
@@ -207,7 +205,7 @@ impl Plan {
     /// Plans the computation of `fetches`, among which may be updates.
     ///
     /// # Errors
-    /// No shader serves a node; a tensor, all tensors together or a dispatch do not fit `options.limits`, with the
+    /// No kernel serves a node; a tensor, all tensors together or a dispatch do not fit `options.caps`, with the
     /// number; a foreign node.
     pub fn new(graph: &Graph, fetches: &[NodeId], options: &Options) -> Result<Self> {
         let selection = select(graph, fetches, options, &BTreeSet::new())?;
@@ -237,7 +235,7 @@ impl Plan {
         memory::check_packs(&steps, &values)?;
         let plan = Self { steps, values, slots, inputs, fetches: returned, notes: selection.notes.clone() };
         if cfg!(debug_assertions) {
-            plan.verify(&options.limits)?;
+            plan.verify(&options.caps)?;
         }
         Ok(plan)
     }
@@ -268,8 +266,8 @@ impl Plan {
         total
     }
 
-    /// The longest dispatch, estimated for an adapter with `limits`.
-    pub fn longest_dispatch_ms(&self, limits: &Limits) -> f64 {
-        self.steps.iter().map(|s| limits.estimate_ms(s.effort)).fold(0.0, f64::max)
+    /// The longest dispatch, estimated for the adapter that was planned for.
+    pub fn longest_dispatch_ms(&self) -> f64 {
+        self.steps.iter().map(|s| s.most_ms).fold(0.0, f64::max)
     }
 }

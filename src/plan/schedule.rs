@@ -1,14 +1,15 @@
 //! The pass that orders: steps with their launches, the values that they bind, and what is copied or repacked between them.
 
-use super::lower::Call;
+use super::lower::Asked;
 use super::select::{Chosen, Selection};
 use super::verify::counts;
-use super::{Binding, MAX_DISPATCH_MS, Options, REPACK, Step, Value};
+use super::{Binding, Options, REPACK, Step, Value};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Kind, NodeId};
 use crate::layout::{Layout, pack_offsets};
+use crate::ops::kernel::MAX_DISPATCH_MS;
 use crate::ops::repack::Repack;
-use crate::ops::{Cost, Grid, Io, Launch, Op, Scalar, Source, is_scratch, scratch_of};
+use crate::ops::{Call, Cost, Grid, Io, Launch, Op, Scalar, Source, Work, is_scratch, scratch_of};
 use crate::shader::{Entry, Shader, reflect};
 use crate::tensor::Shape;
 use std::collections::{BTreeMap, HashMap};
@@ -32,7 +33,7 @@ const STEPS_OF_A_COPY: usize = 8;
 /// Orders what was selected.
 ///
 /// # Errors
-/// A dispatch does not fit `options.limits`, with the number; a shader breaks its contract.
+/// A dispatch does not fit `options.caps`, with the number; a shader breaks its contract.
 pub(super) fn schedule(
     graph: &Graph,
     fetches: &[NodeId],
@@ -108,7 +109,7 @@ fn wanted_with(index: usize, selection: &Selection) -> BTreeMap<&'static str, us
             && let Some((input, dy)) = call.gradient
             && call.node == own.node
             && own.gradient.is_some_and(|(_, own_dy)| own_dy == dy)
-            && (&choice.method, choice.source.stem) == (&own_choice.method, own_choice.source.stem)
+            && (&choice.method, choice.stem()) == (&own_choice.method, own_choice.stem())
         {
             wanted.entry(input).or_insert(other);
         }
@@ -144,7 +145,7 @@ struct Pass<'a> {
     bindings: Vec<Binding>,
     copies: Vec<(usize, usize)>,
     cost: Cost,
-    effort: Cost,
+    most_ms: f64,
 }
 
 impl Builder<'_> {
@@ -209,19 +210,19 @@ impl Builder<'_> {
         {
             return Ok(known);
         }
-        let stem = if layout == Layout::Quads { "repack_quads" } else { "repack_rows" };
-        let source = Repack.shaders().iter().find(|s| s.stem == stem).copied();
-        let source = source.ok_or_else(|| Error::plan(format!("there is no {stem}")))?;
-        let shader = reflect(&source)?;
+        let kernel = if layout == Layout::Quads { Repack::TO_QUADS } else { Repack::TO_ROWS };
+        let shader = reflect(&kernel.source)?;
         let Value { name, shape, node, .. } = self.values[value].clone();
         let x = [shape];
         let io = Io { x: &x, y: shape };
         let word = if layout == Layout::Quads { "quads" } else { "rows" };
         let new = self.new_value(format!("{name} ({word})"), shape, node, layout);
-        let entry = shader.entry("forward").ok_or_else(|| Error::plan(format!("{stem} has no forward")))?;
-        let launch = Repack.launch(stem, "forward", &io).ok_or_else(|| {
-            Error::plan(format!("{name} {shape:?} is too large for a texture; use a smaller input or batch"))
-        })?;
+        let passes = shader.passes("forward");
+        let work = kernel.serve(&Call::new(&Repack, "forward", &["forward"], io), &self.options.caps);
+        let (Some(entry), Some(launch)) = (passes.first(), work.and_then(|work| work.passes.into_iter().next())) else {
+            let problem = format!("{name} {shape:?} is too large for a texture; use a smaller input or batch");
+            return Err(Error::plan(problem));
+        };
         let bindings = shader
             .variables
             .iter()
@@ -239,7 +240,7 @@ impl Builder<'_> {
             node: node.unwrap_or(0),
             name: &format!("{name} ({word})"),
             op: &Repack,
-            source,
+            source: kernel.source,
             shader: &shader,
             entry,
             method: REPACK,
@@ -249,21 +250,21 @@ impl Builder<'_> {
             bindings,
             copies: Vec::new(),
             cost,
-            effort: cost,
+            most_ms: 0.0,
         })?;
         self.repacked.insert((value, layout), new);
         Ok(new)
     }
 
     /// Adds the steps of `call`: all passes of `chosen`. A gradient's dispatch also writes those of the other `wanted` inputs.
-    fn emit(&mut self, call: &Call, chosen: &Chosen, wanted: Option<Wanted>) -> Result<()> {
-        let Call { node, op, inputs, .. } = *call;
+    fn emit(&mut self, call: &Asked, chosen: &Chosen, wanted: Option<Wanted>) -> Result<()> {
+        let Asked { node, op, inputs, .. } = *call;
         let (x, y) = call.shapes(self.graph);
         let io = Io { x: &x, y };
         let node_name = self.graph.nodes()[node].name.clone();
-        let (stem, method) = (chosen.source.stem, chosen.method.as_str());
+        let (stem, method) = (chosen.stem(), chosen.method.as_str());
+        let Work { ref scratch, blocks, ns, .. } = chosen.work;
         let name = if wanted.is_some() { format!("{node_name}.{method}") } else { node_name };
-        let scratch_lens = op.scratch(stem, method, &io);
         let passes = chosen.shader.passes(method);
         let layout_of = |name: &str| chosen.shader.variable(name).map_or(Layout::Rows, |v| v.layout);
         // The graph's node that a variable reads.
@@ -311,17 +312,14 @@ impl Builder<'_> {
             once.push(fixed);
         }
 
-        let blocks = op.blocks(stem, method, &io).max(1);
         let mut extra: HashMap<String, usize> = HashMap::new();
         let mut is_first = true;
         for block in 0..blocks {
-            for (pass, &once) in passes.iter().zip(&once) {
+            for ((pass, launch), &once) in passes.iter().zip(&chosen.work.passes).zip(&once) {
                 if once && block > 0 {
                     continue;
                 }
-                let mut launch = op
-                    .launch(stem, &pass.name, &io)
-                    .ok_or_else(|| Error::plan(format!("{name}: {stem}.{} does not launch", pass.name)))?;
+                let mut launch = launch.clone();
                 for (member, value) in &mut launch.params {
                     if *member == "block" {
                         *value = Scalar::from(block);
@@ -340,9 +338,9 @@ impl Builder<'_> {
                         match extra.get(v) {
                             Some(&value) => value,
                             None => {
-                                let Some((_, len)) = scratch_lens.iter().find(|(n, _)| *n == v) else {
+                                let Some((_, len)) = scratch.iter().find(|(n, _)| *n == v) else {
                                     return Err(Error::plan(format!(
-                                        "{name}: {stem}.{method} uses {v} but Op::scratch gives no size"
+                                        "{name}: {stem}.{method} uses {v} but its kernel gives no size"
                                     )));
                                 };
                                 let shape = [1, 1, 1, (*len).max(1)];
@@ -397,16 +395,12 @@ impl Builder<'_> {
                         written,
                     });
                 }
-                let total = op.cost(method, &io);
-                let cost = if is_first { total } else { Cost::default() };
-                // The plan does not know which pass does the work, so each counts as if it did.
-                let speed = op.speed(stem, &io).max(1.0);
-                let effort = Cost { flops: (total.flops as f64 / blocks as f64 / speed) as u64, bytes: total.bytes };
+                let cost = if is_first { op.cost(method, &io) } else { Cost::default() };
                 self.push(Pass {
                     node,
                     name: &name,
                     op,
-                    source: chosen.source,
+                    source: chosen.kernel.source,
                     shader: &chosen.shader,
                     entry: pass,
                     method,
@@ -416,7 +410,8 @@ impl Builder<'_> {
                     bindings,
                     copies,
                     cost,
-                    effort: if is_first || blocks > 1 { effort } else { Cost::default() },
+                    // Each pass of a block counts as if it did all the work.
+                    most_ms: if is_first || blocks > 1 { ns / 1e6 / blocks as f64 } else { 0.0 },
                 })?;
                 is_first = false;
             }
@@ -440,7 +435,7 @@ impl Builder<'_> {
             bindings,
             copies,
             cost,
-            effort,
+            most_ms,
         } = pass;
         let stem = source.stem;
         let now = self.steps.len();
@@ -450,46 +445,40 @@ impl Builder<'_> {
         }
         let params = if entry.uses_params { shader.pack_params(&entry.name, &launch)? } else { Vec::new() };
         let size = shader.workgroup_size(&entry.name, &launch.overrides)?;
-        let limits = &self.options.limits;
+        let caps = &self.options.caps;
         let fail = |problem: String| Err(Error::plan(format!("{name} ({stem}.{}): {problem}", entry.name)));
         let threads: u32 = size.iter().product();
-        if threads == 0 || threads > limits.threads_per_workgroup {
-            return fail(format!(
-                "workgroups of {threads} threads, the adapter allows {}",
-                limits.threads_per_workgroup
-            ));
+        if threads == 0 || threads > caps.threads_per_workgroup {
+            return fail(format!("workgroups of {threads} threads, the adapter allows {}", caps.threads_per_workgroup));
         }
         let workgroup_bytes = shader.workgroup_bytes(&entry.name, &launch.overrides)?;
-        if workgroup_bytes > limits.workgroup_bytes {
+        if workgroup_bytes > caps.workgroup_bytes {
             return fail(format!(
                 "{workgroup_bytes} bytes of workgroup memory, the adapter allows {}",
-                limits.workgroup_bytes
+                caps.workgroup_bytes
             ));
         }
         let [buffers, textures] = counts(bindings.iter().map(|b| b.layout));
-        if buffers > limits.storage_buffers {
-            return fail(format!("{buffers} storage buffers, the adapter allows {}", limits.storage_buffers));
+        if buffers > caps.storage_buffers {
+            return fail(format!("{buffers} storage buffers, the adapter allows {}", caps.storage_buffers));
         }
-        if textures > limits.storage_textures {
-            return fail(format!("{textures} storage textures, the adapter allows {}", limits.storage_textures));
+        if textures > caps.storage_textures {
+            return fail(format!("{textures} storage textures, the adapter allows {}", caps.storage_textures));
         }
         let workgroups = match launch.grid {
             Grid::Groups(groups) => groups,
-            Grid::Threads(threads) => {
-                fold(threads, size[0], limits.workgroups_per_dimension, self.options.fold_rows)
-                    .ok_or_else(|| Error::plan(format!("{name}: {threads} threads are too many for one dispatch")))?
-            }
+            Grid::Threads(threads) => fold(threads, size[0], caps.workgroups_per_dimension, self.options.fold_rows)
+                .ok_or_else(|| Error::plan(format!("{name}: {threads} threads are too many for one dispatch")))?,
         };
-        if workgroups.iter().any(|&g| g == 0 || g > limits.workgroups_per_dimension) {
+        if workgroups.iter().any(|&g| g == 0 || g > caps.workgroups_per_dimension) {
             return fail(format!(
                 "{workgroups:?} workgroups, the adapter allows 1 to {} in a dimension",
-                limits.workgroups_per_dimension
+                caps.workgroups_per_dimension
             ));
         }
-        let ms = limits.estimate_ms(effort);
-        if ms > MAX_DISPATCH_MS {
+        if most_ms > MAX_DISPATCH_MS {
             return fail(format!(
-                "{:.2} GFLOP may take {ms:.0} ms on this adapter, a dispatch is held under {MAX_DISPATCH_MS} ms; use a smaller input or batch",
+                "{:.2} GFLOP may take {most_ms:.0} ms on this adapter, a dispatch is held under {MAX_DISPATCH_MS} ms; use a smaller input or batch",
                 cost.flops as f64 / 1e9
             ));
         }
@@ -508,7 +497,7 @@ impl Builder<'_> {
             overrides: launch.overrides,
             workgroups,
             cost,
-            effort,
+            most_ms,
         });
         Ok(())
     }

@@ -1,53 +1,70 @@
-//! The pass that chooses: which nodes are needed, and which shader computes each of them in which layout.
+//! The pass that chooses: which nodes are needed, and which kernel computes each of them in which layout.
 
-use super::lower::{Call, lower};
+use super::lower::{Asked, lower};
 use super::verify::counts;
 use super::{Options, choices};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Kind, NodeId};
 use crate::layout::Layout;
-use crate::ops::{Io, Op, Source, is_scratch, scratch_of};
+use crate::ops::{Call, Io, Kernel, Op, Work, is_scratch, scratch_of};
 use crate::shader::{Entry, Shader, Variable, reflect};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-/// Speed of a shader, against a plain one, from which repacking its inputs is worth it.
+/// Gain over a plain kernel from which repacking the inputs of one is worth it.
 pub(crate) const WORTH_REPACKING: f64 = 2.0;
 
-/// A method of a shader that serves a node.
+/// A kernel that serves a node.
+#[derive(Clone)]
 pub(crate) struct Chosen {
-    pub source: Source,
+    pub kernel: Kernel,
     pub shader: Arc<Shader>,
     pub method: String,
+    pub work: Work,
+    /// How many times as fast as a plain kernel it is estimated to be.
+    pub gain: f64,
 }
 
 impl Chosen {
+    pub fn stem(&self) -> &'static str {
+        self.kernel.stem()
+    }
+    /// Its method writes the gradient for `input`.
+    fn computes(&self, input: &str) -> bool {
+        let gradient = format!("d{input}");
+        self.shader.passes(&self.method).iter().any(|pass| pass.writes.contains(&gradient))
+    }
     /// It reads or writes tensors as channel quads.
     pub fn uses_quads(&self) -> bool {
         self.shader.variables.iter().any(|v| v.layout == Layout::Quads && !is_scratch(&v.name))
     }
 }
 
-/// The shaders that launch for `op`, or for the gradient of its input `gradient`, on adapters as `options` say: variants
-/// in the operation's order, then the plain one.
+/// The kernels that serve `op`, or the gradient of its input `gradient`, on adapters as `options` say: in the operation's order,
+/// the plain one last.
 ///
 /// # Errors
-/// The operation has no shader; one breaks its contract.
+/// The operation has no kernel; a shader breaks its contract.
 pub(crate) fn serving(op: &dyn Op, io: &Io, gradient: Option<&str>, options: &Options) -> Result<Vec<Chosen>> {
-    let Some((plain, variants)) = op.shaders().split_first() else {
-        return Err(Error::plan(format!("{} has no shader", op.name())));
+    let Some((plain, others)) = op.kernels().split_first() else {
+        return Err(Error::plan(format!("{} has no kernel", op.name())));
     };
-    let is_wanted = |source: &&Source| options.variant.is_none_or(|stem| source.stem == stem);
-    let mut found = Vec::new();
-    for source in variants.iter().filter(is_wanted).chain([plain]) {
-        let shader = reflect(source)?;
-        shader.check_contract(op)?;
-        // Two families: textures are for software adapters, tiles in workgroup memory for hardware.
-        let is_other_family =
-            if options.limits.prefers_texels { source.stem.ends_with("_tile") } else { shader.uses_texels() };
-        if is_other_family && options.variant.is_none() {
-            continue;
+    let candidates: Vec<Kernel> = match options.kernel {
+        // Its text may be another than that of the one in the list.
+        Some(wanted) if wanted.stem() == plain.stem() => vec![wanted],
+        Some(wanted) => {
+            let wanted = others.iter().any(|k| k.stem() == wanted.stem()).then_some(wanted);
+            wanted.into_iter().chain([*plain]).collect()
         }
+        None => {
+            let is_of_family = |kernel: &&Kernel| kernel.family.is_none_or(|family| family == options.caps.family);
+            others.iter().filter(is_of_family).chain([plain]).copied().collect()
+        }
+    };
+    let mut found = Vec::new();
+    for kernel in candidates {
+        let shader = reflect(&kernel.source)?;
+        shader.check_contract(op)?;
         let method = match gradient {
             None => Some("forward"),
             Some(input) => shader.gradient_method(input),
@@ -57,25 +74,25 @@ pub(crate) fn serving(op: &dyn Op, io: &Io, gradient: Option<&str>, options: &Op
         let is_within = |pass: &&Entry| {
             let used = |v: &&Variable| pass.reads.contains(&v.name) || pass.writes.contains(&v.name);
             let [buffers, textures] = counts(shader.variables.iter().filter(used).map(|v| v.layout));
-            buffers <= options.limits.storage_buffers && textures <= options.limits.storage_textures
+            buffers <= options.caps.storage_buffers && textures <= options.caps.storage_textures
         };
-        let is_plain = source.stem == plain.stem;
-        if !passes.is_empty()
-            && (is_plain || passes.iter().all(is_within))
-            && passes.iter().all(|p| op.launch(source.stem, &p.name, io).is_some())
-        {
-            found.push(Chosen { source: *source, method, shader });
+        if kernel.stem() != plain.stem() && !passes.iter().all(is_within) {
+            continue;
         }
+        let entries: Vec<&str> = passes.iter().map(|pass| pass.name.as_str()).collect();
+        let Some(work) = kernel.serve(&Call::new(op, &method, &entries, *io), &options.caps) else { continue };
+        let gain = options.caps.plain_ns(op.cost(&method, io)) / work.ns;
+        found.push(Chosen { kernel, method, shader, work, gain: if gain.is_nan() { 1.0 } else { gain } });
     }
     Ok(found)
 }
 
-/// What is computed, and by which shaders.
+/// What is computed, and by which kernels.
 pub(super) struct Selection<'g> {
-    pub calls: Vec<Option<Call<'g>>>,
+    pub calls: Vec<Option<Asked<'g>>>,
     /// By node.
     pub needed: Vec<bool>,
-    /// The shader of every needed node that is computed.
+    /// The kernel of every needed node that is computed.
     pub chosen: BTreeMap<usize, Chosen>,
     /// Parameters that an update overwrites, by node.
     pub updated: Vec<bool>,
@@ -88,7 +105,7 @@ pub(super) struct Selection<'g> {
 /// Chooses for `fetches` and what they need. Measured choices are followed but for those of the layers in `given_up`.
 ///
 /// # Errors
-/// No shader serves a node; a foreign node; nothing to compute.
+/// No kernel serves a node; a foreign node; nothing to compute.
 pub(super) fn select<'g>(
     graph: &'g Graph,
     fetches: &[NodeId],
@@ -132,13 +149,14 @@ pub(super) fn select<'g>(
         }
         selection.chosen.insert(index, chosen);
     }
+    selection.share_dispatches();
     selection.keep_layouts(graph, options, given_up)?;
     Ok(selection)
 }
 
 impl Selection<'_> {
     /// A forward pass needs all its inputs; an update overwrites some, and the members of packs among them.
-    fn need_inputs(&mut self, graph: &Graph, call: &Call) {
+    fn need_inputs(&mut self, graph: &Graph, call: &Asked) {
         for (&input, name) in call.inputs.iter().zip(call.op.inputs()) {
             self.needed[input] = true;
             if call.op.updates().contains(name) {
@@ -152,7 +170,7 @@ impl Selection<'_> {
     }
 
     /// A gradient needs what its passes read.
-    fn need_reads(&mut self, call: &Call, chosen: &Chosen) {
+    fn need_reads(&mut self, call: &Asked, chosen: &Chosen) {
         for name in chosen.shader.passes(&chosen.method).iter().flat_map(|pass| &pass.reads) {
             if scratch_of(name) == "y" {
                 self.needed[call.node] = true;
@@ -162,14 +180,14 @@ impl Selection<'_> {
         }
     }
 
-    /// The shader and method for `call` among those that `may`: the wanted variant, else the measured choice, else of those
-    /// that launch the fastest, variants before the plain shader.
+    /// The kernel for `call` among those that `may`: the wanted one, else the measured choice, else the one with the least estimated
+    /// time, the earlier in the operation's list where two are equal.
     fn choose(
         &mut self,
         graph: &Graph,
         options: &Options,
         given_up: &BTreeSet<String>,
-        call: &Call,
+        call: &Asked,
         may: impl Fn(&Shader) -> bool,
     ) -> Result<Chosen> {
         let (op, gradient) = (call.op, call.wanted());
@@ -178,32 +196,31 @@ impl Selection<'_> {
         let key = || choices::key(op, gradient, &x);
         let measured = options.choices.and_then(|choices| choices.stem(op, gradient, &x));
         let measured = measured.filter(|_| given_up.is_empty() || !given_up.contains(&key()));
-        let mut best: Option<(f64, Chosen)> = None;
+        let mut best: Option<Chosen> = None;
         for chosen in serving(op, &io, gradient, options)? {
             if !may(&chosen.shader) {
                 continue;
             }
-            let stem = chosen.source.stem;
+            let stem = chosen.stem();
             if measured == Some(stem) {
                 self.followed.insert(key(), stem.to_owned());
             }
-            if options.variant.is_some() || measured == Some(stem) {
-                best = Some((f64::INFINITY, chosen));
+            if options.kernel.is_some() || measured == Some(stem) {
+                best = Some(chosen);
                 break;
             }
-            let speed = op.speed(stem, &io);
-            if best.as_ref().is_none_or(|(fastest, _)| speed > *fastest) {
-                best = Some((speed, chosen));
+            if best.as_ref().is_none_or(|best| chosen.work.ns < best.work.ns) {
+                best = Some(chosen);
             }
         }
         let name = &graph.nodes()[call.node].name;
-        let chosen = best.map(|(_, chosen)| chosen).ok_or_else(|| {
+        let chosen = best.ok_or_else(|| {
             Error::plan(match gradient {
-                Some(input) => format!("no shader of {} computes d{input} for {name} with inputs {x:?}", op.name()),
-                None => format!("no shader of {} serves {name} with inputs {x:?}", op.name()),
+                Some(input) => format!("no kernel of {} computes d{input} for {name} with inputs {x:?}", op.name()),
+                None => format!("no kernel of {} serves {name} with inputs {x:?}", op.name()),
             })
         })?;
-        if let Some(stem) = measured.filter(|stem| options.variant.is_none() && *stem != chosen.source.stem) {
+        if let Some(stem) = measured.filter(|stem| options.kernel.is_none() && *stem != chosen.stem()) {
             let note = format!("{stem} was measured to be fastest for {}, but does not serve {name} here", key());
             if !self.notes.contains(&note) {
                 self.notes.push(note);
@@ -212,19 +229,47 @@ impl Selection<'_> {
         Ok(chosen)
     }
 
-    /// Takes a shader that reads rows in place of one that reads quads, where no value that it reads comes as quads and it
+    /// Takes a gradient from a dispatch that computes it beside another of the same operation anyway; where two could do that for
+    /// each other, from the one that takes less time.
+    fn share_dispatches(&mut self) {
+        let gradients: Vec<usize> = self.chosen.keys().copied().filter(|&i| self.wanted(i).is_some()).collect();
+        for &index in &gradients {
+            let Some((node, dy, own)) = self.wanted(index) else { continue };
+            let mut best: Option<&Chosen> = None;
+            for &other in gradients.iter().filter(|&&other| other != index) {
+                let Some(theirs) = self.wanted(other).filter(|w| (w.0, w.1) == (node, dy)).map(|w| w.2) else {
+                    continue;
+                };
+                let (mine, other) = (&self.chosen[&index], &self.chosen[&other]);
+                let is_less = !mine.computes(theirs) || other.work.ns < mine.work.ns;
+                if other.computes(own) && is_less && best.is_none_or(|best| other.work.ns < best.work.ns) {
+                    best = Some(other);
+                }
+            }
+            if let Some(shared) = best.cloned() {
+                self.chosen.insert(index, shared);
+            }
+        }
+    }
+
+    /// The operation's node, the upstream gradient and the input of the gradient at `index`.
+    fn wanted(&self, index: usize) -> Option<(usize, usize, &'static str)> {
+        let call = self.calls[index]?;
+        call.gradient.map(|(input, dy)| (call.node, dy, input))
+    }
+
+    /// Takes a kernel that reads rows in place of one that reads quads, where no value that it reads comes as quads and it
     /// gains less than [`WORTH_REPACKING`]: a chain of operations stays in one layout.
     fn keep_layouts(&mut self, graph: &Graph, options: &Options, given_up: &BTreeSet<String>) -> Result<()> {
         let mut is_quads = vec![false; self.calls.len()];
         for index in (0..self.calls.len()).filter(|&i| self.chosen.contains_key(&i)).collect::<Vec<_>>() {
             let Some(call) = self.calls[index] else { continue };
             let choice = &self.chosen[&index];
-            let (x, y) = call.shapes(graph);
-            let slow = call.op.speed(choice.source.stem, &Io { x: &x, y }) < WORTH_REPACKING;
+            let is_slow = choice.gain < WORTH_REPACKING;
             let dy = call.gradient.map(|(_, dy)| dy);
             let reads_quads =
                 call.inputs.iter().chain(&dy).any(|&i| is_quads[i]) || (dy.is_some() && is_quads[call.node]);
-            if slow && choice.uses_quads() && !reads_quads && options.variant.is_none() {
+            if is_slow && choice.uses_quads() && !reads_quads && options.kernel.is_none() {
                 let rows = self.choose(graph, options, given_up, &call, |shader| !shader.uses_texels())?;
                 self.chosen.insert(index, rows);
             }

@@ -1,6 +1,6 @@
 //! What must hold for every plan, found out from its steps alone: nothing that the planner concluded on the way is believed.
 
-use super::{Hold, Limits, MAX_DISPATCH_MS, Plan, Step, Value};
+use super::{Caps, Hold, MAX_DISPATCH_MS, Plan, Step, Value};
 use crate::error::{Error, Result};
 use crate::layout::{Layout, MAX_TEXELS};
 use crate::shader::reflect;
@@ -19,10 +19,10 @@ impl Plan {
     ///
     /// # Errors
     /// The first breach, with the step and the value.
-    pub fn verify(&self, limits: &Limits) -> Result<()> {
+    pub fn verify(&self, caps: &Caps) -> Result<()> {
         let lives = self.lives()?;
-        self.verify_memory(&lives, limits)?;
-        self.steps.iter().try_for_each(|step| self.verify_step(step, limits))
+        self.verify_memory(&lives, caps)?;
+        self.steps.iter().try_for_each(|step| self.verify_step(step, caps))
     }
 
     /// Of every value; `None` where no step and no host touches it.
@@ -101,7 +101,7 @@ impl Plan {
     }
 
     /// No two values that live at the same time lie at the same place, and all lie within what is allocated.
-    fn verify_memory(&self, lives: &[Option<Life>], limits: &Limits) -> Result<()> {
+    fn verify_memory(&self, lives: &[Option<Life>], caps: &Caps) -> Result<()> {
         for (v, value) in self.values.iter().enumerate() {
             let (begin, bytes) = (value.offset_bytes, value.bytes());
             let slot = &self.slots[value.slot];
@@ -112,7 +112,7 @@ impl Plan {
                 return Err(broken(value, &format!("begins at byte {begin}, no multiple of {ALIGNMENT}")));
             }
             match value.layout {
-                Layout::Rows if bytes > limits.binding_bytes => {
+                Layout::Rows if bytes > caps.binding_bytes => {
                     return Err(broken(value, &format!("takes {bytes} bytes, more than a binding may")));
                 }
                 Layout::Texels | Layout::Quads if value.layout.elements(&value.shape) > MAX_TEXELS => {
@@ -132,13 +132,13 @@ impl Plan {
             }
         }
         let total = self.peak_bytes();
-        if total > limits.memory_bytes {
-            return Err(Error::plan(format!("takes {total} bytes, the device allows {}", limits.memory_bytes)));
+        if total > caps.memory_bytes {
+            return Err(Error::plan(format!("takes {total} bytes, the device allows {}", caps.memory_bytes)));
         }
         Ok(())
     }
 
-    fn verify_step(&self, step: &Step, limits: &Limits) -> Result<()> {
+    fn verify_step(&self, step: &Step, caps: &Caps) -> Result<()> {
         let fail =
             |problem: String| Err(Error::plan(format!("{} ({}.{}): {problem}", step.name, step.stem(), step.entry)));
         let shader = reflect(&step.source)?;
@@ -171,22 +171,22 @@ impl Plan {
         }
         let [buffers, textures] = counts(step.bindings.iter().map(|b| b.layout));
         for (what, count, most) in [
-            ("storage buffers", buffers as u64, limits.storage_buffers as u64),
-            ("storage textures", textures as u64, limits.storage_textures as u64),
+            ("storage buffers", buffers as u64, caps.storage_buffers as u64),
+            ("storage textures", textures as u64, caps.storage_textures as u64),
             (
                 "threads in a workgroup",
                 shader.workgroup_size(&step.entry, &step.overrides)?.iter().map(|&n| u64::from(n)).product(),
-                u64::from(limits.threads_per_workgroup),
+                u64::from(caps.threads_per_workgroup),
             ),
             (
                 "bytes of workgroup memory",
                 u64::from(shader.workgroup_bytes(&step.entry, &step.overrides)?),
-                u64::from(limits.workgroup_bytes),
+                u64::from(caps.workgroup_bytes),
             ),
             (
                 "workgroups in a dimension",
                 step.workgroups.iter().copied().map(u64::from).max().unwrap_or(0),
-                u64::from(limits.workgroups_per_dimension),
+                u64::from(caps.workgroups_per_dimension),
             ),
         ] {
             if count > most {
@@ -199,7 +199,7 @@ impl Plan {
         if entry.uses_params && step.params.len() != shader.params_bytes as usize {
             return fail(format!("{} bytes of parameters, the shader has {}", step.params.len(), shader.params_bytes));
         }
-        let ms = limits.estimate_ms(step.effort);
+        let ms = step.most_ms;
         if ms > MAX_DISPATCH_MS {
             return fail(format!("may take {ms:.0} ms, more than {MAX_DISPATCH_MS}"));
         }
@@ -224,17 +224,15 @@ mod tests {
     use super::*;
     use crate::graph::{Graph, Init, NodeId};
     use crate::ops::conv2d::Conv2d;
-    use crate::ops::conv3x3::Conv3x3;
     use crate::ops::loss::Reduction;
     use crate::plan::fuse::fuse;
     use crate::plan::{Binding, Options};
     use crate::train::{Optimizer, Rule};
     use proptest::prelude::*;
 
-    fn limits(prefers_texels: bool) -> Limits {
+    fn caps(is_software: bool) -> Caps {
         // As an adapter of this kind has them.
-        let storage_textures = if prefers_texels { 8 } else { 4 };
-        Limits { prefers_texels, storage_textures, ..Limits::default() }
+        if is_software { Caps { storage_textures: 8, ..Caps::software() } } else { Caps::default() }
     }
 
     /// A graph of operations drawn by number, over inputs and parameters of one shape.
@@ -267,15 +265,15 @@ mod tests {
                 }
                 _ => {
                     let (w, b) = filter(3);
-                    g.add(Conv3x3, &[a, w, b]).unwrap()
+                    g.add(Conv2d::same(3), &[a, w, b]).unwrap()
                 }
             });
         }
         (g, nodes)
     }
 
-    fn plan(g: &Graph, fetches: &[NodeId], prefers_texels: bool) -> Plan {
-        let options = Options { limits: limits(prefers_texels), ..Options::default() };
+    fn plan(g: &Graph, fetches: &[NodeId], is_software: bool) -> Plan {
+        let options = Options { caps: caps(is_software), ..Options::default() };
         Plan::new(&fuse(g, fetches, &options).unwrap(), fetches, &options).unwrap()
     }
 
@@ -284,14 +282,14 @@ mod tests {
         #[test]
         fn plans_of_random_graphs_hold(
             choices in prop::collection::vec((0..9usize, any::<u16>(), any::<u16>()), 1..20),
-            prefers_texels: bool,
+            is_software: bool,
             trains: bool,
         ) {
             let (mut g, nodes) = drawn(&choices);
             // The last layer has parameters whatever was drawn, and two losses share what is before.
             let w = g.param("w", [4, 4, 3, 3], Init::Constant(0.1)).unwrap();
             let b = g.param("b", [1, 4, 1, 1], Init::Constant(0.0)).unwrap();
-            let last = g.add(Conv3x3, &[*nodes.last().unwrap(), w, b]).unwrap();
+            let last = g.add(Conv2d::same(3), &[*nodes.last().unwrap(), w, b]).unwrap();
             let one = g.mse(last, nodes[1], Reduction::Mean).unwrap();
             let other = g.mse(last, nodes[0], Reduction::Sum).unwrap();
             let mut fetches = vec![last, other];
@@ -303,21 +301,21 @@ mod tests {
                 fetches.extend(gradients);
                 fetches.extend(crate::graph::grad::backward(&mut g, loss, &[w]).unwrap());
             }
-            let plan = plan(&g, &fetches, prefers_texels);
-            plan.verify(&limits(prefers_texels)).unwrap();
+            let plan = plan(&g, &fetches, is_software);
+            plan.verify(&caps(is_software)).unwrap();
         }
     }
 
     /// A step of training on both families, which has packs, updates, scratch, once-only passes on one of them, and copies.
-    fn training(prefers_texels: bool) -> Plan {
+    fn training(is_software: bool) -> Plan {
         let (mut g, nodes) = drawn(&[(7, 0, 0), (2, 2, 0), (5, 3, 0), (0, 4, 2), (6, 5, 0), (4, 6, 0)]);
         let loss = g.mse(*nodes.last().unwrap(), nodes[1], Reduction::Mean).unwrap();
         let step = Rule::from(Optimizer::adam()).minimize(&mut g, loss).unwrap();
-        plan(&g, &step.fetches, prefers_texels)
+        plan(&g, &step.fetches, is_software)
     }
 
-    fn refused(plan: &Plan, prefers_texels: bool) -> String {
-        plan.verify(&limits(prefers_texels)).map_or_else(|e| e.to_string(), |()| String::new())
+    fn refused(plan: &Plan, is_software: bool) -> String {
+        plan.verify(&caps(is_software)).map_or_else(|e| e.to_string(), |()| String::new())
     }
 
     #[test]
@@ -383,9 +381,9 @@ mod tests {
                 plan.slots[first].bytes = 4;
             });
             assert!(said.contains("does not lie within slot"), "{said}");
-            let said = changed(&|plan| plan.steps[1].effort.flops = 1 << 40);
+            let said = changed(&|plan| plan.steps[1].most_ms = 251.0);
             assert!(said.contains("more than 250"), "{said}");
-            let few = Limits { storage_buffers: 2, storage_textures: 1, ..limits(texels) };
+            let few = Caps { storage_buffers: 2, storage_textures: 1, ..caps(texels) };
             let said = right.verify(&few).unwrap_err().to_string();
             assert!(said.contains("the adapter allows"), "{said}");
         }

@@ -6,7 +6,7 @@ use super::select::{Selection, select, serving};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, NodeId};
 use crate::layout::Layout;
-use crate::ops::{Cost, Io};
+use crate::ops::Io;
 use crate::table::{self, Column};
 use std::collections::BTreeSet;
 use std::fmt;
@@ -16,7 +16,7 @@ use std::fmt;
 pub struct Considered {
     /// File stem.
     pub stem: &'static str,
-    /// Milliseconds at most, by [`Op::speed`](crate::ops::Op::speed) and [`super::Limits::flops_per_second`].
+    /// Milliseconds at most, as the kernel estimates them.
     pub estimate_ms: f64,
     /// How the result lies.
     pub layout: Layout,
@@ -69,21 +69,19 @@ fn explain(graph: &Graph, selection: &Selection, options: &Options, index: usize
     let written = call.wanted().map_or_else(|| "y".to_owned(), |input| format!("d{input}"));
     let mut considered = Vec::new();
     for served in serving(call.op, &io, call.wanted(), options)? {
-        let stem = served.source.stem;
-        let cost = call.op.cost(&served.method, &io);
-        let flops = cost.flops as f64 / call.op.speed(stem, &io).max(1.0);
+        let stem = served.stem();
         considered.push(Considered {
             stem,
-            estimate_ms: options.limits.estimate_ms(Cost { flops: flops as u64, ..cost }),
+            estimate_ms: served.work.ns / 1e6,
             layout: served.shader.variable(&written).map_or(Layout::Rows, |v| v.layout),
             measured: choice.and_then(|c| c.candidates.iter().find(|c| c.stem == stem)).map(|c| c.outcome.clone()),
-            is_chosen: stem == chosen.source.stem,
+            is_chosen: stem == chosen.stem(),
         });
     }
     let own = considered.iter().find(|c| c.is_chosen).map_or(f64::INFINITY, |c| c.estimate_ms);
     let reason = match considered.len() {
         1 => "the only one that serves it here",
-        _ if choice.is_some_and(|c| c.stem == chosen.source.stem) => "measured to be the fastest",
+        _ if choice.is_some_and(|c| c.stem == chosen.stem()) => "measured to be the fastest",
         _ if considered.iter().any(|c| c.estimate_ms < own) => {
             "faster ones read channel quads, which nothing before it gives; they gain less than the repacking costs"
         }
@@ -143,9 +141,9 @@ impl fmt::Display for Why {
 mod tests {
     use super::*;
     use crate::graph::{Init, grad};
-    use crate::ops::conv3x3::Conv3x3;
+    use crate::ops::conv2d::Conv2d;
     use crate::plan::choices::{Candidate, Choice, key};
-    use crate::plan::{Limits, Plan};
+    use crate::plan::{Caps, Plan};
     use std::collections::BTreeMap;
 
     #[test]
@@ -154,13 +152,13 @@ mod tests {
         let x = g.input("x", [1, 8, 16, 16]).unwrap();
         let w = g.param("w", [8, 8, 3, 3], Init::Constant(0.1)).unwrap();
         let b = g.param("b", [1, 8, 1, 1], Init::Constant(0.0)).unwrap();
-        let y = g.add_named("c", Conv3x3, &[x, w, b]).unwrap();
+        let y = g.add_named("c", Conv2d::same(3), &[x, w, b]).unwrap();
         let loss = g.mse(y, x, crate::ops::loss::Reduction::Mean).unwrap();
         let dw = grad::backward(&mut g, loss, &[w]).unwrap()[0];
-        let hardware = Limits::default();
+        let hardware = Caps::default();
         let stem_of = |plan: &Plan, name: &str| plan.steps.iter().find(|s| s.name == name).unwrap().stem();
-        for limits in [hardware, Limits { prefers_texels: true, ..hardware }] {
-            let options = Options { limits, ..Options::default() };
+        for caps in [hardware, Caps::software()] {
+            let options = Options { caps, ..Options::default() };
             let plan =
                 Plan::new(&crate::plan::fuse::fuse(&g, &[y, dw], &options).unwrap(), &[y, dw], &options).unwrap();
             let all = why(&g, &[y, dw], &options, "c").unwrap();
@@ -172,17 +170,17 @@ mod tests {
         }
         // What was measured is shown, and wins over the estimate.
         let shapes = [[1, 8, 16, 16], [8, 8, 3, 3], [1, 8, 1, 1]];
-        let candidates = [("conv3x3", 1.0), ("conv3x3_tile", 2.0)]
+        let candidates = [("conv2d/plain", 1.0), ("conv2d/conv3x3_tile", 2.0)]
             .map(|(stem, ms)| Candidate { stem: stem.into(), outcome: Outcome::Ms(ms) });
-        let choice = Choice { stem: "conv3x3".into(), candidates: candidates.to_vec() };
-        let choices = Choices { layers: BTreeMap::from([(key(&Conv3x3, None, &shapes), choice)]) };
-        let options = Options { limits: hardware, choices: Some(&choices), ..Options::default() };
+        let choice = Choice { stem: "conv2d/plain".into(), candidates: candidates.to_vec() };
+        let choices = Choices { layers: BTreeMap::from([(key(&Conv2d::same(3), None, &shapes), choice)]) };
+        let options = Options { caps: hardware, choices: Some(&choices), ..Options::default() };
         let measured = &why(&g, &[y], &options, "c").unwrap()[0];
         let plain = measured.considered.iter().find(|c| c.is_chosen).unwrap();
-        assert_eq!((plain.stem, &plain.measured), ("conv3x3", &Some(Outcome::Ms(1.0))));
+        assert_eq!((plain.stem, &plain.measured), ("conv2d/plain", &Some(Outcome::Ms(1.0))));
         assert_eq!(measured.reason, "measured to be the fastest");
-        let without = &why(&g, &[y], &Options { limits: hardware, ..Options::default() }, "c").unwrap()[0];
-        assert!(without.considered.iter().any(|c| c.is_chosen && c.stem != "conv3x3"), "{without}");
+        let without = &why(&g, &[y], &Options { caps: hardware, ..Options::default() }, "c").unwrap()[0];
+        assert!(without.considered.iter().any(|c| c.is_chosen && c.stem != "conv2d/plain"), "{without}");
 
         for (name, problem) in [("nothing", "is no node"), ("w", "no step of its own")] {
             let error = why(&g, &[y], &options, name).unwrap_err().to_string();

@@ -465,7 +465,7 @@ impl Shader {
                 return fail(&entry.name, "a forward entry must not read dy".into());
             }
         }
-        if self.passes("forward").is_empty() && op.shaders().first().is_some_and(|plain| plain.stem == self.stem) {
+        if self.passes("forward").is_empty() && op.kernels().first().is_some_and(|plain| plain.stem() == self.stem) {
             return fail("forward", "no entry begins with forward".into());
         }
         Ok(())

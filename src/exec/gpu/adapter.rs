@@ -3,7 +3,7 @@
 use super::super::timing::Clock;
 use crate::error::{Error, Result};
 use crate::layout::{Layout, MAX_TEXELS, TEXELS_A_ROW};
-use crate::plan::Limits;
+use crate::ops::{Caps, Family};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -24,7 +24,7 @@ pub struct AdapterInfo {
     pub driver: String,
     pub subgroup_size: (u32, u32),
     pub has_timestamps: bool,
-    pub limits: Limits,
+    pub caps: Caps,
 }
 
 /// An opened adapter.
@@ -68,7 +68,7 @@ fn describe(adapter: &wgpu::Adapter) -> AdapterInfo {
         driver,
         subgroup_size: (info.subgroup_min_size, info.subgroup_max_size),
         has_timestamps: adapter.features().contains(wgpu::Features::TIMESTAMP_QUERY),
-        limits: Limits {
+        caps: Caps {
             binding_bytes: limits.max_storage_buffer_binding_size.min(limits.max_buffer_size),
             // A software adapter has one heap of 2 GiB (lavapipe); a hardware one refuses by itself when it is full.
             memory_bytes: if is_cpu { 2 << 30 } else { u64::MAX },
@@ -77,8 +77,8 @@ fn describe(adapter: &wgpu::Adapter) -> AdapterInfo {
             // What plain shaders hold under lavapipe on two cores (a training step of FSRCNN: 4.6 GFLOP/s, 2026-11-24), and a
             // guess for hardware on the safe side of all but the slowest: an H100 holds a hundred times that (docs/profile.md).
             flops_per_second: if is_cpu { 4e9 } else { 5e10 },
-            prefers_texels: is_cpu,
-            ..Limits::default()
+            family: if is_cpu { Family::Software } else { Family::Hardware },
+            ..Caps::default()
         },
     }
 }

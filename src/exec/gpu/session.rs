@@ -174,7 +174,7 @@ impl GpuSession {
                     })
                 })
                 .await?;
-            let estimate_ms = gpu.info.limits.estimate_ms(step.effort);
+            let estimate_ms = step.most_ms;
             let copy = |&(from, to): &(usize, usize)| {
                 let [from, to] = [from, to].map(|v| &plan.values[v]);
                 let elements = len(&from.shape);

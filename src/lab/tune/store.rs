@@ -76,7 +76,7 @@ fn hex<'a>(words: impl IntoIterator<Item = &'a str>) -> String {
 /// Text of every built-in shader by its stem.
 fn shaders() -> BTreeMap<&'static str, &'static str> {
     let cases = registry().into_iter().flat_map(|r| (r.cases)()).chain(roof::cases().concat());
-    cases.flat_map(|case| case.op.shaders()).map(|source| (source.stem, source.text)).collect()
+    cases.flat_map(|case| case.op.kernels()).map(|kernel| (kernel.stem(), kernel.source.text)).collect()
 }
 
 fn kernels() -> String {
@@ -201,10 +201,10 @@ mod tests {
 
     fn choices() -> Choices {
         let candidates = vec![
-            Candidate { stem: "conv_act_winograd".into(), outcome: Outcome::Ms(0.1 + 0.2) },
-            Candidate { stem: "conv_act_straight".into(), outcome: Outcome::Banned("differs".into()) },
+            Candidate { stem: "conv_act/winograd".into(), outcome: Outcome::Ms(0.1 + 0.2) },
+            Candidate { stem: "conv_act/straight".into(), outcome: Outcome::Banned("differs".into()) },
         ];
-        let choice = Choice { stem: "conv_act_winograd".into(), candidates };
+        let choice = Choice { stem: "conv_act/winograd".into(), candidates };
         Choices { layers: [("a layer".to_owned(), choice)].into() }
     }
 
@@ -240,8 +240,8 @@ mod tests {
             text[..text.len() / 2].to_owned(),
             text.replace("\"schema\": 1", "\"schema\": 0"),
             text.replace("\"schema\": 1", "\"schema\": \"1\""),
-            text.replace("conv_act_winograd", "conv_act_imagined"),
-            text.replace("\"chosen\": \"conv_act_winograd\"", "\"chosen\": null"),
+            text.replace("conv_act/winograd", "conv_act/imagined"),
+            text.replace("\"chosen\": \"conv_act/winograd\"", "\"chosen\": null"),
             text.replace("\"ms\": 0.3", "\"ms\": -0.3"),
             text.replace("\"candidates\": [", "\"others\": ["),
         ];

@@ -8,7 +8,6 @@ pub mod srcnn;
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Init, NodeId};
 use crate::ops::conv2d::Conv2d;
-use crate::ops::conv3x3::Conv3x3;
 use crate::ops::prelu::Prelu;
 
 /// What a convolution of odd size reads beyond the border of its input.
@@ -41,7 +40,6 @@ pub(crate) fn conv(
     let b = g.param(&format!("{name}.b"), [1, channels, 1, 1], Init::Constant(0.0))?;
     let same = Conv2d::same(kernel);
     match padding {
-        Padding::Zero if kernel == 3 => g.add_named(name, Conv3x3, &[x, w, b]),
         Padding::Zero => g.add_named(name, same, &[x, w, b]),
         Padding::Repeat => g.add_named(name, Conv2d { replicate: true, ..same }, &[x, w, b]),
         Padding::Valid => g.add_named(name, Conv2d::default(), &[x, w, b]),

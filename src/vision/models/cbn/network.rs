@@ -226,7 +226,7 @@ fn convolutions(g: &mut Graph, scope: &str, mut x: NodeId, channels: &[usize], b
             if is_last {
                 let w = g.param(&format!("{name}.w"), [out, inputs, 3, 3], init)?;
                 let b = g.param(&format!("{name}.b"), [1, out, 1, 1], Init::Constant(bias))?;
-                x = g.add_named(&name, crate::ops::conv3x3::Conv3x3, &[x, w, b])?;
+                x = g.add_named(&name, crate::ops::conv2d::Conv2d::same(3), &[x, w, b])?;
             } else {
                 x = conv(g, &name, x, out, 3, init, Padding::Zero)?;
                 x = g.relu(x)?;

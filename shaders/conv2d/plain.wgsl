@@ -1,0 +1,491 @@
+// conv2d/plain: y[n,o,i,j] = b[o] + Σ_{c,u,v} w[o,c,u,v] · x[n,c',i·sh+u·dh−ph,j·sw+v·dw−pw]. Twin: src/ops/conv2d/plain.rs.
+// c runs over the group's input channels, c' = group · in_group + c. Outside of the picture x is 0, or with
+// `replicate` the nearest pixel. s, d and p are stride, dilation and padding.
+//
+// entry         one thread computes                          reads     terms and their order
+// forward       y: 8 rows of a column × OC channels          x, w, b   bias, then all (c, u, v) by c, v, u
+// backward_x    dx: 8 rows of a column × OC channels, or     dy, w     by u, v, o
+//               one border pixel where it collects the                 by u, v, i, j, o
+//               taps that `replicate` moved to it
+// backward_w_1  t0: OC channels o × 8 of (c, u, v), one      x, dy     the walker's output pixels, each by n
+//               walker
+// backward_w_2  one dw                                       t0        the walkers in order
+// backward_b_1  t0: one o, one walker                        dy        by n, then every `walkers`-th pixel
+// backward_b_2  one db                                       t0        the walkers in order
+//
+// A load costs far more than a multiplication, so a thread keeps a block of 8 × OC results in registers: sixteen loads
+// feed sixty-four multiplications. Lanes run along columns. Taps outside of the picture add w·0, and the order of the
+// terms is the same everywhere, so an output's bits do not depend on where a tile cuts the picture.
+
+override WG: u32 = 64u;
+// Output channels of a block (backward_x: input channels): 1 for depthwise, 4 or 8.
+override OC: u32 = 8u;
+
+struct P {
+    batch: u32, c_in: u32, c_out: u32,
+    height: u32, width: u32, out_height: u32, out_width: u32,
+    kernel_h: u32, kernel_w: u32, stride_h: u32, stride_w: u32,
+    dilation_h: u32, dilation_w: u32, pad_h: u32, pad_w: u32,
+    replicate: u32,
+    in_group: u32,     // Input channels of a group.
+    out_group: u32,    // Output channels of a group.
+    row_blocks: u32,   // Blocks of 8 rows of the written picture.
+    blocks: u32,       // Blocks of OC channels in a group.
+    taps: u32,         // in_group · kernel_h · kernel_w, the length of a filter.
+    tap_blocks: u32,   // ⌈taps / 8⌉
+    border: u32,       // Pixels of the border of x, each with its own thread in backward_x; 0 without `replicate`.
+    block_threads: u32,
+    walkers: u32,      // Partial sums of a weight's or bias's gradient.
+    threads: u32,
+}
+@group(0) @binding(0) var<uniform> p: P;
+@group(0) @binding(1) var<storage, read> x: array<f32>;
+@group(0) @binding(2) var<storage, read> w: array<f32>;
+@group(0) @binding(3) var<storage, read> b: array<f32>;
+@group(0) @binding(4) var<storage, read_write> y: array<f32>;
+@group(0) @binding(5) var<storage, read> dy: array<f32>;
+@group(0) @binding(6) var<storage, read_write> dx: array<f32>;
+@group(0) @binding(7) var<storage, read_write> dw: array<f32>;
+@group(0) @binding(8) var<storage, read_write> db: array<f32>;
+@group(0) @binding(9) var<storage, read_write> t0: array<f32>;
+
+const LOW = vec4<u32>(0u, 1u, 2u, 3u);
+const HIGH = vec4<u32>(4u, 5u, 6u, 7u);
+
+// Eight rows (backward_w: eight taps), each with channels 0–3 in a and 4–7 in h.
+struct Block {
+    a0: vec4<f32>, a1: vec4<f32>, a2: vec4<f32>, a3: vec4<f32>,
+    a4: vec4<f32>, a5: vec4<f32>, a6: vec4<f32>, a7: vec4<f32>,
+    h0: vec4<f32>, h1: vec4<f32>, h2: vec4<f32>, h3: vec4<f32>,
+    h4: vec4<f32>, h5: vec4<f32>, h6: vec4<f32>, h7: vec4<f32>,
+}
+
+fn filled(low: vec4<f32>, high: vec4<f32>) -> Block {
+    return Block(low, low, low, low, low, low, low, low, high, high, high, high, high, high, high, high);
+}
+
+// Eight factors times OC channels.
+fn add_outer(a: ptr<function, Block>, r: array<f32, 8>, low: vec4<f32>, high: vec4<f32>) {
+    (*a).a0 = fma(vec4(r[0]), low, (*a).a0);
+    (*a).a1 = fma(vec4(r[1]), low, (*a).a1);
+    (*a).a2 = fma(vec4(r[2]), low, (*a).a2);
+    (*a).a3 = fma(vec4(r[3]), low, (*a).a3);
+    (*a).a4 = fma(vec4(r[4]), low, (*a).a4);
+    (*a).a5 = fma(vec4(r[5]), low, (*a).a5);
+    (*a).a6 = fma(vec4(r[6]), low, (*a).a6);
+    (*a).a7 = fma(vec4(r[7]), low, (*a).a7);
+    if OC > 4u {
+        (*a).h0 = fma(vec4(r[0]), high, (*a).h0);
+        (*a).h1 = fma(vec4(r[1]), high, (*a).h1);
+        (*a).h2 = fma(vec4(r[2]), high, (*a).h2);
+        (*a).h3 = fma(vec4(r[3]), high, (*a).h3);
+        (*a).h4 = fma(vec4(r[4]), high, (*a).h4);
+        (*a).h5 = fma(vec4(r[5]), high, (*a).h5);
+        (*a).h6 = fma(vec4(r[6]), high, (*a).h6);
+        (*a).h7 = fma(vec4(r[7]), high, (*a).h7);
+    }
+}
+
+// Four weights; one where a block has one channel.
+fn w_four(at: vec4<u32>) -> vec4<f32> {
+    if OC == 1u { return vec4(w[at.x]); }
+    return vec4(w[at.x], w[at.y], w[at.z], w[at.w]);
+}
+
+fn w_high(at: vec4<u32>) -> vec4<f32> {
+    if OC > 4u { return vec4(w[at.x], w[at.y], w[at.z], w[at.w]); }
+    return vec4(0.0);
+}
+
+// What a thread of forward and backward_x works on; a block of channels never crosses groups.
+struct Place { n: u32, group: u32, channel: u32, i: u32, j: u32 }
+
+fn place(thread: u32, width: u32) -> Place {
+    let rest = thread / width;
+    let above = rest / p.row_blocks;
+    let groups = p.c_in / p.in_group;
+    let block = above % (groups * p.blocks);
+    return Place(
+        above / (groups * p.blocks), block / p.blocks, block % p.blocks * OC,
+        rest % p.row_blocks * 8u, thread % width,
+    );
+}
+
+// x of a column at a row that may lie outside.
+fn x_at(base: u32, row: i32, inside: bool) -> f32 {
+    let r = clamp(row, 0, i32(p.height) - 1);
+    return select(0.0, x[base + u32(r) * p.width], inside && (p.replicate != 0u || r == row));
+}
+
+fn y_row(low: vec4<f32>, high: vec4<f32>, at: u32, count: u32, i: u32) {
+    if i >= p.out_height { return; }
+    let plane = p.out_height * p.out_width;
+    let k = at + i * p.out_width;
+    y[k] = low.x;
+    if OC > 1u {
+        if count > 1u { y[k + plane] = low.y; }
+        if count > 2u { y[k + 2u * plane] = low.z; }
+        if count > 3u { y[k + 3u * plane] = low.w; }
+    }
+    if OC > 4u {
+        if count > 4u { y[k + 4u * plane] = high.x; }
+        if count > 5u { y[k + 5u * plane] = high.y; }
+        if count > 6u { y[k + 6u * plane] = high.z; }
+        if count > 7u { y[k + 7u * plane] = high.w; }
+    }
+}
+
+@compute @workgroup_size(WG)
+fn forward(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let thread = g.x + g.y * groups.x * WG;
+    if thread >= p.threads { return; }
+    let at = place(thread, p.out_width);
+    let first = at.group * p.out_group;
+    let last = vec4(p.out_group - 1u);
+    let low = first + min(at.channel + LOW, last);
+    let high = first + min(at.channel + HIGH, last);
+    let plane = p.height * p.width;
+    let top = i32(at.i * p.stride_h) - i32(p.pad_h);
+    let step = i32(p.stride_h);
+    // Where taps are as far apart as outputs, the next tap's rows are this tap's, moved up by one.
+    let sliding = p.stride_h == p.dilation_h;
+    var a = filled(vec4(b[low.x], b[low.y], b[low.z], b[low.w]), vec4(b[high.x], b[high.y], b[high.z], b[high.w]));
+    for (var c = 0u; c < p.in_group; c++) {
+        for (var v = 0u; v < p.kernel_w; v++) {
+            let column = i32(at.j * p.stride_w + v * p.dilation_w) - i32(p.pad_w);
+            let s = clamp(column, 0, i32(p.width) - 1);
+            let inside = p.replicate != 0u || s == column;
+            let base = (at.n * p.c_in + at.group * p.in_group + c) * plane + u32(s);
+            let tap = c * p.kernel_h * p.kernel_w + v;
+            var low_at = low * p.taps + vec4(tap);
+            var high_at = high * p.taps + vec4(tap);
+            var r: array<f32, 8>;
+            for (var u = 0u; u < p.kernel_h; u++) {
+                let row = top + i32(u * p.dilation_h);
+                if u == 0u || !sliding {
+                    r[0] = x_at(base, row, inside);
+                    r[1] = x_at(base, row + step, inside);
+                    r[2] = x_at(base, row + 2 * step, inside);
+                    r[3] = x_at(base, row + 3 * step, inside);
+                    r[4] = x_at(base, row + 4 * step, inside);
+                    r[5] = x_at(base, row + 5 * step, inside);
+                    r[6] = x_at(base, row + 6 * step, inside);
+                } else {
+                    r[0] = r[1];
+                    r[1] = r[2];
+                    r[2] = r[3];
+                    r[3] = r[4];
+                    r[4] = r[5];
+                    r[5] = r[6];
+                    r[6] = r[7];
+                }
+                r[7] = x_at(base, row + 7 * step, inside);
+                add_outer(&a, r, w_four(low_at), w_high(high_at));
+                low_at += vec4(p.kernel_w);
+                high_at += vec4(p.kernel_w);
+            }
+        }
+    }
+    let count = p.out_group - at.channel;
+    let k = (at.n * p.c_out + first + at.channel) * p.out_height * p.out_width + at.j;
+    y_row(a.a0, a.h0, k, count, at.i);
+    y_row(a.a1, a.h1, k, count, at.i + 1u);
+    y_row(a.a2, a.h2, k, count, at.i + 2u);
+    y_row(a.a3, a.h3, k, count, at.i + 3u);
+    y_row(a.a4, a.h4, k, count, at.i + 4u);
+    y_row(a.a5, a.h5, k, count, at.i + 5u);
+    y_row(a.a6, a.h6, k, count, at.i + 6u);
+    y_row(a.a7, a.h7, k, count, at.i + 7u);
+}
+
+const NONE = 0xffffffffu;
+
+// The output index whose tap lies exactly `distance` input pixels from that output's first tap, or NONE.
+fn output_of(distance: i32, stride: u32, count: u32) -> u32 {
+    var q = u32(max(distance, 0));
+    var exact = distance >= 0;
+    if stride > 1u {
+        let whole = q / stride;
+        exact = exact && whole * stride == q;
+        q = whole;
+    }
+    return select(NONE, q, exact && q < count);
+}
+
+fn dy_at(base: u32, i: u32) -> f32 {
+    return select(0.0, dy[base + min(i, p.out_height - 1u) * p.out_width], i != NONE);
+}
+
+fn is_border(i: u32, j: u32) -> bool {
+    return i == 0u || i + 1u == p.height || j == 0u || j + 1u == p.width;
+}
+
+fn dx_row(low: vec4<f32>, high: vec4<f32>, at: u32, count: u32, i: u32, j: u32) {
+    if i >= p.height || (p.replicate != 0u && is_border(i, j)) { return; }
+    let plane = p.height * p.width;
+    let k = at + i * p.width + j;
+    dx[k] = low.x;
+    if OC > 1u {
+        if count > 1u { dx[k + plane] = low.y; }
+        if count > 2u { dx[k + 2u * plane] = low.z; }
+        if count > 3u { dx[k + 3u * plane] = low.w; }
+    }
+    if OC > 4u {
+        if count > 4u { dx[k + 4u * plane] = high.x; }
+        if count > 5u { dx[k + 5u * plane] = high.y; }
+        if count > 6u { dx[k + 6u * plane] = high.z; }
+        if count > 7u { dx[k + 7u * plane] = high.w; }
+    }
+}
+
+// The first and last output whose tap at `offset` from that output's first tap is read at input index r, once
+// clamped into 0 … size − 1; empty where last < first.
+fn outputs_of(r: u32, offset: i32, stride: u32, size: u32, count: u32) -> vec2<i32> {
+    let distance = i32(r) - offset;
+    let step = i32(stride);
+    var first = (max(distance, 0) + step - 1) / step;
+    var last = select(-1, max(distance, 0) / step, distance >= 0);
+    if r == 0u { first = 0; }
+    if r + 1u == size { last = i32(count) - 1; }
+    return vec2(first, min(last, i32(count) - 1));
+}
+
+// The pixel number `k` of the border: top row, bottom row, then the sides.
+fn border_pixel(k: u32) -> vec2<u32> {
+    let flat = p.width * min(p.height, 2u);
+    if k < flat { return vec2(k / p.width * (p.height - 1u), k % p.width); }
+    let sides = min(p.width, 2u);
+    return vec2(1u + (k - flat) / sides, (k - flat) % sides * (p.width - 1u));
+}
+
+// dx of one border pixel with `replicate`: each tap that was clamped to it adds its share.
+fn border_gradient(thread: u32) {
+    let pixel = border_pixel(thread % p.border);
+    let channel = thread / p.border % p.c_in;
+    let n = thread / p.border / p.c_in;
+    let group = channel / p.in_group;
+    let plane = p.out_height * p.out_width;
+    let base = (n * p.c_out + group * p.out_group) * plane;
+    let first_tap = (group * p.out_group * p.in_group + channel % p.in_group) * p.kernel_h * p.kernel_w;
+    var sum = 0.0;
+    for (var u = 0u; u < p.kernel_h; u++) {
+        let is = outputs_of(pixel.x, i32(u * p.dilation_h) - i32(p.pad_h), p.stride_h, p.height, p.out_height);
+        for (var v = 0u; v < p.kernel_w; v++) {
+            let js = outputs_of(pixel.y, i32(v * p.dilation_w) - i32(p.pad_w), p.stride_w, p.width, p.out_width);
+            let tap = first_tap + u * p.kernel_w + v;
+            for (var i = is.x; i <= is.y; i++) {
+                for (var j = js.x; j <= js.y; j++) {
+                    let at = base + u32(i) * p.out_width + u32(j);
+                    for (var o = 0u; o < p.out_group; o++) {
+                        sum = fma(w[tap + o * p.taps], dy[at + o * plane], sum);
+                    }
+                }
+            }
+        }
+    }
+    dx[((n * p.c_in + channel) * p.height + pixel.x) * p.width + pixel.y] = sum;
+}
+
+@compute @workgroup_size(WG)
+fn backward_x(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let thread = g.x + g.y * groups.x * WG;
+    if thread >= p.threads { return; }
+    if thread >= p.block_threads {
+        border_gradient(thread - p.block_threads);
+        return;
+    }
+    let at = place(thread, p.width);
+    let last = vec4(p.in_group - 1u);
+    let area = p.kernel_h * p.kernel_w;
+    let first_o = at.group * p.out_group;
+    let low = min(at.channel + LOW, last) * area + vec4(first_o * p.taps);
+    let high = min(at.channel + HIGH, last) * area + vec4(first_o * p.taps);
+    let plane = p.out_height * p.out_width;
+    let dy_group = (at.n * p.c_out + first_o) * plane;
+    var a = filled(vec4(0.0), vec4(0.0));
+    for (var u = 0u; u < p.kernel_h; u++) {
+        let distance = i32(at.i) - (i32(u * p.dilation_h) - i32(p.pad_h));
+        let i0 = output_of(distance, p.stride_h, p.out_height);
+        let i1 = output_of(distance + 1, p.stride_h, p.out_height);
+        let i2 = output_of(distance + 2, p.stride_h, p.out_height);
+        let i3 = output_of(distance + 3, p.stride_h, p.out_height);
+        let i4 = output_of(distance + 4, p.stride_h, p.out_height);
+        let i5 = output_of(distance + 5, p.stride_h, p.out_height);
+        let i6 = output_of(distance + 6, p.stride_h, p.out_height);
+        let i7 = output_of(distance + 7, p.stride_h, p.out_height);
+        // NONE only if all are NONE.
+        let any = min(min(min(i0, i1), min(i2, i3)), min(min(i4, i5), min(i6, i7)));
+        for (var v = 0u; v < p.kernel_w; v++) {
+            let j = output_of(i32(at.j) - (i32(v * p.dilation_w) - i32(p.pad_w)), p.stride_w, p.out_width);
+            let end = select(p.out_group, 0u, any == NONE || j == NONE);
+            var base = dy_group + j;
+            var low_at = low + vec4(u * p.kernel_w + v);
+            var high_at = high + vec4(u * p.kernel_w + v);
+            for (var o = 0u; o < end; o++) {
+                let r = array<f32, 8>(
+                    dy_at(base, i0), dy_at(base, i1), dy_at(base, i2), dy_at(base, i3),
+                    dy_at(base, i4), dy_at(base, i5), dy_at(base, i6), dy_at(base, i7),
+                );
+                add_outer(&a, r, w_four(low_at), w_high(high_at));
+                base += plane;
+                low_at += vec4(p.taps);
+                high_at += vec4(p.taps);
+            }
+        }
+    }
+    let count = p.in_group - at.channel;
+    let k = (at.n * p.c_in + at.group * p.in_group + at.channel) * p.height * p.width;
+    dx_row(a.a0, a.h0, k, count, at.i, at.j);
+    dx_row(a.a1, a.h1, k, count, at.i + 1u, at.j);
+    dx_row(a.a2, a.h2, k, count, at.i + 2u, at.j);
+    dx_row(a.a3, a.h3, k, count, at.i + 3u, at.j);
+    dx_row(a.a4, a.h4, k, count, at.i + 4u, at.j);
+    dx_row(a.a5, a.h5, k, count, at.i + 5u, at.j);
+    dx_row(a.a6, a.h6, k, count, at.i + 6u, at.j);
+    dx_row(a.a7, a.h7, k, count, at.i + 7u, at.j);
+}
+
+fn dy_four(at: vec4<u32>) -> vec4<f32> {
+    if OC == 1u { return vec4(dy[at.x]); }
+    return vec4(dy[at.x], dy[at.y], dy[at.z], dy[at.w]);
+}
+
+fn dy_high(at: vec4<u32>) -> vec4<f32> {
+    if OC > 4u { return vec4(dy[at.x], dy[at.y], dy[at.z], dy[at.w]); }
+    return vec4(0.0);
+}
+
+// Four taps of a filter: channel, row and column offsets in x.
+struct Taps { plane: vec4<u32>, row: vec4<i32>, column: vec4<i32> }
+
+fn taps_at(k: vec4<u32>) -> Taps {
+    let area = vec4(p.kernel_h * p.kernel_w);
+    let clamped = min(k, vec4(p.taps - 1u));
+    let c = clamped / area;
+    let uv = clamped - c * area;
+    let u = uv / vec4(p.kernel_w);
+    let v = uv - u * p.kernel_w;
+    return Taps(
+        c * (p.height * p.width),
+        vec4<i32>(u * p.dilation_h) - vec4(i32(p.pad_h)),
+        vec4<i32>(v * p.dilation_w) - vec4(i32(p.pad_w)),
+    );
+}
+
+// Where output pixel (i, j) reads those taps, and whether the picture has them.
+struct Reads { at: vec4<u32>, inside: vec4<bool> }
+
+fn reads_at(taps: Taps, i: u32, j: u32) -> Reads {
+    let row = taps.row + vec4(i32(i * p.stride_h));
+    let column = taps.column + vec4(i32(j * p.stride_w));
+    let r = clamp(row, vec4(0), vec4(i32(p.height) - 1));
+    let s = clamp(column, vec4(0), vec4(i32(p.width) - 1));
+    return Reads(
+        taps.plane + vec4<u32>(r) * p.width + vec4<u32>(s),
+        vec4(p.replicate != 0u) | ((r == row) & (s == column)),
+    );
+}
+
+fn x_four(at: vec4<u32>, inside: vec4<bool>) -> vec4<f32> {
+    return select(vec4(0.0), vec4(x[at.x], x[at.y], x[at.z], x[at.w]), inside);
+}
+
+fn t0_tap(low: vec4<f32>, high: vec4<f32>, at: u32, count: u32, k: u32) {
+    if k >= p.taps { return; }
+    t0[at + k] = low.x;
+    if OC > 1u {
+        if count > 1u { t0[at + k + p.taps] = low.y; }
+        if count > 2u { t0[at + k + 2u * p.taps] = low.z; }
+        if count > 3u { t0[at + k + 3u * p.taps] = low.w; }
+    }
+    if OC > 4u {
+        if count > 4u { t0[at + k + 4u * p.taps] = high.x; }
+        if count > 5u { t0[at + k + 5u * p.taps] = high.y; }
+        if count > 6u { t0[at + k + 6u * p.taps] = high.z; }
+        if count > 7u { t0[at + k + 7u * p.taps] = high.w; }
+    }
+}
+
+@compute @workgroup_size(WG)
+fn backward_w_1(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let thread = g.x + g.y * groups.x * WG;
+    if thread >= p.threads { return; }
+    let walker = thread % p.walkers;
+    let block = thread / p.walkers;
+    let tap = block % p.tap_blocks * 8u;
+    let channels = block / p.tap_blocks;
+    let group = channels / p.blocks;
+    let channel = channels % p.blocks * OC;
+    let plane = p.height * p.width;
+    let out_plane = p.out_height * p.out_width;
+    let first = group * p.out_group;
+    let last = vec4(p.out_group - 1u);
+    let low = (first + min(channel + LOW, last)) * out_plane;
+    let high = (first + min(channel + HIGH, last)) * out_plane;
+    let taps_low = taps_at(tap + LOW);
+    let taps_high = taps_at(tap + HIGH);
+    var a = filled(vec4(0.0), vec4(0.0));
+    for (var pixel = walker; pixel < out_plane; pixel += p.walkers) {
+        let reads_low = reads_at(taps_low, pixel / p.out_width, pixel % p.out_width);
+        let reads_high = reads_at(taps_high, pixel / p.out_width, pixel % p.out_width);
+        var x_base = group * p.in_group * plane;
+        var dy_base = pixel;
+        for (var n = 0u; n < p.batch; n++) {
+            let xl = x_four(reads_low.at + vec4(x_base), reads_low.inside);
+            let xh = x_four(reads_high.at + vec4(x_base), reads_high.inside);
+            add_outer(&a, array<f32, 8>(xl.x, xl.y, xl.z, xl.w, xh.x, xh.y, xh.z, xh.w),
+                dy_four(low + vec4(dy_base)), dy_high(high + vec4(dy_base)));
+            x_base += p.c_in * plane;
+            dy_base += p.c_out * out_plane;
+        }
+    }
+    let count = p.out_group - channel;
+    let at = (walker * p.c_out + first + channel) * p.taps;
+    t0_tap(a.a0, a.h0, at, count, tap);
+    t0_tap(a.a1, a.h1, at, count, tap + 1u);
+    t0_tap(a.a2, a.h2, at, count, tap + 2u);
+    t0_tap(a.a3, a.h3, at, count, tap + 3u);
+    t0_tap(a.a4, a.h4, at, count, tap + 4u);
+    t0_tap(a.a5, a.h5, at, count, tap + 5u);
+    t0_tap(a.a6, a.h6, at, count, tap + 6u);
+    t0_tap(a.a7, a.h7, at, count, tap + 7u);
+}
+
+@compute @workgroup_size(WG)
+fn backward_w_2(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let k = g.x + g.y * groups.x * WG;
+    if k >= p.threads { return; }
+    var sum = 0.0;
+    for (var walker = 0u; walker < p.walkers; walker++) {
+        sum += t0[walker * p.threads + k];
+    }
+    dw[k] = sum;
+}
+
+@compute @workgroup_size(WG)
+fn backward_b_1(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let thread = g.x + g.y * groups.x * WG;
+    if thread >= p.threads { return; }
+    let walker = thread % p.walkers;
+    let o = thread / p.walkers;
+    let plane = p.out_height * p.out_width;
+    var sum = 0.0;
+    for (var n = 0u; n < p.batch; n++) {
+        let base = (n * p.c_out + o) * plane;
+        for (var pixel = walker; pixel < plane; pixel += p.walkers) {
+            sum += dy[base + pixel];
+        }
+    }
+    t0[walker * p.c_out + o] = sum;
+}
+
+@compute @workgroup_size(WG)
+fn backward_b_2(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let o = g.x + g.y * groups.x * WG;
+    if o >= p.threads { return; }
+    var sum = 0.0;
+    for (var walker = 0u; walker < p.walkers; walker++) {
+        sum += t0[walker * p.c_out + o];
+    }
+    db[o] = sum;
+}

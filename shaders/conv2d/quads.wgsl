@@ -1,0 +1,64 @@
+// conv2d/quads: gradients of conv2d for w and b on channel quads, stride 1, for lavapipe.
+// Twin: src/ops/conv2d/quads.rs.
+//
+// entry         one thread computes                                  reads   terms and their order
+// backward_w_1  t1: sums of AQ quads of o times BQ quads of c at a   x, dy   every eighth pixel of its walker, ascending
+//               tap; or of AQ quads of o alone
+// backward_w_2  dw of one o and four c at a tap, or one db           t1      walkers, then lanes, ascending
+//
+// The kernel and its prices are explained in shared/correlate.wgsl; A is dy, B is x.
+
+// Quads of a block of dy and of x; sums of a thread, four each; chunks in an iteration and their texels.
+const AQ: u32 = 2u;
+const BQ: u32 = 2u;
+const SUMS: u32 = AQ * BQ * 4u;
+const UNROLL: u32 = 2u;
+const LEFTS: u32 = UNROLL * AQ;
+const RIGHTS: u32 = UNROLL * BQ;
+// One unit a block of dy sums it alone, for db.
+const BIAS: u32 = 1u;
+
+struct P {
+    c_in: u32, c_out: u32,
+    a_height: u32, a_width: u32, b_height: u32, b_width: u32, a_quads: u32, b_quads: u32,
+    pad_h: u32, pad_w: u32, replicate: u32,
+    taps: u32, taps_w: u32, b_blocks: u32, units: u32, pixels: u32, walkers: u32, chunks: u32,
+    batch: u32, step_n: u32, step_i: u32, step_j: u32,
+    threads: u32,
+}
+@group(0) @binding(0) var<uniform> p: P;
+@group(0) @binding(1) var x: texture_storage_2d<rgba32float, read>;
+@group(0) @binding(2) var dy: texture_storage_2d<rgba32float, read>;
+@group(0) @binding(3) var<storage, read_write> dw: array<f32>;
+@group(0) @binding(4) var<storage, read_write> db: array<f32>;
+@group(0) @binding(5) var t1: texture_storage_2d<rgba32float, write>;
+@group(0) @binding(6) var t1_read: texture_storage_2d<rgba32float, read>;
+
+fn a_load(k: u32) -> vec4<f32> {
+    return textureLoad(dy, texel(k));
+}
+
+fn b_load(k: u32) -> vec4<f32> {
+    return textureLoad(x, texel(k));
+}
+
+@compute @workgroup_size(64)
+fn backward_w_1(@builtin(local_invocation_id) l: vec3<u32>, @builtin(workgroup_id) g: vec3<u32>) {
+    correlate(l.x, g.x);
+}
+
+@compute @workgroup_size(64)
+fn backward_w_2(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let thread = g.x + g.y * groups.x * 64u;
+    if thread >= p.threads { return; }
+    let at = product(thread);
+    if at.a >= p.c_out { return; }
+    if at.is_bias {
+        if at.b == p.b_blocks * BQ * 4u { db[at.a] = at.sum.x; }
+        return;
+    }
+    // unroll
+    for (var k = 0u; k < 4u; k++) {
+        if at.b + k < p.c_in { dw[(at.a * p.c_in + at.b + k) * p.taps + at.u * p.taps_w + at.v] = at.sum[k]; }
+    }
+}

@@ -1,0 +1,65 @@
+// conv_act/plain: convolution with stride 1, a slope a channel for negative results, a combination with z. Twin: src/ops/conv_act.rs.
+//
+// entry    one thread computes  reads          terms and their order
+// forward  one y                x, w, b, a, z  bias, then all (c, u, v) by c, u, v; slope; z
+
+override WG: u32 = 64u;
+
+struct P {
+    batch: u32, c_in: u32, c_out: u32, height: u32, width: u32, out_height: u32, out_width: u32,
+    kernel_h: u32, kernel_w: u32, pad_h: u32, pad_w: u32,
+    adjoint: u32,   // w is [Ci,Co,Kh,Kw], and its taps are turned by 180°.
+    replicate: u32, // Outside of the picture lies its nearest pixel, not 0.
+    combine: u32,   // With z: 0 no, 1 sum, 2 product, 3 times `slope` where z ≤ 0.
+    slope: f32,
+    factor: u32,    // r: channel c·r² + u·r + v goes to channel c, pixel (i·r + u, j·r + v).
+    threads: u32,
+}
+@group(0) @binding(0) var<uniform> p: P;
+@group(0) @binding(1) var<storage, read> x: array<f32>;
+@group(0) @binding(2) var<storage, read> w: array<f32>;
+@group(0) @binding(3) var<storage, read> b: array<f32>;
+@group(0) @binding(4) var<storage, read> a: array<f32>;
+@group(0) @binding(5) var<storage, read> z: array<f32>;
+@group(0) @binding(6) var<storage, read_write> y: array<f32>;
+
+@compute @workgroup_size(WG)
+fn forward(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let thread = g.x + g.y * groups.x * WG;
+    if thread >= p.threads { return; }
+    let j = thread % p.out_width;
+    let i = thread / p.out_width % p.out_height;
+    let map = thread / (p.out_width * p.out_height);
+    let o = map % p.c_out;
+    let area = p.kernel_h * p.kernel_w;
+    var sum = b[o];
+    for (var c = 0u; c < p.c_in; c++) {
+        let plane = (map / p.c_out * p.c_in + c) * p.height * p.width;
+        let first = select((o * p.c_in + c) * area, (c * p.c_out + o) * area, p.adjoint != 0u);
+        for (var u = 0u; u < p.kernel_h; u++) {
+            for (var v = 0u; v < p.kernel_w; v++) {
+                let row = i + u - p.pad_h;   // Modulo 2³²: rows above the picture are past its end.
+                let column = j + v - p.pad_w;
+                let is_inside = row < p.height && column < p.width;
+                if is_inside || p.replicate != 0u {
+                    let r = select(min(row, p.height - 1u), 0u, i + u < p.pad_h);
+                    let s = select(min(column, p.width - 1u), 0u, j + v < p.pad_w);
+                    let tap = select(u * p.kernel_w + v, area - 1u - u * p.kernel_w - v, p.adjoint != 0u);
+                    sum += w[first + tap] * x[plane + r * p.width + s];
+                }
+            }
+        }
+    }
+    let value = select(a[o] * sum, sum, sum > 0.0);
+    let r = p.factor;
+    let rest = o % (r * r);
+    let row = map / (r * r) * p.out_height * r + i * r + rest / r;   // p.c_out is a multiple of r².
+    let at = row * p.out_width * r + j * r + rest % r;
+    if p.combine == 0u {
+        y[at] = value;
+        return;
+    }
+    let other = z[at];
+    let masked = select(p.slope * value, value, other > 0.0);
+    y[at] = select(select(masked, value * other, p.combine == 2u), value + other, p.combine == 1u);
+}

@@ -1,0 +1,154 @@
+// conv_act/straight: conv_act with every tap written out, for small filters on lavapipe. Twin: src/ops/conv_act.rs.
+//
+// entry      one thread computes              reads     terms and their order
+// forward_1  t2: four filters at a tap (DOT:  w, b, a   copies; runs once where w is constant
+//            four taps of the one filter),
+//            or four biases, or four slopes
+// forward_2  y: one pixel, OQ quads of o      x, t2, z  all (u, v, c) by u, v, c; bias; slope; z
+//
+// Prices that it was built from (ns for eight lanes; Zen 3 at 3.2 GHz, Mesa 22.3.6): a load of a texel of four values 4,
+// with its border mask 6; a store 60 and more; a word of workgroup memory at a constant address in straight-line code as
+// good as nothing; a multiply-add 0.16 to 0.37. So the weights go to workgroup memory once for up to 256 pixels, and at
+// most 2,048 multiply-adds follow without loop or branch (more code runs slower than it saves loads).
+
+const KH: u32 = 1u;
+const KW: u32 = 1u;
+// Quads of channels in, and how many channels of a quad are real: 4, fewer where there is one quad.
+const KQ: u32 = 1u;
+const KC: u32 = 1u;
+// Quads of channels out of a group.
+const OQ: u32 = 1u;
+// There is one channel out, and a texel of weights holds four of its channels in.
+const DOT: u32 = 0u;
+// 1 without DOT, else 0.
+const SPREAD: u32 = 1u;
+const LANES: u32 = 64u;
+// Texels of weights of a group, and how many each lane copies.
+const FILL: u32 = 1u;
+const COPIES: u32 = 1u;
+// r: channel c·r² + u·r + v goes to channel c, pixel (i·r + u, j·r + v). The four channels of a quad are those of one (u, v)
+// and four c, so that it stays one texel; LONE: there is one c, and a quad goes to four texels.
+const FACTOR: u32 = 1u;
+const LONE: u32 = 0u;
+// See shared/combine.wgsl.
+const COMBINE: u32 = 0u;
+
+struct P {
+    c_in: u32, c_out: u32, height: u32, width: u32, out_height: u32, out_width: u32,
+    pad_h: u32, pad_w: u32,
+    adjoint: u32,            // w is [Ci,Co,Kh,Kw], and its taps are turned by 180°.
+    replicate: u32,
+    quads_out: u32,          // Of the convolution.
+    y_quads: u32,            // Of y.
+    pixels: u32,             // Of all pictures.
+    groups_out: u32,         // Groups of OQ quads.
+    biases: u32,             // First texel of the biases in t2; the slopes follow.
+    slope: f32,
+    threads: u32,
+}
+@group(0) @binding(0) var<uniform> p: P;
+@group(0) @binding(1) var x: texture_storage_2d<rgba32float, read>;
+@group(0) @binding(2) var<storage, read> w: array<f32>;
+@group(0) @binding(3) var<storage, read> b: array<f32>;
+@group(0) @binding(4) var<storage, read> a: array<f32>;
+@group(0) @binding(5) var y: texture_storage_2d<rgba32float, write>;
+@group(0) @binding(6) var z: texture_storage_2d<rgba32float, read>;
+@group(0) @binding(10) var t2: texture_storage_2d<rgba32float, write>;
+@group(0) @binding(11) var t2_read: texture_storage_2d<rgba32float, read>;
+
+fn source(k: u32) -> vec4<f32> {
+    return textureLoad(x, texel(k));
+}
+
+fn filter_index(o: u32, c: u32, tap: u32) -> u32 {
+    let area = KH * KW;
+    return select((o * p.c_in + c) * area + tap, (c * p.c_out + o) * area + area - 1u - tap, p.adjoint != 0u);
+}
+
+// Channels of a quad of the convolution.
+fn channels(quad: u32) -> vec4<u32> {
+    let lane = vec4(0u, 1u, 2u, 3u);
+    if LONE == 1u { return quad * 4u + lane; }
+    return (quad / (FACTOR * FACTOR) * 4u + lane) * (FACTOR * FACTOR) + quad % (FACTOR * FACTOR);
+}
+
+// Texel of y for pixel (i, j) of the convolution, a quad of y and number u·r + v.
+fn place(n: u32, quad: u32, number: u32, i: u32, j: u32) -> vec2<u32> {
+    let row = (n * p.y_quads + quad) * p.out_height * FACTOR + i * FACTOR + number / FACTOR;
+    return texel(row * p.out_width * FACTOR + j * FACTOR + number % FACTOR);
+}
+
+@compute @workgroup_size(64)
+fn forward_1(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let thread = g.x + g.y * groups.x * 64u;
+    if thread >= p.threads { return; }
+    let filters = p.groups_out * FILL;
+    let lane = vec4(0u, 1u, 2u, 3u);
+    if thread >= filters {
+        let k = thread - filters;
+        let all_quads = p.groups_out * OQ;
+        let o = channels(k % all_quads);
+        let at = min(o, vec4(p.c_out - 1u));
+        var value = vec4(b[at.x], b[at.y], b[at.z], b[at.w]);
+        if k >= all_quads { value = vec4(a[at.x], a[at.y], a[at.z], a[at.w]); }
+        textureStore(t2, texel(p.biases + k), select(vec4(0.0), value, o < vec4(p.c_out)));
+        return;
+    }
+    var c: vec4<u32>;
+    var o: vec4<u32>;
+    var tap: u32;
+    if DOT == 1u {
+        tap = thread / KQ;
+        c = thread % KQ * 4u + lane;
+        o = vec4(0u);
+    } else {
+        let k = thread % FILL / OQ;
+        tap = k / (KQ * KC);
+        c = vec4(k % (KQ * KC));
+        o = channels(thread / FILL * OQ + thread % OQ);
+    }
+    let is_real = (o < vec4(p.c_out)) & (c < vec4(p.c_in));
+    let oc = min(o, vec4(p.c_out - 1u));
+    let cc = min(c, vec4(p.c_in - 1u));
+    let value = vec4(
+        w[filter_index(oc.x, cc.x, tap)], w[filter_index(oc.y, cc.y, tap)],
+        w[filter_index(oc.z, cc.z, tap)], w[filter_index(oc.w, cc.w, tap)],
+    );
+    textureStore(t2, texel(thread), select(vec4(0.0), value, is_real));
+}
+
+// Groups: quads out, LANES pixels.
+@compute @workgroup_size(LANES)
+fn forward_2(@builtin(local_invocation_id) l: vec3<u32>, @builtin(workgroup_id) g: vec3<u32>) {
+    copy_weights(g.x, l.x);
+    let number = g.y * LANES + l.x;
+    let pixel = min(number, p.pixels - 1u);
+    let out_plane = p.out_height * p.out_width;
+    let n = pixel / out_plane;
+    let rest = pixel - n * out_plane;
+    let i = rest / p.out_width;
+    let j = rest - i * p.out_width;
+    let sum = straight(n, i, j, vec2(p.height, p.width), vec2(p.pad_h, p.pad_w), p.replicate != 0u);
+    // unroll
+    for (var q = 0u; q < OQ; q++) {
+        let quad = g.x * OQ + q;
+        let bias = textureLoad(t2_read, texel(p.biases + quad));
+        let slope = textureLoad(t2_read, texel(p.biases + p.groups_out * OQ + quad));
+        let total = sum[q] + bias;
+        let result = max(total, vec4(0.0)) + slope * min(total, vec4(0.0));
+        let last = min(quad, p.quads_out - 1u);
+        // The choices keep LLVM from moving the arithmetic into the store's loop over lanes.
+        if LONE == 1u {
+            // unroll
+            for (var k = 0u; k < 4u; k++) {
+                let at = place(n, 0u, min(last * 4u + k, FACTOR * FACTOR - 1u), i, j);
+                let value = combined(vec4(result[k], 0.0, 0.0, 0.0), at);
+                if number < p.pixels && quad * 4u + k < p.c_out { textureStore(y, at, select(vec4(0.0), value, number < p.pixels)); }
+            }
+        } else {
+            let at = place(n, last / (FACTOR * FACTOR), last % (FACTOR * FACTOR), i, j);
+            let value = combined(result, at);
+            if number < p.pixels && quad < p.quads_out { textureStore(y, at, select(vec4(0.0), value, number < p.pixels)); }
+        }
+    }
+}

@@ -1,6 +1,0 @@
-// loss: y = scale · sum of ρ(a - b) over all elements; scale is 1, or 1 / elements. Twin: src/ops/loss.rs.
-// `shared/penalty.wgsl` has the entries.
-
-fn weight(k: u32) -> f32 {
-    return 1.0;
-}

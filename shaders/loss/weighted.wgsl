@@ -1,0 +1,8 @@
+// loss/weighted: y = scale · sum of m · ρ(a - b) over all elements; scale is 1, or 1 / elements. Twin: src/ops/loss.rs.
+// `shared/penalty.wgsl` has the entries.
+
+@group(0) @binding(8) var<storage, read> m: array<f32>;
+
+fn weight(k: u32) -> f32 {
+    return m[k];
+}

@@ -1,0 +1,100 @@
+//! Sums over pixels of products of two pictures in channel quads: what `shared/correlate.wgsl` needs to know.
+
+use crate::layout::{Layout, MAX_TEXELS};
+use crate::ops::{Launch, Scalar};
+use crate::tensor::Shape;
+
+/// How `shared/correlate.wgsl` lays out a sum over pixels; its header explains the words.
+pub(in crate::ops) struct Correlation {
+    a: Shape,
+    b: Shape,
+    taps: [usize; 2],
+    pad: [usize; 2],
+    replicate: bool,
+    a_quads: usize,
+    b_quads: usize,
+    /// Quads of a block of A and of B.
+    block: [usize; 2],
+    b_blocks: usize,
+    units: usize,
+    pixels: usize,
+    walkers: usize,
+    chunks: usize,
+}
+
+impl Correlation {
+    /// Chunks of eight pixels in an iteration.
+    const UNROLL: usize = 2;
+    /// Pairs of quads of a block: their sums, 512 bytes each for eight lanes, stay in a first-level cache of 32 KiB.
+    const MOST: usize = 16;
+
+    /// For pictures A and B `[N,C,H,W]`, taps and padding in rows and columns; `bias` also sums A alone.
+    pub fn new(a: Shape, b: Shape, taps: [usize; 2], pad: [usize; 2], replicate: bool, bias: bool) -> Self {
+        let (a_quads, b_quads) = (a[1].div_ceil(4), b[1].div_ceil(4));
+        // Instructions for eight pixels; see the header.
+        let price = |[aq, bq]: [usize; 2]| {
+            let blocks = a_quads.div_ceil(aq) * b_quads.div_ceil(bq);
+            blocks as f64 * (60.0 + 48.0 * (aq + bq) as f64 + 2.2 * (16 * aq * bq) as f64)
+        };
+        let blocks = (1..=7).flat_map(|aq| (1..=7).map(move |bq| [aq, bq])).filter(|[aq, bq]| aq * bq <= Self::MOST);
+        let block = blocks.min_by(|a, b| price(*a).total_cmp(&price(*b))).unwrap_or([1, 1]);
+        let b_blocks = b_quads.div_ceil(block[1]);
+        let units = a_quads.div_ceil(block[0]) * (b_blocks * taps[0] * taps[1] + usize::from(bias));
+        let pixels = a[0] * a[2] * a[3];
+        let all = pixels.div_ceil(8);
+        // Enough walks for the processor's threads, each of 32 chunks at least.
+        let walkers = 128usize.div_ceil(units).min(all.div_ceil(32));
+        let chunks = all.div_ceil(walkers).next_multiple_of(Self::UNROLL);
+        Self { a, b, taps, pad, replicate, a_quads, b_quads, block, b_blocks, units, pixels, walkers, chunks }
+    }
+    fn sums(&self) -> usize {
+        4 * self.block[0] * self.block[1]
+    }
+    /// Workgroups of `correlate`.
+    pub fn groups(&self) -> usize {
+        (self.units * self.walkers).div_ceil(8)
+    }
+    /// Threads of `product`.
+    pub fn products(&self) -> usize {
+        self.units * self.sums()
+    }
+    /// Texels of `t1`.
+    pub fn partials(&self) -> usize {
+        self.units * self.walkers * self.sums() * 8
+    }
+    pub fn fits(&self) -> bool {
+        let quads = |shape: &Shape| Layout::Quads.elements(shape);
+        [quads(&self.a), quads(&self.b), self.partials()].iter().all(|texels| *texels <= MAX_TEXELS)
+    }
+    pub fn params(&self) -> Vec<(&'static str, Scalar)> {
+        let [batch, _, height, width] = self.a;
+        vec![
+            ("a_height", height.into()),
+            ("a_width", width.into()),
+            ("b_height", self.b[2].into()),
+            ("b_width", self.b[3].into()),
+            ("a_quads", self.a_quads.into()),
+            ("b_quads", self.b_quads.into()),
+            ("pad_h", self.pad[0].into()),
+            ("pad_w", self.pad[1].into()),
+            ("replicate", u32::from(self.replicate).into()),
+            ("taps", (self.taps[0] * self.taps[1]).into()),
+            ("taps_w", self.taps[1].into()),
+            ("b_blocks", self.b_blocks.into()),
+            ("units", self.units.into()),
+            ("pixels", self.pixels.into()),
+            ("walkers", self.walkers.into()),
+            ("chunks", self.chunks.into()),
+            ("batch", batch.into()),
+            ("step_n", (8 / (height * width)).into()),
+            ("step_i", (8 / width % height).into()),
+            ("step_j", (8 % width).into()),
+        ]
+    }
+    /// Sets the sizes of blocks.
+    pub fn set(&self, launch: Launch) -> Launch {
+        let [aq, bq] = self.block;
+        let launch = launch.with("AQ", aq).with("BQ", bq).with("SUMS", self.sums()).with("UNROLL", Self::UNROLL);
+        launch.with("LEFTS", Self::UNROLL * aq).with("RIGHTS", Self::UNROLL * bq)
+    }
+}

@@ -1,0 +1,274 @@
+//! conv2d: convolution with stride, dilation, groups, and zero or replicate padding.
+//!
+//! `y[n,o,i,j] = b[o] + Σ_{c,u,v} w[o,c,u,v] · x[n, g·Ci/G + c, i·s₀ + u·d₀ − p₀, j·s₁ + v·d₁ − p₁]`
+//!
+//! with stride s, dilation d, padding p, G groups, and o in group g = ⌊o·G/Co⌋; outside of the picture x is 0, or with
+//! `replicate` its nearest pixel.
+//!
+//! | name | shape             | meaning                                   |
+//! |------|-------------------|-------------------------------------------|
+//! | x    | `[N,Ci,H,W]`      | input                                     |
+//! | w    | `[Co,Ci/G,Kh,Kw]` | filters                                   |
+//! | b    | `[1,Co,1,1]`      | bias                                      |
+//! | y    | `[N,Co,Ho,Wo]`    | output, Ho = ⌊(H+2p₀−(Kh−1)·d₀−1)/s₀⌋ + 1 |
+//!
+//! Gradients: for x, w and b. Backward reads x, w and dy. With `replicate` the gradient for x is the exact adjoint: a
+//! border pixel collects every tap that was clamped to it.
+//! Errors: a stride, dilation or number of groups of 0 or above 65,535; groups that do not divide Ci and Co; w or b
+//! disagrees with x; the dilated filter is larger than the padded picture.
+//! Numerics: f32 sums in an order that does not depend on the picture's size or the place in it, so tiles equal the
+//! whole picture bit for bit. The gradients for w and b are sums of partial sums in a fixed order. Winograd's tiles
+//! (`conv3x3_winograd`, and `conv_act/winograd` where the planner fuses) round by their place in the picture.
+//! Source: definition as in torch.nn.functional.conv2d (cross-correlation: the filter is not flipped) and, for
+//! `replicate`, torch.nn.Conv2d's padding_mode.
+
+mod columns;
+mod conv3x3_tile;
+mod conv3x3_winograd;
+pub(super) mod correlation;
+mod plain;
+mod quads;
+mod texels;
+
+use super::{Case, Cost, Family, Io, Kernel, Op, Tolerance, Values, wgsl};
+use crate::error::ShapeError;
+use crate::tensor::{Shape, len};
+
+/// The attributes: pairs are rows, then columns. The default is stride 1, dilation 1, no padding, one group.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Conv2d {
+    /// Input pixels from one output to the next, 1 to 65,535.
+    pub stride: [usize; 2],
+    /// Input pixels from one tap to the next, 1 to 65,535.
+    pub dilation: [usize; 2],
+    /// Pixels added on both sides, 0 to 65,535.
+    pub padding: [usize; 2],
+    /// The added pixels repeat the nearest one of the picture instead of being 0.
+    pub replicate: bool,
+    /// Channels are cut into this many groups that do not see each other; the number of input channels for depthwise.
+    pub groups: usize,
+}
+
+impl Default for Conv2d {
+    fn default() -> Self {
+        Self { stride: [1, 1], dilation: [1, 1], padding: [0, 0], replicate: false, groups: 1 }
+    }
+}
+
+impl Conv2d {
+    /// Zero padding that keeps the size of the picture under a filter of `kernel` × `kernel` taps, `kernel` odd.
+    pub fn same(kernel: usize) -> Self {
+        Self { padding: [kernel / 2; 2], ..Self::default() }
+    }
+
+    /// Stride and dilation 1, one group.
+    fn is_dense(&self) -> bool {
+        self.stride == [1, 1] && self.dilation == [1, 1] && self.groups == 1
+    }
+
+    /// A dense 3×3 filter on a picture with one zero around it.
+    fn is_same_3x3(&self, io: &Io) -> bool {
+        *self == Self::same(3) && io.x[1][2..] == [3, 3]
+    }
+}
+
+/// Work of a convolution; padding counts as work.
+fn cost(method: &str, io: &Io) -> Cost {
+    let products = io.y_len() * len(&io.x[1]) / io.y[1];
+    match method {
+        "forward" => Cost::new(2 * products, io.total_len()),
+        "backward_b" => Cost::new(io.y_len(), io.y_len() + io.x_len(2)),
+        _ => Cost::new(2 * products, io.x_len(0) + io.x_len(1) + io.y_len()),
+    }
+}
+
+impl Conv2d {
+    /// Rows or columns of the output for `size` of the input and `kernel` taps along dimension `d`.
+    fn out_size(&self, d: usize, size: usize, kernel: usize) -> Result<usize, ShapeError> {
+        let limit = 1 << 30;
+        let padded = size + 2 * self.padding[d];
+        let reach = kernel.saturating_sub(1).saturating_mul(self.dilation[d]).saturating_add(1);
+        if kernel == 0 || reach > padded {
+            return Err(ShapeError::value(
+                "w",
+                format!("1 to {padded} pixels {} with dilation, as the padded x", ["high", "wide"][d]),
+                format!("{kernel} taps at dilation {}", self.dilation[d]),
+            ));
+        }
+        if padded >= limit {
+            return Err(ShapeError::value("x", format!("below {limit} pixels a side with padding"), padded));
+        }
+        Ok((padded - reach) / self.stride[d] + 1)
+    }
+
+    /// Calls `f` with the indices in y, x and w of every product w · x that the formula adds to y.
+    fn each_product(&self, io: &Io, mut f: impl FnMut(usize, usize, usize)) {
+        let ([n, ci, h, w], [co, in_group, kh, kw]) = (io.x[0], io.x[1]);
+        let [_, _, ho, wo] = io.y;
+        // The pixel of x that the padded index reads, if any.
+        let pixel = |padded: usize, padding: usize, size: usize| {
+            let at = padded as i64 - padding as i64;
+            let nearest = at.clamp(0, size as i64 - 1);
+            (self.replicate || nearest == at).then_some(nearest as usize)
+        };
+        for n in 0..n {
+            for o in 0..co {
+                let group = o / (co / self.groups);
+                for i in 0..ho {
+                    for j in 0..wo {
+                        for c in 0..in_group {
+                            for u in 0..kh {
+                                for v in 0..kw {
+                                    let r = pixel(i * self.stride[0] + u * self.dilation[0], self.padding[0], h);
+                                    let s = pixel(j * self.stride[1] + v * self.dilation[1], self.padding[1], w);
+                                    if let (Some(r), Some(s)) = (r, s) {
+                                        f(
+                                            ((n * co + o) * ho + i) * wo + j,
+                                            ((n * ci + group * in_group + c) * h + r) * w + s,
+                                            ((o * in_group + c) * kh + u) * kw + v,
+                                        );
+                                    }
+                                }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl Op for Conv2d {
+    fn name(&self) -> &'static str {
+        "conv2d"
+    }
+    fn inputs(&self) -> &'static [&'static str] {
+        &["x", "w", "b"]
+    }
+    fn kernels(&self) -> &'static [Kernel] {
+        const KERNELS: &[Kernel] = &[
+            Kernel::new(wgsl!("conv2d/plain"), plain::serve),
+            Kernel::new(wgsl!("conv2d/conv3x3_tile"), conv3x3_tile::serve).only(Family::Hardware),
+            Kernel::new(wgsl!("conv2d/conv3x3_winograd" + "texels" + "bound" + "winograd6"), conv3x3_winograd::serve)
+                .only(Family::Software),
+            Kernel::new(wgsl!("conv2d/columns" + "correlate" + "texels" + "bound"), columns::serve).only(Family::Software),
+            Kernel::new(wgsl!("conv2d/quads" + "correlate" + "texels" + "bound"), quads::serve).only(Family::Software),
+            Kernel::new(wgsl!("conv2d/texels" + "bound"), texels::serve).only(Family::Software),
+        ];
+        KERNELS
+    }
+    fn shape(&self, x: &[Shape]) -> Result<Shape, ShapeError> {
+        let [n, ci, h, w] = x[0];
+        let [co, in_group, kh, kw] = x[1];
+        let range = 1..=65_535;
+        for (name, values) in
+            [("stride", &self.stride[..]), ("dilation", &self.dilation), ("groups", std::slice::from_ref(&self.groups))]
+        {
+            if let Some(value) = values.iter().find(|v| !range.contains(*v)) {
+                return Err(ShapeError::value(name, "1 to 65535", value));
+            }
+        }
+        if let Some(value) = self.padding.iter().find(|v| **v > 65_535) {
+            return Err(ShapeError::value("padding", "0 to 65535", value));
+        }
+        let groups = self.groups;
+        if ci % groups != 0 || co % groups != 0 || co == 0 {
+            let expected = format!("a divisor of Ci={ci} and Co={co}");
+            return Err(ShapeError::value("groups", expected, groups));
+        }
+        if in_group != ci / groups {
+            let channels = if groups == 1 { "Ci" } else { "Ci/groups" };
+            return Err(ShapeError::shape("w", format!("[Co, {channels}={}, Kh, Kw]", ci / groups), x[1]));
+        }
+        if x[2] != [1, co, 1, 1] {
+            return Err(ShapeError::shape("b", format!("[1, Co={co}, 1, 1]"), x[2]));
+        }
+        Ok([n, co, self.out_size(0, h, kh)?, self.out_size(1, w, kw)?])
+    }
+    fn fusible(&self) -> Option<super::Fusible> {
+        self.is_dense().then_some(super::Fusible::Convolution { padding: self.padding, replicate: self.replicate })
+    }
+    fn cost(&self, method: &str, io: &Io) -> Cost {
+        cost(method, io)
+    }
+    fn reference(&self, io: &Io, x: &[Vec<f64>], y: &mut [f64]) {
+        let plane = io.y[2] * io.y[3];
+        for (k, y) in y.iter_mut().enumerate() {
+            *y = x[2][k / plane % io.y[1]];
+        }
+        self.each_product(io, |yi, xi, wi| y[yi] += x[1][wi] * x[0][xi]);
+    }
+    fn reference_grad(&self, io: &Io, x: &[Vec<f64>], _y: &[f64], dy: &[f64], dx: &mut [Vec<f64>]) {
+        let plane = io.y[2] * io.y[3];
+        for (k, dy) in dy.iter().enumerate() {
+            dx[2][k / plane % io.y[1]] += dy;
+        }
+        self.each_product(io, |yi, xi, wi| {
+            dx[0][xi] += x[1][wi] * dy[yi];
+            dx[1][wi] += x[0][xi] * dy[yi];
+        });
+    }
+    fn tolerance(&self, output: &str, io: &Io, _at: &Values) -> Tolerance {
+        let [co, in_group, kh, kw] = io.x[1];
+        // With replicate padding a border pixel stands for at most 2p + 1 rows (columns) of the padded picture.
+        let copies = |d: usize| if self.replicate { 2 * self.padding[d] + 1 } else { 1 };
+        Tolerance::Terms(match output {
+            // A product and an addition each, and the bias.
+            "y" => in_group * kh * kw + 2,
+            "dx" => co / self.groups * kh * copies(0) * kw * copies(1) + 1,
+            // At most one addition a pixel and one a walker, of whom there are no more than pixels.
+            _ => 2 * io.y[0] * io.y[2] * io.y[3] + 1,
+        })
+    }
+}
+
+pub fn cases() -> Vec<Case> {
+    let case = |op: Conv2d, x: Shape, w: Shape| Case::new(op, &[x, w, [1, w[0], 1, 1]]);
+    vec![
+        case(Conv2d::default(), [1, 1, 1, 1], [1, 1, 1, 1]),
+        case(Conv2d::same(3), [2, 3, 5, 7], [4, 3, 3, 3]),
+        // 1×1 over channels just past a block, more rows than a thread's block.
+        case(Conv2d::default(), [2, 9, 9, 4], [10, 9, 1, 1]),
+        // One more than a workgroup's lanes.
+        case(Conv2d { padding: [0, 1], ..Conv2d::default() }, [1, 1, 2, 257], [2, 1, 2, 2]),
+        // Strides, dilations and paddings that all differ; the last column of x is read by no tap.
+        case(
+            Conv2d { stride: [2, 3], dilation: [1, 2], padding: [2, 1], ..Conv2d::default() },
+            [2, 2, 11, 9],
+            [3, 2, 4, 3],
+        ),
+        // Rows where taps are as far apart as outputs, both more than one.
+        case(
+            Conv2d { stride: [2, 1], dilation: [2, 1], padding: [2, 0], ..Conv2d::default() },
+            [1, 2, 19, 3],
+            [2, 2, 3, 2],
+        ),
+        // Replicate padding wider than the picture is high.
+        case(Conv2d { padding: [4, 2], replicate: true, ..Conv2d::default() }, [2, 2, 3, 6], [2, 2, 9, 5]),
+        case(
+            Conv2d { stride: [2, 3], dilation: [2, 1], padding: [3, 2], replicate: true, ..Conv2d::default() },
+            [1, 2, 7, 10],
+            [3, 2, 3, 4],
+        ),
+        case(Conv2d { padding: [1, 1], replicate: true, ..Conv2d::default() }, [1, 2, 1, 1], [2, 2, 3, 3]),
+        // Two groups.
+        case(Conv2d { groups: 2, ..Conv2d::same(3) }, [1, 4, 5, 6], [10, 2, 3, 3]),
+        // Depthwise, with two outputs a channel and stride in the second.
+        case(Conv2d { groups: 5, ..Conv2d::same(3) }, [2, 5, 4, 6], [5, 1, 3, 3]),
+        case(Conv2d { groups: 3, stride: [2, 2], replicate: true, ..Conv2d::same(5) }, [1, 3, 6, 5], [6, 1, 5, 5]),
+        // The largest filter.
+        case(Conv2d::same(11), [1, 1, 6, 8], [1, 1, 11, 11]),
+        // One more than a workgroup's lanes, and more rows than a thread's block.
+        case(Conv2d::same(3), [1, 2, 2, 65], [1, 2, 3, 3]),
+        case(Conv2d::same(3), [1, 1, 17, 4], [6, 1, 3, 3]),
+        // Channels just past the blocks of both sides.
+        case(Conv2d::same(3), [3, 5, 9, 2], [9, 5, 3, 3]),
+        // More than one iteration over tiles, channels past a block of eight on both sides.
+        case(Conv2d::same(3), [3, 9, 13, 18], [17, 9, 3, 3]),
+        // Layers of FSRCNN(56,12,4) in training: mapping, features, shrinking, expanding.
+        case(Conv2d::same(3), [16, 12, 16, 16], [12, 12, 3, 3]).real(),
+        case(Conv2d::same(5), [16, 1, 16, 16], [56, 1, 5, 5]).real(),
+        case(Conv2d::default(), [16, 56, 16, 16], [12, 56, 1, 1]).real(),
+        case(Conv2d::default(), [16, 12, 16, 16], [56, 12, 1, 1]).real(),
+    ]
+}

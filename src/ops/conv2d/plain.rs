@@ -1,0 +1,101 @@
+//! conv2d by its definition, a block of outputs in registers: every case, both gradients.
+
+use super::Conv2d;
+use crate::ops::{Call, Caps, Io, Launch, Work};
+
+/// Rows (taps in backward_w) of the block that a thread keeps in registers.
+const ROWS: usize = 8;
+
+/// Channels of a block: the width that needs the fewest loads for `channels` of a group, at eight rows.
+fn block_channels(channels: usize) -> usize {
+    [8, 4, 1].into_iter().min_by_key(|width| channels.div_ceil(*width) * (ROWS + width)).unwrap_or(1)
+}
+
+/// Into how many partial sums a reduction over `items` is cut where `blocks` independent ones run beside each other:
+/// some 2,048 threads in all, at most 256 partial sums each, and equal shares where possible.
+fn walkers(items: usize, blocks: usize) -> usize {
+    let most = (2048 / blocks).clamp(8, 256).next_multiple_of(8);
+    items.div_ceil(items.div_ceil(most))
+}
+
+/// Partial sums of the gradients for w and b.
+fn walkers_of(op: &Conv2d, method: &str, io: &Io) -> usize {
+    let [_, co, ho, wo] = io.y;
+    let out_group = co / op.groups;
+    let blocks = match method {
+        "backward_w" => {
+            let taps = io.x_len(1) / co;
+            op.groups * out_group.div_ceil(block_channels(out_group)) * taps.div_ceil(ROWS)
+        }
+        _ => co,
+    };
+    walkers(ho * wo, blocks)
+}
+
+/// `shaders/conv2d/plain.wgsl`.
+pub fn serve(call: &Call, caps: &Caps) -> Option<Work> {
+    let (op, io) = (call.op::<Conv2d>()?, &call.io);
+    let walkers = walkers_of(op, call.method, io);
+    let scratch = walkers * if call.method == "backward_w" { io.x_len(1) } else { io.y[1] };
+    let ([n, ci, h, w], [co, in_group, kh, kw]) = (io.x[0], io.x[1]);
+    let [_, _, ho, wo] = io.y;
+    let groups = op.groups;
+    let out_group = co / groups;
+    let work = call.work(caps, |entry| {
+        // backward_x writes input channels, all others output channels.
+        let (written, rows, columns) = if entry == "backward_x" { (in_group, h, w) } else { (out_group, ho, wo) };
+        let width = block_channels(written);
+        let blocks = written.div_ceil(width);
+        let row_blocks = rows.div_ceil(ROWS);
+        let taps = in_group * kh * kw;
+        let tap_blocks = taps.div_ceil(ROWS);
+        let block_threads = n * groups * blocks * row_blocks * columns;
+        let border = match op.replicate {
+            true => w * h.min(2) + w.min(2) * h.saturating_sub(2),
+            false => 0,
+        };
+        let threads = match entry {
+            "forward" => block_threads,
+            "backward_x" => block_threads + n * ci * border,
+            "backward_w_1" => groups * blocks * tap_blocks * walkers,
+            "backward_w_2" => io.x_len(1),
+            "backward_b_1" => co * walkers,
+            "backward_b_2" => co,
+            _ => return None,
+        };
+        u32::try_from(threads).ok()?;
+        let launch = Launch::threads(
+            threads,
+            [
+                ("batch", n.into()),
+                ("c_in", ci.into()),
+                ("c_out", co.into()),
+                ("height", h.into()),
+                ("width", w.into()),
+                ("out_height", ho.into()),
+                ("out_width", wo.into()),
+                ("kernel_h", kh.into()),
+                ("kernel_w", kw.into()),
+                ("stride_h", op.stride[0].into()),
+                ("stride_w", op.stride[1].into()),
+                ("dilation_h", op.dilation[0].into()),
+                ("dilation_w", op.dilation[1].into()),
+                ("pad_h", op.padding[0].into()),
+                ("pad_w", op.padding[1].into()),
+                ("replicate", u32::from(op.replicate).into()),
+                ("in_group", in_group.into()),
+                ("out_group", out_group.into()),
+                ("row_blocks", row_blocks.into()),
+                ("blocks", blocks.into()),
+                ("taps", taps.into()),
+                ("tap_blocks", tap_blocks.into()),
+                ("border", border.into()),
+                ("block_threads", block_threads.into()),
+                ("walkers", walkers.into()),
+                ("threads", threads.into()),
+            ],
+        );
+        Some(launch.with("OC", width))
+    })?;
+    Some(work.scratch(vec![("t0", scratch)]))
+}
