@@ -26,6 +26,7 @@ fn operation(name: &str, a: &Value) -> Result<Arc<dyn Op>, String> {
             padding: pair(&a["padding"])?,
             replicate: flag(&a["replicate"])?,
             groups: integer(&a["groups"])?,
+            fusion: None,
         }),
         "conv3x3" => Arc::new(conv2d::Conv2d::same(3)),
         "conv_transpose2d" => Arc::new(conv_transpose2d::ConvTranspose2d {

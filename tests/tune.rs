@@ -6,8 +6,7 @@ use lineament::exec::Device;
 use lineament::graph::{Graph, Init, NodeId};
 use lineament::lab::tune::{Choice, Choices, key, tune, tune_more};
 use lineament::ops::Family;
-use lineament::ops::conv_act::ConvAct;
-use lineament::ops::conv2d::Conv2d;
+use lineament::ops::conv2d::{Conv2d, Fusion};
 use lineament::ops::loss::Reduction;
 use lineament::plan::{Caps, Options, Plan};
 use lineament::rng::Rng;
@@ -57,47 +56,47 @@ fn plans_follow_choices_and_ignore_those_that_do_not_serve() {
     assert!(plan(Some(&Choices::default())) == rule);
 
     // With texels the fused layer has several shaders, and each can be chosen.
-    let fused = ConvAct::new([1, 1], false, false);
+    let fused = Conv2d { fusion: Some(Fusion::default()), ..Conv2d::same(3) };
     let mut g = Graph::new();
     let x = g.input("x", X).unwrap();
     let w = g.param("w", [8, 8, 3, 3], Init::Constant(0.1)).unwrap();
     let b = g.param("b", [1, 8, 1, 1], Init::Constant(0.0)).unwrap();
-    let y = g.add(fused.clone(), &[x, w, b, b, x]).unwrap();
-    let keys = [key(&fused, None, &[X, [8, 8, 3, 3], [1, 8, 1, 1], [1, 8, 1, 1], X])];
+    let y = g.add(fused.clone(), &[x, w, b, b]).unwrap();
+    let keys = [key(&fused, None, &[X, [8, 8, 3, 3], [1, 8, 1, 1], [1, 8, 1, 1]])];
     let caps = Caps::software();
     let plan =
         |choices: Option<&Choices>| Plan::new(&g, &[y], &Options { caps, choices, ..Options::default() }).unwrap();
-    for stem in ["conv_act/plain", "conv_act/winograd", "conv_act/winograd8", "conv_act/straight"] {
+    for stem in ["conv2d/fused", "conv2d/winograd", "conv2d/winograd8", "conv2d/straight"] {
         let chosen = choices(&keys, stem);
         let followed = plan(Some(&chosen));
         assert!(stems(&followed).contains(&stem), "{:?}", stems(&followed));
         assert_eq!(followed, plan(Some(&chosen)), "the same choices, the same plan");
     }
-    let imagined = plan(Some(&choices(&keys, "conv_act/imagined")));
+    let imagined = plan(Some(&choices(&keys, "conv2d/imagined")));
     assert!(imagined.steps == plan(None).steps && imagined.notes.len() == 1, "{:?}", imagined.notes);
-    assert_eq!(plan(Some(&choices(&["another layer".into()], "conv_act/plain"))), plan(None));
+    assert_eq!(plan(Some(&choices(&["another layer".into()], "conv2d/fused"))), plan(None));
 
     // One that takes more memory than there is gives way, and the plan says so; the other layer's is followed.
     let w1 = g.param("w1", [8, 8, 1, 1], Init::Constant(0.1)).unwrap();
-    let one = ConvAct::new([0, 0], false, false);
-    let y = g.add(one.clone(), &[y, w1, b, b, x]).unwrap();
-    let mut both = choices(&keys, "conv_act/winograd8");
-    let other = key(&one, None, &[X, [8, 8, 1, 1], [1, 8, 1, 1], [1, 8, 1, 1], X]);
-    both.extend(choices(&[other], "conv_act/plain"));
+    let one = Conv2d { fusion: Some(Fusion::default()), ..Conv2d::default() };
+    let y = g.add(one.clone(), &[y, w1, b, b]).unwrap();
+    let mut both = choices(&keys, "conv2d/winograd8");
+    let other = key(&one, None, &[X, [8, 8, 1, 1], [1, 8, 1, 1], [1, 8, 1, 1]]);
+    both.extend(choices(&[other], "conv2d/fused"));
     let plan_within = |memory_bytes: u64, choices: &Choices| {
         let caps = Caps { memory_bytes, ..caps };
         Plan::new(&g, &[y], &Options { caps, choices: Some(choices), ..Options::default() }).unwrap()
     };
     let wide = plan_within(u64::MAX, &both);
-    assert!(wide.notes.is_empty() && stems(&wide).contains(&"conv_act/winograd8"), "{wide}");
+    assert!(wide.notes.is_empty() && stems(&wide).contains(&"conv2d/winograd8"), "{wide}");
     both.layers.remove(&keys[0]);
     let without = plan_within(u64::MAX, &both).peak_bytes();
-    both.extend(choices(&keys, "conv_act/winograd8"));
+    both.extend(choices(&keys, "conv2d/winograd8"));
     assert!(without < wide.peak_bytes(), "{without} and {}", wide.peak_bytes());
     let narrow = plan_within(without, &both);
-    assert!(stems(&narrow).contains(&"conv_act/plain") && !stems(&narrow).contains(&"conv_act/winograd8"), "{narrow}");
+    assert!(stems(&narrow).contains(&"conv2d/fused") && !stems(&narrow).contains(&"conv2d/winograd8"), "{narrow}");
     assert_eq!(narrow.notes.len(), 1, "{:?}", narrow.notes);
-    let note = format!("conv_act/winograd8 was measured to be fastest for {}, but is not used: ", keys[0]);
+    let note = format!("conv2d/winograd8 was measured to be fastest for {}, but is not used: ", keys[0]);
     assert!(narrow.notes[0].starts_with(&note) && narrow.to_string().ends_with(&narrow.notes[0]), "{narrow}");
 }
 
@@ -130,7 +129,7 @@ fn what_tuning_finds_exists_and_computes_the_same() {
         assert!((a - b).abs() < 1e-4, "{a} and {b}");
     }
     // Whatever is chosen, the values are the same.
-    for stem in ["conv_act/plain", "conv_act/winograd", "conv_act/winograd8", "conv_act/straight"] {
+    for stem in ["conv2d/fused", "conv2d/winograd", "conv2d/winograd8", "conv2d/straight"] {
         let keys: Vec<String> = found.layers.keys().cloned().collect();
         let device = device.clone().with_choices(choices(&keys, stem));
         assert!(keys.is_empty() || stems(&device.plan(&g, &[y]).unwrap()).contains(&stem), "{stem} is followed");

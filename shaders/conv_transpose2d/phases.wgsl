@@ -8,7 +8,7 @@
 // forward_1  t2: a tap of four channels in for a phase    w       copies; runs once where w is constant
 // forward_2  up to PH y around an input pixel             x, t2   bias, then all (t, t', c) by t, t', c
 //
-// Prices that it was built from: see conv_act/straight.
+// Prices that it was built from: see conv2d/straight.
 
 const S: u32 = 1u;
 // Taps of a phase, a side: ⌈Kh / S⌉.

@@ -14,7 +14,7 @@
 //               phases at a tap
 // backward_w_3  dw of one c at a tap of four phases          t1        walkers, then lanes, ascending
 //
-// The kernels and their prices are explained in shared/straight.wgsl, conv_act/straight and shared/correlate.wgsl.
+// The kernels and their prices are explained in shared/straight.wgsl, conv2d/straight and shared/correlate.wgsl.
 
 const S: u32 = 1u;
 const KH: u32 = 1u;

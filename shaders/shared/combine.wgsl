@@ -1,4 +1,4 @@
-// combine: shared by the shaders of conv_act that work on channel quads: what becomes of a value and that of z at the same
+// combine: shared by the shaders of fused convolutions that work on channel quads: what becomes of a value and that of z at the same
 // place. COMBINE, of the includer: 0 nothing, 1 their sum, 2 their product, 3 `p.slope` times the value where z ≤ 0.
 
 fn combined(value: vec4<f32>, at: vec2<u32>) -> vec4<f32> {

@@ -1,4 +1,4 @@
-// straight: shared by the shaders that convolve channel quads with every tap written out (conv_act/straight explains it).
+// straight: shared by the shaders that convolve channel quads with every tap written out (conv2d/straight explains it).
 // The includer gives `source(k)`, texel k of the picture, and its weights in t2: for each group KH · KW taps, KQ · KC channels
 // (DOT: KQ quads) in, OQ quads out.
 

@@ -7,7 +7,6 @@ use crate::ops::add::Add;
 use crate::ops::avg_pool2d::AvgPool2d;
 use crate::ops::clip::Clip;
 use crate::ops::concat::Concat;
-use crate::ops::conv_act::ConvAct;
 use crate::ops::conv_transpose2d::ConvTranspose2d;
 use crate::ops::conv2d::Conv2d;
 use crate::ops::ema::Ema;
@@ -99,15 +98,6 @@ impl Graph {
     /// The shapes of `w` or `b` do not fit.
     pub fn conv3x3(&mut self, x: NodeId, w: NodeId, b: NodeId) -> Result<NodeId> {
         self.add(Conv2d::same(3), &[x, w, b])
-    }
-
-    /// The convolution of `x` `[N,Ci,H,W]` with `w` and `b`, negative results times `a`, combined with `z`:
-    /// `[N,Co,H+2p−Kh+1,W+2p−Kw+1]`. Without [`Combine`](crate::ops::conv_act::Combine) `z` is any node.
-    ///
-    /// # Errors
-    /// The shapes of `w`, `b`, `a` or `z` do not fit.
-    pub fn conv_act(&mut self, [x, w, b, a, z]: [NodeId; 5], op: ConvAct) -> Result<NodeId> {
-        self.add(op, &[x, w, b, a, z])
     }
 
     /// Transposed convolution of `x` `[N,Ci,H,W]` with the filters `w` `[Ci,Co,Kh,Kw]` and the bias `b` `[1,Co,1,1]`.

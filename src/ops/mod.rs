@@ -34,7 +34,6 @@ ops! {
     clip,
     concat,
     conv2d,
-    conv_act,
     conv_transpose2d,
     ema,
     field,
@@ -193,6 +192,12 @@ pub trait Op: Any + std::fmt::Debug + Send + Sync {
 
     /// Names of the inputs, as the WGSL variables are called.
     fn inputs(&self) -> &'static [&'static str];
+
+    /// Inputs that such an operation may have and this one has not: a shader declares them, is bound to anything of the same layout
+    /// there, and uses nothing that it reads from it.
+    fn absent(&self) -> &'static [&'static str] {
+        &[]
+    }
 
     /// The plain kernel, which serves every call, then others, best first among them.
     fn kernels(&self) -> &'static [Kernel];

@@ -1,4 +1,4 @@
-//! What is computed together as one operation ([`ConvAct`]) where the adapter has a kernel for it: a convolution, the
+//! What is computed together as one operation ([`Fusion`]) where the adapter has a kernel for it: a convolution, the
 //! activation behind it, a pixel_shuffle behind that, and the sum or product with another value; and the gradient of a convolution for its
 //! input with that of the activation before it.
 //!
@@ -7,7 +7,7 @@
 
 use crate::error::Result;
 use crate::graph::{Fused, Graph, Kind, Node, NodeId};
-use crate::ops::conv_act::{Combine, ConvAct};
+use crate::ops::conv2d::{Combine, Conv2d, Fusion};
 use crate::ops::scratch_of;
 use crate::ops::{Fusible, Io};
 use crate::plan::Options;
@@ -58,7 +58,8 @@ pub fn fuse(graph: &Graph, fetches: &[NodeId], options: &Options) -> Result<Grap
         match &node.kind {
             Kind::Op(op) => {
                 let Some(Fusible::Convolution { padding, replicate }) = op.fusible() else { continue };
-                let op = ConvAct::new(padding, replicate, false);
+                let fusion = Fusion::default();
+                let op = Conv2d { padding, replicate, fusion: Some(fusion), ..Conv2d::default() };
                 let [x, w, b] = node.inputs[..] else { continue };
                 let Some(ns) = estimate_ns(&op, graph, [x, w, b], node.shape, options)? else { continue };
                 let channels = node.shape[1];
@@ -70,17 +71,18 @@ pub fn fuse(graph: &Graph, fetches: &[NodeId], options: &Options) -> Result<Grap
                     _ => (index, fused.constant_of(channels, 1.0)?),
                 };
                 // A shuffle is a store's address, where the shader that has it is about as fast as the best.
-                let (at, op) = match only_reader(nodes, &readers, at) {
+                let (at, fusion) = match only_reader(nodes, &readers, at) {
                     Some((reader, Fusible::Shuffle(factor))) => {
-                        let shuffling = ConvAct { factor, ..op.clone() };
-                        let own_ns = estimate_ns(&shuffling, graph, [x, w, b], nodes[reader].shape, options)?;
+                        let shuffling = Fusion { factor, ..fusion };
+                        let op = Conv2d { fusion: Some(shuffling), ..op.clone() };
+                        let own_ns = estimate_ns(&op, graph, [x, w, b], nodes[reader].shape, options)?;
                         if own_ns.is_some_and(|own_ns| own_ns * WORTH_SHUFFLING <= ns) {
                             (reader, shuffling)
                         } else {
-                            (at, op)
+                            (at, fusion)
                         }
                     }
-                    _ => (at, op),
+                    _ => (at, fusion),
                 };
                 // The other operand of a sum or product, unless that operand has taken the place already.
                 let combined = only_reader(nodes, &readers, at).and_then(|(reader, fusible)| {
@@ -92,9 +94,7 @@ pub fn fuse(graph: &Graph, fetches: &[NodeId], options: &Options) -> Result<Grap
                     let z = nodes[reader].inputs.iter().copied().find(|&i| i != at)?;
                     fused.nodes()[reader].fused.is_none().then_some((reader, combine, z))
                 });
-                let (at, combine, z) = combined.unwrap_or((at, Combine::Nothing, x));
-                let op = ConvAct { combine, ..op };
-                fused.set_fused(at, Fused { op: Arc::new(op), inputs: vec![x, w, b, a, z] });
+                fused.fuse_at(at, combined, op, fusion, [x, w, b, a]);
             }
             Kind::Grad { of, input: 0 } => {
                 let Kind::Op(op) = &nodes[*of].kind else { continue };
@@ -105,7 +105,8 @@ pub fn fuse(graph: &Graph, fetches: &[NodeId], options: &Options) -> Result<Grap
                     continue;
                 }
                 let padding = [kh - 1 - padding[0], kw - 1 - padding[1]];
-                let op = ConvAct::new(padding, false, true);
+                let fusion = Fusion { adjoint: true, ..Fusion::default() };
+                let op = Conv2d { padding, fusion: Some(fusion), ..Conv2d::default() };
                 let dy = node.inputs[0];
                 let channels = node.shape[1];
                 let b = fused.constant_of(channels, 0.0)?;
@@ -123,9 +124,7 @@ pub fn fuse(graph: &Graph, fetches: &[NodeId], options: &Options) -> Result<Grap
                     },
                     _ => None,
                 };
-                let (at, combine, z) = mask.unwrap_or((index, Combine::Nothing, dy));
-                let op = ConvAct { combine, ..op };
-                fused.set_fused(at, Fused { op: Arc::new(op), inputs: vec![dy, w, b, a, z] });
+                fused.fuse_at(index, mask, op, fusion, [dy, w, b, a]);
             }
             _ => {}
         }
@@ -159,9 +158,9 @@ fn slope_of(node: &Node) -> Option<f32> {
 ///
 /// # Errors
 /// A shader that breaks its contract.
-fn estimate_ns(op: &ConvAct, graph: &Graph, [x, w, b]: [usize; 3], y: Shape, options: &Options) -> Result<Option<f64>> {
+fn estimate_ns(op: &Conv2d, graph: &Graph, [x, w, b]: [usize; 3], y: Shape, options: &Options) -> Result<Option<f64>> {
     let shape = |i: usize| graph.nodes()[i].shape;
-    let x = [shape(x), shape(w), shape(b), shape(b), shape(x)];
+    let x = [shape(x), shape(w), shape(b), shape(b)];
     let mut serving = super::serving(op, &Io { x: &x, y }, None, options)?;
     // The plain one is the last.
     serving.pop();
@@ -169,6 +168,21 @@ fn estimate_ns(op: &ConvAct, graph: &Graph, [x, w, b]: [usize; 3], y: Shape, opt
 }
 
 impl Graph {
+    /// Has `op` with `fusion` compute node `at`, or the one that combines it with another value.
+    fn fuse_at(
+        &mut self,
+        at: usize,
+        combined: Option<(usize, Combine, usize)>,
+        op: Conv2d,
+        fusion: Fusion,
+        inputs: [usize; 4],
+    ) {
+        let (at, combine) = combined.map_or((at, Combine::Nothing), |(reader, combine, _)| (reader, combine));
+        let op = Conv2d { fusion: Some(Fusion { combine, ..fusion }), ..op };
+        let inputs = inputs.into_iter().chain(combined.map(|(_, _, z)| z)).collect();
+        self.set_fused(at, Fused { op: Arc::new(op), inputs });
+    }
+
     /// A constant `[1, channels, 1, 1]` full of `value`, made once.
     fn constant_of(&mut self, channels: usize, value: f32) -> Result<usize> {
         let name = format!("fuse/{channels}x{value}");
@@ -184,7 +198,6 @@ mod tests {
     use super::*;
     use crate::graph::Init;
     use crate::graph::grad;
-    use crate::ops::conv2d::Conv2d;
     use crate::ops::loss::Reduction;
     use crate::ops::pixel_shuffle::PixelShuffle;
     use crate::plan::{Caps, Plan};
@@ -212,7 +225,7 @@ mod tests {
             let options = Options { caps, ..Options::default() };
             let plan = Plan::new(&fuse(&g, fetches, &options).unwrap(), fetches, &options).unwrap();
             let count = |op: &str| plan.steps.iter().filter(|s| s.op == op).count();
-            ["conv_act", "relu", "add", "mul"].map(count)
+            ["conv2d", "relu", "add", "mul"].map(count)
         };
         let convolutions = ops(&[y])[0];
         assert_eq!(ops(&[y])[1..], [0, 0, 0]);
@@ -232,7 +245,7 @@ mod tests {
         let y = g.pixel_shuffle(y, PixelShuffle { factor: 2 }).unwrap();
         let options = Options { caps: Caps::software(), ..Options::default() };
         let plan = Plan::new(&fuse(&g, &[y], &options).unwrap(), &[y], &options).unwrap();
-        assert!(plan.steps.iter().any(|s| s.op == "conv_act"), "{plan}");
+        assert!(plan.steps.iter().any(|s| s.stem() == "conv2d/straight"), "{plan}");
         assert!(plan.steps.iter().all(|s| s.op != "pixel_shuffle"), "{plan}");
     }
 

@@ -276,7 +276,9 @@ impl Builder<'_> {
                 let (dy, _) = wanted.as_ref().ok_or_else(|| Error::plan(format!("{name}: forward reads dy")))?;
                 return Ok(Some(*dy));
             }
-            Ok(op.inputs().iter().position(|i| *i == v).map(|k| inputs[k]))
+            // What is absent is not used: the first input stands there.
+            let is_absent = op.absent().contains(&v);
+            Ok(op.inputs().iter().position(|i| *i == v).or(is_absent.then_some(0)).map(|k| inputs[k]))
         };
 
         // Everything that is read, in the layout in which it is read, before the first pass.

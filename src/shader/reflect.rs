@@ -436,6 +436,7 @@ impl Shader {
                 || name == "dy"
                 || is_scratch(name)
                 || op.inputs().contains(&name)
+                || op.absent().contains(&name)
                 || gradients.iter().any(|g| g == name);
             if !known {
                 return fail(

@@ -201,10 +201,10 @@ mod tests {
 
     fn choices() -> Choices {
         let candidates = vec![
-            Candidate { stem: "conv_act/winograd".into(), outcome: Outcome::Ms(0.1 + 0.2) },
-            Candidate { stem: "conv_act/straight".into(), outcome: Outcome::Banned("differs".into()) },
+            Candidate { stem: "conv2d/winograd".into(), outcome: Outcome::Ms(0.1 + 0.2) },
+            Candidate { stem: "conv2d/straight".into(), outcome: Outcome::Banned("differs".into()) },
         ];
-        let choice = Choice { stem: "conv_act/winograd".into(), candidates };
+        let choice = Choice { stem: "conv2d/winograd".into(), candidates };
         Choices { layers: [("a layer".to_owned(), choice)].into() }
     }
 
@@ -240,8 +240,8 @@ mod tests {
             text[..text.len() / 2].to_owned(),
             text.replace("\"schema\": 1", "\"schema\": 0"),
             text.replace("\"schema\": 1", "\"schema\": \"1\""),
-            text.replace("conv_act/winograd", "conv_act/imagined"),
-            text.replace("\"chosen\": \"conv_act/winograd\"", "\"chosen\": null"),
+            text.replace("conv2d/winograd", "conv2d/imagined"),
+            text.replace("\"chosen\": \"conv2d/winograd\"", "\"chosen\": null"),
             text.replace("\"ms\": 0.3", "\"ms\": -0.3"),
             text.replace("\"candidates\": [", "\"others\": ["),
         ];

@@ -12,13 +12,18 @@
 //! | b    | `[1,Co,1,1]`      | bias                                      |
 //! | y    | `[N,Co,Ho,Wo]`    | output, Ho = ⌊(H+2p₀−(Kh−1)·d₀−1)/s₀⌋ + 1 |
 //!
-//! Gradients: for x, w and b. Backward reads x, w and dy. With `replicate` the gradient for x is the exact adjoint: a
+//! With a [`Fusion`] it takes slopes a `[1,Co,1,1]` and, where it combines, z of y's shape, and `y = h(f_o(…), z)`, where
+//! `f_o(s) = s` for s > 0, else `a[o]·s`, and `h(s, z)` is s, s + z, s·z or (s where z > 0, else a slope times s), as [`Combine`] says.
+//! With a `factor` r, `f_o` lies at channel o / r², row i·r + (o % r²) / r, column j·r + o % r of y and z, as after pixel_shuffle.
+//!
+//! Gradients: for x, w and b, without a fusion. Backward reads x, w and dy. With `replicate` the gradient for x is the exact adjoint: a
 //! border pixel collects every tap that was clamped to it.
 //! Errors: a stride, dilation or number of groups of 0 or above 65,535; groups that do not divide Ci and Co; w or b
 //! disagrees with x; the dilated filter is larger than the padded picture.
 //! Numerics: f32 sums in an order that does not depend on the picture's size or the place in it, so tiles equal the
 //! whole picture bit for bit. The gradients for w and b are sums of partial sums in a fixed order. Winograd's tiles
-//! (`conv3x3_winograd`, and `conv_act/winograd` where the planner fuses) round by their place in the picture.
+//! (`conv3x3_winograd`, and `winograd` with a fusion) round by their place in the picture; their errors are larger than those of a
+//! direct sum, measured about 1e-6 of the output's RMS a layer.
 //! Source: definition as in torch.nn.functional.conv2d (cross-correlation: the filter is not flipped) and, for
 //! `replicate`, torch.nn.Conv2d's padding_mode.
 
@@ -26,13 +31,19 @@ mod columns;
 mod conv3x3_tile;
 mod conv3x3_winograd;
 pub(super) mod correlation;
+mod fusion;
 mod plain;
 mod quads;
+mod straight;
 mod texels;
+mod winograd;
 
-use super::{Case, Cost, Family, Io, Kernel, Op, Tolerance, Values, wgsl};
+pub use fusion::{Combine, Fusion};
+
+use super::{Case, Cost, EPS, Family, Io, Kernel, Op, Tolerance, Values, wgsl};
 use crate::error::ShapeError;
-use crate::tensor::{Shape, len};
+use crate::layout::{Layout, MAX_TEXELS};
+use crate::tensor::{Shape, len, position};
 
 /// The attributes: pairs are rows, then columns. The default is stride 1, dilation 1, no padding, one group.
 #[derive(Debug, Clone, PartialEq)]
@@ -47,11 +58,13 @@ pub struct Conv2d {
     pub replicate: bool,
     /// Channels are cut into this many groups that do not see each other; the number of input channels for depthwise.
     pub groups: usize,
+    /// What the planner computes together with it; none in a network.
+    pub fusion: Option<Fusion>,
 }
 
 impl Default for Conv2d {
     fn default() -> Self {
-        Self { stride: [1, 1], dilation: [1, 1], padding: [0, 0], replicate: false, groups: 1 }
+        Self { stride: [1, 1], dilation: [1, 1], padding: [0, 0], replicate: false, groups: 1, fusion: None }
     }
 }
 
@@ -72,14 +85,13 @@ impl Conv2d {
     }
 }
 
-/// Work of a convolution; padding counts as work.
-fn cost(method: &str, io: &Io) -> Cost {
-    let products = io.y_len() * len(&io.x[1]) / io.y[1];
-    match method {
-        "forward" => Cost::new(2 * products, io.total_len()),
-        "backward_b" => Cost::new(io.y_len(), io.y_len() + io.x_len(2)),
-        _ => Cost::new(2 * products, io.x_len(0) + io.x_len(1) + io.y_len()),
-    }
+/// Eight lanes on each of two threads, for which the fused kernels estimate.
+const PIXELS_AT_ONCE: f64 = 16.0;
+
+/// All textures are of sizes that can be had.
+fn fits(scratch: &[(&str, usize)], io: &Io) -> bool {
+    let tensors = [&io.x[0], &io.y].map(|s| Layout::Quads.elements(s));
+    scratch.iter().map(|s| s.1).chain(tensors).all(|texels| texels <= MAX_TEXELS)
 }
 
 impl Conv2d {
@@ -101,10 +113,16 @@ impl Conv2d {
         Ok((padded - reach) / self.stride[d] + 1)
     }
 
-    /// Calls `f` with the indices in y, x and w of every product w · x that the formula adds to y.
+    /// The shape of the sums, before pixels are shuffled.
+    fn sums(&self, io: &Io) -> Shape {
+        let ([n, c, h, w], r) = (io.y, self.fusion.map_or(1, |fusion| fusion.factor));
+        [n, c * r * r, h / r, w / r]
+    }
+
+    /// Calls `f` with the indices in the sums, x and w of every product w · x that the formula adds up.
     fn each_product(&self, io: &Io, mut f: impl FnMut(usize, usize, usize)) {
-        let ([n, ci, h, w], [co, in_group, kh, kw]) = (io.x[0], io.x[1]);
-        let [_, _, ho, wo] = io.y;
+        let ([n, ci, h, w], [_, co, ho, wo], [_, _, kh, kw]) = (io.x[0], self.sums(io), io.x[1]);
+        let (in_group, is_adjoint) = (ci / self.groups, self.fusion.is_some_and(|fusion| fusion.adjoint));
         // The pixel of x that the padded index reads, if any.
         let pixel = |padded: usize, padding: usize, size: usize| {
             let at = padded as i64 - padding as i64;
@@ -125,7 +143,10 @@ impl Conv2d {
                                         f(
                                             ((n * co + o) * ho + i) * wo + j,
                                             ((n * ci + group * in_group + c) * h + r) * w + s,
-                                            ((o * in_group + c) * kh + u) * kw + v,
+                                            match is_adjoint {
+                                                true => ((c * co + o) * kh + kh - 1 - u) * kw + kw - 1 - v,
+                                                false => ((o * in_group + c) * kh + u) * kw + v,
+                                            },
                                         );
                                     }
                                 }
@@ -143,7 +164,14 @@ impl Op for Conv2d {
         "conv2d"
     }
     fn inputs(&self) -> &'static [&'static str] {
-        &["x", "w", "b"]
+        match self.fusion.map(|fusion| fusion.combine) {
+            None => &["x", "w", "b"],
+            Some(Combine::Nothing) => &["x", "w", "b", "a"],
+            Some(_) => &["x", "w", "b", "a", "z"],
+        }
+    }
+    fn absent(&self) -> &'static [&'static str] {
+        if self.inputs().len() == 4 { &["z"] } else { &[] }
     }
     fn kernels(&self) -> &'static [Kernel] {
         const KERNELS: &[Kernel] = &[
@@ -155,11 +183,25 @@ impl Op for Conv2d {
             Kernel::new(wgsl!("conv2d/quads" + "correlate" + "texels" + "bound"), quads::serve).only(Family::Software),
             Kernel::new(wgsl!("conv2d/texels" + "bound"), texels::serve).only(Family::Software),
         ];
-        KERNELS
+        const FUSED: &[Kernel] = &[
+            Kernel::new(wgsl!("conv2d/fused"), fusion::serve),
+            Kernel::new(wgsl!("conv2d/winograd" + "winograd_layer" + "winograd6" + "combine" + "texels"), |call, caps| {
+                winograd::serve(call, caps, 6)
+            })
+            .only(Family::Software),
+            Kernel::new(wgsl!("conv2d/winograd8" + "winograd_layer" + "winograd8" + "combine" + "texels"), |call, caps| {
+                winograd::serve(call, caps, 8)
+            })
+            .only(Family::Software),
+            Kernel::new(wgsl!("conv2d/straight" + "straight" + "combine" + "texels"), straight::serve)
+                .only(Family::Software),
+        ];
+        if self.fusion.is_some() { FUSED } else { KERNELS }
     }
     fn shape(&self, x: &[Shape]) -> Result<Shape, ShapeError> {
         let [n, ci, h, w] = x[0];
-        let [co, in_group, kh, kw] = x[1];
+        let is_adjoint = self.fusion.is_some_and(|fusion| fusion.adjoint);
+        let [co, in_group, kh, kw] = if is_adjoint { [x[1][1], x[1][0], x[1][2], x[1][3]] } else { x[1] };
         let range = 1..=65_535;
         for (name, values) in
             [("stride", &self.stride[..]), ("dilation", &self.dilation), ("groups", std::slice::from_ref(&self.groups))]
@@ -183,22 +225,53 @@ impl Op for Conv2d {
         if x[2] != [1, co, 1, 1] {
             return Err(ShapeError::shape("b", format!("[1, Co={co}, 1, 1]"), x[2]));
         }
-        Ok([n, co, self.out_size(0, h, kh)?, self.out_size(1, w, kw)?])
+        let sums = [n, co, self.out_size(0, h, kh)?, self.out_size(1, w, kw)?];
+        let Some(fusion) = self.fusion else { return Ok(sums) };
+        if !self.is_dense() {
+            return Err(ShapeError::value("fusion", "none with a stride, dilation or groups", format!("{fusion:?}")));
+        }
+        if x[3] != [1, co, 1, 1] {
+            return Err(ShapeError::shape("a", format!("[1, Co={co}, 1, 1]"), x[3]));
+        }
+        let y = super::pixel_shuffle::PixelShuffle { factor: fusion.factor }.shape(&[sums])?;
+        match x.get(4).filter(|z| **z != y) {
+            Some(z) => Err(ShapeError::shape("z", format!("y's shape {y:?}"), *z)),
+            None => Ok(y),
+        }
     }
     fn fusible(&self) -> Option<super::Fusible> {
-        self.is_dense().then_some(super::Fusible::Convolution { padding: self.padding, replicate: self.replicate })
+        (self.is_dense() && self.fusion.is_none()).then_some(super::Fusible::Convolution { padding: self.padding, replicate: self.replicate })
     }
     fn cost(&self, method: &str, io: &Io) -> Cost {
-        cost(method, io)
+        // Padding counts as work.
+        let products = io.y_len() * len(&io.x[1]) / self.sums(io)[1];
+        match method {
+            "forward" => Cost::new(2 * products, io.total_len()),
+            "backward_b" => Cost::new(io.y_len(), io.y_len() + io.x_len(2)),
+            _ => Cost::new(2 * products, io.x_len(0) + io.x_len(1) + io.y_len()),
+        }
     }
     fn reference(&self, io: &Io, x: &[Vec<f64>], y: &mut [f64]) {
-        let plane = io.y[2] * io.y[3];
-        for (k, y) in y.iter_mut().enumerate() {
-            *y = x[2][k / plane % io.y[1]];
+        let shape @ [_, co, ho, wo] = self.sums(io);
+        let mut sums: Vec<f64> = (0..len(&shape)).map(|k| x[2][k / (ho * wo) % co]).collect();
+        self.each_product(io, |yi, xi, wi| sums[yi] += x[1][wi] * x[0][xi]);
+        let Some(fusion) = self.fusion else { return y.copy_from_slice(&sums) };
+        for (k, sum) in sums.into_iter().enumerate() {
+            let place = position(&shape, k);
+            let at = fusion.place(shape, place);
+            let value = if sum > 0.0 { sum } else { x[3][place[1]] * sum };
+            y[at] = fusion.combine.of(value, x.get(4).map_or(0.0, |z| z[at]));
         }
-        self.each_product(io, |yi, xi, wi| y[yi] += x[1][wi] * x[0][xi]);
+    }
+    fn no_grad(&self) -> &'static [(&'static str, &'static str)] {
+        const WHY: &str = "the planner fuses; gradients are those of the operations that it replaces";
+        const FUSED: &[(&str, &str)] = &[("x", WHY), ("w", WHY), ("b", WHY), ("a", WHY), ("z", WHY)];
+        &FUSED[..if self.fusion.is_some() { self.inputs().len() } else { 0 }]
     }
     fn reference_grad(&self, io: &Io, x: &[Vec<f64>], _y: &[f64], dy: &[f64], dx: &mut [Vec<f64>]) {
+        if self.fusion.is_some() {
+            return;
+        }
         let plane = io.y[2] * io.y[3];
         for (k, dy) in dy.iter().enumerate() {
             dx[2][k / plane % io.y[1]] += dy;
@@ -208,8 +281,23 @@ impl Op for Conv2d {
             dx[1][wi] += x[0][xi] * dy[yi];
         });
     }
-    fn tolerance(&self, output: &str, io: &Io, _at: &Values) -> Tolerance {
+    fn tolerance(&self, output: &str, io: &Io, at: &Values) -> Tolerance {
         let [co, in_group, kh, kw] = io.x[1];
+        if let Some(fusion) = self.fusion {
+            // A product and an addition each, the bias and the slope, on the terms' absolute values.
+            let absolute = |v: &[f64]| v.iter().map(|v| v.abs()).collect::<Vec<_>>();
+            let shape @ [_, co, ho, wo] = self.sums(io);
+            let mut sums: Vec<f64> = (0..len(&shape)).map(|k| at.x[2][k / (ho * wo) % co].abs()).collect();
+            let (x, w) = (absolute(&at.x[0]), absolute(&at.x[1]));
+            self.each_product(io, |yi, xi, wi| sums[yi] += w[wi] * x[xi]);
+            let mut bounds = vec![0.0; sums.len()];
+            let k = (len(&io.x[1]) / co + 3) as f64;
+            for (index, sum) in sums.into_iter().enumerate() {
+                let place = position(&shape, index);
+                bounds[fusion.place(shape, place)] = k * EPS * sum * fusion::slope_bound(at, place[1]);
+            }
+            return fusion.bounds(bounds, at);
+        }
         // With replicate padding a border pixel stands for at most 2p + 1 rows (columns) of the padded picture.
         let copies = |d: usize| if self.replicate { 2 * self.padding[d] + 1 } else { 1 };
         Tolerance::Terms(match output {
@@ -223,6 +311,12 @@ impl Op for Conv2d {
 }
 
 pub fn cases() -> Vec<Case> {
+    let mut all = plain_cases();
+    all.extend(fused_cases());
+    all
+}
+
+fn plain_cases() -> Vec<Case> {
     let case = |op: Conv2d, x: Shape, w: Shape| Case::new(op, &[x, w, [1, w[0], 1, 1]]);
     vec![
         case(Conv2d::default(), [1, 1, 1, 1], [1, 1, 1, 1]),
@@ -270,5 +364,64 @@ pub fn cases() -> Vec<Case> {
         case(Conv2d::same(5), [16, 1, 16, 16], [56, 1, 5, 5]).real(),
         case(Conv2d::default(), [16, 56, 16, 16], [12, 56, 1, 1]).real(),
         case(Conv2d::default(), [16, 12, 16, 16], [56, 12, 1, 1]).real(),
+    ]
+}
+
+fn fused_cases() -> Vec<Case> {
+    let case = |fusion: Fusion, padding: usize, replicate: bool, x: Shape, co: usize, k: usize| {
+        let op = Conv2d { padding: [padding; 2], replicate, fusion: Some(fusion), ..Conv2d::default() };
+        let w = if fusion.adjoint { [x[1], co, k, k] } else { [co, x[1], k, k] };
+        let mut shapes = vec![x, w, [1, co, 1, 1], [1, co, 1, 1]];
+        if fusion.combine != Combine::Nothing {
+            let r = fusion.factor;
+            let side = |size: usize| (size + 2 * padding + 1 - k) * r;
+            shapes.push([x[0], co / (r * r), side(x[2]), side(x[3])]);
+        }
+        Case::new(op, &shapes)
+    };
+    let bordered = |replicate, padding, adjoint, x, co, k| case(Fusion { adjoint, ..Fusion::default() }, padding, replicate, x, co, k);
+    let fused = |padding, adjoint, x, co, k| bordered(false, padding, adjoint, x, co, k);
+    let combined = |combine, adjoint, x, co, k: usize| {
+        case(Fusion { adjoint, combine, ..Fusion::default() }, k / 2, false, x, co, k)
+    };
+    let shuffled = |combine, factor: usize, x, c: usize| {
+        case(Fusion { combine, factor, ..Fusion::default() }, 1, true, x, c * factor * factor, 3)
+    };
+    vec![
+        fused(0, false, [1, 1, 1, 1], 1, 1),
+        fused(1, false, [2, 3, 5, 7], 4, 3),
+        fused(1, true, [2, 5, 9, 6], 3, 3),
+        // No padding, and more than the filter needs.
+        fused(0, false, [1, 4, 6, 11], 5, 3),
+        fused(2, true, [1, 2, 3, 8], 17, 3),
+        // One tile more than a group's lanes, and two groups of channels.
+        fused(1, false, [1, 8, 5, 257], 20, 3),
+        // Taps as in srcnn, and one channel to many.
+        fused(2, false, [1, 4, 10, 9], 3, 5),
+        fused(1, true, [2, 6, 7, 12], 9, 5),
+        fused(4, false, [2, 1, 6, 13], 9, 9),
+        fused(0, true, [1, 9, 4, 5], 6, 1),
+        // Borders repeated, wider than the picture is high.
+        bordered(true, 1, false, [2, 5, 6, 9], 7, 3),
+        bordered(true, 2, false, [1, 4, 1, 11], 9, 5),
+        bordered(true, 4, false, [1, 1, 3, 6], 6, 9),
+        // One channel out of many.
+        fused(1, false, [2, 10, 7, 5], 1, 3),
+        // What may follow, with 8 points, 6 points and every tap written out.
+        combined(Combine::Add, false, [2, 5, 13, 7], 6, 3),
+        combined(Combine::Multiply, false, [1, 3, 5, 9], 9, 5),
+        combined(Combine::Mask(0.0), true, [2, 4, 6, 5], 5, 3),
+        combined(Combine::Mask(0.25), true, [1, 6, 5, 5], 3, 1),
+        combined(Combine::Add, false, [2, 9, 4, 7], 1, 3),
+        shuffled(Combine::Nothing, 3, [2, 5, 4, 7], 1),
+        shuffled(Combine::Add, 2, [2, 3, 5, 6], 1),
+        shuffled(Combine::Multiply, 2, [1, 6, 3, 5], 6),
+        shuffled(Combine::Nothing, 3, [1, 2, 4, 3], 3),
+        // Slopes that a mask must keep, by tiles of both sizes.
+        combined(Combine::Mask(0.25), true, [1, 8, 12, 12], 8, 3),
+        combined(Combine::Mask(0.25), false, [1, 5, 6, 7], 4, 5),
+        // Layers of cbn, small.
+        fused(1, false, [1, 64, 16, 12], 64, 3).real(),
+        fused(1, false, [1, 128, 8, 8], 128, 3).real(),
     ]
 }

@@ -1,4 +1,4 @@
-// conv_act/winograd: conv_act by Winograd's F(4×4, 3×3) and F(2×2, 5×5), for lavapipe. Twin: src/ops/conv_act.rs.
+// conv2d/winograd: a fused convolution by Winograd's F(4×4, 3×3) and F(2×2, 5×5), for lavapipe. Twin: src/ops/conv2d/winograd.rs.
 //
 // 36 products for a tile in place of 144 (5×5 filters: 100). The entries, their order and their prices are explained in
 // shared/winograd_layer.wgsl; the transforms lie in shared/winograd6.wgsl.

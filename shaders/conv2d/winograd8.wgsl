@@ -1,4 +1,4 @@
-// conv_act/winograd8: conv_act by Winograd's F(6×6, 3×3) and F(4×4, 5×5), for lavapipe. Twin: src/ops/conv_act.rs.
+// conv2d/winograd8: a fused convolution by Winograd's F(6×6, 3×3) and F(4×4, 5×5), for lavapipe. Twin: src/ops/conv2d/winograd.rs.
 //
 // 64 products for a tile in place of 324 (5×5 filters: 400): fewer products and texels between the passes for an output
 // than six points need (1.78 in place of 2.25, with 5×5 filters 4 in place of 9), larger rounding errors, and more

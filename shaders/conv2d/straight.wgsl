@@ -1,4 +1,4 @@
-// conv_act/straight: conv_act with every tap written out, for small filters on lavapipe. Twin: src/ops/conv_act.rs.
+// conv2d/straight: a fused convolution with every tap written out, for small filters on lavapipe. Twin: src/ops/conv2d/straight.rs.
 //
 // entry      one thread computes              reads     terms and their order
 // forward_1  t2: four filters at a tap (DOT:  w, b, a   copies; runs once where w is constant
