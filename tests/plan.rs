@@ -6,6 +6,7 @@ use lineament::graph::{Graph, Init, NodeId};
 use lineament::models::{SUPER_RESOLUTION, SuperResolution};
 use lineament::ops::Family;
 use lineament::ops::loss::Reduction;
+use lineament::plan::fuse::fuse;
 use lineament::plan::{Caps, MAX_DISPATCH_MS, Options, Plan};
 use lineament::tasks::upscale::TILES;
 use lineament::tensor::len;
@@ -219,7 +220,9 @@ fn a_step_of_srcnn_takes_fast_shaders_only() {
         let loss = g.mse(y, t, Reduction::Mean).unwrap();
         let step = Rule::from(Optimizer::adam()).minimize(&mut g, loss).unwrap();
         let caps = Caps::software();
-        let plan = Plan::new(&g, &step.fetches, &Options { caps, ..Options::default() }).unwrap();
+        let options = Options { caps, ..Options::default() };
+        let fused = fuse(&g, &step.fetches, &options).unwrap();
+        let plan = Plan::new(&fused, &step.fetches, &options).unwrap();
         let plain = |s: &&lineament::plan::Step| s.stem().ends_with("/plain") && s.stem().starts_with("conv");
         assert_eq!(plan.steps.iter().find(plain), None, "{name}\n{plan}");
     }

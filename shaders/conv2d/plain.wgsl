@@ -49,41 +49,12 @@ struct P {
 @group(0) @binding(8) var<storage, read_write> db: array<f32>;
 @group(0) @binding(9) var<storage, read_write> t0: array<f32>;
 
-const LOW = vec4<u32>(0u, 1u, 2u, 3u);
-const HIGH = vec4<u32>(4u, 5u, 6u, 7u);
-
-// Eight rows (backward_w: eight taps), each with channels 0–3 in a and 4–7 in h.
-struct Block {
-    a0: vec4<f32>, a1: vec4<f32>, a2: vec4<f32>, a3: vec4<f32>,
-    a4: vec4<f32>, a5: vec4<f32>, a6: vec4<f32>, a7: vec4<f32>,
-    h0: vec4<f32>, h1: vec4<f32>, h2: vec4<f32>, h3: vec4<f32>,
-    h4: vec4<f32>, h5: vec4<f32>, h6: vec4<f32>, h7: vec4<f32>,
+fn x_load(k: u32) -> f32 {
+    return x[k];
 }
 
-fn filled(low: vec4<f32>, high: vec4<f32>) -> Block {
-    return Block(low, low, low, low, low, low, low, low, high, high, high, high, high, high, high, high);
-}
-
-// Eight factors times OC channels.
-fn add_outer(a: ptr<function, Block>, r: array<f32, 8>, low: vec4<f32>, high: vec4<f32>) {
-    (*a).a0 = fma(vec4(r[0]), low, (*a).a0);
-    (*a).a1 = fma(vec4(r[1]), low, (*a).a1);
-    (*a).a2 = fma(vec4(r[2]), low, (*a).a2);
-    (*a).a3 = fma(vec4(r[3]), low, (*a).a3);
-    (*a).a4 = fma(vec4(r[4]), low, (*a).a4);
-    (*a).a5 = fma(vec4(r[5]), low, (*a).a5);
-    (*a).a6 = fma(vec4(r[6]), low, (*a).a6);
-    (*a).a7 = fma(vec4(r[7]), low, (*a).a7);
-    if OC > 4u {
-        (*a).h0 = fma(vec4(r[0]), high, (*a).h0);
-        (*a).h1 = fma(vec4(r[1]), high, (*a).h1);
-        (*a).h2 = fma(vec4(r[2]), high, (*a).h2);
-        (*a).h3 = fma(vec4(r[3]), high, (*a).h3);
-        (*a).h4 = fma(vec4(r[4]), high, (*a).h4);
-        (*a).h5 = fma(vec4(r[5]), high, (*a).h5);
-        (*a).h6 = fma(vec4(r[6]), high, (*a).h6);
-        (*a).h7 = fma(vec4(r[7]), high, (*a).h7);
-    }
+fn t0_store(k: u32, value: f32) {
+    t0[k] = value;
 }
 
 // Four weights; one where a block has one channel.
@@ -95,44 +66,6 @@ fn w_four(at: vec4<u32>) -> vec4<f32> {
 fn w_high(at: vec4<u32>) -> vec4<f32> {
     if OC > 4u { return vec4(w[at.x], w[at.y], w[at.z], w[at.w]); }
     return vec4(0.0);
-}
-
-// What a thread of forward and backward_x works on; a block of channels never crosses groups.
-struct Place { n: u32, group: u32, channel: u32, i: u32, j: u32 }
-
-fn place(thread: u32, width: u32) -> Place {
-    let rest = thread / width;
-    let above = rest / p.row_blocks;
-    let groups = p.c_in / p.in_group;
-    let block = above % (groups * p.blocks);
-    return Place(
-        above / (groups * p.blocks), block / p.blocks, block % p.blocks * OC,
-        rest % p.row_blocks * 8u, thread % width,
-    );
-}
-
-// x of a column at a row that may lie outside.
-fn x_at(base: u32, row: i32, inside: bool) -> f32 {
-    let r = clamp(row, 0, i32(p.height) - 1);
-    return select(0.0, x[base + u32(r) * p.width], inside && (p.replicate != 0u || r == row));
-}
-
-fn y_row(low: vec4<f32>, high: vec4<f32>, at: u32, count: u32, i: u32) {
-    if i >= p.out_height { return; }
-    let plane = p.out_height * p.out_width;
-    let k = at + i * p.out_width;
-    y[k] = low.x;
-    if OC > 1u {
-        if count > 1u { y[k + plane] = low.y; }
-        if count > 2u { y[k + 2u * plane] = low.z; }
-        if count > 3u { y[k + 3u * plane] = low.w; }
-    }
-    if OC > 4u {
-        if count > 4u { y[k + 4u * plane] = high.x; }
-        if count > 5u { y[k + 5u * plane] = high.y; }
-        if count > 6u { y[k + 6u * plane] = high.z; }
-        if count > 7u { y[k + 7u * plane] = high.w; }
-    }
 }
 
 @compute @workgroup_size(WG)
@@ -188,14 +121,7 @@ fn forward(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgroups)
     }
     let count = p.out_group - at.channel;
     let k = (at.n * p.c_out + first + at.channel) * p.out_height * p.out_width + at.j;
-    y_row(a.a0, a.h0, k, count, at.i);
-    y_row(a.a1, a.h1, k, count, at.i + 1u);
-    y_row(a.a2, a.h2, k, count, at.i + 2u);
-    y_row(a.a3, a.h3, k, count, at.i + 3u);
-    y_row(a.a4, a.h4, k, count, at.i + 4u);
-    y_row(a.a5, a.h5, k, count, at.i + 5u);
-    y_row(a.a6, a.h6, k, count, at.i + 6u);
-    y_row(a.a7, a.h7, k, count, at.i + 7u);
+    y_rows(a, k, count, at.i);
 }
 
 const NONE = 0xffffffffu;
@@ -355,23 +281,6 @@ fn dy_high(at: vec4<u32>) -> vec4<f32> {
     return vec4(0.0);
 }
 
-// Four taps of a filter: channel, row and column offsets in x.
-struct Taps { plane: vec4<u32>, row: vec4<i32>, column: vec4<i32> }
-
-fn taps_at(k: vec4<u32>) -> Taps {
-    let area = vec4(p.kernel_h * p.kernel_w);
-    let clamped = min(k, vec4(p.taps - 1u));
-    let c = clamped / area;
-    let uv = clamped - c * area;
-    let u = uv / vec4(p.kernel_w);
-    let v = uv - u * p.kernel_w;
-    return Taps(
-        c * (p.height * p.width),
-        vec4<i32>(u * p.dilation_h) - vec4(i32(p.pad_h)),
-        vec4<i32>(v * p.dilation_w) - vec4(i32(p.pad_w)),
-    );
-}
-
 // Where output pixel (i, j) reads those taps, and whether the picture has them.
 struct Reads { at: vec4<u32>, inside: vec4<bool> }
 
@@ -388,22 +297,6 @@ fn reads_at(taps: Taps, i: u32, j: u32) -> Reads {
 
 fn x_four(at: vec4<u32>, inside: vec4<bool>) -> vec4<f32> {
     return select(vec4(0.0), vec4(x[at.x], x[at.y], x[at.z], x[at.w]), inside);
-}
-
-fn t0_tap(low: vec4<f32>, high: vec4<f32>, at: u32, count: u32, k: u32) {
-    if k >= p.taps { return; }
-    t0[at + k] = low.x;
-    if OC > 1u {
-        if count > 1u { t0[at + k + p.taps] = low.y; }
-        if count > 2u { t0[at + k + 2u * p.taps] = low.z; }
-        if count > 3u { t0[at + k + 3u * p.taps] = low.w; }
-    }
-    if OC > 4u {
-        if count > 4u { t0[at + k + 4u * p.taps] = high.x; }
-        if count > 5u { t0[at + k + 5u * p.taps] = high.y; }
-        if count > 6u { t0[at + k + 6u * p.taps] = high.z; }
-        if count > 7u { t0[at + k + 7u * p.taps] = high.w; }
-    }
 }
 
 @compute @workgroup_size(WG)
@@ -441,14 +334,7 @@ fn backward_w_1(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgr
     }
     let count = p.out_group - channel;
     let at = (walker * p.c_out + first + channel) * p.taps;
-    t0_tap(a.a0, a.h0, at, count, tap);
-    t0_tap(a.a1, a.h1, at, count, tap + 1u);
-    t0_tap(a.a2, a.h2, at, count, tap + 2u);
-    t0_tap(a.a3, a.h3, at, count, tap + 3u);
-    t0_tap(a.a4, a.h4, at, count, tap + 4u);
-    t0_tap(a.a5, a.h5, at, count, tap + 5u);
-    t0_tap(a.a6, a.h6, at, count, tap + 6u);
-    t0_tap(a.a7, a.h7, at, count, tap + 7u);
+    t0_taps(a, at, count, tap);
 }
 
 @compute @workgroup_size(WG)

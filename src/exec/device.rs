@@ -113,6 +113,13 @@ impl Device {
         Ok(Self { backend: Backend::Gpu(Arc::new(Pipelines::new(gpu))), chooser: None })
     }
 
+    /// Drops what was compiled of the shader `text`: for one that will not be used again.
+    pub(crate) fn forget(&self, text: &'static str) {
+        if let Backend::Gpu(on) = &self.backend {
+            on.forget(text);
+        }
+    }
+
     /// This device, whose plans follow `choices`. Without it every plan follows the
     /// estimates of the kernels.
     pub fn with_choices(self, choices: Choices) -> Self {

@@ -9,7 +9,7 @@ use super::judge::References;
 use crate::error::Result;
 use crate::exec::Device;
 use crate::ops::{Case, Source};
-use crate::shader::reflect;
+use crate::shader::{forget, reflect};
 
 /// A change of a shader's text.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -143,6 +143,8 @@ pub fn harvest(
                 Err(_) => true,
             }
         });
+        device.forget(changed.text);
+        forget(changed.text);
         if is_caught {
             harvest.caught += 1;
         } else {

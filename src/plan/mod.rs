@@ -8,7 +8,7 @@
 //! follow it. Its memory is exact: nothing else is allocated for tensors.
 
 pub mod choices;
-pub(crate) mod fuse;
+pub mod fuse;
 mod lower;
 mod memory;
 mod schedule;

@@ -4,5 +4,6 @@
 mod reflect;
 mod unroll;
 
+pub(crate) use reflect::forget;
 pub(crate) use reflect::specialized;
 pub use reflect::{Entry, Member, Shader, Variable, reflect};

@@ -496,12 +496,19 @@ pub fn specialized<'v>(
     })
 }
 
+/// By the shader's text.
+static CACHE: OnceLock<Mutex<HashMap<&'static str, Arc<Shader>>>> = OnceLock::new();
+
+/// Drops what [`reflect`] keeps of the shader `text`.
+pub fn forget(text: &'static str) {
+    CACHE.get_or_init(Mutex::default).lock().unwrap_or_else(PoisonError::into_inner).remove(text);
+}
+
 /// The reflection of `source`, made once a process.
 ///
 /// # Errors
 /// The WGSL breaks the contract; see [`Shader::new`].
 pub fn reflect(source: &Source) -> Result<Arc<Shader>> {
-    static CACHE: OnceLock<Mutex<HashMap<&'static str, Arc<Shader>>>> = OnceLock::new();
     let mut cache = CACHE.get_or_init(Mutex::default).lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(shader) = cache.get(source.text) {
         return Ok(shader.clone());

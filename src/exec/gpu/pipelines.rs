@@ -42,6 +42,12 @@ impl Pipelines {
         Self { gpu: Arc::new(gpu), modules: Mutex::default(), pipelines: Mutex::default() }
     }
 
+    /// Drops what was compiled of the shader `text`; sessions keep what they use.
+    pub fn forget(&self, text: &'static str) {
+        self.modules.lock().unwrap_or_else(PoisonError::into_inner).retain(|key, _| key.0 != text);
+        self.pipelines.lock().unwrap_or_else(PoisonError::into_inner).retain(|key, _| key.0 != text);
+    }
+
     /// The module of `source` under these values, and those of them that are overrides.
     fn module(&self, source: &Source, values: &[(&'static str, f64)]) -> Result<(Arc<wgpu::ShaderModule>, Overrides)> {
         let (text, rest) = match specialized(source.stem, source.text, values)? {

@@ -40,7 +40,7 @@ mod winograd;
 
 pub use fusion::{Combine, Fusion};
 
-use super::{Case, Cost, EPS, Family, Io, Kernel, Op, Tolerance, Values, wgsl};
+use super::{Case, Cost, EPS, Family, Io, Kernel, Op, Scalar, Tolerance, Values, wgsl};
 use crate::error::ShapeError;
 use crate::layout::{Layout, MAX_TEXELS};
 use crate::tensor::{Shape, len, position};
@@ -85,6 +85,9 @@ impl Conv2d {
     }
 }
 
+/// Rows (taps in backward_w) of the block that a thread of `shared/direct.wgsl` keeps in registers.
+const ROWS: usize = 8;
+
 /// Eight lanes on each of two threads, for which the fused kernels estimate.
 const PIXELS_AT_ONCE: f64 = 16.0;
 
@@ -111,6 +114,31 @@ impl Conv2d {
             return Err(ShapeError::value("x", format!("below {limit} pixels a side with padding"), padded));
         }
         Ok((padded - reach) / self.stride[d] + 1)
+    }
+
+    /// What `p` says of the layer in the shaders that serve strides, dilations and groups.
+    fn geometry(&self, io: &Io) -> [(&'static str, Scalar); 18] {
+        let ([n, ci, h, w], [_, co, ho, wo], [_, _, kh, kw]) = (io.x[0], io.y, io.x[1]);
+        [
+            ("batch", n.into()),
+            ("c_in", ci.into()),
+            ("c_out", co.into()),
+            ("height", h.into()),
+            ("width", w.into()),
+            ("out_height", ho.into()),
+            ("out_width", wo.into()),
+            ("kernel_h", kh.into()),
+            ("kernel_w", kw.into()),
+            ("stride_h", self.stride[0].into()),
+            ("stride_w", self.stride[1].into()),
+            ("dilation_h", self.dilation[0].into()),
+            ("dilation_w", self.dilation[1].into()),
+            ("pad_h", self.padding[0].into()),
+            ("pad_w", self.padding[1].into()),
+            ("replicate", u32::from(self.replicate).into()),
+            ("in_group", (ci / self.groups).into()),
+            ("out_group", (co / self.groups).into()),
+        ]
     }
 
     /// The shape of the sums, before pixels are shuffled.
@@ -175,13 +203,13 @@ impl Op for Conv2d {
     }
     fn kernels(&self) -> &'static [Kernel] {
         const KERNELS: &[Kernel] = &[
-            Kernel::new(wgsl!("conv2d/plain"), plain::serve),
+            Kernel::new(wgsl!("conv2d/plain" + "direct"), plain::serve),
             Kernel::new(wgsl!("conv2d/conv3x3_tile"), conv3x3_tile::serve).only(Family::Hardware),
             Kernel::new(wgsl!("conv2d/conv3x3_winograd" + "texels" + "bound" + "winograd6"), conv3x3_winograd::serve)
                 .only(Family::Software),
             Kernel::new(wgsl!("conv2d/columns" + "correlate" + "texels" + "bound"), columns::serve).only(Family::Software),
             Kernel::new(wgsl!("conv2d/quads" + "correlate" + "texels" + "bound"), quads::serve).only(Family::Software),
-            Kernel::new(wgsl!("conv2d/texels" + "bound"), texels::serve).only(Family::Software),
+            Kernel::new(wgsl!("conv2d/texels" + "direct" + "bound"), texels::serve).only(Family::Software),
         ];
         const FUSED: &[Kernel] = &[
             Kernel::new(wgsl!("conv2d/fused"), fusion::serve),

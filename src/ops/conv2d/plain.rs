@@ -1,10 +1,7 @@
 //! conv2d by its definition, a block of outputs in registers: every case, both gradients.
 
-use super::Conv2d;
+use super::{Conv2d, ROWS};
 use crate::ops::{Call, Caps, Io, Launch, Work};
-
-/// Rows (taps in backward_w) of the block that a thread keeps in registers.
-const ROWS: usize = 8;
 
 /// Channels of a block: the width that needs the fewest loads for `channels` of a group, at eight rows.
 fn block_channels(channels: usize) -> usize {
@@ -66,25 +63,7 @@ pub fn serve(call: &Call, caps: &Caps) -> Option<Work> {
         u32::try_from(threads).ok()?;
         let launch = Launch::threads(
             threads,
-            [
-                ("batch", n.into()),
-                ("c_in", ci.into()),
-                ("c_out", co.into()),
-                ("height", h.into()),
-                ("width", w.into()),
-                ("out_height", ho.into()),
-                ("out_width", wo.into()),
-                ("kernel_h", kh.into()),
-                ("kernel_w", kw.into()),
-                ("stride_h", op.stride[0].into()),
-                ("stride_w", op.stride[1].into()),
-                ("dilation_h", op.dilation[0].into()),
-                ("dilation_w", op.dilation[1].into()),
-                ("pad_h", op.padding[0].into()),
-                ("pad_w", op.padding[1].into()),
-                ("replicate", u32::from(op.replicate).into()),
-                ("in_group", in_group.into()),
-                ("out_group", out_group.into()),
+            op.geometry(io).into_iter().chain([
                 ("row_blocks", row_blocks.into()),
                 ("blocks", blocks.into()),
                 ("taps", taps.into()),
@@ -93,7 +72,7 @@ pub fn serve(call: &Call, caps: &Caps) -> Option<Work> {
                 ("block_threads", block_threads.into()),
                 ("walkers", walkers.into()),
                 ("threads", threads.into()),
-            ],
+            ]),
         );
         Some(launch.with("OC", width))
     })?;
