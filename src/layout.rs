@@ -29,7 +29,7 @@ pub(crate) const ROWS_A_BLOCK: usize = 4;
 impl Layout {
     /// Elements of memory for a tensor: values, or texels of four.
     pub fn elements(self, shape: &Shape) -> usize {
-        let [n, c, h, w] = *shape;
+        let [n, c, h, w] = shape.nchw();
         match self {
             Self::Quads => n * c.div_ceil(4) * h * w,
             _ => n * c * h * w,

@@ -1,7 +1,7 @@
-//! Tensors on the host: exactly four dimensions `[N, C, H, W]`, row-major, f32.
+//! Tensors on the host: one to six dimensions, row-major, f32.
 
 use crate::error::{Error, Result};
-pub use crate::shape::{SCALAR, Shape, len, position};
+pub use crate::shape::{MAX_RANK, SCALAR, Shape, len, position};
 
 /// A shape and its elements.
 #[derive(Debug, Clone, PartialEq)]
@@ -15,7 +15,8 @@ impl Tensor {
     ///
     /// # Errors
     /// The number of elements is not the product of the shape.
-    pub fn new(shape: Shape, data: Vec<f32>) -> Result<Self> {
+    pub fn new(shape: impl Into<Shape>, data: Vec<f32>) -> Result<Self> {
+        let shape = shape.into();
         if len(&shape) != data.len() {
             return Err(Error::Usage(format!(
                 "a tensor of shape {shape:?} has {} elements, got {}",
@@ -26,11 +27,12 @@ impl Tensor {
         Ok(Self { shape, data })
     }
     /// All elements `value`.
-    pub fn filled(shape: Shape, value: f32) -> Self {
+    pub fn filled(shape: impl Into<Shape>, value: f32) -> Self {
+        let shape = shape.into();
         Self { shape, data: vec![value; len(&shape)] }
     }
     /// All elements zero.
-    pub fn zeros(shape: Shape) -> Self {
+    pub fn zeros(shape: impl Into<Shape>) -> Self {
         Self::filled(shape, 0.0)
     }
     /// `[1, 1, 1, 1]`.
@@ -49,12 +51,12 @@ impl Tensor {
     pub fn into_data(self) -> Vec<f32> {
         self.data
     }
-    /// The element at `[n, c, i, j]`.
+    /// The element at a position, such as `[n, c, i, j]`.
     ///
     /// # Panics
     /// The position lies outside the shape.
-    pub fn at(&self, [n, c, i, j]: Shape) -> f32 {
-        let [_, cs, h, w] = self.shape;
-        self.data[((n * cs + c) * h + i) * w + j]
+    pub fn at<const N: usize>(&self, position: [usize; N]) -> f32 {
+        let index = position.iter().zip(&*self.shape).fold(0, |index, (at, size)| index * size + at);
+        self.data[index]
     }
 }

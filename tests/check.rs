@@ -204,13 +204,13 @@ fn what_rides_along_with_convolutions_gives_what_the_operations_give() {
         let values = (0..shape.iter().product()).map(|_| rng.uniform(-1.0, 1.0) as f32).collect();
         Tensor::new(shape, values).unwrap()
     };
-    let image = random([2, 5, 9, 13]);
+    let image = random([2, 5, 9, 13].into());
     let x = g.input("x", image.shape()).unwrap();
     let mut parameters = Vec::new();
     let mut layer = |g: &mut Graph, x, sides: usize| {
         let k = parameters.len();
-        let w = g.constant(&format!("w{k}"), random([5, 5, sides, sides])).unwrap();
-        let b = g.constant(&format!("b{k}"), random([1, 5, 1, 1])).unwrap();
+        let w = g.constant(&format!("w{k}"), random([5, 5, sides, sides].into())).unwrap();
+        let b = g.constant(&format!("b{k}"), random([1, 5, 1, 1].into())).unwrap();
         parameters.push(w);
         let op = Conv2d { padding: [sides / 2; 2], ..Conv2d::default() };
         g.conv2d(x, w, b, op).unwrap()
@@ -222,8 +222,8 @@ fn what_rides_along_with_convolutions_gives_what_the_operations_give() {
     let y = layer(&mut g, residual, 5);
     let y = g.leaky_relu(y, LeakyRelu { slope: 0.1 }).unwrap();
     let y = g.times(y, residual).unwrap();
-    let w = g.constant("w", random([20, 5, 3, 3])).unwrap();
-    let b = g.constant("b", random([1, 20, 1, 1])).unwrap();
+    let w = g.constant("w", random([20, 5, 3, 3].into())).unwrap();
+    let b = g.constant("b", random([1, 20, 1, 1].into())).unwrap();
     let large = g.conv2d(y, w, b, Conv2d { padding: [1; 2], ..Conv2d::default() }).unwrap();
     let large = g.pixel_shuffle(large, PixelShuffle { factor: 2 }).unwrap();
     let loss = g.mse(y, x, Reduction::Mean).unwrap();

@@ -59,7 +59,7 @@ fn operation(name: &str, a: &Value) -> Result<Arc<dyn Op>, String> {
         "prelu" => Arc::new(prelu::Prelu),
         "relu" => Arc::new(relu::Relu),
         "resize" => {
-            let [a_num, a_den, b_num, b_den] = shape(&a["scale"])?.map(|v| v as u32);
+            let [a_num, a_den, b_num, b_den] = shape(&a["scale"])?.nchw().map(|v| v as u32);
             Arc::new(resize::Resize {
                 kernel: match a["kernel"].as_str() {
                     Some("nearest") => resize::Kernel::Nearest,
@@ -190,7 +190,7 @@ fn integers(value: &Value) -> Result<Vec<usize>, String> {
 }
 
 fn shape(value: &Value) -> Result<Shape, String> {
-    integers(value)?.try_into().map_err(|_| format!("{value} is no shape of four"))
+    Shape::new(&integers(value)?).ok_or_else(|| format!("{value} is no shape"))
 }
 
 fn pair(value: &Value) -> Result<[usize; 2], String> {

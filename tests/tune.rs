@@ -41,7 +41,7 @@ fn choices(keys: &[String], stem: &str) -> Choices {
 fn plans_follow_choices_and_ignore_those_that_do_not_serve() {
     let (g, y) = network();
     let op = Conv2d { padding: [1, 1], ..Conv2d::default() };
-    let keys = [key(&op, None, &[X, [8, 8, 3, 3], [1, 8, 1, 1]])];
+    let keys = [key(&op, None, &[X.into(), [8, 8, 3, 3].into(), [1, 8, 1, 1].into()])];
     // Without texels nothing is fused, so the convolution is a layer of its own.
     let plan = |choices: Option<&Choices>| {
         Plan::new(&g, &[y], &Options { caps: Caps::default(), choices, ..Options::default() }).unwrap()
@@ -62,7 +62,7 @@ fn plans_follow_choices_and_ignore_those_that_do_not_serve() {
     let w = g.param("w", [8, 8, 3, 3], Init::Constant(0.1)).unwrap();
     let b = g.param("b", [1, 8, 1, 1], Init::Constant(0.0)).unwrap();
     let y = g.add(fused.clone(), &[x, w, b, b]).unwrap();
-    let keys = [key(&fused, None, &[X, [8, 8, 3, 3], [1, 8, 1, 1], [1, 8, 1, 1]])];
+    let keys = [key(&fused, None, &[X.into(), [8, 8, 3, 3].into(), [1, 8, 1, 1].into(), [1, 8, 1, 1].into()])];
     let caps = Caps::software();
     let plan =
         |choices: Option<&Choices>| Plan::new(&g, &[y], &Options { caps, choices, ..Options::default() }).unwrap();
@@ -81,7 +81,7 @@ fn plans_follow_choices_and_ignore_those_that_do_not_serve() {
     let one = Conv2d { fusion: Some(Fusion::default()), ..Conv2d::default() };
     let y = g.add(one.clone(), &[y, w1, b, b]).unwrap();
     let mut both = choices(&keys, "conv2d/winograd8");
-    let other = key(&one, None, &[X, [8, 8, 1, 1], [1, 8, 1, 1], [1, 8, 1, 1]]);
+    let other = key(&one, None, &[X.into(), [8, 8, 1, 1].into(), [1, 8, 1, 1].into(), [1, 8, 1, 1].into()]);
     both.extend(choices(&[other], "conv2d/fused"));
     let plan_within = |memory_bytes: u64, choices: &Choices| {
         let caps = Caps { memory_bytes, ..caps };
@@ -104,7 +104,7 @@ fn run(device: &Device) -> Tensor {
     let (g, y) = network();
     let mut rng = Rng::new(3);
     let mut tensor = |shape: [usize; 4]| {
-        Tensor::new(shape, (0..len(&shape)).map(|_| rng.uniform(-1.0, 1.0) as f32).collect()).unwrap()
+        Tensor::new(shape, (0..len(&shape.into())).map(|_| rng.uniform(-1.0, 1.0) as f32).collect()).unwrap()
     };
     let (x, w, b) = (tensor(X), tensor([8, 8, 3, 3]), tensor([1, 8, 1, 1]));
     let weights = Weights::from_tensors([("w".to_owned(), w), ("b".to_owned(), b)].into());

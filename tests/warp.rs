@@ -10,7 +10,7 @@ use lineament::rng::Rng;
 use lineament::tensor::Shape;
 use lineament::{Device, Graph, Tensor, Weights};
 
-const PICTURE: Shape = [1, 2, 3, 4];
+const PICTURE: [usize; 4] = [1, 2, 3, 4];
 
 /// Pixel centres of a picture of 3 × 4, its edges, and numbers that are no sensible position.
 const COORDINATES: [f32; 20] = [
@@ -46,7 +46,7 @@ fn all_pairs(_: &mut Rng, _: &[Shape], _: usize) -> Vec<f64> {
 
 fn sample(border: Border, column: f64, row: f64) -> f64 {
     let x = [[1, 1, 2, 3], [1, 2, 1, 1]];
-    let io = Io { x: &x, y: [1; 4] };
+    let io = Io { x: &x.map(Into::into), y: [1; 4].into() };
     reference(&Warp { border }, &io, &[vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.0], vec![column, row]])[0]
 }
 
@@ -83,14 +83,15 @@ fn warp_outside_with_clamp_border_is_the_edge() {
 
 #[test]
 fn warp_refuses_a_field_of_another_shape() {
-    let text = |f: Shape| Warp::default().shape(&[[2, 3, 4, 5], f]).map_err(|e| e.to_string()).unwrap_err();
-    assert_eq!(text([2, 3, 4, 5]), "f must be [N=2, 2, Ho, Wo], got [2, 3, 4, 5]");
-    assert_eq!(text([1, 2, 4, 5]), "f must be [N=2, 2, Ho, Wo], got [1, 2, 4, 5]");
+    let text = |f: Shape| Warp::default().shape(&[[2, 3, 4, 5].into(), f]).map_err(|e| e.to_string()).unwrap_err();
+    assert_eq!(text([2, 3, 4, 5].into()), "f must be [N=2, 2, Ho, Wo], got [2, 3, 4, 5]");
+    assert_eq!(text([1, 2, 4, 5].into()), "f must be [N=2, 2, Ho, Wo], got [1, 2, 4, 5]");
     assert_eq!(
-        text([2, 2, 1 << 15, 1 << 14]),
+        text([2, 2, 1 << 15, 1 << 14].into()),
         "f must be of at most 268435456 positions a picture, got [2, 2, 32768, 16384]"
     );
-    let wide = Warp::default().shape(&[[1, 1, 1, (1 << 24) + 1], [1, 2, 1, 1]]).map_err(|e| e.to_string());
+    let wide =
+        Warp::default().shape(&[[1, 1, 1, (1 << 24) + 1].into(), [1, 2, 1, 1].into()]).map_err(|e| e.to_string());
     assert_eq!(wide.unwrap_err(), "x must be at most 16777216 pixels high and wide, got [1, 1, 1, 16777217]");
 }
 
@@ -100,7 +101,7 @@ fn warp_at_any_position_agrees_with_the_reference_on_the_adapter() {
     let k = COORDINATES.len();
     let cases = [Border::Zero, Border::Clamp].map(|border| {
         // `real` leaves the case out of the differences, which mean nothing at these kinks.
-        Case::new(Warp { border }, &[PICTURE, [1, 2, k, k]]).fill(1, Fill::With(all_pairs)).real()
+        Case::new(Warp { border }, &[PICTURE, [1, 2, k, k].into()]).fill(1, Fill::With(all_pairs)).real()
     });
     let report = check::op(&*cases[0].op, &cases, Some(&device));
     assert_eq!(report.failures, Vec::<String>::new());

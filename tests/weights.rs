@@ -86,7 +86,7 @@ fn shapes_of_fewer_dimensions_are_padded() {
     );
     let weights = Weights::from_bytes("x", &file(&header, &[0; 40])).unwrap();
     let shape = |name: &str| weights.get(name).unwrap().shape();
-    assert_eq!((shape("scalar"), shape("bias"), shape("matrix")), ([1, 1, 1, 1], [1, 3, 1, 1], [2, 3, 1, 1]));
+    assert_eq!([shape("scalar"), shape("bias"), shape("matrix")], [[1, 1, 1, 1], [1, 3, 1, 1], [2, 3, 1, 1]]);
     for shape in ["[2,3,1]", "[1,1,2,3,1]"] {
         let bytes = file(&format!("{{{}}}", entry("odd", shape, 0, 24)), &[0; 24]);
         says(&message(&bytes), &["net/x.safetensors", "tensor \"odd\" is [", "[C], [O,I] or [N,C,H,W]", "reshape it"]);

@@ -349,7 +349,9 @@ mod tests {
             let (graph, _) = upscaler.network(height, width).unwrap();
             let own = [2, 3].map(|k| graph.nodes()[0].shape[k]);
             let is_covered = measured.iter().any(|&size| {
-                choices(crate::lab::tune::key(&op, None, &shape(size))).stem(&op, None, &shape(own)).is_some()
+                choices(crate::lab::tune::key(&op, None, &shape(size).map(Into::into)))
+                    .stem(&op, None, &shape(own).map(Into::into))
+                    .is_some()
             });
             assert!(is_covered, "a picture of {width}x{height} has windows of {own:?}, measured are {measured:?}");
         }

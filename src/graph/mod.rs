@@ -193,27 +193,27 @@ impl Graph {
     ///
     /// # Errors
     /// The name is taken, or the shape has no or more than 2³² − 1 elements.
-    pub fn input(&mut self, name: &str, shape: Shape) -> Result<NodeId> {
+    pub fn input(&mut self, name: &str, shape: impl Into<Shape>) -> Result<NodeId> {
         let path = self.path(name);
-        self.push(path, Kind::Input, shape, vec![])
+        self.push(path, Kind::Input, shape.into(), vec![])
     }
 
     /// A trainable parameter.
     ///
     /// # Errors
     /// As [`Graph::input`].
-    pub fn param(&mut self, name: &str, shape: Shape, init: Init) -> Result<NodeId> {
+    pub fn param(&mut self, name: &str, shape: impl Into<Shape>, init: Init) -> Result<NodeId> {
         let path = self.path(name);
-        self.push(path, Kind::Param { init, trainable: true }, shape, vec![])
+        self.push(path, Kind::Param { init, trainable: true }, shape.into(), vec![])
     }
 
     /// A value that lives on the device between runs and is no weight: an optimiser's moments.
     ///
     /// # Errors
     /// As [`Graph::input`].
-    pub fn state(&mut self, name: &str, shape: Shape, init: Init) -> Result<NodeId> {
+    pub fn state(&mut self, name: &str, shape: impl Into<Shape>, init: Init) -> Result<NodeId> {
         let path = self.path(name);
-        self.push(path, Kind::Param { init, trainable: false }, shape, vec![])
+        self.push(path, Kind::Param { init, trainable: false }, shape.into(), vec![])
     }
 
     /// A fixed value.
@@ -324,7 +324,7 @@ impl Graph {
             ));
         }
         let (_, total) = pack_offsets(indices.iter().map(|&i| self.nodes[i].shape));
-        self.push(path, Kind::Pack, [1, 1, 1, total], indices)
+        self.push(path, Kind::Pack, [1, 1, 1, total].into(), indices)
     }
 
     /// Where the members of a pack lie in it.
@@ -405,7 +405,7 @@ impl Graph {
             let Some(k) = op.inputs().iter().position(|&input| input == "w") else { continue };
             let w = &self.nodes[node.inputs[k]];
             if matches!(w.kind, Kind::Param { trainable: true, .. }) {
-                let [n, c, kh, kw] = w.shape;
+                let [n, c, kh, kw] = w.shape.nchw();
                 // Of a transposed convolution the first dimension is the input's.
                 let (to, from) = if op.name() == "conv_transpose2d" { (c, n) } else { (n, c) };
                 let init = scheme.init(from * kh * kw, to * kh * kw);

@@ -4,7 +4,7 @@
 //! Source: numpy.lib.format, versions 1.0, 2.0 and 3.0.
 
 use crate::error::{Error, Result};
-use crate::tensor::{Shape, Tensor};
+use crate::tensor::Tensor;
 
 const MAGIC: &[u8] = b"\x93NUMPY";
 
@@ -89,15 +89,17 @@ pub fn read(name: &str, bytes: &[u8]) -> Result<Tensor> {
             data.len()
         )));
     }
-    let mut four: Shape = [1; 4];
+    let mut four = [1; 4];
     four[4 - shape.len()..].copy_from_slice(&shape);
     Tensor::new(four, data.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect())
 }
 
-/// The bytes of a .npy file of four dimensions, version 1.0.
+/// The bytes of a .npy file, version 1.0.
 pub fn write(tensor: &Tensor) -> Vec<u8> {
-    let [n, c, h, w] = tensor.shape();
-    let mut header = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({n}, {c}, {h}, {w}), }}");
+    // Python writes a tuple of one as `(3,)`.
+    let sizes: Vec<String> = tensor.shape().iter().map(usize::to_string).collect();
+    let comma = if sizes.len() == 1 { "," } else { "" };
+    let mut header = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({}{comma}), }}", sizes.join(", "));
     // The elements begin at a multiple of 64 bytes, behind a line's end.
     let begin = (10 + header.len() + 1).next_multiple_of(64);
     header += &" ".repeat(begin - 11 - header.len());
@@ -164,7 +166,7 @@ mod tests {
             for (shape, four) in
                 [("()", [1, 1, 1, 1]), ("(3,)", [1, 1, 1, 3]), ("(2, 3)", [1, 1, 2, 3]), ("(4,1,2)", [1, 4, 1, 2])]
             {
-                let tensor = read("a.npy", &file(version, &header(shape), crate::tensor::len(&four))).unwrap();
+                let tensor = read("a.npy", &file(version, &header(shape), crate::tensor::len(&four.into()))).unwrap();
                 assert_eq!(tensor.shape(), four);
                 assert_eq!(*tensor.data().last().unwrap(), (tensor.data().len() - 1) as f32);
             }

@@ -214,7 +214,7 @@ impl<'a> Reader<'a> {
             };
             shape[k] = value;
         }
-        Ok(shape)
+        Ok(shape.into())
     }
 
     fn add(&mut self, node: &'a proto::Node) -> Result<()> {
@@ -268,7 +268,7 @@ impl<'a> Reader<'a> {
     fn conv(&mut self, node: &'a proto::Node, label: &str, x: NodeId) -> Result<NodeId> {
         let path = self.name(label);
         let w = self.parameter(&node.input[1], "filters", 4)?;
-        let [channels, _, rows, columns] = self.graph.shape(w)?;
+        let [channels, _, rows, columns] = self.graph.shape(w)?.nchw();
         let b = match node.input.get(2).filter(|name| !name.is_empty()) {
             Some(name) => self.parameter(name, "bias", 1)?,
             None => {
@@ -342,8 +342,8 @@ impl<'a> Reader<'a> {
         }
         let dims: Vec<usize> = tensor.dims.iter().filter_map(|&d| usize::try_from(d).ok()).collect();
         let shape = match dims[..] {
-            [c] => [1, c, 1, 1],
-            [o, i, h, w] => [o, i, h, w],
+            [c] => Shape::from([1, c, 1, 1]),
+            [o, i, h, w] => Shape::from([o, i, h, w]),
             _ => return self.fail(format!("{about} is {:?}, expected dimensions from 1", tensor.dims)),
         };
         let data = self.data(tensor, &shape, &about)?;

@@ -103,7 +103,8 @@ impl Weights {
             }
             let begin = data.len();
             data.extend(tensor.data().iter().flat_map(|v| v.to_le_bytes()));
-            let entry = json!({ "dtype": "F32", "shape": tensor.shape(), "data_offsets": [begin, data.len()] });
+            let entry =
+                json!({ "dtype": "F32", "shape": tensor.shape().to_vec(), "data_offsets": [begin, data.len()] });
             entries.insert(name.clone(), entry);
         }
         // The crate's writer would put the manifest in a random order, and equal weights into different files.
@@ -143,9 +144,9 @@ fn sha256(bytes: &[u8]) -> String {
 fn padded(shape: &[usize]) -> std::result::Result<Shape, String> {
     let four = match *shape {
         [] => SCALAR,
-        [c] => [1, c, 1, 1],
-        [o, i] => [o, i, 1, 1],
-        [n, c, h, w] => [n, c, h, w],
+        [c] => Shape::from([1, c, 1, 1]),
+        [o, i] => Shape::from([o, i, 1, 1]),
+        [n, c, h, w] => Shape::from([n, c, h, w]),
         _ => return Err(format!("is {shape:?}, expected [C], [O,I] or [N,C,H,W]; reshape it to four dimensions")),
     };
     check_len(shape)?;

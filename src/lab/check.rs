@@ -19,7 +19,7 @@ use crate::plan::{Options, Plan, Step, counts};
 use crate::rng::Rng;
 use crate::shader::Variable;
 use crate::shader::reflect;
-use crate::tensor::{Shape, Tensor, len, position};
+use crate::tensor::{SCALAR, Shape, Tensor, len, position};
 use crate::weights::Weights;
 use std::collections::{BTreeMap, HashMap};
 
@@ -52,7 +52,7 @@ pub fn gradient(case: &Case, seed: u64) -> std::result::Result<GradientReport, S
     let mut rng = Rng::new(seed);
     let y_shape = op.shape(&case.x)?;
     let io = Io { x: &case.x, y: y_shape };
-    let mut report = GradientReport { worst: 0.0, input: "", position: [0; 4], analytic: 0.0, numeric: 0.0 };
+    let mut report = GradientReport { worst: 0.0, input: "", position: SCALAR, analytic: 0.0, numeric: 0.0 };
     if !op.updates().is_empty() {
         return Ok(report);
     }
@@ -360,7 +360,7 @@ fn read_all(gpu: &GpuSession, plan: &Plan) -> Result<Vec<Tensor>> {
 /// # Errors
 /// A channel past the last is not 0, on which kernels rely.
 fn from_quads(name: &str, shape: Shape, texels: &[[f32; 4]]) -> Result<Tensor> {
-    let [n, c, h, w] = shape;
+    let [n, c, h, w] = shape.nchw();
     let (quads, plane) = (c.div_ceil(4), h * w);
     let mut data = vec![0.0; len(&shape)];
     for (k, texel) in texels.iter().enumerate() {

@@ -167,7 +167,7 @@ fn slightly_wrong(op: &dyn Op, io: &Io, call: &Call) -> Vec<(String, Outputs)> {
 }
 
 fn without_largest_channel(shape: Shape, values: &[f64]) -> Option<Vec<f64>> {
-    let [n, c, h, w] = shape;
+    let [n, c, h, w] = shape.nchw();
     let plane = |n: usize, c_at: usize| (n * c + c_at) * h * w..(n * c + c_at + 1) * h * w;
     let size = |c: &usize| -> f64 { (0..n).flat_map(|n| &values[plane(n, *c)]).map(|v| v.abs()).sum() };
     let largest = (0..c).max_by(|a, b| size(a).total_cmp(&size(b)))?;
@@ -177,7 +177,7 @@ fn without_largest_channel(shape: Shape, values: &[f64]) -> Option<Vec<f64>> {
 }
 
 fn with_first_channel_shifted(shape: Shape, values: &[f64]) -> Option<Vec<f64>> {
-    let [n, c, h, w] = shape;
+    let [n, c, h, w] = shape.nchw();
     let mut values = values.to_vec();
     for n in 0..n {
         let plane = &mut values[n * c * h * w..][..h * w];
@@ -255,11 +255,11 @@ mod tests {
     #[test]
     fn wrong_formulas_differ_in_one_channel() {
         let values: Vec<f64> = (1..=12).map(f64::from).collect();
-        let out = without_largest_channel([1, 2, 2, 3], &values).unwrap();
+        let out = without_largest_channel([1, 2, 2, 3].into(), &values).unwrap();
         assert_eq!(out, [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]);
-        let shifted = with_first_channel_shifted([1, 2, 2, 3], &values).unwrap();
+        let shifted = with_first_channel_shifted([1, 2, 2, 3].into(), &values).unwrap();
         assert_eq!(shifted, [3.0, 1.0, 2.0, 6.0, 4.0, 5.0, 7.0, 8.0, 9.0, 10.0, 11.0, 12.0]);
-        assert!(without_largest_channel([2, 1, 2, 3], &values).is_none());
-        assert!(with_first_channel_shifted([12, 1, 1, 1], &values).is_none());
+        assert!(without_largest_channel([2, 1, 2, 3].into(), &values).is_none());
+        assert!(with_first_channel_shifted([12, 1, 1, 1].into(), &values).is_none());
     }
 }

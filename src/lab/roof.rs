@@ -142,7 +142,7 @@ fn copy(call: &Call, caps: &Caps) -> Option<Work> {
 
 /// Small cases of both operations, one list each.
 pub fn cases() -> [Vec<Case>; 2] {
-    const SHAPES: [Shape; 4] = [[1, 1, 1, 1], [2, 3, 5, 7], [1, 1, 1, 257], [1, 1, 2, 1027]];
+    const SHAPES: [[usize; 4]; 4] = [[1, 1, 1, 1], [2, 3, 5, 7], [1, 1, 1, 257], [1, 1, 2, 1027]];
     [
         SHAPES.iter().zip([0, 1, 2, 5]).map(|(&x, rounds)| Case::new(Chains { rounds }, &[x])).collect(),
         SHAPES.iter().map(|&x| Case::new(Copying, &[x])).collect(),

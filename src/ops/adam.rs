@@ -167,8 +167,8 @@ pub fn cases() -> Vec<Case> {
         let hyper = AdamHyper { lr: 0.01, eps: 1e-6, weight_decay, ..AdamHyper::default() };
         Adam::hyper(&hyper, step).map(f64::from).into()
     }
-    let case = |shape: Shape, h: Fill| {
-        let blocks = crate::tensor::len(&shape).div_ceil(PACK_ALIGN);
+    let case = |shape: [usize; 4], h: Fill| {
+        let blocks = crate::tensor::len(&shape.into()).div_ceil(PACK_ALIGN);
         Case::new(Adam, &[shape, shape, shape, shape, [1, 8, 1, 1], [1, 2, 1, blocks], [1, 2, 1, 1]])
             .fill(3, Fill::Uniform { low: 0.0, high: 1.0, gap: 0.0 })
             .fill(4, h)
@@ -203,7 +203,8 @@ mod tests {
         let h = Adam::hyper(&hyper, 1).map(f64::from).to_vec();
         let mut x = [vec![1.0, 1.0], vec![0.3, -20.0], vec![0.0; 2], vec![0.0; 2], h, vec![1.0; 2], vec![1.0; 2]];
         let s = [1, 2, 1, 1];
-        Adam.reference_update(&Io { x: &[s, s, s, s, [1, 8, 1, 1], [1, 2, 1, 1], s], y: SCALAR }, &mut x);
+        let shapes = [s, s, s, s, [1, 8, 1, 1], s, s].map(Shape::from);
+        Adam.reference_update(&Io { x: &shapes, y: SCALAR }, &mut x);
         assert!((x[0][0] - 0.9).abs() < 1e-6 && (x[0][1] - 1.1).abs() < 1e-6, "{:?}", x[0]);
     }
 }

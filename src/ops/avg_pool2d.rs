@@ -45,13 +45,13 @@ impl AvgPool2d {
     }
     /// Height and width of the window.
     fn window(&self, io: &Io) -> [usize; 2] {
-        let [_, _, h, w] = io.x[0];
+        let [_, _, h, w] = io.x[0].nchw();
         self.kernel.map_or([h, w], |k| [k, k])
     }
     /// Calls `f` with the index of every output, of every pixel in its window, and the area to divide by.
     fn terms(&self, io: &Io, mut f: impl FnMut(usize, usize, f64)) {
-        let [_, _, height, width] = io.x[0];
-        let [n, c, high, wide] = io.y;
+        let [_, _, height, width] = io.x[0].nchw();
+        let [n, c, high, wide] = io.y.nchw();
         let [kh, kw] = self.window(io);
         // The pixels of window i along one axis.
         let along = |i: usize, k: usize, size: usize| -> Vec<usize> {
@@ -98,8 +98,8 @@ impl Op for AvgPool2d {
             if self.padding != 0 {
                 return Err(ShapeError::value("padding", "0 where the window is the whole image", self.padding));
             }
-            let [n, c, _, _] = x[0];
-            return Ok([n, c, 1, 1]);
+            let [n, c, _, _] = x[0].nchw();
+            return Ok([n, c, 1, 1].into());
         };
         pooled(x[0], kernel, self.stride, self.padding)
     }
@@ -124,7 +124,7 @@ impl Op for AvgPool2d {
 /// `shaders/avg_pool2d/plain.wgsl`.
 fn plain(call: &Call, caps: &Caps) -> Option<Work> {
     let (op, io) = (call.op::<AvgPool2d>()?, &call.io);
-    let ([_, _, height, width], [_, _, out_height, out_width]) = (io.x[0], io.y);
+    let ([_, _, height, width], [_, _, out_height, out_width]) = (io.x[0].nchw(), io.y.nchw());
     let [kh, kw] = op.window(io);
     call.work(caps, |entry| {
         let threads = if entry == "backward" { io.x_len(0) } else { io.y_len() };
@@ -146,7 +146,7 @@ fn plain(call: &Call, caps: &Caps) -> Option<Work> {
 
 /// `shaders/avg_pool2d/global.wgsl`: a workgroup of 64 per plane.
 fn global(call: &Call, caps: &Caps) -> Option<Work> {
-    let [n, c, height, width] = call.io.x[0];
+    let [n, c, height, width] = call.io.x[0].nchw();
     let params = [("planes", (n * c).into()), ("pixels", (height * width).into())];
     let is_global = call.op::<AvgPool2d>()?.kernel.is_none();
     call.work(caps, |_| is_global.then(|| Launch::threads(64 * n * c, params)))
@@ -177,8 +177,8 @@ mod tests {
 
     #[test]
     fn shape_when_global_is_one_pixel_and_takes_no_padding() {
-        let shape = |op: AvgPool2d| op.shape(&[[2, 3, 4, 5]]).map_err(|e| e.to_string());
-        assert_eq!(shape(AvgPool2d::global()), Ok([2, 3, 1, 1]));
+        let shape = |op: AvgPool2d| op.shape(&[[2, 3, 4, 5].into()]).map_err(|e| e.to_string());
+        assert_eq!(shape(AvgPool2d::global()), Ok([2, 3, 1, 1].into()));
         assert_eq!(
             shape(AvgPool2d { padding: 1, ..AvgPool2d::global() }),
             Err("padding must be 0 where the window is the whole image, got 1".into())
@@ -194,7 +194,7 @@ mod tests {
         let x = [[1, 1, 1, 3]];
         let mean = |count_include_pad| {
             let op = AvgPool2d { padding: 1, count_include_pad, ..AvgPool2d::new(3, 2) };
-            let io = Io { x: &x, y: op.shape(&x).expect("fits") };
+            let io = Io { x: &x.map(Into::into), y: op.shape(&x.map(Into::into)).expect("fits") };
             let mut y = vec![0.0; io.y_len()];
             op.reference(&io, &[vec![3.0, 6.0, 9.0]], &mut y);
             y

@@ -33,11 +33,11 @@ impl Op for Concat {
         KERNELS
     }
     fn shape(&self, x: &[Shape]) -> Result<Shape, ShapeError> {
-        let [n, ca, h, w] = x[0];
-        let [_, cb, _, _] = x[1];
+        let [n, ca, h, w] = x[0].nchw();
+        let [_, cb, _, _] = x[1].nchw();
         let both = ca.checked_add(cb);
         match both {
-            Some(c) if x[1] == [n, cb, h, w] => Ok([n, c, h, w]),
+            Some(c) if x[1] == [n, cb, h, w] => Ok([n, c, h, w].into()),
             _ => Err(ShapeError::shape("b", format!("[N={n}, Cb, H={h}, W={w}] as a"), x[1])),
         }
     }

@@ -78,8 +78,8 @@ struct Cut {
 }
 
 fn cut(io: &Io) -> Cut {
-    let [n, _, h, w] = io.x[0];
-    let [_, _, oh, ow] = io.y;
+    let [n, _, h, w] = io.x[0].nchw();
+    let [_, _, oh, ow] = io.y.nchw();
     let rows = CHUNK.div_ceil(w).max((n * h).div_ceil((MAX_PARTIALS / io.x_len(1)).max(1)));
     let part = PART.min(oh * ow);
     Cut { rows, chunks: (n * h).div_ceil(rows), part, parts: (oh * ow).div_ceil(part) }
@@ -103,7 +103,7 @@ struct Phases {
 impl ConvTranspose2d {
     /// `None` for several channels out, unequal sides, or filters whose code would be too long.
     fn phases(&self, io: &Io) -> Option<Phases> {
-        let ([n, ci, ..], [_, co, kh, kw], [_, _, oh, ow]) = (io.x[0], io.x[1], io.y);
+        let ([n, ci, ..], [_, co, kh, kw], [_, _, oh, ow]) = (io.x[0].nchw(), io.x[1].nchw(), io.y.nchw());
         let (stride, padding) = (self.stride[0], self.padding[0]);
         if co != 1 || kh != kw || self.stride[1] != stride || self.padding[1] != padding || stride > 16 {
             return None;
@@ -132,7 +132,7 @@ impl ConvTranspose2d {
 
 impl Phases {
     fn launch(&self, op: &ConvTranspose2d, entry: &str, io: &Io) -> Option<Launch> {
-        let ([_, ci, h, w], [_, _, kernel, _], [_, _, oh, ow]) = (io.x[0], io.x[1], io.y);
+        let ([_, ci, h, w], [_, _, kernel, _], [_, _, oh, ow]) = (io.x[0].nchw(), io.x[1].nchw(), io.y.nchw());
         let threads = self.groups * self.fill;
         let groups = match entry {
             "forward_1" => [threads.div_ceil(64).try_into().ok()?, 1, 1],
@@ -176,14 +176,14 @@ struct Strides {
     fill: usize,
     pixels: usize,
     lanes: usize,
-    phases: Shape,
+    phases: [usize; 4],
     correlation: Correlation,
 }
 
 impl ConvTranspose2d {
     /// `None` for several channels out, unequal sides, or filters whose code would be too long.
     fn strides(&self, io: &Io) -> Option<Strides> {
-        let (x, [_, co, kh, kw], [n, _, oh, ow]) = (io.x[0], io.x[1], io.y);
+        let (x, [_, co, kh, kw], [n, _, oh, ow]) = (io.x[0].nchw(), io.x[1].nchw(), io.y.nchw());
         let (stride, padding) = (self.stride[0], self.padding[0]);
         if co != 1 || kh != kw || self.stride[1] != stride || self.padding[1] != padding || stride > 16 {
             return None;
@@ -224,14 +224,14 @@ impl ConvTranspose2d {
 
 impl Strides {
     fn scratch(&self, method: &str) -> Vec<(&'static str, usize)> {
-        let phases = ("t0", Layout::Quads.elements(&self.phases));
+        let phases = ("t0", Layout::Quads.elements(&self.phases.into()));
         match method {
             "backward_x" => vec![phases, ("t2", self.groups_out * self.fill)],
             _ => vec![phases, ("t1", self.correlation.partials())],
         }
     }
     fn launch(&self, op: &ConvTranspose2d, entry: &str, io: &Io) -> Option<Launch> {
-        let phases = Layout::Quads.elements(&self.phases);
+        let phases = Layout::Quads.elements(&self.phases.into());
         let (threads, groups) = match entry {
             "backward_x_1" | "backward_w_1" => (phases, None),
             "backward_x_2" => (self.groups_out * self.fill, None),
@@ -283,15 +283,15 @@ impl Op for ConvTranspose2d {
         KERNELS
     }
     fn shape(&self, x: &[Shape]) -> Result<Shape, ShapeError> {
-        let [n, ci, h, w] = x[0];
-        let [wi, co, kh, kw] = x[1];
+        let [n, ci, h, w] = x[0].nchw();
+        let [wi, co, kh, kw] = x[1].nchw();
         if wi != ci || !(1..=MAX_KERNEL).contains(&kh) || !(1..=MAX_KERNEL).contains(&kw) {
             return Err(ShapeError::shape("w", format!("[Ci={ci}, Co, 1 to {MAX_KERNEL}, 1 to {MAX_KERNEL}]"), x[1]));
         }
         if x[2] != [1, co, 1, 1] {
             return Err(ShapeError::shape("b", format!("[1, Co={co}, 1, 1]"), x[2]));
         }
-        Ok([n, co, self.size(0, h, kh)?, self.size(1, w, kw)?])
+        Ok([n, co, self.size(0, h, kh)?, self.size(1, w, kw)?].into())
     }
     fn cost(&self, method: &str, io: &Io) -> Cost {
         // Every input pixel meets every tap once, edges apart.
@@ -325,8 +325,8 @@ impl Op for ConvTranspose2d {
         if output == "db" { Accuracy { rms: 1e-5, ..Accuracy::DIRECT } } else { Accuracy::DIRECT }
     }
     fn tolerance(&self, output: &str, io: &Io, _at: &Values) -> Tolerance {
-        let [n, ci, _, w] = io.x[0];
-        let [_, co, kh, kw] = io.x[1];
+        let [n, ci, _, w] = io.x[0].nchw();
+        let [_, co, kh, kw] = io.x[1].nchw();
         let Cut { rows, chunks, part, parts } = cut(io);
         // Each term takes one rounding for its product and takes part in at most as many additions as there are terms,
         // in the two-pass sums in at most those of its own chunk and those of the chunks.
@@ -342,9 +342,9 @@ impl Op for ConvTranspose2d {
 /// `shaders/conv_transpose2d/plain.wgsl`.
 fn plain(call: &Call, caps: &Caps) -> Option<Work> {
     let (op, io) = (call.op::<ConvTranspose2d>()?, &call.io);
-    let [n, ci, h, w] = io.x[0];
-    let [_, co, kh, kw] = io.x[1];
-    let [_, _, oh, ow] = io.y;
+    let [n, ci, h, w] = io.x[0].nchw();
+    let [_, co, kh, kw] = io.x[1].nchw();
+    let [_, _, oh, ow] = io.y.nchw();
     let shape: [(&'static str, Scalar); 13] = [
         ("n", n.into()),
         ("ci", ci.into()),
@@ -400,11 +400,11 @@ fn strides(call: &Call, caps: &Caps) -> Option<Work> {
 impl ConvTranspose2d {
     /// Calls `f` with the elements of x, w and y of every product, as the definition scatters them.
     fn each_product(&self, io: &Io, mut f: impl FnMut(usize, usize, usize)) {
-        let [n, ci, h, w] = io.x[0];
-        let [_, co, kh, kw] = io.x[1];
-        let [_, _, oh, ow] = io.y;
+        let [n, ci, h, w] = io.x[0].nchw();
+        let [_, co, kh, kw] = io.x[1].nchw();
+        let [_, _, oh, ow] = io.y.nchw();
         for x_at in 0..n * ci * h * w {
-            let [n, c, r, s] = crate::tensor::position(&io.x[0], x_at);
+            let [n, c, r, s] = crate::tensor::position(&io.x[0], x_at).nchw();
             for o in 0..co {
                 for u in 0..kh {
                     let i = (r * self.stride[0] + u).wrapping_sub(self.padding[0]);
@@ -424,7 +424,7 @@ impl ConvTranspose2d {
 }
 
 pub fn cases() -> Vec<Case> {
-    let case = |x: Shape, co: usize, k: [usize; 2], stride, padding, output_padding| {
+    let case = |x: [usize; 4], co: usize, k: [usize; 2], stride, padding, output_padding| {
         let op = ConvTranspose2d { stride, padding, output_padding };
         Case::new(op, &[x, [x[1], co, k[0], k[1]], [1, co, 1, 1]])
     };

@@ -75,7 +75,7 @@ fn plain(call: &Call, caps: &Caps) -> Option<Work> {
 }
 
 pub fn cases() -> Vec<Case> {
-    let case = |shape: Shape, h| Case::new(Ema, &[shape, shape, [1, 8, 1, 1]]).fill(2, h);
+    let case = |shape: [usize; 4], h| Case::new(Ema, &[shape, shape, [1, 8, 1, 1]]).fill(2, h);
     let first = Fill::With(|_, _, _| vec![0.0; 8]);
     let later = Fill::With(|_, _, _| [vec![9.0; 7], vec![0.999]].concat());
     vec![

@@ -59,9 +59,9 @@ impl Op for Field {
         KERNELS
     }
     fn shape(&self, x: &[Shape]) -> Result<Shape, ShapeError> {
-        let [one, two, h, w] = x[0];
-        let [_, bases, ..] = x[1];
-        let [n, ..] = x[2];
+        let [one, two, h, w] = x[0].nchw();
+        let [_, bases, ..] = x[1].nchw();
+        let [n, ..] = x[2].nchw();
         if [one, two] != [1, 2] {
             return Err(ShapeError::shape("z", "[1, 2, H, W]", x[0]));
         }
@@ -71,7 +71,7 @@ impl Op for Field {
         if x[2] != [n, bases, 1, 1] {
             return Err(ShapeError::shape("c", format!("[N, K={bases}, 1, 1]"), x[2]));
         }
-        Ok([n, 2, h, w])
+        Ok([n, 2, h, w].into())
     }
     fn cost(&self, method: &str, io: &Io) -> Cost {
         let [batch, bases, plane] = sizes(io);
@@ -134,7 +134,7 @@ fn plain(call: &Call, caps: &Caps) -> Option<Work> {
 }
 
 pub fn cases() -> Vec<Case> {
-    let case = |[n, k, h, w]: Shape| Case::new(Field, &[[1, 2, h, w], [2, k, h, w], [n, k, 1, 1]]);
+    let case = |[n, k, h, w]: [usize; 4]| Case::new(Field, &[[1, 2, h, w], [2, k, h, w], [n, k, 1, 1]]);
     vec![
         case([1, 1, 1, 1]),
         case([2, 3, 5, 7]),
@@ -153,9 +153,9 @@ mod tests {
     #[test]
     fn shape_when_bases_or_coefficients_do_not_fit_is_refused() {
         let shape = |z, b, c| Field.shape(&[z, b, c]).map_err(|e| e.to_string());
-        assert_eq!(shape([1, 2, 4, 5], [2, 3, 4, 5], [7, 3, 1, 1]), Ok([7, 2, 4, 5]));
-        assert!(shape([2, 2, 4, 5], [2, 3, 4, 5], [7, 3, 1, 1]).unwrap_err().starts_with("z must be"));
-        assert!(shape([1, 2, 4, 5], [3, 3, 4, 5], [7, 3, 1, 1]).unwrap_err().starts_with("b must be"));
-        assert!(shape([1, 2, 4, 5], [2, 3, 4, 5], [7, 4, 1, 1]).unwrap_err().starts_with("c must be"));
+        assert_eq!(shape([1, 2, 4, 5].into(), [2, 3, 4, 5].into(), [7, 3, 1, 1].into()), Ok([7, 2, 4, 5].into()));
+        assert!(shape([2, 2, 4, 5].into(), [2, 3, 4, 5].into(), [7, 3, 1, 1].into()).unwrap_err().starts_with("z must be"));
+        assert!(shape([1, 2, 4, 5].into(), [3, 3, 4, 5].into(), [7, 3, 1, 1].into()).unwrap_err().starts_with("b must be"));
+        assert!(shape([1, 2, 4, 5].into(), [2, 3, 4, 5].into(), [7, 4, 1, 1].into()).unwrap_err().starts_with("c must be"));
     }
 }

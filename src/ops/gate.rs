@@ -31,7 +31,7 @@ fn span(io: &Io) -> usize {
 
 /// The element of g for element `i` of a.
 fn gate_index(io: &Io, i: usize) -> usize {
-    let [_, _, h, w] = io.x[0];
+    let [_, _, h, w] = io.x[0].nchw();
     i / (h * w) / span(io) * (h * w) + i % (h * w)
 }
 
@@ -47,7 +47,7 @@ impl Op for Gate {
         KERNELS
     }
     fn shape(&self, x: &[Shape]) -> Result<Shape, ShapeError> {
-        let [n, c, h, w] = x[0];
+        let [n, c, h, w] = x[0].nchw();
         if x[1] != x[0] {
             return Err(ShapeError::shape("b", format!("a's shape {:?}", x[0]), x[1]));
         }
@@ -101,7 +101,7 @@ impl Op for Gate {
 fn plain(call: &Call, caps: &Caps) -> Option<Work> {
     let io = &call.io;
     call.work(caps, |entry| {
-        let [_, _, h, w] = io.y;
+        let [_, _, h, w] = io.y.nchw();
         let (gates, span) = (io.x_len(2), span(io));
         let blocks = span.div_ceil(BLOCK);
         let threads = if entry == "backward_g" { gates } else { gates * blocks };

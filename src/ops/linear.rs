@@ -33,7 +33,7 @@ fn sizes(io: &Io) -> [usize; 3] {
 
 /// Channel quads of a picture of x.
 fn row_quads(io: &Io) -> usize {
-    let [_, c, h, w] = io.x[0];
+    let [_, c, h, w] = io.x[0].nchw();
     c.div_ceil(4) * h * w
 }
 
@@ -52,8 +52,8 @@ impl Op for Linear {
         KERNELS
     }
     fn shape(&self, x: &[Shape]) -> Result<Shape, ShapeError> {
-        let [n, c, h, w] = x[0];
-        let [outputs, ..] = x[1];
+        let [n, c, h, w] = x[0].nchw();
+        let [outputs, ..] = x[1].nchw();
         let depth = c.checked_mul(h).and_then(|p| p.checked_mul(w));
         if depth.is_none_or(|d| x[1] != [outputs, d, 1, 1]) {
             let expected = depth.map_or_else(|| "[O, C·H·W, 1, 1]".into(), |d| format!("[O, C·H·W={d}, 1, 1]"));
@@ -62,7 +62,7 @@ impl Op for Linear {
         if x[2] != [1, outputs, 1, 1] {
             return Err(ShapeError::shape("b", format!("[1, O={outputs}, 1, 1]"), x[2]));
         }
-        Ok([n, outputs, 1, 1])
+        Ok([n, outputs, 1, 1].into())
     }
     fn cost(&self, method: &str, io: &Io) -> Cost {
         let [n, d, o] = sizes(io);
@@ -131,7 +131,7 @@ fn plain(call: &Call, caps: &Caps) -> Option<Work> {
 /// `shaders/linear/quads.wgsl`.
 fn quads(call: &Call, caps: &Caps) -> Option<Work> {
     let io = &call.io;
-    let ([n, d, o], [_, c, h, w], quads) = (sizes(io), io.x[0], row_quads(io));
+    let ([n, d, o], [_, c, h, w], quads) = (sizes(io), io.x[0].nchw(), row_quads(io));
     if (n * quads).max(o * quads) > MAX_TEXELS {
         return None;
     }
@@ -152,7 +152,7 @@ fn quads(call: &Call, caps: &Caps) -> Option<Work> {
 }
 
 pub fn cases() -> Vec<Case> {
-    let case = |x: Shape, outputs| {
+    let case = |x: [usize; 4], outputs| {
         let depth = x[1] * x[2] * x[3];
         Case::new(Linear, &[x, [outputs, depth, 1, 1], [1, outputs, 1, 1]])
     };
@@ -172,9 +172,9 @@ mod tests {
 
     #[test]
     fn shape_when_weights_do_not_fit_is_refused() {
-        let shape = |w, b| Linear.shape(&[[2, 3, 4, 5], w, b]).map_err(|e| e.to_string());
-        assert_eq!(shape([7, 60, 1, 1], [1, 7, 1, 1]), Ok([2, 7, 1, 1]));
-        assert_eq!(shape([7, 3, 4, 5], [1, 7, 1, 1]), Err("w must be [O, C·H·W=60, 1, 1], got [7, 3, 4, 5]".into()));
-        assert_eq!(shape([7, 60, 1, 1], [7, 1, 1, 1]), Err("b must be [1, O=7, 1, 1], got [7, 1, 1, 1]".into()));
+        let shape = |w, b| Linear.shape(&[[2, 3, 4, 5].into(), w, b]).map_err(|e| e.to_string());
+        assert_eq!(shape([7, 60, 1, 1].into(), [1, 7, 1, 1].into()), Ok([2, 7, 1, 1].into()));
+        assert_eq!(shape([7, 3, 4, 5].into(), [1, 7, 1, 1].into()), Err("w must be [O, C·H·W=60, 1, 1], got [7, 3, 4, 5]".into()));
+        assert_eq!(shape([7, 60, 1, 1].into(), [7, 1, 1, 1].into()), Err("b must be [1, O=7, 1, 1], got [7, 1, 1, 1]".into()));
     }
 }

@@ -180,7 +180,7 @@ fn plain(call: &Call, caps: &Caps) -> Option<Work> {
 }
 
 pub fn cases() -> Vec<Case> {
-    let case = |x: Shape, reduction, weighted, penalty| {
+    let case = |x: [usize; 4], reduction, weighted, penalty| {
         let op = Loss { penalty, reduction, weighted };
         let inputs = vec![x; op.inputs().len()];
         Case::new(op, &inputs)

@@ -53,9 +53,9 @@ pub(super) fn pooled(x: Shape, kernel: usize, stride: usize, padding: usize) -> 
         let padded = size.checked_add(2 * padding).filter(|&s| s >= kernel && u32::try_from(s).is_ok())?;
         Some((padded - kernel) / stride + 1)
     };
-    let [n, c, h, w] = x;
+    let [n, c, h, w] = x.nchw();
     match (windows(h), windows(w)) {
-        (Some(high), Some(wide)) => Ok([n, c, high, wide]),
+        (Some(high), Some(wide)) => Ok([n, c, high, wide].into()),
         _ => {
             let least = kernel - 2 * padding;
             Err(ShapeError::shape(
@@ -70,8 +70,8 @@ pub(super) fn pooled(x: Shape, kernel: usize, stride: usize, padding: usize) -> 
 impl MaxPool2d {
     /// Calls `f` with every output's index and the index of its window's first maximum; a NaN is above every number.
     fn maxima(&self, io: &Io, x: &[f64], mut f: impl FnMut(usize, usize)) {
-        let [_, _, height, width] = io.x[0];
-        let [n, c, high, wide] = io.y;
+        let [_, _, height, width] = io.x[0].nchw();
+        let [n, c, high, wide] = io.y.nchw();
         for plane in 0..n * c {
             for i in 0..high {
                 for j in 0..wide {
@@ -138,8 +138,8 @@ impl Op for MaxPool2d {
 fn plain(call: &Call, caps: &Caps) -> Option<Work> {
     let (op, io) = (call.op::<MaxPool2d>()?, &call.io);
     call.work(caps, |entry| {
-        let [_, _, height, width] = io.x[0];
-        let [_, _, out_height, out_width] = io.y;
+        let [_, _, height, width] = io.x[0].nchw();
+        let [_, _, out_height, out_width] = io.y.nchw();
         let threads = if entry == "backward" { io.x_len(0) } else { io.y_len() };
         let params = [
             ("threads", threads.into()),
@@ -189,7 +189,7 @@ mod tests {
     fn gradient_when_pixels_tie_goes_to_the_first_in_row_order() {
         let op = MaxPool2d::new(2, 1);
         let x = [[1, 1, 2, 3]];
-        let io = Io { x: &x, y: op.shape(&x).expect("fits") };
+        let io = Io { x: &x.map(Into::into), y: op.shape(&x.map(Into::into)).expect("fits") };
         let mut dx = vec![vec![0.0; 6]];
         op.reference_grad(&io, &[vec![1.0, 2.0, 2.0, 2.0, 0.0, 2.0]], &[2.0, 2.0], &[3.0, 5.0], &mut dx);
         assert_eq!(dx[0], [0.0, 8.0, 0.0, 0.0, 0.0, 0.0]);
@@ -198,9 +198,9 @@ mod tests {
     #[test]
     fn shape_when_windows_do_not_fit_is_refused() {
         let shape = |kernel, stride, padding| {
-            MaxPool2d { kernel, stride, padding }.shape(&[[1, 2, 4, 5]]).map_err(|e| e.to_string())
+            MaxPool2d { kernel, stride, padding }.shape(&[[1, 2, 4, 5].into()]).map_err(|e| e.to_string())
         };
-        assert_eq!(shape(3, 2, 1), Ok([1, 2, 2, 3]));
+        assert_eq!(shape(3, 2, 1), Ok([1, 2, 2, 3].into()));
         assert_eq!(shape(2, 0, 0), Err("stride must be 1 to 65535, got 0".into()));
         assert_eq!(shape(0, 1, 0), Err("kernel must be 1 to 65535, got 0".into()));
         assert_eq!(shape(3, 1, 2), Err("padding must be at most 1, half the kernel, got 2".into()));

@@ -367,9 +367,9 @@ fn with_nan(rng: &mut Rng, x: &[Shape], input: usize) -> Vec<f64> {
 
 impl Case {
     /// Inputs signed and not centred: uniform in `[-1, 2)`.
-    pub fn new(op: impl Op + 'static, x: &[Shape]) -> Self {
+    pub fn new(op: impl Op + 'static, x: &[impl Into<Shape> + Copy]) -> Self {
         let fill = vec![Fill::Uniform { low: -1.0, high: 2.0, gap: 0.0 }; x.len()];
-        Self { op: Arc::new(op), x: x.to_vec(), fill, real: false, is_rough: false }
+        Self { op: Arc::new(op), x: x.iter().map(|&x| x.into()).collect(), fill, real: false, is_rough: false }
     }
     /// Fills input `i` another way.
     pub fn fill(mut self, i: usize, fill: Fill) -> Self {

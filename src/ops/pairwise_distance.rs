@@ -38,15 +38,15 @@ impl Op for PairwiseDistance {
         KERNELS
     }
     fn shape(&self, x: &[Shape]) -> Result<Shape, ShapeError> {
-        let [n, d, ah, aw] = x[0];
-        let [m, bd, bh, bw] = x[1];
+        let [n, d, ah, aw] = x[0].nchw();
+        let [m, bd, bh, bw] = x[1].nchw();
         if [ah, aw] != [1, 1] {
             return Err(ShapeError::shape("a", "[N, D, 1, 1]", x[0]));
         }
         if [bd, bh, bw] != [d, 1, 1] {
             return Err(ShapeError::shape("b", format!("[M, D={d}, 1, 1]"), x[1]));
         }
-        Ok([n, m, 1, 1])
+        Ok([n, m, 1, 1].into())
     }
     fn cost(&self, method: &str, io: &Io) -> Cost {
         // A difference, a product and a sum for each of the N·M·D terms.
@@ -59,7 +59,7 @@ impl Op for PairwiseDistance {
         Cost::new(flops, io.total_len() + gradient)
     }
     fn reference(&self, io: &Io, x: &[Vec<f64>], y: &mut [f64]) {
-        let ([n, d, ..], [m, ..]) = (io.x[0], io.x[1]);
+        let ([n, d, ..], [m, ..]) = (io.x[0].nchw(), io.x[1].nchw());
         for i in 0..n {
             for j in 0..m {
                 y[i * m + j] = (0..d).map(|k| (x[0][i * d + k] - x[1][j * d + k]).powi(2)).sum();
@@ -67,7 +67,7 @@ impl Op for PairwiseDistance {
         }
     }
     fn reference_grad(&self, io: &Io, x: &[Vec<f64>], _y: &[f64], dy: &[f64], dx: &mut [Vec<f64>]) {
-        let ([n, d, ..], [m, ..]) = (io.x[0], io.x[1]);
+        let ([n, d, ..], [m, ..]) = (io.x[0].nchw(), io.x[1].nchw());
         for i in 0..n {
             for j in 0..m {
                 for k in 0..d {
@@ -79,7 +79,7 @@ impl Op for PairwiseDistance {
         }
     }
     fn tolerance(&self, output: &str, io: &Io, at: &Values) -> Tolerance {
-        let ([n, d, ..], [m, ..]) = (io.x[0], io.x[1]);
+        let ([n, d, ..], [m, ..]) = (io.x[0].nchw(), io.x[1].nchw());
         if output == "y" {
             // Each term: one rounding in the difference, which the square doubles, and one of the square; then D − 1
             // roundings of the sum. All terms are positive, so that their sum is y itself.
@@ -102,7 +102,7 @@ impl Op for PairwiseDistance {
 
 /// `shaders/pairwise_distance/plain.wgsl`.
 fn plain(call: &Call, caps: &Caps) -> Option<Work> {
-    let ([n, d, ..], [m, ..]) = (call.io.x[0], call.io.x[1]);
+    let ([n, d, ..], [m, ..]) = (call.io.x[0].nchw(), call.io.x[1].nchw());
     call.work(caps, |entry| {
         let (rows, columns) = match entry {
             "backward_a" => (n, d),
@@ -116,7 +116,7 @@ fn plain(call: &Call, caps: &Caps) -> Option<Work> {
 
 /// `shaders/pairwise_distance/quads.wgsl`.
 fn quads(call: &Call, caps: &Caps) -> Option<Work> {
-    let ([n, d, ..], [m, ..]) = (call.io.x[0], call.io.x[1]);
+    let ([n, d, ..], [m, ..]) = (call.io.x[0].nchw(), call.io.x[1].nchw());
     let fits = call.io.x.iter().all(|x| Layout::Quads.elements(x) <= MAX_TEXELS);
     let params = [("rows_a", n.into()), ("rows_b", m.into()), ("quads", d.div_ceil(4).into())];
     let work = call.work(caps, |_| fits.then(|| Launch::threads(row_blocks(n, m), params)))?;

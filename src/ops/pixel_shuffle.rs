@@ -29,7 +29,7 @@ impl PixelShuffle {
     /// Calls `f` with the index of every element of x and of the element of y that it becomes.
     fn pairs(&self, io: &Io, mut f: impl FnMut(usize, usize)) {
         let r = self.factor;
-        let [n, c, h, w] = io.y;
+        let [n, c, h, w] = io.y.nchw();
         for n in 0..n {
             for c in 0..c {
                 for i in 0..h {
@@ -56,13 +56,13 @@ impl Op for PixelShuffle {
         KERNELS
     }
     fn shape(&self, x: &[Shape]) -> Result<Shape, ShapeError> {
-        let [n, c, h, w] = x[0];
+        let [n, c, h, w] = x[0].nchw();
         let r = self.factor;
         let Some(square) = r.checked_mul(r).filter(|&s| s > 0 && s <= c) else {
             return Err(ShapeError::value("factor", format!("at least 1, with factor² at most C={c}"), r));
         };
         match (h.checked_mul(r), w.checked_mul(r)) {
-            (Some(high), Some(wide)) if c % square == 0 => Ok([n, c / square, high, wide]),
+            (Some(high), Some(wide)) if c % square == 0 => Ok([n, c / square, high, wide].into()),
             _ => Err(ShapeError::shape("x", format!("[N, C·{square}, H, W]"), x[0])),
         }
     }
@@ -87,7 +87,7 @@ impl Op for PixelShuffle {
 fn plain(call: &Call, caps: &Caps) -> Option<Work> {
     let (op, io) = (call.op::<PixelShuffle>()?, &call.io);
     call.work(caps, |_| {
-        let [_, _, height, width] = io.x[0];
+        let [_, _, height, width] = io.x[0].nchw();
         let threads = io.x_len(0) / (op.factor * op.factor);
         let params = [
             ("threads", threads.into()),
@@ -119,7 +119,7 @@ mod tests {
     fn reference_when_one_pixel_puts_channels_in_row_order() {
         let op = PixelShuffle { factor: 2 };
         let x = [[1, 8, 1, 1]];
-        let io = Io { x: &x, y: op.shape(&x).expect("8 is 2·2²") };
+        let io = Io { x: &x.map(Into::into), y: op.shape(&x.map(Into::into)).expect("8 is 2·2²") };
         assert_eq!(io.y, [1, 2, 2, 2]);
         let mut y = vec![0.0; 8];
         op.reference(&io, &[(0..8).map(f64::from).collect()], &mut y);
@@ -128,7 +128,7 @@ mod tests {
 
     #[test]
     fn shape_when_factor_does_not_fit_is_refused() {
-        let shape = |factor| PixelShuffle { factor }.shape(&[[1, 12, 2, 2]]).map_err(|e| e.to_string());
+        let shape = |factor| PixelShuffle { factor }.shape(&[[1, 12, 2, 2].into()]).map_err(|e| e.to_string());
         assert_eq!(shape(0), Err("factor must be at least 1, with factor² at most C=12, got 0".into()));
         assert_eq!(shape(3), Err("x must be [N, C·9, H, W], got [1, 12, 2, 2]".into()));
         assert!(shape(usize::MAX).is_err());

@@ -37,7 +37,7 @@ fn quads_lanes(io: &Io) -> usize {
 }
 
 fn launch_quads(entry: &str, io: &Io) -> Option<Launch> {
-    let [n, c, h, w] = io.y;
+    let [n, c, h, w] = io.y.nchw();
     if Layout::Quads.elements(&io.y) > MAX_TEXELS {
         return None;
     }
@@ -69,7 +69,7 @@ impl Op for Prelu {
         KERNELS
     }
     fn shape(&self, x: &[Shape]) -> Result<Shape, ShapeError> {
-        let [_, c, _, _] = x[0];
+        let [_, c, _, _] = x[0].nchw();
         if x[1] != [1, c, 1, 1] {
             return Err(ShapeError::shape("a", format!("[1, C={c}, 1, 1]"), x[1]));
         }
@@ -126,7 +126,7 @@ impl Op for Prelu {
 /// `shaders/prelu/plain.wgsl`.
 fn plain(call: &Call, caps: &Caps) -> Option<Work> {
     let io = &call.io;
-    let ([n, c, h, w], (lanes, _)) = (io.y, split(io));
+    let ([n, c, h, w], (lanes, _)) = (io.y.nchw(), split(io));
     let work = call.work(caps, |entry| {
         let threads = if entry == "backward_2" { c } else { n * c * lanes };
         let params = [("n", n.into()), ("channels", c.into()), ("plane", (h * w).into()), ("lanes", lanes.into())];
@@ -144,7 +144,7 @@ fn quads(call: &Call, caps: &Caps) -> Option<Work> {
 
 /// The channel of element `k`.
 fn channel(io: &Io, k: usize) -> usize {
-    let [_, c, h, w] = io.y;
+    let [_, c, h, w] = io.y.nchw();
     k / (h * w) % c
 }
 
@@ -163,7 +163,7 @@ mod tests {
 
     #[test]
     fn gradient_at_zero_is_the_slope() {
-        let io = Io { x: &[[1, 1, 1, 1]; 2], y: [1, 1, 1, 1] };
+        let io = Io { x: &[[1, 1, 1, 1]; 2].map(Into::into), y: [1, 1, 1, 1].into() };
         let mut dx = [vec![0.0], vec![0.0]];
         Prelu.reference_grad(&io, &[vec![0.0], vec![0.25]], &[0.0], &[2.0], &mut dx);
         assert_eq!(dx, [[0.5], [0.0]]);

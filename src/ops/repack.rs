@@ -61,7 +61,7 @@ fn quads(call: &Call, caps: &Caps) -> Option<Work> {
 }
 
 fn launch(call: &Call, caps: &Caps, threads: usize) -> Option<Work> {
-    let [_, c, h, w] = call.io.y;
+    let [_, c, h, w] = call.io.y.nchw();
     let params = [
         ("channels", c.into()),
         ("quads", c.div_ceil(4).into()),

@@ -300,8 +300,8 @@ fn gcd(mut a: u32, mut b: u32) -> u32 {
 
 /// Calls `f(index of x, index of y, weight of the row, weight of the column)` for every product of the formula.
 fn each_tap(io: &Io, [rows, columns]: &[Taps; 2], mut f: impl FnMut(usize, usize, f64, f64)) {
-    let [n, c, h, w] = io.x[0];
-    let [_, _, ho, wo] = io.y;
+    let [n, c, h, w] = io.x[0].nchw();
+    let [_, _, ho, wo] = io.y.nchw();
     for plane in 0..n * c {
         for i in 0..ho {
             for j in 0..wo {
@@ -327,13 +327,13 @@ impl Op for Resize {
         KERNELS
     }
     fn shape(&self, x: &[Shape]) -> Result<Shape, ShapeError> {
-        let [n, c, _, _] = x[0];
+        let [n, c, _, _] = x[0].nchw();
         let [rows, columns] = self.axes(&x[0])?;
-        Ok([n, c, rows.out_len as usize, columns.out_len as usize])
+        Ok([n, c, rows.out_len as usize, columns.out_len as usize].into())
     }
     fn cost(&self, _method: &str, io: &Io) -> Cost {
-        let [n, c, _, w] = io.x[0];
-        let [_, _, ho, wo] = io.y;
+        let [n, c, _, w] = io.x[0].nchw();
+        let [_, _, ho, wo] = io.y.nchw();
         let Ok([rows, columns]) = self.axes(&io.x[0]) else { return Cost::default() };
         // The adjoint does the same products in another order.
         let products = n * c * ho * (rows.taps as usize * w + columns.taps as usize * wo);
@@ -376,13 +376,13 @@ impl Op for Resize {
 /// `shaders/resize/plain.wgsl`.
 fn plain(call: &Call, caps: &Caps) -> Option<Work> {
     let (op, io) = (call.op::<Resize>()?, &call.io);
-    let [n, c, _, w] = io.x[0];
-    let [_, _, ho, wo] = io.y;
+    let [n, c, _, w] = io.x[0].nchw();
+    let [_, _, ho, wo] = io.y.nchw();
     let between = ("t0", n * c * ho * w);
     let scratch = if call.method == "forward" { vec![between] } else { vec![between, ("t1", ho + wo)] };
     let work = call.work(caps, |entry| {
-        let [n, c, h, w] = io.x[0];
-        let [_, _, ho, wo] = io.y;
+        let [n, c, h, w] = io.x[0].nchw();
+        let [_, _, ho, wo] = io.y.nchw();
         let [rows, columns] = op.axes(&io.x[0]).ok()?;
         let planes = n * c;
         let threads = match entry {
@@ -495,7 +495,7 @@ mod tests {
 
     #[test]
     fn shape_rounds_up_and_refuses_nonsense() {
-        let shape = |op: Resize| op.shape(&[[1, 3, 10, 7]]);
+        let shape = |op: Resize| op.shape(&[[1, 3, 10, 7].into()]);
         assert_eq!(shape(Resize::by(Kernel::Bicubic, 1, 3)).unwrap(), [1, 3, 4, 3]);
         assert_eq!(
             shape(Resize::by(Kernel::Bicubic, 0, 3)).unwrap_err().to_string(),

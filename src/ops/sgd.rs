@@ -105,8 +105,8 @@ pub fn cases() -> Vec<Case> {
     fn h(lr: f32, momentum: f32, decay: f32) -> Vec<f64> {
         Sgd::hyper(lr, momentum, decay).map(f64::from).into()
     }
-    let case = |shape: Shape, fill| {
-        let blocks = crate::tensor::len(&shape).div_ceil(PACK_ALIGN);
+    let case = |shape: [usize; 4], fill| {
+        let blocks = crate::tensor::len(&shape.into()).div_ceil(PACK_ALIGN);
         Case::new(Sgd, &[shape, shape, shape, [1, 8, 1, 1], [1, 2, 1, blocks], [1, 2, 1, 1]])
             .fill(3, fill)
             .fill(4, Fill::Uniform { low: 0.1, high: 1.0, gap: 0.0 })
@@ -134,7 +134,8 @@ mod tests {
     #[test]
     fn two_steps_as_in_pytorch() {
         let s = [1, 1, 1, 1];
-        let io = Io { x: &[s, s, s, [1, 8, 1, 1], [1, 2, 1, 1], [1, 2, 1, 1]], y: SCALAR };
+        let shapes = [s, s, s, [1, 8, 1, 1], [1, 2, 1, 1], [1, 2, 1, 1]].map(Shape::from);
+        let io = Io { x: &shapes, y: SCALAR };
         let hyper = vec![0.1, 0.9, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0];
         let mut x = [vec![1.0], vec![0.5], vec![0.0], hyper, vec![1.0; 2], vec![1.0; 2]];
         Sgd.reference_update(&io, &mut x);

@@ -37,7 +37,7 @@ impl Op for Slice {
         KERNELS
     }
     fn shape(&self, x: &[Shape]) -> Result<Shape, ShapeError> {
-        let [n, c, h, w] = x[0];
+        let [n, c, h, w] = x[0].nchw();
         if self.start >= c {
             return Err(ShapeError::value("start", format!("below C={c}"), self.start));
         }
@@ -45,20 +45,20 @@ impl Op for Slice {
             let most = c - self.start;
             return Err(ShapeError::value("len", format!("1 to {most} (C={c} from {})", self.start), self.len));
         }
-        Ok([n, self.len, h, w])
+        Ok([n, self.len, h, w].into())
     }
     fn cost(&self, method: &str, io: &Io) -> Cost {
         let written = if method == "backward" { io.x_len(0) } else { io.y_len() };
         Cost::new(0, io.y_len() + written)
     }
     fn reference(&self, io: &Io, x: &[Vec<f64>], y: &mut [f64]) {
-        let [_, c, h, w] = io.x[0];
+        let [_, c, h, w] = io.x[0].nchw();
         for (y, x) in y.chunks_exact_mut(self.len * h * w).zip(x[0].chunks_exact(c * h * w)) {
             y.copy_from_slice(&x[self.start * h * w..][..self.len * h * w]);
         }
     }
     fn reference_grad(&self, io: &Io, _x: &[Vec<f64>], _y: &[f64], dy: &[f64], dx: &mut [Vec<f64>]) {
-        let [_, c, h, w] = io.x[0];
+        let [_, c, h, w] = io.x[0].nchw();
         for (dy, dx) in dy.chunks_exact(self.len * h * w).zip(dx[0].chunks_exact_mut(c * h * w)) {
             dx[self.start * h * w..][..self.len * h * w].copy_from_slice(dy);
         }
@@ -72,7 +72,7 @@ impl Op for Slice {
 fn plain(call: &Call, caps: &Caps) -> Option<Work> {
     let (op, io) = (call.op::<Slice>()?, &call.io);
     call.work(caps, |entry| {
-        let [_, c, h, w] = io.x[0];
+        let [_, c, h, w] = io.x[0].nchw();
         let threads = if entry == "backward" { io.x_len(0) } else { io.y_len() };
         let params = [
             ("threads", threads.into()),
@@ -101,8 +101,8 @@ mod tests {
 
     #[test]
     fn shape_when_slice_leaves_the_channels_is_refused() {
-        let shape = |start, len| Slice { start, len }.shape(&[[1, 5, 2, 2]]).map_err(|e| e.to_string());
-        assert_eq!(shape(2, 3), Ok([1, 3, 2, 2]));
+        let shape = |start, len| Slice { start, len }.shape(&[[1, 5, 2, 2].into()]).map_err(|e| e.to_string());
+        assert_eq!(shape(2, 3), Ok([1, 3, 2, 2].into()));
         assert_eq!(shape(5, 1), Err("start must be below C=5, got 5".into()));
         assert_eq!(shape(2, 0), Err("len must be 1 to 3 (C=5 from 2), got 0".into()));
         assert_eq!(shape(2, usize::MAX), Err(format!("len must be 1 to 3 (C=5 from 2), got {}", usize::MAX)));

@@ -42,7 +42,7 @@ fn positions(io: &Io) -> usize {
 
 /// The elements of position `p`, one a channel.
 fn channels(io: &Io, p: usize) -> impl Iterator<Item = usize> + use<> {
-    let [_, c, h, w] = io.x[0];
+    let [_, c, h, w] = io.x[0].nchw();
     let plane = h * w;
     let first = p / plane * c * plane + p % plane;
     (0..c).map(move |k| first + k * plane)
@@ -140,7 +140,7 @@ fn plain(call: &Call, caps: &Caps) -> Option<Work> {
     let (op, io) = (call.op::<SoftmaxCrossEntropy>()?, &call.io);
     let scratch = vec![("t0", if call.method == "forward" { positions(io) } else { 2 * positions(io) })];
     let work = call.work(caps, |entry| {
-        let [_, c, h, w] = io.x[0];
+        let [_, c, h, w] = io.x[0].nchw();
         let params = [
             ("positions", positions(io).into()),
             ("channels", c.into()),
@@ -158,7 +158,7 @@ fn plain(call: &Call, caps: &Caps) -> Option<Work> {
 
 pub fn cases() -> Vec<Case> {
     fn one_hot(rng: &mut Rng, shapes: &[Shape], _: usize) -> Vec<f64> {
-        let [n, c, h, w] = shapes[0];
+        let [n, c, h, w] = shapes[0].nchw();
         let mut t = vec![0.0; len(&shapes[0])];
         for p in 0..n * h * w {
             t[(p / (h * w) * c + rng.below(c)) * h * w + p % (h * w)] = 1.0;
@@ -168,12 +168,12 @@ pub fn cases() -> Vec<Case> {
     // Not summing to 1, and some positions masked.
     fn weighted(rng: &mut Rng, shapes: &[Shape], i: usize) -> Vec<f64> {
         let weights: Vec<f64> = (0..3).map(|k| f64::from(k) * rng.uniform(0.2, 1.0)).collect();
-        let [_, c, h, w] = shapes[0];
+        let [_, c, h, w] = shapes[0].nchw();
         let plane = h * w;
         let position = |k: usize| k / (c * plane) * plane + k % plane;
         one_hot(rng, shapes, i).iter().enumerate().map(|(k, t)| t * weights[position(k) % 3]).collect()
     }
-    let case = |x: Shape, reduction, targets| {
+    let case = |x: [usize; 4], reduction, targets| {
         Case::new(SoftmaxCrossEntropy { reduction }, &[x, x])
             .fill(0, Fill::Uniform { low: -6.0, high: 9.0, gap: 0.0 })
             .fill(1, targets)
@@ -200,7 +200,7 @@ mod tests {
         let shape = [1, 2, 1, 1];
         let mut y = [0.0];
         let x = [vec![1e4, 1e4 - 1.0], vec![0.0, 1.0]];
-        SoftmaxCrossEntropy::default().reference(&Io { x: &[shape, shape], y: SCALAR }, &x, &mut y);
+        SoftmaxCrossEntropy::default().reference(&Io { x: &[shape.into(), shape.into()], y: SCALAR }, &x, &mut y);
         // log(1 + e) of the two scores' difference, 1.
         assert!((y[0] - (1.0 + (-1f64).exp()).ln() - 1.0).abs() < 1e-9, "{}", y[0]);
     }

@@ -86,7 +86,8 @@ struct Taps {
 }
 
 impl Warp {
-    fn taps(&self, [_, _, h, w]: Shape, column: f64, row: f64) -> Taps {
+    fn taps(&self, shape: Shape, column: f64, row: f64) -> Taps {
+        let [_, _, h, w] = shape.nchw();
         let (s, a, column_slope) = locate(column, w, self.border);
         let (r, b, row_slope) = locate(row, h, self.border);
         let offset = [(r, s), (r, s + 1), (r + 1, s), (r + 1, s + 1)].map(|(r, s)| {
@@ -106,7 +107,7 @@ impl Warp {
 
     /// Calls `each(offset of x, offset of y, offset of f's column, tap)` for every tap of every output.
     fn for_each_tap(&self, io: &Io, f: &[f64], mut each: impl FnMut(usize, usize, usize, Tap)) {
-        let [n, c, h, w] = io.x[0];
+        let [n, c, h, w] = io.x[0].nchw();
         let plane = io.y[2] * io.y[3];
         for image in 0..n {
             for q in 0..plane {
@@ -144,8 +145,8 @@ impl Op for Warp {
         KERNELS
     }
     fn shape(&self, x: &[Shape]) -> Result<Shape, ShapeError> {
-        let [n, c, h, w] = x[0];
-        let [fn_, two, height, width] = x[1];
+        let [n, c, h, w] = x[0].nchw();
+        let [fn_, two, height, width] = x[1].nchw();
         if h > SIDE_LIMIT || w > SIDE_LIMIT {
             return Err(ShapeError::shape("x", "at most 16777216 pixels high and wide", x[0]));
         }
@@ -158,7 +159,7 @@ impl Op for Warp {
         if height.checked_mul(width).is_none_or(|samples| samples > SAMPLES_LIMIT) {
             return Err(ShapeError::shape("f", format!("of at most {SAMPLES_LIMIT} positions a picture"), x[1]));
         }
-        Ok([n, c, height, width])
+        Ok([n, c, height, width].into())
     }
     fn cost(&self, method: &str, io: &Io) -> Cost {
         // An output is four products and their sum; so is each of its two derivatives, and the differences before that.
@@ -231,10 +232,10 @@ impl Op for Warp {
 /// `shaders/warp/plain.wgsl`.
 fn plain(call: &Call, caps: &Caps) -> Option<Work> {
     let (op, io) = (call.op::<Warp>()?, &call.io);
-    let [n, c, h, w] = io.x[0];
+    let [n, c, h, w] = io.x[0].nchw();
     let scratch = if call.method == "backward_x" { vec![("t0", n * c * h * w), ("t1", n * (c + 1) * h * w)] } else { Vec::new() };
     let work = call.work(caps, |entry| {
-        let ([n, c, h, w], [.., height, width]) = (io.x[0], io.y);
+        let ([n, c, h, w], [.., height, width]) = (io.x[0].nchw(), io.y.nchw());
         let samples = n * height * width;
         let blocks = c.div_ceil(BLOCK);
         let scratch_len = n * (c + 1) * h * w;
@@ -263,7 +264,7 @@ fn plain(call: &Call, caps: &Caps) -> Option<Work> {
 
 /// Positions from 2 pixels before the picture to 2 after it, with fractional parts in `[0.1, 0.9]`, where there is no kink.
 fn positions(rng: &mut Rng, shapes: &[Shape], input: usize) -> Vec<f64> {
-    let [n, _, height, width] = shapes[input];
+    let [n, _, height, width] = shapes[input].nchw();
     let plane = height * width;
     (0..n * 2 * plane)
         .map(|e| {
@@ -275,7 +276,7 @@ fn positions(rng: &mut Rng, shapes: &[Shape], input: usize) -> Vec<f64> {
 
 /// The identity, moved by less than half a pixel.
 fn jitter(rng: &mut Rng, shapes: &[Shape], input: usize) -> Vec<f64> {
-    let [_, _, height, width] = shapes[input];
+    let [_, _, height, width] = shapes[input].nchw();
     let plane = height * width;
     (0..len(&shapes[input]))
         .map(|e| {
@@ -286,7 +287,7 @@ fn jitter(rng: &mut Rng, shapes: &[Shape], input: usize) -> Vec<f64> {
 }
 
 pub fn cases() -> Vec<Case> {
-    let case = |border, x: Shape, out: [usize; 2], fill| {
+    let case = |border, x: [usize; 4], out: [usize; 2], fill| {
         Case::new(Warp { border }, &[x, [x[0], 2, out[0], out[1]]]).fill(1, Fill::With(fill))
     };
     vec![

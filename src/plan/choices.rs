@@ -55,13 +55,23 @@ fn around_shapes(op: &dyn Op, gradient: Option<&str>) -> [String; 2] {
 /// How many times as large or small the maps of a layer are as those of another that differs in nothing else: its first input, and
 /// what has other sides in proportion to it.
 fn distance(x: &[Shape], other: &[Shape]) -> Option<f64> {
-    let (&first, &other_first) = x.first().zip(other.first())?;
+    let is_spatial = |shape: &&Shape| shape.rank() == 4;
+    let (&first, &other_first) = x.first().filter(is_spatial).zip(other.first().filter(is_spatial))?;
     let is_in_proportion = |(a, b): (&Shape, &Shape)| {
-        a == b || (a[..2] == b[..2] && [2, 3].iter().all(|&k| a[k] * other_first[k] == b[k] * first[k]))
+        a == b
+            || (a.rank() == 4
+                && b.rank() == 4
+                && a[..2] == b[..2]
+                && [2, 3].iter().all(|&k| a[k] * other_first[k] == b[k] * first[k]))
     };
     let ratio = |k: usize| (first[k] as f64 / other_first[k] as f64).max(other_first[k] as f64 / first[k] as f64);
     let is_same = x.len() == other.len() && x.iter().zip(other).all(is_in_proportion);
     Some(ratio(2).max(ratio(3))).filter(|far| is_same && *far <= NEAR)
+}
+
+/// The shapes that a key lists.
+fn shapes_of(text: &str) -> Option<Vec<Shape>> {
+    serde_json::from_str::<Vec<Vec<usize>>>(text).ok()?.iter().map(|sizes| Shape::new(sizes)).collect()
 }
 
 impl Choices {
@@ -82,7 +92,7 @@ impl Choices {
         let alike = self.layers.range(begin.clone()..).take_while(|(key, _)| key.starts_with(&begin));
         let near = alike.filter_map(|(key, choice)| {
             let shapes = key.strip_prefix(&begin)?.strip_suffix(&end)?;
-            let far = distance(&serde_json::from_str::<Vec<Shape>>(shapes).ok()?, x)?;
+            let far = distance(&shapes_of(shapes)?, x)?;
             Some((far, choice))
         });
         near.min_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, choice)| choice)

@@ -100,7 +100,7 @@ pub fn fuse(graph: &Graph, fetches: &[NodeId], options: &Options) -> Result<Grap
                 let Kind::Op(op) = &nodes[*of].kind else { continue };
                 let Some(Fusible::Convolution { padding, replicate: false }) = op.fusible() else { continue };
                 let w = nodes[*of].inputs[1];
-                let [_, _, kh, kw] = nodes[w].shape;
+                let [_, _, kh, kw] = nodes[w].shape.nchw();
                 if padding[0] >= kh || padding[1] >= kw {
                     continue;
                 }

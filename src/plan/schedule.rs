@@ -345,7 +345,7 @@ impl Builder<'_> {
                                         "{name}: {stem}.{method} uses {v} but its kernel gives no size"
                                     )));
                                 };
-                                let shape = [1, 1, 1, (*len).max(1)];
+                                let shape = Shape::from([1, 1, 1, (*len).max(1)]);
                                 let value = self.new_value(format!("{name}.{v}"), shape, None, variable.layout);
                                 self.values[value].is_prepared = once;
                                 extra.insert(v.to_owned(), value);

@@ -22,8 +22,9 @@ impl fmt::Display for Plan {
                 let writes = part(true)
                     .iter()
                     .map(|b| {
-                        let [n, c, h, w] = self.values[b.value].shape;
-                        format!("{}:{} [{n},{c},{h},{w}]", b.variable, self.values[b.value].place())
+                        let value = &self.values[b.value];
+                        let sizes: Vec<String> = value.shape.iter().map(usize::to_string).collect();
+                        format!("{}:{} [{}]", b.variable, value.place(), sizes.join(","))
                     })
                     .collect::<Vec<_>>();
                 [

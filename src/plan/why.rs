@@ -173,7 +173,8 @@ mod tests {
         let candidates = [("conv2d/plain", 1.0), ("conv2d/conv3x3_tile", 2.0)]
             .map(|(stem, ms)| Candidate { stem: stem.into(), outcome: Outcome::Ms(ms) });
         let choice = Choice { stem: "conv2d/plain".into(), candidates: candidates.to_vec() };
-        let choices = Choices { layers: BTreeMap::from([(key(&Conv2d::same(3), None, &shapes), choice)]) };
+        let choices =
+            Choices { layers: BTreeMap::from([(key(&Conv2d::same(3), None, &shapes.map(Into::into)), choice)]) };
         let options = Options { caps: hardware, choices: Some(&choices), ..Options::default() };
         let measured = &why(&g, &[y], &options, "c").unwrap()[0];
         let plain = measured.considered.iter().find(|c| c.is_chosen).unwrap();

@@ -6,7 +6,7 @@ use crate::tensor::{Shape, Tensor, len};
 
 /// The texels of `tensor`, filled up with zeros to whole rows of a texture.
 pub fn pack(tensor: &Tensor) -> Vec<[f32; 4]> {
-    let [_, c, h, w] = tensor.shape();
+    let [_, c, h, w] = tensor.shape().nchw();
     let plane = h * w;
     let mut texels = vec![[0.0; 4]; Layout::Quads.elements(&tensor.shape()).next_multiple_of(TEXELS_A_ROW)];
     for (map, values) in tensor.data().chunks_exact(plane).enumerate() {
@@ -24,7 +24,7 @@ pub fn pack(tensor: &Tensor) -> Vec<[f32; 4]> {
 /// # Errors
 /// None for a shape that a graph takes.
 pub fn unpack(shape: Shape, bytes: &[u8]) -> Result<Tensor> {
-    let [_, c, h, w] = shape;
+    let [_, c, h, w] = shape.nchw();
     let plane = h * w;
     let mut data = vec![0.0; len(&shape)];
     for (map, values) in data.chunks_exact_mut(plane).enumerate() {
@@ -49,7 +49,7 @@ mod tests {
             let data = (1..=shape.iter().product::<usize>()).map(|i| i as f32).collect();
             let tensor = Tensor::new(shape, data).unwrap();
             let texels = pack(&tensor);
-            assert_eq!(unpack(shape, bytemuck::cast_slice(&texels)).unwrap(), tensor);
+            assert_eq!(unpack(shape.into(), bytemuck::cast_slice(&texels)).unwrap(), tensor);
             let sum: f32 = texels.iter().flatten().sum();
             assert_eq!(sum, tensor.data().iter().sum::<f32>());
         }

@@ -8,13 +8,13 @@ use crate::ops::{Call, Caps, Launch, Work};
 /// `shaders/conv2d/columns.wgsl`.
 pub fn serve(call: &Call, caps: &Caps) -> Option<Work> {
     let (op, io) = (call.op::<Conv2d>()?, &call.io);
-    let ([n, ci, h, w], [_, _, kh, kw], [_, co, ho, wo]) = (io.x[0], io.x[1], io.y);
+    let ([n, ci, h, w], [_, _, kh, kw], [_, co, ho, wo]) = (io.x[0].nchw(), io.x[1].nchw(), io.y.nchw());
     if !op.is_dense() || ci > 2 || kh * kw < 4 {
         return None;
     }
     let columns = [n, ci * kh * kw, ho, wo];
     let c = Correlation::new([n, co, ho, wo], columns, [1, 1], [0, 0], false, true);
-    let texels = Layout::Quads.elements(&columns);
+    let texels = Layout::Quads.elements(&columns.into());
     let work = call.work(caps, |entry| {
         let threads = match entry {
             "backward_w_1" => texels,

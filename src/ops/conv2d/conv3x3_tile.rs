@@ -6,13 +6,13 @@ use crate::ops::{Call, Caps, Io, Launch, Work};
 /// Threads of backward_w_1 that share the tiles of a block of filters: enough groups for a large GPU, of
 /// eight tiles each at least.
 fn tile_walkers(io: &Io) -> usize {
-    let ([n, ci, h, w], co) = (io.x[0], io.y[1]);
+    let ([n, ci, h, w], co) = (io.x[0].nchw(), io.y[1]);
     let blocks = co.div_ceil(32) * ci.div_ceil(8);
     (n * h.div_ceil(4) * w.div_ceil(16)).div_ceil(8).min(1024usize.div_ceil(blocks))
 }
 
 fn launch_tile(entry: &str, io: &Io) -> Option<Launch> {
-    let ([n, ci, h, w], co) = (io.x[0], io.y[1]);
+    let ([n, ci, h, w], co) = (io.x[0].nchw(), io.y[1]);
     let rows = if entry.starts_with("backward_w") { 4 } else { 16 };
     let tiles_of_picture = h.div_ceil(rows) * w.div_ceil(16);
     let (tiles, in_blocks, walkers) = (n * tiles_of_picture, ci.div_ceil(8), tile_walkers(io));

@@ -23,7 +23,7 @@ struct Winograd {
 
 impl Winograd {
     fn new(io: &Io) -> Self {
-        let ([n, ci, h, w], co) = (io.x[0], io.y[1]);
+        let ([n, ci, h, w], co) = (io.x[0].nchw(), io.y[1]);
         let tiles_of_picture = h.div_ceil(4) * w.div_ceil(4);
         let tiles = n * tiles_of_picture;
         Self {
@@ -52,7 +52,7 @@ impl Winograd {
         ]
     }
     fn launch(&self, entry: &str, io: &Io) -> Option<Launch> {
-        let ([_, ci, h, w], co) = (io.x[0], io.y[1]);
+        let ([_, ci, h, w], co) = (io.x[0].nchw(), io.y[1]);
         let layout = Layout::Quads;
         let fits = |texels: usize| texels <= MAX_TEXELS;
         if !self.scratch().iter().all(|s| fits(s.1))
@@ -113,7 +113,7 @@ fn tolerance(_op: &dyn Op, output: &str, io: &Io, at: &Values) -> Option<Toleran
     // most (Σ_i |G_iu| Σ_j |B_ji| Σ_k |A_ki|)² = (2·(1/6)·10·4 + 2·(1/6)·6·15 + 1·10·1)² < 53.4²; the transforms round 38
     // times, the sum over tiles twice a tile, and lanes once each.
     let tiles = Winograd::new(io).tiles as f64;
-    let ([n, ci, h, w], co) = (io.x[0], io.y[1]);
+    let ([n, ci, h, w], co) = (io.x[0].nchw(), io.y[1]);
     let most = |values: &[f64], channels: usize, c: usize| {
         let planes = (0..n).flat_map(|n| &values[(n * channels + c) * h * w..][..h * w]);
         planes.fold(0.0, |m: f64, v| m.max(v.abs()))

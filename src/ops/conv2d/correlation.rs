@@ -2,12 +2,11 @@
 
 use crate::layout::{Layout, MAX_TEXELS};
 use crate::ops::{Launch, Scalar};
-use crate::tensor::Shape;
 
 /// How `shared/correlate.wgsl` lays out a sum over pixels; its header explains the words.
 pub(in crate::ops) struct Correlation {
-    a: Shape,
-    b: Shape,
+    a: [usize; 4],
+    b: [usize; 4],
     taps: [usize; 2],
     pad: [usize; 2],
     replicate: bool,
@@ -29,7 +28,7 @@ impl Correlation {
     const MOST: usize = 16;
 
     /// For pictures A and B `[N,C,H,W]`, taps and padding in rows and columns; `bias` also sums A alone.
-    pub fn new(a: Shape, b: Shape, taps: [usize; 2], pad: [usize; 2], replicate: bool, bias: bool) -> Self {
+    pub fn new(a: [usize; 4], b: [usize; 4], taps: [usize; 2], pad: [usize; 2], replicate: bool, bias: bool) -> Self {
         let (a_quads, b_quads) = (a[1].div_ceil(4), b[1].div_ceil(4));
         // Instructions for eight pixels; see the header.
         let price = |[aq, bq]: [usize; 2]| {
@@ -63,7 +62,7 @@ impl Correlation {
         self.units * self.walkers * self.sums() * 8
     }
     pub fn fits(&self) -> bool {
-        let quads = |shape: &Shape| Layout::Quads.elements(shape);
+        let quads = |shape: &[usize; 4]| Layout::Quads.elements(&(*shape).into());
         [quads(&self.a), quads(&self.b), self.partials()].iter().all(|texels| *texels <= MAX_TEXELS)
     }
     pub fn params(&self) -> Vec<(&'static str, Scalar)> {

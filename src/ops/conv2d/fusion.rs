@@ -94,7 +94,7 @@ pub(super) fn slope_bound(at: &Values, o: usize) -> f64 {
 pub fn serve(call: &Call, caps: &Caps) -> Option<Work> {
     let (op, io) = (call.op::<Conv2d>()?, &call.io);
     let fusion = op.fusion?;
-    let ([n, ci, h, w], [_, co, ho, wo], [_, _, kh, kw]) = (io.x[0], op.sums(io), io.x[1]);
+    let ([n, ci, h, w], [_, co, ho, wo], [_, _, kh, kw]) = (io.x[0].nchw(), op.sums(io).nchw(), io.x[1].nchw());
     let threads = io.y_len();
     let params = [
             ("batch", n.into()),

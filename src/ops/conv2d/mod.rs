@@ -118,7 +118,7 @@ impl Conv2d {
 
     /// What `p` says of the layer in the shaders that serve strides, dilations and groups.
     fn geometry(&self, io: &Io) -> [(&'static str, Scalar); 18] {
-        let ([n, ci, h, w], [_, co, ho, wo], [_, _, kh, kw]) = (io.x[0], io.y, io.x[1]);
+        let ([n, ci, h, w], [_, co, ho, wo], [_, _, kh, kw]) = (io.x[0].nchw(), io.y.nchw(), io.x[1].nchw());
         [
             ("batch", n.into()),
             ("c_in", ci.into()),
@@ -143,13 +143,13 @@ impl Conv2d {
 
     /// The shape of the sums, before pixels are shuffled.
     fn sums(&self, io: &Io) -> Shape {
-        let ([n, c, h, w], r) = (io.y, self.fusion.map_or(1, |fusion| fusion.factor));
-        [n, c * r * r, h / r, w / r]
+        let ([n, c, h, w], r) = (io.y.nchw(), self.fusion.map_or(1, |fusion| fusion.factor));
+        [n, c * r * r, h / r, w / r].into()
     }
 
     /// Calls `f` with the indices in the sums, x and w of every product w · x that the formula adds up.
     fn each_product(&self, io: &Io, mut f: impl FnMut(usize, usize, usize)) {
-        let ([n, ci, h, w], [_, co, ho, wo], [_, _, kh, kw]) = (io.x[0], self.sums(io), io.x[1]);
+        let ([n, ci, h, w], [_, co, ho, wo], [_, _, kh, kw]) = (io.x[0].nchw(), self.sums(io).nchw(), io.x[1].nchw());
         let (in_group, is_adjoint) = (ci / self.groups, self.fusion.is_some_and(|fusion| fusion.adjoint));
         // The pixel of x that the padded index reads, if any.
         let pixel = |padded: usize, padding: usize, size: usize| {
@@ -227,9 +227,9 @@ impl Op for Conv2d {
         if self.fusion.is_some() { FUSED } else { KERNELS }
     }
     fn shape(&self, x: &[Shape]) -> Result<Shape, ShapeError> {
-        let [n, ci, h, w] = x[0];
+        let [n, ci, h, w] = x[0].nchw();
         let is_adjoint = self.fusion.is_some_and(|fusion| fusion.adjoint);
-        let [co, in_group, kh, kw] = if is_adjoint { [x[1][1], x[1][0], x[1][2], x[1][3]] } else { x[1] };
+        let [co, in_group, kh, kw] = if is_adjoint { [x[1][1], x[1][0], x[1][2], x[1][3]] } else { x[1].nchw() };
         let range = 1..=65_535;
         for (name, values) in
             [("stride", &self.stride[..]), ("dilation", &self.dilation), ("groups", std::slice::from_ref(&self.groups))]
@@ -253,7 +253,7 @@ impl Op for Conv2d {
         if x[2] != [1, co, 1, 1] {
             return Err(ShapeError::shape("b", format!("[1, Co={co}, 1, 1]"), x[2]));
         }
-        let sums = [n, co, self.out_size(0, h, kh)?, self.out_size(1, w, kw)?];
+        let sums = Shape::from([n, co, self.out_size(0, h, kh)?, self.out_size(1, w, kw)?]);
         let Some(fusion) = self.fusion else { return Ok(sums) };
         if !self.is_dense() {
             return Err(ShapeError::value("fusion", "none with a stride, dilation or groups", format!("{fusion:?}")));
@@ -280,13 +280,14 @@ impl Op for Conv2d {
         }
     }
     fn reference(&self, io: &Io, x: &[Vec<f64>], y: &mut [f64]) {
-        let shape @ [_, co, ho, wo] = self.sums(io);
+        let shape = self.sums(io);
+        let [_, co, ho, wo] = shape.nchw();
         let mut sums: Vec<f64> = (0..len(&shape)).map(|k| x[2][k / (ho * wo) % co]).collect();
         self.each_product(io, |yi, xi, wi| sums[yi] += x[1][wi] * x[0][xi]);
         let Some(fusion) = self.fusion else { return y.copy_from_slice(&sums) };
         for (k, sum) in sums.into_iter().enumerate() {
             let place = position(&shape, k);
-            let at = fusion.place(shape, place);
+            let at = fusion.place(shape.nchw(), place.nchw());
             let value = if sum > 0.0 { sum } else { x[3][place[1]] * sum };
             y[at] = fusion.combine.of(value, x.get(4).map_or(0.0, |z| z[at]));
         }
@@ -310,11 +311,12 @@ impl Op for Conv2d {
         });
     }
     fn tolerance(&self, output: &str, io: &Io, at: &Values) -> Tolerance {
-        let [co, in_group, kh, kw] = io.x[1];
+        let [co, in_group, kh, kw] = io.x[1].nchw();
         if let Some(fusion) = self.fusion {
             // A product and an addition each, the bias and the slope, on the terms' absolute values.
             let absolute = |v: &[f64]| v.iter().map(|v| v.abs()).collect::<Vec<_>>();
-            let shape @ [_, co, ho, wo] = self.sums(io);
+            let shape = self.sums(io);
+        let [_, co, ho, wo] = shape.nchw();
             let mut sums: Vec<f64> = (0..len(&shape)).map(|k| at.x[2][k / (ho * wo) % co].abs()).collect();
             let (x, w) = (absolute(&at.x[0]), absolute(&at.x[1]));
             self.each_product(io, |yi, xi, wi| sums[yi] += w[wi] * x[xi]);
@@ -322,7 +324,7 @@ impl Op for Conv2d {
             let k = (len(&io.x[1]) / co + 3) as f64;
             for (index, sum) in sums.into_iter().enumerate() {
                 let place = position(&shape, index);
-                bounds[fusion.place(shape, place)] = k * EPS * sum * fusion::slope_bound(at, place[1]);
+                bounds[fusion.place(shape.nchw(), place.nchw())] = k * EPS * sum * fusion::slope_bound(at, place[1]);
             }
             return fusion.bounds(bounds, at);
         }
@@ -345,7 +347,7 @@ pub fn cases() -> Vec<Case> {
 }
 
 fn plain_cases() -> Vec<Case> {
-    let case = |op: Conv2d, x: Shape, w: Shape| Case::new(op, &[x, w, [1, w[0], 1, 1]]);
+    let case = |op: Conv2d, x: [usize; 4], w: [usize; 4]| Case::new(op, &[x, w, [1, w[0], 1, 1]]);
     vec![
         case(Conv2d::default(), [1, 1, 1, 1], [1, 1, 1, 1]),
         case(Conv2d::same(3), [2, 3, 5, 7], [4, 3, 3, 3]),
@@ -396,7 +398,7 @@ fn plain_cases() -> Vec<Case> {
 }
 
 fn fused_cases() -> Vec<Case> {
-    let case = |fusion: Fusion, padding: usize, replicate: bool, x: Shape, co: usize, k: usize| {
+    let case = |fusion: Fusion, padding: usize, replicate: bool, x: [usize; 4], co: usize, k: usize| {
         let op = Conv2d { padding: [padding; 2], replicate, fusion: Some(fusion), ..Conv2d::default() };
         let w = if fusion.adjoint { [x[1], co, k, k] } else { [co, x[1], k, k] };
         let mut shapes = vec![x, w, [1, co, 1, 1], [1, co, 1, 1]];

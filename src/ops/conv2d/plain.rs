@@ -17,7 +17,7 @@ fn walkers(items: usize, blocks: usize) -> usize {
 
 /// Partial sums of the gradients for w and b.
 fn walkers_of(op: &Conv2d, method: &str, io: &Io) -> usize {
-    let [_, co, ho, wo] = io.y;
+    let [_, co, ho, wo] = io.y.nchw();
     let out_group = co / op.groups;
     let blocks = match method {
         "backward_w" => {
@@ -34,8 +34,8 @@ pub fn serve(call: &Call, caps: &Caps) -> Option<Work> {
     let (op, io) = (call.op::<Conv2d>()?, &call.io);
     let walkers = walkers_of(op, call.method, io);
     let scratch = walkers * if call.method == "backward_w" { io.x_len(1) } else { io.y[1] };
-    let ([n, ci, h, w], [co, in_group, kh, kw]) = (io.x[0], io.x[1]);
-    let [_, _, ho, wo] = io.y;
+    let ([n, ci, h, w], [co, in_group, kh, kw]) = (io.x[0].nchw(), io.x[1].nchw());
+    let [_, _, ho, wo] = io.y.nchw();
     let groups = op.groups;
     let out_group = co / groups;
     let work = call.work(caps, |entry| {

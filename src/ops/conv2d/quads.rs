@@ -10,7 +10,7 @@ pub fn serve(call: &Call, caps: &Caps) -> Option<Work> {
     if !op.is_dense() {
         return None;
     }
-    let ([n, ci, h, w], [_, _, kh, kw], [_, co, ho, wo]) = (io.x[0], io.x[1], io.y);
+    let ([n, ci, h, w], [_, _, kh, kw], [_, co, ho, wo]) = (io.x[0].nchw(), io.x[1].nchw(), io.y.nchw());
     let c = Correlation::new([n, co, ho, wo], [n, ci, h, w], [kh, kw], op.padding, op.replicate, true);
     let work = call.work(caps, |entry| {
         let groups = match entry {

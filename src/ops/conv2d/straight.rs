@@ -24,7 +24,7 @@ struct Straight {
 impl Straight {
     /// `None` where a pixel of four channels takes more multiply-adds than fit.
     fn new(op: &Conv2d, fusion: Fusion, io: &Io) -> Option<Self> {
-        let ([_, ci, ..], [n, co, ho, wo], [_, _, kh, kw]) = (io.x[0], op.sums(io), io.x[1]);
+        let ([_, ci, ..], [n, co, ho, wo], [_, _, kh, kw]) = (io.x[0].nchw(), op.sums(io).nchw(), io.x[1].nchw());
         let square = fusion.factor * fusion.factor;
         let quads_out = if co == square { co.div_ceil(4) } else { square * (co / square).div_ceil(4) };
         let (quads_in, taps) = (ci.div_ceil(4), kh * kw);
@@ -47,7 +47,7 @@ impl Straight {
         vec![("t2", self.groups_out * (self.fill + 2 * self.oq))]
     }
     fn launch(&self, op: &Conv2d, fusion: Fusion, entry: &str, io: &Io) -> Option<Launch> {
-        let ([_, ci, h, w], [_, co, ho, wo], [_, _, kh, kw]) = (io.x[0], op.sums(io), io.x[1]);
+        let ([_, ci, h, w], [_, co, ho, wo], [_, _, kh, kw]) = (io.x[0].nchw(), op.sums(io).nchw(), io.x[1].nchw());
         let biases = self.groups_out * self.fill;
         let threads = biases + 2 * self.groups_out * self.oq;
         let groups: [u32; 3] = match entry {

@@ -8,7 +8,7 @@ use crate::tensor::len;
 /// `shaders/conv2d/texels.wgsl`.
 pub fn serve(call: &Call, caps: &Caps) -> Option<Work> {
     let (op, io) = (call.op::<Conv2d>()?, &call.io);
-    let ([n, ..], [_, co, ho, wo]) = (io.x[0], io.y);
+    let ([n, ..], [_, co, ho, wo]) = (io.x[0].nchw(), io.y.nchw());
     let (groups, is_w) = (op.groups, call.method == "backward_w");
     let (out_group, taps) = (co / groups, len(&io.x[1]) / co);
     // Nanoseconds on lavapipe (Zen 3, Mesa 22.3.6): 7 a channel and 7 for its load in backward_w, where eight loads of x serve all

@@ -45,7 +45,7 @@ struct Winograd {
 impl Winograd {
     /// `None` where the filter is neither 3×3 nor 5×5, or the tables do not fit.
     fn new(op: &Conv2d, fusion: Fusion, points: usize, io: &Io) -> Option<Self> {
-        let ([n, ci, ..], [_, co, ho, wo]) = (io.x[0], io.y);
+        let ([n, ci, ..], [_, co, ho, wo]) = (io.x[0].nchw(), io.y.nchw());
         if fusion.factor != 1 || op.padding[0] != op.padding[1] {
             return None;
         }
@@ -110,7 +110,7 @@ impl Winograd {
         vec![("t0", texels(self.v_chunks)), ("t1", texels(self.m_chunks)), ("t2", self.biases() + 2 * self.m_quads())]
     }
     fn launch(&self, op: &Conv2d, fusion: Fusion, entry: &str, io: &Io) -> Option<Launch> {
-        let ([_, ci, h, w], [_, co, ho, wo]) = (io.x[0], io.y);
+        let ([_, ci, h, w], [_, co, ho, wo]) = (io.x[0].nchw(), io.y.nchw());
         let groups32 =
             |x: usize, y: usize, z: usize| Some([x.try_into().ok()?, y.try_into().ok()?, z.try_into().ok()?]);
         let threads = 4 * self.quads_in * self.m_quads() + 2 * self.m_quads();
@@ -194,7 +194,7 @@ pub fn serve(call: &Call, caps: &Caps, points: usize) -> Option<Work> {
 fn tolerance(op: &dyn Op, io: &Io, at: &Values, points: usize) -> Option<Tolerance> {
     let op = (op as &dyn Any).downcast_ref::<Conv2d>()?;
     let fusion = op.fusion?;
-    let ([_, ci, h, w], [n, co, ho, wo], [_, _, kh, kw]) = (io.x[0], op.sums(io), io.x[1]);
+    let ([_, ci, h, w], [n, co, ho, wo], [_, _, kh, kw]) = (io.x[0].nchw(), op.sums(io).nchw(), io.x[1].nchw());
     let growth: f64 = match (points, kh) {
         (6, 3) => 48.0,
         (6, _) => 57.7,

@@ -84,7 +84,8 @@ pub(crate) fn rows_read(op: &Resize, height: usize, rows: Range<usize>) -> Range
 }
 
 pub(super) fn out_size(op: &Resize, [height, width]: [usize; 2]) -> Result<[usize; 2]> {
-    let shape = op.shape(&[[1, 1, height, width]]).map_err(|source| Error::Shape { node: "resize".into(), source })?;
+    let shape =
+        op.shape(&[[1, 1, height, width].into()]).map_err(|source| Error::Shape { node: "resize".into(), source })?;
     Ok([shape[2], shape[3]])
 }
 

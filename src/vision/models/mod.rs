@@ -35,7 +35,7 @@ pub(crate) fn conv(
     init: Init,
     padding: Padding,
 ) -> Result<NodeId> {
-    let [_, inputs, _, _] = g.shape(x)?;
+    let [_, inputs, _, _] = g.shape(x)?.nchw();
     let w = g.param(&format!("{name}.w"), [channels, inputs, kernel, kernel], init)?;
     let b = g.param(&format!("{name}.b"), [1, channels, 1, 1], Init::Constant(0.0))?;
     let same = Conv2d::same(kernel);
@@ -48,7 +48,7 @@ pub(crate) fn conv(
 
 /// A PReLU with a slope a channel, as node `name.prelu` with parameter `name.a`, which begins at 0.25 (He et al. 2015).
 pub(crate) fn prelu(g: &mut Graph, name: &str, x: NodeId) -> Result<NodeId> {
-    let [_, channels, _, _] = g.shape(x)?;
+    let [_, channels, _, _] = g.shape(x)?.nchw();
     let a = g.param(&format!("{name}.a"), [1, channels, 1, 1], Init::Constant(0.25))?;
     g.add_named(&format!("{name}.prelu"), Prelu, &[x, a])
 }

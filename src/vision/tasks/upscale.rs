@@ -284,7 +284,7 @@ impl Upscaler {
 
     /// [`Upscaler::read`] of a luminance plane `[1, 1, H, W]`.
     fn read_plane(&self, plane: &Tensor, window: &Window) -> Result<Tensor> {
-        let ([_, _, height, width], rect) = (plane.shape(), window.read);
+        let ([_, _, height, width], rect) = (plane.shape().nchw(), window.read);
         match self.model.reads {
             Reads::Small => crop(plane, rect),
             Reads::Enlarged => {
@@ -304,7 +304,7 @@ impl Upscaler {
     /// # Errors
     /// The window does not fit the device; the device fails.
     pub fn run(&self, input: &Tensor) -> Result<Tensor> {
-        let [_, _, height, width] = input.shape();
+        let [_, _, height, width] = input.shape().nchw();
         Ok(self.session_for([height, width])?.run(&[("x", input)])?.swap_remove(0))
     }
 
@@ -436,7 +436,7 @@ impl Upscaler {
     /// # Errors
     /// As [`Upscaler::session`].
     pub fn luma(&self, input: &Tensor) -> Result<Tensor> {
-        let [_, _, height, width] = input.shape();
+        let [_, _, height, width] = input.shape().nchw();
         let r = self.ratio();
         let windows = self.cover(height, width, self.tile);
         self.whole(&windows, [height * r, width * r], |window| crop(input, window.read))
@@ -460,7 +460,7 @@ impl Upscaler {
 impl Window {
     /// Copies what is kept of `y`, the network's output for this window, to its place in the whole plane.
     fn paste(&self, y: &Tensor, plane: &mut Tensor) -> Result<()> {
-        let ([_, _, _, width], rect) = (plane.shape(), self.kept);
+        let ([_, _, _, width], rect) = (plane.shape().nchw(), self.kept);
         for (i, line) in crop(y, self.inside)?.data().chunks(rect.width).enumerate() {
             let at = (rect.top + i) * width + rect.left;
             plane.data_mut()[at..at + rect.width].copy_from_slice(line);
@@ -549,7 +549,7 @@ fn variance(tensor: &Tensor) -> f64 {
 
 /// A rectangle of a `[1, 1, H, W]` tensor.
 fn crop(tensor: &Tensor, rect: Rect) -> Result<Tensor> {
-    let [_, _, _, width] = tensor.shape();
+    let [_, _, _, width] = tensor.shape().nchw();
     let lines = tensor.data().chunks(width).skip(rect.top).take(rect.height);
     let data = lines.flat_map(|line| &line[rect.left..rect.left + rect.width]).copied().collect();
     Tensor::new([1, 1, rect.height, rect.width], data)

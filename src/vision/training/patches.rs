@@ -252,7 +252,8 @@ mod tests {
         let (x, middle) = patches.batch(n, 1, 1).unwrap();
         patches.cutter.cut_px = 0;
         let (same, whole) = patches.batch(n, 1, 1).unwrap();
-        assert_eq!((x.shape(), &x), ([n, 1, side, side], &same));
+        assert_eq!(x.shape(), [n, 1, side, side]);
+        assert_eq!(x, same);
         assert_eq!(middle.shape(), [n, 1, side - 2 * cut, side - 2 * cut]);
         let rows = whole.data().chunks(side).enumerate().filter(|(row, _)| (cut..side - cut).contains(&(row % side)));
         let inner: Vec<f32> = rows.flat_map(|(_, row)| row[cut..side - cut].to_vec()).collect();

@@ -215,7 +215,7 @@ mod tests {
     fn places_move_with_their_landmark() {
         let model = model();
         let bases = Bases::landmarks(&model, 16, &[[0.0, 0.0], [2.0, -1.0]]).unwrap();
-        assert_eq!((bases.z.shape(), bases.b.shape()), ([1, 2, 9, 2], [2, 6, 9, 2]));
+        assert_eq!([bases.z.shape(), bases.b.shape()], [[1, 2, 9, 2], [2, 6, 9, 2]]);
         let (at, beside) = (bases.z.at([0, 0, 4, 0]), bases.z.at([0, 0, 4, 1]));
         assert!((f64::from(at) - (16.0 * model.mean()[4][0] - 0.5)).abs() < 1e-5 && (beside - at - 2.0).abs() < 1e-5);
         assert_eq!(value(&bases, 5, [4, 0]), value(&bases, 5, [4, 1]));

@@ -119,7 +119,7 @@ impl Cascade {
     /// # Errors
     /// `i_0` is of another size; a fitted part does not fit the configuration; a name is taken.
     pub fn build(&self, g: &mut Graph, i_0: NodeId, variant: Variant, given: Option<NodeId>) -> Result<Vec<Stage>> {
-        let [batch, ..] = g.shape(i_0)?;
+        let batch = g.shape(i_0)?[0];
         let mut p = match given {
             Some(p) => p,
             None => g.constant("p_0", Tensor::zeros([batch, self.shape.len(), 1, 1]))?,
@@ -324,7 +324,7 @@ mod tests {
         };
         let mut fitted = Vec::new();
         for level in &config.levels[..2] {
-            let step = Step { r: random([n, width, 1, 1], 1e-3), b: random([1, n, 1, 1], 1e-2) };
+            let step = Step { r: random([n, width, 1, 1].into(), 1e-3), b: random([1, n, 1, 1].into(), 1e-2) };
             let bump = |e: usize| {
                 let (i, j) = (e / level.side % level.side, e % level.side);
                 (i * j % 7) as f32 / 7.0

@@ -57,7 +57,7 @@ impl Descriptor {
     /// # Errors
     /// Other shapes; a name is taken.
     pub fn build(&self, g: &mut Graph, x: NodeId, p: NodeId, model: &ShapeModel) -> Result<NodeId> {
-        let [_, _, _, side] = g.shape(x)?;
+        let [_, _, _, side] = g.shape(x)?.nchw();
         let places = Bases::landmarks(model, side, &self.offsets())?;
         g.within("phi", |g| {
             let w = g.constant("directions", directions())?;

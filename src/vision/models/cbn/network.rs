@@ -173,7 +173,7 @@ pub struct Level {
 
 /// A constant `[1, C, H, W]` for each of `batch` pictures.
 fn for_each_picture(g: &mut Graph, name: &str, one: &Tensor, batch: usize) -> Result<NodeId> {
-    let [_, c, h, w] = one.shape();
+    let [_, c, h, w] = one.shape().nchw();
     let data = std::iter::repeat_n(one.data(), batch).flatten().copied().collect();
     g.constant(name, Tensor::new([batch, c, h, w], data)?)
 }
@@ -184,7 +184,7 @@ fn for_each_picture(g: &mut Graph, name: &str, one: &Tensor, batch: usize) -> Re
 /// # Errors
 /// Other shapes; a name is taken.
 pub fn warped(g: &mut Graph, p: NodeId, known: &Correspondence) -> Result<Warped> {
-    let [batch, n, ..] = g.shape(p)?;
+    let [batch, n, ..] = g.shape(p)?.nchw();
     let z = g.constant("z", known.bases.z.clone())?;
     let b = g.constant("bases", known.bases.b.clone())?;
     let w = g.add_named("w", crate::ops::field::Field, &[z, b, p])?;
@@ -208,7 +208,7 @@ pub fn warped(g: &mut Graph, p: NodeId, known: &Correspondence) -> Result<Warped
 /// # Errors
 /// Another side; a foreign node.
 pub fn up(g: &mut Graph, x: NodeId, side: usize) -> Result<NodeId> {
-    let [.., own] = g.shape(x)?;
+    let [.., own] = g.shape(x)?.nchw();
     if !side.is_multiple_of(own) {
         return Err(Error::Usage(format!("a level of side {side} cannot follow a picture of side {own}")));
     }
@@ -219,7 +219,7 @@ pub fn up(g: &mut Graph, x: NodeId, side: usize) -> Result<NodeId> {
 fn convolutions(g: &mut Graph, scope: &str, mut x: NodeId, channels: &[usize], bias: f32) -> Result<NodeId> {
     g.within(scope, |g| {
         for (i, &out) in channels.iter().enumerate() {
-            let [_, inputs, ..] = g.shape(x)?;
+            let [_, inputs, ..] = g.shape(x)?.nchw();
             let is_last = i + 1 == channels.len();
             let init = if is_last { Init::Normal(1e-3) } else { Init::He { fan_in: 9 * inputs, slope: 0.0 } };
             let name = format!("conv{}", i + 1);
@@ -293,7 +293,7 @@ pub fn loss_a(g: &mut Graph, hat: NodeId, up: NodeId, g_a: NodeId) -> Result<Nod
 /// # Errors
 /// Other shapes.
 pub fn loss_b(g: &mut Graph, hat: NodeId, up: NodeId, g_b: NodeId, e_w: NodeId) -> Result<NodeId> {
-    let [_, c, ..] = g.shape(e_w)?;
+    let [_, c, ..] = g.shape(e_w)?.nchw();
     let squares = g.times(e_w, e_w)?;
     let one = g.constant("mask.w", Tensor::filled([1, c, 1, 1], 1.0))?;
     let zero = g.constant("mask.b", Tensor::zeros([1, 1, 1, 1]))?;
@@ -362,9 +362,9 @@ mod tests {
         let parameters: std::collections::BTreeMap<String, Tensor> =
             start.tensors().iter().map(|(name, t)| (name.clone(), random(&mut rng, t.shape(), -0.25, 0.3))).collect();
         let mut inputs = [
-            random(&mut rng, [2, 1, SIDE / 2, SIDE / 2], 0.0, 1.0),
-            random(&mut rng, [2, n, 1, 1], -0.08, 0.08),
-            random(&mut rng, [2, 1, SIDE, SIDE], 0.0, 1.0),
+            random(&mut rng, [2, 1, SIDE / 2, SIDE / 2].into(), 0.0, 1.0),
+            random(&mut rng, [2, n, 1, 1].into(), -0.08, 0.08),
+            random(&mut rng, [2, 1, SIDE, SIDE].into(), 0.0, 1.0),
         ];
         let at = |parameters: &std::collections::BTreeMap<String, Tensor>, inputs: &[Tensor; 3], all: bool| {
             let fetched = if all { &fetches[..] } else { &[level.i] };

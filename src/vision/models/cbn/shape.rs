@@ -189,8 +189,8 @@ impl ShapeModel {
     /// The model's numbers: `shape/mean` `[1,2,L,1]`, `shape/bases` `[2,N,L,1]`, `shape/deviation` `[1,N,1,1]`.
     pub fn tensors(&self) -> BTreeMap<String, Tensor> {
         let (n, l) = (self.bases.len(), self.mean.len());
-        let fill = |shape, at: &dyn Fn(usize) -> f64| {
-            let data = (0..crate::tensor::len(&shape)).map(|i| at(i) as f32).collect();
+        let fill = |shape: [usize; 4], at: &dyn Fn(usize) -> f64| {
+            let data = (0..shape.iter().product()).map(|i| at(i) as f32).collect();
             Tensor::new(shape, data).expect("one value an element")
         };
         BTreeMap::from([
@@ -211,7 +211,7 @@ impl ShapeModel {
             })
         };
         let (mean, bases, deviation) = (get("shape/mean")?, get("shape/bases")?, get("shape/deviation")?);
-        let ([_, _, l, _], [_, n, ..]) = (mean.shape(), bases.shape());
+        let ([_, _, l, _], [_, n, ..]) = (mean.shape().nchw(), bases.shape().nchw());
         let expected = [[1, 2, l, 1], [2, n, l, 1], [1, n, 1, 1]];
         if [mean.shape(), bases.shape(), deviation.shape()] != expected {
             return Err(Error::weights(

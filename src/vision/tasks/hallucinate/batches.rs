@@ -23,7 +23,7 @@ pub fn over_faces(session: &Session, inputs: &[(&str, &[Vec<f32>])]) -> Result<V
     if let Some((name, rows)) = inputs.iter().find(|(_, rows)| rows.len() != faces) {
         return Err(Error::Usage(format!("{faces} faces need as many rows of {name:?}, got {}", rows.len())));
     }
-    let batch = read.first().map_or(1, |(_, [batch, ..], _)| *batch);
+    let batch = read.first().map_or(1, |(_, shape, _)| shape[0]);
     let mut all: Vec<Vec<Vec<f32>>> = vec![Vec::with_capacity(faces); plan.fetches.len()];
     for first in (0..faces).step_by(batch) {
         let count = batch.min(faces - first);

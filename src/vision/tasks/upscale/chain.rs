@@ -265,7 +265,7 @@ impl Passage<'_> {
         let stage = &self.chain.stages[self.stage];
         let is_last = self.stage + 1 == self.chain.stages.len();
         if self.windows.is_empty() {
-            let [_, _, height, width] = plane.shape();
+            let [_, _, height, width] = plane.shape().nchw();
             self.windows = stage.windows_of(height, width).into();
             let scale = stage.model().scale;
             self.next = (!is_last).then(|| Tensor::zeros([1, 1, height * scale, width * scale]));

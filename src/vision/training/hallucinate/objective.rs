@@ -29,7 +29,7 @@ pub fn step_graph(
     let hat = g.input("hat", [n, 1, patch, patch])?;
     let warped = |g: &mut Graph| -> Result<NodeId> {
         let w_inverse = g.input("w_inverse", [n, 2, patch, patch])?;
-        let [_, c, h, w] = prior.shape();
+        let [_, c, h, w] = prior.shape().nchw();
         let data = std::iter::repeat_n(prior.data(), n).flatten().copied().collect();
         let e = g.constant("prior", Tensor::new([n, c, h, w], data)?)?;
         g.warp(e, w_inverse, Warp { border: Border::Zero })
