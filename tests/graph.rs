@@ -241,3 +241,24 @@ fn the_gradient_of_one_loss_may_be_asked_for_twice() {
         }
     }
 }
+
+#[test]
+fn pointwise_operations_take_any_rank_and_spatial_ones_four() {
+    let mut g = Graph::new();
+    let x = g.input("x", [5, 3, 7]).unwrap();
+    let y = g.relu(x).unwrap();
+    let y = g.times(y, x).unwrap();
+    assert_eq!(g.shape(y).unwrap(), [5, 3, 7]);
+    let w = g.input("w", [2, 3, 1, 1]).unwrap();
+    let b = g.input("b", [1, 2, 1, 1]).unwrap();
+    let error = g.conv2d(y, w, b, lineament::ops::conv2d::Conv2d::default()).unwrap_err().to_string();
+    assert_eq!(error, "conv2d: x must be [N, C, H, W], got [5, 3, 7]");
+    let loss = g.mse(y, x, lineament::ops::loss::Reduction::Sum).unwrap();
+    // y = x² for x > 0, so that the loss is Σ (x² − x)², and for others (0 − x)².
+    let data: Vec<f32> = (0..105).map(|k| (k % 9) as f32 / 4.0 - 1.0).collect();
+    let expected: f32 = data.iter().map(|&v| if v > 0.0 { v * v - v } else { v }).map(|v| v * v).sum();
+    let x = Tensor::new([5, 3, 7], data).unwrap();
+    let device = lineament::Device::open(&lineament::Select::Cpu).unwrap();
+    let got = device.compile(&g, &[loss], lineament::Weights::default()).unwrap().run(&[("x", &x)]).unwrap();
+    assert!((got[0].data()[0] - expected).abs() < 1e-4, "{got:?} and {expected}");
+}

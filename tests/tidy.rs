@@ -1,7 +1,7 @@
 //! The house rules that a program can check.
 
 use lineament::lab::roof;
-use lineament::ops::{Kernel, kernels, registry};
+use lineament::ops::{Kernel, kernels, pointwise, registry};
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -36,6 +36,11 @@ fn shader_stem(path: &Path) -> String {
     relative(path)["shaders/".len()..].trim_end_matches(".wgsl").to_owned()
 }
 
+/// Rows of the pointwise table share a file.
+fn file_of(kernel: &Kernel) -> String {
+    if kernel.stem().starts_with("pointwise/") { "pointwise/unary".into() } else { kernel.stem().to_owned() }
+}
+
 fn roof_kernels() -> Vec<Kernel> {
     roof::cases().iter().flat_map(|cases| cases[0].op.kernels()).copied().collect()
 }
@@ -68,17 +73,22 @@ fn operations_shaders_and_registry_agree() {
     let modules: BTreeSet<String> = files("src/ops", "rs")
         .iter()
         .map(|p| relative(p)["src/ops/".len()..].split(['/', '.']).next().unwrap().to_owned())
-        .filter(|s| !["mod", "kernel"].contains(&s.as_str()))
+        .filter(|s| !["mod", "kernel", "pointwise"].contains(&s.as_str()))
+        .chain(pointwise::ROWS.iter().map(|row| row.name.to_owned()))
         .collect();
     assert_eq!(registered, modules.iter().collect::<Vec<_>>(), "src/ops and the registry list the same operations");
-    let known: BTreeSet<String> = kernels().iter().chain(&roof_kernels()).map(|k| k.stem().to_owned()).collect();
+    let known: BTreeSet<String> = kernels().iter().chain(&roof_kernels()).map(|k| file_of(k)).collect();
     let (shared, own): (Vec<PathBuf>, Vec<PathBuf>) =
         files("shaders", "wgsl").into_iter().partition(|p| p.parent().unwrap().ends_with("shared"));
     let shaders: BTreeSet<String> = own.iter().map(|p| shader_stem(p)).collect();
     assert_eq!(known, shaders, "shaders and the operations list the same files");
     for kernel in kernels() {
         let owner = kernel.stem().split('/').next().unwrap();
-        assert!(registered.contains(&owner), "shaders/{}.wgsl lies in no operation's folder", kernel.stem());
+        assert!(
+            registered.contains(&owner) || owner == "pointwise",
+            "shaders/{}.wgsl lies in no operation's folder",
+            kernel.stem()
+        );
     }
     let users: String = files("src", "rs").iter().map(|p| code(p)).collect();
     for file in &shared {

@@ -20,6 +20,7 @@ use crate::ops::max_pool2d::MaxPool2d;
 use crate::ops::mul::Mul;
 use crate::ops::pairwise_distance::PairwiseDistance;
 use crate::ops::pixel_shuffle::PixelShuffle;
+use crate::ops::pointwise::{Pointwise, ROWS};
 use crate::ops::prelu::Prelu;
 use crate::ops::relu::Relu;
 use crate::ops::resize::Resize;
@@ -98,6 +99,18 @@ impl Graph {
     /// The shapes of `w` or `b` do not fit.
     pub fn conv3x3(&mut self, x: NodeId, w: NodeId, b: NodeId) -> Result<NodeId> {
         self.add(Conv2d::same(3), &[x, w, b])
+    }
+
+    /// The function `name` of `src/ops/pointwise.rs` of each element of `x`, of any shape.
+    ///
+    /// # Errors
+    /// There is no such function.
+    pub fn pointwise(&mut self, x: NodeId, name: &str) -> Result<NodeId> {
+        let op = Pointwise::named(name).ok_or_else(|| {
+            let names: Vec<&str> = ROWS.iter().map(|row| row.name).collect();
+            Error::Usage(format!("there is no function {name:?}; there are {}", names.join(", ")))
+        })?;
+        self.add(op, &[x])
     }
 
     /// Transposed convolution of `x` `[N,Ci,H,W]` with the filters `w` `[Ci,Co,Kh,Kw]` and the bias `b` `[1,Co,1,1]`.

@@ -3,7 +3,7 @@
 pub mod grad;
 mod methods;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, ShapeError};
 use crate::layout::pack_offsets;
 use crate::ops::Op;
 use crate::rng::Rng;
@@ -356,6 +356,10 @@ impl Graph {
             let node = self.node(id).map_err(|e| Error::graph(path, e.to_string()))?;
             if matches!(node.kind, Kind::Update(_)) {
                 return Err(Error::graph(path, format!("{} is an update and has no value", node.name)));
+            }
+            if node.shape.rank() != 4 && !op.takes_any_rank() {
+                let source = ShapeError::shape(op.inputs()[shapes.len()], "[N, C, H, W]", node.shape);
+                return Err(Error::Shape { node: path.to_owned(), source });
             }
             shapes.push(node.shape);
         }

@@ -90,6 +90,9 @@ impl Op for Adam {
         const KERNELS: &[Kernel] = &[Kernel::new(wgsl!("adam/plain"), plain)];
         KERNELS
     }
+    fn takes_any_rank(&self) -> bool {
+        true
+    }
     fn shape(&self, x: &[Shape]) -> Result<Shape, ShapeError> {
         for (&name, &shape) in self.inputs().iter().zip(&x[..4]) {
             if shape != x[0] {

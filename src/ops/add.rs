@@ -2,9 +2,9 @@
 //!
 //! | name | shape       | meaning |
 //! |------|-------------|---------|
-//! | a    | `[N,C,H,W]` | summand |
-//! | b    | `[N,C,H,W]` | summand |
-//! | y    | `[N,C,H,W]` | sum     |
+//! | a    | any shape   | summand |
+//! | b    | any shape   | summand |
+//! | y    | any shape   | sum     |
 //!
 //! Gradients: dy for both.
 //! Errors: b has another shape than a.
@@ -29,6 +29,9 @@ impl Op for Add {
     fn kernels(&self) -> &'static [Kernel] {
         const KERNELS: &[Kernel] = &[Kernel::new(wgsl!("add/plain"), plain)];
         KERNELS
+    }
+    fn takes_any_rank(&self) -> bool {
+        true
     }
     fn shape(&self, x: &[Shape]) -> Result<Shape, ShapeError> {
         if x[1] != x[0] {
@@ -64,5 +67,9 @@ fn plain(call: &Call, caps: &Caps) -> Option<Work> {
 }
 
 pub fn cases() -> Vec<Case> {
-    [[1, 1, 1, 1], [2, 3, 5, 7], [1, 1, 1, 257], [1, 5, 13, 4]].map(|x| Case::new(Add, &[x, x])).into()
+    let mut all: Vec<Case> =
+        [[1, 1, 1, 1], [2, 3, 5, 7], [1, 1, 1, 257], [1, 5, 13, 4]].map(|x| Case::new(Add, &[x, x])).into();
+    // Any rank.
+    all.extend([Case::new(Add, &[[130], [130]]), Case::new(Add, &[[2, 3, 4, 2, 3, 2]; 2])]);
+    all
 }

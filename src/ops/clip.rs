@@ -14,7 +14,7 @@
 //! Numerics: an f32 sum in a fixed order, in two passes; past a norm of 10¹⁹ it overflows, and the factor is 0.
 //! Source: Pascanu, Mikolov and Bengio 2013, "On the difficulty of training recurrent neural networks", algorithm 1.
 
-use super::{Call, Caps, Case, Cost, EPS, Io, Kernel, Launch, Op, Scalar, Tolerance, Values, Work, wgsl};
+use super::{Call, Caps, Case, Cost, EPS, Fill, Io, Kernel, Launch, Op, Scalar, Tolerance, Values, Work, wgsl};
 use crate::error::ShapeError;
 use crate::tensor::Shape;
 
@@ -38,6 +38,9 @@ impl Op for Clip {
     fn kernels(&self) -> &'static [Kernel] {
         const KERNELS: &[Kernel] = &[Kernel::new(wgsl!("clip/plain" + "total"), plain)];
         KERNELS
+    }
+    fn takes_any_rank(&self) -> bool {
+        true
     }
     fn shape(&self, _x: &[Shape]) -> Result<Shape, ShapeError> {
         if self.limit.is_nan() || self.limit <= 0.0 {
@@ -97,6 +100,9 @@ pub fn cases() -> Vec<Case> {
         case([1, 1, 1, 257], 0.1),
         case([1, 5, 13, 4], 1e6),
         case([1, 1, 66, 64], f32::INFINITY),
+        // A norm half a per cent above the limit: 20 · 0.201.
+        case([1, 5, 8, 10], 4.0).fill(0, Fill::With(|_, x, k| vec![0.201; crate::tensor::len(&x[k])])),
+        Case::new(Clip { limit: 1.0 }, &[[3, 50]]),
         // The parameters of FSRCNN.
         case([1, 1, 1, 12_992], 1.0).real(),
     ]

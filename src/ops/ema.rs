@@ -33,6 +33,9 @@ impl Op for Ema {
         const KERNELS: &[Kernel] = &[Kernel::new(wgsl!("ema/plain"), plain)];
         KERNELS
     }
+    fn takes_any_rank(&self) -> bool {
+        true
+    }
     fn shape(&self, x: &[Shape]) -> Result<Shape, ShapeError> {
         if x[1] != x[0] {
             return Err(ShapeError::shape("w", format!("e's shape {:?}", x[0]), x[1]));

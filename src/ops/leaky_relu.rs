@@ -2,8 +2,8 @@
 //!
 //! | name | shape       | meaning |
 //! |------|-------------|---------|
-//! | x    | `[N,C,H,W]` | input   |
-//! | y    | `[N,C,H,W]` | output  |
+//! | x    | any shape   | input   |
+//! | y    | any shape   | output  |
 //!
 //! Gradient: for x; backward reads x and dy. At x = 0 it is slope·dy, as in PyTorch.
 //! Errors: the slope is infinite or NaN.
@@ -11,7 +11,7 @@
 //! Source: Maas, Hannun, Ng, "Rectifier Nonlinearities Improve Neural Network Acoustic Models", 2013, section 2;
 //! definition as in torch.nn.functional.leaky_relu.
 
-use super::{Call, Caps, Case, Cost, EPS, Io, Kernel, Launch, Op, Tolerance, Values, Work, wgsl};
+use super::{Call, Caps, Case, Cost, EPS, Fill, Io, Kernel, Launch, Op, Tolerance, Values, Work, wgsl, with_zeros};
 use crate::error::ShapeError;
 use crate::tensor::Shape;
 
@@ -39,6 +39,9 @@ impl Op for LeakyRelu {
     fn kernels(&self) -> &'static [Kernel] {
         const KERNELS: &[Kernel] = &[Kernel::new(wgsl!("leaky_relu/plain"), plain)];
         KERNELS
+    }
+    fn takes_any_rank(&self) -> bool {
+        true
     }
     fn shape(&self, x: &[Shape]) -> Result<Shape, ShapeError> {
         if !self.slope.is_finite() {
@@ -85,6 +88,10 @@ pub fn cases() -> Vec<Case> {
         case(0.2, [2, 3, 5, 7]),
         case(-0.3, [1, 1, 1, 257]),
         case(1.7, [1, 5, 13, 4]),
+        // The gradient at 0 is the slope's.
+        case(0.2, [2, 5, 3, 7]).fill(0, Fill::With(with_zeros)).rough(),
+        Case::new(LeakyRelu { slope: 0.3 }, &[[130]]).gap(1e-3),
+        Case::new(LeakyRelu { slope: 0.3 }, &[[2, 3, 4, 2, 3]]).gap(1e-3),
         case(0.01, [1, 64, 64, 64]).real(),
     ]
 }

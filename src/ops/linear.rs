@@ -162,6 +162,9 @@ pub fn cases() -> Vec<Case> {
         case([5, 65, 1, 1], 3),
         case([3, 1, 1, 257], 2),
         case([1, 2, 3, 3], 17),
+        // The depth ends where the second and the third of a thread's values would begin.
+        case([3, 128, 1, 1], 5),
+        case([2, 3, 8, 8], 6),
         case([16, 64, 3, 4], 136).real(),
     ]
 }

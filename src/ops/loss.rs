@@ -102,6 +102,9 @@ impl Op for Loss {
         const WEIGHTED: &[Kernel] = &[Kernel::new(wgsl!("loss/weighted" + "penalty" + "total"), plain)];
         if self.weighted { WEIGHTED } else { PLAIN }
     }
+    fn takes_any_rank(&self) -> bool {
+        true
+    }
     fn shape(&self, x: &[Shape]) -> Result<Shape, ShapeError> {
         for (&name, &shape) in self.inputs().iter().zip(x) {
             if shape != x[0] {
@@ -179,6 +182,10 @@ fn plain(call: &Call, caps: &Caps) -> Option<Work> {
     Some(work.scratch(vec![("t0", threads)]))
 }
 
+fn case_of<const N: usize>(x: [usize; N], penalty: Penalty) -> Case {
+    Case::new(Loss { penalty, reduction: Reduction::Mean, weighted: false }, &[x, x])
+}
+
 pub fn cases() -> Vec<Case> {
     let case = |x: [usize; 4], reduction, weighted, penalty| {
         let op = Loss { penalty, reduction, weighted };
@@ -194,6 +201,10 @@ pub fn cases() -> Vec<Case> {
             case([2, 3, 5, 7], Reduction::Mean, true, penalty),
             case([1, 1, 1, 1], Reduction::Mean, true, penalty),
             case([1, 1, 66, 64], Reduction::Mean, false, penalty),
+            case([1, 1, 66, 64], Reduction::Mean, true, penalty),
+            // Any rank.
+            case_of([7, 30], penalty),
+            case_of([2, 3, 2, 3, 2, 3], penalty),
             // The loss of FSRCNN at scale 3 in training.
             case([16, 1, 48, 48], Reduction::Mean, false, penalty).real(),
         ]

@@ -6,6 +6,7 @@
 //! from these. Read `relu.rs` with `shaders/relu/plain.wgsl` first.
 
 pub mod kernel;
+pub mod pointwise;
 
 use crate::error::ShapeError;
 use crate::rng::Rng;
@@ -22,7 +23,10 @@ macro_rules! ops {
 
         /// Every built-in operation with its cases, in alphabetical order.
         pub fn registry() -> Vec<Registered> {
-            vec![$(Registered { name: stringify!($name), cases: $name::cases }),*]
+            let mut all = vec![$(Registered { name: stringify!($name), cases: $name::cases }),*];
+            all.extend(pointwise::registered());
+            all.sort_unstable_by_key(|registered| registered.name);
+            all
         }
     };
 }
@@ -60,7 +64,7 @@ ops! {
 /// One line of the registry.
 #[derive(Debug, Clone, Copy)]
 pub struct Registered {
-    /// The stem of `src/ops/<name>.rs`, and the folder of its shaders.
+    /// The stem of `src/ops/<name>.rs` and the folder of its shaders, or the name of a row of `src/ops/pointwise.rs`.
     pub name: &'static str,
     pub cases: fn() -> Vec<Case>,
 }
@@ -201,6 +205,11 @@ pub trait Op: Any + std::fmt::Debug + Send + Sync {
 
     /// The plain kernel, which serves every call, then others, best first among them.
     fn kernels(&self) -> &'static [Kernel];
+
+    /// It takes shapes of any rank; others take `[N, C, H, W]`, which the graph sees to.
+    fn takes_any_rank(&self) -> bool {
+        false
+    }
 
     /// The output's shape: the only place that rejects shapes and attributes.
     ///
@@ -358,6 +367,11 @@ pub struct Case {
     pub real: bool,
     /// Differences say nothing of the derivative here: values at a kink, or no numbers.
     pub is_rough: bool,
+}
+
+/// Uniform in `[-1, 2)`, but every seventh value is 0.
+fn with_zeros(rng: &mut Rng, x: &[Shape], input: usize) -> Vec<f64> {
+    (0..len(&x[input])).map(|i| if i % 7 == 3 { 0.0 } else { rng.uniform(-1.0, 2.0) }).collect()
 }
 
 /// Uniform in `[-1, 2)`, but every seventh value is a NaN.

@@ -2,9 +2,9 @@
 //!
 //! | name | shape       | meaning |
 //! |------|-------------|---------|
-//! | a    | `[N,C,H,W]` | factor  |
-//! | b    | `[N,C,H,W]` | factor  |
-//! | y    | `[N,C,H,W]` | product |
+//! | a    | any shape   | factor  |
+//! | b    | any shape   | factor  |
+//! | y    | any shape   | product |
 //!
 //! Gradients: dy·b for a, dy·a for b.
 //! Errors: b has another shape than a.
@@ -29,6 +29,9 @@ impl Op for Mul {
     fn kernels(&self) -> &'static [Kernel] {
         const KERNELS: &[Kernel] = &[Kernel::new(wgsl!("mul/plain"), plain)];
         KERNELS
+    }
+    fn takes_any_rank(&self) -> bool {
+        true
     }
     fn shape(&self, x: &[Shape]) -> Result<Shape, ShapeError> {
         if x[1] != x[0] {
@@ -68,6 +71,7 @@ pub fn cases() -> Vec<Case> {
     [[1, 1, 1, 1], [2, 3, 5, 7], [1, 1, 1, 257], [1, 5, 13, 4]]
         .map(|x| Case::new(Mul, &[x, x]))
         .into_iter()
+        .chain([Case::new(Mul, &[[7, 30]; 2]), Case::new(Mul, &[[2, 3, 4, 2, 3]; 2])])
         .chain([Case::new(Mul, &[[1, 64, 32, 32]; 2]).real()])
         .collect()
 }

@@ -132,6 +132,8 @@ pub fn cases() -> Vec<Case> {
         case(5, 129, 2),
         case(257, 1, 3),
         case(4, 8, 33),
+        // Two past a block on every side.
+        case(6, 6, 6),
         case(512, 512, 128).real(),
     ]
 }

@@ -11,7 +11,7 @@
 //! Numerics: one rounding; da is an f32 sum in a fixed order, in two passes.
 //! Source: He, Zhang, Ren and Sun 2015, "Delving Deep into Rectifiers", equations 1, 10 and 11.
 
-use super::{Call, Caps, Case, Cost, EPS, Family, Io, Kernel, Launch, Op, Tolerance, Values, Work, wgsl};
+use super::{Call, Caps, Case, Cost, EPS, Family, Fill, Io, Kernel, Launch, Op, Tolerance, Values, Work, wgsl, with_zeros};
 use crate::error::ShapeError;
 use crate::layout::{Layout, MAX_TEXELS};
 use crate::tensor::Shape;
@@ -152,6 +152,8 @@ pub fn cases() -> Vec<Case> {
     [[1, 1, 1, 1], [2, 3, 5, 7], [1, 1, 1, 257], [3, 5, 13, 4], [2, 2, 65, 64]]
         .map(|x| Case::new(Prelu, &[x, [1, x[1], 1, 1]]).gap(1e-3))
         .into_iter()
+        // The gradient at 0 is the slope's.
+        .chain([Case::new(Prelu, &[[2, 5, 3, 7], [1, 5, 1, 1]]).fill(0, Fill::With(with_zeros)).rough()])
         // FSRCNN's first layer in training (Dong et al. 2016, section 3.2).
         .chain([Case::new(Prelu, &[[16, 56, 16, 16], [1, 56, 1, 1]]).gap(1e-3).real()])
         .collect()

@@ -2,8 +2,8 @@
 //!
 //! | name | shape       | meaning |
 //! |------|-------------|---------|
-//! | x    | `[N,C,H,W]` | input   |
-//! | y    | `[N,C,H,W]` | output  |
+//! | x    | any shape   | input   |
+//! | y    | any shape   | output  |
 //!
 //! Gradient: for x; backward reads y and dy, not x (y > 0 exactly where x > 0). At x = 0 it is 0, as in PyTorch.
 //! A NaN stays one: y and dx are NaN and dy where x is.
@@ -32,6 +32,9 @@ impl Op for Relu {
             Kernel::new(wgsl!("relu/quads"), quads).only(Family::Software),
         ];
         KERNELS
+    }
+    fn takes_any_rank(&self) -> bool {
+        true
     }
     fn shape(&self, x: &[Shape]) -> Result<Shape, ShapeError> {
         Ok(x[0])
@@ -77,6 +80,9 @@ pub fn cases() -> Vec<Case> {
         .into_iter()
         .chain([
             Case::new(Relu, &[[2, 5, 3, 7]]).fill(0, Fill::With(with_nan)).rough(),
+            Case::new(Relu, &[[257]]).gap(1e-3),
+            Case::new(Relu, &[[3, 9, 5]]).gap(1e-3),
+            Case::new(Relu, &[[2, 3, 5, 2, 3, 2]]).gap(1e-3),
             Case::new(Relu, &[[1, 64, 64, 64]]).gap(1e-3).real(),
         ])
         .collect()

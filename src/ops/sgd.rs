@@ -44,6 +44,9 @@ impl Op for Sgd {
         const KERNELS: &[Kernel] = &[Kernel::new(wgsl!("sgd/plain"), plain)];
         KERNELS
     }
+    fn takes_any_rank(&self) -> bool {
+        true
+    }
     fn shape(&self, x: &[Shape]) -> Result<Shape, ShapeError> {
         for (&name, &shape) in self.inputs().iter().zip(&x[..3]) {
             if shape != x[0] {

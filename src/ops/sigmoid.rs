@@ -2,8 +2,8 @@
 //!
 //! | name | shape       | meaning             |
 //! |------|-------------|---------------------|
-//! | x    | `[N,C,H,W]` | input               |
-//! | y    | `[N,C,H,W]` | output, in `[0, 1]` |
+//! | x    | any shape   | input               |
+//! | y    | any shape   | output, in `[0, 1]` |
 //!
 //! Gradient: for x, dy·y·(1 − y); backward reads y and dy, not x.
 //! Numerics: computed from exp(−|x|), which cannot overflow. With WGSL's bounds on exp (3 + 2·|x| ULP) and division
@@ -38,6 +38,9 @@ impl Op for Sigmoid {
     fn kernels(&self) -> &'static [Kernel] {
         const KERNELS: &[Kernel] = &[Kernel::new(wgsl!("sigmoid/plain"), plain)];
         KERNELS
+    }
+    fn takes_any_rank(&self) -> bool {
+        true
     }
     fn shape(&self, x: &[Shape]) -> Result<Shape, ShapeError> {
         Ok(x[0])
@@ -87,6 +90,7 @@ pub fn cases() -> Vec<Case> {
         Case::new(Sigmoid, &[[2, 3, 5, 7]]),
         Case::new(Sigmoid, &[[1, 1, 1, 257]]).fill(0, far(-9.0, 12.0)),
         Case::new(Sigmoid, &[[1, 5, 13, 4]]).fill(0, far(-300.0, 200.0)),
+        Case::new(Sigmoid, &[[3, 50]]),
         Case::new(Sigmoid, &[[1, 1, 128, 128]]).fill(0, far(-4.0, 6.0)).real(),
     ]
 }

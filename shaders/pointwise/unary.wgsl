@@ -1,0 +1,29 @@
+// pointwise/unary: y = f(x), element by element. Twin: src/ops/pointwise.rs, whose rows give `apply(a)` and `slope(i)`.
+//
+// entry     one thread computes  reads
+// forward   one y                x
+// backward  one dx               dy, and what the row's derivative names of x and y
+
+override WG: u32 = 64u;
+alias T = f32;
+
+struct P { len: u32 }
+@group(0) @binding(0) var<uniform> p: P;
+@group(0) @binding(1) var<storage, read> x: array<f32>;
+@group(0) @binding(2) var<storage, read_write> y: array<f32>;
+@group(0) @binding(3) var<storage, read> dy: array<f32>;
+@group(0) @binding(4) var<storage, read_write> dx: array<f32>;
+
+@compute @workgroup_size(WG)
+fn forward(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let i = g.x + g.y * groups.x * WG;
+    if i >= p.len { return; }
+    y[i] = apply(x[i]);
+}
+
+@compute @workgroup_size(WG)
+fn backward(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let i = g.x + g.y * groups.x * WG;
+    if i >= p.len { return; }
+    dx[i] = dy[i] * slope(i);
+}

@@ -1,0 +1,217 @@
+//! pointwise: y = f(x), element by element. An operation is one row of the table below.
+//!
+//! | name | shape     | meaning |
+//! |------|-----------|---------|
+//! | x    | any shape | input   |
+//! | y    | any shape | output  |
+//!
+//! Gradient: for x, dy·f'(x); backward reads dy and what the row's derivative names of x and y.
+//! Numerics: each row states the error of its WGSL in units of 2⁻²³, from the accuracy of exp (3 + 2·|x| ULP), log (2⁻²¹ between 0.5
+//! and 2) and division (2.5 ULP).
+//! Source: definitions as in PyTorch; accuracy: WGSL specification, section "Floating Point Accuracy".
+
+use super::{Call, Caps, Case, Cost, EPS, Fill, Io, Kernel, Launch, Op, Registered, Source, Tolerance, Values, Work};
+use crate::error::ShapeError;
+use crate::tensor::Shape;
+use std::collections::BTreeMap;
+use std::sync::OnceLock;
+
+/// A function of one number.
+#[derive(Debug)]
+pub struct Row {
+    pub name: &'static str,
+    /// What it is.
+    pub about: &'static str,
+    /// WGSL of the function at `a`, of type `T`.
+    pub wgsl: &'static str,
+    /// WGSL of its derivative at `a`, whose function value is `r`.
+    pub slope_wgsl: &'static str,
+    pub f: fn(f64) -> f64,
+    pub slope: fn(f64) -> f64,
+    /// Largest errors of the two in WGSL at this x, in units of 2⁻²³.
+    pub errors: fn(f64) -> [f64; 2],
+}
+
+/// Declares the rows, and registers each with its cases.
+macro_rules! rows {
+    ($($name:ident: $about:literal,
+        $wgsl:literal, $f:expr,
+        $slope_wgsl:literal, $slope:expr,
+        $errors:expr;)*) => {
+        /// Every function, in alphabetical order.
+        pub const ROWS: &[Row] = &[$(Row {
+            name: stringify!($name),
+            about: $about,
+            wgsl: $wgsl,
+            slope_wgsl: $slope_wgsl,
+            f: $f,
+            slope: $slope,
+            errors: $errors,
+        }),*];
+
+        /// A line of the registry for each row.
+        pub(super) fn registered() -> Vec<Registered> {
+            vec![$(Registered { name: stringify!($name), cases: || cases_of(stringify!($name)) }),*]
+        }
+    };
+}
+
+rows! {
+    abs: "|a|; the derivative at 0 is 0",
+        "abs(a)", f64::abs,
+        "sign(a)", |a| if a == 0.0 { 0.0 } else { a.signum() },
+        |_| [0.0, 0.0];
+    elu: "a where a > 0, else exp(a) − 1",
+        "select(exp(min(a, T(0.0))) - T(1.0), a, a > T(0.0))", |a| if a > 0.0 { a } else { a.exp_m1() },
+        "select(exp(min(a, T(0.0))), T(1.0), a > T(0.0))", |a| a.min(0.0).exp(),
+        |a| if a > 0.0 { [0.0, 0.0] } else { [exp_error(a) + 1.0, exp_error(a)] };
+    exp: "the exponential",
+        "exp(a)", f64::exp,
+        "r", f64::exp,
+        |a| [exp_error(a), exp_error(a)];
+    silu: "a · sigmoid(a), also called swish",
+        "a / (T(1.0) + exp(-a))", |a| a * sigmoid(a),
+        "(T(1.0) + a / (T(1.0) + exp(a))) / (T(1.0) + exp(-a))",
+        |a| sigmoid(a) * (1.0 + a * (1.0 - sigmoid(a))),
+        |a| [a.abs() * sigmoid_error(a) + 3.0 * a.abs(), 8.0 * (1.0 + a.abs()) * (1.0 + sigmoid_error(a))];
+    softplus: "log(1 + exp(a))",
+        "max(a, T(0.0)) + log(T(1.0) + exp(-abs(a)))", |a: f64| a.max(0.0) + (-a.abs()).exp().ln_1p(),
+        "select(exp(-abs(a)), T(1.0), a >= T(0.0)) / (T(1.0) + exp(-abs(a)))", sigmoid,
+        |a| [4.0 + exp_error(-a.abs()) + 1.0 + a.max(0.0) + 1.0, sigmoid_error(a)];
+    tanh: "the hyperbolic tangent",
+        "(T(1.0) - exp(T(-2.0) * abs(a))) / (T(1.0) + exp(T(-2.0) * abs(a))) * sign(a)", f64::tanh,
+        "T(1.0) - r * r", |a| 1.0 - a.tanh() * a.tanh(),
+        |a| { let e = tanh_error(a); [e, 2.0 * e + 2.0] };
+}
+
+fn sigmoid(a: f64) -> f64 {
+    1.0 / (1.0 + (-a).exp())
+}
+
+/// Of WGSL's exp.
+fn exp_error(a: f64) -> f64 {
+    (3.0 + 2.0 * a.abs()) * a.exp()
+}
+
+/// Of a quotient by 1 + exp(−|a|): the exponential's error, the sum's and the division's.
+fn sigmoid_error(a: f64) -> f64 {
+    sigmoid(a) * (3.5 + (1.0 - sigmoid(a)) * (3.0 + 2.0 * a.abs()))
+}
+
+/// Numerator and denominator are off by the exponential's error and a rounding each, their quotient by 2.5 ULP and a product.
+fn tanh_error(a: f64) -> f64 {
+    2.0 * (exp_error(-2.0 * a.abs()) + 1.0) + 3.5 * a.tanh().abs()
+}
+
+/// A row as an operation; it has no attributes.
+#[derive(Clone, Copy)]
+pub struct Pointwise(&'static Row);
+
+impl Pointwise {
+    /// The function of that name; `None` where the table has none.
+    pub fn named(name: &str) -> Option<Self> {
+        ROWS.iter().find(|row| row.name == name).map(Self)
+    }
+}
+
+impl std::fmt::Debug for Pointwise {
+    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        f.write_str(self.0.name)
+    }
+}
+
+impl PartialEq for Pointwise {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.name == other.0.name
+    }
+}
+
+/// The kernels of each row, whose text is put together once: a template, and the row's expressions.
+fn kernels_of(name: &str) -> &'static [Kernel] {
+    static KERNELS: OnceLock<BTreeMap<&'static str, [Kernel; 1]>> = OnceLock::new();
+    let all = KERNELS.get_or_init(|| {
+        let kernel = |row: &Row| {
+            let source = Source::built_in(format!("pointwise/{}", row.name).leak(), text_of(row).leak());
+            (row.name, [Kernel::new(source, plain)])
+        };
+        ROWS.iter().map(kernel).collect()
+    });
+    all.get(name).map_or(&[], |kernels| &kernels[..])
+}
+
+/// The template `shaders/pointwise/unary.wgsl` with the functions that it leaves open. The derivative loads only what it names, so that
+/// the planner may free the rest.
+fn text_of(row: &Row) -> String {
+    let template = include_str!("../../shaders/pointwise/unary.wgsl");
+    let names =
+        |variable: &str| row.slope_wgsl.split(|c: char| !c.is_alphanumeric() && c != '_').any(|word| word == variable);
+    let a = if names("a") { "    let a = x[i];\n" } else { "" };
+    let r = if names("r") { "    let r = y[i];\n" } else { "" };
+    format!(
+        "{template}\nfn apply(a: T) -> T {{\n    return {};\n}}\n\nfn slope(i: u32) -> T {{\n{a}{r}    return {};\n}}\n",
+        row.wgsl, row.slope_wgsl
+    )
+}
+
+fn plain(call: &Call, caps: &Caps) -> Option<Work> {
+    let len = call.io.y_len();
+    call.work(caps, |_| Some(Launch::threads(len, [("len", len.into())])))
+}
+
+/// Results below 2⁻¹²⁶ may be flushed to zero.
+const FLUSH: f64 = 4.0 * f32::MIN_POSITIVE as f64;
+
+impl Op for Pointwise {
+    fn name(&self) -> &'static str {
+        self.0.name
+    }
+    fn inputs(&self) -> &'static [&'static str] {
+        &["x"]
+    }
+    fn kernels(&self) -> &'static [Kernel] {
+        kernels_of(self.0.name)
+    }
+    fn takes_any_rank(&self) -> bool {
+        true
+    }
+    fn shape(&self, x: &[Shape]) -> Result<Shape, ShapeError> {
+        Ok(x[0])
+    }
+    fn cost(&self, method: &str, io: &Io) -> Cost {
+        let tensors = if method == "forward" { 2 } else { 3 };
+        Cost::new(4 * io.y_len(), tensors * io.y_len())
+    }
+    fn reference(&self, _io: &Io, x: &[Vec<f64>], y: &mut [f64]) {
+        for (y, &x) in y.iter_mut().zip(&x[0]) {
+            *y = (self.0.f)(x);
+        }
+    }
+    fn reference_grad(&self, _io: &Io, x: &[Vec<f64>], _y: &[f64], dy: &[f64], dx: &mut [Vec<f64>]) {
+        for ((dx, &x), &dy) in dx[0].iter_mut().zip(&x[0]).zip(dy) {
+            *dx = dy * (self.0.slope)(x);
+        }
+    }
+    fn tolerance(&self, output: &str, _io: &Io, at: &Values) -> Tolerance {
+        let bound = |(i, &x): (usize, &f64)| {
+            let [f, slope] = (self.0.errors)(x);
+            match output {
+                "y" => EPS * f + FLUSH,
+                // And the product's rounding.
+                _ => at.dy[i].abs() * EPS * (slope + (self.0.slope)(x).abs()) + FLUSH * (1.0 + at.dy[i].abs()),
+            }
+        };
+        Tolerance::Each(at.x[0].iter().enumerate().map(bound).collect())
+    }
+}
+
+fn cases_of(name: &str) -> Vec<Case> {
+    let Some(op) = Pointwise::named(name) else { return Vec::new() };
+    let wide = Fill::Uniform { low: -6.0, high: 3.0, gap: 1e-3 };
+    vec![
+        Case::new(op, &[[1, 1, 1, 1]]).gap(1e-3),
+        Case::new(op, &[[2, 3, 5, 7]]).gap(1e-3),
+        Case::new(op, &[[257]]).fill(0, wide),
+        Case::new(op, &[[2, 3, 2, 5, 2, 3]]).fill(0, wide),
+        Case::new(op, &[[1, 64, 64, 64]]).gap(1e-3).real(),
+    ]
+}
