@@ -43,9 +43,9 @@ pub enum Error {
     },
     /// A result differs from the reference by more than f32 arithmetic explains.
     #[error(
-        "check: {node} ({entry}) differs at {index:?}: reference {expected:e}, device {got:e}, allowed {allowed:.1e}"
+        "check: {node} ({entry}) differs at {index}: reference {expected:e}, device {got:e}, allowed {allowed:.1e}"
     )]
-    Check { node: String, entry: String, index: Shape, expected: f64, got: f32, allowed: f64 },
+    Check { node: String, entry: String, index: String, expected: f64, got: f32, allowed: f64 },
     /// A request that makes no sense as asked.
     #[error("{0}")]
     Usage(String),

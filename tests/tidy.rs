@@ -77,7 +77,7 @@ fn operations_shaders_and_registry_agree() {
         .chain(pointwise::ROWS.iter().map(|row| row.name.to_owned()))
         .collect();
     assert_eq!(registered, modules.iter().collect::<Vec<_>>(), "src/ops and the registry list the same operations");
-    let known: BTreeSet<String> = kernels().iter().chain(&roof_kernels()).map(|k| file_of(k)).collect();
+    let known: BTreeSet<String> = kernels().iter().chain(&roof_kernels()).map(file_of).collect();
     let (shared, own): (Vec<PathBuf>, Vec<PathBuf>) =
         files("shaders", "wgsl").into_iter().partition(|p| p.parent().unwrap().ends_with("shared"));
     let shaders: BTreeSet<String> = own.iter().map(|p| shader_stem(p)).collect();

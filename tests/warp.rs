@@ -101,7 +101,7 @@ fn warp_at_any_position_agrees_with_the_reference_on_the_adapter() {
     let k = COORDINATES.len();
     let cases = [Border::Zero, Border::Clamp].map(|border| {
         // `real` leaves the case out of the differences, which mean nothing at these kinks.
-        Case::new(Warp { border }, &[PICTURE, [1, 2, k, k].into()]).fill(1, Fill::With(all_pairs)).real()
+        Case::new(Warp { border }, &[PICTURE, [1, 2, k, k]]).fill(1, Fill::With(all_pairs)).real()
     });
     let report = check::op(&*cases[0].op, &cases, Some(&device));
     assert_eq!(report.failures, Vec::<String>::new());

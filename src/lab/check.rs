@@ -142,7 +142,7 @@ impl StepReport {
         Error::Check {
             node: self.name.clone(),
             entry,
-            index: self.position,
+            index: format!("{:?}", self.position),
             expected: self.expected,
             got: self.got,
             allowed: self.allowed,

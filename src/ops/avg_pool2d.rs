@@ -84,10 +84,8 @@ impl Op for AvgPool2d {
         &["x"]
     }
     fn kernels(&self) -> &'static [Kernel] {
-        const KERNELS: &[Kernel] = &[
-            Kernel::new(wgsl!("avg_pool2d/plain"), plain),
-            Kernel::new(wgsl!("avg_pool2d/global"), global),
-        ];
+        const KERNELS: &[Kernel] =
+            &[Kernel::new(wgsl!("avg_pool2d/plain"), plain), Kernel::new(wgsl!("avg_pool2d/global"), global)];
         KERNELS
     }
     fn shape(&self, x: &[Shape]) -> Result<Shape, ShapeError> {

@@ -274,11 +274,8 @@ impl Op for ConvTranspose2d {
         const KERNELS: &[Kernel] = &[
             Kernel::new(wgsl!("conv_transpose2d/plain"), plain),
             Kernel::new(wgsl!("conv_transpose2d/phases" + "texels"), phases).only(Family::Software),
-            Kernel::new(
-                wgsl!("conv_transpose2d/quads" + "straight" + "correlate" + "texels" + "bound"),
-                strides,
-            )
-            .only(Family::Software),
+            Kernel::new(wgsl!("conv_transpose2d/quads" + "straight" + "correlate" + "texels" + "bound"), strides)
+                .only(Family::Software),
         ];
         KERNELS
     }

@@ -154,8 +154,14 @@ mod tests {
     fn shape_when_bases_or_coefficients_do_not_fit_is_refused() {
         let shape = |z, b, c| Field.shape(&[z, b, c]).map_err(|e| e.to_string());
         assert_eq!(shape([1, 2, 4, 5].into(), [2, 3, 4, 5].into(), [7, 3, 1, 1].into()), Ok([7, 2, 4, 5].into()));
-        assert!(shape([2, 2, 4, 5].into(), [2, 3, 4, 5].into(), [7, 3, 1, 1].into()).unwrap_err().starts_with("z must be"));
-        assert!(shape([1, 2, 4, 5].into(), [3, 3, 4, 5].into(), [7, 3, 1, 1].into()).unwrap_err().starts_with("b must be"));
-        assert!(shape([1, 2, 4, 5].into(), [2, 3, 4, 5].into(), [7, 4, 1, 1].into()).unwrap_err().starts_with("c must be"));
+        assert!(
+            shape([2, 2, 4, 5].into(), [2, 3, 4, 5].into(), [7, 3, 1, 1].into()).unwrap_err().starts_with("z must be")
+        );
+        assert!(
+            shape([1, 2, 4, 5].into(), [3, 3, 4, 5].into(), [7, 3, 1, 1].into()).unwrap_err().starts_with("b must be")
+        );
+        assert!(
+            shape([1, 2, 4, 5].into(), [2, 3, 4, 5].into(), [7, 4, 1, 1].into()).unwrap_err().starts_with("c must be")
+        );
     }
 }

@@ -14,7 +14,9 @@
 //! Numerics: f32 sum of D products and the bias; in whatever order, at most D + 1 roundings of |b| + Σ|w·x|.
 //! Source: definition as in torch.nn.functional.linear after flatten(1).
 
-use super::{Call, Caps, Case, Cost, Family, Io, Kernel, Launch, Op, Tolerance, Values, Work, row_blocks, row_gain, wgsl};
+use super::{
+    Call, Caps, Case, Cost, Family, Io, Kernel, Launch, Op, Tolerance, Values, Work, row_blocks, row_gain, wgsl,
+};
 use crate::error::ShapeError;
 use crate::layout::MAX_TEXELS;
 use crate::tensor::Shape;
@@ -177,7 +179,13 @@ mod tests {
     fn shape_when_weights_do_not_fit_is_refused() {
         let shape = |w, b| Linear.shape(&[[2, 3, 4, 5].into(), w, b]).map_err(|e| e.to_string());
         assert_eq!(shape([7, 60, 1, 1].into(), [1, 7, 1, 1].into()), Ok([2, 7, 1, 1].into()));
-        assert_eq!(shape([7, 3, 4, 5].into(), [1, 7, 1, 1].into()), Err("w must be [O, C·H·W=60, 1, 1], got [7, 3, 4, 5]".into()));
-        assert_eq!(shape([7, 60, 1, 1].into(), [7, 1, 1, 1].into()), Err("b must be [1, O=7, 1, 1], got [7, 1, 1, 1]".into()));
+        assert_eq!(
+            shape([7, 3, 4, 5].into(), [1, 7, 1, 1].into()),
+            Err("w must be [O, C·H·W=60, 1, 1], got [7, 3, 4, 5]".into())
+        );
+        assert_eq!(
+            shape([7, 60, 1, 1].into(), [7, 1, 1, 1].into()),
+            Err("b must be [1, O=7, 1, 1], got [7, 1, 1, 1]".into())
+        );
     }
 }

@@ -14,7 +14,9 @@
 //! positive, so y has a relative error of at most (D + 2)·2⁻²³.
 //! Source: definition; as torch.cdist(a, b)².
 
-use super::{Call, Caps, Case, Cost, EPS, Family, Io, Kernel, Launch, Op, Tolerance, Values, Work, row_blocks, row_gain, wgsl};
+use super::{
+    Call, Caps, Case, Cost, EPS, Family, Io, Kernel, Launch, Op, Tolerance, Values, Work, row_blocks, row_gain, wgsl,
+};
 use crate::error::ShapeError;
 use crate::layout::{Layout, MAX_TEXELS};
 use crate::tensor::Shape;

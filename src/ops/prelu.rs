@@ -11,7 +11,9 @@
 //! Numerics: one rounding; da is an f32 sum in a fixed order, in two passes.
 //! Source: He, Zhang, Ren and Sun 2015, "Delving Deep into Rectifiers", equations 1, 10 and 11.
 
-use super::{Call, Caps, Case, Cost, EPS, Family, Fill, Io, Kernel, Launch, Op, Tolerance, Values, Work, wgsl, with_zeros};
+use super::{
+    Call, Caps, Case, Cost, EPS, Family, Fill, Io, Kernel, Launch, Op, Tolerance, Values, Work, wgsl, with_zeros,
+};
 use crate::error::ShapeError;
 use crate::layout::{Layout, MAX_TEXELS};
 use crate::tensor::Shape;

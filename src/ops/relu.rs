@@ -27,10 +27,8 @@ impl Op for Relu {
         &["x"]
     }
     fn kernels(&self) -> &'static [Kernel] {
-        const KERNELS: &[Kernel] = &[
-            Kernel::new(wgsl!("relu/plain"), plain),
-            Kernel::new(wgsl!("relu/quads"), quads).only(Family::Software),
-        ];
+        const KERNELS: &[Kernel] =
+            &[Kernel::new(wgsl!("relu/plain"), plain), Kernel::new(wgsl!("relu/quads"), quads).only(Family::Software)];
         KERNELS
     }
     fn takes_any_rank(&self) -> bool {

@@ -233,7 +233,8 @@ impl Op for Warp {
 fn plain(call: &Call, caps: &Caps) -> Option<Work> {
     let (op, io) = (call.op::<Warp>()?, &call.io);
     let [n, c, h, w] = io.x[0].nchw();
-    let scratch = if call.method == "backward_x" { vec![("t0", n * c * h * w), ("t1", n * (c + 1) * h * w)] } else { Vec::new() };
+    let scratch =
+        if call.method == "backward_x" { vec![("t0", n * c * h * w), ("t1", n * (c + 1) * h * w)] } else { Vec::new() };
     let work = call.work(caps, |entry| {
         let ([n, c, h, w], [.., height, width]) = (io.x[0].nchw(), io.y.nchw());
         let samples = n * height * width;

@@ -207,19 +207,22 @@ impl Op for Conv2d {
             Kernel::new(wgsl!("conv2d/conv3x3_tile"), conv3x3_tile::serve).only(Family::Hardware),
             Kernel::new(wgsl!("conv2d/conv3x3_winograd" + "texels" + "bound" + "winograd6"), conv3x3_winograd::serve)
                 .only(Family::Software),
-            Kernel::new(wgsl!("conv2d/columns" + "correlate" + "texels" + "bound"), columns::serve).only(Family::Software),
+            Kernel::new(wgsl!("conv2d/columns" + "correlate" + "texels" + "bound"), columns::serve)
+                .only(Family::Software),
             Kernel::new(wgsl!("conv2d/quads" + "correlate" + "texels" + "bound"), quads::serve).only(Family::Software),
             Kernel::new(wgsl!("conv2d/texels" + "direct" + "bound"), texels::serve).only(Family::Software),
         ];
         const FUSED: &[Kernel] = &[
             Kernel::new(wgsl!("conv2d/fused"), fusion::serve),
-            Kernel::new(wgsl!("conv2d/winograd" + "winograd_layer" + "winograd6" + "combine" + "texels"), |call, caps| {
-                winograd::serve(call, caps, 6)
-            })
+            Kernel::new(
+                wgsl!("conv2d/winograd" + "winograd_layer" + "winograd6" + "combine" + "texels"),
+                |call, caps| winograd::serve(call, caps, 6),
+            )
             .only(Family::Software),
-            Kernel::new(wgsl!("conv2d/winograd8" + "winograd_layer" + "winograd8" + "combine" + "texels"), |call, caps| {
-                winograd::serve(call, caps, 8)
-            })
+            Kernel::new(
+                wgsl!("conv2d/winograd8" + "winograd_layer" + "winograd8" + "combine" + "texels"),
+                |call, caps| winograd::serve(call, caps, 8),
+            )
             .only(Family::Software),
             Kernel::new(wgsl!("conv2d/straight" + "straight" + "combine" + "texels"), straight::serve)
                 .only(Family::Software),
@@ -268,7 +271,8 @@ impl Op for Conv2d {
         }
     }
     fn fusible(&self) -> Option<super::Fusible> {
-        (self.is_dense() && self.fusion.is_none()).then_some(super::Fusible::Convolution { padding: self.padding, replicate: self.replicate })
+        (self.is_dense() && self.fusion.is_none())
+            .then_some(super::Fusible::Convolution { padding: self.padding, replicate: self.replicate })
     }
     fn cost(&self, method: &str, io: &Io) -> Cost {
         // Padding counts as work.
@@ -316,7 +320,7 @@ impl Op for Conv2d {
             // A product and an addition each, the bias and the slope, on the terms' absolute values.
             let absolute = |v: &[f64]| v.iter().map(|v| v.abs()).collect::<Vec<_>>();
             let shape = self.sums(io);
-        let [_, co, ho, wo] = shape.nchw();
+            let [_, co, ho, wo] = shape.nchw();
             let mut sums: Vec<f64> = (0..len(&shape)).map(|k| at.x[2][k / (ho * wo) % co].abs()).collect();
             let (x, w) = (absolute(&at.x[0]), absolute(&at.x[1]));
             self.each_product(io, |yi, xi, wi| sums[yi] += w[wi] * x[xi]);
@@ -409,7 +413,9 @@ fn fused_cases() -> Vec<Case> {
         }
         Case::new(op, &shapes)
     };
-    let bordered = |replicate, padding, adjoint, x, co, k| case(Fusion { adjoint, ..Fusion::default() }, padding, replicate, x, co, k);
+    let bordered = |replicate, padding, adjoint, x, co, k| {
+        case(Fusion { adjoint, ..Fusion::default() }, padding, replicate, x, co, k)
+    };
     let fused = |padding, adjoint, x, co, k| bordered(false, padding, adjoint, x, co, k);
     let combined = |combine, adjoint, x, co, k: usize| {
         case(Fusion { adjoint, combine, ..Fusion::default() }, k / 2, false, x, co, k)
