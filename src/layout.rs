@@ -10,7 +10,7 @@ pub enum Layout {
     /// `texture_storage_2d<r32float, …>`: element k is the texel (k mod [`TEXELS_A_ROW`], k / [`TEXELS_A_ROW`]). An
     /// input, `y` or `dy` is declared `read`, and the plan copies it there from its buffer; scratch is `read_write`.
     Texels,
-    /// `texture_storage_2d<rgba32float, …>`: four channels a texel, `[N, ⌈C/4⌉, H, W, 4]` with texels numbered as in
+    /// `texture_storage_2d<rgba32float, …>`: four channels per texel, `[N, ⌈C/4⌉, H, W, 4]` with texels numbered as in
     /// [`Layout::Texels`]; channels past C are 0. Inputs and `dy` are declared `read`, outputs `write`. Scratch counts
     /// texels; WGSL reads and writes this format through two variables, so `t1` with `write` and `t1_read` with `read`
     /// are one texture.

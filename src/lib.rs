@@ -47,7 +47,7 @@
 //!   tensor is laid out. Nothing of that is written down a second time.
 //! - [`plan`]: passes from a graph to steps over slots, plain data that prints as a table, with exact peak memory.
 //!   [`plan::Plan::verify`] checks one from its steps alone.
-//! - [`exec`]: runs a plan on an adapter (`gpu`) or on the references (`cpu`).
+//! - [`exec`]: runs a plan on an adapter (`gpu`) or on the references (`cpu`); a [`Network`] has a session for each input size.
 //! - [`lab`]: judges kernels and plans. [`lab::check`] compares every step with its reference, and [`lab::faults`] puts the
 //!   check to the test; [`lab::profile`] and [`lab::roof`] time; [`lab::tune`] measures which shader serves a layer fastest.
 //! - [`import`]: networks and numbers that others made, and files of weights.
@@ -123,7 +123,7 @@ pub mod vision;
 pub mod cli;
 
 pub use error::{Error, Result, ShapeError};
-pub use exec::{Device, Params, Select, Session};
+pub use exec::{Device, Network, Params, Select, Session};
 pub use graph::{Graph, NodeId};
 pub use tensor::{Shape, Tensor};
 #[cfg(feature = "vision")]

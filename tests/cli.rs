@@ -98,7 +98,9 @@ fn check_ops_reports_every_field() {
     let relu = &report["ops"][0];
     assert_eq!(relu["name"], "relu");
     assert!(relu["max_grad_error"].is_number() && relu["max_gpu_error"].is_number());
-    assert!(fails(&["check", "ops", "nonsense"]).contains("there is no operation \"nonsense\"; there are adam, add"));
+    assert!(
+        fails(&["check", "ops", "nonsense"]).contains("there is no operation \"nonsense\"; there are abs, adam, add")
+    );
 }
 
 #[test]

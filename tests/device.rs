@@ -112,3 +112,49 @@ fn a_training_that_was_given_shared_weights_leaves_them_as_they_are() {
     assert_ne!(trainer.weights().unwrap().get("w").unwrap().data()[0], 3.0);
     assert_eq!(reader.run(&[("x", &one)]).unwrap()[0].data(), [3.0; 8]);
 }
+
+#[test]
+fn a_network_keeps_the_sessions_that_fit_its_budget() {
+    let Some(device) = common::device() else { return };
+    let build = |g: &mut Graph, shapes: &[lineament::Shape]| {
+        let x = g.input("x", shapes[0])?;
+        let w = g.param("w", [8, 1, 3, 3], Init::Constant(0.0))?;
+        let b = g.param("b", [1, 8, 1, 1], Init::Constant(0.0))?;
+        Ok(vec![g.conv3x3(x, w, b)?])
+    };
+    let weights = {
+        let mut g = Graph::new();
+        build(&mut g, &[[1, 1, 4, 4].into()]).unwrap();
+        g.initialize(3)
+    };
+    let input = |side: usize| Tensor::filled([1, 1, side, side], 0.5);
+    let bytes = |side: usize| {
+        let mut g = Graph::new();
+        let fetches = build(&mut g, &[[1, 1, side, side].into()]).unwrap();
+        device.plan(&g, &fetches).unwrap().peak_bytes()
+    };
+    let budget = bytes(32) + bytes(48);
+    let mut network = device.network(weights.clone(), budget, build);
+    let sides = |network: &lineament::Network| -> Vec<usize> { network.shapes().iter().map(|s| s[0][2]).collect() };
+    let first = network.run(&[("x", &input(32))]).unwrap();
+    network.run(&[("x", &input(48))]).unwrap();
+    assert_eq!(sides(&network), [32, 48]);
+    // The first one again is the last that is given up.
+    assert_eq!(network.run(&[("x", &input(32))]).unwrap(), first);
+    network.run(&[("x", &input(40))]).unwrap();
+    assert_eq!(sides(&network), [32, 40]);
+    // One that takes more than the budget is alone.
+    network.run(&[("x", &input(300))]).unwrap();
+    assert_eq!(sides(&network), [300]);
+    network.run(&[("x", &input(8))]).unwrap();
+    assert_eq!(sides(&network), [8]);
+    network.set_budget(0);
+    assert!(network.shapes().is_empty());
+    let alone = {
+        let mut g = Graph::new();
+        let fetches = build(&mut g, &[[1, 1, 32, 32].into()]).unwrap();
+        device.compile(&g, &fetches, weights).unwrap().run(&[("x", &input(32))]).unwrap()
+    };
+    assert_eq!(first, alone);
+    assert!(network.run(&[("x", &Tensor::filled([1, 2, 8, 8], 0.0))]).is_err());
+}

@@ -9,7 +9,7 @@
 //
 // An implicit multiplication of matrices (cuDNN; research/performance.md section 7). forward: 256 threads make 16 × 16 pixels of
 // 32 channels. Four channels in at a time, they copy the 18 × 18 pixels around the tile (5.8 KB) and the filters (4.6 KB) to
-// workgroup memory, so that a value read from memory serves 32 · 9 / 1.27 multiply-adds; 32 sums a thread in registers, and 12
+// workgroup memory, so that a value read from memory serves 32 · 9 / 1.27 multiply-adds; 32 sums per thread in registers, and 12
 // loads from workgroup memory (6 pixels, 6 vectors of filters) feed 96 multiply-adds. backward_w_1: 128 threads, 32 × 8 filters;
 // a tile is 4 × 16 pixels of dy (8.2 KB) and the pixels of x around it (3.5 KB); 5 loads feed 18 multiply-adds.
 // Sizes are for 16 KiB of workgroup memory and 64 registers. On an NVIDIA H100 it reaches 10 to 29 %

@@ -1,4 +1,4 @@
-// conv2d/fused: convolution with stride 1, a slope a channel for negative results, a combination with z. Twin: src/ops/conv2d/fusion.rs.
+// conv2d/fused: convolution with stride 1, a slope per channel for negative results, a combination with z. Twin: src/ops/conv2d/fusion.rs.
 //
 // entry    one thread computes  reads          terms and their order
 // forward  one y                x, w, b, a, z  bias, then all (c, u, v) by c, u, v; slope; z

@@ -1,4 +1,4 @@
-// winograd6: shared by the Winograd shaders of six points a side: 0, ±1, ±2, ∞ (Lavin and Gray 2016, section 4.2). B is the
+// winograd6: shared by the Winograd shaders of six points per side: 0, ±1, ±2, ∞ (Lavin and Gray 2016, section 4.2). B is the
 // same for every number of taps R and outputs T = 7 − R; G and A are the points' powers. R and T are the includer's.
 
 // G · g; taps past R are 0.

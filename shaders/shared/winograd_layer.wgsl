@@ -1,4 +1,4 @@
-// winograd_layer: the entries of conv2d/winograd (N = 6 points a side) and conv2d/winograd8 (N = 8).
+// winograd_layer: the entries of conv2d/winograd (N = 6 points per side) and conv2d/winograd8 (N = 8).
 //
 // Lavin and Gray 2016, section 4: y = Aᵀ[(G g Gᵀ) ⊙ (Bᵀ d B)]A for tiles of T×T outputs from N×N inputs: so N²
 // multiplications of matrices (channels out × in) · (in × tiles), one for each position in the tile. The picture is

@@ -4,7 +4,7 @@
 // up to 8 channels of a sample, so that positions and weights are computed once for all of them.
 //
 // entry         one thread computes              reads            note
-// forward       y of one block                   x, f             4 terms an output, in tap order
+// forward       y of one block                   x, f             4 terms per output, in tap order
 // backward_f    both df of one sample            x, f, dy         4·C terms each, channel by channel in tap order
 // backward_x_1  zeros in t0 and t1                                scratch comes with arbitrary contents
 // backward_x_2  counts and maxima of one block   f, dy            into t1: how many terms each element of dx has, and
@@ -100,7 +100,7 @@ struct Sample {
     counts: vec4<bool>,
 }
 
-// Number of samples a picture.
+// Number of samples per picture.
 fn out_plane() -> u32 {
     return p.out_height * p.out_width;
 }

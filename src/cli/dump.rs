@@ -48,7 +48,7 @@ pub fn run(name: &str, out: Option<&Path>, existing: Existing, as_json: bool) ->
     let source = all.iter().find(|s| s.stem == stem || s.stem == plain);
     let source = source.ok_or_else(|| unknown("shader", stem, all.iter().map(|s| s.stem)))?;
     let stem = source.stem;
-    let file_stem = stem.replace('/', "_");
+    let file_stem = stem.trim_end_matches("/plain").replace('/', "_");
     let shader = reflect(source)?;
     let names = || shader.entries.iter().map(|e| e.name.as_str());
     if let Some(entry) = wanted

@@ -2,15 +2,17 @@
 
 use super::device::{Device, Select, adapters_async};
 use super::gpu::AdapterInfo;
+use super::network::Network;
 use super::params::Params;
 use super::session::Session;
 use super::timing::{Now, Run};
 use crate::error::Result;
 use crate::graph::{Graph, NodeId};
+use crate::shape::Shape;
 use crate::tensor::Tensor;
 use crate::weights::Weights;
 use pollster::block_on;
-use std::sync::PoisonError;
+use std::sync::{Arc, PoisonError};
 
 /// All adapters, in the driver's order.
 pub fn adapters() -> Vec<AdapterInfo> {
@@ -34,6 +36,25 @@ impl Device {
     /// device fails.
     pub fn compile(&self, graph: &Graph, fetches: &[NodeId], weights: impl Into<Params>) -> Result<Session> {
         block_on(self.compile_async(graph, fetches, weights))
+    }
+}
+
+impl Network {
+    /// The session for inputs of these shapes: a kept one, or a new one for which others make room.
+    ///
+    /// # Errors
+    /// Those of the function that builds the network, and of [`Device::compile`].
+    pub fn session(&self, shapes: &[Shape]) -> Result<Arc<Session>> {
+        block_on(self.session_async(shapes))
+    }
+
+    /// One run on inputs of any shapes that the network takes: the fetched tensors in the order of its nodes.
+    ///
+    /// # Errors
+    /// As [`Network::session`] and [`Session::run`].
+    pub fn run(&self, inputs: &[(&str, &Tensor)]) -> Result<Vec<Tensor>> {
+        let shapes: Vec<Shape> = inputs.iter().map(|(_, tensor)| tensor.shape()).collect();
+        self.session(&shapes)?.run(inputs)
     }
 }
 

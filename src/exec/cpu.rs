@@ -36,7 +36,7 @@ pub(crate) fn op_of<'a>(graph: &'a Graph, step: &Step) -> Result<&'a dyn Op> {
         Kind::Op(op) | Kind::Update(op) => Some(&**op),
         _ => None,
     };
-    let op = if step.method == "forward" { node.computed_by().map(|(op, _)| &**op) } else { unfused };
+    let op = if step.is_forward() { node.computed_by().map(|(op, _)| &**op) } else { unfused };
     op.ok_or_else(|| Error::plan(format!("{} is no operation", step.name)))
 }
 

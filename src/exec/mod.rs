@@ -6,6 +6,7 @@ mod compile;
 mod cpu;
 mod device;
 mod gpu;
+mod network;
 mod params;
 mod session;
 pub mod timing;
@@ -13,6 +14,7 @@ pub mod timing;
 pub use blocking::adapters;
 pub use device::{Choose, Device, Select, adapters_async, default_adapter};
 pub use gpu::AdapterInfo;
+pub use network::Network;
 pub use params::Params;
 pub use session::Session;
 

@@ -19,6 +19,11 @@ impl Params {
         Self { weights: Arc::new(weights), resident: Some(Arc::default()) }
     }
 
+    /// The same, shared.
+    pub(super) fn into_shared(self) -> Self {
+        Self { resident: self.resident.or_else(|| Some(Arc::default())), ..self }
+    }
+
     pub fn weights(&self) -> &Weights {
         &self.weights
     }

@@ -263,7 +263,7 @@ impl Ran<'_> {
         let op = op_of(self.graph, step)?;
         let node = &self.graph.nodes()[step.node];
         let inputs = match node.computed_by() {
-            Some((_, inputs)) if step.method == "forward" => inputs,
+            Some((_, inputs)) if step.is_forward() => inputs,
             _ => &node.inputs,
         };
         let shapes: Vec<Shape> = inputs.iter().map(|&i| self.graph.nodes()[i].shape).collect();

@@ -32,7 +32,7 @@ pub struct Row {
 }
 
 impl Row {
-    /// 10⁹ floating-point operations a second.
+    /// 10⁹ floating-point operations per second.
     pub fn gflops(&self) -> Option<f64> {
         self.ms.map(|ms| rate(self.cost.flops, ms))
     }
@@ -403,7 +403,7 @@ mod tests {
         let profile = Profile::new(&plan(), &runs, Clock::Timestamps, "a device".into(), Some(&Ok(ROOFS)));
         let ms: Vec<_> = profile.rows.iter().map(|r| r.ms.unwrap()).collect();
         assert_eq!((ms, profile.total_ms(), profile.longest_ms()), (vec![2.0, 4.0], Some(6.0), Some(4.0)));
-        // relu: one operation and 8 bytes an element, so far left of the ridge at 10 FLOP/byte.
+        // relu: one operation and 8 bytes per element, so far left of the ridge at 10 FLOP/byte.
         let (roof, part) = profile.rows[0].bound(&ROOFS).unwrap();
         assert_eq!(roof, Roof::Memory);
         assert!((part - 64.0 * 8.0 / 2.0 / 1e6 / 10.0).abs() < 1e-12);

@@ -155,13 +155,13 @@ fn layers(device: &Device, graph: &Graph, fetches: &[NodeId]) -> Result<Vec<Laye
     for (index, step) in plan.steps.iter().enumerate().filter(|(_, s)| s.is_first_pass && !s.is_repack()) {
         let node = &nodes[step.node];
         let called = match &node.kind {
-            _ if step.method == "forward" => node.computed_by(),
+            _ if step.is_forward() => node.computed_by(),
             Kind::Op(op) => Some((op, &node.inputs[..])),
             _ => None,
         };
         // An update's shader works in place, so it has no second one to be compared with.
         let Some((op, inputs)) = called.filter(|(op, _)| op.updates().is_empty()) else { continue };
-        let gradients: Vec<usize> = if step.method == "forward" {
+        let gradients: Vec<usize> = if step.is_forward() {
             Vec::new()
         } else {
             let written = plan
@@ -177,7 +177,7 @@ fn layers(device: &Device, graph: &Graph, fetches: &[NodeId]) -> Result<Vec<Laye
             inputs.iter().map(|&i| matches!(nodes[i].kind, Kind::Param { .. } | Kind::Constant(_))).collect();
         let io = Io { x: &x, y: node.shape };
         let names: Vec<Option<&str>> = match gradients[..] {
-            [] if step.method == "forward" => vec![None],
+            [] if step.is_forward() => vec![None],
             _ => gradients.iter().map(|&k| Some(op.inputs()[k])).collect(),
         };
         let mut kernels: Option<Vec<Kernel>> = None;

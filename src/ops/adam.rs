@@ -17,7 +17,7 @@
 //! `decay` is decoupled from the gradient, as in AdamW; 0 gives Adam. It is multiplied by lr, as in PyTorch.
 //! Gradients: none; a step of training is not differentiated.
 //! Errors: dw, m or v has another shape than w; h, k or s is not of the shape above, B = ⌈elements / 64⌉.
-//! Numerics: a few roundings an element; ε is added outside the square root, as in the paper.
+//! Numerics: a few roundings per element; ε is added outside the square root, as in the paper.
 //! Source: Kingma and Ba 2015, "Adam", algorithm 1; Loshchilov and Hutter 2019, "Decoupled Weight Decay Regularization".
 
 use super::{Call, Caps, Case, Cost, EPS, Fill, Io, Kernel, Launch, Op, Tolerance, Values, Work, wgsl};

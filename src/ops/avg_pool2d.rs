@@ -13,7 +13,7 @@
 //! Errors: kernel or stride is 0, padding exceeds half the kernel, the window exceeds the padded image; the global form
 //! has padding, or a stride other than 1.
 //! Numerics: as many roundings as terms, and 3 for the division (2.5 ULP in WGSL).
-//! Variant `avg_pool2d_global`: the global form with a workgroup a plane.
+//! Variant `avg_pool2d_global`: the global form with a workgroup per plane.
 //! Source: definition as in torch.nn.functional.avg_pool2d (ceil_mode false), adaptive_avg_pool2d(1).
 
 use super::max_pool2d::pooled;

@@ -31,7 +31,7 @@ const MAX_PARTIALS: usize = 1 << 22;
 /// Attributes, each for rows and columns.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConvTranspose2d {
-    /// Output pixels an input pixel; at least 1.
+    /// Output pixels per input pixel; at least 1.
     pub stride: [usize; 2],
     /// Output pixels cut off at each edge.
     pub padding: [usize; 2],

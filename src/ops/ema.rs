@@ -11,7 +11,7 @@
 //! With d = 0 in the first step e begins as w.
 //! Gradients: none; a step of training is not differentiated.
 //! Errors: w has another shape than e; h is not `[1,8,1,1]`.
-//! Numerics: four roundings an element.
+//! Numerics: four roundings per element.
 //! Source: Polyak and Juditsky 1992, "Acceleration of stochastic approximation by averaging"; exponential as in Adam's section 7.2.
 
 use super::{Call, Caps, Case, Cost, EPS, Fill, Io, Kernel, Launch, Op, Tolerance, Values, Work, wgsl};

@@ -5,7 +5,7 @@
 //! | name | shape       | meaning                                             |
 //! |------|-------------|-----------------------------------------------------|
 //! | x    | `[N,C,H,W]` | input, taken as `[N,D]`; `[N,D,1,1]` is one of them |
-//! | w    | `[O,D,1,1]` | weights, a row an output                            |
+//! | w    | `[O,D,1,1]` | weights, a row per output                            |
 //! | b    | `[1,O,1,1]` | bias                                                |
 //! | y    | `[N,O,1,1]` | output                                              |
 //!

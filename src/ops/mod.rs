@@ -158,7 +158,7 @@ pub struct Values<'a> {
 /// The error that f32 arithmetic may make, derived from the number and size of the summed terms.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Tolerance {
-    /// K·2⁻²³·Σ|terms| for K rounded operations an element, where Σ|terms| is the reference run on absolute values:
+    /// K·2⁻²³·Σ|terms| for K rounded operations per element, where Σ|terms| is the reference run on absolute values:
     /// right for operations that are linear in each input. 2⁻²³ and not 2⁻²⁴ since WGSL leaves the rounding open.
     Terms(usize),
     /// An absolute bound for every element.
@@ -254,6 +254,9 @@ pub trait Op: Any + std::fmt::Debug + Send + Sync {
     fn reference_update(&self, _io: &Io, _x: &mut [Vec<f64>]) {}
 }
 
+/// The method that computes outputs or updates; gradients are those that begin with `backward`.
+pub const FORWARD: &str = "forward";
+
 /// `backward_w` for `backward_w_2`, `forward` for `forward`.
 pub fn method_of(entry: &str) -> &str {
     match entry.rsplit_once('_') {
@@ -329,7 +332,7 @@ pub enum Fusible {
     Convolution { padding: [usize; 2], replicate: bool },
     /// x where it is positive, else this slope times x.
     Slope(f32),
-    /// x where it is positive, else the input `a` times x, a slope a channel.
+    /// x where it is positive, else the input `a` times x, a slope per channel.
     Slopes,
     /// The sum of its two inputs.
     Sum,

@@ -1,4 +1,4 @@
-//! prelu: y = x where x > 0, else `a[c]` · x, with a learned slope a channel.
+//! prelu: y = x where x > 0, else `a[c]` · x, with a learned slope per channel.
 //!
 //! | name | shape       | meaning                   |
 //! |------|-------------|---------------------------|

@@ -13,7 +13,7 @@
 //!
 //! Gradients: none; a step of training is not differentiated.
 //! Errors: dw or m has another shape than w; h, k or s is not of the shape above, B = ⌈elements / 64⌉.
-//! Numerics: a few roundings an element.
+//! Numerics: a few roundings per element.
 //! Source: torch.optim.SGD without dampening and Nesterov: lr is outside the velocity, the decay inside.
 
 use super::adam::{check_factors, factors};

@@ -36,7 +36,7 @@ use crate::error::ShapeError;
 use crate::rng::Rng;
 use crate::tensor::{Shape, len};
 
-/// Pixels a side, from which on f32 has no odd numbers.
+/// Pixels per side, from which on f32 has no odd numbers.
 const SIDE_LIMIT: usize = 1 << 24;
 
 /// Samples a picture; each gives an element of dx at most four terms, and a sum in fixed point holds 2³⁰.
@@ -298,7 +298,7 @@ pub fn cases() -> Vec<Case> {
         case(Border::Clamp, [1, 1, 1, 1], [2, 3], positions),
         // Just past a workgroup, and more channels than a block.
         case(Border::Zero, [1, 9, 4, 3], [1, 65], positions),
-        // Many samples a pixel.
+        // Many samples per pixel.
         case(Border::Clamp, [1, 1, 3, 2], [19, 27], positions),
         case(Border::Zero, [1, 64, 64, 64], [64, 64], jitter).real(),
     ]

@@ -34,7 +34,7 @@ pub struct Candidate {
 /// What became of a candidate.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Outcome {
-    /// Milliseconds a run: the fastest on software adapters, whose noise only adds, else the median.
+    /// Milliseconds per run: the fastest on software adapters, whose noise only adds, else the median.
     Ms(f64),
     /// It is never used: what it computed differs from the reference, or it failed.
     Banned(String),

@@ -285,9 +285,9 @@ mod tests {
         let convolutions = plan
             .steps
             .iter()
-            .filter(|s| s.is_first_pass && s.method == "forward" && s.op.starts_with("conv") && is_forward(s.node));
+            .filter(|s| s.is_first_pass && s.is_forward() && s.op.starts_with("conv") && is_forward(s.node));
         assert_eq!(convolutions.count(), 3, "{plan}");
-        assert!(plan.steps.iter().all(|s| s.op != "relu" || s.method != "forward"), "{plan}");
+        assert!(plan.steps.iter().all(|s| s.op != "relu" || !s.is_forward()), "{plan}");
     }
 
     #[test]

@@ -25,7 +25,7 @@ pub(crate) use verify::counts;
 use crate::error::{Error, Result};
 use crate::graph::{Graph, NodeId};
 use crate::layout::{Layout, ROWS_A_BLOCK, TEXELS_A_ROW};
-use crate::ops::{Cost, Kernel, Source};
+use crate::ops::{Cost, FORWARD, Kernel, Source};
 use crate::tensor::Shape;
 use schedule::Scheduled;
 use select::{Selection, select};
@@ -177,6 +177,10 @@ impl Step {
     /// File stem of the shader.
     pub fn stem(&self) -> &'static str {
         self.source.stem
+    }
+    /// Part of a forward pass or an update, not of a gradient.
+    pub fn is_forward(&self) -> bool {
+        self.method == FORWARD
     }
     /// Put in by the planner between two layouts.
     pub fn is_repack(&self) -> bool {

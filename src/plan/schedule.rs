@@ -9,7 +9,7 @@ use crate::graph::{Graph, Kind, NodeId};
 use crate::layout::{Layout, pack_offsets};
 use crate::ops::kernel::MAX_DISPATCH_MS;
 use crate::ops::repack::Repack;
-use crate::ops::{Call, Cost, Grid, Io, Launch, Op, Scalar, Source, Work, is_scratch, scratch_of};
+use crate::ops::{Call, Cost, FORWARD, Grid, Io, Launch, Op, Scalar, Source, Work, is_scratch, scratch_of};
 use crate::shader::{Entry, Shader, reflect};
 use crate::tensor::Shape;
 use std::collections::{BTreeMap, HashMap};
@@ -217,8 +217,8 @@ impl Builder<'_> {
         let io = Io { x: &x, y: shape };
         let word = if layout == Layout::Quads { "quads" } else { "rows" };
         let new = self.new_value(format!("{name} ({word})"), shape, node, layout);
-        let passes = shader.passes("forward");
-        let work = kernel.serve(&Call::new(&Repack, "forward", &["forward"], io), &self.options.caps);
+        let passes = shader.passes(FORWARD);
+        let work = kernel.serve(&Call::new(&Repack, FORWARD, &[FORWARD], io), &self.options.caps);
         let (Some(entry), Some(launch)) = (passes.first(), work.and_then(|work| work.passes.into_iter().next())) else {
             let problem = format!("{name} {shape:?} is too large for a texture; use a smaller input or batch");
             return Err(Error::plan(problem));
@@ -235,7 +235,7 @@ impl Builder<'_> {
                 written: variable.name == "y",
             })
             .collect();
-        let cost = Repack.cost("forward", &io);
+        let cost = Repack.cost(FORWARD, &io);
         self.push(Pass {
             node: node.unwrap_or(0),
             name: &format!("{name} ({word})"),

@@ -6,7 +6,7 @@ use super::{Options, choices};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Kind, NodeId};
 use crate::layout::Layout;
-use crate::ops::{Call, Io, Kernel, Op, Work, is_scratch, scratch_of};
+use crate::ops::{Call, FORWARD, Io, Kernel, Op, Work, is_scratch, scratch_of};
 use crate::shader::{Entry, Shader, Variable, reflect};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -66,7 +66,7 @@ pub(crate) fn serving(op: &dyn Op, io: &Io, gradient: Option<&str>, options: &Op
         let shader = reflect(&kernel.source)?;
         shader.check_contract(op)?;
         let method = match gradient {
-            None => Some("forward"),
+            None => Some(FORWARD),
             Some(input) => shader.gradient_method(input),
         };
         let Some(method) = method.map(str::to_owned) else { continue };

@@ -256,7 +256,7 @@ pub(super) fn words_a_texel(layout: Layout) -> usize {
     (format_of(layout).1 / 4) as usize
 }
 
-/// The format of a texture of scratch, and bytes a texel.
+/// The format of a texture of scratch, and bytes per texel.
 pub(super) fn format_of(layout: Layout) -> (wgpu::TextureFormat, u64) {
     match layout {
         Layout::Quads => (wgpu::TextureFormat::Rgba32Float, 16),

@@ -25,7 +25,7 @@ pub(super) enum Memory {
     Texture(wgpu::TextureView),
 }
 
-/// A plan on an adapter: one buffer or texture a slot, one bind group a step, made once.
+/// A plan on an adapter: one buffer or texture per slot, one bind group per step, made once.
 pub struct GpuSession {
     pub(super) gpu: Arc<Gpu>,
     pub(super) memory: Vec<Memory>,

@@ -1,4 +1,4 @@
-//! A fused convolution by Winograd's tiles: F(4×4, 3×3) and F(2×2, 5×5) with six points a side, F(6×6, 3×3) and F(4×4, 5×5) with
+//! A fused convolution by Winograd's tiles: F(4×4, 3×3) and F(2×2, 5×5) with six points per side, F(6×6, 3×3) and F(4×4, 5×5) with
 //! eight.
 //!
 //! Source: Lavin and Gray, Fast Algorithms for Convolutional Neural Networks, 2016.
@@ -172,7 +172,7 @@ impl Winograd {
     }
 }
 
-/// `shaders/conv2d/winograd.wgsl` with six points a side, `winograd8.wgsl` with eight.
+/// `shaders/conv2d/winograd.wgsl` with six points per side, `winograd8.wgsl` with eight.
 pub fn serve(call: &Call, caps: &Caps, points: usize) -> Option<Work> {
     let (op, io) = (call.op::<Conv2d>()?, &call.io);
     let fusion = op.fusion?;

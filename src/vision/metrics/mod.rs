@@ -23,7 +23,7 @@ fn rounded(plane: &[f32], size: [usize; 2], shave: usize) -> Vec<f64> {
     out
 }
 
-/// Refuses planes of other sizes, and pictures of which the borders leave less than `least` pixels a side.
+/// Refuses planes of other sizes, and pictures of which the borders leave less than `least` pixels per side.
 fn check(
     metric: &str,
     reference: &[f32],

@@ -116,7 +116,7 @@ mod tests {
 
     #[test]
     fn the_hull_is_grown_by_a_tenth() {
-        // A square of 20 px around (20, 20): 22 px, from 9 to 31, so 22 pixels a side.
+        // A square of 20 px around (20, 20): 22 px, from 9 to 31, so 22 pixels per side.
         let square = [[10.0, 10.0], [30.0, 10.0], [30.0, 30.0], [10.0, 30.0], [20.0, 12.0], [20.0, 28.0]];
         let region = Region::face(&square, [40, 50]).unwrap();
         assert_eq!(region.pixels().iter().filter(|is| **is).count(), 22 * 22);

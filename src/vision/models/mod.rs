@@ -46,7 +46,7 @@ pub(crate) fn conv(
     }
 }
 
-/// A PReLU with a slope a channel, as node `name.prelu` with parameter `name.a`, which begins at 0.25 (He et al. 2015).
+/// A PReLU with a slope per channel, as node `name.prelu` with parameter `name.a`, which begins at 0.25 (He et al. 2015).
 pub(crate) fn prelu(g: &mut Graph, name: &str, x: NodeId) -> Result<NodeId> {
     let [_, channels, _, _] = g.shape(x)?.nchw();
     let a = g.param(&format!("{name}.a"), [1, channels, 1, 1], Init::Constant(0.25))?;

@@ -12,7 +12,7 @@ pub use chain::{Canvas, Chain, Passage, Step, factors};
 
 use super::windows::{Stretch, stretches};
 use crate::error::{Error, Result};
-use crate::exec::{Device, Params, Select, Session};
+use crate::exec::{Device, Network, Params, Select, Session};
 use crate::graph::{Graph, NodeId};
 use crate::ops::resize::{Kernel, Resize};
 use crate::plan::Plan;
@@ -22,7 +22,7 @@ use crate::vision::image::{Channel, Picture, Rect, resize_plane, resize_rect};
 use crate::vision::metrics::{SSIM_WINDOW, psnr, ssim};
 use crate::vision::models::{Reads, SuperResolution};
 use crate::weights::Weights;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 /// Sides of a window to choose from where the caller names none: the largest whose plan fits the device is taken. On
 /// lavapipe 288 takes a picture of 256² in one window (84 ms against 119 with 160), and 4000 × 3000 in the same time.
@@ -38,6 +38,9 @@ const CHECKED_PX: usize = 16;
 /// Largest error of a checked tile in units of the reference's root mean square, as `lineament bench --expect` allows.
 const MAX_RELATIVE_ERROR: f64 = 1e-3;
 
+/// Bytes that sessions for windows of several sizes may take together: some ten of the usual size.
+const KEPT_BYTES: u64 = 256 << 20;
+
 /// A super-resolution network with its weights on a device.
 #[derive(Debug)]
 pub struct Upscaler {
@@ -49,8 +52,8 @@ pub struct Upscaler {
     tile: usize,
     /// Bytes that a plan may take.
     memory_bytes: u64,
-    /// The session of the last window's size: pictures of one size, and large ones, need no other.
-    session: Mutex<Option<([usize; 2], Arc<Session>)>>,
+    /// Its sessions by the size of a window.
+    network: Network,
 }
 
 /// A part of a picture that the network runs on at once.
@@ -100,14 +103,13 @@ impl Upscaler {
             }
         }
         let tile_px = tile.unwrap_or(TILES[0]);
-        let mut upscaler = Self {
-            device,
-            model,
-            weights: Params::shared(weights),
-            tile: tile_px,
-            memory_bytes: u64::MAX,
-            session: Mutex::default(),
-        };
+        let weights = Params::shared(weights);
+        let of_model = model.clone();
+        let network = device.network(weights.clone(), KEPT_BYTES, move |g, shapes| {
+            let x = g.input("x", shapes[0])?;
+            Ok(vec![of_model.build(g, x)?])
+        });
+        let mut upscaler = Self { device, model, weights, tile: tile_px, memory_bytes: u64::MAX, network };
         if tile == Some(0) {
             upscaler.tile = usize::MAX;
         }
@@ -174,6 +176,7 @@ impl Upscaler {
         }
         self.tile = fitting;
         self.memory_bytes = bytes;
+        self.network.set_budget(bytes.min(KEPT_BYTES));
         Ok(())
     }
 
@@ -309,16 +312,8 @@ impl Upscaler {
     }
 
     fn session_for(&self, size: [usize; 2]) -> Result<Arc<Session>> {
-        let mut last = self.session.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((of, session)) = &*last
-            && *of == size
-        {
-            return Ok(session.clone());
-        }
-        // Its memory is free before the next one's is taken.
-        *last = None;
-        let (g, y) = self.graph(size[0], size[1])?;
         if self.memory_bytes < u64::MAX {
+            let (g, y) = self.graph(size[0], size[1])?;
             let needed = self.device.plan(&g, &[y])?.peak_bytes();
             if needed > self.memory_bytes {
                 return Err(Error::plan(format!(
@@ -327,9 +322,7 @@ impl Upscaler {
                 )));
             }
         }
-        let session = Arc::new(self.device.compile(&g, &[y], self.weights.clone())?);
-        *last = Some((size, session.clone()));
-        Ok(session)
+        self.network.session(&[[1, 1, size[0], size[1]].into()])
     }
 
     /// Enlarges a picture. `progress(done, all)` is called with output pixels after every window and returns false to

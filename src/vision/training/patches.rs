@@ -73,7 +73,7 @@ impl Cutter {
     fn side(&self) -> usize {
         if self.reads == Reads::Small { self.small } else { self.small * self.scale }
     }
-    /// Target pixels an input pixel.
+    /// Target pixels per input pixel.
     fn ratio(&self) -> usize {
         if self.reads == Reads::Small { self.scale } else { 1 }
     }

@@ -4,7 +4,7 @@ use crate::error::{Error, Result};
 use crate::exec::Session;
 use crate::tensor::{Shape, Tensor};
 
-/// What `session` gives for each face: of every fetch a row a face. `inputs` have a row a face too, of as many numbers as
+/// What `session` gives for each face: of every fetch a row per face. `inputs` have a row per face too, of as many numbers as
 /// the graph's input has for one; those that the plan does not read may be there. A last batch that is not full is filled up with
 /// its own first face.
 ///
