@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::graph::{Graph, Kind, NodeId};
 use crate::plan::fuse::fuse;
 use crate::plan::why::{Why, why};
-use crate::plan::{Options, Plan};
+use crate::plan::{Choices, Options, Plan};
 use crate::tensor::Tensor;
 use crate::weights::Weights;
 use std::collections::HashMap;
@@ -20,9 +20,17 @@ impl Device {
     /// # Errors
     /// The graph cannot be planned.
     pub fn plan(&self, graph: &Graph, fetches: &[NodeId]) -> Result<Plan> {
+        Ok(self.planned(graph, fetches)?.plan)
+    }
+
+    /// The graph as it is fused for this device, and its plan.
+    pub(super) fn planned(&self, graph: &Graph, fetches: &[NodeId]) -> Result<Planned> {
         let choices = self.choices(graph, fetches)?;
-        let options = Options { caps: self.caps(), choices: choices.as_deref(), ..Options::default() };
-        Plan::new(&fuse(graph, fetches, &options)?, fetches, &options)
+        Planned::new(graph, fetches, &self.options(choices.as_deref()))
+    }
+
+    fn options<'a>(&self, choices: Option<&'a Choices>) -> Options<'a> {
+        Options { caps: self.caps(), choices, ..Options::default() }
     }
 
     /// Why the shaders of node `name` were chosen in [`Device::plan`].
@@ -31,8 +39,7 @@ impl Device {
     /// As [`Device::plan`]; no step computes a node of that name.
     pub fn why(&self, graph: &Graph, fetches: &[NodeId], name: &str) -> Result<Vec<Why>> {
         let choices = self.choices(graph, fetches)?;
-        let options = Options { caps: self.caps(), choices: choices.as_deref(), ..Options::default() };
-        why(graph, fetches, &options, name)
+        why(graph, fetches, &self.options(choices.as_deref()), name)
     }
 
     /// Plans `fetches`, allocates, compiles the shaders and uploads `weights` once: once for all sessions where they are
@@ -47,9 +54,9 @@ impl Device {
         fetches: &[NodeId],
         weights: impl Into<Params>,
     ) -> Result<Session> {
-        let choices = self.choices(graph, fetches)?;
-        let options = Options { caps: self.caps(), choices: choices.as_deref(), ..Options::default() };
-        self.compile_with(graph, fetches, weights, &options, None).await
+        let params = weights.into();
+        let parameters = parameters(graph, params.weights())?;
+        self.open_session(self.planned(graph, fetches)?, &params, &parameters, None).await
     }
 
     pub(crate) async fn compile_with(
@@ -62,22 +69,45 @@ impl Device {
     ) -> Result<Session> {
         let params = weights.into();
         let parameters = parameters(graph, params.weights())?;
-        let graph = &fuse(graph, fetches, options)?;
-        let plan = Plan::new(graph, fetches, options)?;
+        self.open_session(Planned::new(graph, fetches, options)?, &params, &parameters, guard).await
+    }
+
+    /// The session of what was planned on this device, with values by node from [`parameters`].
+    pub(super) async fn open_session(
+        &self,
+        Planned { graph, plan }: Planned,
+        params: &Params,
+        parameters: &HashMap<usize, Tensor>,
+        guard: Option<Guard>,
+    ) -> Result<Session> {
         #[cfg(feature = "cli")]
         plan.notes.iter().for_each(|note| log::warn!("{note}"));
         let running = match &self.backend {
             Backend::Gpu(on) => {
-                Running::Gpu(GpuSession::new(on, graph, &plan, &parameters, params.resident(), guard).await?)
+                Running::Gpu(GpuSession::new(on, &graph, &plan, parameters, params.resident(), guard).await?)
             }
-            Backend::Cpu => Running::Cpu(CpuSession::new(graph, &plan, &parameters)?),
+            Backend::Cpu => Running::Cpu(CpuSession::new(&graph, &plan, parameters)?),
         };
-        Ok(Session::new(self.clone(), graph.clone(), plan, params.resident().is_some(), running))
+        Ok(Session::new(self.clone(), graph, plan, params.resident().is_some(), running))
+    }
+}
+
+/// A graph as it is fused for an adapter, and its plan.
+pub(super) struct Planned {
+    pub graph: Graph,
+    pub plan: Plan,
+}
+
+impl Planned {
+    fn new(graph: &Graph, fetches: &[NodeId], options: &Options) -> Result<Self> {
+        let graph = fuse(graph, fetches, options)?;
+        let plan = Plan::new(&graph, fetches, options)?;
+        Ok(Self { graph, plan })
     }
 }
 
 /// Values of all parameters by node: from `weights`; states that it lacks begin at their initial value.
-fn parameters(graph: &Graph, weights: &Weights) -> Result<HashMap<usize, Tensor>> {
+pub(super) fn parameters(graph: &Graph, weights: &Weights) -> Result<HashMap<usize, Tensor>> {
     let fail = |problem: String| Err(Error::weights(weights.name(), problem));
     for name in weights.tensors().keys() {
         let is_parameter =

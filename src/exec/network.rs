@@ -1,5 +1,6 @@
 //! A network for inputs of any size: sessions by the shapes of the inputs.
 
+use super::compile::parameters;
 use super::device::Device;
 use super::params::Params;
 use super::session::Session;
@@ -65,10 +66,12 @@ impl Network {
         }
         let mut graph = Graph::new();
         let fetches = (self.build)(&mut graph, shapes)?;
-        let bytes = self.device.plan(&graph, &fetches)?.peak_bytes();
+        let parameters = parameters(&graph, self.params.weights())?;
+        let planned = self.device.planned(&graph, &fetches)?;
+        let bytes = planned.plan.peak_bytes();
         // Its memory is free before the new one's is taken.
         self.make_room(bytes);
-        let session = Arc::new(self.device.compile_async(&graph, &fetches, self.params.clone()).await?);
+        let session = Arc::new(self.device.open_session(planned, &self.params, &parameters, None).await?);
         // Another thread may have made one meanwhile, and filled the memory.
         if let Some(known) = self.known(shapes) {
             return Ok(known);
@@ -93,10 +96,8 @@ impl Network {
     fn known(&self, shapes: &[Shape]) -> Option<Arc<Session>> {
         let mut all = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let at = all.iter().position(|kept| kept.shapes == shapes)?;
-        let kept = all.remove(at);
-        let session = kept.session.clone();
-        all.push(kept);
-        Some(session)
+        all[at..].rotate_left(1);
+        all.last().map(|kept| kept.session.clone())
     }
 
     /// Drops sessions until `bytes` more are within the budget, or none is left.

@@ -408,14 +408,7 @@ impl OpReport {
 
 /// [`op_by`] with all kernels of the operation.
 pub fn op(op: &dyn Op, cases: &[Case], device: Option<&Device>) -> OpReport {
-    let mut kernels: Vec<Kernel> = Vec::new();
-    // An attribute may choose between kernels, so each case is asked.
-    for kernel in cases.iter().flat_map(|case| case.op.kernels()) {
-        if !kernels.contains(kernel) {
-            kernels.push(*kernel);
-        }
-    }
-    op_by(op, cases, device, &kernels)
+    op_by(op, cases, device, &ops::kernels_of(cases))
 }
 
 /// Checks everything about an operation that can be checked: derivatives against differences, shaders against the

@@ -290,16 +290,21 @@ pub fn reference_grad(op: &dyn Op, io: &Io, x: &[Vec<f64>], y: &[f64], dy: &[f64
 }
 
 impl Registered {
-    /// The kernels of all cases, each once: an attribute may choose between them.
+    /// The kernels of all cases, each once.
     pub fn kernels(&self) -> Vec<Kernel> {
-        let mut all: Vec<Kernel> = Vec::new();
-        for kernel in (self.cases)().iter().flat_map(|case| case.op.kernels()) {
-            if !all.contains(kernel) {
-                all.push(*kernel);
-            }
-        }
-        all
+        kernels_of(&(self.cases)())
     }
+}
+
+/// The kernels of `cases`, each once: an attribute may choose between them.
+pub fn kernels_of(cases: &[Case]) -> Vec<Kernel> {
+    let mut all: Vec<Kernel> = Vec::new();
+    for kernel in cases.iter().flat_map(|case| case.op.kernels()) {
+        if !all.contains(kernel) {
+            all.push(*kernel);
+        }
+    }
+    all
 }
 
 /// Every kernel of the built-in operations, in alphabetical order of their stems.
@@ -372,14 +377,19 @@ pub struct Case {
     pub is_rough: bool,
 }
 
-/// Uniform in `[-1, 2)`, but every seventh value is 0.
-fn with_zeros(rng: &mut Rng, x: &[Shape], input: usize) -> Vec<f64> {
-    (0..len(&x[input])).map(|i| if i % 7 == 3 { 0.0 } else { rng.uniform(-1.0, 2.0) }).collect()
+/// Uniform in `[-1, 2)`, but every seventh value is `value`.
+fn with_some(value: f64, rng: &mut Rng, shape: &Shape) -> Vec<f64> {
+    (0..len(shape)).map(|i| if i % 7 == 3 { value } else { rng.uniform(-1.0, 2.0) }).collect()
 }
 
-/// Uniform in `[-1, 2)`, but every seventh value is a NaN.
+/// [`with_some`] zeros.
+fn with_zeros(rng: &mut Rng, x: &[Shape], input: usize) -> Vec<f64> {
+    with_some(0.0, rng, &x[input])
+}
+
+/// [`with_some`] NaNs.
 fn with_nan(rng: &mut Rng, x: &[Shape], input: usize) -> Vec<f64> {
-    (0..len(&x[input])).map(|i| if i % 7 == 3 { f64::NAN } else { rng.uniform(-1.0, 2.0) }).collect()
+    with_some(f64::NAN, rng, &x[input])
 }
 
 impl Case {
