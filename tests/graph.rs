@@ -4,10 +4,15 @@ mod common;
 
 use expect_test::{Expect, expect};
 use lineament::graph::grad;
+use lineament::graph::grad::backward;
 use lineament::graph::{Graph, Init, NodeId};
 use lineament::ops::conv2d::Conv2d;
+use lineament::ops::dropout::Dropout;
 use lineament::ops::loss::Reduction;
+use lineament::ops::one_hot::OneHot;
+use lineament::ops::top_k::TopK;
 use lineament::rng::Rng;
+use lineament::tensor::DType;
 use lineament::{Device, Select, Tensor, Weights};
 
 fn message<T: std::fmt::Debug>(result: lineament::Result<T>, expected: Expect) {
@@ -261,4 +266,113 @@ fn pointwise_operations_take_any_rank_and_spatial_ones_four() {
     let device = lineament::Device::open(&lineament::Select::Cpu).unwrap();
     let got = device.compile(&g, &[loss], lineament::Weights::default()).unwrap().run(&[("x", &x)]).unwrap();
     assert!((got[0].data()[0] - expected).abs() < 1e-4, "{got:?} and {expected}");
+}
+
+/// The references and the adapter, if there is one.
+fn devices() -> Vec<Device> {
+    [Some(Device::open(&Select::Cpu).unwrap()), common::device()].into_iter().flatten().collect()
+}
+
+#[test]
+fn labels_are_integers_from_the_input_to_the_loss() {
+    let mut g = Graph::new();
+    let x = g.input("x", [3, 4, 1, 1]).unwrap();
+    let labels = g.input_of(DType::U32, "labels", [3, 1, 1]).unwrap();
+    let targets = g.one_hot(labels, OneHot { classes: 4, axis: 1 }).unwrap();
+    let loss = g.softmax_cross_entropy(x, targets, Reduction::Sum).unwrap();
+    let dx = backward(&mut g, loss, &[x]).unwrap()[0];
+    let refused = [
+        g.one_hot(x, OneHot { classes: 4, axis: 1 }).unwrap_err(),
+        g.relu(labels).unwrap_err(),
+        backward(&mut g, loss, &[labels]).unwrap_err(),
+    ];
+    let expected = [
+        "one_hot_2: x must be u32, got x, which is f32",
+        "relu: x must be f32, got labels, which is u32",
+        "softmax_cross_entropy: softmax_cross_entropy has no gradient for t: targets are data, not computed",
+    ];
+    assert_eq!(refused.map(|e| e.to_string()), expected);
+    let scores = Tensor::filled([3, 4, 1, 1], 0.5);
+    // The last one names no class, so that nothing is lost there.
+    let given = Tensor::new([3, 1, 1], vec![2_u32, 0, 9]).unwrap();
+    for device in devices() {
+        let session = device.compile(&g, &[loss, dx, targets], Weights::default()).unwrap();
+        let got = session.run(&[("x", &scores), ("labels", &given)]).unwrap();
+        assert_eq!(got[2].data(), [0., 0., 1., 0., 1., 0., 0., 0., 0., 0., 0., 0.]);
+        assert!((got[0].data()[0] - 2.0 * 4_f32.ln()).abs() < 1e-5, "{got:?}");
+        let dx = [0.25, 0.25, -0.75, 0.25, -0.75, 0.25, 0.25, 0.25, 0.0, 0.0, 0.0, 0.0];
+        assert!(got[1].data().iter().zip(dx).all(|(a, b)| (a - b).abs() < 1e-6), "{got:?}");
+        let floats = Tensor::filled([3, 1, 1], 2.0);
+        let error = session.run(&[("x", &scores), ("labels", &floats)]).unwrap_err().to_string();
+        assert_eq!(error, "labels: must be a tensor of u32, got one of f32");
+    }
+}
+
+#[test]
+fn an_operation_has_outputs_by_name_each_of_its_own_type() {
+    let mut g = Graph::new();
+    let x = g.input("x", [2, 5]).unwrap();
+    let (y, indices) = g.top_k(x, TopK { k: 2, axis: 1, largest: true }).unwrap();
+    assert_eq!((g.shape(indices).unwrap(), g.node(indices).unwrap().name.as_str()), ([2, 2].into(), "top_k.indices"));
+    assert_eq!(g.output(y, "y").unwrap(), y);
+    let error = g.output(y, "places").unwrap_err().to_string();
+    assert_eq!(error, "top_k: top_k has outputs [\"y\", \"indices\"], not \"places\"");
+    assert!(g.output(x, "y").unwrap_err().to_string().contains("is not an operation"));
+    let zeros = g.constant("zeros", Tensor::zeros([2, 2])).unwrap();
+    let loss = g.mse(y, zeros, Reduction::Sum).unwrap();
+    let dx = backward(&mut g, loss, &[x]).unwrap()[0];
+    let value = Tensor::new([2, 5], vec![1.0, 7.0, 3.0, 7.0, 2.0, -1.0, -2.0, -3.0, -4.0, -0.5]).unwrap();
+    for device in devices() {
+        let session = device.compile(&g, &[indices, y, dx], Weights::default()).unwrap();
+        let got = session.run(&[("x", &value)]).unwrap();
+        assert_eq!(got[0].elements::<u32>(), Some(&[1, 3, 4, 0][..]));
+        assert_eq!(got[1].data(), [7.0, 7.0, -0.5, -1.0]);
+        assert_eq!(got[2].data(), [0.0, 14.0, 0.0, 14.0, 0.0, -2.0, 0.0, 0.0, 0.0, -1.0]);
+        // Nobody needs to ask for the first output to get another.
+        let session = device.compile(&g, &[indices], Weights::default()).unwrap();
+        assert_eq!(session.run(&[("x", &value)]).unwrap()[0], got[0]);
+    }
+}
+
+#[test]
+fn dropout_counts_its_runs_and_its_gradient_has_the_mask_of_its_run() {
+    let mut g = Graph::new();
+    let x = g.input("x", [64]).unwrap();
+    let y = g.dropout(x, Dropout { p: 0.5, seed: 3 }).unwrap();
+    let mask = g.output(y, "mask").unwrap();
+    let zeros = g.constant("zeros", Tensor::zeros([64])).unwrap();
+    let loss = g.mse(y, zeros, Reduction::Sum).unwrap();
+    let dx = backward(&mut g, loss, &[x]).unwrap()[0];
+    let count = g.find("dropout.count").unwrap();
+    let error = g.plus(count, count).unwrap_err().to_string();
+    assert_eq!(error, "add: dropout.count is overwritten by dropout, which alone may use it");
+    let used = g.state("used", [1], Init::Constant(0.0)).unwrap();
+    g.relu(used).unwrap();
+    let error = g.add(Dropout { p: 0.5, seed: 4 }, &[x, used]).unwrap_err().to_string();
+    assert!(error.contains("overwrites input count, used, which relu uses"), "{error}");
+    let error = g.add(Dropout { p: 0.5, seed: 4 }, &[x, x]).unwrap_err().to_string();
+    assert!(error.contains("count must be [1]"), "{error}");
+
+    let ones = Tensor::filled([64], 1.0);
+    let mut of_devices = Vec::new();
+    for device in devices() {
+        let session = device.compile(&g, &[y, mask, dx, count], Weights::default()).unwrap();
+        let runs: Vec<Vec<Tensor>> = (0..3).map(|_| session.run(&[("x", &ones)]).unwrap()).collect();
+        for (k, run) in runs.iter().enumerate() {
+            let mask: Vec<f32> = run[1].elements::<u32>().unwrap().iter().map(|&m| m as f32).collect();
+            assert!(run[0].data().iter().zip(&mask).all(|(y, m)| *y == 2.0 * m));
+            // y² has the slope 2·y·2 where an element is kept.
+            assert!(run[2].data().iter().zip(&mask).all(|(dx, m)| *dx == 8.0 * m));
+            assert_eq!(run[3].data(), [k as f32 + 1.0], "a fetched state is the new one");
+        }
+        assert!(runs[0][1] != runs[1][1] && runs[1][1] != runs[2][1]);
+        // A session that begins where another stopped goes on with the next mask.
+        let later = device.compile(&g, &[y, mask, dx, count], Weights::default()).unwrap();
+        later.run(&[("x", &ones)]).unwrap();
+        let state = Weights::from_bytes("state", &later.state().unwrap().to_bytes().unwrap()).unwrap();
+        let resumed = device.compile(&g, &[y, mask, dx, count], state).unwrap();
+        assert_eq!(resumed.run(&[("x", &ones)]).unwrap(), runs[1]);
+        of_devices.push(runs);
+    }
+    assert!(of_devices.iter().all(|runs| *runs == of_devices[0]), "the same bits on every device");
 }

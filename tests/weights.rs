@@ -77,7 +77,7 @@ fn files_are_saved_whole() {
 }
 
 #[test]
-fn shapes_of_fewer_dimensions_are_padded() {
+fn shapes_of_one_to_six_dimensions_are_kept() {
     let header = format!(
         "{{{},{},{}}}",
         entry("scalar", "[]", 0, 4),
@@ -85,11 +85,40 @@ fn shapes_of_fewer_dimensions_are_padded() {
         entry("matrix", "[2,3]", 16, 40)
     );
     let weights = Weights::from_bytes("x", &file(&header, &[0; 40])).unwrap();
-    let shape = |name: &str| weights.get(name).unwrap().shape();
-    assert_eq!([shape("scalar"), shape("bias"), shape("matrix")], [[1, 1, 1, 1], [1, 3, 1, 1], [2, 3, 1, 1]]);
-    for shape in ["[2,3,1]", "[1,1,2,3,1]"] {
-        let bytes = file(&format!("{{{}}}", entry("odd", shape, 0, 24)), &[0; 24]);
-        says(&message(&bytes), &["net/x.safetensors", "tensor \"odd\" is [", "[C], [O,I] or [N,C,H,W]", "reshape it"]);
+    let shape = |name: &str| weights.get(name).unwrap().shape().to_vec();
+    assert_eq!([shape("scalar"), shape("bias"), shape("matrix")], [vec![1], vec![3], vec![2, 3]]);
+    let saved = Weights::from_bytes("x", &weights.to_bytes().unwrap()).unwrap();
+    assert_eq!(saved.tensors(), weights.tensors());
+    let bytes = file(&format!("{{{}}}", entry("odd", "[1,1,1,1,1,1,6]", 0, 24)), &[0; 24]);
+    says(&message(&bytes), &["net/x.safetensors", "tensor \"odd\" is [", "at most 6 dimensions", "reshape it"]);
+}
+
+/// A bias `[C]` and a matrix `[O, I]` are read where a network has four dimensions, and no other shapes are.
+#[test]
+fn a_network_takes_biases_and_matrices_as_others_save_them() {
+    let mut graph = lineament::Graph::new();
+    let init = lineament::graph::Init::Constant(0.0);
+    let x = graph.input("x", [1, 3, 1, 1]).unwrap();
+    let (w, b) = (graph.param("w", [2, 3, 1, 1], init).unwrap(), graph.param("b", [1, 2, 1, 1], init).unwrap());
+    let y = graph.conv2d(x, w, b, lineament::ops::conv2d::Conv2d::default()).unwrap();
+    let device = lineament::Device::open(&lineament::Select::Cpu).unwrap();
+    let compiled = |w: &[usize], b: &[usize]| {
+        let tensor = |sizes: &[usize]| {
+            let shape = lineament::tensor::Shape::new(sizes).unwrap();
+            Tensor::new(shape, (1..=sizes.iter().product::<usize>()).map(|v| v as f32).collect()).unwrap()
+        };
+        let tensors = [("w".to_owned(), tensor(w)), ("b".to_owned(), tensor(b))];
+        device.compile(&graph, &[y], Weights::from_tensors(tensors.into()))
+    };
+    let session = compiled(&[2, 3], &[2]).unwrap();
+    let y = session.run(&[("x", &Tensor::filled([1, 3, 1, 1], 1.0))]).unwrap();
+    assert_eq!(y[0].data(), [7.0, 17.0]);
+    for (w, b, named) in [
+        (&[3, 2][..], &[2][..], "\"w\" is [3, 2]"),
+        (&[2, 3], &[2, 1], "\"b\" is [2, 1]"),
+        (&[6], &[2], "\"w\" is [6]"),
+    ] {
+        says(&compiled(w, b).unwrap_err().to_string(), &[named, "the network expects"]);
     }
 }
 

@@ -13,7 +13,7 @@ use crate::lab::profile::median;
 use crate::ops::Io;
 use crate::ops::loss::Reduction;
 use crate::rng::Rng;
-use crate::tensor::{Shape, Tensor, len};
+use crate::tensor::{DType, Shape, Tensor, len};
 use crate::train::{HYPER, Optimizer, Rule};
 use clap::Args;
 use serde_json::{Value, json};
@@ -189,9 +189,21 @@ fn open(arguments: &Arguments) -> Result<(Graph, Imported)> {
     Ok((graph, net))
 }
 
+/// The array `path` of float32; `[H, W]` where `[1, 1, H, W]` is wanted becomes that, as NumPy broadcasts.
+fn array(path: &Path, wanted: Shape) -> Result<Tensor> {
+    let array = npy::open(path)?;
+    if array.dtype() != DType::F32 {
+        let problem = format!("has elements of {}, expected float32; convert it with .astype(\"<f4\")", array.dtype());
+        return Err(Error::import(path.display().to_string(), problem));
+    }
+    let shape = array.shape();
+    let is_tail = wanted.ends_with(&shape) && wanted[..wanted.rank() - shape.rank()].iter().all(|&size| size == 1);
+    if is_tail { array.reshaped(wanted) } else { Ok(array) }
+}
+
 /// The array `path`, which must have the shape of the network's input.
 fn input(path: &Path, shape: Shape, arguments: &Arguments) -> Result<Tensor> {
-    let x = npy::open(path)?;
+    let x = array(path, shape)?;
     if x.shape() == shape {
         return Ok(x);
     }
@@ -206,7 +218,7 @@ fn input(path: &Path, shape: Shape, arguments: &Arguments) -> Result<Tensor> {
 }
 
 fn expected(path: &Path, shape: Shape) -> Result<Tensor> {
-    let y = npy::open(path)?;
+    let y = array(path, shape)?;
     if y.shape() == shape {
         return Ok(y);
     }

@@ -10,7 +10,7 @@ use crate::graph::{Graph, Kind, NodeId};
 use crate::plan::fuse::fuse;
 use crate::plan::why::{Why, why};
 use crate::plan::{Choices, Options, Plan};
-use crate::tensor::Tensor;
+use crate::tensor::{Shape, Tensor};
 use crate::weights::Weights;
 use std::collections::HashMap;
 
@@ -106,6 +106,15 @@ impl Planned {
     }
 }
 
+/// Others save a bias `[1, C, 1, 1]` as `[C]`, and a matrix `[O, I, 1, 1]` as `[O, I]`.
+fn is_short_for(saved: Shape, wanted: Shape) -> bool {
+    match *saved {
+        [c] => wanted == [1, c, 1, 1],
+        [o, i] => wanted == [o, i, 1, 1],
+        _ => false,
+    }
+}
+
 /// Values of all parameters by node: from `weights`; states that it lacks begin at their initial value.
 pub(super) fn parameters(graph: &Graph, weights: &Weights) -> Result<HashMap<usize, Tensor>> {
     let fail = |problem: String| Err(Error::weights(weights.name(), problem));
@@ -120,8 +129,16 @@ pub(super) fn parameters(graph: &Graph, weights: &Weights) -> Result<HashMap<usi
     for (index, node) in graph.nodes().iter().enumerate() {
         let Kind::Param { init, trainable } = node.kind else { continue };
         match weights.get(&node.name) {
-            Some(tensor) if tensor.shape() == node.shape => {
-                values.insert(index, tensor.clone());
+            Some(tensor) if tensor.dtype() != node.dtype => {
+                return fail(format!(
+                    "tensor {:?} holds {}, the network expects {}",
+                    node.name,
+                    tensor.dtype(),
+                    node.dtype
+                ));
+            }
+            Some(tensor) if tensor.shape() == node.shape || is_short_for(tensor.shape(), node.shape) => {
+                values.insert(index, tensor.clone().reshaped(node.shape)?);
             }
             Some(tensor) => {
                 return fail(format!(

@@ -3,9 +3,9 @@
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Kind};
 use crate::layout::pack_offsets;
-use crate::ops::{Io, Op, reference, reference_grad};
+use crate::ops::{Io, Op, reference_grad, reference_outputs};
 use crate::plan::{Plan, Step};
-use crate::tensor::{Shape, Tensor, len};
+use crate::tensor::{DType, Shape, Tensor, len};
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
@@ -19,14 +19,6 @@ pub struct CpuSession {
     kept: Mutex<HashMap<usize, Vec<f64>>>,
     /// The last step that uses each node's value.
     last_use: HashMap<usize, usize>,
-}
-
-fn widen(tensor: &Tensor) -> Vec<f64> {
-    tensor.data().iter().map(|&v| f64::from(v)).collect()
-}
-
-fn narrow(shape: Shape, values: &[f64]) -> Result<Tensor> {
-    Tensor::new(shape, values.iter().map(|&v| v as f32).collect())
 }
 
 /// The operation of a step.
@@ -81,10 +73,10 @@ fn dy_of(plan: &Plan, first: usize) -> Option<usize> {
 
 impl CpuSession {
     pub fn new(graph: &Graph, plan: &Plan, parameters: &HashMap<usize, Tensor>) -> Result<Self> {
-        let mut kept: HashMap<usize, Vec<f64>> = parameters.iter().map(|(&n, t)| (n, widen(t))).collect();
+        let mut kept: HashMap<usize, Vec<f64>> = parameters.iter().map(|(&n, t)| (n, t.to_f64())).collect();
         for (index, node) in graph.nodes().iter().enumerate() {
             if let Kind::Constant(tensor) = &node.kind {
-                kept.insert(index, widen(tensor));
+                kept.insert(index, tensor.to_f64());
             }
         }
         let mut last_use = HashMap::new();
@@ -124,7 +116,7 @@ impl CpuSession {
         let mut values: HashMap<usize, Vec<f64>> = HashMap::new();
         for (value, tensor) in inputs {
             if let Some(node) = plan.values[*value].node {
-                values.insert(node, widen(tensor));
+                values.insert(node, tensor.to_f64());
             }
         }
         let nodes = graph.nodes();
@@ -140,14 +132,7 @@ impl CpuSession {
                 };
                 let get = |k: usize| value_of(graph, k, get_one);
                 let mut x = node.inputs.iter().map(|&k| get(k)).collect::<Result<Vec<_>>>()?;
-                if !op.updates().is_empty() {
-                    op.reference_update(&io, &mut x);
-                    for (k, new) in x.into_iter().enumerate() {
-                        if op.updates().contains(&op.inputs()[k]) {
-                            kept.extend(parts_of(graph, node.inputs[k], new));
-                        }
-                    }
-                } else if let Some(dy_node) = dy_of(plan, i) {
+                if let Some(dy_node) = dy_of(plan, i) {
                     let y = get(step.node).unwrap_or_else(|_| vec![f64::NAN; io.y_len()]);
                     let dx = reference_grad(op, &io, &x, &y, &get(dy_node)?);
                     for pass in plan.passes(i) {
@@ -159,7 +144,17 @@ impl CpuSession {
                         }
                     }
                 } else {
-                    values.insert(step.node, reference(op, &io, &x));
+                    let outputs = reference_outputs(op, &io, &x);
+                    values.extend(outputs.into_iter().enumerate().map(|(k, output)| (step.node + k, output)));
+                    let updated = |k: &usize| op.updates().contains(&op.inputs()[*k]);
+                    if !op.outputs().is_empty() {
+                        // Its gradient is that at the values which it overwrites.
+                        values.extend((0..x.len()).filter(updated).map(|k| (node.inputs[k], x[k].clone())));
+                    }
+                    op.reference_update(&io, &mut x);
+                    for k in (0..x.len()).filter(updated) {
+                        kept.extend(parts_of(graph, node.inputs[k], std::mem::take(&mut x[k])));
+                    }
                 }
             }
             values.retain(|node, _| self.last_use.get(node).is_some_and(|&last| last > i));
@@ -170,8 +165,8 @@ impl CpuSession {
             .map(|&v| {
                 let value = &plan.values[v];
                 let missing = || Error::plan(format!("{} was not computed", value.name));
-                let get = |n: usize| values.get(&n).or_else(|| kept.get(&n)).cloned().ok_or_else(missing);
-                narrow(value.shape, &value_of(graph, value.node.ok_or_else(missing)?, get)?)
+                let get = |n: usize| kept.get(&n).or_else(|| values.get(&n)).cloned().ok_or_else(missing);
+                Tensor::from_f64(value.shape, value.dtype, &value_of(graph, value.node.ok_or_else(missing)?, get)?)
             })
             .collect()
     }
@@ -186,13 +181,14 @@ impl CpuSession {
             .iter()
             .map(|&(node, shape)| {
                 let found = kept.get(&node).filter(|v| v.len() == len(&shape));
-                narrow(shape, found.ok_or_else(|| Error::plan(format!("node {node} is no parameter")))?)
+                let found = found.ok_or_else(|| Error::plan(format!("node {node} is not a parameter")))?;
+                Tensor::from_f64(shape, DType::F32, found)
             })
             .collect()
     }
 
     /// Overwrites a parameter.
     pub fn write(&self, node: usize, tensor: &Tensor) {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner).insert(node, widen(tensor));
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner).insert(node, tensor.to_f64());
     }
 }

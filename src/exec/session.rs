@@ -80,6 +80,13 @@ impl Session {
                 if tensor.shape() != shape {
                     return Err(Error::graph(name, format!("must be {shape:?}, got {:?}", tensor.shape())));
                 }
+                let dtype = self.plan.values[*value].dtype;
+                if tensor.dtype() != dtype {
+                    return Err(Error::graph(
+                        name,
+                        format!("must be a tensor of {dtype}, got one of {}", tensor.dtype()),
+                    ));
+                }
                 Ok((*value, *tensor))
             })
             .collect()

@@ -47,6 +47,10 @@ pub fn backward(graph: &mut Graph, loss: NodeId, wrt: &[NodeId]) -> Result<Vec<N
         total.insert(index, dy);
         match graph.nodes()[index].kind {
             Kind::Op(_) => {}
+            Kind::Output { .. } if needed[index] => {
+                let name = &graph.nodes()[index].name;
+                return Err(Error::graph(name, "has no gradient: of an operation's outputs only the first has one"));
+            }
             Kind::Grad { .. } => {
                 let name = &graph.nodes()[index].name;
                 return Err(Error::graph(

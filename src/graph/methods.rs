@@ -1,6 +1,6 @@
 //! The built-in operations as methods of a [`Graph`]; [`Graph::add`] takes any other.
 
-use super::{Graph, NodeId};
+use super::{Graph, Init, NodeId};
 use crate::error::{Error, Result};
 use crate::ops::adam::Adam;
 use crate::ops::add::Add;
@@ -9,6 +9,7 @@ use crate::ops::clip::Clip;
 use crate::ops::concat::Concat;
 use crate::ops::conv_transpose2d::ConvTranspose2d;
 use crate::ops::conv2d::Conv2d;
+use crate::ops::dropout::Dropout;
 use crate::ops::ema::Ema;
 use crate::ops::field::Field;
 use crate::ops::gate::Gate;
@@ -18,6 +19,7 @@ use crate::ops::linear::Linear;
 use crate::ops::loss::{Loss, Penalty, Reduction};
 use crate::ops::max_pool2d::MaxPool2d;
 use crate::ops::mul::Mul;
+use crate::ops::one_hot::OneHot;
 use crate::ops::pairwise_distance::PairwiseDistance;
 use crate::ops::pixel_shuffle::PixelShuffle;
 use crate::ops::pointwise::{Pointwise, ROWS};
@@ -28,6 +30,7 @@ use crate::ops::sgd::Sgd;
 use crate::ops::sigmoid::Sigmoid;
 use crate::ops::slice::Slice;
 use crate::ops::softmax_cross_entropy::SoftmaxCrossEntropy;
+use crate::ops::top_k::TopK;
 use crate::ops::warp::Warp;
 
 impl Graph {
@@ -119,6 +122,16 @@ impl Graph {
     /// The shapes or attributes do not fit; see [`ConvTranspose2d`].
     pub fn conv_transpose2d(&mut self, x: NodeId, w: NodeId, b: NodeId, op: ConvTranspose2d) -> Result<NodeId> {
         self.add(op, &[x, w, b])
+    }
+
+    /// Drops elements of `x` with the operation's probability, others in every run; adds the state that counts the runs.
+    ///
+    /// # Errors
+    /// The probability is not in `[0, 1)`.
+    pub fn dropout(&mut self, x: NodeId, op: Dropout) -> Result<NodeId> {
+        let path = self.fresh("dropout");
+        let count = self.state_at(self.unique(format!("{path}.count")), [1], Init::Constant(0.0))?;
+        self.add_op(path, std::sync::Arc::new(op), &[x, count])
     }
 
     /// Adds an update of the average `e` of `w` by the last of the hyperparameters `h`. The node has no value.
@@ -215,6 +228,14 @@ impl Graph {
         self.add(Mul, &[a, b])
     }
 
+    /// Vectors that are 1 at the class of each index of `x`, u32, and 0 elsewhere.
+    ///
+    /// # Errors
+    /// `x` is not of u32; there is no such axis.
+    pub fn one_hot(&mut self, x: NodeId, op: OneHot) -> Result<NodeId> {
+        self.add(op, &[x])
+    }
+
     /// Squared Euclidean distances `[N, M, 1, 1]` of the rows of `a` `[N, D, 1, 1]` and `b` `[M, D, 1, 1]`.
     ///
     /// # Errors
@@ -279,6 +300,15 @@ impl Graph {
     /// `t` has another shape than `x`.
     pub fn softmax_cross_entropy(&mut self, x: NodeId, t: NodeId, reduction: Reduction) -> Result<NodeId> {
         self.add(SoftmaxCrossEntropy { reduction }, &[x, t])
+    }
+
+    /// The k largest or smallest elements of `x` along an axis, and their positions as u32.
+    ///
+    /// # Errors
+    /// There is no such axis, or k is not between 1 and its size.
+    pub fn top_k(&mut self, x: NodeId, op: TopK) -> Result<(NodeId, NodeId)> {
+        let y = self.add(op, &[x])?;
+        Ok((y, self.output(y, "indices")?))
     }
 
     /// `x` `[N, C, H, W]` at the positions `f` `[N, 2, Ho, Wo]` (column, then row, in pixels): `[N, C, Ho, Wo]`.

@@ -7,7 +7,7 @@ use crate::error::{Error, Result, ShapeError};
 use crate::layout::pack_offsets;
 use crate::ops::Op;
 use crate::rng::Rng;
-use crate::tensor::{SCALAR, Shape, Tensor, len};
+use crate::tensor::{DType, SCALAR, Shape, Tensor, len};
 use crate::weights::Weights;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -48,8 +48,10 @@ pub enum Kind {
     Param { init: Init, trainable: bool },
     /// Fixed when the graph is built.
     Constant(Arc<Tensor>),
-    /// `op` of the inputs.
+    /// The first output of `op` of the inputs.
     Op(Arc<dyn Op>),
+    /// A further output of the operation of node `of`, its one input; `output` is at least 1.
+    Output { of: usize, output: usize },
     /// The gradient for input `input` of node `of`; its one input is the gradient for `of`.
     Grad { of: usize, input: usize },
     /// `op` overwrites some of its inputs after everything else has run; it has no value.
@@ -75,6 +77,7 @@ pub struct Node {
     pub name: String,
     pub kind: Kind,
     pub shape: Shape,
+    pub dtype: DType,
     /// Indices of earlier nodes.
     pub inputs: Vec<usize>,
     /// Another way to compute the same value, which the planner takes.
@@ -99,7 +102,7 @@ impl Node {
     }
 }
 
-/// A directed graph of operations on `[N, C, H, W]` tensors. Nodes are in topological order, since a node can only be
+/// A directed graph of operations on tensors. Nodes are in topological order, since a node can only be
 /// added after its inputs.
 ///
 /// A clone knows the nodes that its original had by then. What either adds later is the other's no more than any graph's.
@@ -194,8 +197,16 @@ impl Graph {
     /// # Errors
     /// The name is taken, or the shape has no or more than 2³² − 1 elements.
     pub fn input(&mut self, name: &str, shape: impl Into<Shape>) -> Result<NodeId> {
+        self.input_of(DType::F32, name, shape)
+    }
+
+    /// [`Graph::input`] with elements of this type, such as labels.
+    ///
+    /// # Errors
+    /// As [`Graph::input`].
+    pub fn input_of(&mut self, dtype: DType, name: &str, shape: impl Into<Shape>) -> Result<NodeId> {
         let path = self.path(name);
-        self.push(path, Kind::Input, shape.into(), vec![])
+        self.push_of(dtype, path, Kind::Input, shape.into(), vec![])
     }
 
     /// A trainable parameter.
@@ -213,6 +224,11 @@ impl Graph {
     /// As [`Graph::input`].
     pub fn state(&mut self, name: &str, shape: impl Into<Shape>, init: Init) -> Result<NodeId> {
         let path = self.path(name);
+        self.state_at(path, shape, init)
+    }
+
+    /// [`Graph::state`] under this path, whatever scope is open.
+    pub(crate) fn state_at(&mut self, path: String, shape: impl Into<Shape>, init: Init) -> Result<NodeId> {
         self.push(path, Kind::Param { init, trainable: false }, shape.into(), vec![])
     }
 
@@ -222,14 +238,13 @@ impl Graph {
     /// As [`Graph::input`].
     pub fn constant(&mut self, name: &str, value: Tensor) -> Result<NodeId> {
         let path = self.path(name);
-        let shape = value.shape();
-        self.push(path, Kind::Constant(Arc::new(value)), shape, vec![])
+        self.constant_at(path, value)
     }
 
     /// [`Graph::constant`] under this path, whatever scope is open.
     pub(crate) fn constant_at(&mut self, path: String, value: Tensor) -> Result<NodeId> {
-        let shape = value.shape();
-        self.push(path, Kind::Constant(Arc::new(value)), shape, vec![])
+        let (shape, dtype) = (value.shape(), value.dtype());
+        self.push_of(dtype, path, Kind::Constant(Arc::new(value)), shape, vec![])
     }
 
     pub(crate) fn set_fused(&mut self, node: usize, fused: Fused) {
@@ -255,11 +270,49 @@ impl Graph {
     }
 
     pub(crate) fn add_op(&mut self, path: String, op: Arc<dyn Op>, inputs: &[NodeId]) -> Result<NodeId> {
-        if !op.updates().is_empty() {
+        if op.outputs().is_empty() {
             return Err(Error::graph(path, format!("{} overwrites its inputs; add it with Graph::update", op.name())));
         }
         let (indices, shape) = self.check_call(&path, &*op, inputs)?;
-        self.push(path, Kind::Op(op), shape, indices)
+        self.check_updates(&path, &*op, &indices)?;
+        // What it overwrites, it alone may use: nobody else could know whether the old value or the new one is meant.
+        for (name, &index) in op.inputs().iter().zip(&indices).filter(|(name, _)| op.updates().contains(name)) {
+            if let Some(other) = self.nodes.iter().find(|node| node.inputs.contains(&index)) {
+                return Err(Error::graph(
+                    path,
+                    format!(
+                        "{} overwrites input {name}, {}, which {} uses; give each a state of its own",
+                        op.name(),
+                        self.nodes[index].name,
+                        other.name
+                    ),
+                ));
+            }
+        }
+        let shapes: Vec<Shape> = indices.iter().map(|&i| self.nodes[i].shape).collect();
+        let more = op.more_shapes(&shapes, shape);
+        let outputs: Vec<String> = op.outputs()[1..].iter().map(|name| self.unique(format!("{path}.{name}"))).collect();
+        let first = self.push_of(op.dtype("y"), path, Kind::Op(op.clone()), shape, indices)?;
+        for (k, (path, shape)) in outputs.into_iter().zip(more).enumerate() {
+            let kind = Kind::Output { of: first.index, output: k + 1 };
+            self.push_of(op.dtype(op.outputs()[k + 1]), path, kind, shape, vec![first.index])?;
+        }
+        Ok(first)
+    }
+
+    /// The output `name` of the operation of `node`, e.g. `indices` of a `top_k`.
+    ///
+    /// # Errors
+    /// `node` is not an operation, or its operation has no such output, with those that it has; a foreign node.
+    pub fn output(&self, node: NodeId, name: &str) -> Result<NodeId> {
+        let Node { name: path, kind, .. } = self.node(node)?;
+        let Kind::Op(op) = kind else {
+            return Err(Error::graph(path, format!("is not an operation, so it has no output {name:?}")));
+        };
+        match op.outputs().iter().position(|output| *output == name) {
+            Some(k) => Ok(self.id_of(node.index + k)),
+            None => Err(Error::graph(path, format!("{} has outputs {:?}, not {name:?}", op.name(), op.outputs()))),
+        }
     }
 
     /// An operation that overwrites parameters in place after everything else in the plan has run. Pass the node to
@@ -274,7 +327,13 @@ impl Graph {
     pub(crate) fn update_op(&mut self, op: Arc<dyn Op>, inputs: &[NodeId]) -> Result<NodeId> {
         let path = self.fresh(op.name());
         let (indices, _) = self.check_call(&path, &*op, inputs)?;
-        for (&name, &index) in op.inputs().iter().zip(&indices) {
+        self.check_updates(&path, &*op, &indices)?;
+        self.push(path, Kind::Update(op), SCALAR, indices)
+    }
+
+    /// What an operation overwrites must be a parameter, a state, or a pack of them.
+    fn check_updates(&self, path: &str, op: &dyn Op, inputs: &[usize]) -> Result<()> {
+        for (&name, &index) in op.inputs().iter().zip(inputs) {
             let is_param = |i: usize| matches!(self.nodes[i].kind, Kind::Param { .. });
             let node = &self.nodes[index];
             let may = is_param(index) || (matches!(node.kind, Kind::Pack) && is_param(node.inputs[0]));
@@ -289,7 +348,7 @@ impl Graph {
                 ));
             }
         }
-        self.push(path, Kind::Update(op), SCALAR, indices)
+        Ok(())
     }
 
     /// The memory of `members` as one tensor `[1, 1, 1, L]`, so that one operation reads or overwrites them all: either
@@ -308,7 +367,7 @@ impl Graph {
             let node = self.node(id).map_err(|e| Error::graph(path.clone(), e.to_string()))?;
             match node.kind {
                 Kind::Param { .. } => params += 1,
-                Kind::Op(_) | Kind::Grad { .. } => {}
+                Kind::Op(_) | Kind::Grad { .. } if node.dtype == DType::F32 => {}
                 _ => return fail(format!("packs parameters or computed values; {} is neither", node.name)),
             }
             let packed = self.nodes.iter().any(|n| matches!(n.kind, Kind::Pack) && n.inputs.contains(&id.index));
@@ -360,6 +419,21 @@ impl Graph {
             if node.shape.rank() != 4 && !op.takes_any_rank() {
                 let source = ShapeError::shape(op.inputs()[shapes.len()], "[N, C, H, W]", node.shape);
                 return Err(Error::Shape { node: path.to_owned(), source });
+            }
+            let name = op.inputs()[shapes.len()];
+            if node.dtype != op.dtype(name) {
+                let problem = format!("{name} must be {}, got {}, which is {}", op.dtype(name), node.name, node.dtype);
+                return Err(Error::graph(path, problem));
+            }
+            let uses = |other: &Node| other.inputs.iter().position(|&input| input == id.index);
+            let owns = |other: &&Node| match (&other.kind, uses(other)) {
+                (Kind::Op(op), Some(k)) => op.updates().contains(&op.inputs()[k]),
+                _ => false,
+            };
+            let is_param = matches!(node.kind, Kind::Param { .. });
+            if let Some(owner) = is_param.then(|| self.nodes.iter().find(owns)).flatten() {
+                let problem = format!("{} is overwritten by {}, which alone may use it", node.name, owner.name);
+                return Err(Error::graph(path, problem));
             }
             shapes.push(node.shape);
         }
@@ -440,6 +514,10 @@ impl Graph {
     }
 
     fn push(&mut self, name: String, kind: Kind, shape: Shape, inputs: Vec<usize>) -> Result<NodeId> {
+        self.push_of(DType::F32, name, kind, shape, inputs)
+    }
+
+    fn push_of(&mut self, dtype: DType, name: String, kind: Kind, shape: Shape, inputs: Vec<usize>) -> Result<NodeId> {
         if self.names.contains_key(&name) {
             return Err(Error::graph(name, "this name is taken; names are unique in a graph"));
         }
@@ -449,7 +527,7 @@ impl Graph {
         }
         let index = self.nodes.len();
         self.names.insert(name.clone(), index);
-        self.nodes.push(Node { name, kind, shape, inputs, fused: None });
+        self.nodes.push(Node { name, kind, shape, dtype, inputs, fused: None });
         Ok(NodeId { graph: self.id, index })
     }
 }

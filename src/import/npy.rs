@@ -1,18 +1,21 @@
-//! NumPy's .npy arrays of float32, little-endian, in row-major order, as `numpy.save` writes them.
+//! NumPy's .npy arrays of float32, int32 and uint32, little-endian, in row-major order, as `numpy.save` writes them.
 //!
-//! Fewer than four dimensions are filled up in front, as NumPy does where it broadcasts: `[H,W]` is `[1,1,H,W]`.
+//! An array without dimensions is read as `[1]`.
 //! Source: numpy.lib.format, versions 1.0, 2.0 and 3.0.
 
 use crate::error::{Error, Result};
-use crate::tensor::Tensor;
+use crate::tensor::{DType, MAX_RANK, Shape, Tensor};
 
 const MAGIC: &[u8] = b"\x93NUMPY";
+
+/// NumPy's names of the element types.
+const DTYPES: [(&str, DType); 3] = [("<f4", DType::F32), ("<i4", DType::I32), ("<u4", DType::U32)];
 
 /// Reads the bytes of a .npy file; `name` is for messages.
 ///
 /// # Errors
-/// Not a .npy file, truncated, too long; other elements than float32, little-endian; columns first; more than four
-/// dimensions, no or more than 2³² − 1 elements.
+/// Not a .npy file, truncated, too long; elements other than float32, int32 or uint32, little-endian; columns first; more than
+/// six dimensions; no elements or more than 2³² − 1.
 pub fn read(name: &str, bytes: &[u8]) -> Result<Tensor> {
     let fail = |problem: String| Error::import(name, problem);
     let truncated = || fail("the file ends within its header; copy or write it again".into());
@@ -65,18 +68,18 @@ pub fn read(name: &str, bytes: &[u8]) -> Result<Tensor> {
         rest = rest.trim_start().trim_start_matches(',').trim_start();
     }
     let (Some(descr), Some(columns_first), Some(shape)) = (descr, columns_first, shape) else { return Err(broken()) };
-    if descr != "<f4" {
+    let Some(dtype) = DTYPES.iter().find(|(name, _)| *name == descr).map(|(_, dtype)| *dtype) else {
         return Err(fail(format!(
-            "has elements of type {:?}, expected \"<f4\"; convert it with .astype(\"<f4\")",
+            "has elements of type {:?}, expected \"<f4\", \"<i4\" or \"<u4\"; convert it with .astype(\"<f4\")",
             shortened(descr)
         )));
-    }
+    };
     if columns_first {
         return Err(fail("lies columns first, expected rows; convert it with numpy.ascontiguousarray".into()));
     }
-    if shape.len() > 4 {
-        return Err(fail(format!("has {} dimensions, expected at most 4; reshape it", shape.len())));
-    }
+    let Some(sizes) = Shape::new(if shape.is_empty() { &[1] } else { &shape }) else {
+        return Err(fail(format!("has {} dimensions, expected at most {MAX_RANK}; reshape it", shape.len())));
+    };
     let elements = shape.iter().try_fold(1u32, |n, &d| n.checked_mul(u32::try_from(d).ok()?));
     let Some(elements) = elements.filter(|&n| n > 0) else {
         return Err(fail(format!("is {shape:?}, expected 1 to 2^32 - 1 elements")));
@@ -89,9 +92,7 @@ pub fn read(name: &str, bytes: &[u8]) -> Result<Tensor> {
             data.len()
         )));
     }
-    let mut four = [1; 4];
-    four[4 - shape.len()..].copy_from_slice(&shape);
-    Tensor::new(four, data.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect())
+    Tensor::from_bytes(sizes, dtype, data)
 }
 
 /// The bytes of a .npy file, version 1.0.
@@ -99,7 +100,9 @@ pub fn write(tensor: &Tensor) -> Vec<u8> {
     // Python writes a tuple of one as `(3,)`.
     let sizes: Vec<String> = tensor.shape().iter().map(usize::to_string).collect();
     let comma = if sizes.len() == 1 { "," } else { "" };
-    let mut header = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({}{comma}), }}", sizes.join(", "));
+    let descr = DTYPES.iter().find(|(_, dtype)| *dtype == tensor.dtype()).map_or("", |(name, _)| name);
+    let mut header =
+        format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': ({}{comma}), }}", sizes.join(", "));
     // The elements begin at a multiple of 64 bytes, behind a line's end.
     let begin = (10 + header.len() + 1).next_multiple_of(64);
     header += &" ".repeat(begin - 11 - header.len());
@@ -107,7 +110,7 @@ pub fn write(tensor: &Tensor) -> Vec<u8> {
     let mut bytes = [MAGIC, &[1, 0]].concat();
     bytes.extend((header.len() as u16).to_le_bytes());
     bytes.extend(header.as_bytes());
-    bytes.extend(tensor.data().iter().flat_map(|v| v.to_le_bytes()));
+    bytes.extend(tensor.bytes());
     bytes
 }
 
@@ -157,22 +160,31 @@ mod tests {
         let bytes = write(&tensor);
         assert_eq!((bytes.len() - 48) % 64, 0, "the elements begin at a multiple of 64");
         assert_eq!(read("a.npy", &bytes).unwrap(), tensor);
+        for tensor in
+            [Tensor::new([3], vec![-7, 0, i32::MAX]).unwrap(), Tensor::new([1, 2], vec![0, u32::MAX]).unwrap()]
+        {
+            assert_eq!(read("a.npy", &write(&tensor)).unwrap(), tensor);
+        }
     }
 
     #[test]
     fn all_versions_and_ranks_are_read() {
         let header = |shape: &str| format!("{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}, }}   \n");
         for version in 1..=3 {
-            for (shape, four) in
-                [("()", [1, 1, 1, 1]), ("(3,)", [1, 1, 1, 3]), ("(2, 3)", [1, 1, 2, 3]), ("(4,1,2)", [1, 4, 1, 2])]
-            {
-                let tensor = read("a.npy", &file(version, &header(shape), crate::tensor::len(&four.into()))).unwrap();
-                assert_eq!(tensor.shape(), four);
+            for (shape, sizes) in [
+                ("()", &[1][..]),
+                ("(3,)", &[3]),
+                ("(2, 3)", &[2, 3]),
+                ("(4,1,2)", &[4, 1, 2]),
+                ("(1,1,1,1,1,2)", &[1, 1, 1, 1, 1, 2]),
+            ] {
+                let tensor = read("a.npy", &file(version, &header(shape), sizes.iter().product())).unwrap();
+                assert_eq!(&*tensor.shape(), sizes);
                 assert_eq!(*tensor.data().last().unwrap(), (tensor.data().len() - 1) as f32);
             }
         }
         let other_order = "{\"shape\":(1,2),\"fortran_order\":False,\"descr\":\"<f4\"}";
-        assert_eq!(read("a.npy", &file(1, other_order, 2)).unwrap().shape(), [1, 1, 1, 2]);
+        assert_eq!(read("a.npy", &file(1, other_order, 2)).unwrap().shape(), [1, 2]);
     }
 
     #[test]
@@ -182,10 +194,10 @@ mod tests {
         };
         for (bytes, message) in [
             (b"\x89PNG\r\n\x1a\n".to_vec(), "is not a .npy file"),
-            (file(1, &header("'<f8'", "False", "(2,)"), 4), "\"<f8\", expected \"<f4\""),
+            (file(1, &header("'<f8'", "False", "(2,)"), 4), "\"<f8\", expected \"<f4\", \"<i4\" or"),
             (file(1, &header("[('a', '<f4')]", "False", "(2,)"), 2), "several fields"),
             (file(1, &header("'<f4'", "True", "(2,)"), 2), "columns first"),
-            (file(1, &header("'<f4'", "False", "(1, 1, 1, 1, 2)"), 2), "5 dimensions"),
+            (file(1, &header("'<f4'", "False", "(1, 1, 1, 1, 1, 1, 2)"), 2), "7 dimensions"),
             (file(1, &header("'<f4'", "False", "(0, 3)"), 0), "1 to 2^32 - 1 elements"),
             (file(2, &header("'<f4'", "False", "(99999999999, 99999999999)"), 0), "1 to 2^32 - 1 elements"),
             (file(1, &header("'<f4'", "False", "(3,)"), 2), "12 bytes of elements, and has 8"),

@@ -4,12 +4,12 @@
 //! `data_terms`, `seed`, `commit`, `device`, `measured`, `licence`; and `sha256`, in hexadecimal, of all bytes after the
 //! header, which is computed on saving and verified on opening where it is there.
 //!
-//! Shapes in a file: `[N,C,H,W]` as it is; `[C]` becomes `[1,C,1,1]` (a bias); `[O,I]` becomes `[O,I,1,1]` (a matrix); `[]`
-//! becomes `[1,1,1,1]`. Three dimensions are refused, since where the fourth belongs depends on the network.
+//! Shapes of one to six dimensions are kept; `[]` becomes `[1]`. A network that wants a bias `[1,C,1,1]` takes `[C]`, one that
+//! wants a matrix `[O,I,1,1]` takes `[O,I]`.
 //! Element types: F32; F16 and BF16 are widened, exactly. Every value must be finite.
 
 use crate::error::{Error, Result};
-use crate::tensor::{SCALAR, Shape, Tensor};
+use crate::tensor::{DType, MAX_RANK, Shape, Tensor};
 use crate::weights::Weights;
 use safetensors::{Dtype, SafeTensors};
 use serde_json::{Map, Value, json};
@@ -38,7 +38,7 @@ impl Weights {
     ///
     /// # Errors
     /// Not a safetensors file, truncated, a header that is too long, tensors that overlap or do not fill the file, an
-    /// element type other than F32, F16, BF16, a shape of three or more than four dimensions, without elements or with
+    /// element type other than F32, F16, BF16, a shape of more than six dimensions, without elements or with
     /// more than 2³² − 1, a NaN or infinity, another sha256 than the manifest's. Takes no more memory than twice the file and
     /// forty times its header.
     pub fn from_bytes(name: &str, bytes: &[u8]) -> Result<Self> {
@@ -64,7 +64,7 @@ impl Weights {
         }
         let mut tensors = BTreeMap::new();
         for (tensor, view) in file.iter() {
-            let shape = padded(view.shape()).map_err(|e| fail(format!("tensor {tensor:?} {e}")))?;
+            let shape = shape_of(view.shape()).map_err(|e| fail(format!("tensor {tensor:?} {e}")))?;
             let data = widened(view.dtype(), view.data()).ok_or_else(|| {
                 fail(format!(
                     "tensor {tensor:?} has elements of type {:?}, expected F32, F16 or BF16; convert it to F32",
@@ -87,11 +87,15 @@ impl Weights {
     /// The bytes of a safetensors file: the same bytes for the same weights and manifest.
     ///
     /// # Errors
-    /// A tensor holds a NaN or infinity, or is named `__metadata__`.
+    /// A tensor holds integers, a NaN or infinity, or is named `__metadata__`.
     pub fn to_bytes(&self) -> Result<Vec<u8>> {
-        let mut data = Vec::with_capacity(self.tensors().values().map(|t| 4 * t.data().len()).sum());
+        let mut data = Vec::with_capacity(self.tensors().values().map(|t| t.bytes().len()).sum());
         let mut entries = Map::new();
         for (name, tensor) in self.tensors() {
+            if tensor.dtype() != DType::F32 {
+                let problem = format!("tensor {name:?} holds {}, weights are f32", tensor.dtype());
+                return Err(Error::weights(self.name(), problem));
+            }
             let bad = tensor.data().iter().filter(|v| !v.is_finite()).count();
             if bad > 0 || name == "__metadata__" {
                 let problem = if bad > 0 {
@@ -140,17 +144,11 @@ fn sha256(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|b| format!("{b:02x}")).collect()
 }
 
-/// A file's shape as four dimensions.
-fn padded(shape: &[usize]) -> std::result::Result<Shape, String> {
-    let four = match *shape {
-        [] => SCALAR,
-        [c] => Shape::from([1, c, 1, 1]),
-        [o, i] => Shape::from([o, i, 1, 1]),
-        [n, c, h, w] => Shape::from([n, c, h, w]),
-        _ => return Err(format!("is {shape:?}, expected [C], [O,I] or [N,C,H,W]; reshape it to four dimensions")),
-    };
-    check_len(shape)?;
-    Ok(four)
+/// The shape of these sizes.
+fn shape_of(sizes: &[usize]) -> std::result::Result<Shape, String> {
+    check_len(sizes)?;
+    Shape::new(if sizes.is_empty() { &[1] } else { sizes })
+        .ok_or_else(|| format!("is {sizes:?}, expected at most {MAX_RANK} dimensions; reshape it"))
 }
 
 fn check_len(shape: &[usize]) -> std::result::Result<(), String> {

@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 pub(super) struct CaseGraph {
     pub graph: Graph,
     pub fetches: Vec<NodeId>,
-    /// The inputs that an update overwrites.
+    /// The inputs that the operation overwrites.
     pub weights: Weights,
     pub inputs: Vec<(String, Tensor)>,
 }
@@ -31,20 +31,24 @@ impl CaseGraph {
         let mut rng = Rng::new(7);
         let (mut inputs, mut states, mut ids) = (Vec::new(), BTreeMap::new(), Vec::new());
         for ((&name, &shape), values) in op.inputs().iter().zip(&case.x).zip(case.values(&mut rng)) {
-            let tensor = Tensor::new(shape, values.iter().map(|&v| v as f32).collect())?;
+            let tensor = Tensor::from_f64(shape, op.dtype(name), &values)?;
             if op.updates().contains(&name) {
                 ids.push(graph.state(name, shape, Init::Constant(0.0))?);
                 states.insert(name.to_owned(), tensor);
             } else {
-                ids.push(graph.input(name, shape)?);
+                ids.push(graph.input_of(op.dtype(name), name, shape)?);
                 inputs.push((name.to_owned(), tensor));
             }
         }
         let mut fetches = Vec::new();
-        if op.updates().is_empty() {
+        if op.outputs().is_empty() {
+            fetches.push(graph.update_op(op.clone(), &ids)?);
+        } else {
             let y = graph.add_op("y".into(), op.clone(), &ids)?;
             let shape = graph.shape(y)?;
-            fetches.push(y);
+            for name in op.outputs() {
+                fetches.push(graph.output(y, name)?);
+            }
             let has_gradient = |k: &usize| !op.no_grad().iter().any(|(name, _)| *name == op.inputs()[*k]);
             let differentiable: Vec<usize> = (0..ids.len()).filter(has_gradient).collect();
             if !differentiable.is_empty() {
@@ -55,8 +59,6 @@ impl CaseGraph {
                     fetches.push(graph.gradient(y.index, k, dy)?);
                 }
             }
-        } else {
-            fetches.push(graph.update_op(op.clone(), &ids)?);
         }
         Ok(Self { graph, fetches, weights: Weights::from_tensors(states), inputs })
     }

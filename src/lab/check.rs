@@ -53,7 +53,7 @@ pub fn gradient(case: &Case, seed: u64) -> std::result::Result<GradientReport, S
     let y_shape = op.shape(&case.x)?;
     let io = Io { x: &case.x, y: y_shape };
     let mut report = GradientReport { worst: 0.0, input: "", position: SCALAR, analytic: 0.0, numeric: 0.0 };
-    if !op.updates().is_empty() {
+    if op.outputs().is_empty() {
         return Ok(report);
     }
     let mut x = case.values(&mut rng);
@@ -99,7 +99,7 @@ pub struct StepReport {
     pub name: String,
     /// Shader file and method.
     pub entry: String,
-    /// `y`, `dx`, …, or an input that an update overwrites.
+    /// An output, `dx`, …, or an input that is overwritten.
     pub output: String,
     /// Where the error is largest in units of what is allowed.
     pub position: Shape,
@@ -200,16 +200,16 @@ fn steps_with(
             continue;
         };
         for (value, (a, b)) in plan.values.iter().zip(first.iter().zip(&got)) {
-            let differs = |(a, b): (&f32, &f32)| a.to_bits() != b.to_bits();
-            if let Some(i) = a.data().iter().zip(b.data()).position(differs) {
+            let differs = |(a, b): (&[u8], &[u8])| a != b;
+            if let Some(i) = a.bytes().chunks(4).zip(b.bytes().chunks(4)).position(differs) {
                 return Err(Error::graph(
                     &value.name,
                     format!(
                         "two runs on the same inputs gave different bits at {:?}, {:e} and {:e}: a shader leaves that out, reads what \
                          nobody wrote or past an end, depends on the shape of its grid, or lets threads race",
                         position(&a.shape(), i),
-                        a.data()[i],
-                        b.data()[i]
+                        a.to_f64()[i],
+                        b.to_f64()[i]
                     ),
                 ));
             }
@@ -232,21 +232,23 @@ struct Ran<'a> {
 impl Ran<'_> {
     /// Every step's outputs beside their references on the inputs that the adapter had.
     fn compare_all(&mut self, before: &Weights, references: &mut References) -> Result<Vec<StepReport>> {
-        let wide = |tensor: &Tensor| tensor.data().iter().map(|&v| f64::from(v)).collect();
         // Updates overwrite parameters, so their inputs are those from before the run.
         for (value, tensor) in self.plan.values.iter().zip(self.got) {
             if let (Some(node), Layout::Rows | Layout::Quads) = (value.node, value.layout) {
-                self.values.insert(node, wide(before.get(&value.name).unwrap_or(tensor)));
+                self.values.insert(node, before.get(&value.name).unwrap_or(tensor).to_f64());
             }
         }
         let mut reports = Vec::new();
         for (index, step) in self.plan.steps.iter().enumerate().filter(|(_, s)| s.is_first_pass && !s.is_repack()) {
             self.compare(index, step, references, &mut reports)?;
-            // What follows an update reads what it wrote.
+            // What follows an update reads what it wrote; a gradient is that at the values which its operation overwrote.
             let op = op_of(self.graph, step)?;
+            if !op.outputs().is_empty() {
+                continue;
+            }
             for b in step.bindings.iter().filter(|b| op.updates().contains(&b.variable.as_str())) {
                 if let Some(node) = self.plan.values[b.value].node {
-                    self.values.extend(parts_of(self.graph, node, wide(&self.got[b.value])));
+                    self.values.extend(parts_of(self.graph, node, self.got[b.value].to_f64()));
                 }
             }
         }
@@ -280,7 +282,6 @@ impl Ran<'_> {
             .and_then(|b| self.plan.values[b.value].node)
             .map_or_else(Vec::new, get);
         let mut call = Call { x: inputs.iter().map(|&i| get(i)).collect(), y: Vec::new(), dy: Vec::new() };
-        let is_update = !op.updates().is_empty();
         if !dy.is_empty() {
             // The device's own y where the shader reads it; else all shaders of a case share one reference.
             let reads_y = bindings().any(|b| !b.written && crate::ops::scratch_of(&b.variable) == "y");
@@ -297,7 +298,7 @@ impl Ran<'_> {
         let promise = promise(op, step, &io, &self.caps);
         for (output, value) in outputs {
             let at = Values { x: &call.x, y, dy: &call.dy };
-            let key = if is_update || output == "y" { output } else { output.strip_prefix('d').unwrap_or(output) };
+            let key = if step.is_forward() { output } else { output.strip_prefix('d').unwrap_or(output) };
             let (Some(right), Some(terms)) = (expected.right.get(key), expected.terms.get(key)) else { continue };
             let own = promise.tolerance.and_then(|tolerance| tolerance(op, output, &io, &at));
             let worst: Vec<f64> = match own.unwrap_or_else(|| op.tolerance(output, &io, &at)) {
@@ -305,7 +306,7 @@ impl Ran<'_> {
                 Tolerance::Each(bounds) => bounds,
             };
             let shape = self.plan.values[value].shape;
-            let data = self.got[value].data();
+            let data = &self.got[value].to_f64()[..];
             if right.len() != data.len() || worst.len() != data.len() {
                 return Err(Error::graph(
                     &step.name,
@@ -320,7 +321,7 @@ impl Ran<'_> {
                 output: output.to_owned(),
                 position: position(&shape, verdict.index),
                 expected: right[verdict.index],
-                got: data[verdict.index],
+                got: data[verdict.index] as f32,
                 allowed: verdict.allowed,
                 error: verdict.error,
                 rms_error: verdict.rms_error,
@@ -517,7 +518,7 @@ pub fn shader(op: &dyn Op, cases: &[Case], stem: &str) -> Result<()> {
         shader.check_contract(&*case.op)?;
         let y = case.op.shape(&case.x).map_err(|source| Error::Shape { node: op.name().into(), source })?;
         let io = Io { x: &case.x, y };
-        if position == 0 && case.op.updates().is_empty() {
+        if position == 0 && !case.op.outputs().is_empty() {
             for input in case.op.inputs() {
                 let reason = case.op.no_grad().iter().any(|(name, _)| name == input);
                 if reason == shader.gradient_method(input).is_some() {

@@ -4,7 +4,7 @@
 //! mean square, and the root mean square of all errors within a smaller share of it ([`Op::accuracy`]): a worst case adds up
 //! absolute values, so that over many terms it would let whole channels go missing. A bound that is not a number fails.
 
-use crate::ops::{Accuracy, Io, Op, reference, reference_grad};
+use crate::ops::{Accuracy, Io, Op, reference_grad, reference_outputs};
 use crate::tensor::Shape;
 use std::collections::BTreeMap;
 use std::collections::hash_map::DefaultHasher;
@@ -43,11 +43,11 @@ fn rms(values: impl Iterator<Item = f64>) -> f64 {
 
 /// Compares `got` with `expected`, of the same length, under the worst case `worst` of each element. Where a NaN is expected, any
 /// NaN is right.
-pub fn judge(expected: &[f64], got: &[f32], worst: &[f64], accuracy: Accuracy) -> Verdict {
+pub fn judge(expected: &[f64], got: &[f64], worst: &[f64], accuracy: Accuracy) -> Verdict {
     let scale = rms(expected.iter().copied().filter(|v| v.is_finite()));
     let mut verdict =
         Verdict { index: 0, error: 0.0, allowed: TINY, rms_error: 0.0, rms_allowed: accuracy.rms * scale + TINY };
-    let error_of = |i: usize| match (expected[i], f64::from(got[i])) {
+    let error_of = |i: usize| match (expected[i], got[i]) {
         (e, g) if e == g || (e.is_nan() && g.is_nan()) => 0.0,
         (e, g) if (g - e).is_nan() => f64::INFINITY,
         (e, g) => (g - e).abs(),
@@ -68,7 +68,7 @@ pub fn judge(expected: &[f64], got: &[f32], worst: &[f64], accuracy: Accuracy) -
     verdict
 }
 
-/// Outputs of one evaluation by name: `y`, `dx`, …, or the inputs that an update overwrites.
+/// Results of one evaluation by name: outputs and the inputs that are overwritten, or gradients by their inputs.
 pub type Outputs = BTreeMap<&'static str, Vec<f64>>;
 
 /// What the formula gives, and what slightly wrong formulas give.
@@ -117,7 +117,7 @@ impl References {
         let abs = |v: &[f64]| -> Vec<f64> { v.iter().map(|v| v.abs()).collect() };
         let positive = Call { x: call.x.iter().map(|v| abs(v)).collect(), y: abs(&call.y), dy: abs(&call.dy) };
         let right = evaluate(op, io, call);
-        // An update has no terms to sum: its bounds scale with what it writes.
+        // What is overwritten has no terms to sum: its bounds scale with what is written.
         let terms = if op.updates().is_empty() {
             evaluate(op, io, &positive)
         } else {
@@ -132,12 +132,11 @@ impl References {
 
 fn evaluate(op: &dyn Op, io: &Io, call: &Call) -> Outputs {
     let mut outputs = Outputs::new();
-    if !op.updates().is_empty() {
+    if call.dy.is_empty() {
+        outputs.extend(op.outputs().iter().copied().zip(reference_outputs(op, io, &call.x)));
         let mut x = call.x.clone();
         op.reference_update(io, &mut x);
         outputs.extend(op.inputs().iter().copied().zip(x).filter(|(name, _)| op.updates().contains(name)));
-    } else if call.dy.is_empty() {
-        outputs.insert("y", reference(op, io, &call.x));
     } else {
         let dx = reference_grad(op, io, &call.x, &call.y, &call.dy);
         outputs.extend(op.inputs().iter().copied().zip(dx));
@@ -192,7 +191,7 @@ fn with_first_channel_shifted(shape: Shape, values: &[f64]) -> Option<Vec<f64>> 
 
 /// What of `expected.wrong`, and of one element of `output` that is 1 % too large, these bounds do not refuse: nothing, where the
 /// check is one.
-pub fn let_pass(expected: &Expected, output: &str, got: &[f32], worst: &[f64], accuracy: Accuracy) -> Vec<String> {
+pub fn let_pass(expected: &Expected, output: &str, got: &[f64], worst: &[f64], accuracy: Accuracy) -> Vec<String> {
     let Some(right) = expected.right.get(output) else { return Vec::new() };
     let mut passed = Vec::new();
     let mut try_one = |what: &str, wrong: &[f64]| {
@@ -224,7 +223,7 @@ mod tests {
     #[test]
     fn every_bound_refuses_something_that_the_others_take() {
         let expected: Vec<f64> = (0..1000).map(|i| f64::from(i % 7) - 2.0).collect();
-        let exact: Vec<f32> = expected.iter().map(|&v| v as f32).collect();
+        let exact: Vec<f64> = expected.iter().map(|&v| f64::from(v as f32)).collect();
         let wide = vec![1.0; 1000];
         assert!(judge(&expected, &exact, &wide, ACCURACY).is_ok());
         // One element within 1 of it, but not within 1e-4 of the output's scale.
@@ -238,7 +237,7 @@ mod tests {
         assert!(judge(&expected, &close, &wide, ACCURACY).is_ok());
         assert!(!judge(&expected, &close, &[1e-6; 1000], ACCURACY).is_ok());
         // Every element within both, but all of them off.
-        let all: Vec<f32> = exact.iter().map(|v| v + 2e-5).collect();
+        let all: Vec<f64> = exact.iter().map(|v| v + 2e-5).collect();
         let verdict = judge(&expected, &all, &wide, ACCURACY);
         assert!(verdict.error <= verdict.allowed && !verdict.is_ok(), "{verdict:?}");
     }
@@ -246,10 +245,10 @@ mod tests {
     #[test]
     fn bounds_that_are_no_numbers_fail_and_nan_is_right_where_it_is_expected() {
         assert!(!judge(&[1.0, 2.0], &[1.0, 2.0], &[1.0, f64::NAN], ACCURACY).is_ok());
-        assert!(!judge(&[1.0, 2.0], &[1.0, f32::NAN], &[1.0; 2], ACCURACY).is_ok());
+        assert!(!judge(&[1.0, 2.0], &[1.0, f64::NAN], &[1.0; 2], ACCURACY).is_ok());
         assert!(!judge(&[1.0, f64::NAN], &[1.0, 2.0], &[1.0; 2], ACCURACY).is_ok());
-        assert!(judge(&[1.0, f64::NAN], &[1.0, f32::NAN], &[1.0, f64::NAN], ACCURACY).is_ok());
-        assert!(judge(&[f64::INFINITY], &[f32::INFINITY], &[1.0], ACCURACY).is_ok());
+        assert!(judge(&[1.0, f64::NAN], &[1.0, f64::NAN], &[1.0, f64::NAN], ACCURACY).is_ok());
+        assert!(judge(&[f64::INFINITY], &[f64::INFINITY], &[1.0], ACCURACY).is_ok());
     }
 
     #[test]

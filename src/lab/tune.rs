@@ -19,7 +19,7 @@ pub use crate::plan::choices::{Candidate, Choice, Choices, Outcome, key};
 use crate::plan::fuse::fuse;
 use crate::plan::{Chosen, Options, Plan, WORTH_REPACKING, serving};
 use crate::rng::Rng;
-use crate::tensor::{Shape, Tensor, len};
+use crate::tensor::{DType, Shape, Tensor, len};
 use crate::weights::Weights;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -159,8 +159,10 @@ fn layers(device: &Device, graph: &Graph, fetches: &[NodeId]) -> Result<Vec<Laye
             Kind::Op(op) => Some((op, &node.inputs[..])),
             _ => None,
         };
-        // An update's shader works in place, so it has no second one to be compared with.
-        let Some((op, inputs)) = called.filter(|(op, _)| op.updates().is_empty()) else { continue };
+        // An update's shader works in place, so it has no second one to be compared with; what integers mean, only its graph knows.
+        let is_timed =
+            |op: &Arc<dyn Op>| op.updates().is_empty() && op.inputs().iter().all(|name| op.dtype(name) == DType::F32);
+        let Some((op, inputs)) = called.filter(|(op, _)| is_timed(op)) else { continue };
         let gradients: Vec<usize> = if step.is_forward() {
             Vec::new()
         } else {

@@ -112,6 +112,9 @@ impl Op for Adam {
         const REASON: &str = "a step of training is not differentiated";
         &[("w", REASON), ("dw", REASON), ("m", REASON), ("v", REASON), ("h", REASON), ("k", REASON), ("s", REASON)]
     }
+    fn outputs(&self) -> &'static [&'static str] {
+        &[]
+    }
     fn updates(&self) -> &'static [&'static str] {
         &["w", "m", "v"]
     }

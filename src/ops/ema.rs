@@ -54,6 +54,9 @@ impl Op for Ema {
         const REASON: &str = "a step of training is not differentiated";
         &[("e", REASON), ("w", REASON), ("h", REASON)]
     }
+    fn outputs(&self) -> &'static [&'static str] {
+        &[]
+    }
     fn updates(&self) -> &'static [&'static str] {
         &["e"]
     }

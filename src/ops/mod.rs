@@ -10,7 +10,7 @@ pub mod pointwise;
 
 use crate::error::ShapeError;
 use crate::rng::Rng;
-use crate::tensor::{Shape, len};
+use crate::tensor::{DType, Shape, len};
 use kernel::wgsl;
 pub use kernel::{Call, Caps, Family, Kernel, Launch, Promise, Source, Work};
 use std::any::Any;
@@ -39,6 +39,7 @@ ops! {
     concat,
     conv2d,
     conv_transpose2d,
+    dropout,
     ema,
     field,
     gate,
@@ -48,6 +49,7 @@ ops! {
     loss,
     max_pool2d,
     mul,
+    one_hot,
     pairwise_distance,
     pixel_shuffle,
     prelu,
@@ -58,6 +60,7 @@ ops! {
     sigmoid,
     slice,
     softmax_cross_entropy,
+    top_k,
     warp,
 }
 
@@ -185,10 +188,10 @@ impl Accuracy {
 /// 2⁻²³, the unit of [`Tolerance`].
 pub const EPS: f64 = 1.0 / 8_388_608.0;
 
-/// A differentiable operation on `[N, C, H, W]` tensors. Attributes only: never tensors, never device handles.
+/// A differentiable operation on tensors. Attributes only: never tensors, never device handles.
 ///
-/// Names in WGSL are the contract: `p` (uniform struct of u32/f32), the inputs' names, `y`, `dy`, `d<input>`, scratch
-/// `t0` to `t3`. Entries that begin with `forward` write `y`; entries that begin with `backward` write `d…` variables.
+/// Names in WGSL are the contract: `p` (uniform struct of u32/f32), the inputs' and outputs' names, `dy`, `d<input>`, scratch
+/// `t0` to `t3`. Entries that begin with `forward` write outputs; entries that begin with `backward` write `d…` variables.
 /// A last digit is a pass: `forward_1`, `forward_2` follow each other, and together are the method `forward`.
 pub trait Op: Any + std::fmt::Debug + Send + Sync {
     /// The name in tables, and of the files of a built-in operation.
@@ -196,6 +199,16 @@ pub trait Op: Any + std::fmt::Debug + Send + Sync {
 
     /// Names of the inputs, as the WGSL variables are called.
     fn inputs(&self) -> &'static [&'static str];
+
+    /// Names of the outputs. The first is `y`, the only one with a gradient; an operation that only [updates](Op::updates) has none.
+    fn outputs(&self) -> &'static [&'static str] {
+        &["y"]
+    }
+
+    /// The type of the elements of an input or output.
+    fn dtype(&self, _name: &str) -> DType {
+        DType::F32
+    }
 
     /// Inputs that such an operation may have and this one has not: a shader declares them, is bound to anything of the same layout
     /// there, and uses nothing that it reads from it.
@@ -211,11 +224,16 @@ pub trait Op: Any + std::fmt::Debug + Send + Sync {
         false
     }
 
-    /// The output's shape: the only place that rejects shapes and attributes.
+    /// The shape of `y`: the only place that rejects shapes and attributes.
     ///
     /// # Errors
     /// Names the input, what it must be, and what came.
     fn shape(&self, x: &[Shape]) -> Result<Shape, ShapeError>;
+
+    /// Shapes of the outputs after `y`.
+    fn more_shapes(&self, _x: &[Shape], y: Shape) -> Vec<Shape> {
+        self.outputs().iter().skip(1).map(|_| y).collect()
+    }
 
     /// What the planner may fuse with its neighbours.
     fn fusible(&self) -> Option<Fusible> {
@@ -228,6 +246,9 @@ pub trait Op: Any + std::fmt::Debug + Send + Sync {
     /// The formula, naive, in f64. `y` is zero on entry.
     fn reference(&self, io: &Io, x: &[Vec<f64>], y: &mut [f64]);
 
+    /// The outputs after `y`, naive, in f64; zeros on entry.
+    fn reference_more(&self, _io: &Io, _x: &[Vec<f64>], _y: &[f64], _more: &mut [Vec<f64>]) {}
+
     /// Its derivative, naive, in f64: `dx[i] += dy · ∂y/∂x[i]`. `dx` is zero on entry.
     fn reference_grad(&self, io: &Io, x: &[Vec<f64>], y: &[f64], dy: &[f64], dx: &mut [Vec<f64>]);
 
@@ -236,7 +257,7 @@ pub trait Op: Any + std::fmt::Debug + Send + Sync {
         &[]
     }
 
-    /// Error allowed to `output` (`y`, `dx`, …; for an update, the input's name) against the reference.
+    /// Error allowed to `output` (an output's name, `dx`, …; for an update, the input's name) against the reference.
     fn tolerance(&self, output: &str, io: &Io, at: &Values) -> Tolerance;
 
     /// How exact `output` is beside [`Op::tolerance`].
@@ -244,8 +265,8 @@ pub trait Op: Any + std::fmt::Debug + Send + Sync {
         Accuracy::DIRECT
     }
 
-    /// Inputs that `forward` overwrites in place: an optimiser's parameters and moments. Such an operation has no `y`,
-    /// no gradient, and takes only parameters there. Empty for all others.
+    /// Inputs that `forward` overwrites in place: an optimiser's parameters and moments, running statistics. They must be parameters
+    /// or states, have no gradient, and no `backward` entry reads them. Where the operation has outputs too, no other may use them.
     fn updates(&self) -> &'static [&'static str] {
         &[]
     }
@@ -275,11 +296,22 @@ pub fn scratch_of(name: &str) -> &str {
     name.strip_suffix("_read").unwrap_or(name)
 }
 
-/// `op`'s output in f64.
+/// `op`'s first output in f64.
 pub fn reference(op: &dyn Op, io: &Io, x: &[Vec<f64>]) -> Vec<f64> {
     let mut y = vec![0.0; io.y_len()];
     op.reference(io, x, &mut y);
     y
+}
+
+/// All of `op`'s outputs in f64.
+pub fn reference_outputs(op: &dyn Op, io: &Io, x: &[Vec<f64>]) -> Vec<Vec<f64>> {
+    if op.outputs().is_empty() {
+        return Vec::new();
+    }
+    let y = reference(op, io, x);
+    let mut more: Vec<Vec<f64>> = op.more_shapes(io.x, io.y).iter().map(|shape| vec![0.0; len(shape)]).collect();
+    op.reference_more(io, x, &y, &mut more);
+    std::iter::once(y).chain(more).collect()
 }
 
 /// `op`'s gradients for all inputs in f64; zeros where it has none.

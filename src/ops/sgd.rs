@@ -66,6 +66,9 @@ impl Op for Sgd {
         const REASON: &str = "a step of training is not differentiated";
         &[("w", REASON), ("dw", REASON), ("m", REASON), ("h", REASON), ("k", REASON), ("s", REASON)]
     }
+    fn outputs(&self) -> &'static [&'static str] {
+        &[]
+    }
     fn updates(&self) -> &'static [&'static str] {
         &["w", "m"]
     }

@@ -41,8 +41,8 @@ pub fn fuse(graph: &Graph, fetches: &[NodeId], options: &Options) -> Result<Grap
             let method = shader.gradient_method(op.inputs()[input]).unwrap_or_default().to_owned();
             for name in shader.passes(&method).iter().flat_map(|pass| &pass.reads) {
                 // An activation whose gradient reads y must be a value of its own: it would be computed once more otherwise.
-                if scratch_of(name) == "y" {
-                    readers[of].push(index);
+                if let Some(k) = op.outputs().iter().position(|output| *output == scratch_of(name)) {
+                    readers[of + k].push(index);
                 }
                 if let Some(k) = op.inputs().iter().position(|i| i == name) {
                     readers[nodes[of].inputs[k]].push(index);

@@ -26,7 +26,7 @@ use crate::error::{Error, Result};
 use crate::graph::{Graph, NodeId};
 use crate::layout::{Layout, ROWS_A_BLOCK, TEXELS_A_ROW};
 use crate::ops::{Cost, FORWARD, Kernel, Source};
-use crate::tensor::Shape;
+use crate::tensor::{DType, Shape};
 use schedule::Scheduled;
 use select::{Selection, select};
 use std::collections::BTreeSet;
@@ -82,6 +82,7 @@ pub struct Slot {
 pub struct Value {
     pub name: String,
     pub shape: Shape,
+    pub dtype: DType,
     /// The graph's node, where it is one, or a copy of one as texels; scratch and unwanted gradients are none.
     pub node: Option<usize>,
     pub slot: usize,

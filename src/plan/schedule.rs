@@ -11,7 +11,7 @@ use crate::ops::kernel::MAX_DISPATCH_MS;
 use crate::ops::repack::Repack;
 use crate::ops::{Call, Cost, FORWARD, Grid, Io, Launch, Op, Scalar, Source, Work, is_scratch, scratch_of};
 use crate::shader::{Entry, Shader, reflect};
-use crate::tensor::Shape;
+use crate::tensor::{DType, Shape};
 use std::collections::{BTreeMap, HashMap};
 
 /// Steps in order, and values without memory.
@@ -160,6 +160,7 @@ impl Builder<'_> {
         }
         let n = &self.graph.nodes()[node];
         let value = self.new_value(n.name.clone(), n.shape, Some(node), layout);
+        self.values[value].dtype = n.dtype;
         self.of_node.insert(node, value);
         value
     }
@@ -169,6 +170,7 @@ impl Builder<'_> {
         self.values.push(Value {
             name,
             shape,
+            dtype: DType::F32,
             node,
             slot: usize::MAX,
             offset_bytes: 0,
@@ -267,10 +269,10 @@ impl Builder<'_> {
         let name = if wanted.is_some() { format!("{node_name}.{method}") } else { node_name };
         let passes = chosen.shader.passes(method);
         let layout_of = |name: &str| chosen.shader.variable(name).map_or(Layout::Rows, |v| v.layout);
-        // The graph's node that a variable reads.
+        // The graph's node that a variable reads, or that an output's variable writes.
         let node_of = |v: &str| -> Result<Option<usize>> {
-            if scratch_of(v) == "y" {
-                return Ok(Some(node));
+            if let Some(k) = op.outputs().iter().position(|output| *output == scratch_of(v)) {
+                return Ok(Some(node + k));
             }
             if v == "dy" {
                 let (dy, _) = wanted.as_ref().ok_or_else(|| Error::plan(format!("{name}: forward reads dy")))?;

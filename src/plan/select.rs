@@ -172,8 +172,8 @@ impl Selection<'_> {
     /// A gradient needs what its passes read.
     fn need_reads(&mut self, call: &Asked, chosen: &Chosen) {
         for name in chosen.shader.passes(&chosen.method).iter().flat_map(|pass| &pass.reads) {
-            if scratch_of(name) == "y" {
-                self.needed[call.node] = true;
+            if let Some(k) = call.op.outputs().iter().position(|output| *output == scratch_of(name)) {
+                self.needed[call.node + k] = true;
             } else if let Some(k) = call.op.inputs().iter().position(|i| i == name) {
                 self.needed[call.inputs[k]] = true;
             }

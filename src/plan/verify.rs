@@ -149,6 +149,10 @@ impl Plan {
             if declared.is_none_or(|v| v.layout != b.layout || v.binding != b.binding || v.writable != b.writable) {
                 return fail(format!("{} is bound as the shader does not declare it", b.variable));
             }
+            // What lies in scratch is the kernel's own affair.
+            if value.node.is_some() && declared.is_some_and(|v| v.dtype != value.dtype) {
+                return fail(format!("{} is bound to {} of {}", b.variable, value.name, value.dtype));
+            }
             if value.layout != b.layout {
                 return fail(format!("{} is bound to {} of another layout", b.variable, value.name));
             }
@@ -222,9 +226,11 @@ fn broken(value: &Value, problem: &str) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::graph::{Graph, Init, NodeId};
+    use crate::graph::{Graph, Init, Kind, NodeId};
     use crate::ops::conv2d::Conv2d;
+    use crate::ops::dropout::Dropout;
     use crate::ops::loss::Reduction;
+    use crate::ops::top_k::TopK;
     use crate::plan::fuse::fuse;
     use crate::plan::{Binding, Options};
     use crate::train::{Optimizer, Rule};
@@ -263,6 +269,8 @@ mod tests {
                     let slope = g.param(&format!("a{k}"), [1, 4, 1, 1], Init::Constant(0.2)).unwrap();
                     g.prelu(a, slope).unwrap()
                 }
+                7 => g.dropout(a, Dropout { p: 0.5, seed: 1 }).unwrap(),
+                8 => g.top_k(a, TopK { k: 5, axis: 3, largest: true }).unwrap().0,
                 _ => {
                     let (w, b) = filter(3);
                     g.add(Conv2d::same(3), &[a, w, b]).unwrap()
@@ -281,7 +289,7 @@ mod tests {
         #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
         #[test]
         fn plans_of_random_graphs_hold(
-            choices in prop::collection::vec((0..9usize, any::<u16>(), any::<u16>()), 1..20),
+            choices in prop::collection::vec((0..11usize, any::<u16>(), any::<u16>()), 1..20),
             is_software: bool,
             trains: bool,
         ) {
@@ -293,6 +301,9 @@ mod tests {
             let one = g.mse(last, nodes[1], Reduction::Mean).unwrap();
             let other = g.mse(last, nodes[0], Reduction::Sum).unwrap();
             let mut fetches = vec![last, other];
+            // Outputs besides the first, which no one else reads.
+            let further = g.nodes().iter().filter(|node| matches!(node.kind, Kind::Output { .. }));
+            fetches.extend(further.take(2).map(|node| g.find(&node.name).unwrap()));
             if trains {
                 let sum = g.plus(one, other).unwrap();
                 // Some parameters may not take part.
@@ -308,7 +319,7 @@ mod tests {
 
     /// A step of training on both families, which has packs, updates, scratch, once-only passes on one of them, and copies.
     fn training(is_software: bool) -> Plan {
-        let (mut g, nodes) = drawn(&[(7, 0, 0), (2, 2, 0), (5, 3, 0), (0, 4, 2), (6, 5, 0), (4, 6, 0)]);
+        let (mut g, nodes) = drawn(&[(9, 0, 0), (2, 2, 0), (5, 3, 0), (0, 4, 2), (6, 5, 0), (4, 6, 0)]);
         let loss = g.mse(*nodes.last().unwrap(), nodes[1], Reduction::Mean).unwrap();
         let step = Rule::from(Optimizer::adam()).minimize(&mut g, loss).unwrap();
         plan(&g, &step.fetches, is_software)

@@ -6,6 +6,7 @@ use super::unroll;
 use crate::error::{Error, Result};
 use crate::layout::Layout;
 use crate::ops::{Launch, Op, Scalar, Source, is_scratch, method_of, scratch_of};
+use crate::tensor::DType;
 use naga::valid::{Capabilities, GlobalUse, ValidationFlags, Validator};
 use naga::{AddressSpace, ScalarKind, TypeInner};
 use std::collections::{BTreeMap, HashMap};
@@ -17,6 +18,7 @@ pub struct Variable {
     pub name: String,
     pub binding: u32,
     pub layout: Layout,
+    pub dtype: DType,
     /// Declared `read_write`.
     pub writable: bool,
 }
@@ -123,18 +125,23 @@ impl Shader {
                     }
                 }
                 AddressSpace::Storage { access } => {
-                    let layout = match &module.types[variable.ty].inner {
+                    let element = match &module.types[variable.ty].inner {
                         TypeInner::Array { base, .. } => match &module.types[*base].inner {
-                            TypeInner::Scalar(s) if s.kind == ScalarKind::Float && s.width == 4 => Some(Layout::Rows),
-                            // Integer scratch (fixed-point sums) has the size of f32 rows.
-                            TypeInner::Scalar(s) if s.width == 4 && is_scratch(&name) => Some(Layout::Rows),
-                            TypeInner::Atomic(s) if s.width == 4 && is_scratch(&name) => Some(Layout::Rows),
+                            TypeInner::Scalar(s) if s.width == 4 => Some(s.kind),
+                            TypeInner::Atomic(s) if s.width == 4 && is_scratch(&name) => Some(s.kind),
                             _ => None,
                         },
                         _ => None,
                     };
-                    let Some(layout) = layout else {
-                        return Err(fail(format!("variable {name} must be array<f32>; no plan can lay out its type")));
+                    let dtype = match element {
+                        Some(ScalarKind::Float) => DType::F32,
+                        Some(ScalarKind::Sint) => DType::I32,
+                        Some(ScalarKind::Uint) => DType::U32,
+                        _ => {
+                            return Err(fail(format!(
+                                "variable {name} must be array<f32>, array<i32> or array<u32>; no plan can lay out its type"
+                            )));
+                        }
                     };
                     let Some(binding) = variable.binding.as_ref().filter(|b| b.group == 0) else {
                         return Err(fail(format!("variable {name} must be in @group(0)")));
@@ -142,7 +149,8 @@ impl Shader {
                     variables.push(Variable {
                         name,
                         binding: binding.binding,
-                        layout,
+                        layout: Layout::Rows,
+                        dtype,
                         writable: access.contains(naga::StorageAccess::STORE),
                     });
                 }
@@ -180,7 +188,7 @@ impl Shader {
                     let Some(binding) = variable.binding.as_ref().filter(|b| b.group == 0) else {
                         return Err(fail(format!("variable {name} must be in @group(0)")));
                     };
-                    variables.push(Variable { name, binding: binding.binding, layout, writable });
+                    variables.push(Variable { name, binding: binding.binding, layout, dtype: DType::F32, writable });
                 }
                 AddressSpace::WorkGroup | AddressSpace::Private => {}
                 other => {
@@ -420,8 +428,8 @@ impl Shader {
         Ok(out)
     }
 
-    /// Every name that an operation with these inputs may use: checks that the shader uses no other, that entries
-    /// read and write what their names promise, and that each input has a gradient or a reason.
+    /// Every name that an operation with these inputs and outputs may use: checks that the shader uses no other, of the type that
+    /// the operation says, and that entries read and write what their names promise.
     ///
     /// # Errors
     /// The first breach.
@@ -432,7 +440,7 @@ impl Shader {
         let gradients: Vec<String> = op.inputs().iter().map(|i| format!("d{i}")).collect();
         for variable in &self.variables {
             let name = variable.name.as_str();
-            let known = scratch_of(name) == "y"
+            let known = op.outputs().contains(&scratch_of(name))
                 || name == "dy"
                 || is_scratch(name)
                 || op.inputs().contains(&name)
@@ -441,8 +449,17 @@ impl Shader {
             if !known {
                 return fail(
                     "",
-                    format!("variable {name:?} is none of p, y, dy, t0 to t3, {:?}, {gradients:?}", op.inputs()),
+                    format!(
+                        "variable {name:?} is none of p, dy, t0 to t3, {:?}, {:?}, {gradients:?}",
+                        op.outputs(),
+                        op.inputs()
+                    ),
                 );
+            }
+            let is_gradient = name == "dy" || gradients.iter().any(|g| g == name);
+            let expected = if is_gradient { DType::F32 } else { op.dtype(scratch_of(name)) };
+            if !is_scratch(name) && variable.dtype != expected {
+                return fail("", format!("variable {name:?} has elements of {}, must have {expected}", variable.dtype));
             }
         }
         for entry in &self.entries {
@@ -451,19 +468,22 @@ impl Shader {
                 return fail(&entry.name, "entries begin with forward or backward".into());
             }
             for name in &entry.writes {
+                let is_update = op.updates().contains(&name.as_str());
                 let allowed = is_scratch(name)
-                    || (forward && name == "y" && op.updates().is_empty())
-                    || (forward && op.updates().contains(&name.as_str()))
+                    || (forward && (is_update || op.outputs().contains(&name.as_str())))
                     || (!forward && gradients.contains(name));
                 if !allowed {
                     return fail(&entry.name, format!("must not write {name}"));
                 }
-                if entry.reads.contains(name) && !is_scratch(name) && op.updates().is_empty() {
+                if entry.reads.contains(name) && !is_scratch(name) && !is_update {
                     return fail(&entry.name, format!("reads {name}, which it writes; outputs are assigned once"));
                 }
             }
             if forward && entry.reads.iter().any(|r| r == "dy") {
                 return fail(&entry.name, "a forward entry must not read dy".into());
+            }
+            if let Some(name) = entry.reads.iter().find(|r| !forward && op.updates().contains(&r.as_str())) {
+                return fail(&entry.name, format!("must not read {name}, which forward has overwritten by then"));
             }
         }
         if self.passes("forward").is_empty() && op.kernels().first().is_some_and(|plain| plain.stem() == self.stem) {

@@ -35,7 +35,7 @@ impl GpuSession {
         let mut tensors = Vec::with_capacity(values.len());
         for value in values {
             let bytes = self.copy_out(value.slot, value.offset_bytes, 4 * len(&value.shape) as u64).await?;
-            tensors.push(Tensor::new(value.shape, bytemuck::pod_collect_to_vec(&bytes))?);
+            tensors.push(Tensor::from_bytes(value.shape, value.dtype, &bytes)?);
         }
         Ok(tensors)
     }

@@ -257,7 +257,7 @@ impl GpuSession {
     fn write_value(&self, value: &Value, tensor: &Tensor) {
         match &self.memory[value.slot] {
             Memory::Buffer(buffer) => {
-                self.gpu.queue.write_buffer(buffer, value.offset_bytes, bytemuck::cast_slice(tensor.data()));
+                self.gpu.queue.write_buffer(buffer, value.offset_bytes, tensor.bytes());
             }
             Memory::Texture(view) => {
                 self.write_texels(view, Layout::Quads, 0, bytemuck::cast_slice(&quads::pack(tensor)));
@@ -286,7 +286,7 @@ impl GpuSession {
                 let head = &place[..value.bytes() as usize];
                 outputs.push(match value.layout {
                     Layout::Quads => quads::unpack(value.shape, head),
-                    _ => Tensor::new(value.shape, bytemuck::pod_collect_to_vec(head)),
+                    _ => Tensor::from_bytes(value.shape, value.dtype, head),
                 }?);
                 rest = tail;
             }
