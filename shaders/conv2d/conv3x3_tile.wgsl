@@ -37,7 +37,7 @@ struct P {
 @group(0) @binding(7) var<storage, read_write> dw: array<f32>;
 @group(0) @binding(8) var<storage, read_write> t0: array<f32>;
 
-// forward, backward_x: pixels by channel, row, column; filters by channel, tap, four channels out.
+// forward, backward_x: pixels by channel, row, column; filters by channel, tap, four output channels.
 var<workgroup> patch_values: array<f32, 1440>;
 var<workgroup> filters: array<vec4<f32>, 288>;
 // backward_w_1: 32 channels of 64 pixels of dy; 8 channels of 6 × 18 pixels of x.

@@ -18,7 +18,7 @@ const KQ: u32 = 1u;
 const KC: u32 = 1u;
 // Quads of output channels per group.
 const OQ: u32 = 1u;
-// 1 if there is one output channel, and a texel of weights holds four input channels.
+// 1 if there is one output channel: a texel of weights then holds four input channels.
 const DOT: u32 = 0u;
 // 1 without DOT, else 0.
 const SPREAD: u32 = 1u;

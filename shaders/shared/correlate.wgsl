@@ -13,8 +13,8 @@
 //
 // A lane takes every eighth pixel of its walker, so nothing is broadcast. Instructions for eight lanes on a Zen 3 under Mesa
 // 22.3.6: 48 for a texel, about 60 for the place, 2.2 for a multiply-add, whose sum does not stay in one of 16 registers. So
-// AQ + BQ texels feed 16 · AQ · BQ multiply-adds, as many as have room for their sums in the first-level cache. The UNROLL
-// chunks of an iteration share the loop's selects, and each sum is loaded and stored once for all of them.
+// AQ + BQ texels feed 16 · AQ · BQ multiply-adds, as many as the first-level cache has room for sums. The UNROLL chunks of an
+// iteration share the loop's selects, and each sum is loaded and stored once for all of them.
 
 struct Place { n: u32, i: u32, j: u32 }
 

@@ -23,7 +23,8 @@ fn block_of(thread: u32) -> Block {
     return Block(a * AM, (thread - a * columns) * BM, a * AM < p.rows_a);
 }
 
-// Returns as sum 2k + h that of row block.b + k of B and the four rows of A from block.a + 4h. Rows past the end repeat the last.
+// Returns the sums of a block: sum 2k + h is for row block.b + k of B and the four rows of A from block.a + 4h. Rows past the
+// end repeat the last.
 fn rows(block: Block, thread: u32) -> array<vec4<f32>, SUMS> {
     var a: array<u32, AM>;
     var b: array<u32, BM>;

@@ -137,7 +137,7 @@ impl Op for Adam {
             let d = dw[i] * s[0];
             // Σ|terms| of the new m; each has the roundings of s·dw, of 1 - β₁, of a product and of the sum.
             let mean = (h[1] * m[i]).abs() + ((1.0 - h[1]) * d).abs();
-            // All terms of the new v are positive: s·dw twice, 1 - β₂, two products, the sum.
+            // No term of the new v is negative: s·dw twice, 1 - β₂, two products, the sum.
             let square = h[2] * v[i] + (1.0 - h[2]) * d.powi(2);
             match output {
                 "m" => 4.0 * EPS * mean,

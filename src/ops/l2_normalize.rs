@@ -8,7 +8,7 @@
 //! | y    | `[N,C,H,W]` | the same directions                                                               |
 //!
 //! Gradient: dx = (dy − y·Σ dy·y) / s with s = √(ε² + Σ x²); backward reads x and dy.
-//! Errors: ε is not positive and finite.
+//! Errors: ε is not above 0 or not finite.
 //! Numerics: f32 sums of C·W squares in a fixed order. ε keeps a vector of zeros at zero, and bounds the gradient by 1/ε; a
 //! vector whose squares overflow becomes zero.
 //! Source: definition; ε² under the root as in the L2 blocks of Dalal and Triggs 2005, section 6.4.

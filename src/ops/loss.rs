@@ -113,7 +113,7 @@ impl Op for Loss {
         }
         match self.penalty {
             Penalty::Charbonnier { eps } if !(eps.is_finite() && eps > 0.0) => {
-                Err(ShapeError::value("eps", "above 0", eps))
+                Err(ShapeError::value("eps", "above 0 and finite", eps))
             }
             _ => Ok(SCALAR),
         }

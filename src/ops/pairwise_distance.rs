@@ -10,8 +10,8 @@
 //!
 //! Gradients: `da[n,d]` = 2·Σ_m `dy[n,m]`·(`a[n,d]` − `b[m,d]`) and `db[m,d]` = 2·Σ_n `dy[n,m]`·(`b[m,d]` − `a[n,d]`).
 //! Errors: a or b is not [·,D,1,1], or they differ in D.
-//! Numerics: the differences are taken first, not ‖a‖² + ‖b‖² − 2a·b, which cancels for close pairs. All terms are
-//! positive, so y has a relative error of at most (D + 2)·2⁻²³.
+//! Numerics: the differences are taken first, not ‖a‖² + ‖b‖² − 2a·b, which cancels for close pairs. No term
+//! is negative, so y has a relative error of at most (D + 2)·2⁻²³.
 //! Source: definition; as torch.cdist(a, b)².
 
 use super::{

@@ -22,8 +22,8 @@ use crate::tensor::Shape;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Prelu;
 
-/// Returns the number of threads per map, and the most elements that one of them takes: few in small maps, so that there are
-/// enough threads; more in large ones, so that there are few partial sums.
+/// Returns the number of threads per map and the maximum number of elements per thread: few in small maps, so that there are
+/// enough threads; more in large maps, so that there are few partial sums.
 fn split(io: &Io) -> (usize, usize) {
     let plane = io.y[2] * io.y[3];
     let each = if plane <= 4096 { 16 } else { 64 };
@@ -103,8 +103,8 @@ impl Op for Prelu {
         }
     }
     fn tolerance(&self, output: &str, io: &Io, at: &Values) -> Tolerance {
-        // y and dx: one product where x is not positive, exact elsewhere. da: each product takes one rounding and takes
-        // part in the additions of its thread's `each` elements and of all threads' sums.
+        // y and dx: one product where x is not positive, exact elsewhere. da: each product has one rounding and takes part
+        // in the additions of its thread's `each` elements and of all threads' sums.
         let scaled = |values: &[f64]| {
             let bound = |(k, v): (usize, &f64)| EPS * (at.x[1][channel(io, k)] * v).abs();
             Tolerance::Each(values.iter().enumerate().map(bound).collect())

@@ -39,7 +39,7 @@ use crate::tensor::{Shape, len};
 /// Maximum pixels per side; above it, f32 has no odd numbers.
 const SIDE_LIMIT: usize = 1 << 24;
 
-/// Maximum samples per picture; each gives an element of dx at most four terms, and a sum in fixed point holds 2³⁰.
+/// Maximum samples per picture; each gives an element of dx at most four terms, and a sum in fixed point holds 2³⁰ terms.
 const SAMPLES_LIMIT: usize = 1 << 28;
 
 /// Channels per thread.

@@ -106,7 +106,7 @@ impl Conv2d {
         if kernel == 0 || reach > padded {
             return Err(ShapeError::value(
                 "w",
-                format!("1 to {padded} pixels {} with dilation, as the padded x", ["high", "wide"][d]),
+                format!("1 to {padded} pixels {} with dilation, the size of the padded x", ["high", "wide"][d]),
                 format!("{kernel} taps at dilation {}", self.dilation[d]),
             ));
         }

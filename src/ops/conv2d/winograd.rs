@@ -1,4 +1,4 @@
-//! A fused convolution by Winograd's tiles: F(4×4, 3×3) and F(2×2, 5×5) with six points per side, F(6×6, 3×3) and F(4×4, 5×5) with
+//! A fused convolution by Winograd tiles: F(4×4, 3×3) and F(2×2, 5×5) with six points per side, F(6×6, 3×3) and F(4×4, 5×5) with
 //! eight.
 //!
 //! Source: Lavin and Gray, Fast Algorithms for Convolutional Neural Networks, 2016.
