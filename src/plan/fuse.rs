@@ -22,7 +22,7 @@ const WORTH_SHUFFLING: f64 = 0.8;
 /// Returns `graph` with nodes fused for an adapter with `options.caps`; its values are the same.
 ///
 /// # Errors
-/// A shader that breaks its contract.
+/// A shader breaks its contract.
 pub fn fuse(graph: &Graph, fetches: &[NodeId], options: &Options) -> Result<Graph> {
     let mut fused = graph.clone();
     if options.kernel.is_some() {
@@ -71,7 +71,7 @@ pub fn fuse(graph: &Graph, fetches: &[NodeId], options: &Options) -> Result<Grap
                     Some((reader, Fusible::Slopes)) => (reader, nodes[reader].inputs[1]),
                     _ => (index, fused.constant_of(channels, 1.0)?),
                 };
-                // A shuffle only changes a store's address, if the shader that does so is about as fast as the best one.
+                // A shuffle becomes part of a store's address if the shader that does so is about as fast as the best one.
                 let (at, fusion) = match only_reader(nodes, &readers, at) {
                     Some((reader, Fusible::Shuffle(factor))) => {
                         let shuffling = Fusion { factor, ..fusion };
@@ -158,7 +158,7 @@ fn slope_of(node: &Node) -> Option<f32> {
 /// Returns the estimate of the fastest kernel for the operation other than the plain one, if one serves it on the adapter.
 ///
 /// # Errors
-/// A shader that breaks its contract.
+/// A shader breaks its contract.
 fn estimate_ns(op: &Conv2d, graph: &Graph, [x, w, b]: [usize; 3], y: Shape, options: &Options) -> Result<Option<f64>> {
     let shape = |i: usize| graph.nodes()[i].shape;
     let x = [shape(x), shape(w), shape(b), shape(b)];

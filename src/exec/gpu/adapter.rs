@@ -70,7 +70,7 @@ fn describe(adapter: &wgpu::Adapter) -> AdapterInfo {
         has_timestamps: adapter.features().contains(wgpu::Features::TIMESTAMP_QUERY),
         caps: Caps {
             binding_bytes: limits.max_storage_buffer_binding_size.min(limits.max_buffer_size),
-            // A software adapter has one heap of 2 GiB (lavapipe); a hardware adapter reports by itself that it is full.
+            // A software adapter has one heap of 2 GiB (lavapipe); a hardware adapter refuses by itself when it is full.
             memory_bytes: if is_cpu { 2 << 30 } else { u64::MAX },
             storage_textures: limits.max_storage_textures_per_shader_stage as usize,
             workgroups_per_dimension: limits.max_compute_workgroups_per_dimension,
