@@ -88,7 +88,7 @@ fn warp_refuses_a_field_of_another_shape() {
     assert_eq!(text([1, 2, 4, 5].into()), "f must be [N=2, 2, Ho, Wo], got [1, 2, 4, 5]");
     assert_eq!(
         text([2, 2, 1 << 15, 1 << 14].into()),
-        "f must be of at most 268435456 positions a picture, got [2, 2, 32768, 16384]"
+        "f must be of at most 268435456 positions per picture, got [2, 2, 32768, 16384]"
     );
     let wide =
         Warp::default().shape(&[[1, 1, 1, (1 << 24) + 1].into(), [1, 2, 1, 1].into()]).map_err(|e| e.to_string());

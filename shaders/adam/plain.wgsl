@@ -4,7 +4,7 @@
 // forward  one element of w, m and v, in place  w, dw, m, v, h  h: lr, beta1, beta2, eps, weight decay, 1 / (1 - beta1^t),
 //                                               k, s            1 / (1 - beta2^t), unused
 //
-// k holds the multipliers of lr, then those of the decay, one for 64 elements; s multiplies dw, and nothing is done where it is 0.
+// k holds the factors of lr, then those of the decay, one per 64 elements; s multiplies dw, and if it is 0, nothing is done.
 
 override WG: u32 = 64u;
 
@@ -20,7 +20,7 @@ struct P { len: u32, blocks: u32 }
 
 @compute @workgroup_size(WG)
 fn forward(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
-    // Before the branch, where lavapipe reads one value for all lanes.
+    // Read before the branch, where lavapipe reads one value for all lanes.
     let lr = h[0];
     let beta1 = h[1];
     let beta2 = h[2];

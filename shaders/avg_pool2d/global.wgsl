@@ -1,12 +1,12 @@
-// avg_pool2d/global: the mean of a whole plane, for the global form. twin: src/ops/avg_pool2d.rs.
+// avg_pool2d/global: the mean of a whole plane, for the global form. Twin: src/ops/avg_pool2d.rs.
 //
 // entry    one workgroup computes  reads  summed terms, in order
 // forward  one y                   x      lane l sums pixels l, l + 64, …; then pairs of lanes 32, 16, …, 1 apart
-// The gradient is that of avg_pool2d.wgsl.
+// The gradient is that of avg_pool2d/plain.
 
 const WG = 64u;
 
-// planes: N·C. pixels: of a plane, H·W.
+// planes: N·C. pixels: per plane, H·W.
 struct P { planes: u32, pixels: u32 }
 @group(0) @binding(0) var<uniform> p: P;
 @group(0) @binding(1) var<storage, read> x: array<f32>;

@@ -2,13 +2,13 @@
 //
 // entry     one thread computes  reads  summed terms, in order
 // forward   one y                x      the window's pixels, rows then columns; divided by the window's area
-// backward  one dx               dy     dy / area of the windows that hold the pixel, i then j ascending
+// backward  one dx               dy     dy / area of the windows that contain the pixel, i then j ascending
 // Padding is at most half the kernel, so every window has a pixel.
 
 override WG: u32 = 64u;
 
-// kernel_height × kernel_width: the window, of the global form the image. area: divisor of every window; 0 divides by
-// the window's pixels inside the image.
+// kernel_height × kernel_width: the window; in the global form, the image. area: divisor of every window; 0 divides by
+// the number of the window's pixels inside the image.
 struct P {
     threads: u32, height: u32, width: u32, out_height: u32, out_width: u32,
     kernel_height: u32, kernel_width: u32, stride: u32, padding: u32, area: u32
@@ -27,7 +27,7 @@ fn end(i: u32, kernel: u32, size: u32) -> u32 {
     return min(i * p.stride + kernel - p.padding, size);
 }
 
-// First window that holds pixel r, and one past the last of the `count` windows; none where they meet.
+// First window that contains pixel r, and one past the last of the `count` windows; if they are equal, there is none.
 fn first_window(r: u32, kernel: u32) -> u32 {
     if r + p.padding < kernel { return 0u; }
     return (r + p.padding - kernel) / p.stride + 1u;

@@ -1,9 +1,9 @@
-// clip/plain: y[1] = the norm of x, y[0] = the factor that brings it below the limit, 0 where it is not finite. Twin: src/ops/clip.rs.
+// clip/plain: y[1] = the norm of x, y[0] = the factor that scales it down to the limit, 0 if not finite. Twin: src/ops/clip.rs.
 //
 // entry      one thread computes                                  reads  terms and their order
 // forward_1  a partial sum of squares over every `threads`-th x   x      at most 64, ascending
 // forward_2  one of 64 sums over every 64th partial sum;          t0     `threads` / 64, ascending, then 64, ascending
-//            the first thread then y
+//            then y, by the first thread
 
 override WG: u32 = 64u;
 
@@ -33,7 +33,7 @@ fn forward_2(@builtin(local_invocation_index) lane: u32) {
         if norm > p.limit {
             scale = p.limit / norm;
         }
-        // By its bits, since a compiler may take it that no number is a NaN.
+        // Tests the bits, since a compiler may assume that no number is NaN.
         if (bitcast<u32>(sum) & 0x7F800000u) == 0x7F800000u {
             scale = 0.0;
         }

@@ -4,7 +4,7 @@
 // forward     one y                a or b
 // backward_a  one da               dy
 // backward_b  one db               dy
-// Within one picture the channels of a are the first image_a elements of y, those of b the other image_b.
+// Within one picture, the channels of a are the first image_a elements of y, those of b the remaining image_b.
 
 override WG: u32 = 64u;
 
@@ -35,7 +35,7 @@ fn forward(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgroups)
 fn backward_a(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
     let i = g.x + g.y * groups.x * WG;
     if i >= p.threads { return; }
-    // Every earlier picture adds the channels of b.
+    // Skips the channels of b in every earlier picture.
     da[i] = dy[i + i / p.image_a * p.image_b];
 }
 
@@ -43,6 +43,6 @@ fn backward_a(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgrou
 fn backward_b(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
     let i = g.x + g.y * groups.x * WG;
     if i >= p.threads { return; }
-    // The channels of a come before, in this picture and every earlier one.
+    // Skips the channels of a in this picture and every earlier one.
     db[i] = dy[i + (i / p.image_b + 1u) * p.image_a];
 }

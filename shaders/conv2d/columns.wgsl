@@ -1,15 +1,15 @@
-// conv2d/columns: gradients of conv2d for w and b where x has few channels, stride 1, for lavapipe. Twin: src/ops/conv2d/columns.rs.
+// conv2d/columns: gradients of conv2d for w and b if x has few channels, stride 1, for lavapipe. Twin: src/ops/conv2d/columns.rs.
 //
-// With a channel or two, three quarters or half of every texel of x are empty. So the values under all taps become the
+// With one or two channels, three quarters or half of every texel of x is empty. So the values under all taps become the
 // channels of a picture, c · taps + tap, and the gradient is that of a 1×1 filter.
 //
 // entry         one thread computes                                   reads   terms and their order
 // backward_w_1  t0: four such values at a pixel of dy                 x       copies
 // backward_w_2  t1: sums of AQ quads of o times BQ quads of these; or t0, dy  every eighth pixel of its walker, ascending
-//               of AQ quads of o alone
+//               of only AQ quads of o
 // backward_w_3  dw of one o and four values, or one db                t1      walkers, then lanes, ascending
 //
-// The kernel and its prices are explained in shared/correlate.wgsl; A is dy, B is t0.
+// shared/correlate.wgsl explains the kernel and its costs; A is dy, B is t0.
 
 // As in conv2d/quads.
 const AQ: u32 = 2u;

@@ -1,19 +1,19 @@
-// conv2d/conv3x3_tile: conv3x3 by tiles in workgroup memory, for hardware GPUs. Twin: src/ops/conv2d/conv3x3_tile.rs.
+// conv2d/conv3x3_tile: 3×3 filters by tiles in workgroup memory, for hardware GPUs. Twin: src/ops/conv2d/conv3x3_tile.rs.
 //
 // entry         one thread computes                               reads    terms and their order
-// forward       y of 4 pixels in a row, 8 channels out            x, w, b  all (c, u, v) by c, u, v; bias
-// backward_x    dx of 4 pixels in a row, 8 channels in            w, dy    all (o, u, v) by o, u, v
+// forward       y of 4 pixels in a row, 8 output channels         x, w, b  all (c, u, v) by c, u, v; bias
+// backward_x    dx of 4 pixels in a row, 8 input channels         w, dy    all (o, u, v) by o, u, v
 // backward_w_1  t0: 9 taps of one c and two o, of its walker's    x, dy    tiles walker, walker + walkers, …; rows, columns
 //               tiles
 // backward_w_2  one dw                                            t0       walkers, ascending
 //
-// An implicit multiplication of matrices (cuDNN; research/performance.md section 7). forward: 256 threads make 16 × 16 pixels of
-// 32 channels. Four channels in at a time, they copy the 18 × 18 pixels around the tile (5.8 KB) and the filters (4.6 KB) to
-// workgroup memory, so that a value read from memory serves 32 · 9 / 1.27 multiply-adds; 32 sums per thread in registers, and 12
-// loads from workgroup memory (6 pixels, 6 vectors of filters) feed 96 multiply-adds. backward_w_1: 128 threads, 32 × 8 filters;
-// a tile is 4 × 16 pixels of dy (8.2 KB) and the pixels of x around it (3.5 KB); 5 loads feed 18 multiply-adds.
-// Sizes are for 16 KiB of workgroup memory and 64 registers. On an NVIDIA H100 it reaches 10 to 29 %
-// of the roof in the layers of FSRCNN (docs/profile.md): its sizes were chosen before there was one.
+// An implicit matrix multiplication (cuDNN; research/performance.md section 7). forward: 256 threads compute 16 × 16 pixels of
+// 32 channels. Four input channels at a time, they copy the 18 × 18 pixels around the tile (5.8 KB) and the filters (4.6 KB) to
+// workgroup memory, so that a value read from memory serves 32 · 9 / 1.27 multiply-adds. Each thread keeps 32 sums in registers,
+// and 12 loads from workgroup memory (6 pixels, 6 vectors of filters) feed 96 multiply-adds. backward_w_1: 128 threads, 32 × 8
+// filters; a tile is 4 × 16 pixels of dy (8.2 KB) and the pixels of x around it (3.5 KB); 5 loads feed 18 multiply-adds.
+// The sizes are for 16 KiB of workgroup memory and 64 registers. On an NVIDIA H100 the kernel reaches 10 to 29 % of the roof in
+// the layers of FSRCNN (docs/profile.md): its sizes were chosen before an H100 was at hand.
 
 // Channels copied at a time, and the stride of a row of the patch, which spreads rows over the memory's banks.
 const CHUNK: u32 = 4u;
@@ -22,7 +22,7 @@ const PATCH: u32 = 18u * STRIDE;
 
 struct P {
     c_in: u32, c_out: u32, height: u32, width: u32,
-    tiles_x: u32,            // Tiles in a row: of 16 × 16 pixels; in backward_w_1 of 4 × 16.
+    tiles_x: u32,            // Tiles per row: of 16 × 16 pixels; in backward_w_1, of 4 × 16.
     tiles_of_picture: u32, tiles: u32, walkers: u32,
     in_blocks: u32,          // Of eight channels.
     threads: u32,
@@ -37,7 +37,7 @@ struct P {
 @group(0) @binding(7) var<storage, read_write> dw: array<f32>;
 @group(0) @binding(8) var<storage, read_write> t0: array<f32>;
 
-// forward, backward_x: pixels by channel, row, column; filters by channel, tap, four channels out.
+// forward, backward_x: pixels by channel, row, column; filters by channel, tap, four output channels.
 var<workgroup> patch_values: array<f32, 1440>;
 var<workgroup> filters: array<vec4<f32>, 288>;
 // backward_w_1: 32 channels of 64 pixels of dy; 8 channels of 6 × 18 pixels of x.
@@ -51,7 +51,7 @@ fn origin(tile: u32, rows: u32) -> vec3<u32> {
     return vec3(n, rest / p.tiles_x * rows, rest % p.tiles_x * 16u);
 }
 
-// Index of pixel (i − 1, j − 1) of channel c, or 2³² − 1 outside of the picture.
+// Index of pixel (i − 1, j − 1) of channel c, or 2³² − 1 outside the picture.
 fn neighbour(n: u32, c: u32, channels: u32, i: u32, j: u32) -> u32 {
     let is_inside = c < channels && i >= 1u && i <= p.height && j >= 1u && j <= p.width;
     return select(0xFFFFFFFFu, ((n * channels + c) * p.height + i - 1u) * p.width + j - 1u, is_inside);
@@ -67,7 +67,7 @@ fn put(k: u32, index: u32, value: f32) {
     patch_values[k / 324u * PATCH + k % 324u / 18u * STRIDE + k % 18u] = select(value, 0.0, index == 0xFFFFFFFFu);
 }
 
-// w of channel out `o` for channel in `c` at a tap, in forward; with adjoint `o` is one of x and `c` one of dy.
+// w of output channel `o` for input channel `c` at a tap; with `adjoint`, `o` is a channel of x and `c` one of dy.
 fn filter_at(o: u32, c: u32, tap: u32, adjoint: bool) -> f32 {
     if adjoint {
         let is_real = o < p.c_in && c < p.c_out;
@@ -79,7 +79,7 @@ fn filter_at(o: u32, c: u32, tap: u32, adjoint: bool) -> f32 {
     return select(0.0, value, is_real);
 }
 
-// The filters of CHUNK channels from `c` for 32 channels from `o`, into workgroup memory.
+// Copies the filters of CHUNK channels from `c` for 32 channels from `o` into workgroup memory.
 fn copy_filters(lane: u32, o: u32, c: u32, adjoint: bool) {
     for (var k = lane; k < 288u; k += 256u) {
         let channel = c + k / 72u;
@@ -120,7 +120,7 @@ fn sum_of(sums: Sums, k: u32, m: u32) -> f32 {
     return select(sums.high[k][m % 4u], sums.low[k][m % 4u], m < 4u);
 }
 
-// Groups: tiles, blocks of 32 channels out. Threads: 4 × 8 channels, 16 rows, 4 × 4 columns.
+// Groups: tiles, blocks of 32 output channels. Threads: 4 × 8 channels, 16 rows, 4 × 4 columns.
 @compute @workgroup_size(256)
 fn forward(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) g: vec3<u32>) {
     let at = origin(g.x, 16u);
@@ -152,7 +152,7 @@ fn forward(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) g:
     }
 }
 
-// As forward, of dy and the filters turned by 180°.
+// As forward, of dy and the filters rotated by 180°.
 @compute @workgroup_size(256)
 fn backward_x(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) g: vec3<u32>) {
     let at = origin(g.x, 16u);
@@ -184,7 +184,7 @@ fn backward_x(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id)
     }
 }
 
-// Groups: blocks of 32 channels out times 8 in, walkers. Threads: 16 pairs of channels out, 8 channels in.
+// Groups: blocks of 32 output times 8 input channels, walkers. Threads: 16 pairs of output channels, 8 input channels.
 @compute @workgroup_size(128)
 fn backward_w_1(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) g: vec3<u32>) {
     let first_out = g.x / p.in_blocks * 32u;

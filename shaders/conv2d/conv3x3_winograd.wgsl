@@ -1,8 +1,9 @@
-// conv2d/conv3x3_winograd: gradients of conv3x3 for w and b by Winograd's F(4×4, 3×3), for lavapipe. Twin: src/ops/conv2d/conv3x3_winograd.rs.
+// conv2d/conv3x3_winograd: gradients of 3×3 filters for w and b by Winograd's F(4×4, 3×3), for lavapipe.
+// Twin: src/ops/conv2d/conv3x3_winograd.rs.
 //
 // With y = Aᵀ[(G g Gᵀ) ⊙ (Bᵀ d B)]A for a tile of 4×4 outputs from 6×6 inputs d (Lavin and Gray 2016, section 4), the
-// gradient for g is Gᵀ[Σ_tiles (Bᵀ d B) ⊙ (A dy Aᵀ)]G: at each of 36 positions a product of matrices (channels out ×
-// tiles) · (tiles × channels in), with a quarter of the direct gradient's multiplications.
+// gradient for g is Gᵀ[Σ_tiles (Bᵀ d B) ⊙ (A dy Aᵀ)]G: at each of 36 positions a matrix product (output channels ×
+// tiles) · (tiles × input channels), with a quarter of the direct gradient's multiplications.
 //
 // entry         one thread computes                          reads   terms and their order
 // backward_w_1  t0: V at 36 positions of a tile, four c      x       six rows, then six columns
@@ -12,14 +13,14 @@
 //               position where D is the sum of the tile's dy
 // backward_w_4  3×3 dw for a channel c and four o; or four db  t2      eight lanes, then the positions
 //
-// Prices (ns for eight lanes; Zen 3 at 3.2 GHz, Mesa 22.3.6): a load of a texel 4, a store 60 to 105, a multiply-add 0.16 to
+// Costs (ns for eight lanes; Zen 3 at 3.2 GHz, Mesa 22.3.6): a load of a texel 4, a store 60 to 105, a multiply-add 0.16 to
 // 0.37, and one select for every value carried around a loop. Lanes are tiles, so nothing is broadcast; 64 accumulators
-// want four loads for 64 multiply-adds, and UNROLL chunks of tiles in an iteration share its selects.
+// need four loads for 64 multiply-adds, and UNROLL chunks of tiles per iteration share its selects.
 
-// Taps and outputs of a tile, a side.
+// Taps of a filter and outputs of a tile, each per side.
 const R: u32 = 3u;
 const T: u32 = 4u;
-// Chunks of eight tiles in an iteration of backward_w_3.
+// Chunks of eight tiles per iteration of backward_w_3.
 const UNROLL: u32 = 4u;
 
 struct P {
@@ -44,7 +45,7 @@ struct P {
 @group(0) @binding(9) var t2: texture_storage_2d<rgba32float, write>;
 @group(0) @binding(10) var t2_read: texture_storage_2d<rgba32float, read>;
 
-// A value to store for the tile of this number; 0 past the last tile. The choice also keeps LLVM from moving the
+// The value to store for tile `number`; 0 past the last tile. The select also keeps LLVM from moving the
 // arithmetic behind `value` into the store's loop over lanes, where it would be scalar (performance.md 1.4).
 fn stored(value: vec4<f32>, number: u32) -> vec4<f32> {
     return select(vec4(0.0), value, number < p.tiles);
@@ -167,7 +168,7 @@ fn backward_w_3(@builtin(local_invocation_id) l: vec3<u32>, @builtin(workgroup_i
     let first = (g.y * p.in_blocks * p.out_blocks + block) * 128u + lane;
     // unroll
     for (var k = 0u; k < 16u; k++) { textureStore(t2, texel(first + k * 8u), a[k]); }
-    // At the second row and column of A, all ones, D is the sum of the tile.
+    // At the second row and column of A, which are all ones, D is the sum of the tile.
     if g.y == 7u && in_block == 0u {
         textureStore(t2, texel(p.biases + out_block * 16u + lane), a[16]);
         textureStore(t2, texel(p.biases + out_block * 16u + 8u + lane), a[17]);

@@ -8,9 +8,9 @@ override WG: u32 = 64u;
 struct P {
     batch: u32, c_in: u32, c_out: u32, height: u32, width: u32, out_height: u32, out_width: u32,
     kernel_h: u32, kernel_w: u32, pad_h: u32, pad_w: u32,
-    adjoint: u32,   // w is [Ci,Co,Kh,Kw], and its taps are turned by 180°.
-    replicate: u32, // Outside of the picture lies its nearest pixel, not 0.
-    combine: u32,   // With z: 0 no, 1 sum, 2 product, 3 times `slope` where z ≤ 0.
+    adjoint: u32,   // w is [Ci,Co,Kh,Kw], and its taps are rotated by 180°.
+    replicate: u32, // Outside the picture lies its nearest pixel, not 0.
+    combine: u32,   // With z: 0 nothing, 1 sum, 2 product, 3 times `slope` where z ≤ 0.
     slope: f32,
     factor: u32,    // r: channel c·r² + u·r + v goes to channel c, pixel (i·r + u, j·r + v).
     threads: u32,

@@ -1,11 +1,11 @@
 // conv2d/plain: y[n,o,i,j] = b[o] + Σ_{c,u,v} w[o,c,u,v] · x[n,c',i·sh+u·dh−ph,j·sw+v·dw−pw]. Twin: src/ops/conv2d/plain.rs.
-// c runs over the group's input channels, c' = group · in_group + c. Outside of the picture x is 0, or with
-// `replicate` the nearest pixel. s, d and p are stride, dilation and padding.
+// c runs over the group's input channels, c' = group · in_group + c. Outside the picture x is 0 or, with
+// `replicate`, the nearest pixel. s, d and p are stride, dilation and padding.
 //
 // entry         one thread computes                          reads     terms and their order
 // forward       y: 8 rows of a column × OC channels          x, w, b   bias, then all (c, u, v) by c, v, u
 // backward_x    dx: 8 rows of a column × OC channels, or     dy, w     by u, v, o
-//               one border pixel where it collects the                 by u, v, i, j, o
+//               one border pixel, which collects the                   by u, v, i, j, o
 //               taps that `replicate` moved to it
 // backward_w_1  t0: OC channels o × 8 of (c, u, v), one      x, dy     the walker's output pixels, each by n
 //               walker
@@ -14,11 +14,11 @@
 // backward_b_2  one db                                       t0        the walkers in order
 //
 // A load costs far more than a multiplication, so a thread keeps a block of 8 × OC results in registers: sixteen loads
-// feed sixty-four multiplications. Lanes run along columns. Taps outside of the picture add w·0, and the order of the
+// feed sixty-four multiplications. Lanes run along columns. Taps outside the picture add w·0, and the order of the
 // terms is the same everywhere, so an output's bits do not depend on where a tile cuts the picture.
 
 override WG: u32 = 64u;
-// Output channels of a block (backward_x: input channels): 1 for depthwise, 4 or 8.
+// Output channels per block (backward_x: input channels): 1 for depthwise, 4 or 8.
 override OC: u32 = 8u;
 
 struct P {
@@ -27,15 +27,15 @@ struct P {
     kernel_h: u32, kernel_w: u32, stride_h: u32, stride_w: u32,
     dilation_h: u32, dilation_w: u32, pad_h: u32, pad_w: u32,
     replicate: u32,
-    in_group: u32,     // Input channels of a group.
-    out_group: u32,    // Output channels of a group.
+    in_group: u32,     // Input channels per group.
+    out_group: u32,    // Output channels per group.
     row_blocks: u32,   // Blocks of 8 rows of the written picture.
-    blocks: u32,       // Blocks of OC channels in a group.
+    blocks: u32,       // Blocks of OC channels per group.
     taps: u32,         // in_group · kernel_h · kernel_w, the length of a filter.
     tap_blocks: u32,   // ⌈taps / 8⌉
     border: u32,       // Pixels of the border of x, each with its own thread in backward_x; 0 without `replicate`.
     block_threads: u32,
-    walkers: u32,      // Partial sums of a weight's or bias's gradient.
+    walkers: u32,      // Partial sums per gradient of a weight or bias.
     threads: u32,
 }
 @group(0) @binding(0) var<uniform> p: P;
@@ -57,7 +57,7 @@ fn t0_store(k: u32, value: f32) {
     t0[k] = value;
 }
 
-// Four weights; one where a block has one channel.
+// Four weights; one if a block has one channel.
 fn w_four(at: vec4<u32>) -> vec4<f32> {
     if OC == 1u { return vec4(w[at.x]); }
     return vec4(w[at.x], w[at.y], w[at.z], w[at.w]);
@@ -80,7 +80,7 @@ fn forward(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgroups)
     let plane = p.height * p.width;
     let top = i32(at.i * p.stride_h) - i32(p.pad_h);
     let step = i32(p.stride_h);
-    // Where taps are as far apart as outputs, the next tap's rows are this tap's, moved up by one.
+    // If taps are as far apart as outputs, the next tap's rows are this tap's, moved up by one.
     let sliding = p.stride_h == p.dilation_h;
     var a = filled(vec4(b[low.x], b[low.y], b[low.z], b[low.w]), vec4(b[high.x], b[high.y], b[high.z], b[high.w]));
     for (var c = 0u; c < p.in_group; c++) {
@@ -164,8 +164,8 @@ fn dx_row(low: vec4<f32>, high: vec4<f32>, at: u32, count: u32, i: u32, j: u32) 
     }
 }
 
-// The first and last output whose tap at `offset` from that output's first tap is read at input index r, once
-// clamped into 0 … size − 1; empty where last < first.
+// The first and last output whose tap at `offset` from that output's first tap reads input index r, after
+// clamping to 0 … size − 1; empty if last < first.
 fn outputs_of(r: u32, offset: i32, stride: u32, size: u32, count: u32) -> vec2<i32> {
     let distance = i32(r) - offset;
     let step = i32(stride);
@@ -176,7 +176,7 @@ fn outputs_of(r: u32, offset: i32, stride: u32, size: u32, count: u32) -> vec2<i
     return vec2(first, min(last, i32(count) - 1));
 }
 
-// The pixel number `k` of the border: top row, bottom row, then the sides.
+// Pixel number `k` of the border: top row, bottom row, then the sides.
 fn border_pixel(k: u32) -> vec2<u32> {
     let flat = p.width * min(p.height, 2u);
     if k < flat { return vec2(k / p.width * (p.height - 1u), k % p.width); }
@@ -281,7 +281,7 @@ fn dy_high(at: vec4<u32>) -> vec4<f32> {
     return vec4(0.0);
 }
 
-// Where output pixel (i, j) reads those taps, and whether the picture has them.
+// Where output pixel (i, j) reads `taps`, and whether the picture has them.
 struct Reads { at: vec4<u32>, inside: vec4<bool> }
 
 fn reads_at(taps: Taps, i: u32, j: u32) -> Reads {

@@ -3,19 +3,19 @@
 //
 // entry         one thread computes                                  reads   terms and their order
 // backward_w_1  t1: sums of AQ quads of o times BQ quads of c at a   x, dy   every eighth pixel of its walker, ascending
-//               tap; or of AQ quads of o alone
+//               tap; or of only AQ quads of o
 // backward_w_2  dw of one o and four c at a tap, or one db           t1      walkers, then lanes, ascending
 //
-// The kernel and its prices are explained in shared/correlate.wgsl; A is dy, B is x.
+// shared/correlate.wgsl explains the kernel and its costs; A is dy, B is x.
 
-// Quads of a block of dy and of x; sums of a thread, four each; chunks in an iteration and their texels.
+// Quads per block of dy and of x; sums per thread, four values each; chunks per iteration, and their texels.
 const AQ: u32 = 2u;
 const BQ: u32 = 2u;
 const SUMS: u32 = AQ * BQ * 4u;
 const UNROLL: u32 = 2u;
 const LEFTS: u32 = UNROLL * AQ;
 const RIGHTS: u32 = UNROLL * BQ;
-// One unit a block of dy sums it alone, for db.
+// One unit per block of dy sums only dy, for db.
 const BIAS: u32 = 1u;
 
 struct P {

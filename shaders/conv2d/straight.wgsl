@@ -1,33 +1,33 @@
 // conv2d/straight: a fused convolution with every tap written out, for small filters on lavapipe. Twin: src/ops/conv2d/straight.rs.
 //
 // entry      one thread computes              reads     terms and their order
-// forward_1  t2: four filters at a tap (DOT:  w, b, a   copies; runs once where w is constant
+// forward_1  t2: four filters at a tap (DOT:  w, b, a   copies; runs once if w is constant
 //            four taps of the one filter),
 //            or four biases, or four slopes
 // forward_2  y: one pixel, OQ quads of o      x, t2, z  all (u, v, c) by u, v, c; bias; slope; z
 //
-// Prices that it was built from (ns for eight lanes; Zen 3 at 3.2 GHz, Mesa 22.3.6): a load of a texel of four values 4,
-// with its border mask 6; a store 60 and more; a word of workgroup memory at a constant address in straight-line code as
-// good as nothing; a multiply-add 0.16 to 0.37. So the weights go to workgroup memory once for up to 256 pixels, and at
-// most 2,048 multiply-adds follow without loop or branch (more code runs slower than it saves loads).
+// Costs that it is designed for (ns for eight lanes; Zen 3 at 3.2 GHz, Mesa 22.3.6): a load of a texel of four values 4,
+// with its border mask 6; a store 60 or more; a word of workgroup memory at a constant address in straight-line code
+// almost nothing; a multiply-add 0.16 to 0.37. So the weights go to workgroup memory once for up to 256 pixels, and at
+// most 2,048 multiply-adds follow without a loop or branch (more code costs more than the loads it saves).
 
 const KH: u32 = 1u;
 const KW: u32 = 1u;
-// Quads of channels in, and how many channels of a quad are real: 4, fewer where there is one quad.
+// Quads of input channels, and how many channels of a quad are real: 4, or fewer if there is one quad.
 const KQ: u32 = 1u;
 const KC: u32 = 1u;
-// Quads of channels out of a group.
+// Quads of output channels per group.
 const OQ: u32 = 1u;
-// There is one channel out, and a texel of weights holds four of its channels in.
+// 1 if there is one output channel: a texel of weights then holds four input channels.
 const DOT: u32 = 0u;
 // 1 without DOT, else 0.
 const SPREAD: u32 = 1u;
 const LANES: u32 = 64u;
-// Texels of weights of a group, and how many each lane copies.
+// Texels of weights per group, and how many each lane copies.
 const FILL: u32 = 1u;
 const COPIES: u32 = 1u;
-// r: channel c·r² + u·r + v goes to channel c, pixel (i·r + u, j·r + v). The four channels of a quad are those of one (u, v)
-// and four c, so that it stays one texel; LONE: there is one c, and a quad goes to four texels.
+// r: channel c·r² + u·r + v goes to channel c, pixel (i·r + u, j·r + v). The four channels of a quad have the same (u, v)
+// and four values of c, so that the quad stays one texel. LONE: there is one c, and a quad goes to four texels.
 const FACTOR: u32 = 1u;
 const LONE: u32 = 0u;
 // See shared/combine.wgsl.
@@ -36,7 +36,7 @@ const COMBINE: u32 = 0u;
 struct P {
     c_in: u32, c_out: u32, height: u32, width: u32, out_height: u32, out_width: u32,
     pad_h: u32, pad_w: u32,
-    adjoint: u32,            // w is [Ci,Co,Kh,Kw], and its taps are turned by 180°.
+    adjoint: u32,            // w is [Ci,Co,Kh,Kw], and its taps are rotated by 180°.
     replicate: u32,
     quads_out: u32,          // Of the convolution.
     y_quads: u32,            // Of y.
@@ -117,7 +117,7 @@ fn forward_1(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgroup
     textureStore(t2, texel(thread), select(vec4(0.0), value, is_real));
 }
 
-// Groups: quads out, LANES pixels.
+// Groups: output quads, LANES pixels.
 @compute @workgroup_size(LANES)
 fn forward_2(@builtin(local_invocation_id) l: vec3<u32>, @builtin(workgroup_id) g: vec3<u32>) {
     copy_weights(g.x, l.x);
@@ -137,7 +137,7 @@ fn forward_2(@builtin(local_invocation_id) l: vec3<u32>, @builtin(workgroup_id) 
         let total = sum[q] + bias;
         let result = max(total, vec4(0.0)) + slope * min(total, vec4(0.0));
         let last = min(quad, p.quads_out - 1u);
-        // The choices keep LLVM from moving the arithmetic into the store's loop over lanes.
+        // The selects keep LLVM from moving the arithmetic into the store's loop over lanes.
         if LONE == 1u {
             // unroll
             for (var k = 0u; k < 4u; k++) {

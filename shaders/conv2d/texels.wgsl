@@ -1,6 +1,6 @@
 // conv2d/texels: conv2d for adapters that load a texel much faster than an element of a buffer. Twin: src/ops/conv2d/texels.rs.
-// The plan hands x and dy over as textures; the first pass of forward lays the filters into the texture t1, four written channels
-// a texel. It serves strides, dilations and groups; dense layers have faster kernels.
+// The plan passes x and dy as textures; the first pass of forward puts the filters into the texture t1, four written channels
+// per texel. It serves strides, dilations and groups; dense layers have faster kernels.
 //
 // entry         one thread computes                          reads     terms and their order
 // forward_1     t1: four filters at one tap, or four biases  w, b      copies
@@ -10,9 +10,9 @@
 // backward_w_2  one dw or db                                 t0        the walkers in order
 
 override WG: u32 = 64u;
-// Written channels of a block: 4 or 8.
+// Written channels per block: 4 or 8.
 override OC: u32 = 8u;
-// Rows of taps are as far apart as rows of outputs: the next tap's rows are this tap's, moved up by one.
+// Whether rows of taps are as far apart as rows of outputs: the next tap's rows are then this tap's, moved up by one.
 override SLIDING: bool = true;
 
 struct P {
@@ -24,7 +24,7 @@ struct P {
     replicate: u32,
     in_group: u32, out_group: u32,
     row_blocks: u32, blocks: u32, taps: u32, tap_blocks: u32,
-    quads: u32,               // Of written channels in a group.
+    quads: u32,               // Of written channels, per group.
     walkers: u32, threads: u32,
 }
 @group(0) @binding(0) var<uniform> p: P;
@@ -64,7 +64,7 @@ fn t1_high(k: u32) -> vec4<f32> {
     return vec4(0.0);
 }
 
-// The number of a block's first or second four channels; a second four that the group lacks repeats the last.
+// The index of a block's first or second quad of channels; a second quad that the group lacks repeats the last.
 fn quad_of(at: Place, second: u32) -> u32 {
     return at.group * p.quads + min(at.channel / 4u + second, p.quads - 1u);
 }
@@ -156,7 +156,7 @@ fn forward_2(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgroup
     y_rows(a, k, count, at.i);
 }
 
-// x at those taps of output pixel (i, j).
+// x at `taps` of output pixel (i, j).
 fn x_four(taps: Taps, base: u32, i: u32, j: u32) -> vec4<f32> {
     let row = taps.row + vec4(i32(i * p.stride_h));
     let column = taps.column + vec4(i32(j * p.stride_w));
@@ -176,7 +176,7 @@ fn dy_high(at: vec4<u32>) -> vec4<f32> {
     return vec4(0.0);
 }
 
-// t0 takes for each walker the gradients for all weights, then those for the biases.
+// t0 holds, for each walker, the gradients for all weights, then those for the biases.
 @compute @workgroup_size(WG)
 fn backward_w_1(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
     let thread = g.x + g.y * groups.x * WG;
@@ -194,7 +194,7 @@ fn backward_w_1(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgr
     var high = (first + min(channel + HIGH, last)) * out_plane;
     let taps_low = taps_at(tap + LOW);
     let taps_high = taps_at(tap + HIGH);
-    // From one of the walker's pixels to the next: so many rows and columns.
+    // Rows and columns from one of the walker's pixels to the next.
     let rows = p.walkers / p.out_width;
     let columns = p.walkers % p.out_width;
     let batch = bound(p.batch, thread);

@@ -1,17 +1,17 @@
 // conv2d/winograd: a fused convolution by Winograd's F(4×4, 3×3) and F(2×2, 5×5), for lavapipe. Twin: src/ops/conv2d/winograd.rs.
 //
-// 36 products for a tile in place of 144 (5×5 filters: 100). The entries, their order and their prices are explained in
-// shared/winograd_layer.wgsl; the transforms lie in shared/winograd6.wgsl.
+// 36 products per tile instead of 144 (5×5 filters: 100). shared/winograd_layer.wgsl explains the entries, their order and
+// their costs; the transforms are in shared/winograd6.wgsl.
 
-// Points, taps of a filter and outputs of a tile, a side.
+// Points, taps of a filter and outputs of a tile, each per side.
 const N: u32 = 6u;
 const R: u32 = 3u;
 const T: u32 = 4u;
-// Channels out of a group in forward_3; quads of channels in; lanes of a group in forward_3.
+// Output channels per group in forward_3; quads of input channels; lanes per group in forward_3.
 const OC: u32 = 16u;
 const KQ: u32 = 2u;
 const LANES: u32 = 64u;
-// Texels of weights of a group, and how many each lane copies.
+// Texels of weights per group, and how many each lane copies.
 const FILL: u32 = KQ * OC;
 const COPIES: u32 = 1u;
 const OQ: u32 = 4u;

@@ -1,19 +1,19 @@
 // conv2d/winograd8: a fused convolution by Winograd's F(6×6, 3×3) and F(4×4, 5×5), for lavapipe. Twin: src/ops/conv2d/winograd.rs.
 //
-// 64 products for a tile in place of 324 (5×5 filters: 400): fewer products and texels between the passes for an output
-// than six points need (1.78 in place of 2.25, with 5×5 filters 4 in place of 9), larger rounding errors, and more
-// waste where a picture is no multiple of T. The entries, their order and their prices are explained in
-// shared/winograd_layer.wgsl; the transforms lie in shared/winograd8.wgsl.
+// 64 products per tile instead of 324 (5×5 filters: 400): fewer products, and fewer texels between the passes, per output
+// than with six points (1.78 instead of 2.25; with 5×5 filters, 4 instead of 9), but larger rounding errors, and more
+// waste if the picture's size is not a multiple of T. shared/winograd_layer.wgsl explains the entries, their order and
+// their costs; the transforms are in shared/winograd8.wgsl.
 
-// Points, taps of a filter and outputs of a tile, a side.
+// Points, taps of a filter and outputs of a tile, each per side.
 const N: u32 = 8u;
 const R: u32 = 3u;
 const T: u32 = 6u;
-// Channels out of a group in forward_3; quads of channels in; lanes of a group in forward_3.
+// Output channels per group in forward_3; quads of input channels; lanes per group in forward_3.
 const OC: u32 = 16u;
 const KQ: u32 = 2u;
 const LANES: u32 = 64u;
-// Texels of weights of a group, and how many each lane copies.
+// Texels of weights per group, and how many each lane copies.
 const FILL: u32 = KQ * OC;
 const COPIES: u32 = 1u;
 const OQ: u32 = 4u;

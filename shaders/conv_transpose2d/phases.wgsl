@@ -5,26 +5,26 @@
 // PH phases of a set are the channels of one straight-line convolution.
 //
 // entry      one thread computes                          reads   terms and their order
-// forward_1  t2: a tap of four channels in for a phase    w       copies; runs once where w is constant
+// forward_1  t2: a tap of four input channels for a phase w       copies; runs once if w is constant
 // forward_2  up to PH y around an input pixel             x, t2   bias, then all (t, t', c) by t, t', c
 //
-// Prices that it was built from: see conv2d/straight.
+// conv2d/straight explains the costs that it is designed for.
 
 const S: u32 = 1u;
-// Taps of a phase, a side: ⌈Kh / S⌉.
+// Taps of a phase per side: ⌈Kh / S⌉.
 const TAPS: u32 = 1u;
 const KQ: u32 = 1u;
-// Phases of a group.
+// Phases per group.
 const PH: u32 = 4u;
 const LANES: u32 = 64u;
-// Texels of weights of a group, and how many each lane copies.
+// Texels of weights per group, and how many each lane copies.
 const FILL: u32 = 4u;
 const COPIES: u32 = 1u;
 
 struct P {
     c_in: u32, height: u32, width: u32, out_height: u32, out_width: u32,
     kernel: u32, padding: u32,
-    first_run: u32,          // Phases of a side before δ grows; 0 where it does not.
+    first_run: u32,          // Phases per side before δ grows; 0 if it does not.
     grid_height: u32, grid_width: u32,   // ⌈out / S⌉
     pixels: u32,             // Of the grid, all pictures.
     threads: u32,
@@ -39,7 +39,7 @@ struct P {
 
 var<workgroup> weights: array<vec4<f32>, FILL>;
 
-// PH phases: first phase and number of phases of their set, rows and columns, and the first phase within.
+// PH phases: first row and column and number of rows and columns of their set, and the first phase within the set.
 struct Group { row: u32, rows: u32, column: u32, columns: u32, first: u32 }
 
 fn group_of(number: u32) -> Group {

@@ -1,5 +1,5 @@
 // conv_transpose2d/plain: y[n,o,i,j] = b[o] + sum over c and the taps u ≡ i + padding (mod stride) of w[c,o,u,v] · x[n,c,r,s],
-// r = (i + padding - u) / stride, columns alike. Twin: src/ops/conv_transpose2d.rs.
+// r = (i + padding - u) / stride, columns likewise. Twin: src/ops/conv_transpose2d.rs.
 //
 // entry         one thread computes                 reads    terms and their order
 // forward       one y                               x, w, b  b, then c, u, v ascending: Ci·ceil(Kh/stride)·ceil(Kw/stride)
@@ -18,7 +18,7 @@ override WG: u32 = 64u;
 struct P {
     n: u32, ci: u32, co: u32, height: u32, width: u32, out_height: u32, out_width: u32, kernel_h: u32, kernel_w: u32,
     stride_h: u32, stride_w: u32, padding_h: u32, padding_w: u32,
-    // backward_w: rows a chunk, chunks; backward_b: elements a part, parts a picture.
+    // backward_w: rows per chunk, chunks; backward_b: elements per part, parts per picture.
     rows: u32, chunks: u32, part: u32, parts: u32,
 }
 @group(0) @binding(0) var<uniform> p: P;

@@ -3,7 +3,7 @@
 //
 // With the S² phases of dy as channels, dy'[r, r'][i, j] = dy[S·i + r, S·j + r'], the tap u of an input pixel i meets
 // dy at S·i + u − padding = S·(i + δ) + r, δ = ⌊(u − padding) / S⌋. So both gradients are those of a convolution with stride 1
-// over TAPS × TAPS values of δ, of which the first is −pad.
+// over KH × KW values of δ, the first of which is −pad.
 //
 // entry         one thread computes                          reads     terms and their order
 // backward_x_1  t0: four phases of dy at a pixel             dy        copies
@@ -14,12 +14,12 @@
 //               phases at a tap
 // backward_w_3  dw of one c at a tap of four phases          t1        walkers, then lanes, ascending
 //
-// The kernels and their prices are explained in shared/straight.wgsl, conv2d/straight and shared/correlate.wgsl.
+// shared/straight.wgsl, conv2d/straight and shared/correlate.wgsl explain the kernels and their costs.
 
 const S: u32 = 1u;
 const KH: u32 = 1u;
 const KW: u32 = 1u;
-// Quads of phases and how many channels of a quad are real; quads out of a group.
+// Quads of phases, and how many channels of a quad are real; output quads per group.
 const KQ: u32 = 1u;
 const KC: u32 = 1u;
 const OQ: u32 = 1u;
@@ -102,7 +102,7 @@ fn backward_w_1(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgr
     pack(g.x + g.y * groups.x * 64u);
 }
 
-// Row or column of w that a phase's tap is; past p.kernel where there is none.
+// The row or column of w for a phase's tap; p.kernel or more if there is none.
 fn tap_of(delta: u32, pad: u32, phase: u32) -> u32 {
     // Modulo 2³²: taps above the filter are past its end.
     return (delta - pad) * S + phase + p.padding;
@@ -138,7 +138,7 @@ fn backward_x_3(@builtin(local_invocation_id) l: vec3<u32>, @builtin(workgroup_i
     for (var q = 0u; q < OQ; q++) {
         let quad = g.x * OQ + q;
         if number < p.pixels && quad < p.a_quads {
-            // The choice keeps LLVM from moving the arithmetic into the store's loop over lanes.
+            // The select keeps LLVM from moving the arithmetic into the store's loop over lanes.
             textureStore(dx, texel((n * p.a_quads + quad) * plane + rest), select(vec4(0.0), sum[q], number < p.pixels));
         }
     }

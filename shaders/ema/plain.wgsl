@@ -13,7 +13,7 @@ struct P { len: u32 }
 
 @compute @workgroup_size(WG)
 fn forward(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
-    // Before the branch, where lavapipe reads one value for all lanes.
+    // Read before the branch, where lavapipe reads one value for all lanes.
     let d = h[7];
     let i = g.x + g.y * groups.x * WG;
     if i >= p.len { return; }

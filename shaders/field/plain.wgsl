@@ -1,18 +1,18 @@
 // field/plain: y[n,d,q] = z[d,q] + Σ_k b[d,k,q]·c[n,k]. Twin: src/ops/field.rs.
 //
-// q = (i, j) is a place; a "row" is d·H·W + q, an element of z, and of y within one picture.
+// q = (i, j) is a place; a "row" is d·H·W + q, the index of an element of z, and of y within one picture.
 //
 // entry       one thread computes                  reads    summed terms, in order
 // forward     one row of 4 pictures of y           z, b, c  K, ascending; z last
 // backward_c  a share of one dc of 4 pictures      b, dy    row = lane, lane + 64, …; then the 64 lanes
 // backward_b  one db                               c, dy    N, ascending
 // backward_z  one dz                               dy       N, ascending
-// The bases are the largest tensor, so a thread reads an element of b once for four pictures. Pictures past the end are
-// read as the last one and not written.
+// The bases are the largest tensor, so a thread reads each element of b once for four pictures. Pictures past the end
+// repeat the last one and are not written.
 
 const WG = 64u;
 
-// batch: N. bases: K. plane: H·W. rows: 2·H·W. threads: with work; of backward_c, workgroups.
+// batch: N. bases: K. plane: H·W. rows: 2·H·W. threads: those with work; in backward_c, workgroups.
 struct P { batch: u32, bases: u32, plane: u32, rows: u32, threads: u32 }
 @group(0) @binding(0) var<uniform> p: P;
 @group(0) @binding(1) var<storage, read> z: array<f32>;
@@ -24,10 +24,10 @@ struct P { batch: u32, bases: u32, plane: u32, rows: u32, threads: u32 }
 @group(0) @binding(7) var<storage, read_write> db: array<f32>;
 @group(0) @binding(8) var<storage, read_write> dc: array<f32>;
 
-// A lane's sum, a component a picture.
+// A lane's sum, one component per picture.
 var<workgroup> partial: array<vec4<f32>, WG>;
 
-// Offsets of four pictures from n in a tensor of `stride` elements a picture.
+// Offsets of four pictures, starting at n, in a tensor of `stride` elements per picture.
 fn four(n: u32, stride: u32) -> vec4<u32> {
     return min(vec4(n, n + 1u, n + 2u, n + 3u), vec4(p.batch - 1u)) * stride;
 }

@@ -9,7 +9,7 @@
 override WG: u32 = 64u;
 const BLOCK = 8u;
 
-// threads: of this entry. plane: H·W. span: planes of a for one of g. blocks: ⌈span/8⌉.
+// threads: of this entry. plane: H·W. span: planes of a per plane of g. blocks: ⌈span/8⌉.
 struct P { threads: u32, plane: u32, span: u32, blocks: u32 }
 @group(0) @binding(0) var<uniform> p: P;
 @group(0) @binding(1) var<storage, read> a: array<f32>;
@@ -21,7 +21,7 @@ struct P { threads: u32, plane: u32, span: u32, blocks: u32 }
 @group(0) @binding(7) var<storage, read_write> db: array<f32>;
 @group(0) @binding(8) var<storage, read_write> dg: array<f32>;
 
-// The elements of a that one thread of forward and backward_ab serves, and the element of g.
+// The elements of a that one thread of forward and backward_ab handles, and their element of g.
 struct Block { gate: u32, first: u32, count: u32 }
 
 fn block_of(thread: u32) -> Block {
@@ -70,7 +70,7 @@ fn backward_ab(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgr
 fn backward_g(@builtin(global_invocation_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
     let thread = id.x + id.y * groups.x * WG;
     if thread >= p.threads { return; }
-    // Plane q of g begins at q·plane, the planes that it gates at q·span·plane.
+    // Plane q of g begins at q·plane; the planes that it gates begin at q·span·plane.
     var i = thread + (thread / p.plane) * (p.span - 1u) * p.plane;
     var sum = 0.0;
     for (var k = 0u; k < p.span; k++) {

@@ -3,7 +3,7 @@
 // entry       one workgroup computes       reads  summed terms, in order
 // forward     one vector (n, h) of y       x      element = lane, lane + 64, …; then the 64 lanes
 // backward_x  one vector (n, h) of dx      x, dy  the same; dx = dy / s − x·(Σ dy·x) / s³ with s = √(ε² + Σ x²)
-// Element e of a vector is channel e / W, column e % W.
+// Element e of a vector lies at channel e / W, column e % W.
 
 const WG = 64u;
 

@@ -2,7 +2,7 @@
 //
 // entry     one thread computes  reads   note
 // forward   one y                x
-// backward  one dx               x, dy   y would not do: a negative slope makes it positive on both sides
+// backward  one dx               x, dy   not y, which a negative slope makes positive on both sides
 // At x = 0 the gradient is slope·dy, as in PyTorch.
 
 override WG: u32 = 64u;

@@ -6,11 +6,11 @@
 // backward_w  4 dw of each of 4 outputs               x, dy  N, ascending
 // backward_b  one db                                  dy     N, ascending
 // The lanes of a workgroup run along d, the one direction in which x, w, dx and dw are contiguous. Rows past the end
-// are read as the last row and not written.
+// repeat the last row and are not written.
 
 const WG = 64u;
 
-// batch: N. depth: D. outputs: O. tiles: workgroups (of backward_b: threads). columns: of them side by side.
+// batch: N. depth: D. outputs: O. tiles: workgroups (in backward_b, threads). columns: tiles side by side.
 struct P { batch: u32, depth: u32, outputs: u32, tiles: u32, columns: u32 }
 @group(0) @binding(0) var<uniform> p: P;
 @group(0) @binding(1) var<storage, read> x: array<f32>;
@@ -22,7 +22,7 @@ struct P { batch: u32, depth: u32, outputs: u32, tiles: u32, columns: u32 }
 @group(0) @binding(7) var<storage, read_write> dw: array<f32>;
 @group(0) @binding(8) var<storage, read_write> db: array<f32>;
 
-// partial[8·lane + k]: the lane's sum for output k of the tile, a component a picture.
+// partial[8·lane + k]: the lane's sum for output k of the tile, one component per picture.
 var<workgroup> partial: array<vec4<f32>, 512>;
 
 @compute @workgroup_size(WG)
@@ -33,7 +33,7 @@ fn forward(
 ) {
     let tile = group.x + group.y * groups.x;
     if tile >= p.tiles { return; }
-    // The tiles of one set of outputs follow each other, so that its part of w stays in the cache.
+    // The tiles of one set of outputs are consecutive, so that its part of w stays in the cache.
     let o = tile / p.columns * 8u;
     let n = tile % p.columns * 4u;
     let last_o = p.outputs - 1u;
@@ -122,7 +122,7 @@ fn backward_x(
         s2 += w[row + d2] * v;
         s3 += w[row + d3] * v;
     }
-    // The four sums of one picture for each of its rows that exists.
+    // Writes four sums for each picture of the tile that exists.
     let rows = min(4u, p.batch - n);
     for (var k = 0u; k < rows; k++) {
         let at = (n + k) * p.depth + d;

@@ -1,10 +1,10 @@
 // linear/quads: linear by blocks of a matrix product, for lavapipe. Twin: src/ops/linear.rs.
 //
 // entry      one thread computes             reads     terms and their order
-// forward_1  t2: a quad of a row of w        w         copies; runs once where w is constant
+// forward_1  t2: a quad of a row of w        w         copies; runs once if w is constant
 // forward_2  y of AM pictures, BM outputs    x, t2, b  quads of channels, then pixels, then the four channels; then b
 //
-// shared/rows.wgsl has the block and its prices. t2 holds the rows of w in the order of x's quads.
+// shared/rows.wgsl explains the block and its costs. t2 holds the rows of w in the order of x's quads.
 
 struct P { rows_a: u32, rows_b: u32, quads: u32, channels: u32, plane: u32, depth: u32, threads: u32 }
 @group(0) @binding(0) var<uniform> p: P;

@@ -3,8 +3,8 @@
 // entry     one thread computes  reads     note
 // forward   one y                x         rows then columns of the window, clipped to the image
 // backward  one dx               x, y, dy  sums the windows (i, j ascending) whose first maximum it is
-// A window's maximum is the pixel that equals y; of several, the one in the uppermost row, and there the leftmost. A NaN is
-// above every number.
+// A window's maximum is the pixel that equals y: the first one in row order if there are several. NaN counts as larger than
+// every number.
 // Padding is at most half the kernel, so every window has a pixel.
 
 override WG: u32 = 64u;
@@ -26,7 +26,7 @@ fn end(i: u32, size: u32) -> u32 {
     return min(i * p.stride + p.kernel - p.padding, size);
 }
 
-// First window that holds pixel r, and one past the last of the `count` windows; none where they meet.
+// First window that contains pixel r, and one past the last of the `count` windows; if they are equal, there is none.
 fn first_window(r: u32) -> u32 {
     if r + p.padding < p.kernel { return 0u; }
     return (r + p.padding - p.kernel) / p.stride + 1u;
@@ -35,7 +35,7 @@ fn end_window(r: u32, count: u32) -> u32 {
     return min((r + p.padding) / p.stride + 1u, count);
 }
 
-// By its bits, since a compiler may take it that no number is a NaN.
+// Tests the bits, since a compiler may assume that no number is NaN.
 fn is_nan(v: f32) -> bool {
     return (bitcast<u32>(v) & 0x7FFFFFFFu) > 0x7F800000u;
 }

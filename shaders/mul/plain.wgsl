@@ -3,7 +3,7 @@
 // entry       one thread computes  reads
 // forward     one y                a, b
 // backward_a  one da               b, dy
-// backward_b  one db               a, dy   apart from backward_a, so a mask without a gradient costs nothing
+// backward_b  one db               a, dy   separate from backward_a, so a mask without a gradient costs nothing
 
 override WG: u32 = 64u;
 

@@ -5,7 +5,7 @@
 // backward_a  da of 4 rows n and 4 columns d     a, b, dy  M, in the order of m
 // backward_b  db of 4 rows m and 4 columns d     a, b, dy  N, in the order of n
 //
-// A thread's rows follow each other; its columns lie a quarter of the width apart, so that neighbouring threads touch
+// A thread's rows are consecutive; its columns lie a quarter of the width apart, so that neighbouring threads access
 // neighbouring elements. Rows and columns past the end repeat the last one and are not written.
 
 override WG: u32 = 64u;

@@ -3,8 +3,8 @@
 // entry    one thread computes     reads  terms and their order
 // forward  y of AM rows n, BM of m a, b   D, in the order of d
 //
-// A block of a product (shared/rows.wgsl), whose terms are squared differences: one instruction more a term than
-// ‖a‖² + ‖b‖² − 2a·b, which cancels for near pairs.
+// A block of a product (shared/rows.wgsl) whose terms are squared differences: one more instruction per term than
+// ‖a‖² + ‖b‖² − 2a·b, which cancels for close pairs.
 
 struct P { rows_a: u32, rows_b: u32, quads: u32 }
 @group(0) @binding(0) var<uniform> p: P;

@@ -3,11 +3,11 @@
 // entry     one thread moves                      reads
 // forward   the r² values of one y block r × r    x
 // backward  the r² values of one pixel's dx       dy
-// A thread is one (n,c,i,j): two divisions serve r² values, and the reads or writes of x's side are neighbours.
+// A thread handles one (n,c,i,j): two divisions serve r² values, and neighbouring threads access neighbouring elements of x.
 
 override WG: u32 = 64u;
 
-// threads: N·C·H·W of x's pixels. height, width: of x. factor: r.
+// threads: N·C·H·W, with C of y, H and W of x. height, width: of x. factor: r.
 struct P { threads: u32, height: u32, width: u32, factor: u32 }
 @group(0) @binding(0) var<uniform> p: P;
 @group(0) @binding(1) var<storage, read> x: array<f32>;

@@ -1,8 +1,8 @@
-// pointwise/unary: y = f(x), element by element. Twin: src/ops/pointwise.rs, whose rows give `apply(a)` and `slope(i)`.
+// pointwise/unary: y = f(x), element by element. Twin: src/ops/pointwise.rs, whose rows define `apply(a)` and `slope(i)`.
 //
 // entry     one thread computes  reads
 // forward   one y                x
-// backward  one dx               dy, and what the row's derivative names of x and y
+// backward  one dx               dy, and those of x and y that the row's derivative names
 
 override WG: u32 = 64u;
 alias T = f32;

@@ -7,7 +7,7 @@
 // At x = 0 dx is a[c] · dy, as in PyTorch.
 
 override WG: u32 = 64u;
-// Texels of a thread.
+// Texels per thread.
 const EACH: u32 = 2u;
 
 // A map has `plane` texels and is served by `lanes` threads; neighbouring threads take neighbouring texels.

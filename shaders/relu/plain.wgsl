@@ -3,7 +3,7 @@
 // entry     one thread computes  reads   note
 // forward   one y                x
 // backward  one dx               y, dy   uses y, not x (y > 0 exactly where x > 0), so the planner may free x
-// At x = 0 the gradient is 0, as in PyTorch. Comparisons and no max: a NaN fails them and stays one.
+// At x = 0 the gradient is 0, as in PyTorch. Uses comparisons, not max: NaN fails them and propagates.
 
 override WG: u32 = 64u;
 

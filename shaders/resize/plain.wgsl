@@ -2,23 +2,24 @@
 // Twin: src/ops/resize.rs.
 //
 // entry       one thread computes                    reads       sums
-// forward_1   4 columns of one row of t0             x           taps_i products, by input row upwards
-// forward_2   4 rows of one column of y              t0          taps_j products, by input column upwards
+// forward_1   4 columns of one row of t0             x           taps_i products, input rows ascending
+// forward_2   4 rows of one column of y              t0          taps_j products, input columns ascending
 // backward_1  one t1: 1 / Σ weights of an output     -           taps_i or taps_j weights
-// backward_2  4 rows of one column of t0             dy, t1      by position upwards, then output column
-// backward_3  4 columns of one row of dx             t0, t1      by position upwards, then output row
+// backward_2  4 rows of one column of t0             dy, t1      positions, then output columns, ascending
+// backward_3  4 columns of one row of dx             t0, t1      positions, then output rows, ascending
 //
 // t0 is [planes, out_height, width], t1 is [out_height + out_width]. The 4 columns of a thread are a quarter of the width
-// apart, so that neighbouring threads read neighbouring columns; the weights are evaluated once for the 4.
+// apart, so that neighbouring threads read neighbouring columns; the weights are evaluated once for all 4.
 //
 // All positions are exact integers. With scale = num / den, output o has its centre at input position A / D, where
 // A = (2o + 1)·den − num and D = 2·num. The kernel's argument for input s is B / unit, where B = A − s·D and unit is
-// D, or 2·den where a shrinking kernel is stretched against aliasing; half is the kernel's half width in that unit.
+// D, or 2·den if antialiasing stretches the kernel of a shrinking resize; half is the kernel's half width in that unit.
 // The lowest input with B < half is s = q + 1 − lift for q = (2o·den + start) / D, where start = den − num − half +
 // lift·D and lift makes it positive; there B = (2o·den + start) mod D + half − D.
 // Beyond the borders the axis is mirrored: input s stands for the positions k·len + s (k even) and k·len + len − 1 − s
-// (k odd), k from −before to after. Or it is clamped: inputs 0 and len − 1 stand for before and after positions more.
-// The ranges of outputs in backward contain every output with −half ≤ B < half and no other.
+// (k odd), k from −before to after. Or it is clamped: inputs 0 and len − 1 also stand for the `before` positions before
+// them and the `after` positions after them. The ranges of outputs in backward contain exactly the outputs with
+// −half ≤ B < half.
 
 override WG: u32 = 64u;
 
@@ -42,7 +43,7 @@ struct P {
 @group(0) @binding(6) var<storage, read_write> t1: array<f32>;
 
 // The kernel at b / unit, for |b| ≤ half. The factors (1 − a), (2 − a), (a − 1) come from exact integers, so that every
-// weight has a small relative error, also near the kernel's zeros.
+// weight has a small relative error, even near the kernel's zeros.
 fn weight(b: i32, unit: u32) -> f32 {
     if p.kernel == NEAREST { return 1.0; }
     let a = u32(abs(b));
@@ -65,7 +66,7 @@ fn input_at(s: i32, m: u32, len: u32) -> u32 {
     return select(2u * len - 1u - m, m, m < len);
 }
 
-// The k-th position of input s, and how far k goes down and up.
+// The k-th position of input s, and the lowest and highest k.
 fn position(k: i32, s: u32, len: u32) -> i32 {
     if p.border == CLAMP { return i32(s) + k; }
     return k * i32(len) + i32(select(s, len - 1u - s, (k & 1) != 0));
@@ -77,7 +78,7 @@ fn highest(after: u32, s: u32, len: u32) -> i32 {
     return select(i32(after), 0, p.border == CLAMP && s != len - 1u);
 }
 
-// How many outputs have 2o·den ≤ v.
+// The number of outputs with 2o·den ≤ v.
 fn outputs_up_to(v: i32, den: u32) -> u32 {
     return select(u32(max(v, 0)) / (2u * den) + 1u, 0u, v < 0);
 }

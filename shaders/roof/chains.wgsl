@@ -2,12 +2,12 @@
 //
 // entry    one thread computes  reads  note
 // forward  one y                x      the sum over `rounds` of 14 chains of 64 links, begun at x + round + 0 … 13
-// A vector core is always busy with (latency of multiply + add) · (units) chains under way: 12 on Zen 3 (3 + 3 cycles, 2
-// units each), and two more for slack; with m they fill 15 of its 16 registers. LLVM (15) must not run the chains one
-// after the other, which it does, at a quarter of the rate, where they do not read each other; and at half the rate where
-// they live from round to round: of what a loop assigns, lavapipe keeps the old value beside the new one, to select by
-// the mask of active lanes. So every round begins anew, and adds to the sum. GFLOP/s of one thread at 3.24 GHz (Zen 3,
-// 2026-11-24): this 84, with 12 chains 77, assembly by hand 94, two units of each kind always busy 104.
+// A vector core is always busy with (latency of multiply + add) · (units) chains in flight: 12 on Zen 3 (3 + 3 cycles, 2
+// units each), plus two for slack; with m they fill 15 of its 16 registers. If the chains do not read each other, LLVM (15)
+// runs them one after the other, at a quarter of the rate. If they live from round to round, the rate halves: for each
+// variable that a loop assigns, lavapipe keeps the old value next to the new one, to select by the mask of active lanes.
+// So every round starts afresh, and adds to the sum. GFLOP/s of one thread at 3.24 GHz (Zen 3, 2026-11-24): this 84, with
+// 12 chains 77, hand-written assembly 94, two units of each kind always busy 104.
 
 override WG: u32 = 64u;
 

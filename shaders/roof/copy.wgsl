@@ -1,7 +1,7 @@
 // roof/copy: y = x, as fast as a shader moves memory. Twin: src/lab/roof.rs.
 //
 // entry    one thread computes  reads  note
-// forward  four y               x      `threads` apart, so that neighbours touch neighbouring words and four loads are under way
+// forward  four y               x      `threads` apart, so that neighbours access neighbouring words and four loads are in flight
 
 override WG: u32 = 64u;
 

@@ -3,7 +3,7 @@
 // entry    one thread computes               reads              note
 // forward  one element of w and m, in place  w, dw, m, h, k, s  h: lr, momentum, weight decay, 5 unused
 //
-// k holds the multipliers of lr, then those of the decay, one for 64 elements; s multiplies dw, and nothing is done where it is 0.
+// k holds the factors of lr, then those of the decay, one per 64 elements; s multiplies dw, and if it is 0, nothing is done.
 
 override WG: u32 = 64u;
 
@@ -18,7 +18,7 @@ struct P { len: u32, blocks: u32 }
 
 @compute @workgroup_size(WG)
 fn forward(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
-    // Before the branch, where lavapipe reads one value for all lanes.
+    // Read before the branch, where lavapipe reads one value for all lanes.
     let lr = h[0];
     let momentum = h[1];
     let decay = h[2];

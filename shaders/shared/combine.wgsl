@@ -1,5 +1,5 @@
-// combine: shared by the shaders of fused convolutions that work on channel quads: what becomes of a value and that of z at the same
-// place. COMBINE, of the includer: 0 nothing, 1 their sum, 2 their product, 3 `p.slope` times the value where z ≤ 0.
+// combine: shared by the shaders of fused convolutions that work on channel quads: combines a value with that of z at the same
+// place. The including shader defines COMBINE: 0 ignores z, 1 is the sum, 2 the product, 3 `p.slope` times the value where z ≤ 0.
 
 fn combined(value: vec4<f32>, at: vec2<u32>) -> vec4<f32> {
     if COMBINE == 0u { return value; }

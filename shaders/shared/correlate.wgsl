@@ -1,24 +1,24 @@
-// correlate: shared by the shaders of gradients for filters: sums over pixels of products of two pictures in channel quads,
+// correlate: shared by the shaders of filter gradients: sums over pixels of products of two pictures in channel quads,
 //
 //   Σ_{n,i,j} A[n, a, i, j] · B[n, b, i + u − pad_h, j + v − pad_w]   for every channel a, channel b and tap (u, v),
 //
-// where outside of the picture B is 0 (with p.replicate: its border). The includer gives `a_load(k)` and `b_load(k)`, texel k
-// of the two, scratch t1, and these members of P:
+// where B is 0 outside the picture (with p.replicate, its border). The including shader defines `a_load(k)` and `b_load(k)`,
+// texel k of A and of B, scratch t1, and these members of P:
 //   a_height, a_width, b_height, b_width, a_quads, b_quads, pad_h, pad_w, replicate
-//   taps, taps_w                  of all, and in a row
+//   taps, taps_w                  of a filter, and of one of its rows
 //   b_blocks, units               blocks of BQ quads of B; (blocks of AQ quads of A) · (b_blocks · taps + BIAS)
 //   pixels                        of A, all pictures
-//   walkers, chunks               walks of eight lanes a unit, and chunks of eight pixels of each, a multiple of UNROLL
-//   batch, step_n, step_i, step_j eight pixels on, in pictures, rows and columns
+//   walkers, chunks               walks of eight lanes per unit, and chunks of eight pixels per walk, a multiple of UNROLL
+//   batch, step_n, step_i, step_j pictures; eight pixels further, in pictures, rows and columns
 //
 // A lane takes every eighth pixel of its walker, so nothing is broadcast. Instructions for eight lanes on a Zen 3 under Mesa
-// 22.3.6: 48 for a texel, some 60 for the place, 2.2 for a multiply-add, whose sum does not stay in one of 16 registers. So
-// AQ + BQ texels feed 16 · AQ · BQ multiply-adds, as many as the first-level cache has room for their sums. UNROLL chunks in
-// an iteration share the loop's selects, and each sum is loaded and stored once for all of them.
+// 22.3.6: 48 for a texel, about 60 for the place, 2.2 for a multiply-add, whose sum does not stay in one of 16 registers. So
+// AQ + BQ texels feed 16 · AQ · BQ multiply-adds, as many as the first-level cache has room for sums. The UNROLL chunks of an
+// iteration share the loop's selects, and each sum is loaded and stored once for all of them.
 
 struct Place { n: u32, i: u32, j: u32 }
 
-// Eight pixels on.
+// The place eight pixels further.
 fn advance(at: Place) -> Place {
     let j = at.j + p.step_j;
     let is_past_row = j >= p.a_width;
@@ -31,7 +31,7 @@ fn advance(at: Place) -> Place {
     );
 }
 
-// Groups: eight walks, of all units one after another; lanes: eight pixels, then walks.
+// Groups: eight walks, all units in turn; lanes: eight pixels, then walks.
 fn correlate(lane: u32, group: u32) {
     let walk = min(group * 8u + lane / 8u, p.units * p.walkers - 1u);
     let walker = walk / p.units;
@@ -65,7 +65,7 @@ fn correlate(lane: u32, group: u32) {
             let r = at.i + u - p.pad_h;      // Modulo 2³²: rows above the picture are past its end.
             let s = at.j + v - p.pad_w;
             let is_inside = is_real && ((r < p.b_height && s < p.b_width) || p.replicate != 0u || is_bias);
-            // With replicate a row above counts as the first.
+            // With replicate, a row above the picture counts as the first.
             let row = select(min(r, p.b_height - 1u), 0u, at.i + u < p.pad_h);
             let column = select(min(s, p.b_width - 1u), 0u, at.j + v < p.pad_w);
             // unroll
@@ -101,7 +101,7 @@ fn correlate(lane: u32, group: u32) {
     for (var k = 0u; k < SUMS; k++) { textureStore(t1, texel(first + k * 8u), sum[k]); }
 }
 
-// What `correlate` left of a channel of A and four of B: first channel of B, tap, and the sum over lanes and walkers.
+// The result of `correlate` for a channel of A and four of B: first channel of B, tap, and the sum over lanes and walkers.
 struct Product { a: u32, b: u32, u: u32, v: u32, is_bias: bool, sum: vec4<f32> }
 
 // Thread `thread` of units · SUMS.

@@ -1,5 +1,5 @@
 // direct: shared by the shaders of conv2d that keep a block of results in registers: 8 rows of a column (backward_w: 8 taps) times
-// OC channels. The includer gives OC, `x_load(k)` and `t0_store(k, value)`.
+// OC channels. The including shader defines OC, `x_load(k)` and `t0_store(k, value)`.
 
 const LOW = vec4<u32>(0u, 1u, 2u, 3u);
 const HIGH = vec4<u32>(4u, 5u, 6u, 7u);
@@ -52,7 +52,7 @@ fn place(thread: u32, width: u32) -> Place {
     );
 }
 
-// x of a column at a row that may lie outside.
+// x of a column at a row that may lie outside the picture.
 fn x_at(base: u32, row: i32, inside: bool) -> f32 {
     let r = clamp(row, 0, i32(p.height) - 1);
     return select(0.0, x_load(base + u32(r) * p.width), inside && (p.replicate != 0u || r == row));

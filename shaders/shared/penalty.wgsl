@@ -1,14 +1,14 @@
-// penalty: shared by the shaders of `loss`. The includer gives `weight(k)`, the weight of element k.
+// penalty: shared by the shaders of `loss`. The including shader defines `weight(k)`, the weight of element k.
 //
 // entry       one thread computes                            reads         terms and their order
 // forward_1   a partial sum over every `threads`-th element  a, b, m      at most 64, ascending
 // forward_2   one of 64 sums over every 64th partial sum;    t0           `threads` / 64, ascending, then 64, ascending
-//             the first thread then y
+//             then y, by the first thread
 // backward_a  one da                                         a, b, m, dy
 // backward_b  one db                                         a, b, m, dy
 
 override WG: u32 = 64u;
-// ρ(d) = d² where it is 1, sqrt(d² + eps²) where it is 0.
+// ρ(d) = d² if it is 1, sqrt(d² + eps²) if it is 0.
 override SQUARE: u32 = 1u;
 
 struct P { len: u32, threads: u32, scale: f32, eps: f32 }

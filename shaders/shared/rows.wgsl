@@ -1,13 +1,14 @@
-// rows: shared by the shaders that bring together every row of A with every row of B, in channel quads:
+// rows: shared by the shaders that combine every row of A with every row of B, in channel quads:
 //
 //   y[n, m] = Σ_d term(A[n, d], B[m, d])   by d
 //
-// The includer gives `a_load(k)` and `b_load(k)`, texel k of the two (texel row · p.quads + q holds d = 4q .. 4q + 3, 0 past the
-// end: term(0, 0) must be 0), `term`, and p.rows_a, p.rows_b and p.quads. A thread takes AM rows of A and BM of B.
+// The including shader defines `a_load(k)` and `b_load(k)`, texel k of A and of B (texel row · p.quads + q holds
+// d = 4q .. 4q + 3, 0 past the end: term(0, 0) must be 0), `term`, and p.rows_a, p.rows_b and p.quads. A thread takes AM rows
+// of A and BM of B.
 //
-// Prices that it was built from (instructions for eight lanes, Zen 3 under Mesa 22.3.6): a texel 48, a multiply-add 2 and for
-// four of them a load and a store of their sum, which stays in no register. AM + BM texels feed 4 · AM · BM multiply-adds:
-// with 8 and 8, 768 and 640 instructions. Larger blocks than that matrices of a few rows do not fill.
+// Costs that it is designed for (instructions for eight lanes, Zen 3 under Mesa 22.3.6): a texel 48, a multiply-add 2 and, for
+// every four of them, a load and a store of their sum, which does not stay in a register. AM + BM texels feed 4 · AM · BM
+// multiply-adds: with 8 and 8, 768 and 640 instructions. Matrices of a few rows do not fill larger blocks.
 
 const AM: u32 = 8u;
 const BM: u32 = 8u;
@@ -22,7 +23,8 @@ fn block_of(thread: u32) -> Block {
     return Block(a * AM, (thread - a * columns) * BM, a * AM < p.rows_a);
 }
 
-// Sum 2k + h is that of row block.b + k of B and the four rows block.a + 4h of A. Rows past the end repeat the last.
+// Returns the sums of a block: sum 2k + h is for row block.b + k of B and the four rows of A from block.a + 4h. Rows past the
+// end repeat the last.
 fn rows(block: Block, thread: u32) -> array<vec4<f32>, SUMS> {
     var a: array<u32, AM>;
     var b: array<u32, BM>;

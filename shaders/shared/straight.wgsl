@@ -1,6 +1,6 @@
 // straight: shared by the shaders that convolve channel quads with every tap written out (conv2d/straight explains it).
-// The includer gives `source(k)`, texel k of the picture, and its weights in t2: for each group KH · KW taps, KQ · KC channels
-// (DOT: KQ quads) in, OQ quads out.
+// The including shader defines `source(k)`, texel k of the picture, and has its weights in t2: for each group KH · KW taps,
+// KQ · KC input channels (DOT: KQ quads), OQ output quads.
 
 var<workgroup> weights: array<vec4<f32>, FILL>;
 
@@ -14,9 +14,9 @@ fn copy_weights(group: u32, lane: u32) {
     workgroupBarrier();
 }
 
-// Σ over taps and channels of weights and the source of height × width pixels around pixel (i, j) of picture n, whose
-// first tap lies pad above and left of it: all (u, v, c) by u, v, c. Outside of the picture it is 0, or with `replicate` the
-// nearest pixel.
+// Returns the sum over taps and channels of weights times the source, `size` (height, width) pixels, around pixel (i, j) of
+// picture n, whose first tap lies `pad` above and left of it: all (u, v, c) by u, v, c. Outside the picture the source is 0
+// or, with `replicate`, the nearest pixel.
 fn straight(n: u32, i: u32, j: u32, size: vec2<u32>, pad: vec2<u32>, replicate: bool) -> array<vec4<f32>, OQ> {
     let plane = size.x * size.y;
     var column: array<u32, KW>;

@@ -2,7 +2,7 @@
 
 var<workgroup> sums: array<f32, 64>;
 
-// t0[0] + … + t0[count − 1]: every 64th ascending, then the 64 sums ascending. Thread 0 gets it, the others 0.
+// Returns t0[0] + … + t0[count − 1]: every 64th ascending, then the 64 sums ascending. Only thread 0 gets it, the others get 0.
 fn total(lane: u32, count: u32) -> f32 {
     var sum = 0.0;
     for (var k = lane; k < count; k += 64u) {

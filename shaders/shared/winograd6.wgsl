@@ -1,5 +1,5 @@
 // winograd6: shared by the Winograd shaders of six points per side: 0, ±1, ±2, ∞ (Lavin and Gray 2016, section 4.2). B is the
-// same for every number of taps R and outputs T = 7 − R; G and A are the points' powers. R and T are the includer's.
+// same for every number of taps R and outputs T = 7 − R; G and A are the points' powers. The including shader defines R and T.
 
 // G · g; taps past R are 0.
 fn transform_filter(g: array<vec4<f32>, 5>) -> array<vec4<f32>, 6> {

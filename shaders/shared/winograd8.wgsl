@@ -1,6 +1,6 @@
 // winograd8: shared by the Winograd shaders of eight points per side: 0, ±1, ±2, ±½, ∞ (Lavin and Gray 2016, section 4; the
 // matrices as Winograd's construction gives them). B is the same for every number of taps R and outputs T = 9 − R; G
-// and A are the points' powers, those of ±½ with a factor 32 from G to A. R and T are the includer's.
+// and A are the points' powers; for ±½, a factor of 32 moves from G to A. The including shader defines R and T.
 
 // G · g; taps past R are 0.
 fn transform_filter(g: array<vec4<f32>, 5>) -> array<vec4<f32>, 8> {

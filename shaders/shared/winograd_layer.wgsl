@@ -1,34 +1,34 @@
 // winograd_layer: the entries of conv2d/winograd (N = 6 points per side) and conv2d/winograd8 (N = 8).
 //
-// Lavin and Gray 2016, section 4: y = Aᵀ[(G g Gᵀ) ⊙ (Bᵀ d B)]A for tiles of T×T outputs from N×N inputs: so N²
-// multiplications of matrices (channels out × in) · (in × tiles), one for each position in the tile. The picture is
-// worked off in blocks of tiles, whose V and M stay in the cache.
+// Lavin and Gray 2016, section 4: y = Aᵀ[(G g Gᵀ) ⊙ (Bᵀ d B)]A for tiles of T×T outputs from N×N inputs: N² matrix
+// multiplications (output channels × input channels) · (input channels × tiles), one for each position in the tile. The
+// picture is processed in blocks of tiles, whose V and M stay in the cache.
 //
 // entry      one thread computes                        reads     terms and their order
-// forward_1  t2: U at N² positions for a channel c and   w, b, a   R taps a side; runs once where w is constant
+// forward_1  t2: U at N² positions for a channel c and   w, b, a   R taps per side; runs once if w is constant
 //            four o; or four biases, or four slopes
 // forward_2  t0: V at N² positions of a tile, four c     x         N rows, then N columns
 // forward_3  t1: M of a tile at a position, OC o         t0, t2    all c, ascending
 // forward_4  y: T×T pixels of four o                     t1, t2, z  N rows, then N columns; bias; slope; z
 //
-// Prices that it was built from (ns for eight lanes; Zen 3 at 3.2 GHz, Mesa 22.3.6; shared/prototypes/lavapipe/winograd):
+// Costs that it is designed for (ns for eight lanes; Zen 3 at 3.2 GHz, Mesa 22.3.6; shared/prototypes/lavapipe/winograd):
 // a load of a texel of four values 4, a store of one 60 to 105, a word of workgroup memory at a constant address in
-// straight-line code as good as nothing, at a varying address 105; a multiply-add 0.16 while its code stays in the
+// straight-line code almost nothing, at a varying address 105; a multiply-add 0.16 while its code stays in the
 // processor's cache of decoded instructions (1,000 of them), 0.37 once it leaves the first-level cache (2,000). So
 // forward_3 copies the OC · K weights of a position to workgroup memory once for up to 256 tiles, then multiplies without
-// loop or branch: each texel of V feeds 4 · OC multiply-adds. Stores bind the rest: tiles lie eight to a row of texels,
-// one for each lane, all channels of eight tiles together, so that a store touches two cache lines, and each position is
-// moved on by eight texels so that the positions do not share a cache's set.
+// a loop or branch: each texel of V feeds 4 · OC multiply-adds. Stores limit the rest: tiles lie eight to a row of texels,
+// one for each lane, all channels of eight tiles together, so that a store touches two cache lines; and each position is
+// shifted by eight texels so that the positions do not share a cache set.
 
 struct P {
     c_in: u32, c_out: u32, height: u32, width: u32, out_height: u32, out_width: u32,
     pad: u32,
-    adjoint: u32,            // w is [Ci,Co,R,R], and its taps are turned by 180°.
-    replicate: u32,          // Outside of the picture lies its nearest pixel, not 0.
+    adjoint: u32,            // w is [Ci,Co,R,R], and its taps are rotated by 180°.
+    replicate: u32,          // Outside the picture lies its nearest pixel, not 0.
     tiles_x: u32, tiles: u32, tiles_of_picture: u32,
-    block: u32, chunks: u32, // The block at work; chunks of eight tiles in a block.
+    block: u32, chunks: u32, // The current block; chunks of eight tiles per block.
     quads_in: u32, quads_out: u32, m_quads: u32,
-    v_chunks: u32, m_chunks: u32,   // Chunks in a row of texels of V and of M.
+    v_chunks: u32, m_chunks: u32,   // Chunks per row of texels of V and of M.
     groups_out: u32,         // Groups of OC channels.
     biases: u32,             // First texel of the biases in t2; the slopes follow.
     slope: f32,
@@ -50,13 +50,13 @@ struct P {
 
 var<workgroup> weights: array<vec4<f32>, FILL>;
 
-// A value to store for the tile of this number; 0 past the last tile. The choice also keeps LLVM from moving the
+// The value to store for tile `number`; 0 past the last tile. The select also keeps LLVM from moving the
 // arithmetic behind `value` into the store's loop over lanes, where it would be scalar (performance.md 1.4).
 fn stored(value: vec4<f32>, number: u32) -> vec4<f32> {
     return select(vec4(0.0), value, number < p.tiles);
 }
 
-// w of four channels out for one channel in at a tap; 0 past the channels.
+// w of four output channels for one input channel at a tap; 0 past the channels.
 fn filters(c: u32, o: vec4<u32>, tap: u32) -> vec4<f32> {
     let is_real = (o < vec4(p.c_out)) & vec4(c < p.c_in);
     let oc = min(o, vec4(p.c_out - 1u));
@@ -146,7 +146,7 @@ fn forward_2(@builtin(local_invocation_id) l: vec3<u32>, @builtin(workgroup_id) 
     }
 }
 
-// Groups: channels out, position, LANES tiles.
+// Groups: output channels, position, LANES tiles.
 @compute @workgroup_size(LANES)
 fn forward_3(@builtin(local_invocation_id) l: vec3<u32>, @builtin(workgroup_id) g: vec3<u32>) {
     let first = (g.y * p.groups_out + g.x) * FILL;

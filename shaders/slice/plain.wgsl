@@ -3,11 +3,11 @@
 // entry     one thread computes  reads
 // forward   one y                x
 // backward  one dx               dy      0 outside the slice
-// Within one picture the slice is the elements skip … skip + taken - 1.
+// Within one picture, the slice consists of the elements skip … skip + taken - 1.
 
 override WG: u32 = 64u;
 
-// threads: of this entry. image: elements of one picture of x. skip: before the slice. taken: in it.
+// threads: of this entry. image: elements of one picture of x. skip: elements before the slice. taken: elements in it.
 struct P { threads: u32, image: u32, skip: u32, taken: u32 }
 @group(0) @binding(0) var<uniform> p: P;
 @group(0) @binding(1) var<storage, read> x: array<f32>;

@@ -2,8 +2,8 @@
 //
 // entry         one thread computes                              reads     terms and their order
 // forward_1     a position's loss                                x, t      channels, ascending
-// forward_2     one of 64 sums over every 64th position; the     t0        positions / 64, ascending, then 64, ascending
-//               first thread then y
+// forward_2     one of 64 sums over every 64th position;         t0        positions / 64, ascending, then 64, ascending
+//               then y, by the first thread
 // backward_x_1  a position's log of the sum and sum of targets   x, t      channels, ascending
 // backward_x_2  one dx                                           x, t, dy
 //

@@ -6,22 +6,22 @@
 // entry         one thread computes              reads            note
 // forward       y of one block                   x, f             4 terms per output, in tap order
 // backward_f    both df of one sample            x, f, dy         4·C terms each, channel by channel in tap order
-// backward_x_1  zeros in t0 and t1                                scratch comes with arbitrary contents
+// backward_x_1  zeros in t0 and t1                                scratch starts with arbitrary contents
 // backward_x_2  counts and maxima of one block   f, dy            into t1: how many terms each element of dx has, and
 //                                                                 the largest |dy·weight| among them, as its bits
 // backward_x_3  the fixed-point sums of a block  f, dy, t1        into t0: terms times the element's own power of two
 // backward_x_4  one dx                           t0, t1           the sum as f32
 //
 // The image's gradient is a scatter. Integer addition and maximum do not depend on the order, so two runs give the same
-// bits. Scale of an element with k terms, none larger than m < 2^E: 2^(30 - ceil(log2 k) - E). Each rounded term is at
-// most 2^30 / k + 1/2, so that no partial sum reaches 2^31 while k <= 2^30, which the operation's shape rule ensures.
+// bits. The scale of an element with k terms, none larger than m < 2^E, is 2^(30 - ceil(log2 k) - E). Each rounded term is
+// at most 2^30 / k + 1/2, so that no partial sum reaches 2^31 while k <= 2^30, which the operation's shape rule ensures.
 //
 // Trust: every index is clamped as an integer after the conversion, so no value of f, NaN included, reads out of range.
 
 override WG: u32 = 64u;
 
 const BLOCK: u32 = 8u;
-// Bits of 2^24, from which on f32 has no odd numbers, and of infinity.
+// Bits of 2^24, above which f32 has no odd numbers, and of infinity.
 const HUGE: u32 = 0x4b800000u;
 const INFINITY: u32 = 0x7f800000u;
 
@@ -35,7 +35,7 @@ struct P {
     blocks: u32, // channels / 8, rounded up
     image_len: u32, // N·C·H·W
     scratch_len: u32, // N·(C + 1)·H·W, the length of t1
-    clamped: u32, // 1: the border's pixels go on for ever; 0: all is zero outside
+    clamped: u32, // 1: the border's pixels extend without end; 0: everything outside is zero
 }
 @group(0) @binding(0) var<uniform> p: P;
 @group(0) @binding(1) var<storage, read> x: array<f32>;
@@ -44,29 +44,29 @@ struct P {
 @group(0) @binding(4) var<storage, read> dy: array<f32>;
 @group(0) @binding(5) var<storage, read_write> dx: array<f32>;
 @group(0) @binding(6) var<storage, read_write> df: array<f32>;
-// Sums in fixed point, one an element of x.
+// Sums in fixed point, one per element of x.
 @group(0) @binding(7) var<storage, read_write> t0: array<atomic<i32>>;
-// Bits of the largest term, one an element of x (bits of floats that are not negative are ordered as integers); then
-// the number of terms, one a pixel [N,H,W], since it is the same for all channels.
+// Bits of the largest term, one per element of x (the bits of non-negative floats are ordered as integers); then
+// the number of terms, one per pixel [N,H,W], since it is the same for all channels.
 @group(0) @binding(8) var<storage, read_write> t1: array<atomic<i32>>;
 
-// Where a coordinate falls on an axis: the pixels at and after its floor.
+// Where a coordinate falls on an axis: the pixels at its floor and after it.
 struct Axis {
     low: u32,
     high: u32,
-    low_weight: f32, // 0 where the pixel does not count
+    low_weight: f32, // 0 if the pixel does not count
     high_weight: f32,
     low_counts: bool,
     high_counts: bool,
-    slope: f32, // 0 where the coordinate was clamped, else 1
+    slope: f32, // 0 if the coordinate was clamped, else 1
 }
 
 fn locate(coordinate: f32, size: u32) -> Axis {
     let bits = bitcast<u32>(coordinate);
     var v = coordinate;
     if (bits & 0x7fffffffu) >= HUGE {
-        // Positive numbers lie beyond the far end, negative ones and NaN before the near end. Comparing bits is right
-        // even where a compiler assumes that there is no NaN.
+        // Positive numbers lie beyond the far end, negative ones and NaN before the near end. Comparing bits is correct
+        // even if a compiler assumes that there is no NaN.
         v = select(-2.0, 16777216.0, bits <= INFINITY);
     }
     var slope = 1.0;
@@ -125,7 +125,7 @@ fn sample_at(rows: Axis, columns: Axis) -> Sample {
     );
 }
 
-// The taps' values; a tap that does not count is 0, whatever stands at its clamped offset.
+// The taps' values; a tap that does not count is 0, whatever lies at its clamped offset.
 fn values_at(plane: u32, s: Sample) -> vec4<f32> {
     let v = vec4(x[plane + s.offset.x], x[plane + s.offset.y], x[plane + s.offset.z], x[plane + s.offset.w]);
     return select(vec4(0.0), v, s.counts);
@@ -200,7 +200,7 @@ fn backward_x_2(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgr
     if t >= p.samples * p.blocks { return; }
     let work = work_of(t);
     let s = sample_of(work.n, work.q);
-    // A tap of weight 0 is no term.
+    // A tap of weight 0 is not a term.
     if work.first == 0u {
         let counts = p.image_len + work.n * p.height * p.width;
         if s.weight.x > 0.0 { atomicAdd(&t1[counts + s.offset.x], 1); }
@@ -230,7 +230,7 @@ fn headroom_at(pixel: u32) -> i32 {
     return 32 - countLeadingZeros(atomicLoad(&t1[pixel]) - 1);
 }
 
-// v·2^e for |e| <= 156, in two steps since 2^156 is no f32.
+// v·2^e for |e| <= 156, in two steps since 2^156 is not an f32.
 fn scaled(v: f32, e: i32) -> f32 {
     let half = e / 2;
     return v * power(half) * power(e - half);
@@ -242,7 +242,7 @@ fn power(e: i32) -> f32 {
 
 fn add(element: u32, headroom: i32, term: f32) {
     let largest = atomicLoad(&t1[element]);
-    // Where a term is not finite there is no scale, and backward_x_4 does not read the sum.
+    // If a term is not finite, there is no scale, and backward_x_4 does not read the sum.
     if u32(largest) < INFINITY {
         atomicAdd(&t0[element], i32(round(scaled(term, exponent(largest, headroom)))));
     }

@@ -1,4 +1,4 @@
-//! Devices: an adapter, or the references, chosen and opened.
+//! Devices: choosing and opening an adapter, or the references.
 
 use super::cpu;
 use super::gpu::{self, AdapterInfo, Gpu, Pipelines};
@@ -7,7 +7,7 @@ use crate::graph::{Graph, NodeId};
 use crate::plan::{Caps, Choices};
 use std::sync::Arc;
 
-/// Which device to open. A demand, not a hint: nothing falls back in silence.
+/// Which device to open. A demand, not a hint: there is no silent fallback.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Select {
     /// The best adapter: discrete, integrated, virtual, other, software, in this order.
@@ -15,7 +15,7 @@ pub enum Select {
     Default,
     /// By position in [`adapters_async`].
     Index(usize),
-    /// The first whose name contains this, in any case.
+    /// The first adapter whose name contains this, ignoring case.
     Name(String),
     /// The f64 references on the processor.
     Cpu,
@@ -23,7 +23,7 @@ pub enum Select {
 
 impl std::str::FromStr for Select {
     type Err = std::convert::Infallible;
-    /// `cpu`, a number, or a part of an adapter's name.
+    /// Parses `cpu`, a number, or part of an adapter's name.
     fn from_str(text: &str) -> std::result::Result<Self, Self::Err> {
         Ok(match text.parse() {
             Ok(index) => Self::Index(index),
@@ -33,17 +33,17 @@ impl std::str::FromStr for Select {
     }
 }
 
-/// All adapters, in the driver's order.
+/// Returns all adapters, in the driver's order.
 pub async fn adapters_async() -> Vec<AdapterInfo> {
     gpu::adapters().await.into_iter().map(|a| a.info).collect()
 }
 
-/// The adapter that [`Select::Default`] opens, and why.
+/// Returns the adapter that [`Select::Default`] opens, and why.
 pub fn default_adapter(adapters: &[AdapterInfo]) -> Option<(usize, &'static str)> {
     let ranks = [
         ("DiscreteGpu", "the first discrete GPU"),
         ("IntegratedGpu", "no discrete GPU, so the first integrated one"),
-        ("VirtualGpu", "no GPU of its own, so the first virtual one"),
+        ("VirtualGpu", "no physical GPU, so the first virtual one"),
         ("Other", "the first adapter of unknown kind"),
         ("Cpu", "no GPU, so the first software adapter"),
     ];
@@ -67,7 +67,7 @@ impl Device {
     /// Opens a device.
     ///
     /// # Errors
-    /// No such adapter; the message lists what there is and what to install.
+    /// There is no such adapter; the message lists the adapters, or what to install.
     pub async fn open_async(select: &Select) -> Result<Self> {
         if *select == Select::Cpu {
             return Ok(Self { backend: Backend::Cpu, chooser: None });
@@ -77,8 +77,8 @@ impl Device {
         {
             // Every adapter's name contains it.
             return Err(Error::device(
-                format!("{name:?} is no part of an adapter's name"),
-                "give one that `lineament devices` lists, its index, or cpu",
+                format!("{name:?} is not part of an adapter's name"),
+                "give a name that `lineament devices` lists, its index, or cpu",
             ));
         }
         let mut handles = gpu::adapters().await;
@@ -94,7 +94,7 @@ impl Device {
             Select::Index(index) if *index < adapters.len() => *index,
             Select::Index(index) => {
                 return Err(Error::device(
-                    format!("there is no adapter {index}; there are: {}", names()),
+                    format!("there is no adapter {index}; the adapters are: {}", names()),
                     "choose one of them by name or index, or --device cpu",
                 ));
             }
@@ -102,7 +102,7 @@ impl Device {
                 let wanted = name.to_lowercase();
                 adapters.iter().position(|a| a.name.to_lowercase().contains(&wanted)).ok_or_else(|| {
                     Error::device(
-                        format!("no adapter's name contains {name:?}; there are: {}", names()),
+                        format!("no adapter's name contains {name:?}; the adapters are: {}", names()),
                         "choose one of them by name or index, or --device cpu",
                     )
                 })?
@@ -113,25 +113,24 @@ impl Device {
         Ok(Self { backend: Backend::Gpu(Arc::new(Pipelines::new(gpu))), chooser: None })
     }
 
-    /// Drops what was compiled of the shader `text`: for one that will not be used again.
+    /// Drops what was compiled from the shader `text`, which will not be used again.
     pub(crate) fn forget(&self, text: &'static str) {
         if let Backend::Gpu(on) = &self.backend {
             on.forget(text);
         }
     }
 
-    /// This device, whose plans follow `choices`. Without it every plan follows the
-    /// estimates of the kernels.
+    /// Returns this device with plans that follow `choices`. Without choices, plans follow the kernels' estimates.
     pub fn with_choices(self, choices: Choices) -> Self {
         self.with_chooser(Arc::new(choices))
     }
 
-    /// This device, which asks `chooser` before it plans.
+    /// Returns this device with a `chooser` that it asks before it plans.
     pub fn with_chooser(self, chooser: Arc<dyn Choose>) -> Self {
         Self { chooser: Some(chooser), ..self }
     }
 
-    /// This device without choices.
+    /// Returns this device without choices.
     pub(crate) fn without_choices(&self) -> Self {
         Self { backend: self.backend.clone(), chooser: None }
     }
@@ -140,7 +139,7 @@ impl Device {
         self.chooser.as_ref().map(|chooser| chooser.choices(self, graph, fetches)).transpose()
     }
 
-    /// What the adapter says of itself; none for the references.
+    /// Returns what the adapter reports about itself, or `None` for the references.
     pub fn info(&self) -> Option<&AdapterInfo> {
         match &self.backend {
             Backend::Gpu(on) => Some(&on.gpu.info),
@@ -148,12 +147,12 @@ impl Device {
         }
     }
 
-    /// True for the references on the processor.
+    /// Returns whether this device is the references on the processor.
     pub fn is_cpu(&self) -> bool {
         matches!(self.backend, Backend::Cpu)
     }
 
-    /// Adapter, backend and driver, on one line.
+    /// Returns adapter, backend and driver on one line.
     pub fn describe(&self) -> String {
         match &self.backend {
             Backend::Gpu(on) => {
@@ -164,7 +163,7 @@ impl Device {
         }
     }
 
-    /// Bytes of memory that the driver's allocator gave for everything of this device, where the back end reports it.
+    /// Returns the bytes that the driver has allocated for everything on this device, if the backend reports them.
     pub fn allocated_bytes(&self) -> Option<u64> {
         match &self.backend {
             Backend::Gpu(on) => on.gpu.allocated_bytes(),
@@ -172,7 +171,7 @@ impl Device {
         }
     }
 
-    /// What the device allows; plans are made for it.
+    /// Returns the limits of the device, which plans respect.
     pub fn caps(&self) -> Caps {
         match &self.backend {
             Backend::Gpu(on) => on.gpu.info.caps,
@@ -181,9 +180,9 @@ impl Device {
     }
 }
 
-/// Who gives a device its choices before it plans a graph.
+/// Gives a device its choices before it plans a graph.
 pub trait Choose: std::fmt::Debug + Send + Sync {
-    /// The choices for `graph`; an implementation may measure on `device` what it lacks.
+    /// Returns the choices for `graph`; an implementation may measure on `device` what it lacks.
     ///
     /// # Errors
     /// The graph cannot be planned; the device fails.

@@ -2,21 +2,21 @@
 //!
 //! m ← β₁·m + (1 − β₁)·dw;  v ← β₂·v + (1 − β₂)·dw²;
 //! w ← w − r·lr·(q·decay·w + m·c₁ / (√(v·c₂) + ε)),  c₁ = 1 / (1 − β₁ᵗ), c₂ = 1 / (1 − β₂ᵗ), t = 1, 2, … the step's number
-//! where dw is multiplied by s first; s = 0 leaves everything as it is.
+//! where dw is first multiplied by s; s = 0 leaves everything unchanged.
 //!
 //! | name | shape       | meaning                                                                   |
 //! |------|-------------|---------------------------------------------------------------------------|
-//! | w    | `[N,C,H,W]` | parameter, or a pack of them, overwritten                                 |
+//! | w    | `[N,C,H,W]` | parameter, or a pack of parameters, overwritten                           |
 //! | dw   | `[N,C,H,W]` | the loss's gradient for w                                                 |
 //! | m    | `[N,C,H,W]` | mean of the gradient, overwritten; zero before the first step             |
 //! | v    | `[N,C,H,W]` | mean of its square, not negative, overwritten; zero before the first step |
 //! | h    | `[1,8,1,1]` | lr, β₁, β₂, ε, decay, c₁, c₂, unused: [`Adam::hyper`]                     |
-//! | k    | `[1,2,1,B]` | r and q of every 64 elements: multiply the learning rate and the decay    |
-//! | s    | `[1,2,1,1]` | the factor of dw, and one that is not read: [`super::clip`]               |
+//! | k    | `[1,2,1,B]` | r and q per 64 elements: factors of the learning rate and of the decay    |
+//! | s    | `[1,2,1,1]` | the factor of dw, and a value that is not read: [`super::clip`]           |
 //!
 //! `decay` is decoupled from the gradient, as in AdamW; 0 gives Adam. It is multiplied by lr, as in PyTorch.
 //! Gradients: none; a step of training is not differentiated.
-//! Errors: dw, m or v has another shape than w; h, k or s is not of the shape above, B = ⌈elements / 64⌉.
+//! Errors: the shape of dw, m or v differs from w's; h, k or s does not have the shape above, where B = ⌈elements / 64⌉.
 //! Numerics: a few roundings per element; ε is added outside the square root, as in the paper.
 //! Source: Kingma and Ba 2015, "Adam", algorithm 1; Loshchilov and Hutter 2019, "Decoupled Weight Decay Regularization".
 
@@ -25,7 +25,7 @@ use crate::error::ShapeError;
 use crate::layout::PACK_ALIGN;
 use crate::tensor::{SCALAR, Shape};
 
-/// The operation; what a schedule may change between steps is its input `h`.
+/// The operation; its input `h` holds what a schedule may change between steps.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Adam;
 
@@ -38,7 +38,7 @@ pub struct AdamHyper {
     pub beta1: f64,
     /// Decay of the mean of its square, in [0, 1).
     pub beta2: f64,
-    /// Added to the root, above 0.
+    /// Added to the square root; above 0.
     pub eps: f32,
     /// Decoupled decay of the parameter; 0 for Adam.
     pub weight_decay: f32,
@@ -52,7 +52,7 @@ impl Default for AdamHyper {
 }
 
 impl Adam {
-    /// The input `h` `[1,8,1,1]` for step number `step`, which counts from 1. The corrections are computed in f64.
+    /// Returns the input `h` `[1,8,1,1]` for step number `step`, which counts from 1. The corrections are computed in f64.
     pub fn hyper(hyper: &AdamHyper, step: u64) -> [f32; 8] {
         let AdamHyper { lr, beta1, beta2, eps, weight_decay } = *hyper;
         let correction = |beta: f64| (1.0 / (1.0 - beta.powf(step as f64))) as f32;
@@ -73,7 +73,7 @@ pub(super) fn check_factors(x: &[Shape], len: usize) -> Result<(), ShapeError> {
     Ok(())
 }
 
-/// Learning rate and decay of element `i`, with the multipliers of its block.
+/// Returns the learning rate and decay of element `i`, with the factors of its block applied.
 pub(super) fn factors(lr: f64, decay: f64, k: &[f64], i: usize) -> [f64; 2] {
     let block = i / PACK_ALIGN;
     [lr * k[block], decay * k[k.len() / 2 + block]]
@@ -138,16 +138,16 @@ impl Op for Adam {
         let bound = |i: usize| {
             let [lr, decay] = factors(h[0], h[4], k, i);
             let d = dw[i] * s[0];
-            // Σ|terms| of the new m; each takes the roundings of s·dw, of 1 - β₁, of a product and of the sum.
+            // Σ|terms| of the new m; each has the roundings of s·dw, of 1 - β₁, of a product and of the sum.
             let mean = (h[1] * m[i]).abs() + ((1.0 - h[1]) * d).abs();
-            // All terms of the new v are positive: s·dw twice, 1 - β₂, two products, the sum.
+            // No term of the new v is negative: s·dw twice, 1 - β₂, two products, the sum.
             let square = h[2] * v[i] + (1.0 - h[2]) * d.powi(2);
             match output {
                 "m" => 4.0 * EPS * mean,
                 "v" => 6.0 * EPS * square,
-                // The direction: 4 from m and 1 for c₁; half of 7 from v·c₂, 3 for the root (WGSL: that of the inverse
-                // root of 2 ULP, and a division), 1 for ε; 3 for the division (WGSL: 2.5 ULP). Then the decay, its factor
-                // and their sum, 3, the product with lr and its factor, 2, and the difference.
+                // The direction: 4 from m and 1 for c₁; half of 7 from v·c₂, 3 for the root (WGSL: 2 ULP of the inverse
+                // root, and a division), 1 for ε; 3 for the division (WGSL: 2.5 ULP). Then 3 for the decay, its factor
+                // and their sum, 2 for the product with lr and its factor, and the difference.
                 _ => {
                     let direction = mean * h[5] / ((square * h[6]).sqrt() + h[3]);
                     let step = lr * ((decay * w[i]).abs() + direction);

@@ -1,13 +1,13 @@
 //! add: y = a + b, element by element.
 //!
-//! | name | shape       | meaning |
-//! |------|-------------|---------|
-//! | a    | any shape   | summand |
-//! | b    | any shape   | summand |
-//! | y    | any shape   | sum     |
+//! | name | shape     | meaning |
+//! |------|-----------|---------|
+//! | a    | any shape | summand |
+//! | b    | any shape | summand |
+//! | y    | any shape | sum     |
 //!
 //! Gradients: dy for both.
-//! Errors: b has another shape than a.
+//! Errors: a and b differ in shape.
 //! Numerics: one rounding.
 //! Source: definition.
 

@@ -8,12 +8,12 @@
 //! | y    | `[N,C,H',W']` | output, H' = ⌊(H+2·padding−k)/stride⌋ + 1; |
 //! |      |               | the global form has H' = W' = 1            |
 //!
-//! The area is k², or with `count_include_pad` false the number of the window's pixels inside the image.
-//! Gradient: for x; every pixel sums dy / area of the windows that hold it, in row order. Backward reads dy only.
+//! The area is k² or, if `count_include_pad` is false, the number of the window's pixels inside the image.
+//! Gradient: for x; every pixel sums dy / area over the windows that contain it, in row order. Backward reads only dy.
 //! Errors: kernel or stride is 0, padding exceeds half the kernel, the window exceeds the padded image; the global form
-//! has padding, or a stride other than 1.
-//! Numerics: as many roundings as terms, and 3 for the division (2.5 ULP in WGSL).
-//! Variant `avg_pool2d_global`: the global form with a workgroup per plane.
+//! is given padding, or a stride other than 1.
+//! Numerics: one rounding per term, and 3 for the division (2.5 ULP in WGSL).
+//! Kernel `avg_pool2d/global`: the global form with a workgroup per plane.
 //! Source: definition as in torch.nn.functional.avg_pool2d (ceil_mode false), adaptive_avg_pool2d(1).
 
 use super::max_pool2d::pooled;
@@ -21,7 +21,7 @@ use super::{Call, Caps, Case, Cost, Io, Kernel, Launch, Op, Tolerance, Values, W
 use crate::error::ShapeError;
 use crate::tensor::Shape;
 
-/// Square windows, or one of the whole image.
+/// Square windows, or one window over the whole image.
 #[derive(Debug, Clone, PartialEq)]
 pub struct AvgPool2d {
     /// Side of the window in pixels, 1 to 65535; `None` is the whole image.
@@ -30,25 +30,25 @@ pub struct AvgPool2d {
     pub stride: usize,
     /// Zeros added at each border; at most half the kernel.
     pub padding: usize,
-    /// Divide by k² also where the window reaches past the image; else by its pixels inside.
+    /// Divides by k² even where the window reaches past the image; otherwise by the number of its pixels inside.
     pub count_include_pad: bool,
 }
 
 impl AvgPool2d {
-    /// Without padding.
+    /// Creates square windows without padding.
     pub fn new(kernel: usize, stride: usize) -> Self {
         Self { kernel: Some(kernel), stride, padding: 0, count_include_pad: true }
     }
-    /// The mean of each channel: `[N,C,1,1]`.
+    /// Creates the global form, the mean of each channel: `[N,C,1,1]`.
     pub fn global() -> Self {
         Self { kernel: None, stride: 1, padding: 0, count_include_pad: true }
     }
-    /// Height and width of the window.
+    /// Returns the height and width of the window.
     fn window(&self, io: &Io) -> [usize; 2] {
         let [_, _, h, w] = io.x[0].nchw();
         self.kernel.map_or([h, w], |k| [k, k])
     }
-    /// Calls `f` with the index of every output, of every pixel in its window, and the area to divide by.
+    /// Calls `f` for every pixel of every window, with the index of the output, that of the pixel, and the area to divide by.
     fn terms(&self, io: &Io, mut f: impl FnMut(usize, usize, f64)) {
         let [_, _, height, width] = io.x[0].nchw();
         let [n, c, high, wide] = io.y.nchw();
@@ -91,10 +91,10 @@ impl Op for AvgPool2d {
     fn shape(&self, x: &[Shape]) -> Result<Shape, ShapeError> {
         let Some(kernel) = self.kernel else {
             if self.stride != 1 {
-                return Err(ShapeError::value("stride", "1 where the window is the whole image", self.stride));
+                return Err(ShapeError::value("stride", "1 when the window is the whole image", self.stride));
             }
             if self.padding != 0 {
-                return Err(ShapeError::value("padding", "0 where the window is the whole image", self.padding));
+                return Err(ShapeError::value("padding", "0 when the window is the whole image", self.padding));
             }
             let [n, c, _, _] = x[0].nchw();
             return Ok([n, c, 1, 1].into());
@@ -114,7 +114,7 @@ impl Op for AvgPool2d {
     fn tolerance(&self, output: &str, io: &Io, _at: &Values) -> Tolerance {
         let [kh, kw] = self.window(io);
         let terms = if output == "y" { kh * kw } else { kh.div_ceil(self.stride) * kw.div_ceil(self.stride) };
-        // terms − 1 additions in whatever order, 2.5 for the division, and one for an area past 2²⁴.
+        // terms − 1 additions in any order, 2.5 for the division, and one for an area past 2²⁴.
         Tolerance::Terms(terms + 3)
     }
 }
@@ -179,11 +179,11 @@ mod tests {
         assert_eq!(shape(AvgPool2d::global()), Ok([2, 3, 1, 1].into()));
         assert_eq!(
             shape(AvgPool2d { padding: 1, ..AvgPool2d::global() }),
-            Err("padding must be 0 where the window is the whole image, got 1".into())
+            Err("padding must be 0 when the window is the whole image, got 1".into())
         );
         assert_eq!(
             shape(AvgPool2d { stride: 2, ..AvgPool2d::global() }),
-            Err("stride must be 1 where the window is the whole image, got 2".into())
+            Err("stride must be 1 when the window is the whole image, got 2".into())
         );
     }
 

@@ -1,14 +1,14 @@
-//! clip: the factor that brings a gradient's norm below a limit, and the norm.
+//! clip: the factor that scales a gradient's norm down to a limit, and the norm.
 //!
-//! y₁ = ‖x‖ = √(Σ x²);  y₀ = min(1, limit / ‖x‖), and 0 where the norm is not finite.
+//! y₁ = ‖x‖ = √(Σ x²);  y₀ = min(1, limit / ‖x‖), or 0 if the norm is not finite.
 //!
-//! | name | shape       | meaning                                                              |
-//! |------|-------------|----------------------------------------------------------------------|
-//! | x    | `[N,C,H,W]` | a gradient, or a pack of them: then the norm is that of all together |
-//! | y    | `[1,2,1,1]` | factor and norm, what optimisers read as s                           |
+//! | name | shape       | meaning                                                       |
+//! |------|-------------|---------------------------------------------------------------|
+//! | x    | `[N,C,H,W]` | a gradient, or a pack of gradients, whose joint norm is taken |
+//! | y    | `[1,2,1,1]` | factor and norm; optimisers read it as s                      |
 //!
-//! An infinite limit never scales, but still gives 0 for a gradient with a NaN, at which optimisers change nothing: so
-//! that the state before it can be looked at.
+//! An infinite limit never scales, but still gives 0 for a gradient with a NaN. Optimisers then change nothing, so that the
+//! state before it can be inspected.
 //! Gradients: none; a step of training is not differentiated.
 //! Errors: the limit is not above 0.
 //! Numerics: an f32 sum in a fixed order, in two passes; past a norm of 10¹⁹ it overflows, and the factor is 0.
@@ -21,11 +21,11 @@ use crate::tensor::Shape;
 /// The operation.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Clip {
-    /// Largest norm that is left as it is; may be infinite.
+    /// Largest norm that is left unchanged; may be infinite.
     pub limit: f32,
 }
 
-/// Elements that one partial sum covers at most.
+/// Maximum number of elements per partial sum.
 const EACH: usize = 64;
 
 impl Op for Clip {
@@ -66,8 +66,8 @@ impl Op for Clip {
         &[("x", "a step of training is not differentiated")]
     }
     fn tolerance(&self, _output: &str, io: &Io, at: &Values) -> Tolerance {
-        // The square, the additions of one thread, of one lane over the threads and of the 64 lanes; halved by the root,
-        // which adds 3 (WGSL: that of the inverse root of 2 ULP, and a division); then the division, 3.
+        // The square, the additions of one thread, of one lane over the threads and of the 64 lanes; the root halves these
+        // and adds 3 (WGSL: 2 ULP of the inverse root, and a division); then the division adds 3.
         let roundings = 1 + EACH + io.x_len(0).div_ceil(EACH).div_ceil(64) + 64;
         let relative = EPS * (roundings as f64 / 2.0 + 6.0);
         Tolerance::Each(at.y.iter().map(|y| relative * y.abs()).collect())
@@ -81,7 +81,7 @@ fn plain(call: &Call, caps: &Caps) -> Option<Work> {
     let work = call.work(caps, |entry| {
         let len = io.x_len(0);
         let threads = len.div_ceil(EACH);
-        // A shader has no infinity; no f32 norm is above the largest number.
+        // A shader has no infinity; no f32 norm exceeds the largest number.
         let limit = Scalar::F32(op.limit.min(f32::MAX));
         let params = [("len", len.into()), ("threads", threads.into()), ("limit", limit)];
         Some(match entry {

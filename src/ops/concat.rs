@@ -8,7 +8,7 @@
 //! | b    | `[N,Cb,H,W]`    | the last Cb channels of y  |
 //! | y    | `[N,Ca+Cb,H,W]` | output                     |
 //!
-//! Gradients: the channels of dy that each gave.
+//! Gradients: the channels of dy that each input contributed.
 //! Errors: a and b differ in more than the channels.
 //! Numerics: exact.
 //! Source: definition as in torch.cat(dim=1).

@@ -1,18 +1,18 @@
 //! conv_transpose2d: transposed convolution, which makes a map `stride` times larger (also called deconvolution).
 //!
-//! `y[n,o,i,j] = b[o] + Σ_{c,u,v} w[c,o,u,v] · x[n,c,r,s] over the taps with r·stride + u − padding = i, and alike for j.`
+//! `y[n,o,i,j] = b[o] + Σ_{c,u,v} w[c,o,u,v] · x[n,c,r,s] over the taps with r·stride + u − padding = i, and likewise for j.`
 //!
-//! | name | shape                           | meaning                                                                 |
-//! |------|---------------------------------|-------------------------------------------------------------------------|
-//! | x    | `[N,Ci,H,W]`                    | input                                                                   |
-//! | w    | `[Ci,Co,Kh,Kw]`, Kh, Kw 1 to 11 | filters                                                                 |
-//! | b    | `[1,Co,1,1]`                    | bias                                                                    |
-//! | y    | `[N,Co,H',W']`                  | output, H' = (H − 1)·stride − 2·padding + Kh + output_padding, W' alike |
+//! | name | shape                           | meaning                                                                    |
+//! |------|---------------------------------|----------------------------------------------------------------------------|
+//! | x    | `[N,Ci,H,W]`                    | input                                                                      |
+//! | w    | `[Ci,Co,Kh,Kw]`, Kh, Kw 1 to 11 | filters                                                                    |
+//! | b    | `[1,Co,1,1]`                    | bias                                                                       |
+//! | y    | `[N,Co,H',W']`                  | output, H' = (H − 1)·stride − 2·padding + Kh + output_padding, W' likewise |
 //!
 //! Gradients: for x (a strided convolution of dy), w and b; backward reads x, w and dy.
 //! Errors: w or b disagrees with x; a kernel outside 1 to 11; stride 0; output_padding not below stride; no output left.
-//! Numerics: f32 sums in a fixed order, the same for every output of a picture of any size; dw and db in two passes.
-//! Source: definition as in torch.nn.functional.conv_transpose2d, whose layout of w this is (groups 1, dilation 1).
+//! Numerics: f32 sums in a fixed order, the same for every output and every picture size; dw and db in two passes.
+//! Source: definition as in torch.nn.functional.conv_transpose2d, whose layout of w it uses (groups 1, dilation 1).
 
 use super::conv2d::correlation::Correlation;
 use super::{Accuracy, Call, Caps, Case, Cost, Family, Io, Kernel, Launch, Op, Scalar, Tolerance, Values, Work, wgsl};
@@ -22,10 +22,10 @@ use crate::tensor::Shape;
 
 /// Largest side of a filter.
 const MAX_KERNEL: usize = 11;
-/// Pixels that one partial sum of `dw` covers at least (whole rows), and elements that one of `db` covers at most.
+/// Minimum pixels per partial sum of `dw` (whole rows), and maximum elements per partial sum of `db`.
 const CHUNK: usize = 64;
 const PART: usize = 256;
-/// Partial sums of `dw` are coarser where the filters are so large that more would not fit.
+/// Maximum number of partial sums of `dw`; very large filters get coarser ones.
 const MAX_PARTIALS: usize = 1 << 22;
 
 /// Attributes, each for rows and columns.
@@ -47,7 +47,7 @@ impl Default for ConvTranspose2d {
 }
 
 impl ConvTranspose2d {
-    /// Output size along `axis` (0 rows, 1 columns), or what is wrong with the attributes.
+    /// Returns the output size along `axis` (0 rows, 1 columns), or the error of an invalid attribute.
     fn size(&self, axis: usize, input: usize, kernel: usize) -> Result<usize, ShapeError> {
         let (stride, padding, more) = (self.stride[axis], self.padding[axis], self.output_padding[axis]);
         if stride == 0 {
@@ -69,7 +69,7 @@ impl ConvTranspose2d {
     }
 }
 
-/// How the partial sums of `dw` and `db` are cut.
+/// How `dw` and `db` are split into partial sums.
 struct Cut {
     rows: usize,
     chunks: usize,
@@ -85,13 +85,13 @@ fn cut(io: &Io) -> Cut {
     Cut { rows, chunks: (n * h).div_ceil(rows), part, parts: (oh * ow).div_ceil(part) }
 }
 
-/// How `shaders/conv_transpose2d/phases.wgsl` lays out a layer; its header explains the words.
+/// How `shaders/conv_transpose2d/phases.wgsl` lays out a layer; its header explains the terms.
 struct Phases {
     stride: usize,
     taps: usize,
     quads_in: usize,
     first_run: usize,
-    /// Phases of a group, and groups.
+    /// Phases per group, and groups.
     phases: usize,
     groups: usize,
     fill: usize,
@@ -101,7 +101,7 @@ struct Phases {
 }
 
 impl ConvTranspose2d {
-    /// `None` for several channels out, unequal sides, or filters whose code would be too long.
+    /// Returns `None` for several output channels, unequal sides, or filters whose code would be too long.
     fn phases(&self, io: &Io) -> Option<Phases> {
         let ([n, ci, ..], [_, co, kh, kw], [_, _, oh, ow]) = (io.x[0].nchw(), io.x[1].nchw(), io.y.nchw());
         let (stride, padding) = (self.stride[0], self.padding[0]);
@@ -112,8 +112,8 @@ impl ConvTranspose2d {
         let first_run = (stride - padding % stride) % stride;
         let runs = [first_run, stride - first_run];
         let sets = runs.map(|rows| runs.map(|columns| rows * columns)).concat();
-        // 3,072 multiply-adds of straight-line code, four a texel of weights, of which workgroup memory holds 1,024; the
-        // phases of the largest set in equal groups.
+        // At most 3,072 multiply-adds of straight-line code, four per texel of weights, of which workgroup memory holds
+        // 1,024. The phases of the largest set form equal groups.
         let most = 768 / (taps * taps * quads_in);
         let largest = sets.iter().copied().max()?;
         let phases = largest.div_ceil(largest.div_ceil(most.max(1)));
@@ -162,15 +162,15 @@ impl Phases {
     }
 }
 
-/// How `shaders/conv_transpose2d/quads.wgsl` lays out the gradients; its header explains the words.
+/// How `shaders/conv_transpose2d/quads.wgsl` lays out the gradients; its header explains the terms.
 struct Strides {
     stride: usize,
-    /// Values of δ, a side.
+    /// Values of δ per side.
     taps: usize,
-    /// Quads of phases, and real channels of one.
+    /// Quads of phases, and real channels per quad.
     quads: usize,
     channels: usize,
-    /// Quads of x a group, and groups.
+    /// Quads of x per group, and groups.
     oq: usize,
     groups_out: usize,
     fill: usize,
@@ -181,7 +181,7 @@ struct Strides {
 }
 
 impl ConvTranspose2d {
-    /// `None` for several channels out, unequal sides, or filters whose code would be too long.
+    /// Returns `None` for several output channels, unequal sides, or filters whose code would be too long.
     fn strides(&self, io: &Io) -> Option<Strides> {
         let (x, [_, co, kh, kw], [n, _, oh, ow]) = (io.x[0].nchw(), io.x[1].nchw(), io.y.nchw());
         let (stride, padding) = (self.stride[0], self.padding[0]);
@@ -192,7 +192,7 @@ impl ConvTranspose2d {
         let taps = (kh - 1 + pad * stride - padding) / stride + 1;
         let (quads_in, quads) = (x[1].div_ceil(4), (stride * stride).div_ceil(4));
         let channels = (stride * stride).min(4);
-        // Multiply-adds of a pixel and a quad, and texels of weights: 2,048 and 1,024 at most.
+        // At most 2,048 multiply-adds per pixel and group, and 1,024 texels of weights.
         let texels = taps * taps * quads * channels;
         let most = (512 / texels).min(quads_in);
         if most == 0 {
@@ -291,7 +291,7 @@ impl Op for ConvTranspose2d {
         Ok([n, co, self.size(0, h, kh)?, self.size(1, w, kw)?].into())
     }
     fn cost(&self, method: &str, io: &Io) -> Cost {
-        // Every input pixel meets every tap once, edges apart.
+        // Every input pixel meets every tap once, except at the edges.
         let products = 2 * io.x_len(0) * io.x_len(1) / io.x[0][1];
         let floats = io.x_len(0) + io.x_len(1) + io.y_len();
         match method {
@@ -318,15 +318,15 @@ impl Op for ConvTranspose2d {
         });
     }
     fn accuracy(&self, output: &str) -> Accuracy {
-        // One sum of values of both signs a channel, of which a network's last layer has one: what is left of it may be small.
+        // One sum per channel, of values of both signs. A network's last layer has one channel, whose sum may nearly cancel.
         if output == "db" { Accuracy { rms: 1e-5, ..Accuracy::DIRECT } } else { Accuracy::DIRECT }
     }
     fn tolerance(&self, output: &str, io: &Io, _at: &Values) -> Tolerance {
         let [n, ci, _, w] = io.x[0].nchw();
         let [_, co, kh, kw] = io.x[1].nchw();
         let Cut { rows, chunks, part, parts } = cut(io);
-        // Each term takes one rounding for its product and takes part in at most as many additions as there are terms,
-        // in the two-pass sums in at most those of its own chunk and those of the chunks.
+        // Each term has one rounding for its product and takes part in at most as many additions as there are terms; in
+        // the two-pass sums, in at most those of its own chunk and those of the chunks.
         Tolerance::Terms(match output {
             "dx" => co * kh * kw + 1,
             "dw" => rows * w + chunks + 1,
@@ -395,7 +395,7 @@ fn strides(call: &Call, caps: &Caps) -> Option<Work> {
 }
 
 impl ConvTranspose2d {
-    /// Calls `f` with the elements of x, w and y of every product, as the definition scatters them.
+    /// Calls `f` with the elements of x, w and y in every product, as the definition scatters them.
     fn each_product(&self, io: &Io, mut f: impl FnMut(usize, usize, usize)) {
         let [n, ci, h, w] = io.x[0].nchw();
         let [_, co, kh, kw] = io.x[1].nchw();

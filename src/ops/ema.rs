@@ -5,14 +5,15 @@
 //! | name | shape       | meaning                                                     |
 //! |------|-------------|-------------------------------------------------------------|
 //! | e    | `[N,C,H,W]` | average, overwritten                                        |
-//! | w    | `[N,C,H,W]` | parameter, or a pack of them, as the step's update left it  |
-//! | h    | `[1,8,1,1]` | the last one is d in [0, 1); an optimiser's hyperparameters |
+//! | w    | `[N,C,H,W]` | parameter, or a pack of parameters, after the step's update |
+//! | h    | `[1,8,1,1]` | an optimiser's hyperparameters; the last is d in [0, 1)     |
 //!
-//! With d = 0 in the first step e begins as w.
+//! With d = 0 in the first step, e starts as w.
 //! Gradients: none; a step of training is not differentiated.
-//! Errors: w has another shape than e; h is not `[1,8,1,1]`.
+//! Errors: w and e differ in shape; h is not `[1,8,1,1]`.
 //! Numerics: four roundings per element.
-//! Source: Polyak and Juditsky 1992, "Acceleration of stochastic approximation by averaging"; exponential as in Adam's section 7.2.
+//! Source: Polyak and Juditsky 1992, "Acceleration of stochastic approximation by averaging"; the exponential form as in
+//! section 7.2 of the Adam paper.
 
 use super::{Call, Caps, Case, Cost, EPS, Fill, Io, Kernel, Launch, Op, Tolerance, Values, Work, wgsl};
 use crate::error::ShapeError;

@@ -1,19 +1,19 @@
-//! field: positions that follow linearly from a few coefficients, W(z) = z + B(z)·p of the face models.
+//! field: positions that depend linearly on a few coefficients, W(z) = z + B(z)·p of the face models.
 //!
 //! `y[n,d,i,j] = z[0,d,i,j] + Σ_k b[d,k,i,j] · c[n,k]`
 //!
-//! | name | shape       | meaning                                                                      |
-//! |------|-------------|------------------------------------------------------------------------------|
-//! | z    | `[1,2,H,W]` | positions where c is 0: channel 0 the column (x), channel 1 the row (y)      |
-//! | b    | `[2,K,H,W]` | the bases B(z): what one unit of coefficient k adds to each position         |
+//! | name | shape       | meaning                                                                        |
+//! |------|-------------|--------------------------------------------------------------------------------|
+//! | z    | `[1,2,H,W]` | positions where c is 0: channel 0 the column (x), channel 1 the row (y)        |
+//! | b    | `[2,K,H,W]` | the bases B(z): what one unit of coefficient k adds to each position           |
 //! | c    | `[N,K,1,1]` | the coefficients, p in the papers; `p` is the struct of scalars in our shaders |
-//! | y    | `[N,2,H,W]` | positions in the order that [`super::warp`] reads                            |
+//! | y    | `[N,2,H,W]` | positions in the order that [`super::warp`] reads                              |
 //!
 //! The H × W places may be the pixels of a dense field, or landmarks in any arrangement.
 //!
 //! Gradients: for z, b and c.
 //! Errors: z is not `[1,2,H,W]`; b is not `[2,K,H,W]`; c is not `[N,K,1,1]`.
-//! Numerics: f32 sums of K terms and z; for c sums of 2·H·W terms, for b and z of N.
+//! Numerics: f32 sums of K terms and z; the gradients are sums of 2·H·W terms for c, and of N terms for b and z.
 //! Source: Zhu, Liu, Loy, Tang, "Deep Cascaded Bi-Network for Face Hallucination", 2016, section 3.1.
 
 use super::{Call, Caps, Case, Cost, Io, Kernel, Launch, Op, Tolerance, Values, Work, wgsl};
@@ -27,10 +27,10 @@ pub struct Field;
 /// Invocations of a workgroup; `WG` in the shader.
 const WORKGROUP: usize = 64;
 
-/// Pictures that one thread serves.
+/// Pictures per thread.
 const BLOCK: usize = 4;
 
-/// N, K and H·W.
+/// Returns N, K and H·W.
 fn sizes(io: &Io) -> [usize; 3] {
     [io.y[0], io.x[1][1], io.y[2] * io.y[3]]
 }
@@ -101,7 +101,7 @@ impl Op for Field {
     }
     fn tolerance(&self, output: &str, io: &Io, _at: &Values) -> Tolerance {
         let [batch, bases, plane] = sizes(io);
-        // A product and the additions of all other terms; a lane's share, then the lanes.
+        // One product and the additions of all other terms; for c, those of a lane's share, then of the lanes.
         Tolerance::Terms(match output {
             "y" => bases + 1,
             "dc" => (2 * plane).div_ceil(WORKGROUP) + WORKGROUP,

@@ -1,4 +1,4 @@
-//! gate: y = (1 − g)·a + g·b, where g has one channel for all or one for each.
+//! gate: y = (1 − g)·a + g·b, where g has a single channel or one per channel of a and b.
 //!
 //! | name | shape                      | meaning                       |
 //! |------|----------------------------|-------------------------------|
@@ -7,8 +7,8 @@
 //! | g    | `[N,1,H,W]` or `[N,C,H,W]` | the gate, usually in `[0, 1]` |
 //! | y    | `[N,C,H,W]`                | output                        |
 //!
-//! Gradients: (1 − g)·dy for a, g·dy for b, (b − a)·dy for g, summed over the channels (ascending) where g has one.
-//! Errors: b differs from a in shape; g differs in more than the channels, or has neither 1 nor C of them.
+//! Gradients: (1 − g)·dy for a, g·dy for b, (b − a)·dy for g, summed over the channels in ascending order if g has one.
+//! Errors: a and b differ in shape; g differs in more than its channels, or has neither 1 nor C of them.
 //! Numerics: three roundings of |1 − g|·|a| + |g|·|b|; dg: C + 2 roundings of Σ|b − a|·|dy|.
 //! Source: the gated combination of Zhu, Liu, Loy, Tang, "Deep Cascaded Bi-Network for Face Hallucination", 2016,
 //! section 3; any g is allowed here, not only a sigmoid's.
@@ -21,15 +21,15 @@ use crate::tensor::{Shape, len};
 #[derive(Debug, Clone, PartialEq)]
 pub struct Gate;
 
-/// Channels that one thread of `forward` serves; `BLOCK` in the shader.
+/// Channels per thread of `forward`; `BLOCK` in the shader.
 const BLOCK: usize = 8;
 
-/// Channels of a that one channel of g serves.
+/// Returns the number of channels of a per channel of g.
 fn span(io: &Io) -> usize {
     io.x[0][1] / io.x[2][1]
 }
 
-/// The element of g for element `i` of a.
+/// Returns the element of g for element `i` of a.
 fn gate_index(io: &Io, i: usize) -> usize {
     let [_, _, h, w] = io.x[0].nchw();
     i / (h * w) / span(io) * (h * w) + i % (h * w)
@@ -78,7 +78,7 @@ impl Op for Gate {
         }
     }
     fn tolerance(&self, output: &str, io: &Io, at: &Values) -> Tolerance {
-        // Not Terms: 1 − |g| and |b| − |a| are no bounds. Each difference is rounded relative to its own size.
+        // Not `Terms`: 1 − |g| and |b| − |a| are not bounds. Each difference is rounded relative to its own size.
         let [a, b, g] = [&at.x[0], &at.x[1], &at.x[2]];
         let mut bound = vec![0.0; if output == "dg" { len(&io.x[2]) } else { io.y_len() }];
         for i in 0..io.y_len() {

@@ -1,14 +1,14 @@
-//! l2_normalize: vectors of length 1, one for each picture and row.
+//! l2_normalize: scales vectors to length 1, one for each picture and row.
 //!
 //! `y[n,c,h,w] = x[n,c,h,w] / √(ε² + Σ_{c',w'} x[n,c',h,w']²)`
 //!
-//! | name | shape       | meaning                                                                              |
-//! |------|-------------|--------------------------------------------------------------------------------------|
+//! | name | shape       | meaning                                                                           |
+//! |------|-------------|-----------------------------------------------------------------------------------|
 //! | x    | `[N,C,H,W]` | N·H vectors of C·W numbers: embeddings `[N,D,1,1]`, or descriptors of H landmarks |
-//! | y    | `[N,C,H,W]` | the same directions                                                                  |
+//! | y    | `[N,C,H,W]` | the same directions                                                               |
 //!
 //! Gradient: dx = (dy − y·Σ dy·y) / s with s = √(ε² + Σ x²); backward reads x and dy.
-//! Errors: ε is not above 0 and finite.
+//! Errors: ε is not above 0 or not finite.
 //! Numerics: f32 sums of C·W squares in a fixed order. ε keeps a vector of zeros at zero, and bounds the gradient by 1/ε; a
 //! vector whose squares overflow becomes zero.
 //! Source: definition; ε² under the root as in the L2 blocks of Dalal and Triggs 2005, section 6.4.
@@ -20,7 +20,7 @@ use crate::tensor::Shape;
 /// The operation.
 #[derive(Debug, Clone, PartialEq)]
 pub struct L2Normalize {
-    /// ε, in the unit of x.
+    /// ε, in units of x.
     pub eps: f32,
 }
 
@@ -33,7 +33,7 @@ impl Default for L2Normalize {
 /// Invocations of a workgroup; `WG` in the shader.
 const WORKGROUP: usize = 64;
 
-/// The elements of vector `vector`.
+/// Returns the indices of the elements of vector `vector`.
 fn elements(shape: Shape, vector: usize) -> impl Iterator<Item = usize> {
     let [_, c, h, w] = shape.nchw();
     let (n, row) = (vector / h, vector % h);
@@ -41,7 +41,7 @@ fn elements(shape: Shape, vector: usize) -> impl Iterator<Item = usize> {
 }
 
 impl L2Normalize {
-    /// s of every vector.
+    /// Returns s of every vector.
     fn lengths(&self, shape: Shape, x: &[f64]) -> Vec<f64> {
         let square = f64::from(self.eps * self.eps);
         let length = |v| (square + elements(shape, v).map(|i| x[i] * x[i]).sum::<f64>()).sqrt();
@@ -83,8 +83,8 @@ impl Op for L2Normalize {
     }
     fn tolerance(&self, output: &str, io: &Io, at: &Values) -> Tolerance {
         let [_, c, _, w] = io.y.nchw();
-        // A product and the sums of a lane's share and of the lanes, with ε²; a root halves the relative error and adds 4 of
-        // its own (WGSL allows the error of 1/inverseSqrt), a division 3.
+        // One product, the sums of a lane's share and of the lanes, and ε². A root halves the relative error and adds 4 of
+        // its own (WGSL allows the error of 1/inverseSqrt); a division adds 3.
         let sums = (c * w).div_ceil(WORKGROUP) + WORKGROUP + 2;
         let length = sums as f64 / 2.0 + 4.0;
         let mut allowed = vec![0.0; io.y_len()];
@@ -95,7 +95,7 @@ impl Op for L2Normalize {
             }
             let along: f64 = elements(io.y, vector).map(|i| (at.dy[i] * at.x[0][i]).abs()).sum::<f64>() / (s * s);
             for i in elements(io.y, vector) {
-                // Both sums and a division make `along`; then a product, a difference and the division by s.
+                // `along` takes both sums and a division; then come a product, a difference and the division by s.
                 let (x, dy) = (at.x[0][i].abs(), at.dy[i].abs());
                 allowed[i] = EPS * ((length + 4.0) * dy + (2.0 * sums as f64 + length + 8.0) * x * along) / s;
             }

@@ -1,9 +1,9 @@
 //! leaky_relu: y = x where x > 0, else slope·x, element by element.
 //!
-//! | name | shape       | meaning |
-//! |------|-------------|---------|
-//! | x    | any shape   | input   |
-//! | y    | any shape   | output  |
+//! | name | shape     | meaning |
+//! |------|-----------|---------|
+//! | x    | any shape | input   |
+//! | y    | any shape | output  |
 //!
 //! Gradient: for x; backward reads x and dy. At x = 0 it is slope·dy, as in PyTorch.
 //! Errors: the slope is infinite or NaN.
@@ -18,7 +18,7 @@ use crate::tensor::Shape;
 /// One slope for all channels, not learned.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LeakyRelu {
-    /// The factor of values at and below zero; any finite number.
+    /// Factor applied to values at and below zero; any finite number.
     pub slope: f32,
 }
 
@@ -67,7 +67,7 @@ impl Op for LeakyRelu {
         }
     }
     fn tolerance(&self, output: &str, _io: &Io, at: &Values) -> Tolerance {
-        // Not Terms: the absolute value of x lies on the side without the slope.
+        // Not `Terms`: the absolute value of x falls on the side without the slope.
         let factors = if output == "y" { &at.x[0] } else { at.dy };
         let slope = f64::from(self.slope);
         let bound = |(&x, &factor): (&f64, &f64)| if x > 0.0 { 0.0 } else { EPS * (slope * factor).abs() };
@@ -88,7 +88,7 @@ pub fn cases() -> Vec<Case> {
         case(0.2, [2, 3, 5, 7]),
         case(-0.3, [1, 1, 1, 257]),
         case(1.7, [1, 5, 13, 4]),
-        // The gradient at 0 is the slope's.
+        // At 0 the gradient is that of the sloped side.
         case(0.2, [2, 5, 3, 7]).fill(0, Fill::With(with_zeros)).rough(),
         Case::new(LeakyRelu { slope: 0.3 }, &[[130]]).gap(1e-3),
         Case::new(LeakyRelu { slope: 0.3 }, &[[2, 3, 4, 2, 3]]).gap(1e-3),

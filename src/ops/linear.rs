@@ -2,16 +2,16 @@
 //!
 //! `y[n,o] = b[o] + Σ_d w[o,d]·x[n,d], where d runs over the picture's D = C·H·W values in row-major order`
 //!
-//! | name | shape       | meaning                                             |
-//! |------|-------------|-----------------------------------------------------|
-//! | x    | `[N,C,H,W]` | input, taken as `[N,D]`; `[N,D,1,1]` is one of them |
-//! | w    | `[O,D,1,1]` | weights, a row per output                            |
-//! | b    | `[1,O,1,1]` | bias                                                |
-//! | y    | `[N,O,1,1]` | output                                              |
+//! | name | shape       | meaning                                           |
+//! |------|-------------|---------------------------------------------------|
+//! | x    | `[N,C,H,W]` | input, read as `[N,D]`; may itself be `[N,D,1,1]` |
+//! | w    | `[O,D,1,1]` | weights, one row per output                       |
+//! | b    | `[1,O,1,1]` | bias                                              |
+//! | y    | `[N,O,1,1]` | output                                            |
 //!
 //! Gradients: for x, w and b. Backward reads x, w and dy.
 //! Errors: w is not `[O,D,1,1]`, or b disagrees with it in O.
-//! Numerics: f32 sum of D products and the bias; in whatever order, at most D + 1 roundings of |b| + Σ|w·x|.
+//! Numerics: f32 sum of D products and the bias; in any order, at most D + 1 roundings of |b| + Σ|w·x|.
 //! Source: definition as in torch.nn.functional.linear after flatten(1).
 
 use super::{
@@ -21,19 +21,19 @@ use crate::error::ShapeError;
 use crate::layout::MAX_TEXELS;
 use crate::tensor::Shape;
 
-/// The operation; its sizes are those of its inputs.
+/// The operation; its inputs determine its sizes.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Linear;
 
 /// Invocations of a workgroup; `WG` in the shader.
 const WORKGROUP: usize = 64;
 
-/// N, D and O.
+/// Returns N, D and O.
 fn sizes(io: &Io) -> [usize; 3] {
     [io.x[0][0], io.x[1][1], io.x[1][0]]
 }
 
-/// Channel quads of a picture of x.
+/// Returns the number of channel quads per picture of x.
 fn row_quads(io: &Io) -> usize {
     let [_, c, h, w] = io.x[0].nchw();
     c.div_ceil(4) * h * w
@@ -97,7 +97,7 @@ impl Op for Linear {
     }
     fn tolerance(&self, output: &str, io: &Io, _at: &Values) -> Tolerance {
         let [n, d, o] = sizes(io);
-        // A product and the additions of all other terms.
+        // One product and the additions of all other terms.
         Tolerance::Terms(match output {
             "y" => d + 1,
             "dx" => o,

@@ -1,4 +1,4 @@
-//! loss: a penalty of the differences of two tensors, as a mean or a sum, with an optional weight an element.
+//! loss: a penalty on the differences between two tensors, as a mean or a sum, with an optional weight per element.
 //!
 //! y = scale · Σ m · ρ(a − b), where m = 1 without weights; ρ(d) = d² for [`Penalty::Square`] (there is no ½), √(d² + ε²) for
 //! [`Penalty::Charbonnier`]; scale = 1 for [`Reduction::Sum`], and 1 / (N·C·H·W) for [`Reduction::Mean`], whatever the
@@ -12,7 +12,7 @@
 //! | y    | `[1,1,1,1]` | loss                                           |
 //!
 //! Gradients: for a and b; m is data.
-//! Errors: b or m has another shape than a; ε is not above 0.
+//! Errors: the shape of b or m differs from a's; ε is not positive and finite.
 //! Numerics: an f32 sum in a fixed order, in two passes.
 //! Source: squares without weights as in torch.nn.functional.mse_loss; Charbonnier et al. 1994, "Two deterministic
 //! half-quadratic regularization algorithms for computed imaging", for super-resolution Lai et al. 2017, "Deep Laplacian
@@ -22,7 +22,7 @@ use super::{Call, Caps, Case, Cost, EPS, Io, Kernel, Launch, Op, Scalar, Toleran
 use crate::error::ShapeError;
 use crate::tensor::{SCALAR, Shape};
 
-/// ρ, of a difference d.
+/// The penalty ρ on a difference d.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub enum Penalty {
     /// d².
@@ -30,12 +30,12 @@ pub enum Penalty {
     Square,
     /// √(d² + ε²), a smooth |d|.
     Charbonnier {
-        /// The difference below which the penalty is about quadratic; above 0.
+        /// The difference below which the penalty is approximately quadratic; above 0.
         eps: f32,
     },
 }
 
-/// What becomes of the penalties.
+/// How the penalties are combined.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Reduction {
     /// Their sum divided by the number of elements.
@@ -54,18 +54,18 @@ pub struct Loss {
     pub weighted: bool,
 }
 
-/// Elements that one partial sum covers at most.
+/// Maximum number of elements per partial sum.
 const EACH: usize = 64;
 
 impl Penalty {
-    /// ρ(d).
+    /// Returns ρ(d).
     fn of(self, d: f64) -> f64 {
         match self {
             Self::Square => d * d,
             Self::Charbonnier { eps } => (d * d + f64::from(eps).powi(2)).sqrt(),
         }
     }
-    /// ρ'(d).
+    /// Returns ρ'(d).
     fn slope(self, d: f64) -> f64 {
         match self {
             Self::Square => 2.0 * d,
@@ -84,7 +84,7 @@ impl Loss {
     fn weight(&self, x: &[Vec<f64>], k: usize) -> f64 {
         if self.weighted { x[2][k] } else { 1.0 }
     }
-    /// The gradient for element k of a; that for b is the opposite.
+    /// Returns the gradient for element k of a; the one for b is its negative.
     fn gradient(&self, io: &Io, x: &[Vec<f64>], dy: &[f64], k: usize) -> f64 {
         self.scale(io) * self.weight(x, k) * self.penalty.slope(x[0][k] - x[1][k]) * dy[0]
     }
@@ -113,7 +113,7 @@ impl Op for Loss {
         }
         match self.penalty {
             Penalty::Charbonnier { eps } if !(eps.is_finite() && eps > 0.0) => {
-                Err(ShapeError::value("eps", "above 0", eps))
+                Err(ShapeError::value("eps", "above 0 and finite", eps))
             }
             _ => Ok(SCALAR),
         }
@@ -137,21 +137,21 @@ impl Op for Loss {
     }
     fn tolerance(&self, output: &str, io: &Io, at: &Values) -> Tolerance {
         let len = io.x_len(0);
-        // Of the penalty: a - b, which counts double in the square, and the square; for Charbonnier's, half of these and of
-        // the second square and the sum, and the root (WGSL: that of the inverse root of 2 ULP, and a division), 3. Of its
-        // slope: a - b; for Charbonnier's also the root as above and the division of 2.5 ULP.
+        // Roundings of the penalty: a - b, which counts double in the square, and the square; for Charbonnier, half of these,
+        // of the second square and of the sum, and 3 for the root (WGSL: 2 ULP of the inverse root, and a division). Roundings
+        // of its slope: a - b; for Charbonnier also the root as above and the division of 2.5 ULP.
         let (of_penalty, of_slope) = match self.penalty {
             Penalty::Square => (3, 1.0),
             Penalty::Charbonnier { .. } => (6, 9.0),
         };
         if output == "y" {
-            // Then the weight, the additions of one thread, of one lane over the threads and of the 64 lanes, the scale and
-            // its own rounding.
+            // Then come the weight, the additions of one thread, of one lane over the threads and of the 64 lanes, the scale
+            // and its own rounding.
             let roundings = of_penalty + 3 + EACH + len.div_ceil(EACH).div_ceil(64) + 64;
             let term = |k: usize| self.weight(at.x, k).abs() * self.penalty.of(at.x[0][k] - at.x[1][k]);
             return Tolerance::Each(vec![roundings as f64 * EPS * self.scale(io) * (0..len).map(term).sum::<f64>()]);
         }
-        // Then the rounded scale and four products.
+        // Then come the rounded scale and four products.
         let bound = |k: usize| (of_slope + 5.0) * EPS * self.gradient(io, at.x, at.dy, k).abs();
         Tolerance::Each((0..len).map(bound).collect())
     }

@@ -7,11 +7,11 @@
 //! | x    | `[N,C,H,W]`   | input                                     |
 //! | y    | `[N,C,H',W']` | output, H' = ⌊(H+2·padding−k)/stride⌋ + 1 |
 //!
-//! Gradient: for x; each dy goes to its window's maximum, of several equal ones to the first in row order, as in
-//! PyTorch. Windows may overlap; a pixel sums theirs in row order. Backward reads x, y and dy.
+//! Gradient: for x; each dy goes to its window's maximum, or to the first of several in row order, as in PyTorch.
+//! Windows may overlap; a pixel sums their dy in row order. Backward reads x, y and dy.
 //! Errors: kernel or stride is 0, padding exceeds half the kernel, the window exceeds the padded image.
 //! Numerics: y is exact; dx sums at most ⌈k/stride⌉² values.
-//! Source: definition as in torch.nn.functional.max_pool2d (ceil_mode false); as there, NaN is passed on.
+//! Source: definition as in torch.nn.functional.max_pool2d (ceil_mode false); as there, NaN propagates.
 
 use super::{Call, Caps, Case, Cost, EPS, Fill, Io, Kernel, Launch, Op, Tolerance, Values, Work, wgsl, with_nan};
 use crate::error::ShapeError;
@@ -25,18 +25,18 @@ pub struct MaxPool2d {
     pub kernel: usize,
     /// Pixels from one window to the next, 1 to 65535.
     pub stride: usize,
-    /// Pixels added at each border, which are never the maximum; at most half the kernel.
+    /// Pixels added at each border, never chosen as the maximum; at most half the kernel.
     pub padding: usize,
 }
 
 impl MaxPool2d {
-    /// Without padding.
+    /// Creates square windows without padding.
     pub fn new(kernel: usize, stride: usize) -> Self {
         Self { kernel, stride, padding: 0 }
     }
 }
 
-/// The shape after pooling `x` with square windows, for both kinds of pooling.
+/// Returns the shape of `x` after pooling with square windows, for both kinds of pooling.
 pub(super) fn pooled(x: Shape, kernel: usize, stride: usize, padding: usize) -> Result<Shape, ShapeError> {
     // The bounds keep the shader's u32 arithmetic exact: kernel² and every padded coordinate stay below 2³².
     const LARGEST: usize = 65_535;
@@ -68,7 +68,7 @@ pub(super) fn pooled(x: Shape, kernel: usize, stride: usize, padding: usize) -> 
 }
 
 impl MaxPool2d {
-    /// Calls `f` with every output's index and the index of its window's first maximum; a NaN is above every number.
+    /// Calls `f` with every output's index and the index of its window's first maximum; NaN counts as the largest value.
     fn maxima(&self, io: &Io, x: &[f64], mut f: impl FnMut(usize, usize)) {
         let [_, _, height, width] = io.x[0].nchw();
         let [n, c, high, wide] = io.y.nchw();
@@ -126,7 +126,7 @@ impl Op for MaxPool2d {
         if output == "y" {
             return Tolerance::Terms(0);
         }
-        // Not Terms: absolute values of x would have their maxima elsewhere.
+        // Not `Terms`: absolute values of x would have their maxima elsewhere.
         let mut size = vec![0.0; len(&io.x[0])];
         self.maxima(io, &at.x[0], |i, k| size[k] += at.dy[i].abs());
         let additions = self.kernel.div_ceil(self.stride).pow(2) - 1;
@@ -155,13 +155,13 @@ fn plain(call: &Call, caps: &Caps) -> Option<Work> {
     })
 }
 
-/// Values that differ pairwise by at least 0.01, so that no difference of 1e-5 moves a maximum.
+/// Returns values that differ pairwise by at least 0.01, so that no finite difference of 1e-5 moves a maximum.
 fn apart(rng: &mut Rng, x: &[Shape], input: usize) -> Vec<f64> {
     let n = len(&x[input]);
     rng.permutation(n).into_iter().map(|k| (k as f64 - n as f64 / 3.0) * 0.01).collect()
 }
 
-/// As behind a ReLU: many zeros and few levels, so that most windows have several maxima.
+/// Returns values as a ReLU leaves them: many zeros and few levels, so that most windows have several maxima.
 fn ties(rng: &mut Rng, x: &[Shape], input: usize) -> Vec<f64> {
     (0..len(&x[input])).map(|_| (rng.below(7) as f64 - 4.0).max(0.0) * 0.5).collect()
 }
@@ -176,7 +176,7 @@ pub fn cases() -> Vec<Case> {
         case(3, 1, 1, [1, 1, 2, 129]),
         case(2, 3, 1, [1, 5, 13, 4]),
         case(3, 2, 1, [2, 3, 9, 7]).fill(0, Fill::With(with_nan)).rough(),
-        // Ties are left out of the gradient check, where a difference would move the maximum.
+        // Ties are left out of the gradient check, where a finite difference would move the maximum.
         case(3, 2, 1, [1, 64, 40, 32]).fill(0, Fill::With(ties)).real(),
     ]
 }

@@ -1,13 +1,13 @@
 //! mul: y = a·b, element by element.
 //!
-//! | name | shape       | meaning |
-//! |------|-------------|---------|
-//! | a    | any shape   | factor  |
-//! | b    | any shape   | factor  |
-//! | y    | any shape   | product |
+//! | name | shape     | meaning |
+//! |------|-----------|---------|
+//! | a    | any shape | factor  |
+//! | b    | any shape | factor  |
+//! | y    | any shape | product |
 //!
 //! Gradients: dy·b for a, dy·a for b.
-//! Errors: b has another shape than a.
+//! Errors: a and b differ in shape.
 //! Numerics: one rounding.
 //! Source: definition.
 

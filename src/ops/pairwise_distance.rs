@@ -9,9 +9,9 @@
 //! | y    | `[N,M,1,1]` | squared distances, never below 0 |
 //!
 //! Gradients: `da[n,d]` = 2·Σ_m `dy[n,m]`·(`a[n,d]` − `b[m,d]`) and `db[m,d]` = 2·Σ_n `dy[n,m]`·(`b[m,d]` − `a[n,d]`).
-//! Errors: a or b is not [·,D,1,1]; D differs.
-//! Numerics: the differences are taken first, not ‖a‖² + ‖b‖² − 2a·b, which cancels for near pairs. All terms are
-//! positive, so y has a relative error of at most (D + 2)·2⁻²³.
+//! Errors: a or b is not [·,D,1,1], or they differ in D.
+//! Numerics: the differences are taken first, not ‖a‖² + ‖b‖² − 2a·b, which cancels for close pairs. No term
+//! is negative, so y has a relative error of at most (D + 2)·2⁻²³.
 //! Source: definition; as torch.cdist(a, b)².
 
 use super::{
@@ -83,11 +83,11 @@ impl Op for PairwiseDistance {
     fn tolerance(&self, output: &str, io: &Io, at: &Values) -> Tolerance {
         let ([n, d, ..], [m, ..]) = (io.x[0].nchw(), io.x[1].nchw());
         if output == "y" {
-            // Each term: one rounding in the difference, which the square doubles, and one of the square; then D − 1
-            // roundings of the sum. All terms are positive, so that their sum is y itself.
+            // Each term: one rounding of the difference, which the square doubles, and one of the square; then D − 1
+            // roundings of the sum. No term is negative, so their sum is y itself.
             return Tolerance::Each(at.y.iter().map(|y| (d + 2) as f64 * EPS * y).collect());
         }
-        // Each term: a rounding of the difference and one of the product; then the sum. The doubling is exact.
+        // Each term: one rounding of the difference and one of the product; then the sum. The doubling is exact.
         let (rows, terms) = if output == "da" { (n, m) } else { (m, n) };
         let mut bound = vec![0.0; rows * d];
         for i in 0..n {

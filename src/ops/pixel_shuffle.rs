@@ -1,14 +1,14 @@
-//! pixel_shuffle: channels become pixels, r² of them a block of r × r.
+//! pixel_shuffle: turns channels into pixels, every r² channels into a block of r × r.
 //!
 //! `y[n,c,i·r+u,j·r+v] = x[n,c·r²+u·r+v,i,j], 0 ≤ u,v < r`
 //!
-//! | name | shape           | meaning                           |
-//! |------|-----------------|-----------------------------------|
-//! | x    | `[N,C·r²,H,W]`  | input; r² neighbouring channels a |
-//! |      |                 | channel of y                      |
-//! | y    | `[N,C,H·r,W·r]` | output                            |
+//! | name | shape           | meaning                         |
+//! |------|-----------------|---------------------------------|
+//! | x    | `[N,C·r²,H,W]`  | input; r² neighbouring channels |
+//! |      |                 | make one channel of y           |
+//! | y    | `[N,C,H·r,W·r]` | output                          |
 //!
-//! Gradient: for x, dy moved back.
+//! Gradient: for x, dy moved back to the channels.
 //! Errors: the factor r is 0, or r² does not divide the channels.
 //! Numerics: exact.
 //! Source: Shi et al., "Real-Time Single Image and Video Super-Resolution Using an Efficient Sub-Pixel Convolutional

@@ -5,7 +5,7 @@
 //! | x    | any shape | input   |
 //! | y    | any shape | output  |
 //!
-//! Gradient: for x, dy·f'(x); backward reads dy and what the row's derivative names of x and y.
+//! Gradient: for x, dy·f'(x); backward reads dy, and those of x and y that the row's derivative names.
 //! Numerics: each row states the error of its WGSL in units of 2⁻²³, from the accuracy of exp (3 + 2·|x| ULP), log (2⁻²¹ between 0.5
 //! and 2) and division (2.5 ULP).
 //! Source: definitions as in PyTorch; accuracy: WGSL specification, section "Floating Point Accuracy".
@@ -20,15 +20,15 @@ use std::sync::OnceLock;
 #[derive(Debug)]
 pub struct Row {
     pub name: &'static str,
-    /// What it is.
+    /// A short description.
     pub about: &'static str,
     /// WGSL of the function at `a`, of type `T`.
     pub wgsl: &'static str,
-    /// WGSL of its derivative at `a`, whose function value is `r`.
+    /// WGSL of its derivative at `a`, where `r` is the function's value.
     pub slope_wgsl: &'static str,
     pub f: fn(f64) -> f64,
     pub slope: fn(f64) -> f64,
-    /// Largest errors of the two in WGSL at this x, in units of 2⁻²³.
+    /// Largest errors of the function and the derivative in WGSL at this x, in units of 2⁻²³.
     pub errors: fn(f64) -> [f64; 2],
 }
 
@@ -49,7 +49,7 @@ macro_rules! rows {
             errors: $errors,
         }),*];
 
-        /// A line of the registry for each row.
+        /// Returns one line of the registry per row.
         pub(super) fn registered() -> Vec<Registered> {
             vec![$(Registered { name: stringify!($name), cases: || cases_of(stringify!($name)) }),*]
         }
@@ -88,17 +88,18 @@ fn sigmoid(a: f64) -> f64 {
     1.0 / (1.0 + (-a).exp())
 }
 
-/// Of WGSL's exp.
+/// Returns the error of WGSL's exp.
 fn exp_error(a: f64) -> f64 {
     (3.0 + 2.0 * a.abs()) * a.exp()
 }
 
-/// Of a quotient by 1 + exp(−|a|): the exponential's error, the sum's and the division's.
+/// Returns the error of a quotient by 1 + exp(−|a|): that of the exponential, of the sum and of the division.
 fn sigmoid_error(a: f64) -> f64 {
     sigmoid(a) * (3.5 + (1.0 - sigmoid(a)) * (3.0 + 2.0 * a.abs()))
 }
 
-/// Numerator and denominator are off by the exponential's error and a rounding each, their quotient by 2.5 ULP and a product.
+/// Returns the error of WGSL's tanh: the exponential's error and a rounding each for numerator and denominator, then 2.5 ULP for
+/// the quotient and one product.
 fn tanh_error(a: f64) -> f64 {
     2.0 * (exp_error(-2.0 * a.abs()) + 1.0) + 3.5 * a.tanh().abs()
 }
@@ -108,7 +109,7 @@ fn tanh_error(a: f64) -> f64 {
 pub struct Pointwise(&'static Row);
 
 impl Pointwise {
-    /// The function of that name; `None` where the table has none.
+    /// Returns the function called `name`, or `None` if the table has no such row.
     pub fn named(name: &str) -> Option<Self> {
         ROWS.iter().find(|row| row.name == name).map(Self)
     }
@@ -126,7 +127,7 @@ impl PartialEq for Pointwise {
     }
 }
 
-/// The kernels of each row, whose text is put together once: a template, and the row's expressions.
+/// Returns the kernels of row `name`. Each row's text is assembled once, from the template and the row's expressions.
 fn kernels_of(name: &str) -> &'static [Kernel] {
     static KERNELS: OnceLock<BTreeMap<&'static str, [Kernel; 1]>> = OnceLock::new();
     let all = KERNELS.get_or_init(|| {
@@ -139,8 +140,8 @@ fn kernels_of(name: &str) -> &'static [Kernel] {
     all.get(name).map_or(&[], |kernels| &kernels[..])
 }
 
-/// The template `shaders/pointwise/unary.wgsl` with the functions that it leaves open. The derivative loads only what it names, so that
-/// the planner may free the rest.
+/// Returns the template `shaders/pointwise/unary.wgsl`, completed with the row's functions. The derivative loads only what it
+/// names, so that the planner may free the rest.
 fn text_of(row: &Row) -> String {
     let template = include_str!("../../shaders/pointwise/unary.wgsl");
     let names =
@@ -196,7 +197,7 @@ impl Op for Pointwise {
             let [f, slope] = (self.0.errors)(x);
             match output {
                 "y" => EPS * f + FLUSH,
-                // And the product's rounding.
+                // Plus the rounding of the product.
                 _ => at.dy[i].abs() * EPS * (slope + (self.0.slope)(x).abs()) + FLUSH * (1.0 + at.dy[i].abs()),
             }
         };

@@ -7,7 +7,7 @@
 //! | y    | `[N,C,H,W]` | output                    |
 //!
 //! Gradients: for x and a, in one pass over x and dy. At x = 0 the gradient for x is `a[c]` · dy, as in PyTorch.
-//! Errors: a has another shape than `[1, C, 1, 1]`.
+//! Errors: a is not `[1, C, 1, 1]`.
 //! Numerics: one rounding; da is an f32 sum in a fixed order, in two passes.
 //! Source: He, Zhang, Ren and Sun 2015, "Delving Deep into Rectifiers", equations 1, 10 and 11.
 
@@ -22,18 +22,18 @@ use crate::tensor::Shape;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Prelu;
 
-/// Threads a map, and the elements that each takes at most: few for small maps, to have threads enough; more for
-/// large ones, to have few partial sums.
+/// Returns the number of threads per map and the maximum number of elements per thread: few in small maps, so that there are
+/// enough threads; more in large maps, so that there are few partial sums.
 fn split(io: &Io) -> (usize, usize) {
     let plane = io.y[2] * io.y[3];
     let each = if plane <= 4096 { 16 } else { 64 };
     (plane.div_ceil(each), each)
 }
 
-/// Texels of a thread of `prelu_quads`.
+/// Texels per thread of `prelu/quads`.
 const EACH: usize = 8;
 
-/// Threads a map of `prelu_quads`.
+/// Returns the number of threads per map of `prelu/quads`.
 fn quads_lanes(io: &Io) -> usize {
     (io.y[2] * io.y[3]).div_ceil(EACH)
 }
@@ -103,8 +103,8 @@ impl Op for Prelu {
         }
     }
     fn tolerance(&self, output: &str, io: &Io, at: &Values) -> Tolerance {
-        // y and dx: one product where x is not positive, exact elsewhere. da: each product takes one rounding and takes
-        // part in the additions of its thread's `each` elements and of all threads' sums.
+        // y and dx: one product where x is not positive, exact elsewhere. da: each product has one rounding and takes part
+        // in the additions of its thread's `each` elements and of all threads' sums.
         let scaled = |values: &[f64]| {
             let bound = |(k, v): (usize, &f64)| EPS * (at.x[1][channel(io, k)] * v).abs();
             Tolerance::Each(values.iter().enumerate().map(bound).collect())
@@ -137,14 +137,14 @@ fn plain(call: &Call, caps: &Caps) -> Option<Work> {
     Some(work.scratch(vec![("t0", n * c * lanes)]))
 }
 
-/// `shaders/prelu/quads.wgsl`: as relu's.
+/// `shaders/prelu/quads.wgsl`: pays off as relu's does.
 fn quads(call: &Call, caps: &Caps) -> Option<Work> {
     let io = &call.io;
     let work = call.work(caps, |entry| launch_quads(entry, io))?;
     Some(work.scratch(vec![("t0", io.y[0] * io.y[1].div_ceil(4) * quads_lanes(io))]).faster(1.5))
 }
 
-/// The channel of element `k`.
+/// Returns the channel of element `k`.
 fn channel(io: &Io, k: usize) -> usize {
     let [_, c, h, w] = io.y.nchw();
     k / (h * w) % c
@@ -154,7 +154,7 @@ pub fn cases() -> Vec<Case> {
     [[1, 1, 1, 1], [2, 3, 5, 7], [1, 1, 1, 257], [3, 5, 13, 4], [2, 2, 65, 64]]
         .map(|x| Case::new(Prelu, &[x, [1, x[1], 1, 1]]).gap(1e-3))
         .into_iter()
-        // The gradient at 0 is the slope's.
+        // At 0 the gradient is that of the sloped side.
         .chain([Case::new(Prelu, &[[2, 5, 3, 7], [1, 5, 1, 1]]).fill(0, Fill::With(with_zeros)).rough()])
         // FSRCNN's first layer in training (Dong et al. 2016, section 3.2).
         .chain([Case::new(Prelu, &[[16, 56, 16, 16], [1, 56, 1, 1]]).gap(1e-3).real()])

@@ -1,12 +1,12 @@
 //! relu: y = max(x, 0), element by element.
 //!
-//! | name | shape       | meaning |
-//! |------|-------------|---------|
-//! | x    | any shape   | input   |
-//! | y    | any shape   | output  |
+//! | name | shape     | meaning |
+//! |------|-----------|---------|
+//! | x    | any shape | input   |
+//! | y    | any shape | output  |
 //!
 //! Gradient: for x; backward reads y and dy, not x (y > 0 exactly where x > 0). At x = 0 it is 0, as in PyTorch.
-//! A NaN stays one: y and dx are NaN and dy where x is.
+//! NaN propagates: where x is NaN, y is NaN and dx is dy.
 //! Numerics: exact.
 //! Source: definition as in torch.nn.functional.relu.
 
@@ -65,7 +65,7 @@ fn plain(call: &Call, caps: &Caps) -> Option<Work> {
     call.work(caps, |_| Some(Launch::threads(len, [("len", len.into())])))
 }
 
-/// `shaders/relu/quads.wgsl`: nothing to gain but where neighbours lie in channel quads.
+/// `shaders/relu/quads.wgsl`: pays off only if its neighbours lie in channel quads.
 fn quads(call: &Call, caps: &Caps) -> Option<Work> {
     let len = Layout::Quads.elements(&call.io.y);
     let launch = || Launch::threads(len, [("len", len.into())]);

@@ -1,8 +1,8 @@
-//! repack: y = x; its variants differ in how x and y lie in memory.
+//! repack: y = x; its kernels differ in how x and y lie in memory.
 //!
 //! `y[n,c,i,j] = x[n,c,i,j]`
 //!
-//! The planner puts it where a value's layout is not the one that the next shader declares.
+//! The planner inserts it where a value's layout is not the one that the next shader declares.
 //!
 //! Gradient: dx = dy. Errors: none. Numerics: exact.
 
@@ -55,7 +55,7 @@ fn plain(call: &Call, caps: &Caps) -> Option<Work> {
     launch(call, caps, call.io.y_len())
 }
 
-/// A thread for each texel.
+/// `shaders/repack/quads.wgsl` and `rows.wgsl`: one thread per texel.
 fn quads(call: &Call, caps: &Caps) -> Option<Work> {
     launch(call, caps, Layout::Quads.elements(&call.io.y)).filter(|_| Layout::Quads.elements(&call.io.y) <= MAX_TEXELS)
 }

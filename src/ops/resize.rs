@@ -1,4 +1,4 @@
-//! resize: pictures made larger or smaller as MATLAB's imresize does it.
+//! resize: enlarges or shrinks pictures as MATLAB's imresize does.
 //!
 //! `y[n,c,i,j]` = Σ_{r,s} `a[i,r]` · `b[j,s]` · `x[n,c,r,s]`, with the weights a of rows and b of columns from [`taps`].
 //!
@@ -7,21 +7,21 @@
 //! | x    | `[N,C,H,W]`   | input                                                         |
 //! | y    | `[N,C,Ho,Wo]` | output; Ho = ⌈H·scale⌉ unless [`Resize::size`] says otherwise |
 //!
-//! Gradient: for x, the exact adjoint, gathered (the border included); backward reads dy alone.
+//! Gradient: for x, the exact adjoint, gathered (the border included); backward reads only dy.
 //! Errors: a scale of zero, an output without elements, fractions too large for 32-bit positions.
-//! Numerics: positions are exact integers; a weight of `bicubic` is at most 30·2⁻²³ off, relatively. `nearest` is exact.
-//! Cost: 2·(taps of a row) + 2·(taps of a column) FLOP per element of the two passes; 4 taps where `bicubic` enlarges.
+//! Numerics: positions are exact integers; a `bicubic` weight has a relative error of at most 30·2⁻²³. `nearest` is exact.
+//! Cost: 2·(taps of a row) + 2·(taps of a column) FLOP per element of the two passes; 4 taps when `bicubic` enlarges.
 //! Source: imresize of MATLAB's Image Processing Toolbox; the cubic is Keys 1981, a = −1/2.
 //!
 //! Differs from MATLAB: the scale is a fraction, so that ⌈H·scale⌉ and the nearest neighbour halfway between two
-//! pixels (the later one) do not depend on rounding; the antialiasing of `nearest` is always off.
+//! pixels (the later one) do not depend on rounding; `nearest` is never antialiased.
 
 use super::{Call, Caps, Case, Cost, EPS, Io, Launch, Op, Scalar, Tolerance, Values, Work, wgsl};
 use crate::error::ShapeError;
 use crate::tensor::Shape;
 use std::ops::Range;
 
-/// The function that weighs an input pixel by its distance from the output pixel's centre.
+/// The function that weights an input pixel by its distance from the output pixel's centre.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kernel {
     /// The pixel whose area contains the centre; on a border between two, the later one.
@@ -33,7 +33,7 @@ pub enum Kernel {
 }
 
 impl Kernel {
-    /// Length of the interval where the kernel is not zero, in input pixels.
+    /// Returns the length of the interval on which the kernel is not zero, in input pixels.
     pub fn width(self) -> f64 {
         match self {
             Self::Nearest => 1.0,
@@ -41,7 +41,7 @@ impl Kernel {
             Self::Bicubic => 4.0,
         }
     }
-    /// The kernel's value at distance `d` in input pixels.
+    /// Returns the kernel's value at distance `d` in input pixels.
     pub fn at(self, d: f64) -> f64 {
         let a = d.abs();
         match self {
@@ -57,35 +57,35 @@ impl Kernel {
 /// What lies beyond the borders of a picture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Border {
-    /// The picture's mirror image, the border pixel doubled: MATLAB's imresize today.
+    /// The picture's mirror image, with the border pixel doubled: MATLAB's imresize today.
     Mirror,
     /// The border pixel, repeated: MATLAB's imresize at the time of the super-resolution papers. The low-resolution test
     /// pictures of SelfExSR (2015) equal ours with this border in every sample, and with no other.
     Clamp,
 }
 
-/// For every output along one axis, the inputs that it is made of and their weights.
+/// For every output along one axis, the inputs that contribute to it and their weights.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Taps {
-    /// Inputs of one output; some weights may be 0.
+    /// Inputs per output; some weights may be 0.
     pub count: usize,
-    /// Input indices, `count` for each output in turn; near the borders one may occur several times.
+    /// Input indices, `count` for each output in turn; near the borders an index may occur several times.
     pub indices: Vec<u32>,
     /// Weights in the same order; those of one output sum to 1.
     pub weights: Vec<f64>,
 }
 
 impl Taps {
-    /// The pairs (input, weight) of output `o`.
+    /// Returns the pairs (input, weight) of output `o`.
     pub fn of(&self, o: usize) -> impl Iterator<Item = (usize, f64)> + Clone + '_ {
         let range = o * self.count..(o + 1) * self.count;
         self.indices[range.clone()].iter().map(|&i| i as usize).zip(self.weights[range].iter().copied())
     }
-    /// Number of outputs.
+    /// Returns the number of outputs.
     pub fn out_len(&self) -> usize {
         self.indices.len() / self.count
     }
-    /// How many outputs the most used input has: the length of the adjoint's sums.
+    /// Returns how many outputs read the most used input: the length of the adjoint's sums.
     fn largest_use(&self, in_len: usize) -> usize {
         let mut uses = vec![0usize; in_len];
         self.indices.iter().zip(&self.weights).filter(|(_, w)| **w != 0.0).for_each(|(&i, _)| uses[i as usize] += 1);
@@ -93,14 +93,14 @@ impl Taps {
     }
 }
 
-/// The weights of MATLAB's `imresize` along one axis of `in_len` pixels.
+/// Returns the weights of MATLAB's `imresize` along one axis of `in_len` pixels.
 ///
 /// Output o (from 1) has its centre at u = o / scale + (1 − 1/scale) / 2. Inputs within the kernel's width of u get the
 /// kernel's value there, normalised to sum 1; those beyond the borders are replaced as `border` says. With `antialias`
-/// and a scale below 1 the kernel is stretched by 1/scale. The scale of axis `axis` (0 for rows, 1 for columns) of `op` is
-/// used even where `out_len` is not in_len · scale, since MATLAB uses the scale that it was called with.
+/// and a scale below 1, the kernel is stretched by 1/scale. The scale of axis `axis` (0 for rows, 1 for columns) of `op` is
+/// used even if `out_len` is not in_len · scale, since MATLAB uses the scale that it was called with.
 ///
-/// `in_len` must not be zero and the scale a fraction above 0, as [`Op::shape`] checks.
+/// `in_len` must not be zero and the scale must be a fraction above 0, as [`Op::shape`] checks.
 ///
 /// Source: `contributions` in imresize.m. Differs from it: for [`Kernel::Nearest`] a centre within 10⁻⁷ pixels of a
 /// border between two pixels counts as on it, where MATLAB leaves the choice to the rounding of u.
@@ -108,7 +108,7 @@ pub fn taps(op: &Resize, axis: usize, in_len: usize, out_len: usize) -> Taps {
     taps_range(op, axis, in_len, 0..out_len)
 }
 
-/// [`taps`] of the outputs in `range` alone, the same numbers.
+/// Returns [`taps`] for the outputs in `range` only; the numbers are the same.
 pub fn taps_range(op: &Resize, axis: usize, in_len: usize, range: Range<usize>) -> Taps {
     let (kernel, scale) = (op.kernel, op.scale[axis].as_f64());
     let stretch = if op.antialias && scale < 1.0 && kernel != Kernel::Nearest { scale } else { 1.0 };
@@ -139,7 +139,7 @@ pub fn taps_range(op: &Resize, axis: usize, in_len: usize, range: Range<usize>) 
     drop_unused(Taps { count, indices, weights })
 }
 
-/// Without the columns of the table that are zero for every output, as MATLAB does; sums keep their bits, since such
+/// Drops the columns of the table that are zero for every output, as MATLAB does. Sums keep their bits, since such
 /// columns add nothing.
 fn drop_unused(taps: Taps) -> Taps {
     let used: Vec<bool> =
@@ -160,11 +160,11 @@ pub struct Ratio {
 }
 
 impl Ratio {
-    /// The nearest f64, as [`taps`] takes it.
+    /// Returns the nearest f64, which [`taps`] uses.
     pub fn as_f64(self) -> f64 {
         f64::from(self.num) / f64::from(self.den)
     }
-    /// ⌈len · num / den⌉, MATLAB's output size.
+    /// Returns ⌈len · num / den⌉, MATLAB's output size.
     pub fn size_of(self, len: usize) -> usize {
         (len as u128 * u128::from(self.num)).div_ceil(u128::from(self.den.max(1))) as usize
     }
@@ -174,23 +174,24 @@ impl Ratio {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Resize {
     pub kernel: Kernel,
-    /// Stretches the kernel where the scale is below 1, so that all input pixels count; MATLAB's default. Without effect
-    /// on [`Kernel::Nearest`].
+    /// Stretches the kernel if the scale is below 1, so that all input pixels count; MATLAB's default. Has no effect on
+    /// [`Kernel::Nearest`].
     pub antialias: bool,
     pub border: Border,
     /// Scales of rows and of columns.
     pub scale: [Ratio; 2],
-    /// Height and width of the output; ⌈size · scale⌉ where `None`.
+    /// Height and width of the output; ⌈size · scale⌉ if `None`.
     pub size: Option<[usize; 2]>,
 }
 
 impl Resize {
-    /// Both sides times `num / den`, with antialiasing and a mirrored border.
+    /// Scales both sides by `num / den`, with antialiasing and a mirrored border.
     pub fn by(kernel: Kernel, num: u32, den: u32) -> Self {
         Self { kernel, antialias: true, border: Border::Mirror, scale: [Ratio { num, den }; 2], size: None }
     }
 
-    /// From pictures of `from` (height, width) to `to`, with antialiasing and a mirrored border; the scale of each side is the quotient.
+    /// Resizes pictures from `from` (height, width) to `to`, with antialiasing and a mirrored border. Each side's scale is the
+    /// quotient.
     ///
     /// # Errors
     /// A size of 2³² or more.
@@ -212,7 +213,7 @@ impl Resize {
     }
 }
 
-/// One axis in the shader's integers; shaders/resize.wgsl explains them.
+/// One axis in the shader's integers, which shaders/resize/plain.wgsl explains.
 struct Axis {
     out_len: u32,
     num: u32,
@@ -335,7 +336,7 @@ impl Op for Resize {
         let [n, c, _, w] = io.x[0].nchw();
         let [_, _, ho, wo] = io.y.nchw();
         let Ok([rows, columns]) = self.axes(&io.x[0]) else { return Cost::default() };
-        // The adjoint does the same products in another order.
+        // The adjoint computes the same products in another order.
         let products = n * c * ho * (rows.taps as usize * w + columns.taps as usize * wo);
         Cost::new(2 * products, io.total_len())
     }
@@ -347,10 +348,11 @@ impl Op for Resize {
         dx[0].fill(0.0);
         each_tap(io, &self.taps(io), |from, to, a, b| dx[0][from] += a * b * dy[to]);
     }
-    /// In units of 2⁻²³: a weight is off by at most 30 relatively (in the order of shaders/resize.wgsl: 2 for n, 5 for
-    /// n², so 1 + n − 1.5·n² ≥ 0.5 is off by less than 14, hence 27 relatively, and 3 for the factors) for `bicubic`,
-    /// 2 for `bilinear`, 0 for `nearest`. The norm Σw, with Σ|w| ≤ 1.5·Σw, is off by 1.5·(30 + taps), its reciprocal
-    /// and their product by 4 more, and a sum of K terms by K. The bound multiplies both axes with Σ|a·b·x|.
+    /// In units of 2⁻²³, the relative error of a weight is at most 30 for `bicubic`, 2 for `bilinear` and 0 for `nearest`.
+    /// For `bicubic`, in the order of shaders/resize/plain.wgsl: 2 for n, 5 for n², so 1 + n − 1.5·n² ≥ 0.5 is off by less
+    /// than 14, a relative error of 27, and 3 for the factors. The norm Σw, with Σ|w| ≤ 1.5·Σw, is off by 1.5·(30 + taps),
+    /// its reciprocal and their product by 4 more, and a sum of K terms by K. The bound is the sum over both axes times
+    /// Σ|a·b·x|.
     fn tolerance(&self, output: &str, io: &Io, at: &Values) -> Tolerance {
         let tables = self.taps(io);
         let mut units = 0.0;
@@ -508,8 +510,8 @@ mod tests {
         assert!(shape(Resize { size: Some([usize::MAX; 2]), ..Resize::by(Kernel::Bicubic, 1, 3) }).is_err());
     }
 
-    /// The table that the shader's integers describe, evaluated in f64 as shaders/resize.wgsl does: forward by outputs,
-    /// or backward by inputs, with the normalisation of the outputs.
+    /// Evaluates in f64 the table that the shader's integers describe, as shaders/resize/plain.wgsl does: forward by
+    /// outputs, or backward by inputs, with the normalisation of the outputs.
     fn dense(op: &Resize, in_len: usize, axis: &Axis, backward: bool) -> Vec<f64> {
         let (num, den, step, half) = (axis.num as i64, axis.den as i64, 2 * axis.num as i64, axis.half as i64);
         let weight =

@@ -1,18 +1,18 @@
 //! sgd: one step of gradient descent with momentum on a parameter, in place.
 //!
-//! m ← momentum·m + (s·dw + q·decay·w);  w ← w − r·lr·m;  s = 0 leaves everything as it is.
+//! m ← momentum·m + (s·dw + q·decay·w);  w ← w − r·lr·m;  s = 0 leaves everything unchanged.
 //!
 //! | name | shape       | meaning                                                                |
 //! |------|-------------|------------------------------------------------------------------------|
-//! | w    | `[N,C,H,W]` | parameter, or a pack of them, overwritten                              |
+//! | w    | `[N,C,H,W]` | parameter, or a pack of parameters, overwritten                        |
 //! | dw   | `[N,C,H,W]` | the loss's gradient for w                                              |
 //! | m    | `[N,C,H,W]` | velocity, overwritten; zero before the first step                      |
 //! | h    | `[1,8,1,1]` | lr, momentum, decay, 5 unused: [`Sgd::hyper`]                          |
-//! | k    | `[1,2,1,B]` | r and q of every 64 elements: multiply the learning rate and the decay |
-//! | s    | `[1,2,1,1]` | the factor of dw, and one that is not read: [`super::clip`]            |
+//! | k    | `[1,2,1,B]` | r and q per 64 elements: factors of the learning rate and of the decay |
+//! | s    | `[1,2,1,1]` | the factor of dw, and a value that is not read: [`super::clip`]        |
 //!
 //! Gradients: none; a step of training is not differentiated.
-//! Errors: dw or m has another shape than w; h, k or s is not of the shape above, B = ⌈elements / 64⌉.
+//! Errors: the shape of dw or m differs from w's; h, k or s does not have the shape above, where B = ⌈elements / 64⌉.
 //! Numerics: a few roundings per element.
 //! Source: torch.optim.SGD without dampening and Nesterov: lr is outside the velocity, the decay inside.
 
@@ -22,12 +22,12 @@ use crate::error::ShapeError;
 use crate::layout::PACK_ALIGN;
 use crate::tensor::{SCALAR, Shape};
 
-/// The operation; what a schedule may change between steps is its input `h`.
+/// The operation; its input `h` holds what a schedule may change between steps.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sgd;
 
 impl Sgd {
-    /// The input `h` `[1,8,1,1]`: learning rate, momentum in [0, 1), and weight decay (½·decay·‖w‖² added to the loss).
+    /// Returns the input `h` `[1,8,1,1]`: learning rate, momentum in [0, 1), and weight decay (½·decay·‖w‖² added to the loss).
     pub fn hyper(lr: f32, momentum: f32, weight_decay: f32) -> [f32; 8] {
         [lr, momentum, weight_decay, 0.0, 0.0, 0.0, 0.0, 0.0]
     }
@@ -87,7 +87,7 @@ impl Op for Sgd {
         let [w, dw, m, h, k, s] = at.x else { unreachable!("sgd has six inputs") };
         let bound = |i: usize| {
             let [lr, decay] = factors(h[0], h[2], k, i);
-            // Each term of the velocity takes two products and two sums at most; the step two more products and the difference.
+            // Each term of the velocity takes at most two products and two sums; the step adds two products and the difference.
             let velocity = (h[1] * m[i]).abs() + (dw[i] * s[0]).abs() + (decay * w[i]).abs();
             match output {
                 "m" => 4.0 * EPS * velocity,

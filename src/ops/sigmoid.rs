@@ -1,9 +1,9 @@
 //! sigmoid: y = 1 / (1 + exp(−x)), element by element.
 //!
-//! | name | shape       | meaning             |
-//! |------|-------------|---------------------|
-//! | x    | any shape   | input               |
-//! | y    | any shape   | output, in `[0, 1]` |
+//! | name | shape     | meaning             |
+//! |------|-----------|---------------------|
+//! | x    | any shape | input               |
+//! | y    | any shape | output, in `[0, 1]` |
 //!
 //! Gradient: for x, dy·y·(1 − y); backward reads y and dy, not x.
 //! Numerics: computed from exp(−|x|), which cannot overflow. With WGSL's bounds on exp (3 + 2·|x| ULP) and division
@@ -21,9 +21,9 @@ pub struct Sigmoid;
 /// WGSL may flush results below 2⁻¹²⁶ to zero: once in exp, once in the quotient.
 const FLUSH: f64 = 2.0 * f32::MIN_POSITIVE as f64;
 
-/// The error of `forward`. exp(−|x|) = e carries δ = (3 + 2·|x|)·ε relative error (ε = 2⁻²³, one ULP). It enters the
-/// denominator 1 + e, and below zero also the numerator: both times y changes by the factor 1 + (1 − y)·δ. The sum
-/// 1 + e adds ε, the division 2.5·ε.
+/// Returns the error of `forward`. exp(−|x|) = e carries a relative error of δ = (3 + 2·|x|)·ε (ε = 2⁻²³, one ULP). It
+/// enters the denominator 1 + e and, for x below zero, also the numerator: in both cases y changes by the factor
+/// 1 + (1 − y)·δ. The sum 1 + e adds ε, the division 2.5·ε.
 fn forward_error(x: f64, y: f64) -> f64 {
     EPS * y * (3.5 + (1.0 - y) * (3.0 + 2.0 * x.abs())) + FLUSH
 }
@@ -83,7 +83,7 @@ fn plain(call: &Call, caps: &Caps) -> Option<Work> {
 }
 
 pub fn cases() -> Vec<Case> {
-    // Far out, exp(−x) alone would overflow f32 (|x| > 88.7) and y reaches 0 and 1.
+    // Far from zero, a plain exp(−x) would overflow f32 (|x| > 88.7), and y reaches 0 and 1.
     let far = |low, high| Fill::Uniform { low, high, gap: 0.0 };
     vec![
         Case::new(Sigmoid, &[[1, 1, 1, 1]]),

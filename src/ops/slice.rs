@@ -1,4 +1,4 @@
-//! slice: `len` channels of x from channel `start` on.
+//! slice: `len` channels of x, starting at channel `start`.
 //!
 //! `y[n,c,i,j] = x[n,start+c,i,j], 0 ≤ c < len`
 //!

@@ -1,4 +1,4 @@
-//! softmax_cross_entropy: −log of the probability that a softmax over the channels gives to the target.
+//! softmax_cross_entropy: −log of the probability that a softmax over the channels assigns to the target.
 //!
 //! y = scale · Σ over n, h, w, c of t · (log Σ over k of exp(x_k) − x);  scale = 1 / (N·H·W) for [`Reduction::Mean`], 1 for a sum.
 //!
@@ -9,9 +9,9 @@
 //! | y    | `[1,1,1,1]` | loss                                          |
 //!
 //! t holds probabilities: 1 for the class and 0 elsewhere, or smoothed ones. It need not sum to 1: a position is weighted
-//! by the sum of its targets, and masked where they are all 0.
+//! by the sum of its targets, and masked if they are all 0.
 //! Gradients: for x; t is data.
-//! Errors: t has another shape than x.
+//! Errors: t and x differ in shape.
 //! Numerics: the largest score is subtracted before exp; f32 sums in a fixed order.
 //! Source: definition; for H = W = 1 as torch.nn.functional.cross_entropy with class probabilities.
 
@@ -40,7 +40,7 @@ fn positions(io: &Io) -> usize {
     io.x_len(0) / io.x[0][1]
 }
 
-/// The elements of position `p`, one a channel.
+/// Returns the indices of the elements of position `p`, one per channel.
 fn channels(io: &Io, p: usize) -> impl Iterator<Item = usize> + use<> {
     let [_, c, h, w] = io.x[0].nchw();
     let plane = h * w;
@@ -48,14 +48,14 @@ fn channels(io: &Io, p: usize) -> impl Iterator<Item = usize> + use<> {
     (0..c).map(move |k| first + k * plane)
 }
 
-/// log Σ exp(x) at position `p`.
+/// Returns log Σ exp(x) at position `p`.
 fn log_sum(io: &Io, x: &[f64], p: usize) -> f64 {
     let top = channels(io, p).map(|i| x[i]).fold(f64::NEG_INFINITY, f64::max);
     top + channels(io, p).map(|i| (x[i] - top).exp()).sum::<f64>().ln()
 }
 
-/// What f32 may do to [`log_sum`]: each term of the sum has its argument's rounding and exp's 3 + 2·|argument| ULP; then the
-/// additions, and log's 2⁻²¹ or 3 ULP, and the sum with the largest score.
+/// Returns the largest f32 error of [`log_sum`]: each term of the sum has its argument's rounding and exp's 3 + 2·|argument| ULP;
+/// then come the additions, log's 2⁻²¹ or 3 ULP, and the sum with the largest score.
 fn log_sum_error(io: &Io, x: &[f64], p: usize) -> f64 {
     let top = channels(io, p).map(|i| x[i]).fold(f64::NEG_INFINITY, f64::max);
     let terms = || channels(io, p).map(|i| x[i] - top);
@@ -108,8 +108,8 @@ impl Op for SoftmaxCrossEntropy {
         let (x, t) = (&at.x[0], &at.x[1]);
         let c = io.x[0][1] as f64;
         if output == "y" {
-            // A position: the difference, the product, one addition a channel. Then one lane's and the 64 lanes' additions,
-            // the scale and its own rounding.
+            // Per position: the difference, the product, one addition per channel. Then come one lane's and the 64 lanes'
+            // additions, the scale and its own rounding.
             let roundings = c + 2.0 + positions(io).div_ceil(64) as f64 + 64.0 + 2.0;
             let position = |p: usize| {
                 let (log_sum, error) = (log_sum(io, x, p), log_sum_error(io, x, p));
@@ -124,8 +124,8 @@ impl Op for SoftmaxCrossEntropy {
             let weight: f64 = channels(io, p).map(|i| t[i].abs()).sum();
             for i in channels(io, p) {
                 let d = x[i] - log_sum;
-                // The argument's error is a relative one of exp, which adds 3 + 2·|argument| ULP; the weight's additions; then
-                // the product, the difference, and two factors with the scale's rounding.
+                // The argument's error becomes a relative error of exp, which adds 3 + 2·|argument| ULP; then come the
+                // weight's additions, the product, the difference, and two factors with the scale's rounding.
                 let relative = error + EPS * (3.0 + 3.0 * d.abs() + c + 1.0);
                 let terms = weight * d.exp() + t[i].abs();
                 bounds[i] = self.scale(io) * at.dy[0].abs() * (weight * d.exp() * relative + 5.0 * EPS * terms);
@@ -165,7 +165,7 @@ pub fn cases() -> Vec<Case> {
         }
         t
     }
-    // Not summing to 1, and some positions masked.
+    // Targets that do not sum to 1, with some positions masked.
     fn weighted(rng: &mut Rng, shapes: &[Shape], i: usize) -> Vec<f64> {
         let weights: Vec<f64> = (0..3).map(|k| f64::from(k) * rng.uniform(0.2, 1.0)).collect();
         let [_, c, h, w] = shapes[0].nchw();

@@ -11,38 +11,38 @@
 //! Positions: pixel centres lie at integers; the first pixel's is (0, 0), the last one's (W − 1, H − 1). The field holds
 //! positions, not displacements.
 //!
-//! Border: [`Border::Zero`]: pixels outside the picture are 0. [`Border::Clamp`]: positions are clamped to the picture
-//! first, so that the border's pixels go on for ever.
+//! Border: [`Border::Zero`]: pixels outside the picture are 0. [`Border::Clamp`]: positions are first clamped to the
+//! picture, so that the border's pixels extend without end.
 //!
-//! Any f32 is a valid position. Those of magnitude 2²⁴ and more, infinities included, lie beyond the edge of their sign;
-//! a NaN lies before the first pixel. So with Zero they give 0, with Clamp a pixel of the edge.
+//! Any f32 is a valid position. Positions of magnitude 2²⁴ or more, infinities included, lie beyond the edge on the side of
+//! their sign; a NaN lies before the first pixel. They give 0 with Zero, and a pixel of the edge with Clamp.
 //!
-//! Gradients: for x and f. That for f is the right-hand derivative where the position is an integer, and 0 where Clamp
-//! moved the position. That for x is a scatter: each element is summed in fixed point with a scale of its own, which a
-//! first pass finds, so that small gradients beside large ones lose nothing and no sum overflows. A dy that is
-//! not finite makes the elements of dx that it reaches not finite.
-//! Errors: f is not `[N,2,Ho,Wo]`; H or W is above 2²⁴, where f32 cannot name every pixel; Ho·Wo is above 2²⁸, where a sum
-//! in fixed point could overflow; the scratch of N·(C + 1)·H·W elements has more than 2³² − 1.
+//! Gradients: for x and f. The one for f is the right-hand derivative where the position is an integer, and 0 where Clamp
+//! moved the position. The one for x is a scatter: each element is summed in fixed point with its own scale, which a
+//! first pass finds, so that small gradients next to large ones lose nothing and no sum overflows. A non-finite dy makes
+//! the elements of dx that it reaches non-finite.
+//! Errors: f is not `[N,2,Ho,Wo]`; H or W is above 2²⁴, where f32 cannot represent every pixel; Ho·Wo is above 2²⁸, where
+//! a sum in fixed point could overflow; the scratch, N·(C + 1)·H·W elements, has more than 2³² − 1.
 //! Numerics: y and df: f32 sums of 4 and 4·C terms. dx: an element with k terms, none larger than m, has a rounding error
-//! of at most k²·m·2⁻²⁹ from the fixed point, besides that of the terms; for the k = 4 of a smooth field this is m·2⁻²⁵.
+//! of at most k²·m·2⁻²⁹ from the fixed point, besides those of the terms; for the k = 4 of a smooth field this is m·2⁻²⁵.
 //! The same bits in every run.
 //! Source: Jaderberg et al. 2015 (Spatial Transformer Networks) eq. 5 to 7; as torch.nn.functional.grid_sample with
-//! align_corners=True, there in units of −1 to 1.
-//! Differs from grid_sample: the derivative at the clamped border's own pixel centres (0 there for both sides) is
-//! right-hand like everywhere else.
+//! align_corners=True, which uses units of −1 to 1.
+//! Differs from grid_sample: the derivative at the clamped border's own pixel centres (0 on both sides in grid_sample) is
+//! the right-hand one, as everywhere else.
 
 use super::{Call, Caps, Case, Cost, EPS, Fill, Io, Kernel, Launch, Op, Tolerance, Values, Work, wgsl};
 use crate::error::ShapeError;
 use crate::rng::Rng;
 use crate::tensor::{Shape, len};
 
-/// Pixels per side, from which on f32 has no odd numbers.
+/// Maximum pixels per side; above it, f32 has no odd numbers.
 const SIDE_LIMIT: usize = 1 << 24;
 
-/// Samples a picture; each gives an element of dx at most four terms, and a sum in fixed point holds 2³⁰.
+/// Maximum samples per picture; each gives an element of dx at most four terms, and a sum in fixed point holds 2³⁰ terms.
 const SAMPLES_LIMIT: usize = 1 << 28;
 
-/// Channels that one thread samples.
+/// Channels per thread.
 const BLOCK: usize = 8;
 
 /// What lies outside the picture.
@@ -61,8 +61,8 @@ pub struct Warp {
     pub border: Border,
 }
 
-/// The lower of the two pixels between which a coordinate lies, the higher one's weight, and the coordinate's own
-/// derivative by what the field holds.
+/// Returns the lower of the two pixels between which a coordinate lies, the higher one's weight, and the derivative of the
+/// clamped coordinate with respect to the field's value.
 fn locate(coordinate: f64, size: usize, border: Border) -> (i64, f64, f64) {
     let finite = if coordinate.is_nan() { -2.0 } else { coordinate.clamp(-2.0, size as f64 + 1.0) };
     let last = (size - 1) as f64;
@@ -80,7 +80,7 @@ struct Taps {
     /// Offset in a plane of x; `None` outside a picture with a border of zeros.
     offset: [Option<usize>; 4],
     weight: [f64; 4],
-    /// Derivatives of the weight by the field's two channels.
+    /// Derivatives of the weight with respect to the field's two channels.
     by_column: [f64; 4],
     by_row: [f64; 4],
 }
@@ -125,7 +125,7 @@ impl Warp {
     }
 }
 
-/// The weight of one tap and its derivatives by the field's two channels.
+/// The weight of one tap and its derivatives with respect to the field's two channels.
 #[derive(Clone, Copy)]
 struct Tap {
     weight: f64,
@@ -151,18 +151,18 @@ impl Op for Warp {
             return Err(ShapeError::shape("x", "at most 16777216 pixels high and wide", x[0]));
         }
         if [n, c + 1, h, w].iter().try_fold(1u32, |k, &d| k.checked_mul(u32::try_from(d).ok()?)).is_none() {
-            return Err(ShapeError::shape("x", "at most 2^32 - 1 elements with one channel more", x[0]));
+            return Err(ShapeError::shape("x", "of at most 2^32 - 1 elements with one more channel", x[0]));
         }
         if [fn_, two] != [n, 2] {
             return Err(ShapeError::shape("f", format!("[N={n}, 2, Ho, Wo]"), x[1]));
         }
         if height.checked_mul(width).is_none_or(|samples| samples > SAMPLES_LIMIT) {
-            return Err(ShapeError::shape("f", format!("of at most {SAMPLES_LIMIT} positions a picture"), x[1]));
+            return Err(ShapeError::shape("f", format!("of at most {SAMPLES_LIMIT} positions per picture"), x[1]));
         }
         Ok([n, c, height, width].into())
     }
     fn cost(&self, method: &str, io: &Io) -> Cost {
-        // An output is four products and their sum; so is each of its two derivatives, and the differences before that.
+        // An output is four products and their sum; so is each of its two derivatives, plus the differences before them.
         let (flops, floats) = match method {
             "backward_f" => (16 * io.y_len(), io.total_len() + io.x_len(1)),
             "backward_x" => (8 * io.y_len(), io.total_len()),
@@ -183,16 +183,16 @@ impl Op for Warp {
         });
     }
     fn tolerance(&self, output: &str, io: &Io, at: &Values) -> Tolerance {
-        // Taking the absolute value of f would move the samples, so the sums of absolute terms are made here. The higher
-        // tap's weight on an axis is exact, or, from −1/2 to 0 with Zero, rounded once where only that tap counts; the
-        // lower one's is rounded once. A weight of two axes thus has 3 roundings, and its product with a value 1 more.
+        // Taking the absolute value of f would move the samples, so the sums of absolute terms are computed here. The higher
+        // tap's weight on an axis is exact or, from −1/2 to 0 with Zero, where only that tap counts, rounded once; the lower
+        // one's is rounded once. A weight over two axes thus has 3 roundings, and its product with a value 1 more.
         let plane = io.y[2] * io.y[3];
         let f = &at.x[1];
         match output {
             "y" => {
                 let mut sum = vec![0.0; io.y_len()];
                 self.for_each_tap(io, f, |from, to, _, tap| sum[to] += (tap.weight * at.x[0][from]).abs());
-                // 4 roundings a term and 3 sums.
+                // 4 roundings per term and 3 sums.
                 Tolerance::Each(sum.iter().map(|s| 7.0 * EPS * s).collect())
             }
             "df" => {
@@ -201,7 +201,7 @@ impl Op for Warp {
                     sum[column] += (tap.by_column * at.x[0][from] * at.dy[to]).abs();
                     sum[column + plane] += (tap.by_row * at.x[0][from] * at.dy[to]).abs();
                 });
-                // Per term a rounding of the weight, the difference, its product, the pair's sum and the product with
+                // One rounding per term of the weight, the difference, its product, the pair's sum and the product with
                 // dy; then C sums.
                 let roundings = (5 + io.x[0][1]) as f64;
                 Tolerance::Each(sum.iter().map(|s| roundings * EPS * s).collect())
@@ -263,7 +263,7 @@ fn plain(call: &Call, caps: &Caps) -> Option<Work> {
     Some(work.scratch(scratch))
 }
 
-/// Positions from 2 pixels before the picture to 2 after it, with fractional parts in `[0.1, 0.9]`, where there is no kink.
+/// Returns positions from 2 pixels before the picture to 2 after it, with fractional parts in `[0.1, 0.9]`, where there is no kink.
 fn positions(rng: &mut Rng, shapes: &[Shape], input: usize) -> Vec<f64> {
     let [n, _, height, width] = shapes[input].nchw();
     let plane = height * width;
@@ -275,7 +275,7 @@ fn positions(rng: &mut Rng, shapes: &[Shape], input: usize) -> Vec<f64> {
         .collect()
 }
 
-/// The identity, moved by less than half a pixel.
+/// Returns the identity, moved by less than half a pixel.
 fn jitter(rng: &mut Rng, shapes: &[Shape], input: usize) -> Vec<f64> {
     let [_, _, height, width] = shapes[input].nchw();
     let plane = height * width;

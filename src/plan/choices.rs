@@ -1,11 +1,11 @@
-//! Which shader serves which layer: plain data that the planner follows, whoever measured it.
+//! Which shader serves which layer: plain data that the planner follows, no matter who measured it.
 
 use crate::ops::Op;
 use crate::shape::Shape;
 use std::collections::BTreeMap;
 
-/// A layer that was not measured follows one whose height and width are at most this many times as large or small: windows
-/// of pictures have many sizes, and which shader is fastest changes little between them.
+/// A layer that was not measured follows one whose height and width are within this factor of its own. Windows of pictures
+/// have many sizes, and which shader is fastest changes little between them.
 const NEAR: f64 = 2.0;
 
 /// Which shader serves each measured layer. Plain data.
@@ -20,7 +20,7 @@ pub struct Choices {
 pub struct Choice {
     /// File stem of the shader to use.
     pub stem: String,
-    /// All that were compared, in the order of [`Op::kernels`].
+    /// All shaders that were compared, in the order of [`Op::kernels`].
     pub candidates: Vec<Candidate>,
 }
 
@@ -31,29 +31,29 @@ pub struct Candidate {
     pub outcome: Outcome,
 }
 
-/// What became of a candidate.
+/// The result of comparing a candidate.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Outcome {
-    /// Milliseconds per run: the fastest on software adapters, whose noise only adds, else the median.
+    /// Milliseconds per run: the minimum on software adapters, where noise only adds time, otherwise the median.
     Ms(f64),
-    /// It is never used: what it computed differs from the reference, or it failed.
+    /// Never used: its results differ from the reference, or it failed.
     Banned(String),
 }
 
-/// The layer's name in [`Choices`]: operation, `forward` or `d<input>`, shapes of the inputs, attributes.
+/// Returns the layer's name in [`Choices`]: operation, `forward` or `d<input>`, shapes of the inputs, attributes.
 pub fn key(op: &dyn Op, gradient: Option<&str>, x: &[Shape]) -> String {
     let [begin, end] = around_shapes(op, gradient);
     format!("{begin}{x:?}{end}")
 }
 
-/// What stands before and after the shapes in [`key`].
+/// Returns what comes before and after the shapes in [`key`].
 fn around_shapes(op: &dyn Op, gradient: Option<&str>) -> [String; 2] {
     let wanted = gradient.map_or_else(|| "forward".to_owned(), |input| format!("d{input}"));
     [format!("{} {wanted} ", op.name()), format!(" {op:?}")]
 }
 
-/// How many times as large or small the maps of a layer are as those of another that differs in nothing else: its first input, and
-/// what has other sides in proportion to it.
+/// Returns the factor by which the maps of two layers differ in height or width, whichever is larger, or `None` if the layers
+/// differ in anything but their sizes or by more than [`NEAR`]. Sizes may differ in the first input and, in proportion, in others.
 fn distance(x: &[Shape], other: &[Shape]) -> Option<f64> {
     let is_spatial = |shape: &&Shape| shape.rank() == 4;
     let (&first, &other_first) = x.first().filter(is_spatial).zip(other.first().filter(is_spatial))?;
@@ -69,18 +69,18 @@ fn distance(x: &[Shape], other: &[Shape]) -> Option<f64> {
     Some(ratio(2).max(ratio(3))).filter(|far| is_same && *far <= NEAR)
 }
 
-/// The shapes that a key lists.
+/// Returns the shapes that a key lists.
 fn shapes_of(text: &str) -> Option<Vec<Shape>> {
     serde_json::from_str::<Vec<Vec<usize>>>(text).ok()?.iter().map(|sizes| Shape::new(sizes)).collect()
 }
 
 impl Choices {
-    /// The shader for a layer, as [`Choices::choice`] has it. It may be one that does not exist or does not serve the layer.
+    /// Returns the shader for a layer, as [`Choices::choice`] does. It may not exist or may not serve the layer.
     pub fn stem(&self, op: &dyn Op, gradient: Option<&str>, x: &[Shape]) -> Option<&str> {
         self.choice(op, gradient, x).map(|choice| choice.stem.as_str())
     }
 
-    /// What was measured of a layer: at its own size, else at the nearest up to twice as large or small.
+    /// Returns what was measured of a layer: at its own size, otherwise at the nearest size within a factor of two.
     pub fn choice(&self, op: &dyn Op, gradient: Option<&str>, x: &[Shape]) -> Option<&Choice> {
         if self.layers.is_empty() {
             return None;
@@ -98,7 +98,7 @@ impl Choices {
         near.min_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, choice)| choice)
     }
 
-    /// Adds what `other` knows, which replaces what was known of the same layers.
+    /// Adds the choices of `other`, which replace existing ones for the same layers.
     pub fn extend(&mut self, other: Self) {
         self.layers.extend(other.layers);
     }

@@ -1,9 +1,9 @@
-//! What is computed together as one operation ([`Fusion`]) where the adapter has a kernel for it: a convolution, the
-//! activation behind it, a pixel_shuffle behind that, and the sum or product with another value; and the gradient of a convolution for its
-//! input with that of the activation before it.
+//! Fuses nodes into one operation ([`Fusion`]) if the adapter has a kernel for it: a convolution, the activation after it, a
+//! pixel_shuffle after that, and the sum or product with another value; and the gradient of a convolution for its input with
+//! that of the activation before it.
 //!
 //! The graph keeps its nodes, so that gradients still belong to the operations they were made from; a fused node only
-//! says how its value comes about ([`Node::fused`](crate::graph::Node)).
+//! records how its value is computed ([`Node::fused`](crate::graph::Node)).
 
 use crate::error::Result;
 use crate::graph::{Fused, Graph, Kind, Node, NodeId};
@@ -15,20 +15,21 @@ use crate::shader::reflect;
 use crate::tensor::{Shape, Tensor};
 use std::sync::Arc;
 
-/// How fast a convolution with its shuffle must be, beside one without: the pass that is saved reads and writes every pixel.
+/// A convolution fused with its shuffle is used if this factor times its time is at most the time of one without: the saved pass
+/// reads and writes every pixel.
 const WORTH_SHUFFLING: f64 = 0.8;
 
-/// `graph`, with nodes fused for an adapter with `options.caps`, whose values are the same.
+/// Returns `graph` with nodes fused for an adapter with `options.caps`; its values are the same.
 ///
 /// # Errors
-/// A shader that breaks its contract.
+/// A shader breaks its contract.
 pub fn fuse(graph: &Graph, fetches: &[NodeId], options: &Options) -> Result<Graph> {
     let mut fused = graph.clone();
     if options.kernel.is_some() {
         return Ok(fused);
     }
     let nodes = graph.nodes();
-    // Who reads the value of each node, gradients included where their shader does.
+    // The readers of each node's value, including gradients whose shader reads it.
     let mut readers: Vec<Vec<usize>> = vec![Vec::new(); nodes.len()];
     for (index, node) in nodes.iter().enumerate() {
         for &input in &node.inputs {
@@ -40,7 +41,7 @@ pub fn fuse(graph: &Graph, fetches: &[NodeId], options: &Options) -> Result<Grap
             let shader = reflect(&op.kernels()[0].source)?;
             let method = shader.gradient_method(op.inputs()[input]).unwrap_or_default().to_owned();
             for name in shader.passes(&method).iter().flat_map(|pass| &pass.reads) {
-                // An activation whose gradient reads y must be a value of its own: it would be computed once more otherwise.
+                // An activation whose gradient reads y must be a separate value: otherwise it would be computed a second time.
                 if let Some(k) = op.outputs().iter().position(|output| *output == scratch_of(name)) {
                     readers[of + k].push(index);
                 }
@@ -70,7 +71,7 @@ pub fn fuse(graph: &Graph, fetches: &[NodeId], options: &Options) -> Result<Grap
                     Some((reader, Fusible::Slopes)) => (reader, nodes[reader].inputs[1]),
                     _ => (index, fused.constant_of(channels, 1.0)?),
                 };
-                // A shuffle is a store's address, where the shader that has it is about as fast as the best.
+                // A shuffle becomes part of a store's address if the shader that does so is about as fast as the best one.
                 let (at, fusion) = match only_reader(nodes, &readers, at) {
                     Some((reader, Fusible::Shuffle(factor))) => {
                         let shuffling = Fusion { factor, ..fusion };
@@ -84,7 +85,7 @@ pub fn fuse(graph: &Graph, fetches: &[NodeId], options: &Options) -> Result<Grap
                     }
                     _ => (at, fusion),
                 };
-                // The other operand of a sum or product, unless that operand has taken the place already.
+                // The other operand of a sum or product, unless that operand has already been fused with it.
                 let combined = only_reader(nodes, &readers, at).and_then(|(reader, fusible)| {
                     let combine = match fusible {
                         Fusible::Sum => Combine::Add,
@@ -114,7 +115,7 @@ pub fn fuse(graph: &Graph, fetches: &[NodeId], options: &Options) -> Result<Grap
                     continue;
                 }
                 let a = fused.constant_of(channels, 1.0)?;
-                // The gradient of an activation before the convolution, whose result tells where it was positive.
+                // The gradient of an activation before the convolution; the activation's result tells where it was positive.
                 let mask = match readers[index][..] {
                     [reader] if reader != usize::MAX => match nodes[reader].kind {
                         Kind::Grad { of, input: 0 } => {
@@ -132,7 +133,7 @@ pub fn fuse(graph: &Graph, fetches: &[NodeId], options: &Options) -> Result<Grap
     Ok(fused)
 }
 
-/// The only node that reads the value of node `index`, and what it is to fusion, if that is an operation.
+/// Returns the only node that reads the value of node `index`, and its role in fusion, if it is an operation that has one.
 fn only_reader(nodes: &[Node], readers: &[Vec<usize>], index: usize) -> Option<(usize, Fusible)> {
     match readers[index][..] {
         [reader] if reader != usize::MAX => match &nodes[reader].kind {
@@ -143,7 +144,7 @@ fn only_reader(nodes: &[Node], readers: &[Vec<usize>], index: usize) -> Option<(
     }
 }
 
-/// The slope of an activation that keeps the sign of what it reads.
+/// Returns the slope of an activation that keeps the sign of what it reads.
 fn slope_of(node: &Node) -> Option<f32> {
     match &node.kind {
         Kind::Op(op) => match op.fusible() {
@@ -154,21 +155,21 @@ fn slope_of(node: &Node) -> Option<f32> {
     }
 }
 
-/// The estimate of the fastest kernel for the operation apart from the plain one, if one serves it on the adapter.
+/// Returns the estimate of the fastest kernel for the operation other than the plain one, if one serves it on the adapter.
 ///
 /// # Errors
-/// A shader that breaks its contract.
+/// A shader breaks its contract.
 fn estimate_ns(op: &Conv2d, graph: &Graph, [x, w, b]: [usize; 3], y: Shape, options: &Options) -> Result<Option<f64>> {
     let shape = |i: usize| graph.nodes()[i].shape;
     let x = [shape(x), shape(w), shape(b), shape(b)];
     let mut serving = super::serving(op, &Io { x: &x, y }, None, options)?;
-    // The plain one is the last.
+    // The plain kernel is the last.
     serving.pop();
     Ok(serving.iter().map(|chosen| chosen.work.ns).min_by(f64::total_cmp))
 }
 
 impl Graph {
-    /// Has `op` with `fusion` compute node `at`, or the one that combines it with another value.
+    /// Makes `op` with `fusion` compute node `at`, or the node that combines it with another value.
     fn fuse_at(
         &mut self,
         at: usize,
@@ -183,7 +184,7 @@ impl Graph {
         self.set_fused(at, Fused { op: Arc::new(op), inputs });
     }
 
-    /// A constant `[1, channels, 1, 1]` full of `value`, made once.
+    /// Returns a constant `[1, channels, 1, 1]` filled with `value`, created once.
     fn constant_of(&mut self, channels: usize, value: f32) -> Result<usize> {
         let name = format!("fuse/{channels}x{value}");
         match self.find(&name) {
@@ -217,7 +218,7 @@ mod tests {
         let residual = g.plus(two, x).unwrap();
         let three = layer(&mut g, residual, "three");
         let gated = g.times(residual, three).unwrap();
-        // Both operands are convolutions: one takes the sum, the other stays its own.
+        // Both operands are convolutions: one is fused with the sum, the other stays separate.
         let (four, five) = (layer(&mut g, gated, "four"), layer(&mut g, gated, "five"));
         let y = g.plus(four, five).unwrap();
         let ops = |fetches: &[NodeId]| {
@@ -229,7 +230,7 @@ mod tests {
         };
         let convolutions = ops(&[y])[0];
         assert_eq!(ops(&[y])[1..], [0, 0, 0]);
-        // A sum that is fetched is still its own value; the convolution before it, fetched, is not combined.
+        // A fetched sum is still a value; a fetched convolution before a sum is not combined with it.
         assert_eq!(ops(&[y, residual])[1..], [0, 0, 0]);
         assert_eq!(ops(&[y, two])[1..], [0, 1, 0]);
         assert!(convolutions > 0);
@@ -249,7 +250,8 @@ mod tests {
         assert!(plan.steps.iter().all(|s| s.op != "pixel_shuffle"), "{plan}");
     }
 
-    /// Three convolutions, each followed by what `after` makes of its number, its input and its output; and their filters.
+    /// Builds three convolutions, each followed by what `after` makes of its number, its input and its output. Returns the
+    /// result and their filters.
     fn three_layers(
         g: &mut Graph,
         x: NodeId,

@@ -1,10 +1,10 @@
-//! A plan as a table.
+//! Formats a plan as a table.
 
 use super::{Binding, Plan};
 use crate::table::{self, Column};
 use std::fmt;
 
-/// A table of the steps; a precision is its greatest width: `{plan:.80}`.
+/// Formats a table of the steps; a precision sets its maximum width: `{plan:.80}`.
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         let rows: Vec<[String; 7]> = self

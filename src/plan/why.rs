@@ -1,4 +1,4 @@
-//! Why a node is computed by the shader that computes it: all that could, with estimates and what was measured.
+//! Why a shader was chosen for a node: all candidates, with their estimates and measurements.
 
 use super::Options;
 use super::choices::{Choices, Outcome};
@@ -16,30 +16,30 @@ use std::fmt;
 pub struct Considered {
     /// File stem.
     pub stem: &'static str,
-    /// Milliseconds at most, as the kernel estimates them.
+    /// The kernel's upper estimate in milliseconds.
     pub estimate_ms: f64,
-    /// How the result lies.
+    /// The layout of the result.
     pub layout: Layout,
-    /// Of this layer, or of the nearest of another size.
+    /// The measurement of this layer, or of the nearest one of another size.
     pub measured: Option<Outcome>,
     pub is_chosen: bool,
 }
 
-/// A choice, and what it was made from.
+/// A choice, and the candidates it was made from.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Why {
-    /// The node, with the method where it is a gradient.
+    /// The node; for a gradient, followed by the gradient's name.
     pub name: String,
-    /// In the order in which the planner prefers among equals.
+    /// In the planner's order of preference among equals.
     pub considered: Vec<Considered>,
     pub reason: &'static str,
 }
 
-/// Why the shaders of node `name` were chosen: of its forward pass, and of the gradients for its inputs where `fetches` need
-/// them.
+/// Explains why the shaders of node `name` were chosen: those of its forward pass, and those of the gradients for its inputs if
+/// `fetches` need them.
 ///
 /// # Errors
-/// As [`super::Plan::new`]; no step computes a node of that name.
+/// Those of [`super::Plan::new`]; no step computes a node of that name.
 pub fn why(graph: &Graph, fetches: &[NodeId], options: &Options, name: &str) -> Result<Vec<Why>> {
     let graph = &super::fuse::fuse(graph, fetches, options)?;
     let selection = select(graph, fetches, options, &BTreeSet::new())?;
@@ -51,8 +51,8 @@ pub fn why(graph: &Graph, fetches: &[NodeId], options: &Options, name: &str) -> 
         let mut names: Vec<&str> = selection.chosen.keys().filter_map(computed).collect();
         names.dedup();
         let problem = match graph.find(name) {
-            Some(_) => "has no step of its own: it is given, not needed, or computed together with a node behind it",
-            None => "is no node of this network",
+            Some(_) => "has no step of its own: it is given, not needed, or computed together with a later node",
+            None => "is not a node of this network",
         };
         return Err(Error::graph(name, format!("{problem}; nodes with steps: {}", names.join(", "))));
     }
@@ -80,10 +80,10 @@ fn explain(graph: &Graph, selection: &Selection, options: &Options, index: usize
     }
     let own = considered.iter().find(|c| c.is_chosen).map_or(f64::INFINITY, |c| c.estimate_ms);
     let reason = match considered.len() {
-        1 => "the only one that serves it here",
+        1 => "the only one that serves this call",
         _ if choice.is_some_and(|c| c.stem == chosen.stem()) => "measured to be the fastest",
         _ if considered.iter().any(|c| c.estimate_ms < own) => {
-            "faster ones read channel quads, which nothing before it gives; they gain less than the repacking costs"
+            "faster ones read channel quads, which no node before it writes; they gain less than repacking costs"
         }
         _ => "the fastest by estimate; `lineament tune` measures",
     };
@@ -93,7 +93,7 @@ fn explain(graph: &Graph, selection: &Selection, options: &Options, index: usize
 }
 
 impl Considered {
-    /// `rows`, `texels` or `quads`.
+    /// Returns `rows`, `texels` or `quads`.
     pub fn layout_name(&self) -> &'static str {
         match self.layout {
             Layout::Rows => "rows",
@@ -103,7 +103,7 @@ impl Considered {
     }
 }
 
-/// A table of what was considered; a precision is its greatest width.
+/// Formats a table of what was considered; a precision sets its maximum width.
 impl fmt::Display for Why {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         let rows: Vec<[String; 5]> = self
@@ -183,7 +183,7 @@ mod tests {
         let without = &why(&g, &[y], &Options { caps: hardware, ..Options::default() }, "c").unwrap()[0];
         assert!(without.considered.iter().any(|c| c.is_chosen && c.stem != "conv2d/plain"), "{without}");
 
-        for (name, problem) in [("nothing", "is no node"), ("w", "no step of its own")] {
+        for (name, problem) in [("nothing", "is not a node"), ("w", "no step of its own")] {
             let error = why(&g, &[y], &options, name).unwrap_err().to_string();
             assert!(error.contains(problem) && error.ends_with("nodes with steps: c"), "{error}");
         }

@@ -1,8 +1,8 @@
 //! Straight-line code from loops: fixes a shader's `const` values and unrolls the loops marked `// unroll`.
 //!
-//! Mesa's lavapipe broadcasts a word of workgroup memory for the price of a scalar load only at a constant address
-//! outside of loops and branches (Mesa 22.3, `emit_load_mem`), and its own unroller stops at some 30 iterations. So a
-//! kernel that lives on that writes
+//! Mesa's lavapipe broadcasts a word of workgroup memory at the cost of a scalar load only if the address is constant and
+//! outside loops and branches (Mesa 22.3, `emit_load_mem`), and its own unroller stops at about 30 iterations. So a kernel
+//! that depends on this writes
 //!
 //! ```wgsl
 //! const K: u32 = 4u;
@@ -11,7 +11,7 @@
 //!     for (var k = 0u; k < K; k++) { c += w[k] * v[k]; }
 //! ```
 //!
-//! which is WGSL as it stands, and is handed to the driver with the launch's value of `K` and the body K times over.
+//! This is valid WGSL as written. The driver receives it with the launch's value of `K` and the body repeated K times.
 //! The bounds are numbers, `const`s, or products and sums of these; the step is 1. Nothing else is rewritten.
 
 use std::collections::BTreeMap;
@@ -25,8 +25,8 @@ pub type Values<'v> = Vec<(&'v str, f64)>;
 /// Constants by name.
 type Constants = BTreeMap<String, u64>;
 
-/// `text` with its `const NAME: u32 = …;` lines set to `values`, all constants, and the values that name no such line.
-/// A line that this cannot evaluate stays.
+/// Returns `text` with its `const NAME: u32 = …;` lines set to `values`, all constants, and the values that name no such line.
+/// Lines that cannot be evaluated stay unchanged.
 pub fn set_constants<'v>(text: &str, values: &[(&'v str, f64)]) -> (String, Constants, Values<'v>) {
     let mut constants = Constants::new();
     let mut out = String::with_capacity(text.len());
@@ -51,10 +51,10 @@ pub fn set_constants<'v>(text: &str, values: &[(&'v str, f64)]) -> (String, Cons
     (out, constants, rest)
 }
 
-/// [`set_constants`], then every marked loop unrolled.
+/// Applies [`set_constants`], then unrolls every marked loop.
 ///
 /// # Errors
-/// A marked line that is followed by no loop of the form above, or whose bounds are no constants; with the line.
+/// A mark is not followed by a loop of the form above, or the loop's bounds are not constants. The message quotes the line.
 pub fn specialize<'v>(text: &str, values: &[(&'v str, f64)]) -> Result<(String, Values<'v>), String> {
     let (text, constants, rest) = set_constants(text, values);
     Ok((unroll(&text, &constants)?, rest))
@@ -80,7 +80,7 @@ fn unroll(text: &str, constants: &Constants) -> Result<String, String> {
     if step != format!("{name}++") {
         return Err(fail("the step must be 1"));
     }
-    let constant = |e: &str| evaluate(e, constants).ok_or_else(|| fail(&format!("{e} is no constant")));
+    let constant = |e: &str| evaluate(e, constants).ok_or_else(|| fail(&format!("{e} is not a constant")));
     let (begin, end) = (constant(begin)?, constant(end)?);
     let mut depth = 0usize;
     let close = after[open..]
@@ -108,7 +108,7 @@ fn unroll(text: &str, constants: &Constants) -> Result<String, String> {
     Ok(out)
 }
 
-/// `text` with every whole word `name` replaced by `value`.
+/// Returns `text` with every whole word `name` replaced by `value`.
 fn substitute(text: &str, name: &str, value: u64) -> String {
     let is_word = |c: char| c.is_alphanumeric() || c == '_';
     let mut out = String::with_capacity(text.len());
@@ -133,7 +133,7 @@ fn substitute(text: &str, name: &str, value: u64) -> String {
     out
 }
 
-/// Sums of products of numbers and constants, without parentheses.
+/// Evaluates a sum of products of numbers and constants, without parentheses.
 fn evaluate(expression: &str, constants: &Constants) -> Option<u64> {
     expression.split('+').map(|sum| product(sum, constants)).sum()
 }
@@ -168,7 +168,7 @@ mod tests {
     #[test]
     fn a_loop_that_cannot_be_unrolled_is_named() {
         for (text, part) in [
-            ("// unroll\nfor (var k = 0u; k < p.n; k++) {}\n", "p.n is no constant"),
+            ("// unroll\nfor (var k = 0u; k < p.n; k++) {}\n", "p.n is not a constant"),
             ("// unroll\nfor (var k = 0u; k < 4u; k += 2u) {}\n", "step must be 1"),
             ("// unroll\nlet k = 4u;\n", "no loop follows"),
             ("// unroll\nfor (var k = 0u; k < 4u; k++) {\n", "does not end"),

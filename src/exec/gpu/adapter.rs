@@ -1,4 +1,4 @@
-//! An adapter, opened: device and queue, what it says of itself, errors as values.
+//! An opened adapter: device and queue, what it reports about itself, errors as values.
 
 use super::super::timing::Clock;
 use crate::error::{Error, Result};
@@ -13,7 +13,7 @@ use std::time::Duration;
 /// No submission takes this long unless the driver hangs.
 const TIMEOUT: Duration = Duration::from_secs(120);
 
-/// What one adapter says of itself.
+/// What an adapter reports about itself.
 #[derive(Debug, Clone, PartialEq)]
 pub struct AdapterInfo {
     pub name: String,
@@ -32,7 +32,7 @@ pub struct Gpu {
     pub(super) device: wgpu::Device,
     pub(super) queue: wgpu::Queue,
     pub info: AdapterInfo,
-    /// Nanoseconds a timestamp tick, where the adapter has timestamps.
+    /// Nanoseconds per timestamp tick, if the adapter has timestamps.
     pub(super) timestamp_ns: Option<f32>,
     lost: Arc<Mutex<Option<String>>>,
 }
@@ -43,8 +43,8 @@ impl std::fmt::Debug for Gpu {
     }
 }
 
-/// The process's connection to the drivers. It is never closed: a loader unloads the driver with its last instance, and a thread
-/// that used it and ends afterwards may call what is no longer there.
+/// Returns the process's connection to the drivers. It is never closed: a loader unloads the driver with its last instance, and a
+/// thread that used the driver and ends afterwards may call code that is no longer there.
 fn instance() -> &'static wgpu::Instance {
     static INSTANCE: OnceLock<wgpu::Instance> = OnceLock::new();
     INSTANCE.get_or_init(|| {
@@ -70,12 +70,12 @@ fn describe(adapter: &wgpu::Adapter) -> AdapterInfo {
         has_timestamps: adapter.features().contains(wgpu::Features::TIMESTAMP_QUERY),
         caps: Caps {
             binding_bytes: limits.max_storage_buffer_binding_size.min(limits.max_buffer_size),
-            // A software adapter has one heap of 2 GiB (lavapipe); a hardware one refuses by itself when it is full.
+            // A software adapter has one heap of 2 GiB (lavapipe); a hardware adapter refuses by itself when it is full.
             memory_bytes: if is_cpu { 2 << 30 } else { u64::MAX },
             storage_textures: limits.max_storage_textures_per_shader_stage as usize,
             workgroups_per_dimension: limits.max_compute_workgroups_per_dimension,
-            // What plain shaders hold under lavapipe on two cores (a training step of FSRCNN: 4.6 GFLOP/s, 2026-11-24), and a
-            // guess for hardware on the safe side of all but the slowest: an H100 holds a hundred times that (docs/profile.md).
+            // What plain shaders sustain under lavapipe on two cores (a training step of FSRCNN: 4.6 GFLOP/s, 2026-11-24), and for
+            // hardware a guess that all but the slowest exceed: an H100 sustains a hundred times that (docs/profile.md).
             flops_per_second: if is_cpu { 4e9 } else { 5e10 },
             family: if is_cpu { Family::Software } else { Family::Hardware },
             ..Caps::default()
@@ -89,15 +89,15 @@ pub struct Adapter {
     pub info: AdapterInfo,
 }
 
-/// All adapters, in the driver's order.
+/// Returns all adapters, in the driver's order.
 pub async fn adapters() -> Vec<Adapter> {
     let all = instance().enumerate_adapters(wgpu::Backends::PRIMARY).await;
     all.into_iter().map(|handle| Adapter { info: describe(&handle), handle }).collect()
 }
 
 impl Gpu {
-    /// Bytes of all live allocations, where the back end reports them (Vulkan and DX12). Uploads end first: until then they
-    /// hold what they upload a second time.
+    /// Returns the bytes of all live allocations, if the backend reports them (Vulkan and DX12). Waits for uploads first, since
+    /// until they end they hold a second copy of their data.
     pub fn allocated_bytes(&self) -> Option<u64> {
         self.wait(self.queue.submit([])).ok()?;
         self.device.generate_allocator_report().map(|report| report.total_allocated_bytes)
@@ -106,7 +106,7 @@ impl Gpu {
     /// Opens an adapter.
     ///
     /// # Errors
-    /// It refuses.
+    /// The adapter refuses.
     pub async fn open(adapter: Adapter) -> Result<Self> {
         let Adapter { handle: adapter, info } = adapter;
         let features = adapter.features() & wgpu::Features::TIMESTAMP_QUERY;
@@ -119,7 +119,7 @@ impl Gpu {
             })
             .await
             .map_err(|e| {
-                Error::device(format!("{} does not open: {e}", info.name), "choose another one with --device")
+                Error::device(format!("{} cannot be opened: {e}", info.name), "choose another one with --device")
             })?;
         let lost = Arc::new(Mutex::new(None));
         let remember = lost.clone();
@@ -130,7 +130,7 @@ impl Gpu {
         Ok(Self { device, queue, info, timestamp_ns, lost })
     }
 
-    /// What times this adapter's steps.
+    /// Returns what times this adapter's steps.
     pub fn clock(&self) -> Clock {
         if self.timestamp_ns.is_some() { Clock::Timestamps } else { Clock::Host }
     }
@@ -145,7 +145,7 @@ impl Gpu {
         }
     }
 
-    /// Runs `work` and turns what the driver reports meanwhile into an error.
+    /// Runs `work` and turns whatever the driver reports meanwhile into an error.
     pub(super) async fn scoped<T>(&self, what: &str, work: impl FnOnce() -> T) -> Result<T> {
         let memory = self.device.push_error_scope(wgpu::ErrorFilter::OutOfMemory);
         let validation = self.device.push_error_scope(wgpu::ErrorFilter::Validation);
@@ -157,7 +157,7 @@ impl Gpu {
             return Err(failed(&e, "use a smaller input or batch"));
         }
         if let Some(e) = validation.await {
-            return Err(failed(&e, "this is a bug in lineament or in the shader named; please report it"));
+            return Err(failed(&e, "this is a bug in lineament or in the named shader; please report it"));
         }
         if let Some(e) = internal.await {
             return Err(failed(&e, "the driver failed; try another --device"));
@@ -166,7 +166,7 @@ impl Gpu {
         Ok(result)
     }
 
-    /// A texture for `bytes` of `layout`, and `more` rows behind them as far as the adapter allows.
+    /// Creates a texture for `bytes` of `layout`, plus `more` rows after them as far as the adapter allows.
     pub(super) fn texture(&self, bytes: u64, layout: Layout, more: u64) -> wgpu::TextureView {
         let (format, texel_bytes) = format_of(layout);
         let row_bytes = texel_bytes * TEXELS_A_ROW as u64;
@@ -209,7 +209,7 @@ impl Gpu {
         self.check_lost()
     }
 
-    /// What `read` makes of the bytes of `buffer`, which was created for reading.
+    /// Calls `read` with the bytes of `buffer`, which was created for reading.
     pub(super) async fn map<T>(&self, buffer: &wgpu::Buffer, read: impl FnOnce(&[u8]) -> T) -> Result<T> {
         let state = Arc::new(Mutex::new((None, None::<Waker>)));
         let writer = state.clone();
@@ -225,7 +225,7 @@ impl Gpu {
         let mapped = MapFuture(state).await;
         self.check_lost()?;
         let failed =
-            || Error::device(format!("{} does not give its results back", self.info.name), "try another --device");
+            || Error::device(format!("the results of {} cannot be read back", self.info.name), "try another --device");
         if !mapped {
             return Err(failed());
         }
@@ -251,12 +251,12 @@ impl Future for MapFuture {
     }
 }
 
-/// Words of a texel.
+/// Returns the words per texel.
 pub(super) fn words_a_texel(layout: Layout) -> usize {
     (format_of(layout).1 / 4) as usize
 }
 
-/// The format of a texture of scratch, and bytes per texel.
+/// Returns the format of a scratch texture, and its bytes per texel.
 pub(super) fn format_of(layout: Layout) -> (wgpu::TextureFormat, u64) {
     match layout {
         Layout::Quads => (wgpu::TextureFormat::Rgba32Float, 16),

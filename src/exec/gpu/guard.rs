@@ -1,4 +1,4 @@
-//! Words that a checked session puts behind every buffer and texture, and looks at after a run.
+//! Words that a checked session puts after every buffer and texture, and inspects after a run.
 
 use super::adapter::words_a_texel;
 use super::session::{GpuSession, Memory};
@@ -8,24 +8,24 @@ use crate::plan::{Hold, Plan, Value};
 use crate::rng::Rng;
 use crate::tensor::len;
 
-/// Words behind every buffer that a guarded session watches.
+/// Watched words after every buffer of a guarded session.
 pub(super) const GUARD_WORDS: usize = 64;
-/// Rows behind every texture that it watches: the rows that drivers give together.
+/// Watched rows after every texture: the number of rows that drivers allocate together.
 pub(super) const GUARD_ROWS: u64 = 4;
 
-/// What a guarded session puts behind every buffer and texture, and into memory that nobody has written yet: for checks. Two
+/// What a guarded session puts after every buffer and texture, and into memory that has not been written yet. Used for checks: two
 /// sessions with different guards on the same inputs give the same bits unless a kernel reads what it must not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Guard {
     /// Unwritten memory is NaN.
     First,
-    /// Unwritten memory is large numbers: `max` and comparisons drop a NaN.
+    /// Unwritten memory is large numbers, since `max` and comparisons drop NaN.
     Second,
 }
 
 impl Guard {
-    /// `count` words behind slot `slot`: large numbers and NaN in turns, none of which another slot has. What a kernel reads
-    /// past the end of one tensor is not what lies past the end of the one that it writes.
+    /// Returns `count` words for the end of slot `slot`: alternating large numbers and NaNs, different for every slot, so that what
+    /// a kernel reads past the end of one tensor differs from what lies past the end of the one that it writes.
     fn words(self, slot: usize, count: usize) -> Vec<u32> {
         let first = usize::from(self == Self::Second);
         let mut rng = Rng::new((slot as u64) << 1 | first as u64);
@@ -36,7 +36,7 @@ impl Guard {
         (0..count).map(&mut word).collect()
     }
 
-    /// What `count` unwritten words of slot `slot` hold.
+    /// Returns what `count` unwritten words of slot `slot` hold.
     fn fill(self, slot: usize, count: usize) -> Vec<u32> {
         let mut rng = Rng::new(slot as u64);
         match self {
@@ -45,7 +45,7 @@ impl Guard {
         }
     }
 
-    /// A number of 2^10 to 2^17 or the negative of one, of these bits.
+    /// Returns a number whose magnitude is at least 2^10 and below 2^18, made from these bits.
     fn large(bits: u32) -> u32 {
         bits & 0x807F_FFFF | (127 + 10 + (bits >> 23) % 8) << 23
     }
@@ -73,7 +73,7 @@ impl GpuSession {
         }
     }
 
-    /// Writes the words that are watched: behind every buffer, and behind the last texel of every texture's value.
+    /// Writes the watched words: after every buffer, and after the last texel of every value in a texture.
     pub(super) fn write_guards(&self, plan: &Plan, guard: Guard) {
         for (slot, s) in plan.slots.iter().enumerate() {
             if let Memory::Buffer(buffer) = &self.memory[slot] {
@@ -86,7 +86,7 @@ impl GpuSession {
             let used = value.layout.elements(&value.shape);
             let total = (view.texture().height() as usize) * TEXELS_A_ROW;
             let all = guard.words(value.slot, (total - used) * words);
-            // The rest of a row that the value ends in, then whole rows.
+            // The rest of the row in which the value ends, then whole rows.
             let rest = (used.next_multiple_of(TEXELS_A_ROW) - used) * words;
             for (from, words) in [(used, &all[..rest]), (used.next_multiple_of(TEXELS_A_ROW), &all[rest..])] {
                 self.write_texels(view, value.layout, from, words);
@@ -94,7 +94,7 @@ impl GpuSession {
         }
     }
 
-    /// The values that lie in textures, each with its texture.
+    /// Returns the values that lie in textures, each with its texture.
     fn textures<'a>(&'a self, plan: &'a Plan) -> impl Iterator<Item = (&'a Value, &'a wgpu::TextureView)> {
         plan.values.iter().filter_map(|value| match &self.memory[value.slot] {
             Memory::Texture(view) => Some((value, view)),
@@ -102,7 +102,7 @@ impl GpuSession {
         })
     }
 
-    /// Slots of a guarded session whose guard words were written, after a run.
+    /// Returns the slots of a guarded session whose guard words a run overwrote.
     ///
     /// # Errors
     /// The adapter fails.

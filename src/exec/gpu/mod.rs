@@ -1,8 +1,8 @@
 //! The adapter's side: the only place that names `wgpu::`.
 //!
-//! Everything that waits is `async`; on native, waiting polls the device with a timeout, in a browser the event loop
-//! does. Allocation, compilation and submission run inside error scopes, so that a driver's complaint becomes a typed
-//! error, and a lost device is remembered and reported by every later call.
+//! Everything that waits is `async`: on native, waiting polls the device with a timeout; in a browser, the event loop does.
+//! Allocation, compilation and submission run inside error scopes, so that a driver's complaint becomes a typed error. A lost
+//! device is remembered and reported by every later call.
 
 mod adapter;
 mod guard;

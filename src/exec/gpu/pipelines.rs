@@ -1,4 +1,4 @@
-//! Shader modules and pipelines of an adapter, made once and shared by its sessions.
+//! Shader modules and pipelines of an adapter, created once and shared by its sessions.
 
 use super::adapter::{Gpu, format_of};
 use crate::error::Result;
@@ -10,7 +10,7 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Shader text, and the bits of the constants that it was specialized with.
+/// Shader text, and the bits of the constants that it is specialized with.
 type ModuleKey = (&'static str, Vec<(&'static str, u64)>);
 /// Shader text, entry and overrides' bits.
 type PipelineKey = (&'static str, String, Vec<(&'static str, u64)>);
@@ -23,7 +23,7 @@ pub struct Pipeline {
     pub layout: wgpu::BindGroupLayout,
 }
 
-/// What was compiled for an adapter.
+/// The compiled shaders of an adapter.
 pub struct Pipelines {
     pub gpu: Arc<Gpu>,
     modules: Mutex<HashMap<ModuleKey, Arc<wgpu::ShaderModule>>>,
@@ -37,18 +37,18 @@ impl std::fmt::Debug for Pipelines {
 }
 
 impl Pipelines {
-    /// None yet.
+    /// Creates an empty cache.
     pub fn new(gpu: Gpu) -> Self {
         Self { gpu: Arc::new(gpu), modules: Mutex::default(), pipelines: Mutex::default() }
     }
 
-    /// Drops what was compiled of the shader `text`; sessions keep what they use.
+    /// Drops what was compiled from the shader `text`; sessions keep what they use.
     pub fn forget(&self, text: &'static str) {
         self.modules.lock().unwrap_or_else(PoisonError::into_inner).retain(|key, _| key.0 != text);
         self.pipelines.lock().unwrap_or_else(PoisonError::into_inner).retain(|key, _| key.0 != text);
     }
 
-    /// The module of `source` under these values, and those of them that are overrides.
+    /// Returns the module of `source` for these values, and those of the values that are overrides.
     fn module(&self, source: &Source, values: &[(&'static str, f64)]) -> Result<(Arc<wgpu::ShaderModule>, Overrides)> {
         let (text, rest) = match specialized(source.stem, source.text, values)? {
             Some((text, rest)) => (Cow::Owned(text), rest),
@@ -61,7 +61,7 @@ impl Pipelines {
                 wgpu::ShaderModuleDescriptor { label: Some(source.stem), source: wgpu::ShaderSource::Wgsl(text) };
             Arc::new(if source.trusted {
                 // SAFETY: built-in shaders index within the ranges that their launches prove, and the guarded checks
-                // of tests/ops_gpu.rs watch the words behind every buffer.
+                // of tests/ops_gpu.rs watch the words after every buffer.
                 #[allow(unsafe_code)]
                 unsafe {
                     self.gpu.device.create_shader_module_trusted(descriptor, wgpu::ShaderRuntimeChecks::unchecked())
@@ -73,7 +73,7 @@ impl Pipelines {
         Ok((modules.entry((source.text, fixed)).or_insert_with(make).clone(), rest))
     }
 
-    /// The pipeline of a step, compiled where it is new.
+    /// Returns the pipeline of a step, compiled if it is new.
     ///
     /// # Errors
     /// The driver refuses the shader.

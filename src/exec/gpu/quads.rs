@@ -4,7 +4,7 @@ use crate::error::Result;
 use crate::layout::{Layout, TEXELS_A_ROW};
 use crate::tensor::{Shape, Tensor, len};
 
-/// The texels of `tensor`, filled up with zeros to whole rows of a texture.
+/// Returns the texels of `tensor`, padded with zeros to whole rows of a texture.
 pub fn pack(tensor: &Tensor) -> Vec<[f32; 4]> {
     let [_, c, h, w] = tensor.shape().nchw();
     let plane = h * w;
@@ -19,10 +19,10 @@ pub fn pack(tensor: &Tensor) -> Vec<[f32; 4]> {
     texels
 }
 
-/// The tensor of `shape` whose texels begin at `bytes`.
+/// Returns the tensor of `shape` whose texels are at the start of `bytes`.
 ///
 /// # Errors
-/// None for a shape that a graph takes.
+/// None for a shape that a graph accepts.
 pub fn unpack(shape: Shape, bytes: &[u8]) -> Result<Tensor> {
     let [_, c, h, w] = shape.nchw();
     let plane = h * w;

@@ -4,7 +4,7 @@ use super::adapter::Gpu;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// By parameter.
+/// By parameter name.
 type Buffers = BTreeMap<String, wgpu::Buffer>;
 
 /// Buffers of parameters, for each adapter that they were uploaded to.
@@ -18,8 +18,8 @@ impl std::fmt::Debug for Resident {
 }
 
 impl Resident {
-    /// The buffer of parameter `name` on `gpu`; where there is none yet, `make` makes one and uploads the value, before any other
-    /// session can see it.
+    /// Returns the buffer of parameter `name` on `gpu`. If there is none yet, `make` creates it and uploads the value before any
+    /// other session can see it.
     pub(super) fn buffer(&self, gpu: &Arc<Gpu>, name: &str, make: impl FnOnce() -> wgpu::Buffer) -> wgpu::Buffer {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let known = all.iter().position(|(on, _)| Arc::ptr_eq(on, gpu));

@@ -1,4 +1,4 @@
-//! Runs whose steps are timed: a recording of its own kind, that a session is asked for.
+//! Runs whose steps are timed; a session records them separately, on request.
 
 use super::super::timing::{Clock, Now, Phase, Run, Span};
 use super::session::{Command, GpuSession};
@@ -7,13 +7,13 @@ use crate::plan::Plan;
 use crate::tensor::Tensor;
 
 impl GpuSession {
-    /// What times its steps.
+    /// Returns what times the steps.
     pub fn clock(&self) -> Clock {
         self.gpu.clock()
     }
 
-    /// One run with the time of every step and of the copies before it, in order: timestamps where the adapter has them,
-    /// else host time around a submission each. Inputs that are not given keep their values.
+    /// Runs once and returns the time of every step and of the copies before it, in order: timestamps if the adapter has them,
+    /// otherwise host time around one submission each. Inputs that are not given keep their values.
     ///
     /// # Errors
     /// The adapter fails.
@@ -27,7 +27,7 @@ impl GpuSession {
         self.time_all(&timed.collect::<Vec<_>>(), now).await
     }
 
-    /// The time of copying the first `bytes` of one buffer's slot to another's, by the adapter's command for that.
+    /// Returns the time that the adapter's copy command takes for the first `bytes` from one buffer's slot to another's.
     ///
     /// # Errors
     /// The adapter fails.
@@ -37,7 +37,7 @@ impl GpuSession {
     }
 
     async fn time_all(&self, timed: &[Timed<'_>], now: Now) -> Result<Run> {
-        // What is uploaded goes ahead, so that its time is in no row.
+        // Uploads go first, so that no row includes their time.
         let uploaded = self.gpu.scoped("uploading", || self.gpu.queue.submit([])).await?;
         self.gpu.wait(uploaded)?;
         match self.gpu.timestamp_ns {
@@ -85,7 +85,7 @@ impl GpuSession {
             self.submit_timed(&mut run, recorded).await?;
             let ticks: Vec<u64> = self.gpu.map(&readback, bytemuck::pod_collect_to_vec).await?;
             let zero = *zero.get_or_insert(ticks[0]);
-            // As signed numbers, so that a clock that runs backwards is seen.
+            // As signed numbers, so that a clock that runs backwards is noticed.
             let ms = |from: u64, to: u64| to.wrapping_sub(from) as i64 as f64 * f64::from(tick_ns) / 1e6;
             run.spans.extend(ticks.chunks(2).map(|t| Span { begin_ms: ms(zero, t[0]), ms: ms(t[0], t[1]) }));
         }
@@ -141,7 +141,7 @@ impl GpuSession {
             command.record(&mut encoder.begin_compute_pass(&pass(writes(true, true))));
             return;
         }
-        // A copy is no pass: empty ones beside it hold its timestamps.
+        // A copy is not a pass: empty passes around it hold its timestamps.
         if stamps.is_some() {
             drop(encoder.begin_compute_pass(&pass(writes(true, false))));
         }
@@ -158,7 +158,7 @@ impl GpuSession {
     }
 }
 
-/// What one time is of.
+/// What is timed.
 enum Timed<'a> {
     /// The copies to textures before a step.
     Copies(&'a Command),

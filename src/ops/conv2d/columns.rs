@@ -1,4 +1,4 @@
-//! The gradients of conv2d for w and b where x has one or two channels, stride 1: a 1×1 filter over the values under all taps.
+//! The gradients of conv2d for w and b if x has one or two channels, stride 1: a 1×1 filter over the values under all taps.
 
 use super::Conv2d;
 use super::correlation::Correlation;

@@ -1,10 +1,10 @@
-//! A 3×3 convolution by tiles in workgroup memory, for hardware.
+//! A 3×3 convolution by tiles in workgroup memory, for hardware adapters.
 
 use super::Conv2d;
 use crate::ops::{Call, Caps, Io, Launch, Work};
 
-/// Threads of backward_w_1 that share the tiles of a block of filters: enough groups for a large GPU, of
-/// eight tiles each at least.
+/// Returns the number of workgroups of backward_w_1 that share the tiles of a block of filters: enough for a large GPU,
+/// each with at least eight tiles.
 fn tile_walkers(io: &Io) -> usize {
     let ([n, ci, h, w], co) = (io.x[0].nchw(), io.y[1]);
     let blocks = co.div_ceil(32) * ci.div_ceil(8);

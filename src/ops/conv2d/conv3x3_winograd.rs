@@ -37,7 +37,7 @@ impl Winograd {
             out_blocks: co.div_ceil(8),
         }
     }
-    /// Texels from one position to the next, so that positions do not share a cache's set.
+    /// Returns the texels from one position to the next, chosen so that positions do not share a cache set.
     fn stride(&self, quads: usize) -> usize {
         quads * self.chunks * 8 + 24
     }
@@ -102,16 +102,16 @@ pub fn serve(call: &Call, caps: &Caps) -> Option<Work> {
     }
     let winograd = Winograd::new(io);
     let work = call.work(caps, |entry| winograd.launch(entry, io))?;
-    // Measured on whole layers of 64 and 128 channels; few channels fill no block of eight.
+    // Measured on whole layers of 64 and 128 channels; few channels do not fill a block of eight.
     let work = if io.x[0][1].min(io.y[1]) >= 32 { work.faster(10.0) } else { work };
     let promise = Promise { accuracy: Some(Accuracy::TRANSFORMED), tolerance: Some(tolerance) };
     Some(work.scratch(winograd.scratch()).promise(promise))
 }
 
 fn tolerance(_op: &dyn Op, output: &str, io: &Io, at: &Values) -> Option<Tolerance> {
-    // Every |x| of a channel and |dy| at most its largest: Gᵀ, Bᵀ and A in absolute values scale a tile's part by at
-    // most (Σ_i |G_iu| Σ_j |B_ji| Σ_k |A_ki|)² = (2·(1/6)·10·4 + 2·(1/6)·6·15 + 1·10·1)² < 53.4²; the transforms round 38
-    // times, the sum over tiles twice a tile, and lanes once each.
+    // Every |x| of a channel and |dy| is at most its largest, so Gᵀ, Bᵀ and A in absolute values scale a tile's part by at
+    // most (Σ_i |G_iu| Σ_j |B_ji| Σ_k |A_ki|)² = (2·(1/6)·10·4 + 2·(1/6)·6·15 + 1·10·1)² < 53.4². The transforms round 38
+    // times, the sum over tiles twice per tile, and the lanes once each.
     let tiles = Winograd::new(io).tiles as f64;
     let ([n, ci, h, w], co) = (io.x[0].nchw(), io.y[1]);
     let most = |values: &[f64], channels: usize, c: usize| {

@@ -1,9 +1,9 @@
-//! Sums over pixels of products of two pictures in channel quads: what `shared/correlate.wgsl` needs to know.
+//! Sums over pixels of products of two pictures in channel quads: the parameters of `shared/correlate.wgsl`.
 
 use crate::layout::{Layout, MAX_TEXELS};
 use crate::ops::{Launch, Scalar};
 
-/// How `shared/correlate.wgsl` lays out a sum over pixels; its header explains the words.
+/// How `shared/correlate.wgsl` lays out a sum over pixels; its header explains the terms.
 pub(in crate::ops) struct Correlation {
     a: [usize; 4],
     b: [usize; 4],
@@ -12,7 +12,7 @@ pub(in crate::ops) struct Correlation {
     replicate: bool,
     a_quads: usize,
     b_quads: usize,
-    /// Quads of a block of A and of B.
+    /// Quads per block of A and of B.
     block: [usize; 2],
     b_blocks: usize,
     units: usize,
@@ -22,12 +22,12 @@ pub(in crate::ops) struct Correlation {
 }
 
 impl Correlation {
-    /// Chunks of eight pixels in an iteration.
+    /// Chunks of eight pixels per iteration.
     const UNROLL: usize = 2;
-    /// Pairs of quads of a block: their sums, 512 bytes each for eight lanes, stay in a first-level cache of 32 KiB.
+    /// Maximum pairs of quads per block: their sums, 512 bytes each for eight lanes, stay in a first-level cache of 32 KiB.
     const MOST: usize = 16;
 
-    /// For pictures A and B `[N,C,H,W]`, taps and padding in rows and columns; `bias` also sums A alone.
+    /// Lays out the sums for pictures A and B `[N,C,H,W]`, with taps and padding in rows and columns; `bias` also sums A by itself.
     pub fn new(a: [usize; 4], b: [usize; 4], taps: [usize; 2], pad: [usize; 2], replicate: bool, bias: bool) -> Self {
         let (a_quads, b_quads) = (a[1].div_ceil(4), b[1].div_ceil(4));
         // Instructions for eight pixels; see the header.
@@ -41,7 +41,7 @@ impl Correlation {
         let units = a_quads.div_ceil(block[0]) * (b_blocks * taps[0] * taps[1] + usize::from(bias));
         let pixels = a[0] * a[2] * a[3];
         let all = pixels.div_ceil(8);
-        // Enough walks for the processor's threads, each of 32 chunks at least.
+        // Enough walkers for the processor's threads, each with at least 32 chunks.
         let walkers = 128usize.div_ceil(units).min(all.div_ceil(32));
         let chunks = all.div_ceil(walkers).next_multiple_of(Self::UNROLL);
         Self { a, b, taps, pad, replicate, a_quads, b_quads, block, b_blocks, units, pixels, walkers, chunks }
@@ -49,15 +49,15 @@ impl Correlation {
     fn sums(&self) -> usize {
         4 * self.block[0] * self.block[1]
     }
-    /// Workgroups of `correlate`.
+    /// Returns the number of workgroups of `correlate`.
     pub fn groups(&self) -> usize {
         (self.units * self.walkers).div_ceil(8)
     }
-    /// Threads of `product`.
+    /// Returns the number of threads of `product`.
     pub fn products(&self) -> usize {
         self.units * self.sums()
     }
-    /// Texels of `t1`.
+    /// Returns the number of texels of `t1`.
     pub fn partials(&self) -> usize {
         self.units * self.walkers * self.sums() * 8
     }
@@ -90,7 +90,7 @@ impl Correlation {
             ("step_j", (8 % width).into()),
         ]
     }
-    /// Sets the sizes of blocks.
+    /// Sets the block sizes of `launch`.
     pub fn set(&self, launch: Launch) -> Launch {
         let [aq, bq] = self.block;
         let launch = launch.with("AQ", aq).with("BQ", bq).with("SUMS", self.sums()).with("UNROLL", Self::UNROLL);

@@ -3,26 +3,27 @@
 use super::Conv2d;
 use crate::ops::{Call, Caps, EPS, Launch, Tolerance, Values, Work};
 
-/// What stands around a convolution of stride and dilation 1 and one group: a slope per channel for negative results, then what
-/// becomes of the result. The planner makes it (src/plan/fuse.rs); gradients stay those of the operations that it replaces.
+/// What is fused with a convolution of stride and dilation 1 and one group: a slope per channel for negative results, then a
+/// combination with another value. The planner makes it (src/plan/fuse.rs); gradients remain those of the operations that it
+/// replaces.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Fusion {
-    /// Filters lie `[Ci,Co,Kh,Kw]` and are turned by 180°, as in the gradient of a convolution for its input.
+    /// Filters are stored as `[Ci,Co,Kh,Kw]` and rotated by 180°, as in the gradient of a convolution for its input.
     pub adjoint: bool,
-    /// What becomes of the result and `z`.
+    /// How the result is combined with `z`.
     pub combine: Combine,
-    /// r: r² channels become a block of r × r pixels, as by pixel_shuffle; 1 leaves them.
+    /// r: r² channels become a block of r × r pixels, as in pixel_shuffle; 1 leaves them.
     pub factor: usize,
 }
 
 impl Default for Fusion {
-    /// The slope alone.
+    /// Only the slope.
     fn default() -> Self {
         Self { adjoint: false, combine: Combine::Nothing, factor: 1 }
     }
 }
 
-/// What becomes of a convolution's result s and a value z at the same place.
+/// How a convolution's result s is combined with a value z at the same place.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Combine {
     /// s; z is not read.
@@ -36,7 +37,7 @@ pub enum Combine {
 }
 
 impl Combine {
-    /// `COMBINE` and `slope` in the shaders.
+    /// Returns `COMBINE` and `slope` for the shaders.
     pub(super) fn code(self) -> (u32, f32) {
         match self {
             Self::Nothing => (0, 0.0),
@@ -62,17 +63,17 @@ impl Combine {
 }
 
 impl Fusion {
-    /// Where channel o, row i and column j of picture n of the convolution `[N,Co,Ho,Wo]` lie in y.
+    /// Returns where channel o, row i and column j of picture n of the convolution `[N,Co,Ho,Wo]` lie in y.
     pub(super) fn place(&self, [_, co, ho, wo]: [usize; 4], [n, o, i, j]: [usize; 4]) -> usize {
         let r = self.factor;
         let row = ((n * co + o) / (r * r) * ho + i) * r + o % (r * r) / r;
         (row * wo + j) * r + o % r
     }
 
-    /// The largest error of each element of y, where `bounds` has it before z.
+    /// Returns the largest error of each element of y, given its largest error before z in `bounds`.
     pub(super) fn bounds(&self, mut bounds: Vec<f64>, at: &Values) -> Tolerance {
         for (k, bound) in bounds.iter_mut().enumerate() {
-            // The error so far as the combination passes it on, and a rounding of its result.
+            // The error so far, as the combination propagates it, and one rounding of its result.
             let rounding = EPS * at.y[k].abs();
             match self.combine {
                 Combine::Nothing => {}
@@ -85,7 +86,7 @@ impl Fusion {
     }
 }
 
-/// |f_o(s + e) − f_o(s)| ≤ this · |e|, and a rounded product by a.
+/// Returns k with |f_o(s + e) − f_o(s)| ≤ k · |e|; it also bounds a rounded product by a.
 pub(super) fn slope_bound(at: &Values, o: usize) -> f64 {
     at.x[3][o].abs().max(1.0)
 }

@@ -2,8 +2,8 @@
 //!
 //! `y[n,o,i,j] = b[o] + Σ_{c,u,v} w[o,c,u,v] · x[n, g·Ci/G + c, i·s₀ + u·d₀ − p₀, j·s₁ + v·d₁ − p₁]`
 //!
-//! with stride s, dilation d, padding p, G groups, and o in group g = ⌊o·G/Co⌋; outside of the picture x is 0, or with
-//! `replicate` its nearest pixel.
+//! with stride s, dilation d, padding p, G groups, and o in group g = ⌊o·G/Co⌋; outside the picture x is 0 or, with
+//! `replicate`, its nearest pixel.
 //!
 //! | name | shape             | meaning                                   |
 //! |------|-------------------|-------------------------------------------|
@@ -12,18 +12,18 @@
 //! | b    | `[1,Co,1,1]`      | bias                                      |
 //! | y    | `[N,Co,Ho,Wo]`    | output, Ho = ⌊(H+2p₀−(Kh−1)·d₀−1)/s₀⌋ + 1 |
 //!
-//! With a [`Fusion`] it takes slopes a `[1,Co,1,1]` and, where it combines, z of y's shape, and `y = h(f_o(…), z)`, where
+//! With a [`Fusion`] it also takes slopes a `[1,Co,1,1]` and, if it combines, z of y's shape. Then `y = h(f_o(…), z)`, where
 //! `f_o(s) = s` for s > 0, else `a[o]·s`, and `h(s, z)` is s, s + z, s·z or (s where z > 0, else a slope times s), as [`Combine`] says.
 //! With a `factor` r, `f_o` lies at channel o / r², row i·r + (o % r²) / r, column j·r + o % r of y and z, as after pixel_shuffle.
 //!
-//! Gradients: for x, w and b, without a fusion. Backward reads x, w and dy. With `replicate` the gradient for x is the exact adjoint: a
-//! border pixel collects every tap that was clamped to it.
+//! Gradients: for x, w and b, without a fusion. Backward reads x, w and dy. With `replicate`, the gradient for x is the exact
+//! adjoint: a border pixel collects every tap that was clamped to it.
 //! Errors: a stride, dilation or number of groups of 0 or above 65,535; groups that do not divide Ci and Co; w or b
 //! disagrees with x; the dilated filter is larger than the padded picture.
 //! Numerics: f32 sums in an order that does not depend on the picture's size or the place in it, so tiles equal the
-//! whole picture bit for bit. The gradients for w and b are sums of partial sums in a fixed order. Winograd's tiles
-//! (`conv3x3_winograd`, and `winograd` with a fusion) round by their place in the picture; their errors are larger than those of a
-//! direct sum, measured about 1e-6 of the output's RMS a layer.
+//! whole picture bit for bit. The gradients for w and b are sums of partial sums in a fixed order. Winograd tiles
+//! (`conv3x3_winograd`, and `winograd` with a fusion) round differently depending on their place in the picture; their errors exceed
+//! those of a direct sum and were measured at about 1e-6 of the output's RMS per layer.
 //! Source: definition as in torch.nn.functional.conv2d (cross-correlation: the filter is not flipped) and, for
 //! `replicate`, torch.nn.Conv2d's padding_mode.
 
@@ -56,9 +56,9 @@ pub struct Conv2d {
     pub padding: [usize; 2],
     /// The added pixels repeat the nearest one of the picture instead of being 0.
     pub replicate: bool,
-    /// Channels are cut into this many groups that do not see each other; the number of input channels for depthwise.
+    /// Number of independent groups that the channels are split into; the number of input channels for a depthwise filter.
     pub groups: usize,
-    /// What the planner computes together with it; none in a network.
+    /// What the planner computes together with it; `None` in a network.
     pub fusion: Option<Fusion>,
 }
 
@@ -69,17 +69,17 @@ impl Default for Conv2d {
 }
 
 impl Conv2d {
-    /// Zero padding that keeps the size of the picture under a filter of `kernel` × `kernel` taps, `kernel` odd.
+    /// Creates a convolution whose zero padding keeps the picture's size for a filter of `kernel` × `kernel` taps, `kernel` odd.
     pub fn same(kernel: usize) -> Self {
         Self { padding: [kernel / 2; 2], ..Self::default() }
     }
 
-    /// Stride and dilation 1, one group.
+    /// Returns whether stride and dilation are 1 and there is one group.
     fn is_dense(&self) -> bool {
         self.stride == [1, 1] && self.dilation == [1, 1] && self.groups == 1
     }
 
-    /// A dense 3×3 filter on a picture with one zero around it.
+    /// Returns whether this is a dense 3×3 filter with zero padding of one pixel.
     fn is_same_3x3(&self, io: &Io) -> bool {
         *self == Self::same(3) && io.x[1][2..] == [3, 3]
     }
@@ -88,17 +88,17 @@ impl Conv2d {
 /// Rows (taps in backward_w) of the block that a thread of `shared/direct.wgsl` keeps in registers.
 const ROWS: usize = 8;
 
-/// Eight lanes on each of two threads, for which the fused kernels estimate.
+/// Eight lanes on each of two threads, which the estimates of the fused kernels assume.
 const PIXELS_AT_ONCE: f64 = 16.0;
 
-/// All textures are of sizes that can be had.
+/// Returns whether all textures are small enough.
 fn fits(scratch: &[(&str, usize)], io: &Io) -> bool {
     let tensors = [&io.x[0], &io.y].map(|s| Layout::Quads.elements(s));
     scratch.iter().map(|s| s.1).chain(tensors).all(|texels| texels <= MAX_TEXELS)
 }
 
 impl Conv2d {
-    /// Rows or columns of the output for `size` of the input and `kernel` taps along dimension `d`.
+    /// Returns the rows or columns of the output for `size` of the input and `kernel` taps along dimension `d`.
     fn out_size(&self, d: usize, size: usize, kernel: usize) -> Result<usize, ShapeError> {
         let limit = 1 << 30;
         let padded = size + 2 * self.padding[d];
@@ -106,17 +106,17 @@ impl Conv2d {
         if kernel == 0 || reach > padded {
             return Err(ShapeError::value(
                 "w",
-                format!("1 to {padded} pixels {} with dilation, as the padded x", ["high", "wide"][d]),
+                format!("1 to {padded} pixels {} with dilation, the size of the padded x", ["high", "wide"][d]),
                 format!("{kernel} taps at dilation {}", self.dilation[d]),
             ));
         }
         if padded >= limit {
-            return Err(ShapeError::value("x", format!("below {limit} pixels a side with padding"), padded));
+            return Err(ShapeError::value("x", format!("below {limit} pixels per side with padding"), padded));
         }
         Ok((padded - reach) / self.stride[d] + 1)
     }
 
-    /// What `p` says of the layer in the shaders that serve strides, dilations and groups.
+    /// Returns the members of `p` that describe the layer in the shaders that serve strides, dilations and groups.
     fn geometry(&self, io: &Io) -> [(&'static str, Scalar); 18] {
         let ([n, ci, h, w], [_, co, ho, wo], [_, _, kh, kw]) = (io.x[0].nchw(), io.y.nchw(), io.x[1].nchw());
         [
@@ -141,7 +141,7 @@ impl Conv2d {
         ]
     }
 
-    /// The shape of the sums, before pixels are shuffled.
+    /// Returns the shape of the sums, before pixels are shuffled.
     fn sums(&self, io: &Io) -> Shape {
         let ([n, c, h, w], r) = (io.y.nchw(), self.fusion.map_or(1, |fusion| fusion.factor));
         [n, c * r * r, h / r, w / r].into()
@@ -297,7 +297,7 @@ impl Op for Conv2d {
         }
     }
     fn no_grad(&self) -> &'static [(&'static str, &'static str)] {
-        const WHY: &str = "the planner fuses; gradients are those of the operations that it replaces";
+        const WHY: &str = "fused by the planner; gradients are those of the operations that it replaces";
         const FUSED: &[(&str, &str)] = &[("x", WHY), ("w", WHY), ("b", WHY), ("a", WHY), ("z", WHY)];
         &FUSED[..if self.fusion.is_some() { self.inputs().len() } else { 0 }]
     }
@@ -317,7 +317,7 @@ impl Op for Conv2d {
     fn tolerance(&self, output: &str, io: &Io, at: &Values) -> Tolerance {
         let [co, in_group, kh, kw] = io.x[1].nchw();
         if let Some(fusion) = self.fusion {
-            // A product and an addition each, the bias and the slope, on the terms' absolute values.
+            // One product and one addition per term, the bias and the slope, on the terms' absolute values.
             let absolute = |v: &[f64]| v.iter().map(|v| v.abs()).collect::<Vec<_>>();
             let shape = self.sums(io);
             let [_, co, ho, wo] = shape.nchw();
@@ -335,10 +335,10 @@ impl Op for Conv2d {
         // With replicate padding a border pixel stands for at most 2p + 1 rows (columns) of the padded picture.
         let copies = |d: usize| if self.replicate { 2 * self.padding[d] + 1 } else { 1 };
         Tolerance::Terms(match output {
-            // A product and an addition each, and the bias.
+            // One product and one addition per term, and the bias.
             "y" => in_group * kh * kw + 2,
             "dx" => co / self.groups * kh * copies(0) * kw * copies(1) + 1,
-            // At most one addition a pixel and one a walker, of whom there are no more than pixels.
+            // At most one addition per pixel and one per walker; there are no more walkers than pixels.
             _ => 2 * io.y[0] * io.y[2] * io.y[3] + 1,
         })
     }
@@ -381,7 +381,7 @@ fn plain_cases() -> Vec<Case> {
         case(Conv2d { padding: [1, 1], replicate: true, ..Conv2d::default() }, [1, 2, 1, 1], [2, 2, 3, 3]),
         // Two groups.
         case(Conv2d { groups: 2, ..Conv2d::same(3) }, [1, 4, 5, 6], [10, 2, 3, 3]),
-        // Depthwise, with two outputs a channel and stride in the second.
+        // Depthwise; the second one with two outputs per channel and a stride.
         case(Conv2d { groups: 5, ..Conv2d::same(3) }, [2, 5, 4, 6], [5, 1, 3, 3]),
         case(Conv2d { groups: 3, stride: [2, 2], replicate: true, ..Conv2d::same(5) }, [1, 3, 6, 5], [6, 1, 5, 5]),
         // The largest filter.
@@ -437,13 +437,13 @@ fn fused_cases() -> Vec<Case> {
         fused(1, true, [2, 6, 7, 12], 9, 5),
         fused(4, false, [2, 1, 6, 13], 9, 9),
         fused(0, true, [1, 9, 4, 5], 6, 1),
-        // Borders repeated, wider than the picture is high.
+        // Replicated borders, wider than the picture is high.
         bordered(true, 1, false, [2, 5, 6, 9], 7, 3),
         bordered(true, 2, false, [1, 4, 1, 11], 9, 5),
         bordered(true, 4, false, [1, 1, 3, 6], 6, 9),
         // One channel out of many.
         fused(1, false, [2, 10, 7, 5], 1, 3),
-        // What may follow, with 8 points, 6 points and every tap written out.
+        // What may follow a convolution, with 8 points, 6 points and every tap written out.
         combined(Combine::Add, false, [2, 5, 13, 7], 6, 3),
         combined(Combine::Multiply, false, [1, 3, 5, 9], 9, 5),
         combined(Combine::Mask(0.0), true, [2, 4, 6, 5], 5, 3),

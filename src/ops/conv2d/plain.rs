@@ -1,21 +1,21 @@
-//! conv2d by its definition, a block of outputs in registers: every case, both gradients.
+//! conv2d by its definition, with a block of outputs in registers: every case, and all gradients.
 
 use super::{Conv2d, ROWS};
 use crate::ops::{Call, Caps, Io, Launch, Work};
 
-/// Channels of a block: the width that needs the fewest loads for `channels` of a group, at eight rows.
+/// Returns the channels of a block: the width that needs the fewest loads for `channels` of a group, at eight rows.
 fn block_channels(channels: usize) -> usize {
     [8, 4, 1].into_iter().min_by_key(|width| channels.div_ceil(*width) * (ROWS + width)).unwrap_or(1)
 }
 
-/// Into how many partial sums a reduction over `items` is cut where `blocks` independent ones run beside each other:
-/// some 2,048 threads in all, at most 256 partial sums each, and equal shares where possible.
+/// Returns the number of partial sums of a reduction over `items` when `blocks` independent reductions run side by side:
+/// about 2,048 threads in all, at most 256 partial sums each, and equal shares if possible.
 fn walkers(items: usize, blocks: usize) -> usize {
     let most = (2048 / blocks).clamp(8, 256).next_multiple_of(8);
     items.div_ceil(items.div_ceil(most))
 }
 
-/// Partial sums of the gradients for w and b.
+/// Returns the number of partial sums of the gradient for w or b.
 fn walkers_of(op: &Conv2d, method: &str, io: &Io) -> usize {
     let [_, co, ho, wo] = io.y.nchw();
     let out_group = co / op.groups;

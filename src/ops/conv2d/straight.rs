@@ -8,21 +8,21 @@ use crate::ops::{Call, Caps, Io, Launch, Work};
 struct Straight {
     taps: usize,
     quads_in: usize,
-    /// Real channels of a quad.
+    /// Real channels per quad.
     channels: usize,
-    /// Quads out of a group.
+    /// Output quads per group.
     oq: usize,
     groups_out: usize,
     quads_out: usize,
     is_dot: bool,
-    /// Texels of weights of a group.
+    /// Texels of weights per group.
     fill: usize,
     pixels: usize,
     lanes: usize,
 }
 
 impl Straight {
-    /// `None` where a pixel of four channels takes more multiply-adds than fit.
+    /// Returns `None` if a pixel of four channels takes more multiply-adds than fit.
     fn new(op: &Conv2d, fusion: Fusion, io: &Io) -> Option<Self> {
         let ([_, ci, ..], [n, co, ho, wo], [_, _, kh, kw]) = (io.x[0].nchw(), op.sums(io).nchw(), io.x[1].nchw());
         let square = fusion.factor * fusion.factor;
@@ -31,7 +31,7 @@ impl Straight {
         let channels = ci.min(4);
         let is_dot = co == 1 && ci >= 4;
         let texels = taps * quads_in * if is_dot { 1 } else { channels };
-        // Multiply-adds of a pixel and a quad, and texels of weights: 2,048 and 1,024 (16 KiB) at most.
+        // At most 2,048 multiply-adds per pixel and group, and 1,024 texels of weights (16 KiB).
         let most = if is_dot { (texels <= 512).then_some(1)? } else { (512 / texels).min(quads_out) };
         if most == 0 {
             return None;
@@ -88,7 +88,7 @@ impl Straight {
             .with("LANES", self.lanes);
         Some(launch.with("FILL", self.fill).with("COPIES", self.fill.div_ceil(self.lanes)))
     }
-    /// Nanoseconds for eight pixels on a thread of a Zen 3 under Mesa 22.3.6.
+    /// Returns the nanoseconds for eight pixels on a thread of a Zen 3 under Mesa 22.3.6.
     fn ns(&self) -> f64 {
         let loads = (self.taps * self.quads_in * self.groups_out) as f64;
         let products = if self.is_dot { 4.0 } else { 4.0 * (self.channels * self.oq) as f64 };

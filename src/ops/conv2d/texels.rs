@@ -11,13 +11,13 @@ pub fn serve(call: &Call, caps: &Caps) -> Option<Work> {
     let ([n, ..], [_, co, ho, wo]) = (io.x[0].nchw(), io.y.nchw());
     let (groups, is_w) = (op.groups, call.method == "backward_w");
     let (out_group, taps) = (co / groups, len(&io.x[1]) / co);
-    // Nanoseconds on lavapipe (Zen 3, Mesa 22.3.6): 7 a channel and 7 for its load in backward_w, where eight loads of x serve all
-    // channels; elsewhere four channels share a load of 5, and one of x serves all.
+    // Nanoseconds on lavapipe (Zen 3, Mesa 22.3.6): 7 per channel and 7 for its load in backward_w, where eight loads of x serve all
+    // channels; elsewhere four channels share a load of 5, and one load of x serves all.
     let cost = |width: usize| out_group.div_ceil(width) * if is_w { 56 + 14 * width } else { 7 + 8 * width };
     let width = if cost(8) < cost(4) { 8 } else { 4 };
     let (blocks, quads) = (out_group.div_ceil(width), out_group.div_ceil(4));
     let (row_blocks, tap_blocks) = (ho.div_ceil(ROWS), taps.div_ceil(ROWS));
-    // Two vectors of eight lanes, more where there are fewer than 16 blocks for the processor's threads.
+    // Two vectors of eight lanes, or more if there are fewer than 16 blocks for the processor's threads.
     let most = 16 * 16usize.div_ceil(groups * blocks * tap_blocks);
     let walkers = (ho * wo).div_ceil((ho * wo).div_ceil(most));
     let scratch = match is_w {
@@ -47,7 +47,7 @@ pub fn serve(call: &Call, caps: &Caps) -> Option<Work> {
         ];
         let launch = Launch::threads(threads, op.geometry(io).into_iter().chain(more));
         let launch = launch.with("OC", width).with("SLIDING", usize::from(op.stride[0] == op.dilation[0]));
-        // Few threads with much work each: small groups share them out evenly.
+        // Few threads, each with much work: small groups distribute them evenly.
         Some(if entry == "backward_w_1" { launch.with("WG", 16) } else { launch })
     })?;
     Some(work.scratch(vec![scratch]).faster(3.0))

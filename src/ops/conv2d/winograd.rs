@@ -1,4 +1,4 @@
-//! A fused convolution by Winograd's tiles: F(4×4, 3×3) and F(2×2, 5×5) with six points per side, F(6×6, 3×3) and F(4×4, 5×5) with
+//! A fused convolution by Winograd tiles: F(4×4, 3×3) and F(2×2, 5×5) with six points per side, F(6×6, 3×3) and F(4×4, 5×5) with
 //! eight.
 //!
 //! Source: Lavin and Gray, Fast Algorithms for Convolutional Neural Networks, 2016.
@@ -10,19 +10,19 @@ use crate::ops::kernel::ToleranceOf;
 use crate::ops::{Accuracy, Call, Caps, EPS, Io, Launch, Op, Promise, Tolerance, Values, Work};
 use std::any::Any;
 
-/// Bytes of V and M that a block of tiles may take: what stays in the last-level cache beside the weights. On a Zen 3 with
-/// 32 MB in Mesa 22.3.6, 4 to 6 MB beat 10 MB by an eighth (64 channels) or were equal, unless 128 tiles, which share a
-/// copy of the weights, do not fit: then 10 MB were better by a tenth (128 channels).
+/// Bytes of V and M that a block of tiles may take, so that they stay in the last-level cache beside the weights. On a Zen 3
+/// with 32 MB under Mesa 22.3.6, 4 to 6 MB beat 10 MB by an eighth (64 channels) or matched it, unless 128 tiles, which share
+/// a copy of the weights, do not fit: then 10 MB was better by a tenth (128 channels).
 const BLOCK_BYTES: usize = 5 << 20;
 const MAX_BLOCK_BYTES: usize = 10 << 20;
 
 /// How a layer is laid out.
 struct Winograd {
-    /// Points of the transforms, taps of a filter and outputs of a tile, a side.
+    /// Points of the transforms, taps of a filter and outputs of a tile, each per side.
     points: usize,
     taps: usize,
     tile: usize,
-    /// Channels out of a group; a multiple of 4.
+    /// Output channels per group; a multiple of 4.
     oc: usize,
     quads_in: usize,
     quads_out: usize,
@@ -30,20 +30,20 @@ struct Winograd {
     tiles_x: usize,
     tiles_of_picture: usize,
     tiles: usize,
-    /// Pixels out, of all pictures.
+    /// Output pixels of all pictures.
     pixels: usize,
-    /// Lanes of a group of the multiplication: tiles.
+    /// Lanes, one per tile, of a group of the multiplication.
     lanes: usize,
-    /// Chunks of eight tiles in a block.
+    /// Chunks of eight tiles per block.
     chunks: usize,
     blocks: usize,
-    /// Chunks in a row of texels.
+    /// Chunks per row of texels.
     v_chunks: usize,
     m_chunks: usize,
 }
 
 impl Winograd {
-    /// `None` where the filter is neither 3×3 nor 5×5, or the tables do not fit.
+    /// Returns `None` if the filter is neither 3×3 nor 5×5, or the tables do not fit.
     fn new(op: &Conv2d, fusion: Fusion, points: usize, io: &Io) -> Option<Self> {
         let ([n, ci, ..], [_, co, ho, wo]) = (io.x[0].nchw(), io.y.nchw());
         if fusion.factor != 1 || op.padding[0] != op.padding[1] {
@@ -56,7 +56,7 @@ impl Winograd {
         };
         let (positions, tile) = (points * points, points + 1 - taps);
         let (quads_in, quads_out) = (ci.div_ceil(4), co.div_ceil(4));
-        // 2,048 multiply-adds of straight-line code and 16 KiB of workgroup memory at most.
+        // At most 2,048 multiply-adds of straight-line code and 16 KiB of workgroup memory.
         let oc = [16, 8, 4].into_iter().find(|oc| 4 * quads_in * oc <= 2048)?.min(4 * quads_out);
         let groups_out = co.div_ceil(oc);
         let (tiles_y, tiles_x) = (ho.div_ceil(tile), wo.div_ceil(tile));
@@ -72,7 +72,7 @@ impl Winograd {
         let groups = tiles.div_ceil(lanes);
         let blocks = groups.div_ceil(most);
         let chunks = groups.div_ceil(blocks) * lanes / 8;
-        // A row of texels begins with up to eight texels of shift a position.
+        // A row of texels begins with up to eight texels of shift per position.
         let in_row = |quads: usize| (TEXELS_A_ROW - 8 * positions) / (8 * quads);
         let (v_chunks, m_chunks) = (in_row(quads_in), in_row(m_quads));
         (v_chunks > 0 && m_chunks > 0).then_some(Self {
@@ -101,7 +101,7 @@ impl Winograd {
     fn m_quads(&self) -> usize {
         self.groups_out * self.oc / 4
     }
-    /// First texel of the biases in t2.
+    /// Returns the first texel of the biases in t2.
     fn biases(&self) -> usize {
         self.positions() * self.groups_out * self.quads_in * self.oc
     }
@@ -156,7 +156,7 @@ impl Winograd {
         Some(launch.with("LANES", self.lanes).with("FILL", fill).with("COPIES", fill.div_ceil(self.lanes)))
     }
 
-    /// Nanoseconds for eight pixels on a thread of a Zen 3 under Mesa 22.3.6.
+    /// Returns the nanoseconds for eight pixels on a thread of a Zen 3 under Mesa 22.3.6.
     fn ns(&self) -> f64 {
         let (q_in, q_m) = (self.quads_in as f64, self.m_quads() as f64);
         let positions = self.positions() as f64;
@@ -165,7 +165,7 @@ impl Winograd {
         let stores = positions * 90.0 * (q_in + q_m) + of_tile * 90.0 * self.quads_out as f64;
         let fill = 40.0 * q_in * self.oc as f64 / (self.lanes as f64);
         let product = 4.0 * q_in * self.oc as f64 * 0.36 + 6.0 * q_in + fill;
-        // Every block reads the weights of all positions again, 64 bytes a pair of quads at 5 bytes/ns.
+        // Every block reads the weights of all positions again, 64 bytes per pair of quads at 5 bytes/ns.
         let weights = positions * 64.0 * q_in * q_m * self.blocks as f64 * 0.2 * 8.0 / computed;
         // Tiles reach past the picture's edge.
         ((stores + positions * product * self.groups_out as f64) / of_tile + weights) * computed / self.pixels as f64
@@ -188,9 +188,9 @@ pub fn serve(call: &Call, caps: &Caps, points: usize) -> Option<Work> {
     Some(work.scratch(scratch).blocks(layout.blocks).modelled(ns, caps).promise(promise))
 }
 
-/// The worst case of Winograd's tiles of `points` a side. Every |w| of a filter and |x| of a channel at most its largest: Aᵀ, G and
-/// Bᵀ in absolute values then scale an output by at most (max_k Σ_i |A_ki| Σ_u |G_iu| Σ_j |B_ij|)². Each transform rounds at most
-/// as many terms as it has points, twice, for each of w, x and y, and the sum over c rounds 2·Ci times.
+/// Returns the worst case of Winograd tiles of `points` per side. Every |w| of a filter and |x| of a channel is at most its largest,
+/// so Aᵀ, G and Bᵀ in absolute values scale an output by at most (max_k Σ_i |A_ki| Σ_u |G_iu| Σ_j |B_ij|)². Each transform rounds at
+/// most as many terms as it has points, twice, for each of w, x and y, and the sum over c rounds 2·Ci times.
 fn tolerance(op: &dyn Op, io: &Io, at: &Values, points: usize) -> Option<Tolerance> {
     let op = (op as &dyn Any).downcast_ref::<Conv2d>()?;
     let fusion = op.fusion?;
