@@ -107,7 +107,7 @@ fn outputs_that_exist_stay_and_missing_folders_are_found_before_the_work() {
     }
     // A sheet that is the face, by another path.
     let twice = format!("{}/dump/../new.png", folder.0.path().display());
-    assert!(fails(1, &["hallucinate", &input, &new_png, "--sheet", &twice]).contains("is the face and the sheet"));
+    assert!(fails(1, &["hallucinate", &input, &new_png, "--sheet", &twice]).contains("is both the face and the sheet"));
     ok(&[commands[1], &["--overwrite"]].concat());
     assert!(std::fs::read(folder.path("dump/relu.forward.spv")).unwrap() != b"older");
     if common::device().is_some() {
