@@ -396,7 +396,7 @@ fn numbers_out_of_range_are_refused_with_what_would_do() {
     for (option, values, part) in [
         ("--threads", &["0", "257", "100000", "18446744073709551615", "1:2", "x"][..], "1 to 256 threads"),
         ("--tile", &["x", "1.5"], "expected pixels, such as 256"),
-        ("--quality", &["0", "101", "best"], "expected 1, the smallest file, to 100"),
+        ("--quality", &["0", "101", "best"], "expected 1 (smallest file) to 100"),
         ("--format", &["psd", ""], "expected a picture format"),
     ] {
         for value in values {
@@ -443,7 +443,7 @@ fn lines_are_short_and_the_device_is_named_once() {
     assert!(!stdout.contains("waited"), "{stdout}");
     assert_eq!(
         folder.ok(&["in", "out"]),
-        "skipped 2 pictures, for which there is an output; --overwrite writes them again\n"
+        "skipped 2 pictures that already have an output; --overwrite enlarges them again\n"
     );
     std::fs::remove_file(folder.path("out/b.png")).unwrap();
     assert!(folder.ok(&["in", "out"]).contains("skipped 1 picture, for"));
@@ -453,7 +453,7 @@ fn lines_are_short_and_the_device_is_named_once() {
     expect(
         &verbose,
         &[
-            "info: networks: fsrcnn-s ×3 ×3, then bicubic to ×5: of the scales that there are (x3), the smallest product",
+            "info: networks: fsrcnn-s ×3 ×3, then bicubic to ×5: the smallest product of available scales (x3)",
             "info: windows of fsrcnn-s x3: 288 pixels a side: ",
             "info: threads: ",
             "debug: in/a.png: 6 × 5, 1 picture to Encoding { format: Png",
