@@ -548,10 +548,10 @@ fn tables_fit_80_columns() {
         // A sentence is no table.
         let is_sentence = |line: &&str| ["longest dispatch", "total "].iter().any(|begin| line.starts_with(begin));
         assert!(wide.iter().all(is_sentence), "{arguments:?}: {wide:#?}");
-        assert!(!table(arguments, None).contains("left out"), "{arguments:?}");
+        assert!(!table(arguments, None).contains("omitted"), "{arguments:?}");
     }
     let narrow = table(&plan, Some("80"));
-    assert!(narrow.contains("(left out for want of width: reads (variable:slot)"), "{narrow}");
+    assert!(narrow.contains("(omitted to fit the width: reads (variable:slot)"), "{narrow}");
     assert!(table(&plan, None).contains("reads (variable:slot)"));
     assert!(table(&devices, None).lines().all(|line| line.chars().count() <= 120));
 }

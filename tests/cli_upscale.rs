@@ -288,7 +288,7 @@ fn a_picture_goes_through_pipes() {
         expect(&text(&output.stderr), parts);
     };
     refused(&["a.png", "-", "--json"], b"", &["standard output cannot take both", "leave --json out"]);
-    refused(&["-", "c.png"], b"", &["standard input: nothing came"]);
+    refused(&["-", "c.png"], b"", &["standard input: is empty"]);
     refused(&["-", "c.png"], b"not a picture", &["standard input: "]);
     refused(&["-", "a.png", "out"], &bytes, &["-: stands for the one picture of standard input"]);
     refused(&["a.png", "b.webp", "-"], b"", &["standard output takes one picture"]);
@@ -443,10 +443,10 @@ fn lines_are_short_and_the_device_is_named_once() {
     assert!(!stdout.contains("waited"), "{stdout}");
     assert_eq!(
         folder.ok(&["in", "out"]),
-        "skipped 2 pictures that already have an output; --overwrite enlarges them again\n"
+        "skipped 2 pictures whose output exists; --overwrite replaces existing outputs\n"
     );
     std::fs::remove_file(folder.path("out/b.png")).unwrap();
-    assert!(folder.ok(&["in", "out"]).contains("skipped 1 picture, for"));
+    assert!(folder.ok(&["in", "out"]).contains("skipped 1 picture whose output exists"));
     let quiet = folder.upscale(&["in", "out", "--overwrite", "--quiet"]);
     assert_eq!((text(&quiet.stdout), text(&quiet.stderr)), (String::new(), String::new()));
     let verbose = text(&folder.upscale(&["in", "out", "--overwrite", "-vv", "-s", "5"]).stderr);

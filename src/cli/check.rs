@@ -68,7 +68,7 @@ pub fn run(Command::Ops(arguments): &Command) -> Result<u8> {
         return plant(arguments, &device);
     }
     if device.is_cpu() {
-        say!("on {}: gradients and shaders only, without an adapter to compare", device.describe());
+        say!("on {}: gradients and shaders only, without an adapter", device.describe());
     } else {
         say!("on {}", device.describe());
     }

@@ -292,7 +292,7 @@ pub fn run(a: &Arguments) -> Result<u8> {
     }
     if !report.existing.is_empty() {
         let count = out::count(report.existing.len(), "picture");
-        say!("skipped {count} that already have an output; --overwrite enlarges them again");
+        say!("skipped {count} whose output exists; --overwrite replaces existing outputs");
     }
     if report.pictures.len() > 1 {
         say!("{} in {}", out::count(report.pictures.len(), "picture"), out::duration(seconds));
