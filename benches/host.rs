@@ -25,7 +25,7 @@ fn planning(c: &mut Criterion) {
         (g, y)
     };
     c.bench_function("graph: build FSRCNN x3", |b| b.iter(build));
-    // Sets the dispatch limits to those of a real adapter's speed.
+    // Dispatches are limited as for an adapter of realistic speed.
     let mut options = Options::default();
     options.caps.flops_per_second = 1e12;
     let (g, y) = build();

@@ -161,7 +161,7 @@ pub fn run(arguments: &Arguments, started: Instant) -> Result<u8> {
         // False for NaN too.
         let is_right = max_error <= allowed;
         if !is_right {
-            // The report that --json asks for has been printed, and stays the one object.
+            // The report for --json has been printed, and remains the only object.
             out::error(&Error::import(
                 path.display().to_string(),
                 format!(

@@ -37,10 +37,11 @@ struct Piece {
 }
 
 /// Prints or writes the WGSL of `name`, a stem or `STEM.ENTRY`, and the translations of that entry or of all entries, with default
-/// overrides. The name of an operation means its plain shader. SPIR-V is printed as words in hexadecimal and written as a binary module.
+/// overrides. The name of an operation means its plain shader. SPIR-V is printed as words in hexadecimal and written as a binary
+/// module.
 ///
 /// # Errors
-/// There is no such shader or entry; `out` cannot be written, or contains a file that must not be replaced (nothing is written then).
+/// There is no such shader or entry; `out` cannot be written or contains a file that must not be replaced, and nothing is written.
 pub fn run(name: &str, out: Option<&Path>, existing: Existing, as_json: bool) -> Result<u8> {
     let (stem, wanted) = name.split_once('.').map_or((name, None), |(stem, entry)| (stem, Some(entry)));
     let all = sources();

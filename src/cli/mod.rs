@@ -231,7 +231,7 @@ mod tests {
         let wide: Vec<(String, String)> = helps(2000);
         assert!(wide.len() > 20 && wide.iter().any(|(name, _)| name == "lineament reproduce speed"));
         for ((name, help), (_, wide)) in helps(width).iter().zip(&wide) {
-            // Usage lines are not wrapped, and an example is one line whatever the width.
+            // Usage lines are not wrapped, and an example is one line at any width.
             let usage = help.lines().filter(|line| !line.starts_with("Usage:"));
             let over: Vec<&str> = usage.filter(|line| line.chars().count() > width).collect();
             assert!(over.is_empty(), "{name}: {over:#?}");

@@ -102,7 +102,7 @@ fn without_folders(text: &str) -> String {
     text.split(' ').map(last).collect::<Vec<_>>().join(" ")
 }
 
-/// Wraps `text` after `begin` in lines of [`WIDTH`]; later lines are indented by the length of `begin`, at most a quarter of [`WIDTH`].
+/// Wraps `text` after `begin` in lines of [`WIDTH`]; later lines are indented by the length of `begin`, at most `WIDTH / 4`.
 fn wrapped(begin: &str, text: &str) -> Vec<String> {
     let indent = " ".repeat(begin.chars().count().min(WIDTH / 4));
     let mut lines = vec![begin.to_owned()];

@@ -122,9 +122,9 @@ pub fn product(text: &str) {
     to_stdout(format_args!("{}", text.trim_end()));
 }
 
-/// Returns the maximum number of characters in a table line, which [`crate::plan::Plan`] and others take as their precision. This is the
-/// width of the terminal behind stdout. If stdout is not a terminal, it is the value of the environment variable COLUMNS, or else
-/// unlimited, so that a pipe gets everything.
+/// Returns the maximum number of characters in a table line, which [`crate::plan::Plan`] and others take as their precision. This
+/// is the width of the terminal behind stdout. If stdout is not a terminal, it is the value of the environment variable COLUMNS,
+/// or else unlimited, so that a pipe gets everything.
 pub fn width() -> usize {
     /// The largest precision of a format string.
     const ANY: usize = u16::MAX as usize;

@@ -70,8 +70,8 @@ impl Model {
   lineament upscale cat.gif big.webp --scale 2 --quality 80
   lineament upscale - - --scale 2 < small.png > large.png
 
-A network enlarges by 2, 3 or 4. For any other scale, several networks run in sequence, with the smallest product that is at \
-least the scale, and a bicubic step reduces the result to the exact size.
+A network enlarges by 2, 3 or 4. For any other scale, one or more networks run in sequence, with the smallest product that is \
+at least the scale, and a bicubic step reduces the result to the exact size.
 
 The extension of OUT sets the format: png, jpg, webp, bmp, tif, gif. An animated GIF, PNG or WebP keeps its frames, delays \
 and repetitions and must be written as one of these three; a TIFF with several pages must be written as a TIFF. In a GIF, a \
