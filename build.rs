@@ -1,12 +1,12 @@
-//! Builds in which lineament and which wgpu this is: the commit, for manifests and `--version`.
+//! Embeds the commit and the version of wgpu in the binary, for manifests and `--version`.
 //!
-//! `LINEAMENT_COMMIT` is the hash of the checkout, with "-modified" where tracked files differ from it; empty where there is
-//! no checkout, as in a published package. Set it to override. `LINEAMENT_WGPU` is wgpu's version from Cargo.lock.
+//! `LINEAMENT_COMMIT` is the hash of the checkout, with "-modified" if tracked files differ from it, or empty if there is no
+//! checkout, as in a published package. Set it to override it. `LINEAMENT_WGPU` is wgpu's version from Cargo.lock.
 
 use std::path::Path;
 use std::process::Command;
 
-/// What git prints; nothing where it fails. The checkout's own settings start no program.
+/// Returns git's output, or `None` if it fails. The checkout's own settings cannot start a program.
 fn git(arguments: &[&str]) -> Option<String> {
     let mut command = Command::new("git");
     command.args(["-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null"]).args(arguments);
@@ -15,7 +15,7 @@ fn git(arguments: &[&str]) -> Option<String> {
 }
 
 fn commit() -> Option<String> {
-    // A checkout that merely contains this folder, such as one that vendors it, has other commits.
+    // A checkout that merely contains this folder, for example a vendored copy, has unrelated commits.
     let top = git(&["rev-parse", "--show-toplevel"])?;
     if Path::new(&top).canonicalize().ok()? != Path::new(".").canonicalize().ok()? {
         return None;
@@ -36,7 +36,7 @@ fn main() {
     for path in ["Cargo.toml", "Cargo.lock", "build.rs", "src", "shaders", "weights"] {
         println!("cargo:rerun-if-changed={path}");
     }
-    // Where HEAD and its branch lie, also in a worktree; a commit changes one of them.
+    // The paths of HEAD and its log, in a worktree too; a commit changes one of them.
     for name in ["HEAD", "logs/HEAD"] {
         if let Some(path) = git(&["rev-parse", "--git-path", name]).filter(|path| Path::new(path).exists()) {
             println!("cargo:rerun-if-changed={path}");

@@ -1,7 +1,7 @@
-//! Times what the host does around the kernels: planning, reflecting, packing, resizing, decoding.
+//! Times the host's work around the kernels: planning, reflecting, packing, resizing, decoding.
 //!
 //!     cargo bench --bench host
-//!     cargo bench --bench host -- --test           # each once, to see that it runs
+//!     cargo bench --bench host -- --test           # runs each once, to check that it works
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use lineament::ops::resize::{Kernel, Resize};
@@ -11,7 +11,7 @@ use lineament::shader::Shader;
 use lineament::{Graph, Picture, models};
 use std::hint::black_box;
 
-/// The first real layer of an operation.
+/// Returns the first real layer of an operation.
 fn real(name: &str) -> Case {
     let operation = registry().into_iter().find(|r| r.name == name).expect("the operation is built in");
     (operation.cases)().into_iter().find(|c| c.real).expect("every operation has a real layer")
@@ -25,7 +25,7 @@ fn planning(c: &mut Criterion) {
         (g, y)
     };
     c.bench_function("graph: build FSRCNN x3", |b| b.iter(build));
-    // A batch's limit for a real adapter's speed.
+    // Dispatches are limited as for an adapter of realistic speed.
     let mut options = Options::default();
     options.caps.flops_per_second = 1e12;
     let (g, y) = build();

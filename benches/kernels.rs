@@ -1,4 +1,4 @@
-//! Times every operation on its real layers: forward and gradients, by every kernel that serves them.
+//! Times every operation on its real layers: forward and gradients, with every kernel that serves them.
 //!
 //!     cargo bench --bench kernels                  # all, on the default adapter
 //!     cargo bench --bench kernels -- conv3x3       # operations and kernels whose name contains conv3x3
@@ -26,7 +26,7 @@ fn main() -> Result<()> {
                 let title = format!("{:?} x={:?} by {}", case.op, case.x, kernel.stem());
                 match CaseSession::new(&device, &case, kernel).and_then(|session| session.profile(runs)) {
                     Ok(profile) => {
-                        // A kernel that serves no method here would only time the plain one again.
+                        // If the kernel serves no method here, the profile is only of the plain one.
                         let prefix = format!("{}.", kernel.stem());
                         if profile.rows.iter().any(|row| row.entry.starts_with(&prefix)) {
                             println!("{title}\n{profile}\n");

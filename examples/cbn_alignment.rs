@@ -1,7 +1,7 @@
 //! Fits the shape model, f_k and the high-frequency priors of the face hallucination, and measures f_k.
 //!
-//! `cargo run --release --example cbn_alignment -- FACES OUT`, where FACES holds helen68_trainset_128 and helen68_testset_128
-//! with a .csv of landmarks beside each, and OUT is a folder for the priors' pictures.
+//! `cargo run --release --example cbn_alignment -- FACES OUT`, where FACES holds helen68_trainset_128 and helen68_testset_128,
+//! with a .csv of landmarks beside each, and OUT is a folder for pictures of the priors.
 
 use lineament::image::{Channels, Format, Rect};
 use lineament::metrics::mean_landmark_error;
@@ -31,7 +31,7 @@ fn load(folder: &Path) -> Result<Vec<Face>> {
     points::parse(&text, &list.display().to_string())?.into_iter().map(read).collect()
 }
 
-/// What level k sees: I_0, enlarged bicubically in place of the networks.
+/// Returns the input of level k: I_0, enlarged bicubically instead of by the networks.
 fn seen(faces: &[Face], level: usize) -> Result<Vec<Vec<f32>>> {
     let enlarge = |face: &Face| {
         let config = Config::small();
@@ -48,7 +48,7 @@ fn mean_error(model: &ShapeModel, faces: &[Face], p: &[Vec<f64>]) -> Result<f64>
     mean_landmark_error(faces.iter().zip(p).map(|(f, p)| (&f.points[..], model.landmarks(p))))
 }
 
-/// Planes in 0..1 beside each other.
+/// Writes planes in 0..1 side by side.
 fn write_row(path: &Path, side: usize, planes: &[&[f32]]) -> Result<()> {
     let name = path.display().to_string();
     let mut picture = Picture::new(&name, side * planes.len(), side, Channels::Grey, 8)?;
@@ -61,7 +61,7 @@ fn write_row(path: &Path, side: usize, planes: &[&[f32]]) -> Result<()> {
 fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [faces, out] = &arguments[..] else {
-        return Err(Error::Usage("give the folder of the faces and one for the pictures".into()));
+        return Err(Error::Usage("expected two arguments: the folder of the faces and one for the pictures".into()));
     };
     let device = Device::open(&Select::Default)?;
     let own = load(&Path::new(faces).join("helen68_trainset_128"))?;
@@ -77,7 +77,7 @@ fn main() -> Result<()> {
         model.len() - SIMILARITY
     );
 
-    println!("\n| landmarks | error / distance of the eyes |\n|---|---|");
+    println!("\n| landmarks | error / distance between the eyes |\n|---|---|");
     let (mut p, mut q) = (vec![vec![0.0; model.len()]; train.len()], vec![vec![0.0; model.len()]; test.len()]);
     println!("| mean shape | {:.4} |", mean_error(&model, &test, &q)?);
     let recipe = Recipe { descriptor: Descriptor::default(), method: Method::Direct, starts: 1, spread: 1.0 };
@@ -95,7 +95,7 @@ fn main() -> Result<()> {
         q = f.apply(&device, &model, &unknown, &q)?;
         println!("| p_{level}, from {side} × {side} | {:.4} |", mean_error(&model, &test, &q)?);
     }
-    println!("| the model's nearest | {:.4} |", mean_error(&model, &test, &true_test)?);
+    println!("| the model's best fit | {:.4} |", mean_error(&model, &test, &true_test)?);
 
     let (_, found) = priors::fit(&device, &model, &train, &Config::small())?;
     for prior in &found {

@@ -1,5 +1,5 @@
-//! An operation from outside the crate: its own WGSL, reference, derivative and cases. It is checked like a built-in
-//! one, and a small network trains through it.
+//! An operation from outside the crate, with its own WGSL, reference, derivative and cases. It is checked like a built-in
+//! one, and a small network is trained with it.
 //!
 //! `cargo run --release --example custom_op`
 
@@ -71,7 +71,7 @@ impl Op for Softsign {
         }
     }
     fn tolerance(&self, output: &str, _io: &Io, at: &Values) -> Tolerance {
-        // One rounded sum and a division good to 2.5 ULP (WGSL, accuracy of expressions); backward squares the sum.
+        // One rounded sum and a division accurate to 2.5 ULP (WGSL, accuracy of expressions); backward squares the sum.
         Tolerance::Each(if output == "y" {
             at.y.iter().map(|y| 4.0 * EPS * y.abs()).collect()
         } else {
@@ -80,13 +80,13 @@ impl Op for Softsign {
     }
 }
 
-/// Serves every call with a thread for each element.
+/// Serves every call with one thread per element.
 fn plain(call: &Call, caps: &Caps) -> Option<Work> {
     let len = call.io.y_len();
     call.work(caps, |_entry| Some(Launch::threads(len, [("len", len.into())])))
 }
 
-/// Shapes and inputs away from the kink of |x| at zero.
+/// Returns cases whose inputs stay away from the kink of |x| at zero.
 pub fn cases() -> Vec<Case> {
     [[1, 1, 1, 1], [2, 3, 5, 7], [1, 1, 1, 257], [1, 5, 13, 4]].map(|x| Case::new(Softsign, &[x]).gap(1e-3)).into()
 }
@@ -98,7 +98,7 @@ pub fn main() -> Result<()> {
     println!("checked {} cases: {} failed", report.cases, report.failed());
     assert!(report.failures.is_empty(), "{}", report.failures.join("\n"));
 
-    // Fits y = softsign(a·u + b·v) to points of a = 2, b = −1, through the operation's own gradient.
+    // Fits y = softsign(a·u + b·v) to points with a = 2 and b = −1, using the operation's own gradient.
     let mut g = Graph::new();
     let x = g.input("x", [64, 2, 1, 1])?;
     let t = g.input("t", [64, 1, 1, 1])?;

@@ -1,4 +1,4 @@
-//! A network of one's own, trained: three classes on three arms of a spiral, told apart by two layers.
+//! Trains a custom network: two layers that separate three classes on the three arms of a spiral.
 //!
 //! `cargo run --release --example train_custom`
 
@@ -25,7 +25,7 @@ pub fn main() -> Result<()> {
     let hidden = g.relu(hidden)?;
     let scores = dense(&mut g, "scores", hidden, 32, 3)?;
     let loss = g.softmax_cross_entropy(scores, t, Reduction::Mean)?;
-    // Gradients, their norm, and one update of all parameters, in the same graph and so in one plan.
+    // The gradients, their norm, and one update of all parameters are in the same graph and so in one plan.
     let rule = Rule { clip: 1.0, ..Rule::from(Optimizer::adamw(1e-4)) };
     let schedule = Schedule { lr: 0.03, warmup: 10, decay: Decay::Cosine { end: 0.0, steps: 300 } };
     let step = rule.minimize(&mut g, loss)?;

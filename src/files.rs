@@ -1,4 +1,4 @@
-//! Files that are either whole or not there, and inputs that are read with a limit.
+//! Writes files that are either whole or absent, and reads inputs up to a size limit.
 
 use crate::error::{Error, Result};
 use sha2::{Digest, Sha256};
@@ -10,10 +10,10 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// Bytes of the largest file that is read into memory.
+/// Maximum size of a file that is read into memory.
 const MAX_FILE_BYTES: u64 = 4 << 30;
 
-/// The bytes of `path`; `fail` makes the error for a file that is missing, a folder, empty or too large.
+/// Reads the bytes of `path`; `fail` creates the error for a file that is missing, a folder, empty or too large.
 pub(crate) fn read(path: &Path, fail: fn(String, String) -> Error) -> Result<Vec<u8>> {
     let name = path.display().to_string();
     let file = match File::open(path) {
@@ -39,12 +39,12 @@ pub(crate) fn read(path: &Path, fail: fn(String, String) -> Error) -> Result<Vec
     Ok(bytes)
 }
 
-/// What stdin holds; `fail` as in [`read`].
+/// Reads stdin; `fail` as in [`read`].
 pub(crate) fn read_stdin(fail: fn(String, String) -> Error) -> Result<Vec<u8>> {
     let (mut bytes, name) = (Vec::new(), "standard input");
     read_to_end(std::io::stdin().lock(), &mut bytes, name, fail)?;
     if bytes.is_empty() {
-        return Err(fail(name.into(), "nothing came; check the command before the pipe".into()));
+        return Err(fail(name.into(), "is empty; check the command before the pipe".into()));
     }
     Ok(bytes)
 }
@@ -56,33 +56,32 @@ fn read_to_end(source: impl Read, bytes: &mut Vec<u8>, name: &str, fail: fn(Stri
 }
 
 fn too_large(name: String, fail: fn(String, String) -> Error) -> Error {
-    fail(name, format!("is larger than {} GiB; cut it into smaller files", MAX_FILE_BYTES >> 30))
+    fail(name, format!("is larger than {} GiB; split it into smaller files", MAX_FILE_BYTES >> 30))
 }
 
-/// What happens to a file that is there before it is written.
+/// What to do with a file that already exists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Existing {
-    /// It stays, and the write fails, also where it appears while the new one is being made. A link counts as a file,
-    /// whether it leads anywhere or not.
+    /// Keep it and fail, even if it appears while the new file is being written. A link counts as a file, even a broken one.
     Refuse,
-    /// The new file takes its place; of a link, the link's, never that of what it leads to.
+    /// Replace it by the new file. A link is itself replaced, never its target.
     Replace,
 }
 
 impl Existing {
-    /// What `--overwrite` asks for.
+    /// Returns what `--overwrite` requests.
     pub fn overwrite(is_wanted: bool) -> Self {
         if is_wanted { Self::Replace } else { Self::Refuse }
     }
 }
 
-/// Refuses what [`write_whole`] would refuse. To be called before the work whose result it writes.
+/// Fails if [`write_whole`] would fail. Call it before the work whose result is written.
 ///
 /// # Errors
-/// `path` is a folder, or exists and must stay; its folder does not exist or cannot be written.
+/// `path` is a folder, or exists and must not be replaced; its folder does not exist or cannot be written to.
 pub(crate) fn check_output(path: &Path, existing: Existing) -> Result<()> {
     check_place(path, existing)?;
-    // Whether a folder can be written shows only where something is written.
+    // Only a write shows whether a folder can be written to.
     temporary(path).map(drop)
 }
 
@@ -105,17 +104,17 @@ fn refused(path: &Path, problem: String) -> Error {
     Error::io(path, std::io::Error::other(problem))
 }
 
-/// The folder that `path` lies in.
+/// Returns the folder that contains `path`.
 pub(crate) fn folder_of(path: &Path) -> &Path {
     path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-/// What the names of temporary files begin and end with.
+/// Prefix and suffix of the names of temporary files.
 const TEMPORARY: [&str; 2] = [".lineament-", ".part"];
-/// Age at which a temporary file that nobody locks is what a killed process left.
+/// Age from which an unlocked temporary file counts as left behind by a killed process.
 const STALE: Duration = Duration::from_secs(24 * 3600);
 
-/// The name of a temporary file: `number`, and a checksum of it, so that no other program or person chooses such a name.
+/// Returns the name of a temporary file: `number` and its checksum, so that no other program or person chooses such a name.
 fn temporary_name(number: u64) -> String {
     let [begin, end] = TEMPORARY;
     let number = format!("{number:016x}");
@@ -135,23 +134,23 @@ fn own() -> MutexGuard<'static, BTreeSet<PathBuf>> {
     OWN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Removes the temporary files of this process, which must end at once: whoever still writes waits forever.
+/// Removes the temporary files of this process, which must then end at once: threads that still write block forever.
 pub(crate) fn abandon() {
     let own = own();
     for path in &*own {
-        // What cannot be removed is stale a day later.
+        // A file that cannot be removed becomes stale a day later.
         let _ = std::fs::remove_file(path);
     }
     std::mem::forget(own);
 }
 
-/// A temporary file in the folder of `path`, locked, which is removed when it goes.
+/// Creates and locks a temporary file in the folder of `path`; it is removed when dropped.
 fn temporary(path: &Path) -> Result<Temporary> {
     let folder = folder_of(path);
     let name = temporary_name(RandomState::new().build_hasher().finish());
     let mut builder = tempfile::Builder::new();
     builder.prefix(&name).rand_bytes(0);
-    // The rights that any new file gets; the process's mask applies. A temporary file would be for its owner alone.
+    // The permissions of any new file, subject to the umask. The default for a temporary file is its owner only.
     #[cfg(unix)]
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
     let at = folder.join(&name);
@@ -163,7 +162,7 @@ fn temporary(path: &Path) -> Result<Temporary> {
             format!("cannot be written: {e} in the folder {}; choose a folder that you may write to", folder.display()),
         )
     })?;
-    // Where a file system has no locks, the file's age alone protects it.
+    // On a file system without locks, only the file's age protects it.
     let _ = file.as_file().try_lock();
     Ok(Temporary { file, listed })
 }
@@ -182,7 +181,7 @@ impl Drop for Listed {
     }
 }
 
-/// Removes from `folder` the temporary files that killed processes left: a day old, and locked by nobody.
+/// Removes from `folder` the temporary files that killed processes left behind: at least a day old, and not locked.
 pub(crate) fn remove_stale(folder: &Path) {
     let Ok(entries) = std::fs::read_dir(folder) else { return };
     for entry in entries.flatten() {
@@ -195,14 +194,14 @@ pub(crate) fn remove_stale(folder: &Path) {
             && let Ok(file) = File::options().write(true).open(entry.path())
             && file.try_lock().is_ok()
         {
-            // What cannot be removed harms nothing.
+            // A file that cannot be removed does no harm.
             let _ = std::fs::remove_file(entry.path());
         }
     }
 }
 
-/// Calls `write` with a temporary file in the folder of `path`, then renames it to `path`. Where anything fails on the
-/// way, nothing stays behind and an older `path` is as it was.
+/// Calls `write` with a temporary file in the folder of `path`, then renames it to `path`. If any step fails, nothing is left
+/// behind and an older `path` is unchanged.
 ///
 /// # Errors
 /// Those of [`check_output`]; the disk is full; those of `write`.
@@ -226,7 +225,7 @@ pub(crate) fn write_whole(
     drop(own);
     match renamed {
         Ok(_) => Ok(()),
-        // It appeared meanwhile.
+        // The file appeared in the meantime.
         Err(e) if existing == Existing::Refuse && e.error.kind() == std::io::ErrorKind::AlreadyExists => {
             check_place(path, existing)
         }
@@ -234,7 +233,7 @@ pub(crate) fn write_whole(
     }
 }
 
-/// Waits until no other process holds `path`, which is made where it is not there, and holds it until the file is closed.
+/// Waits until no other process holds `path`, which is created if missing, and holds it until the file is closed.
 ///
 /// # Errors
 /// The operating system refuses.
@@ -244,7 +243,7 @@ pub(crate) fn lock(path: &Path) -> Result<File> {
     Ok(file)
 }
 
-/// As [`lock`], but none where another process holds it.
+/// Like [`lock`], but returns `None` if another process holds `path`.
 ///
 /// # Errors
 /// The operating system refuses.
@@ -269,7 +268,7 @@ mod tests {
         std::fs::read_dir(folder).unwrap().count()
     }
 
-    /// As when the disk is full: the writing fails after some bytes.
+    /// Simulates a full disk: the write fails after some bytes.
     #[test]
     fn a_write_that_fails_half_way_leaves_the_older_file_and_nothing_else() {
         let folder = tempfile::tempdir().unwrap();

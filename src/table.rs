@@ -1,23 +1,23 @@
-//! Tables as text: columns padded to their widest cell. Where that is too wide, long words are shortened, and the less important
-//! columns are left out, which a last line says.
+//! Formats tables as text, with columns padded to their widest cell. If a table is too wide, long words are shortened and the less
+//! important columns are omitted; a last line names these.
 
 use std::fmt;
 
-/// A column's title, its side, and what becomes of it where the table is too wide.
+/// A column's title, its alignment, and its rank if the table is too wide.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Column {
     title: &'static str,
     is_right: bool,
-    /// Higher ranks are left out first; rank 0 never is.
+    /// Higher ranks are omitted first; rank 0 never is.
     rank: u8,
 }
 
 impl Column {
-    /// Words, aligned on the left.
+    /// Returns a column of words, aligned left.
     pub const fn words(title: &'static str, rank: u8) -> Self {
         Self { title, is_right: false, rank }
     }
-    /// Numbers, aligned on the right.
+    /// Returns a column of numbers, aligned right.
     pub const fn numbers(title: &'static str, rank: u8) -> Self {
         Self { title, is_right: true, rank }
     }
@@ -25,11 +25,11 @@ impl Column {
 
 /// Characters between two columns.
 const GAP: usize = 2;
-/// Words are shortened to this many characters before a column is left out, and to the second number where none is left to leave out.
+/// Words are shortened to `SHORT` characters before a column is omitted, and to `SHORTEST` once no more columns can be omitted.
 const SHORT: usize = 24;
 const SHORTEST: usize = 8;
 
-/// Writes `rows` under the titles of `columns`, at most `width` characters wide as far as the columns allow it.
+/// Writes `rows` under the titles of `columns`, at most `width` characters wide if the columns allow it.
 pub(crate) fn write<const N: usize>(
     f: &mut dyn fmt::Write,
     columns: &[Column; N],
@@ -46,7 +46,7 @@ pub(crate) fn write<const N: usize>(
     let mut left_out = Vec::new();
     let short: [usize; N] = std::array::from_fn(|c| if columns[c].is_right { widths[c] } else { widths[c].min(SHORT) });
     while total(&shown, &short) > width {
-        // Of equal ranks the last.
+        // Of equal ranks, the last one goes first.
         let Some(&last) = shown.iter().filter(|&&c| columns[c].rank > 0).max_by_key(|&&c| columns[c].rank) else {
             break;
         };
@@ -73,12 +73,12 @@ pub(crate) fn write<const N: usize>(
         writeln!(f, "{}", line.trim_end())?;
     }
     if !left_out.is_empty() {
-        writeln!(f, "(left out for want of width: {})", left_out.join(", "))?;
+        writeln!(f, "(omitted to fit the width: {})", left_out.join(", "))?;
     }
     Ok(())
 }
 
-/// `text` in at most `width` characters: its begin and its end, where something is left out between them.
+/// Shortens `text` to at most `width` characters: keeps its beginning and end, with `…` for the omitted middle.
 pub(crate) fn shortened(text: &str, width: usize) -> String {
     let count = text.chars().count();
     if count <= width {
@@ -118,13 +118,13 @@ mod tests {
         assert_eq!(table(45), whole);
         let narrower = table(44);
         assert!(narrower.starts_with("name                        ms  share\n"), "{narrower}");
-        assert!(narrower.ends_with("(left out for want of width: why)\n"), "{narrower}");
+        assert!(narrower.ends_with("(omitted to fit the width: why)\n"), "{narrower}");
         assert_eq!(
             table(20),
             "name              ms\n\
              conv_tr…orward  1.25\n\
              relu              10\n\
-             (left out for want of width: why, share)\n"
+             (omitted to fit the width: why, share)\n"
         );
         assert!(table(1).starts_with("name        ms\nconv…ard  1.25\n"), "{}", table(1));
     }

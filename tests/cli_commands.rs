@@ -107,7 +107,7 @@ fn outputs_that_exist_stay_and_missing_folders_are_found_before_the_work() {
     }
     // A sheet that is the face, by another path.
     let twice = format!("{}/dump/../new.png", folder.0.path().display());
-    assert!(fails(1, &["hallucinate", &input, &new_png, "--sheet", &twice]).contains("is the face and the sheet"));
+    assert!(fails(1, &["hallucinate", &input, &new_png, "--sheet", &twice]).contains("is both the face and the sheet"));
     ok(&[commands[1], &["--overwrite"]].concat());
     assert!(std::fs::read(folder.path("dump/relu.forward.spv")).unwrap() != b"older");
     if common::device().is_some() {
@@ -548,10 +548,10 @@ fn tables_fit_80_columns() {
         // A sentence is no table.
         let is_sentence = |line: &&str| ["longest dispatch", "total "].iter().any(|begin| line.starts_with(begin));
         assert!(wide.iter().all(is_sentence), "{arguments:?}: {wide:#?}");
-        assert!(!table(arguments, None).contains("left out"), "{arguments:?}");
+        assert!(!table(arguments, None).contains("omitted"), "{arguments:?}");
     }
     let narrow = table(&plan, Some("80"));
-    assert!(narrow.contains("(left out for want of width: reads (variable:slot)"), "{narrow}");
+    assert!(narrow.contains("(omitted to fit the width: reads (variable:slot)"), "{narrow}");
     assert!(table(&plan, None).contains("reads (variable:slot)"));
     assert!(table(&devices, None).lines().all(|line| line.chars().count() <= 120));
 }

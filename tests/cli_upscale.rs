@@ -288,7 +288,7 @@ fn a_picture_goes_through_pipes() {
         expect(&text(&output.stderr), parts);
     };
     refused(&["a.png", "-", "--json"], b"", &["standard output cannot take both", "leave --json out"]);
-    refused(&["-", "c.png"], b"", &["standard input: nothing came"]);
+    refused(&["-", "c.png"], b"", &["standard input: is empty"]);
     refused(&["-", "c.png"], b"not a picture", &["standard input: "]);
     refused(&["-", "a.png", "out"], &bytes, &["-: stands for the one picture of standard input"]);
     refused(&["a.png", "b.webp", "-"], b"", &["standard output takes one picture"]);
@@ -396,7 +396,7 @@ fn numbers_out_of_range_are_refused_with_what_would_do() {
     for (option, values, part) in [
         ("--threads", &["0", "257", "100000", "18446744073709551615", "1:2", "x"][..], "1 to 256 threads"),
         ("--tile", &["x", "1.5"], "expected pixels, such as 256"),
-        ("--quality", &["0", "101", "best"], "expected 1, the smallest file, to 100"),
+        ("--quality", &["0", "101", "best"], "expected 1 (smallest file) to 100"),
         ("--format", &["psd", ""], "expected a picture format"),
     ] {
         for value in values {
@@ -443,17 +443,17 @@ fn lines_are_short_and_the_device_is_named_once() {
     assert!(!stdout.contains("waited"), "{stdout}");
     assert_eq!(
         folder.ok(&["in", "out"]),
-        "skipped 2 pictures, for which there is an output; --overwrite writes them again\n"
+        "skipped 2 pictures whose output exists; --overwrite replaces existing outputs\n"
     );
     std::fs::remove_file(folder.path("out/b.png")).unwrap();
-    assert!(folder.ok(&["in", "out"]).contains("skipped 1 picture, for"));
+    assert!(folder.ok(&["in", "out"]).contains("skipped 1 picture whose output exists"));
     let quiet = folder.upscale(&["in", "out", "--overwrite", "--quiet"]);
     assert_eq!((text(&quiet.stdout), text(&quiet.stderr)), (String::new(), String::new()));
     let verbose = text(&folder.upscale(&["in", "out", "--overwrite", "-vv", "-s", "5"]).stderr);
     expect(
         &verbose,
         &[
-            "info: networks: fsrcnn-s ×3 ×3, then bicubic to ×5: of the scales that there are (x3), the smallest product",
+            "info: networks: fsrcnn-s ×3 ×3, then bicubic to ×5: the smallest product of available scales (x3)",
             "info: windows of fsrcnn-s x3: 288 pixels a side: ",
             "info: threads: ",
             "debug: in/a.png: 6 × 5, 1 picture to Encoding { format: Png",

@@ -1,9 +1,9 @@
-# Sourced by tools/demo and tools/test: makes sure that an adapter is there.
+# Sourced by tools/demo, tools/test, tools/plant and tools/peers: ensures that an adapter is available.
 #
-# ensure_adapter BINARY: where `BINARY devices` finds none, installs Mesa's software adapter on Debian and Ubuntu as
-# root, and elsewhere says what to install. Returns 1 where none could be had.
+# ensure_adapter BINARY: if `BINARY devices` finds no adapter, installs Mesa's software adapter when run as root on Debian
+# or Ubuntu, and otherwise says what to install. Returns 1 if there is still no adapter.
 
-# Mesa's layers otherwise complain of a missing display on stderr.
+# Without this, Mesa's layers complain about a missing display on stderr.
 export XDG_RUNTIME_DIR="${XDG_RUNTIME_DIR:-/tmp}"
 
 has_adapter() {
@@ -23,7 +23,7 @@ ensure_adapter() {
     fi
     has_adapter "$1" && return 0
   fi
-  echo "no adapter found, and none could be installed: install a Vulkan driver (Debian, Ubuntu: apt-get install" >&2
+  echo "no adapter found, and none could be installed; install a Vulkan driver (Debian, Ubuntu: apt-get install" >&2
   echo "mesa-vulkan-drivers libvulkan1; Fedora: dnf install mesa-vulkan-drivers vulkan-loader; Arch: pacman -S vulkan-swrast)" >&2
   return 1
 }

@@ -1,7 +1,7 @@
-"""What tools/fuzz feeds to the binary: for each format how seeds are made, how they are damaged, and the commands that read them.
+"""Inputs of tools/fuzz: how the seeds of each format are made and how they are damaged.
 
-A mutation is a function of a random generator and a seed's bytes. Where a format guards itself (checksums, lengths, a sha256),
-most mutations mend the guard afterwards, so that the code behind it is reached.
+A mutation is a function of a random generator and a seed's bytes. If a format protects itself (checksums, lengths, a sha256),
+most mutations repair the protection afterwards, so that the code behind it is reached.
 """
 
 import hashlib
@@ -22,7 +22,7 @@ WORDS = [b"", b" ", b"\n", b"\t", b"\xff\xfe", b"\xc3", b"a\nb", b"\x1b[2J", b"'
 
 
 def near(rng, value):
-    """An interesting number, or one near `value`."""
+    """Returns an interesting number, or one near `value`."""
     return rng.choice(INTERESTING) if rng.random() < 0.7 else max(0, value + rng.choice([-2, -1, 1, 2, value, 255]))
 
 
@@ -31,7 +31,7 @@ def fit(value, size):
 
 
 def damage(rng, data, others=(), times=None):
-    """`data` with one to four changes that need no knowledge of the format."""
+    """Returns `data` with one to four changes that need no knowledge of the format."""
     data = bytearray(data)
     for _ in range(times or rng.choice([1, 1, 1, 2, 2, 3, 4])):
         n = len(data)
@@ -82,7 +82,7 @@ def png_rows(width, height, samples):
 
 
 def png(width=4, height=3, colour=2, depth=8, extra=(), frames=0):
-    """A PNG; with `frames` an APNG whose first frame is the picture."""
+    """Returns a PNG, or with `frames` an APNG whose first frame is the picture."""
     samples = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}[colour] * depth // 8
     out = PNG + png_chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0))
     out += b"".join(png_chunk(*e) for e in extra)
@@ -111,7 +111,7 @@ BOMBS = {}
 
 
 def bomb(megabytes):
-    """zlib data of so many megabytes of zeros."""
+    """Returns zlib data that unpacks to `megabytes` MiB of zeros."""
     if megabytes not in BOMBS:
         packer = zlib.compressobj(9)
         BOMBS[megabytes] = b"".join(packer.compress(bytes(1 << 20)) for _ in range(megabytes)) + packer.flush()
@@ -163,14 +163,14 @@ def png_mutate(rng, data, others):
                 i = rng.choice(rows)
                 head = chunks[i][1][:4] if chunks[i][0] == b"fdAT" else b""
                 try:
-                    # No more of a bomb than this process may hold: its own peak would count in every child's.
+                    # Limits what is unpacked from a bomb: this process's own peak would count in every child's.
                     raw = zlib.decompressobj().decompress(chunks[i][1][len(head):], 1 << 20)
                 except zlib.error:
                     raw = b""
                 chunks[i][1] = head + rng.choice([bomb(64), bomb(900), zlib.compress(damage(rng, raw)), zlib.compress(raw[:len(raw) // 2])])
         else:
             extra = [png_extra(rng) for _ in range(rng.choice([1, 1, 1, 2, 30]))]
-            # Compressed extras cost little to send and much to read; a few say as much as thirty.
+            # Compressed extras are cheap to send and costly to read; a few of them test as much as thirty.
             chunks[min(at, 1):min(at, 1)] = extra if sum(len(e[1]) for e in extra) < 4_000_000 else extra[:2]
     out = PNG
     for kind, body in chunks:
@@ -182,7 +182,7 @@ def png_mutate(rng, data, others):
 
 
 def jpeg_parse(data):
-    """Segments as [marker, payload], the last one with everything from SOS on."""
+    """Returns segments as [marker, payload], the last one with everything from SOS on."""
     parts, at = [], 2
     while at + 4 <= len(data) and data[at] == 0xFF:
         marker, length = data[at + 1], struct.unpack(">H", data[at + 2:at + 4])[0]
@@ -262,7 +262,7 @@ def u24(value):
 
 
 def webp_animated(still, width, height, frames=3, flags=2):
-    """An animation of `frames` times the picture of a still WebP."""
+    """Returns an animation that repeats the picture of a still WebP `frames` times."""
     picture = [c for c in riff_parse(still) if c[0] in (b"VP8 ", b"VP8L", b"ALPH")]
     inner = b"".join(riff_chunk(*c) for c in picture)
     frame = lambda i: [b"ANMF", u24(0) + u24(0) + u24(width - 1) + u24(height - 1) + u24(40 * i) + bytes([i % 4]) + inner]
@@ -308,7 +308,7 @@ def webp_mutate(rng, data, others):
                 if rng.random() < 0.2:
                     chunks.extend([list(frame)] * 2000)
         else:
-            # The sizes that the lossless and the lossy bit streams begin with.
+            # The sizes at the beginning of the lossless and the lossy bit streams.
             for c in chunks:
                 if c[0] == b"VP8L" and len(c[1]) > 5:
                     c[1] = c[1][:1] + struct.pack("<I", fit(near(rng, 8) | near(rng, 6) << 14, 4)) + c[1][5:]
@@ -347,7 +347,7 @@ def bmp_mutate(rng, data, others):
     if rng.random() < 0.3:
         return damage(rng, bytes(data), others)
     if rng.random() < 0.7:
-        # A file that claims to be longer than it is is refused before its decoder sees it.
+        # A file that claims more than its actual length is rejected before its decoder sees it.
         data[2:6] = struct.pack("<I", len(data))
     return bytes(data)
 
@@ -358,7 +358,7 @@ TIFF_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4
 
 
 def tiff_page(width=5, height=4, samples=3, compression=1, bits=8):
-    """Tags of a page as {tag: (type, value bytes or numbers)}; 273 is filled in when it is laid out."""
+    """Returns the tags of a page as {tag: (type, value bytes or numbers)}; 273 is filled in by `tiff_of`."""
     rows = noise(width * height * samples * bits // 8)
     if compression == 8:
         rows = zlib.compress(rows)
@@ -375,7 +375,7 @@ def exif_page(rng):
 
 
 def tiff_of(pages, order="<", following=None):
-    """The bytes of pages as [`tiff_page`] describes them. `following` replaces the offset of the next page, of all pages."""
+    """Returns the bytes of pages from `tiff_page`. `following` replaces every page's offset of the next page."""
     out = bytearray((b"II*\0" if order == "<" else b"MM\0*") + bytes(4))
     link = 4
     for page in pages:
@@ -407,7 +407,7 @@ def tiff_of(pages, order="<", following=None):
 
 
 def tiff_mutate(rng, data, others):
-    """Builds a damaged file anew, without the seed: offsets would not hold where a tag is added."""
+    """Builds a damaged file from scratch, without the seed, because adding a tag would invalidate its offsets."""
     pages = [tiff_page(samples=rng.choice([1, 2, 3, 4]), compression=rng.choice([1, 8, 32773]), bits=rng.choice([8, 8, 16, 32]))
              for _ in range(rng.choice([1, 1, 2, 3]))]
     for _ in range(rng.choice([1, 1, 2, 3])):
@@ -437,7 +437,7 @@ def tiff_mutate(rng, data, others):
 
 
 def gif_parse(data):
-    """[header with its colours, block, block, …]; a block is an extension, a frame or the trailer."""
+    """Returns [header with its colours, block, block, …]; a block is an extension, a frame or the trailer."""
     flags = data[10] if len(data) > 10 else 0
     at = 13 + (3 << (flags & 7) + 1 if flags & 128 else 0)
     blocks = [data[:at]]
@@ -509,7 +509,7 @@ def varint(value):
 
 
 def pb(*fields):
-    """A message of (number, value): an integer, bytes or text, or a float."""
+    """Returns a message of fields (number, value), where a value is an integer, bytes, text, or a float."""
     out = b""
     for number, value in fields:
         if isinstance(value, int):
@@ -565,14 +565,14 @@ def onnx_seeds():
 
 
 def huge_onnx():
-    """A few hundred bytes that claim an input of [1,1,32768,32768]."""
+    """Returns a few hundred bytes that claim an input of [1,1,32768,32768]."""
     pads = onnx_ints("pads", [1, 1, 1, 1])
     return onnx_model([onnx_node("Conv", ["x", "w"], "y", [onnx_ints("kernel_shape", [3, 3]), pads])],
                       [onnx_tensor("w", [1, 1, 3, 3])], [1, 1, 32768, 32768], [1, 1, 32768, 32768])
 
 
 def pb_parse(data, depth=0):
-    """Fields as [number, wire type, value]; a value is an integer, bytes, or a list of fields where the bytes are a message."""
+    """Returns fields as [number, wire type, value]; a value is an integer, bytes, or a list of fields if the bytes are a message."""
     fields, at = [], 0
 
     def read(at):
@@ -642,7 +642,7 @@ def onnx_mutate(rng, data, others):
         if what <= 1 and isinstance(field[2], int):
             field[2] = near(rng, field[2])
         elif what <= 3 and isinstance(field[2], bytes):
-            # Another name makes cycles, values that nothing computes and values that are computed twice.
+            # A changed name creates cycles, and values that nothing computes or that are computed twice.
             field[2] = rng.choice([rng.choice(names or [b""]), rng.choice(WORDS), damage(rng, field[2]), field[2][:len(field[2]) // 2]])
         elif what == 4:
             siblings.extend([field] * rng.choice([1, 1, 2, 50, 3000]))
@@ -762,7 +762,7 @@ def safetensors_mutate(rng, data, others):
 
 
 def text_mutate(rng, data, others):
-    """Numbers and words replaced, lines added and left out."""
+    """Replaces numbers and words, and adds and removes lines."""
     for _ in range(rng.choice([1, 1, 2, 3])):
         what = rng.randrange(6)
         tokens = list(re.finditer(rb"-?[0-9][0-9.e+-]*|\"[^\"\n]*\"|[A-Za-z_]+", data))
@@ -789,7 +789,7 @@ def text_mutate(rng, data, others):
 
 
 def claimed_pixels(data):
-    """Pixels that a picture claims to have, all frames together, as far as its header tells; 0 where it does not."""
+    """Returns the pixels that a picture's header claims, all frames together, or 0 if unknown."""
     try:
         if data[:8] == PNG:
             width, height = struct.unpack(">II", data[16:24])
@@ -828,7 +828,7 @@ def claimed_pixels(data):
 
 
 def broken_output(name, data):
-    """Why an output file is not whole, or None."""
+    """Returns why an output file is not whole, or None."""
     if not data:
         return "is empty"
     kind = name.rsplit(".", 1)[-1].lower()
@@ -836,33 +836,33 @@ def broken_output(name, data):
         chunks = png_parse(data)
         sound = sum(12 + len(body) for _, body in chunks) + 8 == len(data)
         if data[:8] != PNG or not sound or not chunks or chunks[-1][0] != b"IEND":
-            return "is no whole PNG"
+            return "is not a whole PNG"
         at = 8
         for k, body in chunks:
             if data[at + 8 + len(body):at + 12 + len(body)] != struct.pack(">I", zlib.crc32(k + body)):
                 return "has a PNG chunk with a wrong checksum"
             at += 12 + len(body)
     elif kind in ("jpg", "jpeg") and not (data[:2] == b"\xff\xd8" and data[-2:] == b"\xff\xd9"):
-        return "is no whole JPEG"
+        return "is not a whole JPEG"
     elif kind == "webp" and not (data[:4] == b"RIFF" and struct.unpack("<I", data[4:8])[0] + 8 == len(data)):
-        return "is no whole WebP"
+        return "is not a whole WebP"
     elif kind == "gif" and not (data[:4] == b"GIF8" and data[-1:] == b";"):
-        return "is no whole GIF"
+        return "is not a whole GIF"
     elif kind == "bmp" and not (data[:2] == b"BM" and struct.unpack("<I", data[2:6])[0] == len(data)):
-        return "is no whole BMP"
+        return "is not a whole BMP"
     elif kind in ("tif", "tiff") and not (data[:4] in (b"II*\0", b"MM\0*") and claimed_pixels(data) > 0):
-        return "is no whole TIFF"
+        return "is not a whole TIFF"
     elif kind == "safetensors":
         try:
             header, body = safetensors_parse(data)
             ends = [e["data_offsets"][1] for n, e in header.items() if n != "__metadata__"]
             if max(ends, default=0) != len(body):
-                return "is no whole safetensors file"
+                return "is not a whole safetensors file"
         except (ValueError, struct.error, KeyError):
-            return "is no safetensors file"
+            return "is not a safetensors file"
     elif kind == "json":
         try:
             json.loads(data)
         except ValueError:
-            return "is no JSON"
+            return "is not JSON"
     return None

@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Makes tests/golden/*.json: outputs and gradients of standard operations, computed in f64 by PyTorch on the CPU.
+"""Generates tests/golden/*.json: outputs and gradients of standard operations, computed in f64 by PyTorch on the CPU.
 
     python3 tools/golden.py            # writes tests/golden beside this folder; needs PyTorch 1.13 or newer
                                        # (Debian: apt-get install --no-install-recommends python3-torch)
 
 tests/ops_golden.rs compares the f64 references of src/ops with them. The inputs come from Python's own seeded generator and
-have two decimals (fields four), so that the same files come out on every machine; results are rounded to nine digits.
+have two decimals (fields have four), so that every machine generates the same files. Results are rounded to nine digits.
 """
 
 import json
@@ -27,7 +27,7 @@ class Maker:
         self.random = random.Random(name)
 
     def values(self, *shape, low=-1.0, high=2.0, gap=0.0):
-        """Uniform, signed and not centred, with two decimals, at least `gap` away from zero."""
+        """Returns uniform values in `low`..`high` with two decimals, at least `gap` away from zero."""
         n = 1
         for d in shape:
             n *= d
@@ -39,7 +39,7 @@ class Maker:
         return torch.tensor(data, dtype=torch.float64).reshape(shape)
 
     def distinct(self, *shape):
-        """No two values are equal, so that each maximum is one element's."""
+        """Returns values of which no two are equal, so that every maximum is unique."""
         n = 1
         for d in shape:
             n *= d
@@ -48,7 +48,7 @@ class Maker:
         return torch.tensor(data, dtype=torch.float64).reshape(shape)
 
     def case(self, attributes, inputs, function, without=(), mask=None):
-        """Runs `function` of the inputs (a dict in the order of Op::inputs), and its gradient for a random dy, times `mask`."""
+        """Runs `function` on the inputs (a dict in the order of Op::inputs), and its gradient for a random dy times `mask`."""
         leaves = {k: v.clone().requires_grad_(k not in without) for k, v in inputs.items()}
         y = function(*leaves.values())
         dy = self.values(*y.shape, low=-1.0, high=1.0)
@@ -81,7 +81,7 @@ def numbers(t):
 
 
 def tensor(t):
-    """The shape as [N, C, H, W], as the engine sees it, and the elements."""
+    """Returns the shape as the engine's [N, C, H, W], and the elements."""
     shape = list(t.shape) + [1] * (4 - t.dim())
     return {"shape": shape, "data": numbers(t)}
 
@@ -179,7 +179,7 @@ def warp():
         f = torch.tensor(data, dtype=torch.float64).reshape(n, 2, *out)
 
         def function(x, f):
-            # Pixels to the units of grid_sample, where align_corners puts -1 and 1 on the outer pixels' centres.
+            # Converts pixels to the units of grid_sample; align_corners puts -1 and 1 at the centres of the outer pixels.
             scale = torch.tensor([2 / (w - 1), 2 / (h - 1)], dtype=torch.float64)
             grid = f.permute(0, 2, 3, 1) * scale - 1
             mode = {"zero": "zeros", "clamp": "border"}[border]
@@ -244,15 +244,15 @@ def pools():
 
 
 def inside(tensor, rows, columns):
-    """Ones like `tensor`, but for borders of zeros."""
+    """Returns ones in the shape of `tensor`, with borders of zeros."""
     mask = torch.zeros_like(tensor)
     mask[..., rows : tensor.shape[2] - rows, columns : tensor.shape[3] - columns] = 1.0
     return mask
 
 
 def resize():
-    """PyTorch clamps at the border where it does not antialias, and cuts the kernel off where it does; it has our bicubic
-    kernel (a = -0.5) only there. So bicubic is compared away from the border: x and dy are zero near it."""
+    """Without antialiasing, PyTorch clamps at the border; with it, PyTorch cuts the kernel off, and only then has our bicubic
+    kernel (a = -0.5). So bicubic is compared away from the border: x and dy are zero near it."""
     m = Maker("resize")
 
     def attributes(kernel, scale, antialias):
@@ -268,7 +268,7 @@ def resize():
                 {"x": m.values(*shape)},
                 lambda x, s=size(shape, scale), mode=mode, c=corners: F.interpolate(x, size=s, mode=mode, align_corners=c),
             )
-    # The outputs whose kernels reach beyond the border, `edge` a side, see only the zeros, `zero` a side.
+    # Outputs whose kernels reach beyond the border (`edge` per side) see only the zeros (`zero` per side).
     for shape, num, den, zero, edge in [
         ((1, 1, 9, 11), 2, 1, 4, 4),
         ((1, 1, 22, 20), 1, 2, 8, 2),

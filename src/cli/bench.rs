@@ -1,4 +1,4 @@
-//! `lineament bench`: how fast a network runs or trains, from host memory to host memory, and how right it is.
+//! `lineament bench`: measures how fast a network runs or trains, from host memory to host memory, and how accurate it is.
 
 use super::inspect::Size;
 use super::out::{self, say};
@@ -20,12 +20,12 @@ use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-/// Largest error allowed against --expect, over the expected output's root mean square.
+/// Largest allowed error against --expect, relative to the expected output's root mean square.
 const MAX_RELATIVE_ERROR: f64 = 1e-3;
-/// Without --runs: at least so many, for at least so long.
+/// Minimum number of timed runs, and their minimum total time, without --runs.
 const MIN_RUNS: usize = 5;
 const MIN_SECONDS: f64 = 0.5;
-/// Runs before them that are not timed.
+/// Runs before the timed ones.
 const WARM_UP: u64 = 2;
 /// Adam's learning rate with --train.
 const LEARNING_RATE: f64 = 1e-4;
@@ -38,8 +38,8 @@ const LEARNING_RATE: f64 = 1e-4;
   lineament bench net.onnx --profile
 
 A run is a whole forward pass (with --train: forward, backward and Adam on the mean squared error), from tensors in host memory \
-to tensors in host memory, after two runs to warm up. GFLOP/s are effective: the operations of the direct convolutions (with \
---train: three times those) over the median time. Covered are Conv and Relu.")]
+to tensors in host memory, after two warm-up runs. GFLOP/s are effective: the operations of the direct convolutions (with \
+--train: three times as many) over the median time. The supported operators are Conv and Relu.")]
 pub struct Arguments {
     /// The network.
     #[arg(value_name = "NET.onnx")]
@@ -47,37 +47,37 @@ pub struct Arguments {
     /// The network's input; otherwise seeded values in 0..1.
     #[arg(long, value_name = "X.npy")]
     input: Option<PathBuf>,
-    /// The expected output; an error above 1e-3 of its root mean square is exit code 1.
+    /// The expected output; an error above 1e-3 of its root mean square gives exit code 1.
     #[arg(long, value_name = "Y.npy", requires = "input", conflicts_with = "train")]
     expect: Option<PathBuf>,
     /// Time training steps towards a seeded random target.
     #[arg(long)]
     train: bool,
-    /// Also time every step: ms, GFLOP/s, GB/s and the part of the roof that binds.
+    /// Also time every step: ms, GFLOP/s, GB/s and the share of the roof that limits it.
     #[arg(long)]
     profile: bool,
-    /// Pictures per run, instead of the file's.
+    /// Pictures per run, instead of the file's batch.
     #[arg(long, value_name = "N")]
     batch: Option<usize>,
     /// Width and height of the input, instead of the file's.
     #[arg(long, value_name = "WxH")]
     size: Option<Size>,
-    /// Runs to time; otherwise at least 5 and half a second.
+    /// Runs to time; otherwise at least 5 runs and half a second.
     #[arg(long, value_name = "N")]
     runs: Option<usize>,
     #[command(flatten)]
     common: Common,
 }
 
-/// What is run, whichever it is.
+/// A forward pass or a training step, ready to run.
 struct Work {
     session: Session,
     inputs: Vec<(String, Tensor)>,
-    /// Operations of the direct convolutions in a run.
+    /// Floating-point operations of the direct convolutions in a run.
     conv_flops: u64,
 }
 
-/// Milliseconds of the runs.
+/// Times of the runs.
 struct Times {
     /// From the start of the process to the first output.
     first_ms: f64,
@@ -158,14 +158,14 @@ pub fn run(arguments: &Arguments, started: Instant) -> Result<u8> {
     }
     if let (Some(rms), Some(path)) = (rms, &arguments.expect) {
         let allowed = MAX_RELATIVE_ERROR * rms;
-        // No number at all is not right either.
+        // False for NaN too.
         let is_right = max_error <= allowed;
         if !is_right {
-            // The report that --json asks for has been printed, and stays the one object.
+            // The report for --json has been printed, and remains the only object.
             out::error(&Error::import(
                 path.display().to_string(),
                 format!(
-                    "the output is off by {max_error:.2e}, allowed are {allowed:.2e} (1e-3 of the root mean square); \
+                    "the output is off by {max_error:.2e}, allowed: {allowed:.2e} (1e-3 of the root mean square); \
                      check that --input and --expect belong to {}, then run `lineament check ops`",
                     arguments.net.display()
                 ),
@@ -176,7 +176,7 @@ pub fn run(arguments: &Arguments, started: Instant) -> Result<u8> {
     Ok(0)
 }
 
-/// The network in a graph of its own.
+/// Reads the network into a new graph.
 fn open(arguments: &Arguments) -> Result<(Graph, Imported)> {
     let size = InputSize {
         batch: arguments.batch,
@@ -184,7 +184,7 @@ fn open(arguments: &Arguments) -> Result<(Graph, Imported)> {
         width: arguments.size.map(|s| s.width),
     };
     let mut graph = Graph::new();
-    // Within a scope, so that no name of the file's is one of the training's.
+    // Within a scope, so that no name in the file collides with a name of the training.
     let net = graph.within("net", |g| onnx::open(&arguments.net, size, g))?;
     Ok((graph, net))
 }
@@ -201,7 +201,7 @@ fn array(path: &Path, wanted: Shape) -> Result<Tensor> {
     if is_tail { array.reshaped(wanted) } else { Ok(array) }
 }
 
-/// The array `path`, which must have the shape of the network's input.
+/// Reads the array `path`, which must have the shape of the network's input.
 fn input(path: &Path, shape: Shape, arguments: &Arguments) -> Result<Tensor> {
     let x = array(path, shape)?;
     if x.shape() == shape {
@@ -228,7 +228,7 @@ fn expected(path: &Path, shape: Shape) -> Result<Tensor> {
     ))
 }
 
-/// Seeded values, uniform in 0..1. To be made once the device took the plan: until then a file may claim any size.
+/// Returns seeded values, uniform in 0..1. Call it after the device has accepted the plan: until then, a file may claim any size.
 fn random(seed: u64, shape: Shape) -> Result<Tensor> {
     let mut rng = Rng::new(seed);
     Tensor::new(shape, (0..len(&shape)).map(|_| rng.unit() as f32).collect())
@@ -241,7 +241,7 @@ fn forward(device: &Device, graph: &Graph, net: Imported, given: Option<Tensor>)
     Ok(Work { session, inputs: vec![(net.input.0, x)], conv_flops: conv_flops(graph) })
 }
 
-/// The graph of the ONNX file `net` as this command runs it, and what it computes.
+/// Returns the graph of the ONNX file `net` as this command runs it, and the nodes to fetch.
 pub fn network(net: &Path, batch: Option<usize>, size: Option<Size>, train: bool) -> Result<(Graph, Vec<NodeId>)> {
     let size = InputSize { batch, height: size.map(|s| s.height), width: size.map(|s| s.width) };
     let mut graph = Graph::new();
@@ -257,7 +257,7 @@ fn training_step(graph: &mut Graph, output: NodeId) -> Result<Vec<NodeId>> {
     Ok(Rule::from(Optimizer::adam()).minimize(graph, loss)?.fetches)
 }
 
-/// Forward, backward and Adam as one plan, towards a random target.
+/// Compiles forward, backward and Adam as one plan, towards a random target.
 fn training(device: &Device, mut graph: Graph, net: Imported, given: Option<Tensor>) -> Result<Work> {
     let (input, shape) = (graph.shape(net.input.1)?, graph.shape(net.output)?);
     let fetches = training_step(&mut graph, net.output)?;
@@ -269,7 +269,7 @@ fn training(device: &Device, mut graph: Graph, net: Imported, given: Option<Tens
     Ok(Work { session, inputs, conv_flops: 3 * conv_flops(&graph) })
 }
 
-/// Operations of all convolutions of the graph in the forward pass, computed directly: 2·Ci·Co·Kh·Kw a pixel.
+/// Counts the operations of all convolutions of the graph in the forward pass, computed directly: 2·Ci·Co·Kh·Kw per pixel.
 fn conv_flops(graph: &Graph) -> u64 {
     let nodes = graph.nodes();
     let flops = |node: &Node| match &node.kind {
@@ -287,7 +287,7 @@ impl Work {
         self.conv_flops as f64 / ms / 1e6
     }
 
-    /// Two runs to warm up, then timed ones; `look` sees the outputs of all, outside of the times.
+    /// Times runs after two warm-up runs; `look` sees the outputs of all runs, outside the measured time.
     fn time(&mut self, runs: Option<usize>, started: Instant, mut look: impl FnMut(&[Tensor])) -> Result<Times> {
         let mut times = Times { first_ms: 0.0, each_ms: Vec::new() };
         let mut total_ms = 0.0;
@@ -302,7 +302,7 @@ impl Work {
             if interrupt::is_requested() {
                 return Err(Error::Interrupted);
             }
-            // Adam's step decides its bias correction.
+            // Adam's bias correction depends on the step.
             if let Some((_, hyper)) = self.inputs.iter_mut().find(|(name, _)| name == HYPER) {
                 *hyper = Rule::from(Optimizer::adam()).hyper(LEARNING_RATE, step);
             }
@@ -324,7 +324,7 @@ impl Work {
     }
 }
 
-/// What the plan predicted, beside what the driver's allocator gave.
+/// Describes the memory that the plan predicted and that the driver's allocator gave.
 fn memory(predicted: u64, allocated: Option<u64>) -> String {
     let of = |allocated: u64| {
         format!(
@@ -340,14 +340,14 @@ fn memory(predicted: u64, allocated: Option<u64>) -> String {
     )
 }
 
-/// The largest difference of two elements; infinite where one is no number.
+/// Returns the largest difference of two elements, or infinity if one is NaN.
 fn max_abs_error(got: &Tensor, expected: &Tensor) -> f64 {
     let error = |(&a, &b): (&f32, &f32)| (f64::from(a) - f64::from(b)).abs();
     let worst = |m: f64, e: f64| if e.is_nan() { f64::INFINITY } else { m.max(e) };
     got.data().iter().zip(expected.data()).map(error).fold(0.0, worst)
 }
 
-/// Root of the mean of the squares.
+/// Returns the root mean square.
 fn rms(tensor: &Tensor) -> f64 {
     let squares: f64 = tensor.data().iter().map(|&v| f64::from(v).powi(2)).sum();
     (squares / tensor.data().len() as f64).sqrt()

@@ -11,7 +11,7 @@ use serde_json::json;
 
 #[derive(Subcommand)]
 pub enum Command {
-    /// Check operations: derivatives against differences, shaders against limits, adapter against reference.
+    /// Check operations: derivatives against finite differences, shaders against limits, adapter against reference.
     Ops(Arguments),
 }
 
@@ -20,15 +20,15 @@ pub enum Command {
   lineament check ops
   lineament check ops conv3x3
   lineament check ops --device cpu  # gradients and shaders only
-  lineament check ops relu --plant  # is the check worth anything?
+  lineament check ops relu --plant  # does the check notice faults?
 
-Columns: the worst error of a derivative against differences; the worst error of the adapter against the reference, over the \
-largest value, and over the error that f32 explains. Exit code 1 where any case failed.
+The columns are the worst error of a derivative against finite differences (gradient), and the worst error of the adapter against the \
+reference, relative to the largest value (adapter) and to the allowed error (of allowed). The exit code is 1 if any case failed.
 
---plant changes the shaders instead, one small fault at a time (a comparison that takes its limit, a size or an index one too \
-large, a barrier left out, a constant 1 % off), and lists the faults that the check does not notice.")]
+--plant instead plants small faults in the shaders, one at a time (a comparison with the wrong boundary, a size or an index one too \
+large, a missing barrier, a constant 1 % off), and lists the faults that the check does not notice.")]
 pub struct Arguments {
-    /// Check this operation only, or the kernels whose files begin with this name.
+    /// Check only this operation, or the kernels whose files begin with this name.
     name: Option<String>,
     /// Plant faults in the shaders, and list those that the check does not catch.
     #[arg(long)]
@@ -38,7 +38,7 @@ pub struct Arguments {
 }
 
 impl Arguments {
-    /// The kernels of an operation to check: all of them where it is the one that is named or none is.
+    /// Returns the kernels of an operation to check: all of them if the operation is named or no name is given.
     fn wanted(&self, registered: &Registered) -> Vec<Kernel> {
         let all = registered.kernels();
         match self.name.as_deref() {
@@ -68,7 +68,7 @@ pub fn run(Command::Ops(arguments): &Command) -> Result<u8> {
         return plant(arguments, &device);
     }
     if device.is_cpu() {
-        say!("on {}: gradients and shaders only, no adapter is compared", device.describe());
+        say!("on {}: gradients and shaders only, without an adapter", device.describe());
     } else {
         say!("on {}", device.describe());
     }
@@ -101,10 +101,10 @@ pub fn run(Command::Ops(arguments): &Command) -> Result<u8> {
     Ok(if failed == 0 { 0 } else { 1 })
 }
 
-/// Plants faults in every shader of the operations asked for.
+/// Plants faults in every shader of the requested operations.
 fn plant(arguments: &Arguments, device: &Device) -> Result<u8> {
     if device.is_cpu() {
-        return Err(Error::Usage("--plant runs changed shaders; choose an adapter with --device".into()));
+        return Err(Error::Usage("--plant runs changed shaders on an adapter; choose one with --device".into()));
     }
     say!("on {}", device.describe());
     say!("{:<26}{:>8}{:>8}", "shader", "planted", "caught");

@@ -5,7 +5,7 @@ use crate::error::Result;
 use clap::Args;
 use clap_complete::Shell;
 
-/// Print what completes commands and options in a shell.
+/// Print a script that completes commands and options in a shell.
 #[derive(Args)]
 #[command(after_help = "Examples:
   lineament completions bash > ~/.local/share/bash-completion/completions/lineament

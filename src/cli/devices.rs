@@ -30,11 +30,11 @@ pub fn run(arguments: &Arguments) -> Result<u8> {
         let timestamps = if a.has_timestamps { "" } else { "no " };
         say!("   subgroups of {smallest} to {largest}, {timestamps}timestamps");
     }
-    say!("cpu\n   the f64 references on the processor: slow, always there");
+    say!("cpu\n   the f64 references on the processor: slow, always available");
     match default {
         Some((index, why)) => say!("default: {index} ({why}); choose with --device NAME|INDEX|cpu"),
         None => say!(
-            "default: none, no adapter was found; use --device cpu, or install a Vulkan driver (on Debian: apt-get \
+            "default: none, because no adapter was found; use --device cpu, or install a Vulkan driver (on Debian: apt-get \
              install mesa-vulkan-drivers libvulkan1)"
         ),
     }

@@ -1,4 +1,4 @@
-//! `lineament profile --shader`: what the back ends make of a WGSL file.
+//! `lineament profile --shader`: a WGSL file and its translations.
 
 use super::out::{self, say};
 use crate::error::{Error, Result};
@@ -10,11 +10,11 @@ use serde_json::{Map, Value, json};
 use std::io::Write;
 use std::path::Path;
 
-/// Language in [`crate::shader::Shader::translate`], name of its section, extension of its file.
+/// Language in [`crate::shader::Shader::translate`], title of its section, extension of its file.
 const LANGUAGES: [(&str, &str, &str); 3] =
     [("spirv", "SPIR-V", "spv"), ("msl", "MSL", "metal"), ("hlsl", "HLSL", "hlsl")];
 
-/// Every built-in shader, by its stem, in alphabetical order.
+/// Returns every built-in shader once, in alphabetical order of stems.
 fn sources() -> Vec<Source> {
     let roofs = roof::cases().concat();
     let mut all: Vec<Source> = roofs.iter().flat_map(|c| c.op.kernels()).chain(&kernels()).map(|k| k.source).collect();
@@ -27,20 +27,21 @@ fn unknown<'a>(what: &str, name: &str, known: impl Iterator<Item = &'a str>) -> 
     Error::Usage(format!("there is no {what} {name:?}; there are {}", known.collect::<Vec<_>>().join(", ")))
 }
 
-/// One text: of the shader's source, or of an entry in a language.
+/// The shader's source, or an entry's translation to one language.
 struct Piece {
     title: String,
-    /// Its file in the folder.
+    /// Its file name in the folder.
     file: String,
     text: String,
     bytes: Vec<u8>,
 }
 
-/// Prints or writes the WGSL of `name`, a stem or `STEM.ENTRY` (an operation stands for its plain shader), and the translations of that entry or of all, each with
-/// the overrides' defaults. SPIR-V is printed as words in hexadecimal and written as a binary module.
+/// Prints or writes the WGSL of `name`, a stem or `STEM.ENTRY`, and the translations of that entry or of all entries, with default
+/// overrides. The name of an operation means its plain shader. SPIR-V is printed as words in hexadecimal and written as a binary
+/// module.
 ///
 /// # Errors
-/// No such shader or entry; `out` cannot be written, or holds a file that must stay: then nothing is written.
+/// There is no such shader or entry; `out` cannot be written or contains a file that must not be replaced, and nothing is written.
 pub fn run(name: &str, out: Option<&Path>, existing: Existing, as_json: bool) -> Result<u8> {
     let (stem, wanted) = name.split_once('.').map_or((name, None), |(stem, entry)| (stem, Some(entry)));
     let all = sources();
@@ -99,7 +100,7 @@ pub fn run(name: &str, out: Option<&Path>, existing: Existing, as_json: bool) ->
     Ok(0)
 }
 
-/// Words in hexadecimal, one per line: eight per line, and the bytes of the module.
+/// Reads hexadecimal words, one per line, and returns them as text with eight per line and as the bytes of the module.
 fn words(lines: &str) -> (String, Vec<u8>) {
     let words: Vec<&str> = lines.lines().collect();
     let text = words.chunks(8).map(|line| line.join(" ") + "\n").collect();

@@ -15,9 +15,9 @@ use std::path::{Path, PathBuf};
 
 #[derive(Subcommand)]
 pub enum Command {
-    /// PSNR and SSIM of a super-resolution network on a folder of pictures, by the papers' protocol.
+    /// Measure PSNR and SSIM of a super-resolution network on a folder of pictures, by the papers' protocol.
     Upscale(Arguments),
-    /// PSNR and SSIM of the face hallucination and of its ablation on faces with landmarks.
+    /// Measure PSNR and SSIM of the face hallucination and its ablation on faces with landmarks.
     Hallucinate(hallucinate::Arguments),
 }
 
@@ -26,15 +26,15 @@ pub enum Command {
   lineament eval upscale --model fsrcnn --scale 3 --hr set5/
   lineament eval upscale --scale 3 --hr set5/ --weights mine.safetensors --json
 
-Each picture is made small bicubically (as MATLAB's imresize), enlarged again, and compared on luminance, a border of SCALE pixels \
-left out.")]
+Each picture is reduced bicubically (as by MATLAB's imresize), enlarged again, and compared with the original on luminance, without \
+a border of SCALE pixels.")]
 pub struct Arguments {
     #[command(flatten)]
     model: Model,
     /// Folder of ground-truth pictures.
     #[arg(long)]
     hr: PathBuf,
-    /// Side of a window in pixels of the network's input; 0 runs every picture whole.
+    /// Side of a window in pixels of the network's input; 0 processes every picture whole.
     #[arg(long)]
     tile: Option<usize>,
     #[command(flatten)]
@@ -51,12 +51,12 @@ pub struct Measured {
     pub bicubic_ssim_y: f64,
 }
 
-/// Means over the pictures of `folder`.
+/// Returns means over the pictures of `folder`.
 pub fn scores(upscaler: &Upscaler, folder: &Path) -> Result<Measured> {
     measure(upscaler, folder, |_, _| {})
 }
 
-/// Scores every picture of `folder` and prints a line for each.
+/// Scores every picture of `folder` and prints a line per picture.
 fn measure_and_print(upscaler: &Upscaler, folder: &Path) -> Result<Measured> {
     measure(upscaler, folder, |name, score| {
         // 28 characters leave room for the numbers in 80 columns.

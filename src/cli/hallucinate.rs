@@ -24,16 +24,17 @@ use std::time::Instant;
 /// A cascade by its weights.
 #[derive(Args, Clone)]
 pub struct Model {
-    /// Weights file that train hallucinate made; without it, the weights that come with lineament.
+    /// Weights file from train hallucinate; without it, the weights that come with lineament.
     #[arg(long, value_name = "FILE", conflicts_with = "preset")]
     pub weights: Option<PathBuf>,
-    /// Which of those: small reads faces of 16 × 16 pixels (5 between the eyes), small-8px of 28 × 28 (8 between the eyes).
+    /// Which shipped weights to use: small reads faces of 16 × 16 pixels (5 between the eyes), small-8px of 28 × 28 (8 between
+    /// the eyes).
     #[arg(long, default_value = "small", value_parser = ["small", "small-8px"])]
     pub preset: String,
 }
 
 impl Model {
-    /// The cascade and all networks of the file.
+    /// Opens the cascade and all networks of the file.
     pub fn open(&self) -> Result<(Cascade, Weights)> {
         let file = match &self.weights {
             Some(file) => Weights::open(file)?,
@@ -50,36 +51,36 @@ impl Model {
     }
 }
 
-/// Draw a large face from one of about 16 × 16 pixels.
+/// Reconstruct a large face from one of about 16 × 16 pixels.
 #[derive(Args)]
 #[command(after_help = "Examples:
   lineament hallucinate tiny.png face.png
   lineament hallucinate group.jpg face.png --box 310,84,22,22 --sheet sheet.png
   lineament hallucinate photo.jpg face.png --points photo.csv --json
 
-Without --points or --box the face fills the picture: its largest centred square, eyes at 36\u{a0}% and 64\u{a0}% of the width and \
-29\u{a0}% of the height, mouth at 60\u{a0}%. The face is made 16 × 16 pixels first (28 × 28 with small-8px), whatever the picture has; the result is \
-its luminance.
+Without --points or --box, the face must fill the picture's largest centred square, with the eyes at 36\u{a0}% and 64\u{a0}% of the width and \
+29\u{a0}% of the height, and the mouth at 60\u{a0}% of the height. The face is first resized to 16 × 16 pixels (28 × 28 with small-8px), whatever \
+its size in the picture; the result is its luminance.
 
-The sheet shows: input, bicubic, four panels of the last level inside of the full network (its common branch, its high-frequency \
-branch, its gate, its warped prior), result, original if there are the pixels for it. --json has 68 landmarks in pixels of IN, as the \
-last level found them.")]
+The sheet shows the input, bicubic, four panels from the last level of the full network (its common branch, its high-frequency \
+branch, its gate, its warped prior), the result, and the original if the picture has enough pixels. --json includes 68 landmarks in \
+pixels of IN, as found by the last level.")]
 pub struct Arguments {
     /// A picture with a face.
     input: PathBuf,
     /// The picture to write: png, jpg, webp, bmp, tif.
     output: PathBuf,
-    /// 68 landmarks that say where the face is: a line per picture, name,x1,y1,…,x68,y68 in pixels; the line of IN's name, else
-    /// the only one.
+    /// 68 landmarks that locate the face: one line per picture, name,x1,y1,…,x68,y68 in pixels. The file's only line is used, or
+    /// the line with IN's name.
     #[arg(long, value_name = "FILE.csv", conflicts_with = "area")]
     points: Option<PathBuf>,
-    /// The face's square in pixels of IN; of a rectangle the square around it.
+    /// The face's square in pixels of IN; a rectangle stands for the square around it.
     #[arg(long = "box", value_name = "X,Y,W,H", value_parser = parse_box, allow_hyphen_values = true)]
     area: Option<Area>,
     /// Also write a contact sheet.
     #[arg(long, value_name = "FILE")]
     sheet: Option<PathBuf>,
-    /// Write over outputs that exist.
+    /// Overwrite outputs that exist.
     #[arg(long)]
     overwrite: bool,
     #[command(flatten)]
@@ -97,12 +98,12 @@ fn parse_box(text: &str) -> std::result::Result<Area, String> {
     area.ok_or_else(|| format!("expected X,Y,W,H in pixels, such as 310,84,22,22, got {text:?}"))
 }
 
-/// A number for messages, however large.
+/// Formats a number for messages, briefly even if it is large.
 fn short(v: f64) -> String {
     if v.abs() < 1e7 { v.to_string() } else { format!("{v:e}") }
 }
 
-/// The face's place in `picture`.
+/// Returns the frame of the face in `picture`.
 fn frame(a: &Arguments, picture: &Picture) -> Result<Frame> {
     let size = [picture.height(), picture.width()];
     if let Some(file) = &a.points {
@@ -118,7 +119,7 @@ fn frame(a: &Arguments, picture: &Picture) -> Result<Frame> {
     }
     let (width, height) = (size[1] as f64, size[0] as f64);
     let Some(Area([x, y, w, h])) = a.area else {
-        // The picture is wholly around the square.
+        // The square lies within the picture.
         let side = width.min(height);
         return Frame::of_square([0.5 * (width - side), 0.5 * (height - side)], side);
     };
@@ -128,36 +129,36 @@ fn frame(a: &Arguments, picture: &Picture) -> Result<Frame> {
     };
     if x + w <= 0.0 || y + h <= 0.0 || x >= width || y >= height {
         return Err(wrong(&format!(
-            "lies outside of the picture, which has {width} × {height} pixels; give its place there"
+            "lies outside of the picture, which has {width} × {height} pixels; give a box inside it"
         )));
     }
-    // A given box is wholly in the square.
+    // The box lies within the square.
     let side = w.max(h);
     let frame = Frame::of_square([x + 0.5 * (w - side), y + 0.5 * (h - side)], side)?;
     frame.check(size).map_err(|e| wrong(&e.to_string()))?;
     Ok(frame)
 }
 
-/// Refuses before any work what would fail after it or destroy something.
+/// Rejects, before any work, outputs that cannot be written or would destroy something.
 fn check(a: &Arguments, existing: Existing) -> Result<()> {
     let refuse = |path: &Path, problem: &str| Err(Error::Usage(format!("{}: {problem}", path.display())));
     let input = a.input.canonicalize().ok();
     for output in [Some(&a.output), a.sheet.as_ref()].into_iter().flatten() {
         Picture::format_for(&output.display().to_string())?;
         if output.exists() && output.canonicalize().ok() == input {
-            return refuse(output, "is the input; choose another output, inputs are never overwritten");
+            return refuse(output, "is the input; choose another output, because inputs are never overwritten");
         }
         files::check_output(output, existing)?;
     }
-    // The folder exists by now.
+    // The folder is known to exist here.
     let place = |path: &Path| files::folder_of(path).canonicalize().ok().zip(path.file_name().map(OsStr::to_owned));
     if a.sheet.as_deref().map(place) == Some(place(&a.output)) {
-        return refuse(&a.output, "is the face and the sheet; give --sheet another file");
+        return refuse(&a.output, "is both the face and the sheet; give --sheet another file");
     }
     Ok(())
 }
 
-/// Writes a picture in the format that the name of `path` asks for.
+/// Writes a picture in the format that the name of `path` specifies.
 pub fn save(picture: &Picture, path: &Path, existing: Existing) -> Result<()> {
     let bytes = picture.encode(Picture::format_for(&path.display().to_string())?)?;
     files::write_whole(path, existing, |file| file.write_all(&bytes).map_err(|e| Error::io(path, e)))

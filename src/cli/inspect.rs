@@ -17,7 +17,7 @@ use std::path::PathBuf;
 
 #[derive(Subcommand)]
 pub enum PlanCommand {
-    /// The plan of one window of an upscale.
+    /// Print the plan of one window of an upscale.
     Upscale(PlanArguments),
 }
 
@@ -29,7 +29,7 @@ pub enum PlanCommand {
 pub struct PlanArguments {
     #[command(flatten)]
     window: WindowArguments,
-    /// Also print which shaders could compute this node, with estimates and what was measured, and why one was chosen.
+    /// Also print which shaders could compute this node, with estimated and measured times, and why one was chosen.
     #[arg(long, value_name = "NODE")]
     why: Option<String>,
 }
@@ -39,7 +39,7 @@ pub struct PlanArguments {
 struct WindowArguments {
     #[command(flatten)]
     model: Model,
-    /// Width and height of the network's input in pixels; larger ones are cut into windows.
+    /// Width and height of the network's input in pixels; a larger input is cut into windows.
     #[arg(long, default_value = "128x128", value_name = "WxH")]
     size: Size,
     #[command(flatten)]
@@ -59,13 +59,13 @@ struct WindowArguments {
 pub struct ProfileCommand {
     #[command(subcommand)]
     task: Option<ProfileTask>,
-    /// Print a shader's WGSL, and what naga makes of it for Vulkan, Metal and DX12; nothing runs.
+    /// Print a shader's WGSL and its translations for Vulkan, Metal and DX12, without running it.
     #[arg(long, value_name = "NAME[.ENTRY]")]
     shader: Option<String>,
     /// Write these as files into this folder instead.
     #[arg(long, value_name = "DIR", requires = "shader")]
     out: Option<PathBuf>,
-    /// Write over files of that folder that exist.
+    /// Overwrite files that exist in that folder.
     #[arg(long, requires = "out")]
     overwrite: bool,
     /// Print one JSON object as the last line.
@@ -75,7 +75,7 @@ pub struct ProfileCommand {
 
 #[derive(Subcommand)]
 enum ProfileTask {
-    /// One window of an upscale.
+    /// Profile one window of an upscale.
     Upscale(ProfileArguments),
 }
 
@@ -85,19 +85,19 @@ enum ProfileTask {
   lineament profile upscale --scale 3 --runs 20 --json
   lineament profile upscale --scale 3 --trace steps.json
 
-The roof of a step is what its FLOP/byte allow on this adapter: multiply-adds or memory traffic, both measured first. A step whose \
-data stay in a cache may pass the memory roof. Where four times the work does not take about four times as long by the timer, no \
-time is shown.")]
+The roof of a step is the rate that its FLOP/byte allows on this adapter, limited by multiply-adds or memory traffic, both measured \
+first. A step whose data stay in a cache may exceed the memory roof. If four times the work does not take about four times as long \
+by the timer, no time is shown.")]
 struct ProfileArguments {
     #[command(flatten)]
     plan: WindowArguments,
-    /// Runs after one to warm up; the table shows medians.
+    /// Runs after one warm-up run; the table shows medians.
     #[arg(long, default_value_t = 5)]
     runs: usize,
     /// Also write the run with the median total in Chrome's trace format, for ui.perfetto.dev.
     #[arg(long, value_name = "FILE")]
     trace: Option<PathBuf>,
-    /// Write over a trace that exists.
+    /// Overwrite a trace that exists.
     #[arg(long)]
     overwrite: bool,
 }
@@ -133,7 +133,7 @@ pub fn plan(PlanCommand::Upscale(arguments): &PlanCommand) -> Result<u8> {
     let longest_ms = plan.longest_dispatch_ms();
     say!("{plan:.width$}", width = out::width());
     if longest_ms.is_finite() && !device.is_cpu() {
-        say!("longest dispatch: at most {longest_ms:.0} ms estimated on {}", device.describe());
+        say!("longest dispatch: estimated at most {longest_ms:.0} ms on {}", device.describe());
     } else {
         say!("on {}", device.describe());
     }
@@ -161,7 +161,7 @@ pub fn plan(PlanCommand::Upscale(arguments): &PlanCommand) -> Result<u8> {
     Ok(0)
 }
 
-/// A choice, for programs; what is not known is null.
+/// Returns a choice as JSON; unknown values are null.
 fn because(why: &Why) -> Value {
     let considered = |c: &Considered| {
         let (ms, fault) = match &c.measured {
@@ -185,7 +185,7 @@ pub fn profile(command: &ProfileCommand) -> Result<u8> {
         (None, Some(name)) => {
             dump::run(name, command.out.as_deref(), Existing::overwrite(command.overwrite), command.json)
         }
-        (None, None) => Err(Error::Usage("profile what? name a task, or --shader NAME".into())),
+        (None, None) => Err(Error::Usage("profile needs a task, such as upscale, or --shader NAME".into())),
     }
 }
 
@@ -220,7 +220,7 @@ fn profile_upscale(arguments: &ProfileArguments) -> Result<u8> {
     Ok(0)
 }
 
-/// Everything that the table says, for programs; what is not known is null.
+/// Returns everything in the table as JSON; unknown values are null.
 fn object(profile: &Profile) -> Value {
     let row = |r: &Row| {
         let bound = profile.roofs.and_then(|roofs| r.bound(&roofs));

@@ -1,9 +1,9 @@
-//! Ctrl-C and SIGTERM: work stops within two seconds, and nothing half-written stays.
+//! Ctrl-C and SIGTERM: work stops within two seconds, and no half-written file remains.
 //!
-//! The first signal asks: long work looks at [`is_requested`] between two pieces and returns [`Error::Interrupted`]. Who does
-//! not answer within [`GRACE`] is ended from here, unless something is being finished that would be lost otherwise, a
-//! [`Finishing`]; the message says what. The second signal ends the process at once. Files are only ever renamed into place,
-//! and the process's temporary files are removed first, so that an end by force leaves nothing behind either.
+//! The first signal is a request: long work checks [`is_requested`] between pieces and returns [`Error::Interrupted`]. If the
+//! process is still running after [`GRACE`], it is ended from here, unless a [`Finishing`] protects work that would otherwise
+//! be lost; the message then says which. The second signal ends the process at once. Files are always renamed into place, and
+//! the process's temporary files are removed first, so that a forced end leaves nothing behind either.
 
 use super::out::{self, warning};
 use crate::error::{Error, Result};
@@ -13,10 +13,10 @@ use std::sync::{Mutex, PoisonError, mpsc};
 use std::thread::Builder;
 use std::time::Duration;
 
-/// Time in which work may end by itself.
+/// Time for work to end by itself.
 const GRACE: Duration = Duration::from_millis(1500);
 
-/// Time for the last words, which a pipe that nobody reads would hold up forever.
+/// Time for the last message, which would block forever on a pipe that nobody reads.
 const LAST_WORDS: Duration = Duration::from_millis(200);
 
 /// The exit code of a process that was interrupted: 128 and the number of SIGINT.
@@ -24,26 +24,26 @@ const CODE: i32 = 130;
 
 static REQUESTED: AtomicBool = AtomicBool::new(false);
 
-/// What is being finished, the latest last.
+/// Work that is being finished, the latest last.
 static FINISHING: Mutex<Vec<(u64, String)>> = Mutex::new(Vec::new());
 
-/// Ends the process without running what other threads still use: destructors of the driver's library among it.
+/// Ends the process without running destructors of objects that other threads still use, such as the driver library's.
 pub type ExitNow = fn(i32) -> !;
 
-/// True once the user has asked to stop.
+/// Returns true once the user has asked to stop.
 pub fn is_requested() -> bool {
     REQUESTED.load(Ordering::Relaxed)
 }
 
-/// [`Error::Interrupted`] once the user has asked to stop.
+/// Fails once the user has asked to stop.
 ///
 /// # Errors
-/// That one.
+/// [`Error::Interrupted`].
 pub fn check() -> Result<()> {
     if is_requested() { Err(Error::Interrupted) } else { Ok(()) }
 }
 
-/// Work that is finished even after a signal, for as long as this lives.
+/// Guards work that is finished even after a signal, until dropped.
 #[must_use]
 #[derive(Debug)]
 pub struct Finishing(u64);
@@ -68,14 +68,14 @@ fn being_finished() -> Option<String> {
     FINISHING.lock().unwrap_or_else(PoisonError::into_inner).last().map(|(_, what)| what.clone())
 }
 
-/// Listens for signals from here on.
+/// Starts to listen for signals.
 pub fn install(exit_now: ExitNow) {
     let handler = ctrlc::set_handler(move || {
         if REQUESTED.swap(true, Ordering::Relaxed) {
             end(exit_now);
         }
-        // The handler must return for the second signal to be seen, whoever holds stderr.
-        // Where the system refuses a thread, nothing is said, and what runs ends when it next looks.
+        // The handler must return for the second signal to be seen, even if stderr is locked.
+        // If the system refuses a thread, no message appears, and the work ends at its next check.
         let _ = Builder::new().spawn(|| {
             let what = being_finished()
                 .map_or_else(|| "stopping".to_owned(), |what| format!("finishing {what}, then stopping"));

@@ -16,9 +16,9 @@ use std::path::PathBuf;
 
 One page per command: lineament.1, lineament-upscale.1, lineament-check-ops.1, …")]
 pub struct Arguments {
-    /// Folder for the pages; it is made where it does not exist.
+    /// Folder for the pages; it is created if it does not exist.
     folder: PathBuf,
-    /// Write over pages that exist.
+    /// Overwrite pages that exist.
     #[arg(long)]
     overwrite: bool,
     /// Print one JSON object as the last line.
@@ -26,7 +26,7 @@ pub struct Arguments {
     json: bool,
 }
 
-/// The page of `command` and those of its subcommands: file names and contents.
+/// Collects the file names and contents of the pages of `command` and its subcommands.
 fn pages(command: &clap::Command, found: &mut Vec<(String, Vec<u8>)>) -> std::io::Result<()> {
     let page = clap_mangen::Man::new(command.clone());
     let mut text = Vec::new();
@@ -38,7 +38,7 @@ fn pages(command: &clap::Command, found: &mut Vec<(String, Vec<u8>)>) -> std::io
 pub fn run(arguments: &Arguments) -> Result<u8> {
     let (folder, existing) = (&arguments.folder, Existing::overwrite(arguments.overwrite));
     let mut command = super::definition();
-    // The names of subcommands and the global options become known.
+    // Resolves the names of subcommands and the global options.
     command.build();
     let mut found = Vec::new();
     pages(&command, &mut found).map_err(|e| Error::io(folder, e))?;

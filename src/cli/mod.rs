@@ -1,7 +1,7 @@
-//! The command line, one file a command.
+//! The command line, one file per command.
 //!
-//! Results go to stdout, errors as one line to stderr with exit code 1, wrong usage with exit code 2; `--json` prints one
-//! object as the last line of stdout, after what is for people; `--quiet` leaves the object alone.
+//! Results go to stdout. Errors go to stderr as one line, with exit code 1, or 2 for wrong usage. `--json` prints one object
+//! as the last line of stdout, after the text for people; with `--quiet`, stdout holds only the object.
 
 mod bench;
 mod check;
@@ -38,14 +38,14 @@ use std::time::Instant;
   lineament check ops conv3x3
   lineament profile upscale --scale 3 --size 128x128
 
-`lineament COMMAND --help` shows more. Tables keep to the terminal's width; a pipe gets all columns.")]
+`lineament COMMAND --help` shows more. Tables fit the terminal's width; a pipe gets all columns.")]
 struct Cli {
     #[command(subcommand)]
     command: Command,
-    /// Print nothing but errors and what --json prints.
+    /// Print only errors and the object of --json.
     #[arg(long, short, global = true, conflicts_with = "verbose")]
     quiet: bool,
-    /// Say what was chosen and why; twice: more of it.
+    /// Report what was chosen and why; give it twice for more detail.
     #[arg(long, short, global = true, action = clap::ArgAction::Count)]
     verbose: u8,
 }
@@ -54,11 +54,11 @@ struct Cli {
 enum Command {
     /// List the adapters, their limits, and which one is the default and why.
     Devices(devices::Arguments),
-    /// Enlarge pictures: files, or all that are in a folder.
+    /// Enlarge pictures: files, or all pictures in a folder.
     Upscale(upscale::Arguments),
     /// List the networks whose weights come with lineament.
     Models(models::Arguments),
-    /// Draw a large face from one of about 16 × 16 pixels.
+    /// Reconstruct a large face from one of about 16 × 16 pixels.
     Hallucinate(hallucinate::Arguments),
     /// Measure a model against ground truth.
     #[command(subcommand)]
@@ -71,7 +71,7 @@ enum Command {
     /// Print the plan of a task as a table: steps, slots, FLOP, bytes, peak memory.
     #[command(subcommand)]
     Plan(inspect::PlanCommand),
-    /// Time every step of a task and compare it with what the adapter can do; or dump a shader.
+    /// Time every step of a task and compare it with the adapter's peak, or dump a shader.
     Profile(inspect::ProfileCommand),
     /// Time a network from an ONNX file, forward or training, and compare its output.
     Bench(bench::Arguments),
@@ -80,16 +80,16 @@ enum Command {
     /// Train a network.
     #[command(subcommand)]
     Train(train::Command),
-    /// The papers' tables: measured beside published.
+    /// Reproduce the papers' tables: measured values beside published ones.
     #[command(subcommand)]
     Reproduce(reproduce::Command),
-    /// Print what completes commands and options in a shell.
+    /// Print a script that completes commands and options in a shell.
     Completions(completions::Arguments),
     /// Write the manual as man pages.
     Man(man::Arguments),
 }
 
-/// As many finite numbers as `N`, with commas between.
+/// Parses `N` finite numbers separated by commas.
 fn finite<const N: usize>(text: &str) -> Option<[f64; N]> {
     let numbers = text.split(',').map(|v| v.trim().parse().ok().filter(|v: &f64| v.is_finite()));
     numbers.collect::<Option<Vec<_>>>()?.try_into().ok()
@@ -108,7 +108,7 @@ struct Common {
 
 fn parse_device(text: &str) -> std::result::Result<Select, String> {
     match text.trim() {
-        "" => Err("expected a part of an adapter's name, its index, or cpu; `lineament devices` lists them".to_owned()),
+        "" => Err("expected part of an adapter's name, its index, or cpu; `lineament devices` lists them".to_owned()),
         text => Ok(text.parse().unwrap_or_default()),
     }
 }
@@ -128,7 +128,7 @@ impl Common {
     }
 }
 
-/// `0.1.0 (commit abc1234, wgpu 30.0.2)`: what build.rs found; the commit is that of the checkout that the binary was built from.
+/// `0.1.0 (commit abc1234, wgpu 30.0.2)`, as found by build.rs; the binary was built from a checkout of this commit.
 static VERSION: LazyLock<String> = LazyLock::new(|| {
     let (hash, rest) = env!("LINEAMENT_COMMIT").split_once('-').unwrap_or((env!("LINEAMENT_COMMIT"), ""));
     let commit = match (hash.get(..7).unwrap_or(hash), rest) {
@@ -139,8 +139,8 @@ static VERSION: LazyLock<String> = LazyLock::new(|| {
     format!("{} ({commit}wgpu {})", env!("CARGO_PKG_VERSION"), env!("LINEAMENT_WGPU"))
 });
 
-/// The text after the options of a help: its paragraphs may be broken in the source, and become lines that wrap. Examples, indented,
-/// stay lines, and so does what stands above them.
+/// Joins the lines of each paragraph in the text after a help's options, so that the terminal can wrap them. Indented examples and
+/// the heading above them keep their lines.
 fn joined(text: &str) -> String {
     let is_line = |line: &str| line.is_empty() || line.starts_with(' ');
     let mut lines: Vec<String> = Vec::new();
@@ -153,10 +153,10 @@ fn joined(text: &str) -> String {
     lines.join("\n")
 }
 
-/// All commands and options.
+/// Returns the definition of all commands and options.
 fn definition() -> clap::Command {
     fn finished(command: clap::Command) -> clap::Command {
-        // Negative numbers are values of options that take one, so that a wrong one is refused for what it is.
+        // Options that take a value accept negative numbers, so that the error for a wrong one names the actual problem.
         let option = |arg: clap::Arg| {
             let takes = arg.get_action().takes_values() && !arg.is_positional();
             if takes { arg.allow_negative_numbers(true) } else { arg }
@@ -167,8 +167,8 @@ fn definition() -> clap::Command {
     finished(Cli::command())
 }
 
-/// Parses the command line, runs the command, and reports. `exit_now` ends the process without running what other threads
-/// still use.
+/// Parses the command line, runs the command, and reports the result. `exit_now` ends the process without running destructors
+/// of objects that other threads still use.
 pub fn run(exit_now: interrupt::ExitNow) -> ExitCode {
     let started = Instant::now();
     let parsed = definition().try_get_matches().and_then(|matches| Cli::from_arg_matches(&matches));
@@ -181,7 +181,7 @@ pub fn run(exit_now: interrupt::ExitNow) -> ExitCode {
     out::end(command(cli.command, started)).into()
 }
 
-/// Whether `--json` stands among the arguments; every command that knows it takes it as a flag of its own.
+/// Returns whether `--json` is among the arguments; every command that supports it declares its own flag.
 fn asks_for_json() -> bool {
     std::env::args_os().skip(1).take_while(|argument| argument != "--").any(|argument| argument == "--json")
 }
@@ -210,7 +210,7 @@ fn command(command: Command, started: Instant) -> Result<u8> {
 mod tests {
     use super::*;
 
-    /// The help of every command, by its name.
+    /// Returns every command's name and help.
     fn helps(width: usize) -> Vec<(String, String)> {
         fn all(mut command: clap::Command, width: usize, found: &mut Vec<(String, String)>) {
             command = command.term_width(width);
@@ -231,7 +231,7 @@ mod tests {
         let wide: Vec<(String, String)> = helps(2000);
         assert!(wide.len() > 20 && wide.iter().any(|(name, _)| name == "lineament reproduce speed"));
         for ((name, help), (_, wide)) in helps(width).iter().zip(&wide) {
-            // Usage lines are not wrapped, and an example is one line whatever the width.
+            // Usage lines are not wrapped, and an example is one line at any width.
             let usage = help.lines().filter(|line| !line.starts_with("Usage:"));
             let over: Vec<&str> = usage.filter(|line| line.chars().count() > width).collect();
             assert!(over.is_empty(), "{name}: {over:#?}");

@@ -8,7 +8,7 @@ use crate::weights::Weights;
 use clap::Args;
 use serde_json::json;
 
-/// Characters in a line where the terminal does not say how many it shows.
+/// Characters per line.
 const WIDTH: usize = 80;
 
 /// List the networks whose weights come with lineament.
@@ -17,15 +17,15 @@ const WIDTH: usize = 80;
   lineament models
   lineament models --json
 
-What is said of a network stands in the manifest of its weights file: what it was trained on and the terms of that data, and \\
-what it reached on which pictures.")]
+The information comes from the manifest of each weights file: the training data and their terms, and the scores with the pictures \
+that they were measured on.")]
 pub struct Arguments {
     /// Print one JSON object as the last line.
     #[arg(long)]
     json: bool,
 }
 
-/// What comes under one name.
+/// The weights files of one network.
 struct Group {
     name: &'static str,
     files: Vec<(usize, usize, Weights)>,
@@ -63,7 +63,7 @@ pub fn run(arguments: &Arguments) -> Result<u8> {
     Ok(0)
 }
 
-/// How a network is used.
+/// Returns the command that uses a network.
 fn command(name: &str) -> String {
     match name.strip_prefix("cbn-") {
         Some(preset) => format!("lineament hallucinate --preset {preset}"),
@@ -90,19 +90,19 @@ fn lines(group: &Group) -> Vec<String> {
     lines
 }
 
-/// `53 KiB`, `5.5 MiB`.
+/// Formats a size: `53 KiB`, `5.5 MiB`.
 fn size(bytes: usize) -> String {
     let kib = bytes as f64 / 1024.0;
     if kib < 1000.0 { format!("{kib:.0} KiB") } else { format!("{:.1} MiB", kib / 1024.0) }
 }
 
-/// A path in a sentence stands for its last part.
+/// Replaces each path in a sentence by its last part.
 fn without_folders(text: &str) -> String {
     let last = |word: &'_ str| word.rsplit('/').find(|part| !part.is_empty()).unwrap_or(word).to_owned();
     text.split(' ').map(last).collect::<Vec<_>>().join(" ")
 }
 
-/// `text` behind `begin`, in lines of [`WIDTH`], the others as far to the right as the first, or nearly.
+/// Wraps `text` after `begin` in lines of [`WIDTH`]; later lines are indented by the length of `begin`, at most `WIDTH / 4`.
 fn wrapped(begin: &str, text: &str) -> Vec<String> {
     let indent = " ".repeat(begin.chars().count().min(WIDTH / 4));
     let mut lines = vec![begin.to_owned()];

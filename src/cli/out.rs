@@ -1,7 +1,7 @@
-//! What a command says: results on stdout, everything else on stderr, one place that decides what is shown.
+//! Output of all commands: results go to stdout, everything else to stderr, and this file alone decides what is shown.
 //!
-//! A closed pipe or a full disk behind stdout or stderr never ends the work: what cannot be said is dropped. A closed pipe
-//! counts as "nobody listens" and changes nothing; any other failure of stdout is reported at the end with exit code 1.
+//! A closed pipe or a full disk behind stdout or stderr never ends the work: text that cannot be written is dropped. A closed
+//! pipe means that nobody is reading and is not an error; any other failure of stdout is reported at the end with exit code 1.
 
 use crate::error::{Error, Result};
 use serde_json::{Value, json};
@@ -10,16 +10,16 @@ use std::io::{ErrorKind, Write};
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// How a command speaks.
+/// Output settings of this process.
 #[derive(Debug, Default)]
 struct Manner {
-    /// Nothing but errors and JSON.
+    /// Only errors and JSON are printed.
     is_quiet: bool,
     /// An error is also a JSON object on stdout.
     is_json: bool,
-    /// Stdout carries a file, so that lines for people go to stderr.
+    /// Stdout carries a file, so lines for people go to stderr.
     stdout_is_data: bool,
-    /// Why stdout could not be written; a closed pipe is no failure.
+    /// Why stdout could not be written; a closed pipe is not a failure.
     failure: Option<String>,
 }
 
@@ -30,7 +30,7 @@ fn manner() -> MutexGuard<'static, Manner> {
     MANNER.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Sets how this process speaks; `verbosity` counts `-v`.
+/// Sets how this process prints; `verbosity` is the number of `-v` flags.
 pub fn set(is_quiet: bool, is_json: bool, verbosity: u8) {
     let mut manner = manner();
     (manner.is_quiet, manner.is_json) = (is_quiet, is_json);
@@ -41,16 +41,16 @@ pub fn set(is_quiet: bool, is_json: bool, verbosity: u8) {
         _ => log::LevelFilter::Debug,
     };
     log::set_max_level(level);
-    // A second logger is refused; the first stays.
+    // Fails if a logger is already set, which then stays.
     let _ = log::set_logger(&Logger);
 }
 
-/// From here on stdout carries a file, and lines for people go to stderr.
+/// Reserves stdout for a file; from now on, lines for people go to stderr.
 pub fn stdout_is_data() {
     manner().stdout_is_data = true;
 }
 
-/// Whether only errors and JSON are wanted.
+/// Returns whether only errors and JSON are to be printed.
 pub fn is_quiet() -> bool {
     manner().is_quiet
 }
@@ -63,7 +63,7 @@ macro_rules! say {
 macro_rules! note {
     ($($text:tt)*) => { $crate::cli::out::remark(format_args!($($text)*)) };
 }
-/// Prints what went wrong and did not stop the work on stderr.
+/// Prints a problem that did not stop the work on stderr.
 macro_rules! warning {
     ($($text:tt)*) => { $crate::cli::out::remark(format_args!("warning: {}", format_args!($($text)*))) };
 }
@@ -89,7 +89,7 @@ pub fn remark(text: Arguments) {
     }
 }
 
-/// Prints an error of one of many inputs; the work goes on.
+/// Prints an error of one of many inputs; the work continues.
 pub fn error(error: &Error) {
     to_stderr(format_args!("error: {}", one_line(&error.to_string())));
 }
@@ -99,7 +99,7 @@ pub fn json(object: &Value) {
     to_stdout(format_args!("{object}"));
 }
 
-/// Writes a file to stdout. Where nobody reads on, the rest is dropped.
+/// Writes a file to stdout. If the reader closes the pipe, the rest is dropped.
 pub fn data(bytes: &[u8]) -> Result<()> {
     let mut stdout = std::io::stdout().lock();
     match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
@@ -108,7 +108,7 @@ pub fn data(bytes: &[u8]) -> Result<()> {
     }
 }
 
-/// `35 ms`, `1.2 s`, `2 min 5 s`.
+/// Formats a duration: `35 ms`, `1.2 s`, `2 min 5 s`.
 pub fn duration(seconds: f64) -> String {
     match seconds {
         s if s < 0.9995 => format!("{:.0} ms", 1e3 * s),
@@ -117,13 +117,14 @@ pub fn duration(seconds: f64) -> String {
     }
 }
 
-/// Prints on stdout a text that is no talk but the very thing that was asked for, also under --quiet.
+/// Prints a text that is itself the requested result on stdout, even under --quiet.
 pub fn product(text: &str) {
     to_stdout(format_args!("{}", text.trim_end()));
 }
 
-/// Characters in a line of a table at most, as [`crate::plan::Plan`] and others take it as their precision: the width of the terminal
-/// that stdout is. Where it is none, what the environment variable COLUMNS says, else any number, so that a pipe gets everything.
+/// Returns the maximum number of characters in a table line, which [`crate::plan::Plan`] and others take as their precision. This
+/// is the width of the terminal behind stdout. If stdout is not a terminal, it is the value of the environment variable COLUMNS,
+/// or else unlimited, so that a pipe gets everything.
 pub fn width() -> usize {
     /// The largest precision of a format string.
     const ANY: usize = u16::MAX as usize;
@@ -133,7 +134,7 @@ pub fn width() -> usize {
 }
 
 fn to_stderr(text: Arguments) {
-    // Nobody is left to be told where even this fails.
+    // If even this fails, there is nobody left to tell.
     let _ = writeln!(std::io::stderr().lock(), "{text}");
 }
 
@@ -147,8 +148,8 @@ fn to_stdout(text: Arguments) {
     }
 }
 
-/// Reports the end of a command and returns the exit code: 130 after Ctrl-C, 1 for an error or a stdout that could not be
-/// written, else the command's own.
+/// Reports the end of a command and returns the exit code: 130 after Ctrl-C, 1 for an error or if stdout could not be
+/// written, otherwise the command's own.
 pub fn end(result: Result<u8>) -> u8 {
     let code = match result {
         Ok(code) => code,
@@ -175,7 +176,7 @@ fn report(e: &Error) -> u8 {
     code
 }
 
-/// Reports arguments that are wrong in one line; the exit code is 2. Help and versions that were asked for are no errors.
+/// Reports wrong arguments in one line and returns exit code 2. A requested help or version is not an error.
 pub fn wrong_usage(e: &clap::Error, is_json: bool) -> u8 {
     use clap::error::ErrorKind as Kind;
     if !e.use_stderr() || e.kind() == Kind::DisplayHelpOnMissingArgumentOrSubcommand {
@@ -184,7 +185,7 @@ pub fn wrong_usage(e: &clap::Error, is_json: bool) -> u8 {
     }
     manner().is_json = is_json;
     let text = e.render().to_string();
-    // The usage and the pointer to --help follow what is wrong and the tips.
+    // The usage and the pointer to --help follow the problem and the tips.
     let parts = text.split("\n\n").take_while(|part| !part.starts_with("Usage:") && !part.starts_with("For more"));
     let message = one_line(&parts.map(str::trim).collect::<Vec<_>>().join("; "));
     let message = message.strip_prefix("error: ").unwrap_or(&message).to_owned();
@@ -199,11 +200,11 @@ fn fail_in_json(message: &str, code: u8) {
     }
 }
 
-/// Characters of the longest message; what a file says of itself must not fill the screen.
+/// Maximum number of characters in a message; text from a file must not fill the screen.
 const MAX_MESSAGE: usize = 2000;
 
-/// `text` on one line: lines that belong together are joined, control characters escaped, so that a file's name cannot
-/// drive the terminal. Of a text that is too long the middle is left out, since a message ends in what to do.
+/// Returns `text` as one line: lines are joined and control characters escaped, so that a file's name cannot control the
+/// terminal. A text that is too long loses its middle, because a message ends with the remedy.
 pub fn one_line(text: &str) -> String {
     let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
     let line = escaped(&lines.join(" "));
@@ -224,18 +225,18 @@ fn escaped(text: &str) -> String {
     shown
 }
 
-/// `1 run`, `2 runs`: a number and what is counted, in the singular.
+/// Formats a count: `1 run`, `2 runs`. `thing` is in the singular.
 pub fn count(number: usize, thing: &str) -> String {
     if number == 1 { format!("1 {thing}") } else { format!("{number} {thing}s") }
 }
 
-/// A path for people: what is not UTF-8 becomes U+FFFD, control characters are escaped.
+/// Formats a path for people: bytes that are not UTF-8 become U+FFFD, and control characters are escaped.
 pub fn shown(path: impl AsRef<Path>) -> String {
     escaped(&path.as_ref().to_string_lossy())
 }
 
-/// A path for programs, without loss. A name that is UTF-8 stands as it is. Of any other, each byte that is not UTF-8 stands
-/// as U+0000, which no name can hold, and two hexadecimal digits; on Windows each unpaired surrogate as U+0000 and four.
+/// Formats a path for programs, without loss. A UTF-8 name is unchanged. In any other name, each byte that is not UTF-8 becomes
+/// U+0000, which no name can contain, and two hexadecimal digits; on Windows, each unpaired surrogate becomes U+0000 and four.
 pub fn path(path: impl AsRef<Path>) -> Value {
     let path = path.as_ref();
     if let Some(text) = path.to_str() {
@@ -262,7 +263,7 @@ pub fn path(path: impl AsRef<Path>) -> Value {
     text.into()
 }
 
-/// Writes records of this crate, and warnings of any other, to stderr.
+/// Writes records of this crate, and with -vv warnings of any other, to stderr.
 struct Logger;
 
 impl log::Log for Logger {

@@ -1,9 +1,9 @@
-//! Progress bars on stderr; silent where stderr is no terminal, and under --quiet.
+//! Progress bars on stderr; silent if stderr is not a terminal, and under --quiet.
 
 use super::out;
 use indicatif::{ProgressBar, ProgressStyle};
 
-/// A bar of `length` units with rate and time left; `{msg}` stands at its end.
+/// Returns a bar of `length` units with the elapsed and remaining time; `{msg}` stands at its end.
 pub fn bar(length: u64, unit: &str) -> ProgressBar {
     if out::is_quiet() {
         return ProgressBar::hidden();

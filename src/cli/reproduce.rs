@@ -1,4 +1,4 @@
-//! `lineament reproduce`: the papers' tables, measured beside published.
+//! `lineament reproduce`: the papers' tables, measured values beside published ones.
 
 mod cbn;
 
@@ -25,9 +25,9 @@ use std::time::Instant;
 pub enum Command {
     /// SRCNN and FSRCNN: PSNR and SSIM on Set5, Set14 and BSD100, with the weights that come with lineament.
     Sr(SrArguments),
-    /// FSRCNN beside SRCNN 9-5-5: pictures per second, their ratio, time per pixel by size, memory predicted and allocated.
+    /// FSRCNN compared with SRCNN 9-5-5: pictures per second, their ratio, time per pixel by size, predicted and allocated memory.
     Speed(SpeedArguments),
-    /// CBN, face hallucination: PSNR and SSIM of all rows of its ablation, landmark errors, contact sheet, time per level.
+    /// CBN face hallucination: PSNR and SSIM of all rows of its ablation, landmark errors, contact sheet, time per level.
     Cbn(cbn::Arguments),
 }
 
@@ -36,11 +36,11 @@ pub enum Command {
   lineament reproduce sr --data ../shared/data/sr
   lineament reproduce sr --data sr/ --sets set5 --out table.md --json
 
-DATA holds a folder per set: set5, set14, bsd100_40. Luminance, MATLAB's bicubic, a border of SCALE pixels left out; SSIM as in \
-Wang et al. 2004. Published: Dong et al., ECCV 2016 (FSRCNN, FSRCNN-s) and TPAMI 2016 (SRCNN 9-1-5 on 91 images, Set5 x3); \
-bsd100_40 are 40 of BSD100's pictures, for which nothing was published.")]
+DATA holds a folder per set: set5, set14, bsd100_40. Scores are measured on luminance, with MATLAB's bicubic and without a border of \
+SCALE pixels; SSIM as in Wang et al. 2004. Published values are from Dong et al., ECCV 2016 (FSRCNN, FSRCNN-s) and TPAMI 2016 (SRCNN \
+9-1-5 on 91 images, Set5 x3). bsd100_40 holds 40 of BSD100's pictures, for which nothing was published.")]
 pub struct SrArguments {
-    /// Folder with a folder for each set.
+    /// Folder with one folder per set.
     #[arg(long, value_name = "DIR")]
     data: PathBuf,
     #[arg(long, value_delimiter = ',', value_name = "SET,…", default_value = "set5,set14,bsd100_40")]
@@ -48,7 +48,7 @@ pub struct SrArguments {
     /// Also write the table as Markdown into this file.
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
-    /// Write over a file that exists.
+    /// Overwrite a file that exists.
     #[arg(long)]
     overwrite: bool,
     #[command(flatten)]
@@ -60,10 +60,10 @@ pub struct SrArguments {
   lineament reproduce speed --picture photo.png
   lineament reproduce speed --sizes 128,256,512 --json
 
-End to end is decode, run, encode, in memory, in one thread, warm. SRCNN 9-5-5 has seeded weights, which take the same time as trained ones. \
-Nothing else should run meanwhile.")]
+End to end means decode, run and encode in memory, in one thread, after a warm-up run. SRCNN 9-5-5 has seeded weights, which take the \
+same time as trained ones. Run nothing else meanwhile.")]
 pub struct SpeedArguments {
-    /// The picture for the end-to-end rate, whose top left SIZE × SIZE pixels are taken; otherwise a seeded one.
+    /// The picture for the end-to-end rate, of which the top left SIZE × SIZE pixels are used; otherwise a seeded picture.
     #[arg(long, value_name = "FILE")]
     picture: Option<PathBuf>,
     #[arg(long, default_value_t = 3)]
@@ -71,17 +71,17 @@ pub struct SpeedArguments {
     /// Side of the picture for the end-to-end rate.
     #[arg(long, value_name = "PX", default_value_t = 256, value_parser = value_parser!(u16).range(SIDES))]
     size: u16,
-    /// Sides for the time per pixel.
+    /// Sides of the pictures for the time per pixel.
     #[arg(long, value_delimiter = ',', value_name = "PX,…", default_value = "128,256,512,1024,2048", value_parser = value_parser!(u16).range(SIDES))]
     sizes: Vec<u16>,
-    /// Runs of each; the median is printed.
+    /// Runs of each measurement; the median is printed.
     #[arg(long, default_value_t = 5)]
     runs: usize,
     #[command(flatten)]
     common: Common,
 }
 
-/// Sides of pictures that are measured: 8192² enlarged four times is 1 GiB, what a picture may have at most.
+/// Allowed sides of measured pictures: 8192² enlarged by 4 takes 1 GiB, the limit for a picture.
 const SIDES: std::ops::RangeInclusive<i64> = 1..=8192;
 
 pub fn run(command: &Command) -> Result<u8> {
@@ -92,8 +92,8 @@ pub fn run(command: &Command) -> Result<u8> {
     }
 }
 
-/// Published PSNR in dB of (model, scale, set): Dong et al., ECCV 2016, table 4 (training on 91 images), and TPAMI 2016,
-/// section 4.1 for SRCNN 9-1-5.
+/// Returns the published PSNR in dB of a model, scale and set: Dong et al., ECCV 2016, table 4 (training on 91 images), and
+/// TPAMI 2016, section 4.1 for SRCNN 9-1-5.
 fn published(model: &str, scale: usize, set: &str) -> Option<f64> {
     Some(match (model, scale, set) {
         ("fsrcnn", 2, "set5") => 36.94,
@@ -122,7 +122,7 @@ fn sr(arguments: &SrArguments) -> Result<u8> {
         let folder = arguments.data.join(set);
         if !folder.is_dir() {
             return Err(Error::Usage(format!(
-                "{}: is not a folder; give --data a folder that holds {}",
+                "{}: is not a folder; give --data a folder that contains {}",
                 folder.display(),
                 arguments.sets.join(", ")
             )));
@@ -175,7 +175,7 @@ fn sr(arguments: &SrArguments) -> Result<u8> {
     Ok(0)
 }
 
-/// Median of `runs` calls of `work` in milliseconds, after one to warm up.
+/// Returns the median time of `runs` calls of `work` in milliseconds, after one warm-up call.
 fn median_ms(runs: usize, mut work: impl FnMut() -> Result<()>) -> Result<f64> {
     work()?;
     let mut times = Vec::new();
@@ -188,7 +188,7 @@ fn median_ms(runs: usize, mut work: impl FnMut() -> Result<()>) -> Result<f64> {
     Ok(median(times))
 }
 
-/// `name` on `device`, with the weights that come with lineament, else seeded ones.
+/// Returns the network `name` on `device` with the weights that come with lineament, or seeded ones if there are none.
 fn upscaler(device: &Device, name: &str, scale: usize) -> Result<Upscaler> {
     if shipped::open(name, scale).is_some() {
         return Model::shipped(name, scale).open(device.clone(), None);
@@ -200,7 +200,7 @@ fn upscaler(device: &Device, name: &str, scale: usize) -> Result<Upscaler> {
     Upscaler::new(device.clone(), model, g.initialize(1), None)
 }
 
-/// A grey picture of `size` × `size` pixels: the top left of `file`, else a seeded pattern.
+/// Returns a grey picture of `size` × `size` pixels: the top left of `file`, or a seeded pattern.
 fn picture(file: Option<&Path>, size: usize) -> Result<Picture> {
     let Some(file) = file else {
         let mut rng = crate::rng::Rng::new(1);
@@ -258,7 +258,7 @@ fn speed(arguments: &SpeedArguments) -> Result<u8> {
 
     let fsrcnn = upscaler(&device, "fsrcnn", scale)?;
     say!(
-        "\nFSRCNN x{scale}:\n| input | ms | ns per pixel | to the first | MB predicted | MB allocated | ratio |\n|---|---|---|---|---|---|---|"
+        "\nFSRCNN x{scale}:\n| input | ms | ns per pixel | ratio to the first | MB predicted | MB allocated | predicted / allocated |\n|---|---|---|---|---|---|---|"
     );
     let mut sizes: Vec<Value> = Vec::new();
     let mut first = None;

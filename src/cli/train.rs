@@ -26,10 +26,11 @@ pub enum Command {
 
 #[derive(Args)]
 #[command(
-    after_help = "Examples:\n  lineament train upscale --data pictures/ --scale 3 --out runs/x3\n  lineament train upscale --out runs/x3 --resume --steps 60000\n  lineament train upscale --config runs/x3/config.toml --seed 2 --out runs/x3-seed2\n  lineament train upscale --data pictures/ --scale 2 --init runs/x3/weights.safetensors --group '*=0' --group 'deconv.*=1'\n\nOUT holds lineament-run.json (what makes it a run's folder), config.toml (every choice of the run), log.jsonl (a line per\nstep and per validation), last.safetensors (what --resume continues, to the same bits), best.safetensors (of the best\nvalidation), weights.safetensors (after the last step) and curves.png. A folder with other files is refused.\nFlags stand above the file. Ctrl-C saves a checkpoint and leaves."
+    after_help = "Examples:\n  lineament train upscale --data pictures/ --scale 3 --out runs/x3\n  lineament train upscale --out runs/x3 --resume --steps 60000\n  lineament train upscale --config runs/x3/config.toml --seed 2 --out runs/x3-seed2\n  lineament train upscale --data pictures/ --scale 2 --init runs/x3/weights.safetensors --group '*=0' --group 'deconv.*=1'\n\nOUT holds lineament-run.json (which marks it as the folder of a run), config.toml (every choice of the run), log.jsonl (a line per\nstep and per validation), last.safetensors (from which --resume continues, to the same bits), best.safetensors (from the best\nvalidation), weights.safetensors (after the last step) and curves.png. A folder with other files is rejected.\nFlags override the file. Ctrl-C saves a checkpoint and exits."
 )]
 pub struct Arguments {
-    /// The run's folder, new or empty, or with --resume a run's; without it runs/MODEL_xSCALE, the first that is not taken.
+    /// The run's folder: new or empty, or with --resume an existing run's. The default is runs/MODEL_xSCALE, with a number if that
+    /// exists.
     #[arg(long)]
     out: Option<PathBuf>,
     /// Continue the run in OUT, with its choices.
@@ -41,7 +42,7 @@ pub struct Arguments {
     /// Folder of training pictures.
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
-    /// What the manifest says of the data's terms.
+    /// Terms of use of the data, for the manifest.
     #[arg(long)]
     data_terms: Option<String>,
     /// 2, 3 or 4.
@@ -50,7 +51,7 @@ pub struct Arguments {
     /// fsrcnn, fsrcnn-s, srcnn, srcnn-9-3-5 or srcnn-9-5-5 [default: fsrcnn]
     #[arg(long)]
     model: Option<String>,
-    /// Steps in all, at most 10^9 [default: 30000]
+    /// Total steps, at most 10^9 [default: 30000]
     #[arg(long)]
     steps: Option<u64>,
     /// Patches per step [default: 16]
@@ -68,16 +69,16 @@ pub struct Arguments {
     /// Initial weights: he, he-prelu, xavier, gaussian:STD [default: as in the model's paper]
     #[arg(long)]
     initializer: Option<String>,
-    /// Threads that decode and cut pictures: 1 to 256, or 0 for one per core [default: 0]
+    /// Threads that decode and crop pictures: 1 to 256, or 0 for one per core [default: 0]
     #[arg(long)]
     threads: Option<usize>,
-    /// Memory for decoded pictures; what does not fit is decoded again for every patch [default: 1024]
+    /// Memory for decoded pictures; pictures that do not fit are decoded again for every patch [default: 1024]
     #[arg(long, value_name = "MIB")]
     cache_mib: Option<usize>,
     /// Steps between checkpoints [default: 500]
     #[arg(long)]
     checkpoint_every: Option<u64>,
-    /// Folder of pictures to validate on; the manifest keeps the last result.
+    /// Folder of pictures to validate on; the manifest records the last result.
     #[arg(long, value_name = "DIR")]
     val: Option<PathBuf>,
     /// Steps between validations [default: only after the last step]
@@ -86,10 +87,10 @@ pub struct Arguments {
     /// [default: adam]
     #[arg(long, value_enum)]
     optimizer: Option<OptimizerName>,
-    /// Of sgd [default: 0.9]
+    /// Momentum of sgd [default: 0.9]
     #[arg(long)]
     momentum: Option<f32>,
-    /// Of sgd (in the gradient) and adamw (apart from it) [default: 0]
+    /// Weight decay of sgd (added to the gradient) and adamw (decoupled) [default: 0]
     #[arg(long)]
     weight_decay: Option<f32>,
     /// Learning rate [default: 1e-3]
@@ -98,31 +99,31 @@ pub struct Arguments {
     /// How the learning rate falls [default: step]
     #[arg(long, value_enum)]
     schedule: Option<ScheduleName>,
-    /// Of step: multiply the learning rate by this ... [default: 0.5]
+    /// For step: factor on the learning rate after each step of --lr-steps [default: 0.5]
     #[arg(long)]
     lr_factor: Option<f64>,
-    /// ... after each of these steps.
+    /// For step: steps after which --lr-factor applies.
     #[arg(long, value_delimiter = ',', value_name = "STEP,…")]
     lr_steps: Option<Vec<u64>>,
-    /// Of cosine: the learning rate of the last step [default: 0]
+    /// For cosine: the learning rate of the last step [default: 0]
     #[arg(long)]
     lr_end: Option<f64>,
-    /// Steps in which the learning rate rises from 0 [default: 0]
+    /// Steps over which the learning rate rises from 0 [default: 0]
     #[arg(long)]
     warmup: Option<u64>,
-    /// Scale gradients to this norm where theirs is larger [default: never]
+    /// Scale gradients down to this norm if theirs is larger [default: never]
     #[arg(long)]
     clip: Option<f32>,
-    /// Decay of an average of the weights, which is then validated and saved [default: none]
+    /// Decay of a moving average of the weights, which is then validated and saved [default: none]
     #[arg(long)]
     ema: Option<f64>,
-    /// Parameters with a learning rate, and perhaps a weight decay, of their own: factors, 0 freezes. Quote the *.
+    /// Factors on the learning rate, and optionally the weight decay, of some parameters; 0 freezes them. Quote the *.
     #[arg(long, value_name = "PATTERN=LR[,DECAY]", value_parser = parse_group)]
     group: Vec<GroupConfig>,
-    /// Start from these weights; tensors of another shape are initialised anew.
+    /// Start from these weights; tensors of a different shape are initialised anew.
     #[arg(long, value_name = "FILE.safetensors")]
     init: Option<PathBuf>,
-    /// Parameters not to take from them. Quote the *.
+    /// Parameters not to take from --init. Quote the *.
     #[arg(long, value_name = "PATTERN")]
     init_skip: Vec<String>,
     #[command(flatten)]
@@ -141,7 +142,7 @@ fn parse_group(text: &str) -> std::result::Result<GroupConfig, String> {
     Ok(GroupConfig { parameters: parameters.to_owned(), lr, weight_decay })
 }
 
-/// `base` with the flags over it.
+/// Returns `base` overridden by the flags.
 fn overlaid(mut base: Config, a: &Arguments) -> Config {
     macro_rules! overlay {
         ($($name:ident)*) => {
@@ -181,7 +182,7 @@ fn upscale(a: &Arguments) -> Result<u8> {
     let device = a.common.open()?;
     let has_validation = !config.val.as_os_str().is_empty();
     if has_validation {
-        // Whether the network that is validated fits the device.
+        // Fails if the network to validate does not fit the device.
         Upscaler::new(device.clone(), model.clone(), Weights::default(), None)?;
     }
     note!("training {} x{} on {} in {}", config.model, config.scale, device.describe(), shown(folder.path()));
@@ -189,7 +190,7 @@ fn upscale(a: &Arguments) -> Result<u8> {
     let mut mean = None;
     let (mut all_ms, mut wait_ms) = (0.0, 0.0);
     let mut step = |p: Progress| {
-        // A running mean over some 100 steps; a single batch's loss says little.
+        // A running mean over about 100 steps; a single batch's loss says little.
         let now = mean.map_or(f64::from(p.loss), |mean: f64| 0.99 * mean + 0.01 * f64::from(p.loss));
         mean = Some(now);
         all_ms += p.ms;
@@ -200,7 +201,7 @@ fn upscale(a: &Arguments) -> Result<u8> {
     };
     let measure = |weights: &Weights| {
         let upscaler = Upscaler::new(device.clone(), model.clone(), weights.clone(), None)?;
-        // The bar of the pictures takes the place of the steps'.
+        // The progress bar for the pictures replaces the one for the steps.
         bar.suspend(|| super::eval::scores(&upscaler, &config.val))
     };
     let mut measured = None;
@@ -228,7 +229,7 @@ fn upscale(a: &Arguments) -> Result<u8> {
     }
 
     let mut finish = || -> Result<()> {
-        // A finished run that is resumed takes no step.
+        // A finished run that is resumed takes no steps.
         if has_validation && measured.is_none() {
             measured = Some(measure(&weights)?);
         }
@@ -267,7 +268,7 @@ fn upscale(a: &Arguments) -> Result<u8> {
     Ok(0)
 }
 
-/// What a signal must let be finished: steps of which there is no checkpoint yet.
+/// Work that must be finished even after a signal: steps without a checkpoint yet.
 #[derive(Default)]
 struct Unsaved(Option<interrupt::Finishing>);
 
@@ -279,14 +280,14 @@ impl Unsaved {
     }
 }
 
-/// Says how a run goes on that the user stopped.
+/// Tells the user how to continue a run that they stopped.
 fn explain(error: &Error, folder: &Folder, has_begun: bool) {
     if matches!(error, Error::Interrupted) && has_begun {
-        note!("what was trained is saved in {}; continue with --resume", shown(folder.path()));
+        note!("the run is saved in {}; continue with --resume", shown(folder.path()));
     }
 }
 
-/// runs/MODEL_xSCALE, or the first of runs/MODEL_xSCALE-2, … that does not exist.
+/// Returns runs/MODEL_xSCALE, or the first of runs/MODEL_xSCALE-2, … that does not exist.
 fn free_name(config: &Config) -> PathBuf {
     let name = format!("{}_x{}", config.model, config.scale);
     let numbered = |k: usize| Path::new("runs").join(if k == 1 { name.clone() } else { format!("{name}-{k}") });

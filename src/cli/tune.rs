@@ -1,4 +1,4 @@
-//! `lineament tune`, and what `LINEAMENT_TUNE` says of every other command.
+//! `lineament tune`, and the effect of `LINEAMENT_TUNE` on every other command.
 
 use super::inspect::Size;
 use super::out::{self, note, say, warning};
@@ -25,12 +25,12 @@ use std::time::{Duration, Instant};
   lineament tune --show
   lineament tune --clear
 
-Each layer that several shaders serve is checked against the reference and timed; the fastest right one is remembered for this \
-adapter, driver and version in $XDG_CACHE_HOME/lineament/tune (else ~/.cache), as soon as it is measured. A layer of another \
-size follows the nearest one that is at most twice as high and wide, or as small.
+For each layer that several shaders can serve, every shader is checked against the reference and timed. The fastest correct one is \
+stored for this adapter, driver and version in $XDG_CACHE_HOME/lineament/tune (or ~/.cache) as soon as it is measured. A layer of \
+another size uses the result of the nearest layer whose height and width differ by at most a factor of 2.
 
-Other commands follow the environment variable LINEAMENT_TUNE: `cached` (the default) uses what is remembered, `full` also \
-measures what is not, `off` takes the built-in rule, the same on every run.")]
+Other commands follow the environment variable LINEAMENT_TUNE: `cached` (the default) uses stored results, `full` also measures \
+missing ones, `off` uses the built-in rule, which is the same on every run.")]
 pub struct Arguments {
     /// An ONNX file, or `upscale` with --scale.
     #[arg(value_name = "NET.onnx|upscale", required_unless_present_any = ["show", "clear"])]
@@ -38,7 +38,7 @@ pub struct Arguments {
     /// For upscale: the network, as in `lineament upscale`.
     #[arg(long, default_value = "fsrcnn")]
     model: String,
-    /// For upscale: how many times as wide and high.
+    /// For upscale: output pixels per input pixel, along each side.
     #[arg(long)]
     scale: Option<usize>,
     /// For upscale: weights that do not come with lineament.
@@ -47,27 +47,27 @@ pub struct Arguments {
     /// For an ONNX file: also the gradients, as `lineament bench --train` computes them.
     #[arg(long)]
     train: bool,
-    /// For an ONNX file: pictures per run, instead of the file's.
+    /// For an ONNX file: pictures per run, instead of the file's batch.
     #[arg(long, value_name = "N")]
     batch: Option<usize>,
-    /// Width and height of the network's input. Without it: an ONNX file's own; for upscale the largest and the smallest window
-    /// that large pictures are cut into, 288x288 and 152x152 for fsrcnn x3.
+    /// Width and height of the network's input. The default is an ONNX file's own size, and for upscale the largest and the
+    /// smallest window that large pictures are cut into, 288x288 and 152x152 for fsrcnn x3.
     #[arg(long, value_name = "WxH")]
     size: Option<Size>,
-    /// Measure for at most so long, up to the layer at hand; without it, all layers.
+    /// Start no further layer after this time; without it, measure all layers.
     #[arg(long, value_name = "SECONDS")]
     budget: Option<f64>,
-    /// Only print what is remembered for this adapter.
+    /// Only print the stored results for this adapter.
     #[arg(long, conflicts_with_all = ["net", "clear"])]
     show: bool,
-    /// Only forget what is remembered for this adapter.
+    /// Only delete the stored results for this adapter.
     #[arg(long, conflicts_with = "net")]
     clear: bool,
     #[command(flatten)]
     common: Common,
 }
 
-/// What `LINEAMENT_TUNE` says.
+/// The value of `LINEAMENT_TUNE`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Mode {
     Off,
@@ -87,24 +87,24 @@ impl Mode {
     }
 }
 
-/// Where programs of this user keep what can be made again; none where the environment does not say.
+/// Returns this user's cache folder, or `None` if the environment does not name one.
 fn cache_folder() -> Option<PathBuf> {
     let folder = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     folder("XDG_CACHE_HOME").or_else(|| folder("LOCALAPPDATA")).or_else(|| Some(folder("HOME")?.join(".cache")))
 }
 
-/// What is known of one adapter, and its file.
+/// The stored results for one adapter, and their file.
 #[derive(Debug)]
 struct Remembered {
     fingerprint: Fingerprint,
-    /// None where there is no cache folder.
+    /// `None` if there is no cache folder.
     path: Option<PathBuf>,
     is_full: bool,
     known: Mutex<Arc<Choices>>,
 }
 
 impl Remembered {
-    /// None for the references.
+    /// Loads the stored results for `device`; `None` for the references.
     fn of(device: &Device, is_full: bool) -> Option<Self> {
         let variables: Vec<(&str, String)> =
             ENVIRONMENT.iter().filter_map(|name| Some((*name, std::env::var(name).ok()?))).collect();
@@ -128,16 +128,16 @@ impl Remembered {
         self.known.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// The file, once it is sure that it can be written.
+    /// Returns the file after checking that it can be written.
     fn writable(&self) -> Result<&Path> {
         let path = self.path.as_deref();
-        let path =
-            path.ok_or_else(|| Error::Usage("set XDG_CACHE_HOME or HOME to a folder to remember it in".into()))?;
+        let path = path
+            .ok_or_else(|| Error::Usage("there is no cache folder; set XDG_CACHE_HOME or HOME to a folder".into()))?;
         store::hold(path)?;
         Ok(path)
     }
 
-    /// Adds `found` to what is known and to what the file holds by now.
+    /// Adds `found` to the known results and to the current contents of the file.
     fn remember(&self, found: Choices) -> Result<()> {
         let path = self.writable()?;
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
@@ -145,7 +145,7 @@ impl Remembered {
         Ok(())
     }
 
-    /// Measures what `known` lacks of a graph and remembers each layer as soon as it is measured.
+    /// Measures the layers of a graph that `known` lacks, and stores each as soon as it is measured.
     fn measure(
         &self,
         device: &Device,
@@ -166,9 +166,9 @@ impl Choose for Remembered {
         if self.is_full {
             match self.writable() {
                 Ok(_) => self.measure(device, (graph, fetches), &self.known(), None).map(drop)?,
-                // It helps this process all the same.
+                // The results still help this process.
                 Err(e) => {
-                    warning!("what LINEAMENT_TUNE=full measures is not remembered: {e}");
+                    warning!("the results of LINEAMENT_TUNE=full are not stored: {e}");
                     let found =
                         tune_each(
                             device,
@@ -190,7 +190,7 @@ impl Choose for Remembered {
     }
 }
 
-/// `device` with the choices that the environment asks for.
+/// Returns `device` with the choices that the environment requests.
 pub fn follow_environment(device: Device) -> Result<Device> {
     let mode = Mode::of_environment()?;
     if mode == Mode::Off {
@@ -213,7 +213,7 @@ pub fn run(arguments: &Arguments) -> Result<u8> {
     if arguments.batch == Some(0) {
         return Err(Error::Usage("--batch must be at least 1".into()));
     }
-    // A file that cannot be read is reported before an adapter is opened.
+    // Reports a file that cannot be read before opening an adapter.
     let network = match arguments.net.as_deref() {
         Some(net) if net != Path::new("upscale") => {
             Some(bench::network(net, arguments.batch, arguments.size, arguments.train)?)
@@ -222,7 +222,7 @@ pub fn run(arguments: &Arguments) -> Result<u8> {
     };
     let device = arguments.common.open()?;
     let Some(remembered) = Remembered::of(&device, false) else {
-        return Err(Error::Usage("the references on the processor have no shaders to choose from".into()));
+        return Err(Error::Usage("--device cpu has no shaders to choose from; choose an adapter with --device".into()));
     };
     let file = remembered.path.as_ref().map_or_else(|| "no file".into(), out::shown);
     let path = remembered.path.as_ref().map(out::path);
@@ -250,7 +250,7 @@ pub fn run(arguments: &Arguments) -> Result<u8> {
             let rest = budget.map(|budget| budget.saturating_sub(started.elapsed()));
             shown.extend(remembered.measure(&device, (graph, fetches), &shown, rest)?);
             if interrupt::is_requested() {
-                note!("{} of {} measured and remembered", shown.layers.len(), out::count(layers.len(), "layer"));
+                note!("{} of {} measured and stored", shown.layers.len(), out::count(layers.len(), "layer"));
                 return Err(Error::Interrupted);
             }
         }
@@ -261,7 +261,7 @@ pub fn run(arguments: &Arguments) -> Result<u8> {
     if !shown.layers.is_empty() {
         say!("{}", table(&shown)?);
     } else if arguments.show {
-        say!("no layer was measured on this adapter");
+        say!("no layer has been measured on this adapter");
     }
     say!("{file} on {}", device.describe());
     if arguments.common.json {
@@ -270,8 +270,8 @@ pub fn run(arguments: &Arguments) -> Result<u8> {
     Ok(0)
 }
 
-/// The graphs of the windows of an upscale: of pictures of the size that was asked for, else of pictures that are one window and of
-/// those that are a little larger, whose windows are the smallest of several.
+/// Returns the graphs of the windows of an upscale: for pictures of the requested size, or else for pictures that are one window and
+/// for slightly larger ones, which are cut into the smallest windows.
 fn upscale(arguments: &Arguments, device: &Device) -> Result<Vec<(Graph, Vec<NodeId>)>> {
     let Some(scale) = arguments.scale else {
         return Err(Error::Usage("tune upscale needs --scale 2, 3 or 4".into()));
@@ -287,7 +287,7 @@ fn upscale(arguments: &Arguments, device: &Device) -> Result<Vec<(Graph, Vec<Nod
     sizes.into_iter().map(graph).collect()
 }
 
-/// A row per candidate of a layer: what it took, and which one is used.
+/// Formats a row per candidate of each layer: its time, and whether it is chosen.
 fn table(choices: &Choices) -> Result<String> {
     let mut rows = Vec::new();
     for (key, choice) in &choices.layers {
@@ -327,7 +327,7 @@ mod tests {
         graphs.iter().map(|(graph, _)| [2, 3].map(|k| graph.nodes()[0].shape[k])).collect()
     }
 
-    /// What a photograph needs is near one of the windows that are measured, and the help names these.
+    /// Every photograph's windows are near one of the measured windows, and the help names those.
     #[test]
     fn upscale_is_tuned_for_the_windows_of_real_photographs() {
         let device = Device::open(&Select::Cpu).unwrap();

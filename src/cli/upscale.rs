@@ -1,4 +1,4 @@
-//! `lineament upscale`: what is asked, which pictures are left to do, and the report.
+//! `lineament upscale`: arguments, the pictures left to do, and the report.
 
 mod networks;
 mod pipeline;
@@ -27,7 +27,7 @@ pub struct Model {
     /// Network: fsrcnn, fsrcnn-s, srcnn, srcnn-9-3-5, srcnn-9-5-5.
     #[arg(long, default_value = "fsrcnn")]
     pub model: String,
-    /// How many times as wide and high: 2, 3 or 4.
+    /// Output pixels per input pixel, along each side: 2, 3 or 4.
     #[arg(long, value_parser = parse_factor)]
     pub scale: usize,
     /// Weights file; without it, the weights that come with lineament.
@@ -40,12 +40,12 @@ fn parse_factor(text: &str) -> std::result::Result<usize, String> {
 }
 
 impl Model {
-    /// `model` for `scale` with the weights that come with lineament.
+    /// Returns `model` for `scale` with the weights that come with lineament.
     pub fn shipped(model: &str, scale: usize) -> Self {
         Self { model: model.into(), scale, weights: None }
     }
 
-    /// The network with its weights on `device`.
+    /// Opens the network with its weights on `device`.
     pub fn open(&self, device: Device, tile: Option<usize>) -> Result<Upscaler> {
         let model = SuperResolution::new(&self.model, self.scale)?;
         let weights = match &self.weights {
@@ -57,7 +57,7 @@ impl Model {
     }
 }
 
-/// Enlarge pictures: files, or all that are in a folder and in the folders below it.
+/// Enlarge pictures: files, or all pictures in a folder and its subfolders.
 #[derive(Args)]
 #[command(override_usage = "lineament upscale [OPTIONS] IN... OUT\n       lineament upscale [OPTIONS] -i IN -o OUT")]
 #[command(after_help = "Examples:
@@ -70,18 +70,18 @@ impl Model {
   lineament upscale cat.gif big.webp --scale 2 --quality 80
   lineament upscale - - --scale 2 < small.png > large.png
 
-Networks enlarge 2, 3 or 4 times. Any other scale is reached by several of them, the smallest product that is at least as \
-large, and a bicubic step down to the exact size.
+A network enlarges by 2, 3 or 4. For any other scale, one or more networks run in sequence, with the smallest product that is \
+at least the scale, and a bicubic step reduces the result to the exact size.
 
-The extension of OUT names the format: png, jpg, webp, bmp, tif, gif. An animated GIF, PNG or WebP keeps its frames, delays \
-and repetitions and must become one of the three; a TIFF of several pages must become a TIFF. A pixel of a GIF is transparent \
-or not, and each frame has 256 colours.
+The extension of OUT sets the format: png, jpg, webp, bmp, tif, gif. An animated GIF, PNG or WebP keeps its frames, delays \
+and repetitions and must be written as one of these three; a TIFF with several pages must be written as a TIFF. In a GIF, a \
+pixel is either transparent or opaque, and each frame has 256 colours.
 
-In a folder each picture keeps its path, and its format without --format; of several inputs a folder keeps its name too. \
-Other files are left alone, links to folders are not followed. Pictures that would get the same name under --format keep \
-their own extension in it: a.png.webp and a.jpg.webp. Files are renamed into place when they are whole, and a folder's \
-outputs that exist are skipped, so that the same command continues after an interruption or a kill. Inputs are never \
-written over.")]
+In a folder, each picture keeps its path, and its format unless --format is given; with several inputs, a folder keeps its \
+name too. Other files are ignored, and links to folders are not followed. If pictures would get the same name under --format, \
+each keeps its own extension in the name: a.png.webp and a.jpg.webp. Files are renamed into place when they are complete, and \
+outputs that exist in a folder are skipped, so that the same command continues after an interruption or a kill. Inputs are \
+never overwritten.")]
 pub struct Arguments {
     /// Pictures or folders of pictures, and last the picture or the folder to write; - is standard input or output.
     #[arg(value_name = "IN... OUT", required_unless_present = "input")]
@@ -94,29 +94,29 @@ pub struct Arguments {
     output: Option<PathBuf>,
     #[command(flatten)]
     networks: networks::Wanted,
-    /// Side of a window in pixels of the network's input; 0 runs every picture whole. The result does not depend on it.
+    /// Side of a window in pixels of the network's input; 0 processes every picture whole. The result does not depend on it.
     #[arg(long, short, value_name = "PX", value_parser = parse_tile)]
     tile: Option<usize>,
-    /// Take the largest window whose plan needs at most this memory of the adapter: bytes, or a number with K, M or G.
+    /// Use the largest window whose plan needs at most this much adapter memory: bytes, or a number with K, M or G.
     #[arg(long, value_name = "BYTES", value_parser = parse_bytes, conflicts_with = "tile")]
     vram: Option<u64>,
-    /// Threads that read and as many that write, 1 to 256, or READ:COMPUTE:WRITE, such as 1:2:2, of which COMPUTE changes
-    /// nothing: one adapter computes. The results do not depend on it.
+    /// Number of threads that read, and of threads that write, 1 to 256; or READ:COMPUTE:WRITE, such as 1:2:2, where COMPUTE
+    /// has no effect because one adapter computes. The results do not depend on it.
     #[arg(long, short = 'j', value_name = "N", value_parser = parse_threads)]
     threads: Option<Threads>,
     /// Format of the outputs in a folder and of standard output: png, jpg, jpeg, webp, bmp, tif, tiff, gif.
     #[arg(long, short, value_name = "FORMAT")]
     format: Option<Ending>,
-    /// Quality of JPEG and WebP, 1 to 100; without it JPEG has 95 and WebP loses nothing.
+    /// Quality of JPEG and WebP, 1 to 100; the default is 95 for JPEG and lossless for WebP.
     #[arg(long, value_name = "1..100", value_parser = parse_quality)]
     quality: Option<u8>,
-    /// Leave out EXIF, XMP and the resolution. The colour profile stays.
+    /// Omit EXIF, XMP and the resolution; the colour profile is kept.
     #[arg(long)]
     strip: bool,
-    /// Write over outputs that exist; inputs are never written over.
+    /// Overwrite outputs that exist; inputs are never overwritten.
     #[arg(long)]
     overwrite: bool,
-    /// First compare a tile of the first picture with the f64 references, and write nothing where the adapter is wrong.
+    /// First compare a tile of the first picture with the f64 references, and write nothing if the adapter is wrong.
     #[arg(long)]
     self_check: bool,
     /// Also write a picture with the bicubic enlargement on the left and ours on the right.
@@ -126,7 +126,7 @@ pub struct Arguments {
     common: Common,
 }
 
-/// `4096`, `512M`, `1.5G`, `2GiB`: the letters stand for powers of 1024.
+/// Parses `4096`, `512M`, `1.5G` or `2GiB`; the letters stand for powers of 1024.
 fn parse_bytes(text: &str) -> std::result::Result<u64, String> {
     let fail = || format!("expected bytes such as 536870912, 512M or 2G, got {text:?}");
     let letters = text.find(|c: char| c.is_ascii_alphabetic()).unwrap_or(text.len());
@@ -150,7 +150,7 @@ fn parse_tile(text: &str) -> std::result::Result<usize, String> {
 
 fn parse_quality(text: &str) -> std::result::Result<u8, String> {
     let quality = text.parse().ok().filter(|quality| (1..=100).contains(quality));
-    quality.ok_or_else(|| "expected 1, the smallest file, to 100, the best picture".into())
+    quality.ok_or_else(|| "expected 1 (smallest file) to 100 (best picture)".into())
 }
 
 fn parse_threads(text: &str) -> std::result::Result<Threads, String> {
@@ -164,7 +164,7 @@ fn parse_threads(text: &str) -> std::result::Result<Threads, String> {
 }
 
 impl Arguments {
-    /// Inputs and output.
+    /// Returns the inputs and the output.
     fn paths(&self) -> std::result::Result<(Vec<PathBuf>, PathBuf), clap::Error> {
         let mut inputs = self.input.clone();
         let mut paths = self.paths.clone();
@@ -179,13 +179,13 @@ impl Arguments {
         }
     }
 
-    /// How files of `format` are written.
+    /// Returns how to write files of `format`.
     fn encoding(&self, format: Format) -> Encoding {
         Encoding { format, quality: self.quality, strip: self.strip }
     }
 }
 
-/// What became of the pictures, for `--json`.
+/// The results of all pictures, for `--json`.
 #[derive(Default)]
 struct Report {
     pictures: Vec<Value>,
@@ -195,7 +195,7 @@ struct Report {
 }
 
 impl Report {
-    /// Takes and prints what was written; `how` ends the line.
+    /// Records and prints a written picture; `how` ends the line.
     fn add(&mut self, job: &Job, w: &Written, how: &str) {
         let frames = match w.sequence {
             Sequence::Single => String::new(),
@@ -232,8 +232,7 @@ pub fn run(a: &Arguments) -> Result<u8> {
     if targets::is_dash(&output) {
         if a.common.json {
             return Err(Error::Usage(
-                "standard output cannot take both the picture and --json; name a file for one of them: leave --json out, or \
-                 give another OUT than -"
+                "standard output cannot take both the picture and --json; leave --json out, or give a file as OUT instead of -"
                     .into(),
             ));
         }
@@ -258,7 +257,7 @@ pub fn run(a: &Arguments) -> Result<u8> {
             jobs.iter().find_map(|job| job.input.open().and_then(|mut frames| frames.next_frame()).ok().flatten());
         if let Some(first) = first {
             chain.self_check(&first.picture)?;
-            say!("self-check: a tile of {} is what the references give", out::shown(first.picture.name()));
+            say!("self-check: a tile of {} agrees with the references", out::shown(first.picture.name()));
         }
     }
     if !jobs.is_empty() {
@@ -271,7 +270,7 @@ pub fn run(a: &Arguments) -> Result<u8> {
         match result {
             Ok(written) => bar.suspend(|| report.add(job, &written, &how)),
             Err(e @ (Error::Interrupted | Error::Device { .. })) => return Err(e),
-            // One broken file does not stop the others.
+            // A broken file does not stop the others.
             Err(e) => bar.suspend(|| report.fail(&job.input, &e)),
         }
         done += 1;
@@ -293,13 +292,13 @@ pub fn run(a: &Arguments) -> Result<u8> {
     }
     if !report.existing.is_empty() {
         let count = out::count(report.existing.len(), "picture");
-        say!("skipped {count}, for which there is an output; --overwrite writes them again");
+        say!("skipped {count} whose output exists; --overwrite replaces existing outputs");
     }
     if report.pictures.len() > 1 {
         say!("{} in {}", out::count(report.pictures.len(), "picture"), out::duration(seconds));
     }
     if report.frames > 1 && seconds >= WORTH_SAYING_S && waited >= WORTH_SAYING_SHARE {
-        note!("for {:.0} % of the time the adapter waited for files to be read or written", 100.0 * waited);
+        note!("the adapter waited for files to be read or written for {:.0} % of the time", 100.0 * waited);
     }
     let failed = report.errors.len();
     if a.common.json {
@@ -314,11 +313,11 @@ pub fn run(a: &Arguments) -> Result<u8> {
     Ok(if failed == 0 { 0 } else { 1 })
 }
 
-/// Below these, a remark on the share of time that the adapter waited helps nobody.
+/// Minimum duration in seconds and waited share for which a remark on the adapter's waiting time is useful.
 const WORTH_SAYING_S: f64 = 5.0;
 const WORTH_SAYING_SHARE: f64 = 0.25;
 
-/// The pictures that are left to do. What counts as done, and what is in the way, goes to `report`.
+/// Returns the pictures that are left to do. Pictures that count as done, and outputs that are in the way, go to `report`.
 fn jobs(a: &Arguments, targets: &Targets, scale: Ratio, report: &mut Report) -> Result<Vec<Job>> {
     let mut jobs = Vec::new();
     for target in &targets.all {
@@ -330,7 +329,7 @@ fn jobs(a: &Arguments, targets: &Targets, scale: Ratio, report: &mut Report) -> 
         let result = size.map(|size| enlarged(size, scale));
         match &target.output {
             Output::File(path) if targets.is_folder && !a.overwrite && path.symlink_metadata().is_ok() => {
-                // Half of an animation, or a picture of another scale, is not done.
+                // Half of an animation, or a picture at another scale, does not count as done.
                 let is_alike = |size: Size| Picture::measure(path).is_some_and(|other| is_same(size, other));
                 if result.is_none_or(is_alike) {
                     report.existing.push(json!({ "input": target.input.json(), "output": target.output.json() }));
@@ -349,7 +348,7 @@ fn jobs(a: &Arguments, targets: &Targets, scale: Ratio, report: &mut Report) -> 
     Ok(jobs)
 }
 
-/// What becomes of a file of `size`; of pages that differ in size, roughly.
+/// Returns the enlarged size of a file of `size`; an estimate for pages that differ in size.
 fn enlarged(size: Size, scale: Ratio) -> Size {
     let [width, height] = [size.width, size.height].map(|n| scale.size_of(n));
     let times = (width as f64 * height as f64) / (size.width as f64 * size.height as f64).max(1.0);
@@ -357,14 +356,14 @@ fn enlarged(size: Size, scale: Ratio) -> Size {
     Size { width, height, pixels: larger(size.pixels), bytes: larger(size.bytes), ..size }
 }
 
-/// Whether two files hold as many pictures of one size; either may lie on its side.
+/// Returns whether two files hold the same number of pictures of the same size; width and height may be swapped.
 fn is_same(a: Size, b: Size) -> bool {
     let sides = |size: Size| (size.width.min(size.height), size.width.max(size.height));
     sides(a) == sides(b) && a.frames == b.frames
 }
 
 fn job(target: &Target, encoding: Encoding, size: Option<Size>, result: Option<Size>) -> Job {
-    // Of several pictures, the one in each queue and in each hand.
+    // Of several pictures, at most one is in each queue and each thread.
     let on_their_way = |size: Size| size.bytes.saturating_mul(size.frames.min(4) as u64);
     let bytes = [size, result].into_iter().flatten().map(on_their_way).fold(0, u64::saturating_add);
     let bytes = size.map_or(bytes, |size| bytes.saturating_add(size.working_bytes));
@@ -380,7 +379,7 @@ fn job(target: &Target, encoding: Encoding, size: Option<Size>, result: Option<S
     }
 }
 
-/// The bicubic enlargement on the left, `ours` on the right.
+/// Returns the bicubic enlargement on the left and `ours` on the right.
 fn side_by_side(picture: &Picture, ours: &Picture, op: &Resize) -> Result<Picture> {
     let bicubic = picture.resize(op)?;
     let mut both = Picture::new("comparison", 2 * ours.width(), ours.height(), ours.channels(), ours.samples().bits())?;

@@ -15,7 +15,7 @@ use clap::Args;
 use serde_json::{Map, Value, json};
 use std::path::PathBuf;
 
-/// Faces that one run takes.
+/// Faces per run.
 const BATCH: usize = 8;
 
 #[derive(Args)]
@@ -24,19 +24,19 @@ const BATCH: usize = 8;
   lineament eval hallucinate --data faces/test --weights runs/faces/weights.safetensors
   lineament eval hallucinate --data faces/train --held-out 10 --weights runs/faces/weights.safetensors
 
-DATA is a folder of pictures with 68 landmarks per face beside it in DATA.csv. Each face is brought into the canonical frame, made \
-16 × 16 pixels (28 × 28 for small-8px; bicubically, with antialiasing) and enlarged again. Luminance, 8-bit levels; means over the \
-faces. The face region is the convex hull of the 68 landmarks, a tenth larger. \"Full above it\": mean over the faces ± its standard \
-error. Rows: bicubic; common or high-frequency branch alone; fixed correspondence (p = 0); a single level; full. Rows whose \
-networks the weights lack are null.")]
+DATA is a folder of pictures, with 68 landmarks per face beside it in DATA.csv. Each face is brought into the canonical frame, reduced \
+to 16 × 16 pixels (28 × 28 for small-8px; bicubically, with antialiasing) and enlarged again. Scores are means over the faces, measured \
+on luminance in 8-bit levels. The face region is the convex hull of the 68 landmarks, enlarged by a tenth. \"Full above it\" is the mean \
+over the faces ± its standard error. The rows are bicubic, common or high-frequency branch alone, fixed correspondence (p = 0), a \
+single level, and full. Rows whose networks the weights lack are null.")]
 pub struct Arguments {
     /// Folder of faces; their landmarks lie beside it in DIR.csv.
     #[arg(long, value_name = "DIR")]
     data: PathBuf,
-    /// Only the faces that `train hallucinate --hold-out K` did not train on.
+    /// Measure only the faces that `train hallucinate --hold-out K` did not train on.
     #[arg(long, value_name = "K", value_parser = clap::value_parser!(u32).range(2..))]
     held_out: Option<u32>,
-    /// Only the first so many faces.
+    /// Measure only the first FACES faces.
     #[arg(long)]
     faces: Option<usize>,
     #[command(flatten)]
@@ -45,12 +45,12 @@ pub struct Arguments {
     common: Common,
 }
 
-/// What was measured over the faces of a folder.
+/// Measurements over the faces of a folder.
 pub struct Measured {
     pub faces: usize,
-    /// `bicubic`, then the variants' names in the order of the paper's table; None where the weights lack one.
+    /// `bicubic`, then the variants' names in the order of the paper's table; `None` if the weights lack one.
     pub rows: Vec<(&'static str, Option<Row>)>,
-    /// Landmark errors of the mean shape and of p_1, …, over the distance of the eyes.
+    /// Landmark errors of the mean shape and of p_1, …, relative to the distance between the eyes.
     pub landmarks: Vec<f64>,
 }
 
@@ -59,12 +59,12 @@ pub struct Measured {
 pub struct Row {
     /// Means over the faces.
     pub mean: Score,
-    /// What [`Score::lead`] says of the full cascade over this row.
+    /// [`Score::lead`] of the full cascade over this row.
     pub lead: Option<[f64; 2]>,
 }
 
 impl Row {
-    /// How far the full cascade lies above, for a table.
+    /// Formats the lead of the full cascade for a table.
     pub fn lead_text(&self) -> String {
         match self.lead {
             Some([mean, error]) if error.is_finite() => format!("{mean:+.2} ± {error:.2}"),
@@ -125,7 +125,7 @@ pub fn measure(device: &Device, cascade: &Cascade, weights: &Weights, faces: &[F
 }
 
 impl Measured {
-    /// The rows by name, and the landmark errors.
+    /// Returns the rows by name, and the landmark errors.
     pub fn json(&self) -> Map<String, Value> {
         let row = |Row { mean: s, lead }: &Row| {
             let [lead, error] = lead.map_or([None; 2], |lead| lead.map(Some));
@@ -164,7 +164,7 @@ pub fn run(a: &Arguments) -> Result<u8> {
         }
     }
     let errors: Vec<String> = measured.landmarks.iter().map(|e| format!("{e:.4}")).collect();
-    say!("landmark error over the eyes' distance, of the mean shape, p_1, …: {}", errors.join(", "));
+    say!("landmark error / distance between the eyes, for the mean shape, p_1, …: {}", errors.join(", "));
     if a.common.json {
         let mut object = measured.json();
         object.insert("data".into(), out::path(&a.data));

@@ -31,10 +31,10 @@ use std::path::PathBuf;
   lineament reproduce cbn --data ../shared/data/faces
   lineament reproduce cbn --data faces/ --out cbn/ --faces 20 --runs 1 --json
 
-DATA holds helen68_testset_128 and its landmarks in helen68_testset_128.csv. Published: Zhu et al., ECCV 2016, HELEN at 5 pixels \
-between the eyes (preset small-8px: 8), PSNR of the luminance over the face; seconds per face and level on one core of an i7-4790. \
-OUT gets sheet.png (a row per face), ghosting.png and table.md. Times of both presets are of seeded weights, which take as long as \
-trained ones; nothing else should run meanwhile.")]
+DATA holds helen68_testset_128 and its landmarks in helen68_testset_128.csv. Published values are from Zhu et al., ECCV 2016: HELEN \
+with 5 pixels between the eyes (preset small-8px: 8), PSNR of the luminance over the face, and seconds per face and level on one core \
+of an i7-4790. OUT receives sheet.png (a row per face), ghosting.png and table.md. The times of all presets are measured with seeded \
+weights, which take as long as trained ones; run nothing else meanwhile.")]
 pub struct Arguments {
     /// Folder that holds helen68_testset_128.
     #[arg(long, value_name = "DIR")]
@@ -42,13 +42,13 @@ pub struct Arguments {
     /// Folder for the pictures and the table.
     #[arg(long, value_name = "DIR", default_value = "reproduce/cbn")]
     out: PathBuf,
-    /// Write over files of that folder that exist.
+    /// Overwrite files that exist in that folder.
     #[arg(long)]
     overwrite: bool,
-    /// Only the first so many faces.
+    /// Measure only the first FACES faces.
     #[arg(long)]
     faces: Option<usize>,
-    /// Runs of each level; the median is printed. 0: no times.
+    /// Runs of each level; the median is printed. 0 prints no times.
     #[arg(long, default_value_t = 3)]
     runs: usize,
     #[command(flatten)]
@@ -60,7 +60,7 @@ pub struct Arguments {
 /// Rows of the contact sheet.
 const SHOWN: usize = 8;
 
-/// Published PSNR in dB (HELEN, 5 or 8 px between the eyes) of a row: Zhu et al. 2016, tables 3 and 4.
+/// Returns the published PSNR in dB of a row (HELEN, 5 or 8 px between the eyes): Zhu et al. 2016, tables 3 and 4.
 fn published(row: &str, input_side: usize) -> Option<f64> {
     Some(match (input_side, row) {
         (16, "bicubic") => 20.28,
@@ -109,7 +109,7 @@ pub fn run(a: &Arguments) -> Result<u8> {
             None => writeln!(table, "| {name} | not trained | {paper} | | | | |"),
         };
     }
-    let _ = write!(table, "\n| landmarks | error / distance of the eyes |\n|---|---|\n");
+    let _ = write!(table, "\n| landmarks | error / distance between the eyes |\n|---|---|\n");
     for (k, error) in measured.landmarks.iter().enumerate() {
         let name = if k == 0 { "mean shape".to_owned() } else { format!("p_{k}") };
         let _ = writeln!(table, "| {name} | {error:.4} |");
@@ -119,7 +119,7 @@ pub fn run(a: &Arguments) -> Result<u8> {
     let (ghost, picture) = ghosting(&device, &cascade, &weights, &faces[0])?;
     save(&picture, ghosting_file, existing)?;
     let text = format!(
-        "ghosting: grey input, contrast of the face region in grey levels: {:.2} with a face's field, {:.2} without a prior\n",
+        "ghosting: contrast of the face region for a grey input, in grey levels: {:.2} with a face's field, {:.2} without a prior\n",
         ghost[0], ghost[1]
     );
     say!("{text}");
@@ -187,8 +187,8 @@ pub fn run(a: &Arguments) -> Result<u8> {
 /// Constant grey input of the released code's sanity test.
 const GREY: f32 = 1.0 / 3.0;
 
-/// Draws a constant grey input with the true field of `face`, and with E = 0. Returns the standard deviations over the face region
-/// in grey levels, and a picture of both, also with ten times their contrast, the face's own result in front.
+/// Reconstructs a constant grey input with the true field of `face`, and again with E = 0. Returns the standard deviations of both
+/// over the face region in grey levels, and a picture: the face's own result, then both, then both with ten times the contrast.
 fn ghosting(device: &Device, cascade: &Cascade, weights: &Weights, face: &Face) -> Result<([f64; 2], Picture)> {
     let side = cascade.side();
     let p = vec![cascade.shape.coefficients(&face.points)];
@@ -220,7 +220,7 @@ fn ghosting(device: &Device, cascade: &Cascade, weights: &Weights, face: &Face) 
     Ok(([contrast(&with), contrast(&without)], picture))
 }
 
-/// Milliseconds of level `k` (from 0) of `config` for one face, with seeded networks: f_k, field, prior and networks.
+/// Measures the milliseconds of level `k` (from 0) of `config` for one face, with seeded networks: f_k, field, prior and networks.
 fn level_ms(device: &Device, cascade: &Cascade, config: &Config, k: usize, runs: usize) -> Result<f64> {
     let level = &config.levels[k];
     let known = Correspondence {
@@ -230,7 +230,7 @@ fn level_ms(device: &Device, cascade: &Cascade, config: &Config, k: usize, runs:
     let mut g = Graph::new();
     let before = g.input("before", [1, 1, level.side / 2, level.side / 2])?;
     let p = g.input("p", [1, cascade.shape.len(), 1, 1])?;
-    // The last fitted f_k stands for those of levels that were never fitted; all take as long on the same side.
+    // The last fitted f_k stands in for levels that were never fitted; all take equally long at the same side.
     let alignment = cascade.fitted.get(k).or(cascade.fitted.last()).and_then(|f| f.alignment.as_ref());
     let p_k = match alignment {
         Some(f) => cascade.align(&mut g, before, p, f)?,

@@ -14,10 +14,10 @@ use std::path::PathBuf;
 
 #[derive(Args)]
 #[command(
-    after_help = "Examples:\n  lineament train hallucinate --data faces/train --preset small --out runs/faces\n  lineament train hallucinate --out runs/faces --resume\n  lineament train hallucinate --data faces/train --pretrain 1000,600 --joint 600,300 --ablation common,fixed --out runs/b\n  lineament train hallucinate --data faces/train --more lfw112 --more-square -5.7,16.4,123.3 --out runs/c\n  lineament train hallucinate --data faces/train --init runs/c/weights.safetensors --jitter 2 --lr 0.5 --joint 1000,600,400 --out runs/d\n\nDATA is a folder of pictures with 68 landmarks a face beside it in DATA.csv: a line a picture, name,x1,y1,…,x68,y68 in pixels.\nOrder: for each level f_k, the common and the high-frequency branch, both with the gate end to end; then its results for all\nfaces, which the next level reads. Lists have a number a level, the last one holds for the levels after it.\nOUT holds lineament-run.json (what makes it a run's folder), config.toml, the priors as pictures, a folder for each part\nwith its own log.jsonl, checkpoint and curves.png, log.jsonl (a line per finished part) and weights.safetensors. A folder\nwith other files is refused. Ctrl-C saves a checkpoint and leaves."
+    after_help = "Examples:\n  lineament train hallucinate --data faces/train --preset small --out runs/faces\n  lineament train hallucinate --out runs/faces --resume\n  lineament train hallucinate --data faces/train --pretrain 1000,600 --joint 600,300 --ablation common,fixed --out runs/b\n  lineament train hallucinate --data faces/train --more lfw112 --more-square -5.7,16.4,123.3 --out runs/c\n  lineament train hallucinate --data faces/train --init runs/c/weights.safetensors --jitter 2 --lr 0.5 --joint 1000,600,400 --out runs/d\n\nDATA is a folder of pictures, with 68 landmarks per face beside it in DATA.csv: one line per picture, name,x1,y1,…,x68,y68 in pixels.\nEach level trains f_k, the common and the high-frequency branch, then both with the gate end to end, and computes its results for\nall faces, which the next level reads. Lists have one number per level; the last one also applies to all later levels.\nOUT holds lineament-run.json (which marks it as the folder of a run), config.toml, the priors as pictures, a folder for each part\nwith its own log.jsonl, checkpoint and curves.png, log.jsonl (a line per finished part) and weights.safetensors. A folder\nwith other files is rejected. Ctrl-C saves a checkpoint and exits."
 )]
 pub struct Arguments {
-    /// The run's folder: new or empty, or with --resume a run's.
+    /// The run's folder: new or empty, or with --resume an existing run's.
     #[arg(long)]
     out: PathBuf,
     /// Continue the run in OUT, with its choices.
@@ -29,24 +29,23 @@ pub struct Arguments {
     /// Folder of faces; their landmarks lie beside it in DIR.csv.
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
-    /// What the manifest says of the data's terms.
+    /// Terms of use of the data, for the manifest.
     #[arg(long)]
     data_terms: Option<String>,
-    /// Folder of aligned faces without landmarks, all of one size, with folders in it: more faces for the networks.
+    /// Folder of further faces for the networks, aligned, without landmarks and all of one size; its subfolders are included.
     #[arg(long, value_name = "DIR")]
     more: Option<PathBuf>,
-    /// Where the canonical frame lies in each of them, in pixels; it may reach beyond them.
+    /// Where the canonical frame lies in each picture of --more, in pixels; it may extend beyond the picture.
     #[arg(long, value_name = "X,Y,SIDE", value_parser = parse_square, allow_hyphen_values = true)]
     more_square: Option<Square>,
-    /// Copies of each face of DATA, each turned, scaled and shifted a little: so that the networks learn faces less by heart
-    /// [default: 0]
+    /// Copies of each face of DATA, each rotated, scaled and shifted slightly, to reduce overfitting [default: 0]
     #[arg(long, value_name = "COPIES")]
     jitter: Option<usize>,
-    /// Hold every K-th face of DATA out, to choose by: `eval hallucinate --held-out K` measures on them [default: 0, none]
+    /// Hold out every K-th face of DATA for choices; `eval hallucinate --held-out K` measures on them [default: 0, none]
     #[arg(long, value_name = "K")]
     hold_out: Option<usize>,
-    /// Begin at the networks of a cascade of the same preset: the full one's branches at the rows that were trained alone,
-    /// if it has them.
+    /// Start from the networks of a cascade of the same preset; the full one's branches start from the rows that were trained
+    /// alone, if the file has them.
     #[arg(long, value_name = "FILE")]
     init: Option<PathBuf>,
     /// Sizes of the networks [default: small]
@@ -61,16 +60,16 @@ pub struct Arguments {
     /// Steps end to end [default: 600,300,300]
     #[arg(long, value_delimiter = ',', value_name = "STEPS,…")]
     joint: Option<Vec<u64>>,
-    /// Faces a step [default: 16,8,8]
+    /// Faces per step [default: 16,8,8]
     #[arg(long, value_delimiter = ',', value_name = "FACES,…")]
     batch: Option<Vec<usize>>,
     /// Side of the part of a face that a step sees [default: 32,64,64]
     #[arg(long, value_delimiter = ',', value_name = "PX,…")]
     patch: Option<Vec<usize>>,
-    /// Multiplies the preset's learning rates [default: 1]
+    /// Factor on the preset's learning rates [default: 1]
     #[arg(long)]
     lr: Option<f64>,
-    /// Scale gradients to this norm where theirs is larger [default: never]
+    /// Scale gradients down to this norm if theirs is larger [default: never]
     #[arg(long)]
     clip: Option<f32>,
     /// Also train the rows of the paper's ablation: common, high_frequency, fixed, single.
@@ -92,7 +91,7 @@ fn parse_square(text: &str) -> std::result::Result<Square, String> {
     square.ok_or_else(|| format!("expected X,Y,SIDE in pixels, such as -5.7,16.4,123.3, got {text:?}"))
 }
 
-/// `base` with the flags over it.
+/// Returns `base` overridden by the flags.
 fn overlaid(mut base: Config, a: &Arguments) -> Config {
     macro_rules! overlay {
         ($($name:ident)*) => {

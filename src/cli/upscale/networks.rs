@@ -1,4 +1,4 @@
-//! Which networks enlarge by a scale, and how it is said.
+//! Chooses the networks for a scale, and describes the choice.
 
 use crate::error::{Error, Result};
 use crate::exec::Device;
@@ -10,7 +10,7 @@ use crate::weights::Weights;
 use clap::Args;
 use std::path::PathBuf;
 
-/// Largest and smallest scale, in thousandths.
+/// Allowed scales, in thousandths.
 const THOUSANDTHS: std::ops::RangeInclusive<u32> = 1100..=16_000;
 
 /// Scales that a network can have.
@@ -19,11 +19,11 @@ const SCALES: std::ops::RangeInclusive<usize> = 2..=4;
 /// Networks by name and scale.
 #[derive(Args, Clone)]
 pub struct Wanted {
-    /// How many times as wide and high: 1.1 to 16, such as 2.5; without it the scale of --weights, else the largest that the
-    /// model has.
+    /// Output pixels per input pixel, along each side: 1.1 to 16, such as 2.5. The default is the scale of --weights, or else the
+    /// model's largest.
     #[arg(long, short, value_name = "SCALE", value_parser = parse_scale)]
     scale: Option<Ratio>,
-    /// Network by name, see `lineament models`; without it that of --weights, else fsrcnn.
+    /// Name of the network, see `lineament models`. The default is the network of --weights, or else fsrcnn.
     #[arg(long, short = 'n', value_name = "NAME")]
     model: Option<String>,
     /// Weights file; without it, the weights that come with lineament.
@@ -31,16 +31,16 @@ pub struct Wanted {
     weights: Option<PathBuf>,
 }
 
-/// Networks one after another, for one scale.
+/// A sequence of networks for one scale.
 #[derive(Debug)]
 pub struct Networks {
     all: Vec<(SuperResolution, Weights)>,
     pub scale: Ratio,
-    /// Scales that there were to choose from.
+    /// The scales that were available.
     scales: Vec<usize>,
 }
 
-/// `3`, `2.5`, with at most three decimals.
+/// Parses a scale such as `3` or `2.5`, with at most three decimals.
 fn parse_scale(text: &str) -> std::result::Result<Ratio, String> {
     let fail = || "expected a number from 1.1 to 16 with at most three decimals, such as 2, 4 or 2.5".to_owned();
     let (whole, part) = text.split_once('.').unwrap_or((text, "0"));
@@ -56,18 +56,18 @@ fn parse_scale(text: &str) -> std::result::Result<Ratio, String> {
     Ok(Ratio { num: thousandths / divisor, den: 1000 / divisor })
 }
 
-/// Names and scales of the super-resolution networks whose weights come with lineament: `fsrcnn x2, fsrcnn x3, …`.
+/// Returns names and scales of the super-resolution networks whose weights come with lineament: `fsrcnn x2, fsrcnn x3, …`.
 pub fn shipped() -> String {
     let all = SUPER_RESOLUTION.iter().flat_map(|m| SCALES.map(move |s| (m, s)));
     let shipped = all.filter(|(m, s)| shipped::open(m, *s).is_some());
     shipped.map(|(m, s)| format!("{m} x{s}")).collect::<Vec<_>>().join(", ")
 }
 
-/// Why there are no weights for a network.
+/// Returns the error for a network without weights.
 pub fn lacks(model: &str, scale: Option<&str>) -> Error {
     let for_scale = scale.map_or_else(String::new, |scale| format!(" for scale {scale}"));
     Error::Usage(format!(
-        "no weights of {model}{for_scale} come with lineament (there are: {}); train them or give --weights FILE",
+        "no weights of {model}{for_scale} come with lineament (available: {}); train them or give --weights FILE",
         shipped()
     ))
 }
@@ -76,11 +76,11 @@ impl Wanted {
     /// Chooses networks and reads their weights.
     ///
     /// # Errors
-    /// There are no weights; they are of another kind of network, or do not say their scale.
+    /// There are no weights, or they belong to another kind of network or do not state their scale.
     pub fn choose(&self) -> Result<Networks> {
         let Some(file) = &self.weights else {
             let model = self.model.as_deref().unwrap_or("fsrcnn");
-            // An unknown name is refused here.
+            // Rejects an unknown name.
             SuperResolution::new(model, *SCALES.end())?;
             let scales: Vec<usize> = SCALES.filter(|&scale| shipped::open(model, scale).is_some()).collect();
             let Some(largest) = scales.last() else {
@@ -94,14 +94,14 @@ impl Wanted {
         let said = |key: &str| weights.manifest().get(key).map(String::as_str);
         if let (None, Some(kind)) = (&self.model, said("model").filter(|name| !SUPER_RESOLUTION.contains(name))) {
             let problem =
-                format!("holds the network {kind}, expected one that enlarges pictures; name other --weights");
+                format!("holds the network {kind}, expected one that enlarges pictures; give other --weights");
             return Err(Error::weights(weights.name(), problem));
         }
         let model = self.model.as_deref().or(said("model")).unwrap_or("fsrcnn");
         let asked = self.scale.filter(|scale| scale.den == 1).map(|scale| scale.num as usize);
         let own = said("scale").map_or(asked, |scale| scale.parse().ok()).filter(|scale| SCALES.contains(scale));
         let own = own.ok_or_else(|| {
-            let problem = "does not say which scale it is for; give --scale 2, 3 or 4, for which it was trained";
+            let problem = "does not state its scale; give the --scale it was trained for: 2, 3 or 4";
             Error::weights(weights.name(), problem)
         })?;
         let scale = self.scale.unwrap_or(Ratio { num: own as u32, den: 1 });
@@ -116,7 +116,7 @@ impl Networks {
         Ok(Self { all, scale, scales })
     }
 
-    /// The networks on `device`, in windows of `tile`, or within `bytes` of its memory.
+    /// Opens the networks on `device`, in windows of `tile`, or within `bytes` of its memory.
     ///
     /// # Errors
     /// Those of [`Upscaler::new`] and [`Chain::within`].
@@ -131,14 +131,14 @@ impl Networks {
             }
         };
         log::info!(
-            "networks: {}: of the scales that there are ({scales}), the smallest product that is at least {}",
+            "networks: {}: the smallest product of available scales ({scales}) that is at least {}",
             described(&chain),
             shown(scale)
         );
         let why = match (bytes, tile) {
             (Some(bytes), _) => format!("the largest whose plan takes at most {bytes} bytes"),
-            (_, Some(_)) => "--tile asks for it".into(),
-            _ => "the largest of those tried that fits the adapter".into(),
+            (_, Some(_)) => "as --tile requests".into(),
+            _ => "the largest tried size that fits the adapter".into(),
         };
         for stage in chain.stages() {
             match stage.tile() {
@@ -154,12 +154,12 @@ impl Networks {
     }
 }
 
-/// A scale as a decimal number: `3`, `2.5`.
+/// Formats a scale as a decimal number: `3`, `2.5`.
 pub fn shown(scale: Ratio) -> String {
     scale.as_f64().to_string()
 }
 
-/// `fsrcnn ×3`, `fsrcnn ×2 ×4, then bicubic to ×7`.
+/// Describes a chain: `fsrcnn ×3`, `fsrcnn ×2 ×4, then bicubic to ×7`.
 pub fn described(chain: &Chain) -> String {
     let mut text = chain.first().model().name.clone();
     for stage in chain.stages() {

@@ -1,8 +1,8 @@
-//! Decoding, the adapter and encoding at the same time: threads before and behind the adapter, with bounded queues.
+//! Overlaps decoding, computing and encoding: threads before and after the adapter, connected by bounded queues.
 //!
-//! Picture i is decoded by one of the threads that read, goes through the adapter window by window in the order of the jobs, and
-//! is assembled and written by one of those that write. Which ones follows from i, so results and their order do not depend on
-//! how many there are. The frames of an animation follow each other through the same threads.
+//! Picture i is decoded by one of the reading threads, goes through the adapter window by window in the order of the jobs, and
+//! is assembled and written by one of the writing threads. The index i determines the threads, so results and their order do
+//! not depend on the number of threads. All frames of an animation go through the same threads, in order.
 
 use super::super::interrupt;
 use super::super::out::{self, note};
@@ -22,19 +22,19 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::Builder;
 use std::time::{Duration, Instant};
 
-/// Windows that wait in a queue.
+/// Capacity of a queue in pieces, mostly windows.
 const AHEAD: usize = 2;
 
-/// Threads on each side of the adapter where nobody asks for another number, at most.
+/// Maximum number of default threads on each side of the adapter.
 const MAX_THREADS: usize = 16;
 
-/// Bytes of the pictures that are on their way at the same time, inputs and results; a larger one goes alone.
+/// Maximum bytes of pictures in flight, inputs and results together; a larger picture runs alone.
 const IN_FLIGHT_BYTES: u64 = 1 << 30;
 
-/// Pixels of a window that is quickly computed, so that a long wait for it is one for the driver's compiler.
+/// Largest window that is computed quickly, so that a long wait for it means that the driver is compiling.
 const QUICK_PX: usize = 512 * 512;
 
-/// How long that takes before the user is told.
+/// Wait for the first window after which the user is told about compiling.
 const PATIENCE: Duration = Duration::from_millis(1000);
 
 /// A picture to enlarge.
@@ -42,21 +42,21 @@ pub struct Job {
     pub input: Input,
     pub output: Output,
     pub encoding: Encoding,
-    /// Of the result, all its frames, for the progress; 0 where the header cannot be read.
+    /// Pixels of the result in all its frames, for the progress bar; 0 if the header cannot be read.
     pub pixels: u64,
-    /// Of the samples of input and result, as many as are on their way.
+    /// Bytes of the input and result samples that are in flight at a time.
     pub bytes: u64,
 }
 
-/// What was written.
+/// Describes a written file.
 pub struct Written {
     pub width: usize,
     pub height: usize,
     pub frames: usize,
-    /// What they are to each other.
+    /// How the frames relate to each other.
     pub sequence: Sequence,
     pub tiles: usize,
-    /// From the file read to the file written.
+    /// From reading the file to having written the result.
     pub ms: f64,
 }
 
@@ -68,25 +68,25 @@ pub struct Threads {
 }
 
 impl Threads {
-    /// As many as the processor has cores, on each side.
+    /// Returns one thread per core on each side, at most `MAX_THREADS`.
     pub fn of_machine() -> Self {
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get).min(MAX_THREADS);
         Self { read: cores, write: cores }
     }
 }
 
-/// What is the same for all jobs.
+/// Settings shared by all jobs.
 pub struct Work<'a> {
     pub chain: &'a Chain,
     pub existing: Existing,
-    /// Where the only job's result is shown beside the bicubic enlargement.
+    /// File that shows the only job's result beside the bicubic enlargement.
     pub compare: Option<&'a Path>,
     pub threads: Threads,
 }
 
-/// What goes through the queues, for each job: when it began, what its pictures are to each other and how many there are;
-/// pictures, each with its delay in ms, its windows, and an end with the number of windows that were run; an end. Before the
-/// adapter a window's tensor is what the first network reads, behind it the last network's output.
+/// An item in the queues. Each job sends its start time, the kind of its sequence and the number of pictures; then, for each
+/// picture, the picture with its delay in ms, its windows, and an end with the number of windows that were run; then an end.
+/// Before the adapter, a window's tensor is the first network's input; after it, the last network's output.
 enum Piece {
     Begin(Instant, Sequence, usize),
     Frame(Arc<Picture>, u32),
@@ -96,11 +96,11 @@ enum Piece {
     Failed(Error),
 }
 
-/// Enlarges every job's picture. `advance` is called with pixels that are done, `report` with each job's result in the
-/// order of `jobs`; its error ends everything. Returns the share of the time that the adapter waited, 0..1.
+/// Enlarges every job's picture. Calls `advance` with the number of pixels just done, and `report` with each job's result in
+/// the order of `jobs`; an error of `report` ends everything. Returns the share of time that the adapter waited, 0..1.
 ///
 /// # Errors
-/// Those of `report`; the device fails; Ctrl-C. All other errors are their job's result.
+/// Those of `report`; the device fails; Ctrl-C. Any other error becomes the result of its job.
 pub fn run(
     work: &Work,
     jobs: &[Job],
@@ -116,7 +116,7 @@ pub fn run(
     let mut adapter = Adapter { has_begun: false, busy: Duration::ZERO };
     let begin = Instant::now();
     std::thread::scope(|scope| {
-        // Every way out of this closure closes the queues and the room, so that the threads end.
+        // Every exit from this closure closes the queues and the room, so that the threads end.
         let _closing = Closing(&room);
         let (mut feeds, mut sinks) = (Vec::new(), Vec::new());
         for k in 0..readers {
@@ -185,7 +185,7 @@ pub fn run(
 }
 
 fn gone() -> Error {
-    Error::Usage("a thread that reads or writes pictures ended; look for its message above".into())
+    Error::Usage("a thread that reads or writes pictures ended; see its message above".into())
 }
 
 /// Runs the networks.
@@ -194,22 +194,22 @@ struct Adapter {
     busy: Duration,
 }
 
-/// A job between the queues.
+/// A job on its way from one queue to the other.
 struct Passing<'a> {
     i: usize,
     chain: &'a Chain,
     sink: &'a SyncSender<(usize, Piece)>,
-    /// Of the frame at hand.
+    /// Passage of the current frame.
     passage: Option<Passage<'a>>,
-    /// Windows that were run for it.
+    /// Windows that were run for the current frame.
     tiles: usize,
-    /// Pixels of the job that `advance` has not been told.
+    /// Pixels of the job not yet reported to `advance`.
     left: u64,
     advance: &'a dyn Fn(u64),
 }
 
 impl Adapter {
-    /// Runs what came, and passes its result on. The inner error is of this job alone.
+    /// Runs a piece and passes its result on. The inner error concerns only this job.
     fn take(&mut self, piece: Piece, passing: &mut Passing) -> Result<Result<()>> {
         match (piece, &mut passing.passage) {
             (Piece::Window(window, input), Some(passage)) => {
@@ -222,7 +222,7 @@ impl Adapter {
                 }
                 match step {
                     Ok(step) => passing.pass(step)?,
-                    // The others could not run either.
+                    // Other jobs could not run either.
                     Err(e @ Error::Device { .. }) => return Err(e),
                     Err(e) => return Ok(Err(e)),
                 }
@@ -253,18 +253,18 @@ impl Adapter {
         Ok(Ok(()))
     }
 
-    /// Around the first window, for which the driver compiles the shaders: where it takes long until what is returned is
-    /// dropped, the user is told.
+    /// Returns a guard to hold while the first window runs, for which the driver compiles the shaders. If the guard is held for
+    /// long, the user is told.
     fn patience(&mut self, input: &Tensor) -> Option<Sender<()>> {
         let is_first = !std::mem::replace(&mut self.has_begun, true);
         if !is_first || input.data().len() > QUICK_PX {
             return None;
         }
         let (ready, compiled) = channel::<()>();
-        // Where the system refuses the thread, the run goes on without the words.
+        // If the system refuses the thread, the run continues without the message.
         let _ = Builder::new().spawn(move || {
             if compiled.recv_timeout(PATIENCE) == Err(RecvTimeoutError::Timeout) {
-                note!("compiling shaders; where the driver keeps them, the next run starts faster");
+                note!("compiling shaders; if the driver caches them, the next run starts faster");
             }
         });
         Some(ready)
@@ -288,7 +288,7 @@ impl Passing<'_> {
     }
 }
 
-/// Opens a job's pictures and cuts them into what the first network reads. None where no one receives.
+/// Opens a job's pictures and cuts them into inputs of the first network. Returns `None` if nobody receives.
 fn feed(chain: &Chain, job: &Job, sender: &SyncSender<Piece>) -> Option<()> {
     let begin = Instant::now();
     let name = job.output.name();
@@ -306,7 +306,7 @@ fn feed(chain: &Chain, job: &Job, sender: &SyncSender<Piece>) -> Option<()> {
         let Some(frame) = frames.next_frame()? else { return Ok(None) };
         let picture = frame.picture;
         let [height, width] = chain.size(picture.height(), picture.width());
-        // What could not be written is not computed.
+        // Do not compute what could not be written.
         Picture::check_encode(&name, width, height, picture.channels(), job.encoding.format)?;
         Ok(Some((Arc::new(picture), frame.delay_ms)))
     };
@@ -344,10 +344,10 @@ fn finish(
                 arriving.is_over = true;
                 Err(e)
             }
-            // Nothing else begins a job.
+            // No other piece begins a job.
             _ => continue,
         };
-        // What still comes of a job that failed here.
+        // Drain the remaining pieces of a job that failed here.
         while arriving.next().is_some() {}
         room.give(jobs[i].bytes);
         if done.send((i, result)).is_err() {
@@ -363,7 +363,7 @@ struct Arriving<'a> {
 }
 
 impl Arriving<'_> {
-    /// None after the last one.
+    /// Returns the next piece, or `None` after the last one.
     fn next(&mut self) -> Option<Piece> {
         if self.is_over {
             return None;
@@ -374,7 +374,7 @@ impl Arriving<'_> {
     }
 }
 
-/// An enlarged picture and the one that it was made from.
+/// An enlarged picture and its source.
 struct Enlarged {
     picture: Arc<Picture>,
     out: Picture,
@@ -382,7 +382,7 @@ struct Enlarged {
     tiles: usize,
 }
 
-/// The next picture, assembled; none after the last.
+/// Assembles the next picture, or returns `None` after the last.
 fn assemble(chain: &Chain, arriving: &mut Arriving) -> Result<Option<Enlarged>> {
     let mut open: Option<(Arc<Picture>, Canvas, u32)> = None;
     while let Some(piece) = arriving.next() {
@@ -454,7 +454,7 @@ fn write(
     Ok(written)
 }
 
-/// Writes `first` and what `rest` gives, of `count` pictures.
+/// Writes `count` pictures: `first` and those that `rest` returns.
 fn encode(
     file: impl Write + Seek,
     job: &Job,
@@ -492,7 +492,7 @@ impl InOrder {
     }
 }
 
-/// Memory for the pictures on their way. It is given in the order of the jobs, so that the one that is due always has some.
+/// Memory for pictures in flight. It is granted in the order of the jobs, so that the job that is due always has some.
 #[derive(Default)]
 struct Room {
     taken: Mutex<Taken>,
@@ -507,7 +507,7 @@ struct Taken {
 }
 
 impl Room {
-    /// Waits for the turn of job `i` and for `bytes`; false where the room was closed.
+    /// Waits for the turn of job `i` and for `bytes`. Returns false if the room was closed.
     fn take(&self, i: usize, bytes: u64) -> bool {
         let must_wait = |t: &mut Taken| {
             !t.is_closed && (t.next != i || (t.bytes > 0 && t.bytes.saturating_add(bytes) > IN_FLIGHT_BYTES))
@@ -531,7 +531,7 @@ impl Room {
     }
 }
 
-/// Closes the room when it goes.
+/// Closes the room when dropped.
 struct Closing<'a>(&'a Room);
 
 impl Drop for Closing<'_> {
@@ -549,9 +549,9 @@ mod tests {
         let room = Room::default();
         let (sender, receiver) = channel();
         std::thread::scope(|scope| {
-            // An assertion that fails ends the threads that wait.
+            // If an assertion fails, this ends the waiting threads.
             let _closing = Closing(&room);
-            // Started in the wrong order; 2 fits only after 0 or 1 has gone, and 3, larger than all, goes alone.
+            // Started in the wrong order; 2 fits only after 0 or 1 has gone, and 3, larger than the limit, runs alone.
             let start = |i: usize, bytes: u64| {
                 let (room, sender) = (&room, sender.clone());
                 scope.spawn(move || {
@@ -565,7 +565,7 @@ mod tests {
             start(1, IN_FLIGHT_BYTES / 2);
             assert!(receiver.recv_timeout(wait).is_err(), "all must wait for 0");
             start(0, 8);
-            // Room is given in order; who was given some may still be overtaken on the way to say so.
+            // Room is granted in order, but the threads may report it in another order.
             let mut first = [receiver.recv().unwrap(), receiver.recv().unwrap()];
             first.sort_unstable();
             assert_eq!(first, [0, 1]);

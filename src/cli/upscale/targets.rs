@@ -1,4 +1,4 @@
-//! Which pictures become which files, and what is refused before any work.
+//! Pairs pictures with output files, and rejects invalid requests before any work.
 
 use super::super::out;
 use crate::error::{Error, Result};
@@ -14,12 +14,12 @@ use std::sync::Arc;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Input {
     File(PathBuf),
-    /// What came by stdin.
+    /// Bytes from stdin.
     Stdin(Arc<Vec<u8>>),
 }
 
 impl Input {
-    /// For messages.
+    /// Returns the name for messages.
     pub fn name(&self) -> String {
         match self {
             Self::File(path) => path.display().to_string(),
@@ -27,12 +27,12 @@ impl Input {
         }
     }
 
-    /// For people.
+    /// Returns the name for people.
     pub fn shown(&self) -> String {
         out::shown(self.name())
     }
 
-    /// For programs; stdin is `-`.
+    /// Returns the name for programs; stdin is `-`.
     pub fn json(&self) -> Value {
         match self {
             Self::File(path) => out::path(path),
@@ -40,7 +40,7 @@ impl Input {
         }
     }
 
-    /// What its header says; none where that cannot be read, and for stdin.
+    /// Returns the size in the header, or `None` if it cannot be read and for stdin.
     pub fn measure(&self) -> Option<Size> {
         match self {
             Self::File(path) => Picture::measure(path),
@@ -48,7 +48,7 @@ impl Input {
         }
     }
 
-    /// Its pictures.
+    /// Opens its pictures.
     ///
     /// # Errors
     /// Those of [`Frames::open`].
@@ -68,7 +68,7 @@ pub enum Output {
 }
 
 impl Output {
-    /// For messages.
+    /// Returns the name for messages.
     pub fn name(&self) -> String {
         match self {
             Self::File(path) => path.display().to_string(),
@@ -76,12 +76,12 @@ impl Output {
         }
     }
 
-    /// For people.
+    /// Returns the name for people.
     pub fn shown(&self) -> String {
         out::shown(self.name())
     }
 
-    /// For programs; stdout is `-`.
+    /// Returns the name for programs; stdout is `-`.
     pub fn json(&self) -> Value {
         match self {
             Self::File(path) => out::path(path),
@@ -104,7 +104,7 @@ impl std::str::FromStr for Ending {
     }
 }
 
-/// What the command line asks for.
+/// The request of the command line.
 pub struct Asked<'a> {
     pub inputs: &'a [PathBuf],
     pub output: &'a Path,
@@ -125,21 +125,21 @@ pub struct Target {
 pub struct Targets {
     /// In order.
     pub all: Vec<Target>,
-    /// Whether the outputs lie in a folder, where those that exist count as done.
+    /// Whether the outputs lie in a folder, where existing ones count as done.
     pub is_folder: bool,
 }
 
-/// Whether `path` stands for stdin or stdout.
+/// Returns whether `path` stands for stdin or stdout.
 pub fn is_dash(path: &Path) -> bool {
     path.as_os_str() == "-"
 }
 
 impl Asked<'_> {
-    /// Pairs inputs and outputs, and refuses what would fail after the work or destroy something.
+    /// Pairs inputs and outputs, and rejects requests that would fail after the work or destroy something.
     ///
     /// # Errors
-    /// An input is missing, a folder without pictures, or would be written over; outputs cannot be written, exist and must
-    /// stay, or would be the same file; a terminal stands where a picture should come from or go to.
+    /// An input is missing, is a folder without pictures, or would be overwritten; outputs cannot be written, exist and must not
+    /// be replaced, or would be the same file; a picture would be read from or written to a terminal.
     pub fn targets(&self) -> Result<Targets> {
         for input in self.inputs.iter().filter(|input| !is_dash(input)) {
             if let Err(e) = std::fs::metadata(input) {
@@ -177,7 +177,7 @@ impl Asked<'_> {
             (true, _) => {
                 if std::io::stdout().is_terminal() {
                     return Err(Error::Usage(
-                        "standard output is a terminal, which a picture would fill with signs; redirect it (> FILE), or \
+                        "standard output is a terminal, expected a file or a pipe for the picture; redirect it (> FILE), or \
                          name a file"
                             .into(),
                     ));
@@ -196,7 +196,7 @@ impl Asked<'_> {
             let problem = format!("names another format than --format {extension}; leave --format out");
             return Err(refused(path, &problem));
         }
-        // Read when all else has been checked.
+        // Stdin is read after everything else has been checked.
         let input = if is_dash(input) { Input::Stdin(Arc::default()) } else { Input::File(input.clone()) };
         Ok((input, output))
     }
@@ -211,7 +211,7 @@ impl Asked<'_> {
         }
         let names_picture = Format::of_name(&out.display().to_string()).is_some() && self.inputs.len() > 1;
         if out.is_file() || names_picture && !out.is_dir() {
-            return Err(refused(out, "is a file; several pictures go to a folder, so name one"));
+            return Err(refused(out, "is a file; several pictures go to a folder, so name a folder"));
         }
         let mut pairs: Vec<(PathBuf, PathBuf)> = Vec::new();
         let mut seen = HashSet::new();
@@ -226,7 +226,7 @@ impl Asked<'_> {
             if out.exists() && out.canonicalize().ok() == input.canonicalize().ok() {
                 return Err(refused(out, "is the input; choose another folder for the outputs"));
             }
-            // Of several inputs a folder keeps its name, as cp does it.
+            // With several inputs, a folder keeps its name, as with cp.
             let base = match input.file_name() {
                 Some(name) if self.inputs.len() > 1 => out.join(name),
                 _ => out.to_owned(),
@@ -242,14 +242,14 @@ impl Asked<'_> {
         Ok(pairs.into_iter().map(|(input, output)| (Input::File(input), Output::File(output))).collect())
     }
 
-    /// `path` with the extension that --format asks for.
+    /// Returns `path` with the extension of --format.
     fn named(&self, path: PathBuf) -> PathBuf {
         self.ending.map_or_else(|| path.clone(), |ending| path.with_extension(&ending.extension))
     }
 
-    /// Gives the outputs the extension of --format: `a.png` becomes `a.webp`. Where several would have one name, each keeps
-    /// its own before the new extension, `a.png.webp` and `a.jpg.webp`, whatever their order; so the same command finds its
-    /// files again.
+    /// Gives the outputs the extension of --format: `a.png` becomes `a.webp`. If several would get the same name, each keeps its
+    /// own extension before the new one, `a.png.webp` and `a.jpg.webp`, independent of their order, so that the same command
+    /// finds its files again.
     fn rename(&self, pairs: &mut [(PathBuf, PathBuf)]) {
         let Some(ending) = self.ending else { return };
         let long = |path: &Path| {
@@ -279,7 +279,7 @@ impl Asked<'_> {
     }
 
     fn check(&self, targets: &Targets) -> Result<()> {
-        // Links are followed only where something is there that could be an input.
+        // Links are followed only if an output exists that could be an input.
         let mut inputs: Option<HashSet<PathBuf>> = None;
         let mut is_input = |path: &Path| {
             let real = path.canonicalize();
@@ -293,7 +293,10 @@ impl Asked<'_> {
         for target in &targets.all {
             let Output::File(output) = &target.output else { continue };
             if output.symlink_metadata().is_ok() && is_input(output) {
-                return Err(refused(output, "is the input; choose another output, inputs are never overwritten"));
+                return Err(refused(
+                    output,
+                    "is the input; choose another output, because inputs are never overwritten",
+                ));
             }
             if let Some(other) = made.insert(output, target.input.name()) {
                 let problem = format!(
@@ -319,7 +322,7 @@ impl Asked<'_> {
             return self.check_folders(targets);
         }
         match targets.all.first().map(|target| &target.output) {
-            // The folder that a name with a slash at its end asks for is made.
+            // A name that ends in a slash asks for a folder, which is created later.
             Some(Output::File(path)) if path.starts_with(self.output) && self.makes_folder() => self.check_parent(),
             Some(Output::File(path)) => files::check_output(path, self.existing),
             _ => Ok(()),
@@ -330,7 +333,7 @@ impl Asked<'_> {
         is_folder(self.output) && !self.output.is_dir()
     }
 
-    /// The folder of the outputs is made; its parent must be there.
+    /// Checks that the folder of the outputs exists or can be created in an existing parent.
     fn check_parent(&self) -> Result<()> {
         let parent = files::folder_of(self.output);
         if self.output.is_dir() || parent.is_dir() {
@@ -339,7 +342,7 @@ impl Asked<'_> {
         Err(refused(parent, "the folder does not exist; create it first"))
     }
 
-    /// Of the folders of the outputs, those that are there can be written.
+    /// Checks that the output folders that exist can be written to.
     fn check_folders(&self, targets: &Targets) -> Result<()> {
         self.check_parent()?;
         let mut seen = BTreeSet::new();
@@ -357,10 +360,10 @@ impl Asked<'_> {
 }
 
 impl Targets {
-    /// Makes the folders of the outputs, and removes what a killed process left in them.
+    /// Creates the output folders, and removes temporary files that killed processes left in them.
     ///
     /// # Errors
-    /// A folder cannot be made.
+    /// A folder cannot be created.
     pub fn prepare_folders(&self) -> Result<()> {
         let paths = self.all.iter().filter_map(|target| match &target.output {
             Output::File(path) => Some(files::folder_of(path)),
@@ -374,7 +377,7 @@ impl Targets {
     }
 }
 
-/// Whether outputs go into `path`: it is a folder, or a slash at its end says that it shall be one.
+/// Returns whether outputs go into `path`: it is a folder, or ends in a slash and is to become one.
 fn is_folder(path: &Path) -> bool {
     let ends_in_slash = path.as_os_str().as_encoded_bytes().last().is_some_and(|&b| std::path::is_separator(b.into()));
     path.is_dir() || ends_in_slash
