@@ -1042,10 +1042,13 @@ fn a_cascade_is_trained_stopped_resumed_measured_and_draws_faces() {
     assert!(fresh(&["--data", &faces, "--joint", "0"]).contains("must be at least 1"));
     let more = ["--data", &faces, "--more", &faces];
     assert!(fresh(&more).contains("--more needs --more-square X,Y,SIDE"));
-    assert!(fresh(&[&more[..], &["--more-square", "70,0,8"]].concat()).contains("lies outside of its pictures"));
+    assert!(fresh(&[&more[..], &["--more-square", "70,0,8"]].concat()).contains("lies outside its pictures"));
     let error =
         fresh(&["--data", &faces, "--init", &folder.text("a/level1/joint/weights.safetensors"), "--joint", "1"]);
-    assert!(error.contains("lacks level1/common/conv1.b of [1, 32, 1, 1]; begin at a cascade of the same"), "{error}");
+    assert!(
+        error.contains("lacks level1/common/conv1.b of [1, 32, 1, 1]; start from a cascade of the same"),
+        "{error}"
+    );
     assert!(fresh(&["--data", &faces, "--pretrain", "0"]).contains("--pretrain must be at least 1, or 0 with --init"));
     // At a rate of next to nothing the networks stay where they begin.
     let (d, rows) = (folder.text("d"), folder.text("rows.safetensors"));

@@ -82,7 +82,7 @@ fn what_a_run_needs_is_checked_before_its_first_step() {
     std::fs::create_dir(place.at("empty")).unwrap();
     for (more, problem) in [
         (["--val", "typo"], "--val typo: there is no such folder; give a folder of pictures"),
-        (["--val", "data/a.png"], "--val data/a.png: is no folder"),
+        (["--val", "data/a.png"], "--val data/a.png: is not a folder"),
         (["--val", "empty"], "empty: holds no picture"),
         (["--val", "small"], "small/a.png: has 15 × 48 pixels, a comparison at scale 2 needs 16 × 16 or more"),
         (["--val", "broken"], "broken/a.png: "),
@@ -208,8 +208,8 @@ fn sizes_are_bounded_before_memory_is_asked_for() {
         (&["--threads", "100000"][..], "--threads must be 1 to 256, or 0 for one per core, got 100000"),
         (&["--threads", huge], "--threads must be 1 to 256"),
         (&["--batch", "1000000000"], "--batch 1000000000 of --patch 8 with 1 threads takes up to"),
-        (&["--batch", huge], "takes up to more bytes than can be counted"),
-        (&["--patch", huge], "takes up to more bytes than can be counted"),
+        (&["--batch", huge], "takes more bytes than can be counted"),
+        (&["--patch", huge], "takes more bytes than can be counted"),
         (&["--patch", "100000"], "give a smaller --batch or --patch"),
         // Its batches are small, its activations are not.
         (&["--batch", "200000"], "bytes for tensors, the device allows 536870912; use a smaller"),
