@@ -162,7 +162,7 @@ fn a_chain_is_its_networks_and_a_bicubic_step() {
     let smaller = resize_plane(plane.data(), [72, 102], &Resize::by(Kernel::Bicubic, 9, 12)).unwrap();
     assert!(close(&chain(9, 2), &round(&smaller)));
     let error = Chain::new(vec![stage(2), stage(3)], Ratio { num: 61, den: 10 }).unwrap_err().to_string();
-    assert!(error.contains("networks that enlarge 6 times do not enlarge 6.1 times"), "{error}");
+    assert!(error.contains("networks that enlarge 6 times cannot enlarge 6.1 times"), "{error}");
     assert!(Chain::new(Vec::new(), Ratio { num: 2, den: 1 }).is_err());
 
     // Each network is checked on what it reads, so that the second one's weights matter too.
