@@ -854,7 +854,7 @@ fn formats_that_hold_one_picture_refuse_several() {
             &pages[0].picture,
         )
     };
-    says(&writer(1).unwrap().finish().unwrap_err().to_string(), &["x: 1 pictures less came than were announced"]);
+    says(&writer(1).unwrap().finish().unwrap_err().to_string(), &["x: 1 fewer pictures were added than announced"]);
     assert!(writer(0).unwrap().add(&pages[0].picture, 0).is_err());
     let sequence = Sequence::Animation(Plays::Once);
     let refused = FramesWriter::new(&mut out, "x.jpg", &Format::Jpeg.into(), sequence, 2, &pages[0].picture);
@@ -1053,7 +1053,7 @@ fn a_rectangle_resized_alone_has_the_bits_of_the_whole() {
 #[test]
 fn planes_of_a_wrong_size_are_refused() {
     let error = resize_plane(&[0.0f32; 5], [2, 3], &Resize::by(Kernel::Bicubic, 2, 1)).unwrap_err().to_string();
-    assert_eq!(error, "a plane of [height, width] [2, 3] was given 5 numbers");
+    assert_eq!(error, "a plane of [height, width] [2, 3] needs height · width numbers, got 5");
     assert!(resize_plane_u8(&[], [0, 3], &Resize::by(Kernel::Bicubic, 2, 1)).is_err());
 }
 
