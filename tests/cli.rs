@@ -866,7 +866,7 @@ fn a_killed_training_resumes_to_the_same_bits() {
     assert!(error.contains("none"), "{error}");
     assert!(train(&[]).contains("a run needs --data and --scale"));
     let error = train(&["--data", &data, "--group", "conv.*=0.1"]);
-    assert!(error.contains("the group \"conv.*\" fits no parameter; there are feature.w, feature.b"), "{error}");
+    assert!(error.contains("the group \"conv.*\" matches no parameter; there are feature.w, feature.b"), "{error}");
     let error = train(&["--data", &data, "--model", "fsrcnn-s", "--init", &b]);
     assert!(error.contains("is a folder, expected a file"), "{error}");
     std::fs::write(&config, "batch = 2\nbatches = 3\n").unwrap();

@@ -149,12 +149,12 @@ fn a_folder_with_foreign_files_is_refused_and_an_older_run_goes_on() {
     let hallucinate = |out: &str| place.command(&["train", "hallucinate", "--data", "faces", "--out", out]);
     let error = fails(&mut hallucinate("mine"));
     assert!(
-        error.contains("mine: holds files, and no lineament-run.json says that they are a run's; name a"),
+        error.contains("mine: holds files, but no lineament-run.json marks it as a run's folder; name a"),
         "{error}"
     );
     let error = fails(&mut place.train("mine", &["--steps", "1"]));
     assert!(
-        error.contains("mine: holds files, and no lineament-run.json says that they are a run's; name a"),
+        error.contains("mine: holds files, but no lineament-run.json marks it as a run's folder; name a"),
         "{error}"
     );
     let error = fails(&mut place.train("mine", &["--steps", "1", "--resume"]));
@@ -190,7 +190,7 @@ fn a_second_training_in_a_folder_is_refused() {
     for more in [&[][..], &["--resume"]] {
         let error = fails(&mut place.train("run", more));
         assert!(
-            error.contains("run: another process trains in it; wait for its end, or name another --out"),
+            error.contains("run: another process is training in it; wait for it to end, or name another --out"),
             "{error}"
         );
     }
@@ -235,7 +235,10 @@ fn sizes_are_bounded_before_memory_is_asked_for() {
     // The system has no room for the stack of a thread: an error, no abort.
     let mut command = place.train("other", &["--threads", "2", "--steps", "3"]);
     let error = fails(command.env("RUST_MIN_STACK", (1u64 << 46).to_string()));
-    assert!(error.contains("the system starts no more threads: ") && error.contains("give fewer --threads"), "{error}");
+    assert!(
+        error.contains("the system cannot start more threads: ") && error.contains("give fewer --threads"),
+        "{error}"
+    );
 }
 
 /// Early in each of its stages a signal ends the training within two seconds, and what is left goes on to the same bits.
