@@ -1,6 +1,6 @@
-//! NumPy's .npy arrays of float32, little-endian, in row-major order, as `numpy.save` writes them.
+//! NumPy's .npy arrays of little-endian float32 in row-major order, as written by `numpy.save`.
 //!
-//! Fewer than four dimensions are filled up in front, as NumPy does where it broadcasts: `[H,W]` is `[1,1,H,W]`.
+//! Fewer than four dimensions are padded in front, as in NumPy's broadcasting: `[H,W]` becomes `[1,1,H,W]`.
 //! Source: numpy.lib.format, versions 1.0, 2.0 and 3.0.
 
 use crate::error::{Error, Result};
@@ -11,8 +11,8 @@ const MAGIC: &[u8] = b"\x93NUMPY";
 /// Reads the bytes of a .npy file; `name` is for messages.
 ///
 /// # Errors
-/// Not a .npy file, truncated, too long; other elements than float32, little-endian; columns first; more than four
-/// dimensions, no or more than 2³² − 1 elements.
+/// It is not a .npy file, is truncated or too long; the elements are not little-endian float32; it is in column-major order; there
+/// are more than four dimensions; there are no or more than 2³² − 1 elements.
 pub fn read(name: &str, bytes: &[u8]) -> Result<Tensor> {
     let fail = |problem: String| Error::import(name, problem);
     let truncated = || fail("the file ends within its header; copy or write it again".into());
@@ -39,7 +39,7 @@ pub fn read(name: &str, bytes: &[u8]) -> Result<Tensor> {
         rest = match key {
             "descr" => {
                 let (found, after) = quoted(value).ok_or_else(|| {
-                    fail(format!("has several fields an element, expected float32; header {:?}", shortened(&header)))
+                    fail(format!("has several fields per element, expected float32; header {:?}", shortened(&header)))
                 })?;
                 descr = Some(found);
                 after
@@ -72,7 +72,9 @@ pub fn read(name: &str, bytes: &[u8]) -> Result<Tensor> {
         )));
     }
     if columns_first {
-        return Err(fail("lies columns first, expected rows; convert it with numpy.ascontiguousarray".into()));
+        return Err(fail(
+            "is in column-major order, expected row-major; convert it with numpy.ascontiguousarray".into(),
+        ));
     }
     if shape.len() > 4 {
         return Err(fail(format!("has {} dimensions, expected at most 4; reshape it", shape.len())));
@@ -84,7 +86,7 @@ pub fn read(name: &str, bytes: &[u8]) -> Result<Tensor> {
     let data = &bytes[end..];
     if data.len() as u64 != 4 * u64::from(elements) {
         return Err(fail(format!(
-            "is {shape:?}, so {} bytes of elements, and has {}; copy or write it again",
+            "is {shape:?} and needs {} bytes of elements, but has {}; copy or write it again",
             4 * u64::from(elements),
             data.len()
         )));
@@ -94,13 +96,13 @@ pub fn read(name: &str, bytes: &[u8]) -> Result<Tensor> {
     Tensor::new(four, data.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect())
 }
 
-/// The bytes of a .npy file, version 1.0.
+/// Returns the bytes of a .npy file, version 1.0.
 pub fn write(tensor: &Tensor) -> Vec<u8> {
-    // Python writes a tuple of one as `(3,)`.
+    // Python writes a one-element tuple as `(3,)`.
     let sizes: Vec<String> = tensor.shape().iter().map(usize::to_string).collect();
     let comma = if sizes.len() == 1 { "," } else { "" };
     let mut header = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({}{comma}), }}", sizes.join(", "));
-    // The elements begin at a multiple of 64 bytes, behind a line's end.
+    // The elements begin at a multiple of 64 bytes, after a newline.
     let begin = (10 + header.len() + 1).next_multiple_of(64);
     header += &" ".repeat(begin - 11 - header.len());
     header.push('\n');
@@ -111,10 +113,10 @@ pub fn write(tensor: &Tensor) -> Vec<u8> {
     bytes
 }
 
-/// [`read`] of a file.
+/// Reads a .npy file; see [`read`].
 ///
 /// # Errors
-/// As [`read`]; the file is missing, a folder, empty or cannot be read.
+/// Those of [`read`]; the file is missing, a folder, empty or cannot be read.
 #[cfg(feature = "cli")]
 pub fn open(path: impl AsRef<std::path::Path>) -> Result<Tensor> {
     let path = path.as_ref();
@@ -122,13 +124,13 @@ pub fn open(path: impl AsRef<std::path::Path>) -> Result<Tensor> {
     read(&path.display().to_string(), &bytes)
 }
 
-/// A text in quotes, and what follows it.
+/// Splits off a quoted text at the start.
 fn quoted(text: &str) -> Option<(&str, &str)> {
     let quote = text.chars().next().filter(|c| ['\'', '"'].contains(c))?;
     text[1..].split_once(quote)
 }
 
-/// The beginning of a text, for messages.
+/// Returns the beginning of a text, for messages.
 fn shortened(text: &str) -> String {
     text.trim().chars().take(120).collect()
 }
@@ -184,11 +186,11 @@ mod tests {
             (b"\x89PNG\r\n\x1a\n".to_vec(), "is not a .npy file"),
             (file(1, &header("'<f8'", "False", "(2,)"), 4), "\"<f8\", expected \"<f4\""),
             (file(1, &header("[('a', '<f4')]", "False", "(2,)"), 2), "several fields"),
-            (file(1, &header("'<f4'", "True", "(2,)"), 2), "columns first"),
+            (file(1, &header("'<f4'", "True", "(2,)"), 2), "column-major"),
             (file(1, &header("'<f4'", "False", "(1, 1, 1, 1, 2)"), 2), "5 dimensions"),
             (file(1, &header("'<f4'", "False", "(0, 3)"), 0), "1 to 2^32 - 1 elements"),
             (file(2, &header("'<f4'", "False", "(99999999999, 99999999999)"), 0), "1 to 2^32 - 1 elements"),
-            (file(1, &header("'<f4'", "False", "(3,)"), 2), "12 bytes of elements, and has 8"),
+            (file(1, &header("'<f4'", "False", "(3,)"), 2), "12 bytes of elements, but has 8"),
             (file(1, &header("'<f4'", "Perhaps", "(2,)"), 2), "header"),
             (file(9, "", 0), "version 9"),
         ] {
