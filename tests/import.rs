@@ -1,4 +1,4 @@
-//! ONNX files: what they become, that they run, and what broken, foreign and hostile ones say.
+//! ONNX files: what they become, that they run, and how broken, foreign and hostile ones are refused.
 
 mod common;
 #[path = "common/onnx.rs"]
@@ -11,7 +11,7 @@ use lineament::{Device, Graph, Select, Tensor};
 use onnx::proto::{Attribute, Model};
 use onnx::{bytes, chain, int, ints, model, node, tensor, value};
 
-/// Names of nodes, each with its operation's, where it has one.
+/// Returns the names of nodes, each with that of its operation if it has one.
 fn nodes(graph: &Graph) -> Vec<String> {
     let operation = |kind: &lineament::graph::Kind| match kind {
         lineament::graph::Kind::Op(op) => format!(" {}", op.name()),
@@ -29,7 +29,7 @@ fn message(model: &Model) -> String {
     read("a/net.onnx", &bytes(model), &mut Graph::new()).unwrap_err().to_string()
 }
 
-/// Every attribute that is covered, in one network.
+/// Returns a network with every attribute that is covered.
 fn strided() -> Model {
     let mut rng = Rng::new(1);
     let attributes = vec![
@@ -81,7 +81,7 @@ fn networks_become_nodes_with_the_files_names() {
     assert_eq!(net.weights.get("net/body/conv1.b").unwrap(), &Tensor::zeros([1, 6, 1, 1]));
 }
 
-/// The formula of ONNX's Conv, written once more.
+/// Repeats the formula of ONNX's Conv independently.
 #[test]
 fn the_first_layer_is_what_onnx_says() {
     let mut file = strided();
@@ -133,7 +133,7 @@ fn networks_run_on_the_adapter_as_on_the_references() {
         let (got, expected) = (run(&device), run(&Device::open(&Select::Cpu).unwrap()));
         assert_eq!(got.shape(), expected.shape());
         for (got, expected) in got.data().iter().zip(expected.data()) {
-            // Sums of at most 72 products below 1 in three layers; f32 rounds each.
+            // Three layers sum at most 72 products below 1; f32 rounds each.
             approx::assert_abs_diff_eq!(got, expected, epsilon = 1e-4);
         }
     }
@@ -207,7 +207,7 @@ fn what_is_not_covered_is_refused_by_name() {
     assert!(message(&file).contains("names no version of ONNX's operators"));
 }
 
-/// An initializer that is also listed as an input, as files before IR version 4 have it, and one that two layers share.
+/// An initializer that is also listed as an input, as in files before IR version 4, and one that two layers share.
 #[test]
 fn old_and_shared_initializers_are_read() {
     let mut file = chain(&[2, 2, 2], 5);
@@ -228,7 +228,7 @@ fn a_refused_file_leaves_the_graph_as_it_was() {
     assert_eq!(g.nodes().len(), 1);
 }
 
-/// Reads what may be a network, and plans it.
+/// Reads bytes that may be a network, and plans it.
 fn try_all(bytes: &[u8]) -> bool {
     let mut g = Graph::new();
     let Ok(net) = read("net.onnx", bytes, &mut g) else { return false };
@@ -257,7 +257,7 @@ fn damaged_files_never_panic() {
     }
 }
 
-/// Names that collide cost no more than others.
+/// Colliding names cost no more than others.
 #[test]
 fn a_hundred_thousand_nodes_of_one_name_are_read() {
     let count = 100_000;
