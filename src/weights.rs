@@ -1,9 +1,9 @@
-//! A network's parameters by name, and what is known about them. [`crate::import::weights`] reads and writes their files.
+//! A network's parameters by name, with their manifest. [`crate::import::weights`] reads and writes their files.
 
 use crate::tensor::Tensor;
 use std::collections::BTreeMap;
 
-/// A network's parameters by node path, and what is known about them.
+/// A network's parameters by node path, with a manifest of what is known about them.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Weights {
     name: String,

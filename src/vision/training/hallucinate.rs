@@ -173,7 +173,7 @@ impl Config {
         }
         if !self.more.as_os_str().is_empty() && !matches!(self.more_square, [.., side] if side > 0.0) {
             return refuse(
-                "--more needs --more-square X,Y,SIDE, where the canonical frame lies in each of its pictures",
+                "--more needs --more-square X,Y,SIDE, the place of the canonical frame in each of its pictures",
             );
         }
         let mut variants = vec![Variant::Full];
@@ -305,7 +305,7 @@ pub fn train(
     run.all(&places).map_err(|error| match error {
         Error::Interrupted | Error::Stopped { .. } => error,
         error => {
-            let kept = format!("what is finished is saved in {}; continue with --resume", folder.path().display());
+            let kept = format!("finished parts are saved in {}; continue with --resume", folder.path().display());
             Error::Stopped { source: Box::new(error), kept }
         }
     })

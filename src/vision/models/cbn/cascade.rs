@@ -217,10 +217,9 @@ impl Cascade {
     /// The manifest names no preset; a part is missing or has another shape.
     pub fn open(file: &Weights) -> Result<(Self, Weights)> {
         let fail = |problem: String| Error::weights(file.name(), problem);
-        let preset = file
-            .manifest()
-            .get("preset")
-            .ok_or_else(|| fail("names no preset in its manifest; give weights that train hallucinate made".into()))?;
+        let preset = file.manifest().get("preset").ok_or_else(|| {
+            fail("names no preset in its manifest; give weights made by lineament train hallucinate".into())
+        })?;
         let (config, shape) = (Config::preset(preset)?, ShapeModel::from_weights(file)?);
         let mut rest: BTreeMap<String, Tensor> = file
             .tensors()

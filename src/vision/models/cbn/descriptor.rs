@@ -46,7 +46,7 @@ impl Descriptor {
         std::iter::once([0.0, 0.0]).chain(ring).collect()
     }
 
-    /// Returns how many numbers describe a face with so many `landmarks`.
+    /// Returns how many numbers describe a face with this number of `landmarks`.
     pub fn len(&self, landmarks: usize) -> usize {
         DIRECTIONS * self.offsets().len() * landmarks
     }
@@ -71,7 +71,7 @@ impl Descriptor {
             let b = g.constant("bases", places.b)?;
             let at = g.field(z, b, p)?;
             let samples = g.warp(maps, at, Warp { border: Border::Clamp })?;
-            // Gradients of luminance in 0..1; on flat cheeks, what is below about one grey level is noise.
+            // Gradients of luminance in 0..1; on flat cheeks, gradients below about one grey level are noise.
             g.l2_normalize(samples, L2Normalize { eps: 1e-2 })
         })
     }

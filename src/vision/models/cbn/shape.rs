@@ -273,7 +273,7 @@ pub fn anchor_points(shape: &[Point], anchors: &[&[usize]]) -> Result<Vec<Point>
         (!points.is_empty()).then(|| centre(&points))
     };
     anchors.iter().map(group).collect::<Option<_>>().ok_or_else(|| {
-        Error::Usage(format!("the anchors {anchors:?} name landmarks that a shape of {} lacks", shape.len()))
+        Error::Usage(format!("the anchors {anchors:?} name landmarks beyond the {} of the shape", shape.len()))
     })
 }
 

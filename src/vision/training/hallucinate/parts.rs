@@ -39,7 +39,7 @@ pub struct Place {
 }
 
 impl Place {
-    /// Returns what is trained there, in order.
+    /// Returns the parts to train there, in order.
     pub fn parts(self, config: &Config) -> Vec<Part> {
         let joint = Part::Joint(self.variant);
         let parts = match self.variant {
