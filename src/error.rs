@@ -1,40 +1,40 @@
-//! One error type. Messages read: where → what was expected → what came → what to do.
+//! The error type. Messages read: where → what was expected → what came → what to do.
 
 use crate::shape::Shape;
 
-/// What any public function of this crate can fail with.
+/// The error of every public function of this crate.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// An operation refused the shapes or attributes that a graph gave it.
+    /// An operation refused its shapes or attributes.
     #[error("{node}: {}", .source)]
     Shape {
         node: String,
         #[source]
         source: ShapeError,
     },
-    /// The graph was built or used wrongly: unknown node, a name twice, no gradient.
+    /// The graph was built or used wrongly: an unknown node, a duplicate name, a missing gradient.
     #[error("{node}: {problem}")]
     Graph { node: String, problem: String },
-    /// A shader does not parse, validate, or match what its operation says of it.
+    /// A shader does not parse, validate, or match its operation.
     #[error("shaders/{file}.wgsl{}: {problem}", at(.entry))]
     Shader { file: String, entry: String, problem: String },
     /// A plan cannot be made or does not fit the adapter.
     #[error("plan: {problem}")]
     Plan { problem: String },
-    /// No such adapter, or the adapter failed.
+    /// There is no such adapter, or the adapter failed.
     #[error("device: {problem}; {remedy}")]
     Device { problem: String, remedy: String },
     /// A weights file is broken or does not fit the graph.
     #[error("{file}: {problem}")]
     Weights { file: String, problem: String },
-    /// A file that another program made (ONNX, .npy) is broken or holds what is not covered.
+    /// A file from another program (ONNX, .npy) is broken or uses features that are not covered.
     #[error("{file}: {problem}")]
     Import { file: String, problem: String },
     /// A picture cannot be read, understood or written.
     #[error("{file}: {problem}")]
     Image { file: String, problem: String },
-    /// The operating system refused.
+    /// The operating system refused an operation.
     #[error("{file}: {source}")]
     Io {
         file: String,
@@ -46,10 +46,10 @@ pub enum Error {
         "check: {node} ({entry}) differs at {index}: reference {expected:e}, device {got:e}, allowed {allowed:.1e}"
     )]
     Check { node: String, entry: String, index: String, expected: f64, got: f32, allowed: f64 },
-    /// A request that makes no sense as asked.
+    /// A request makes no sense as given.
     #[error("{0}")]
     Usage(String),
-    /// A training stopped in the middle; what is kept of it, and how to go on.
+    /// A training run stopped early; `kept` says what is saved and how to continue.
     #[error("{source}; {kept}")]
     Stopped {
         #[source]
@@ -65,7 +65,7 @@ fn at(entry: &str) -> String {
     if entry.is_empty() { String::new() } else { format!(" ({entry})") }
 }
 
-/// What this crate's functions return.
+/// The result type of this crate's functions.
 pub type Result<T> = std::result::Result<T, Error>;
 
 /// Why an operation refused its inputs; [`crate::Graph`] adds the node's path.
@@ -74,18 +74,18 @@ pub type Result<T> = std::result::Result<T, Error>;
 pub struct ShapeError {
     /// The input or attribute at fault, e.g. `w` or `stride`.
     pub input: &'static str,
-    /// The shape or range that would do, missing parts by name: `[Co, Ci=64, 3, 3]`.
+    /// The accepted shape or range, with free dimensions by name: `[Co, Ci=64, 3, 3]`.
     pub expected: String,
-    /// What came instead.
+    /// What was given instead.
     pub got: String,
 }
 
 impl ShapeError {
-    /// An input of the wrong shape.
+    /// Creates an error for an input of the wrong shape.
     pub fn shape(input: &'static str, expected: impl Into<String>, got: Shape) -> Self {
         Self { input, expected: expected.into(), got: format!("{got:?}") }
     }
-    /// An attribute out of its range.
+    /// Creates an error for an attribute out of range.
     pub fn value(input: &'static str, expected: impl Into<String>, got: impl ToString) -> Self {
         Self { input, expected: expected.into(), got: got.to_string() }
     }
@@ -107,11 +107,11 @@ impl Error {
     pub(crate) fn import(file: impl Into<String>, problem: impl Into<String>) -> Self {
         Self::Import { file: file.into(), problem: problem.into() }
     }
-    /// A picture that cannot be used; `problem` says what was expected and what to do.
+    /// Creates an error for a picture that cannot be used; `problem` says what was expected and what to do.
     pub fn image(file: impl std::fmt::Display, problem: impl Into<String>) -> Self {
         Self::Image { file: file.to_string(), problem: problem.into() }
     }
-    /// An operating-system error with the path that it concerns.
+    /// Creates an error from an operating-system error and the path that it concerns.
     pub fn io(file: impl AsRef<std::path::Path>, source: std::io::Error) -> Self {
         Self::Io { file: file.as_ref().display().to_string(), source }
     }

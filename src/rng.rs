@@ -1,4 +1,4 @@
-//! The one source of randomness: seeded, portable, the same numbers on every machine.
+//! The only source of randomness: seeded, portable, with the same numbers on every machine.
 
 /// xoshiro256++ (Blackman & Vigna 2019), seeded through splitmix64.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,11 +18,11 @@ impl Rng {
         });
         Self { state }
     }
-    /// The generator of one step of a training: the same for a seed and a step, whatever was drawn before.
+    /// Returns the generator of one training step: the same for a seed and a step, whatever was drawn before.
     pub fn of_step(seed: u64, step: u64) -> Self {
         Self::new(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15).wrapping_add(step))
     }
-    /// The generator's whole state, for checkpoints.
+    /// Returns the generator's whole state, for checkpoints.
     pub fn state(&self) -> [u64; 4] {
         self.state
     }
@@ -42,25 +42,25 @@ impl Rng {
         s[3] = s[3].rotate_left(45);
         result
     }
-    /// Uniform in `[0, 1)`.
+    /// Returns a uniform number in `[0, 1)`.
     pub fn unit(&mut self) -> f64 {
         (self.next_u64() >> 11) as f64 / (1u64 << 53) as f64
     }
-    /// Uniform in `[low, high)`.
+    /// Returns a uniform number in `[low, high)`.
     pub fn uniform(&mut self, low: f64, high: f64) -> f64 {
         low + (high - low) * self.unit()
     }
-    /// Uniform in `0..n`; `n` must not be zero.
+    /// Returns a uniform number in `0..n`; `n` must not be zero.
     pub fn below(&mut self, n: usize) -> usize {
         // The bias of the multiply-shift is below n / 2^64.
         ((u128::from(self.next_u64()) * n as u128) >> 64) as usize
     }
-    /// Mean 0, standard deviation 1 (Box and Muller).
+    /// Returns a normal number with mean 0 and standard deviation 1 (Box and Muller).
     pub fn normal(&mut self) -> f64 {
         let radius = (-2.0 * (1.0 - self.unit()).ln()).sqrt();
         radius * (std::f64::consts::TAU * self.unit()).cos()
     }
-    /// A random order of `0..n`.
+    /// Returns a random order of `0..n`.
     pub fn permutation(&mut self, n: usize) -> Vec<usize> {
         let mut order: Vec<usize> = (0..n).collect();
         for i in (1..n).rev() {

@@ -1,9 +1,9 @@
-//! A network's parameters by name, and what is known about them. [`crate::import::weights`] reads and writes their files.
+//! A network's parameters by name, with their manifest. [`crate::import::weights`] reads and writes their files.
 
 use crate::tensor::Tensor;
 use std::collections::BTreeMap;
 
-/// A network's parameters by node path, and what is known about them.
+/// A network's parameters by node path, with a manifest of what is known about them.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Weights {
     name: String,
@@ -12,16 +12,16 @@ pub struct Weights {
 }
 
 impl Weights {
-    /// `name` is the file's, for messages.
+    /// Creates weights; `name` is that of the file, for messages.
     pub fn new(name: impl Into<String>, tensors: BTreeMap<String, Tensor>, manifest: BTreeMap<String, String>) -> Self {
         Self { name: name.into(), tensors, manifest }
     }
-    /// Tensors without a manifest.
+    /// Creates weights without a manifest.
     pub fn from_tensors(tensors: BTreeMap<String, Tensor>) -> Self {
         Self { tensors, ..Self::default() }
     }
 
-    /// The file that they came from, for messages; `weights` where they came from none.
+    /// Returns the file that the weights came from, for messages, or `weights` if there is none.
     pub fn name(&self) -> &str {
         if self.name.is_empty() { "weights" } else { &self.name }
     }
@@ -34,7 +34,7 @@ impl Weights {
     pub fn manifest(&self) -> &BTreeMap<String, String> {
         &self.manifest
     }
-    /// Sets an entry of the manifest. `sha256` is computed on saving, whatever is set here.
+    /// Sets an entry of the manifest. `sha256` is computed on saving, regardless of what is set here.
     pub fn set_manifest(&mut self, key: impl Into<String>, value: impl Into<String>) {
         self.manifest.insert(key.into(), value.into());
     }

@@ -1,4 +1,4 @@
-//! The checks find what they are there to find: operations with planted faults.
+//! The checks find the faults planted in operations.
 
 mod common;
 
@@ -86,7 +86,7 @@ const DOES_NOT_FOLD: &[Kernel] = wgsl!(
     "@compute @workgroup_size(64) fn backward(@builtin(global_invocation_id) g: vec3<u32>) {
         let i = g.x; if i >= p.len { return; } dx[i] = 2.0 * dy[i]; }"
 );
-/// The thread past the end reads the word behind x, and writes twice that behind y.
+/// The thread past the end reads the word after x and writes twice that after y.
 const WRITES_THE_GUARD: &[Kernel] = wgsl!("64", "", "y[i] = 2.0 * x[i]; y[i + 1u] = 2.0 * x[i + 1u];");
 const NO_GRADIENT: &[Kernel] = wgsl!("64", "", "y[i] = 2.0 * x[i];", "");
 const UNKNOWN: &[Kernel] =

@@ -1,5 +1,5 @@
-//! The command line as a person and a program use it: results, `--json`, exit codes, and messages for bad input.
-// Signals, pipes and limits of processes are tested on Linux alone.
+//! The command line as people and programs use it: results, `--json`, exit codes, and messages for bad input.
+// Signals, pipes and process limits are tested only on Linux.
 #![cfg_attr(not(target_os = "linux"), allow(unused_imports, unused_variables))]
 
 #[path = "common/command.rs"]
@@ -22,20 +22,20 @@ fn run(arguments: &[&str]) -> Output {
     lineament().args(arguments).output().unwrap()
 }
 
-/// Standard output of a command that must succeed.
+/// Returns the standard output of a command that must succeed.
 fn ok(arguments: &[&str]) -> String {
     let output = run(arguments);
     assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// The last line of a successful command, as JSON.
+/// Returns the last line of a successful command, as JSON.
 fn json(arguments: &[&str]) -> Value {
     let text = ok(arguments);
     serde_json::from_str(text.lines().last().unwrap()).unwrap_or_else(|e| panic!("{arguments:?}: {e}: {text}"))
 }
 
-/// The one line on stderr of a command that must fail with exit code 1.
+/// Returns the only line on stderr of a command that must fail with exit code 1.
 fn fails(arguments: &[&str]) -> String {
     let output = run(arguments);
     let stderr = String::from_utf8(output.stderr).unwrap();
@@ -208,7 +208,7 @@ fn weights_of_another_network_are_refused() {
     assert!(e.contains("fsrcnn_x3.safetensors: holds model fsrcnn, asked for fsrcnn-s"), "{e}");
 }
 
-/// The tree is kept, outputs that exist are skipped, OUT's own pictures are no inputs, files are those of single pictures.
+/// The tree is kept, existing outputs are skipped, pictures in OUT are not inputs, and files equal those of single pictures.
 #[test]
 fn upscale_keeps_the_tree_of_a_folder_and_continues() {
     if common::device().is_none() {
@@ -216,7 +216,7 @@ fn upscale_keeps_the_tree_of_a_folder_and_continues() {
     }
     let folder = Folder::new();
     std::fs::create_dir_all(folder.path("in/sub/deep")).unwrap();
-    // Those of one size after each other share a session.
+    // Consecutive pictures of one size share a session.
     for (name, width) in [("a.png", 12), ("b.webp", 12), ("sub/c.bmp", 12), ("sub/deep/d.tif", 9), ("sub/e.png", 12)] {
         picture(&folder.path("in").join(name), width, 9);
     }
@@ -240,7 +240,7 @@ fn upscale_keeps_the_tree_of_a_folder_and_continues() {
     let read = |path: &str| std::fs::read(path).unwrap();
     assert_eq!(read(&single), read(&format!("{out}/sub/deep/d.png")), "a folder's picture is that of one alone");
 
-    // What a kill left the day before, and a file of the user's.
+    // What a killed process left the day before, and a file that the user made.
     let stale = format!("{out}/sub/.lineament-0123456789abcdef-1f369a02.part");
     let own = format!("{out}/.lineament-notes");
     let long_ago = std::time::SystemTime::now() - std::time::Duration::from_secs(90_000);
@@ -328,7 +328,7 @@ fn upscale_keeps_the_frames_of_an_animation() {
     assert!(error.contains("a.gif: is an animation of 7 frames, and JPEG shows one picture; choose GIF,"), "{error}");
     let error = fails(&[&upscale[..], &["--overwrite", "--compare", &folder.text("c.png")]].concat());
     assert!(error.contains("a.gif: holds several pictures; --compare shows one"), "{error}");
-    // In a folder: done, so skipped; half of one is not done.
+    // In a folder, a finished output is skipped; a truncated input is refused.
     let (frames, big) = (folder.text("in"), folder.text("out"));
     std::fs::create_dir(&frames).unwrap();
     std::fs::copy(&input, folder.path("in/a.gif")).unwrap();
@@ -378,7 +378,7 @@ fn upscale_never_writes_over_an_input() {
     assert!(std::fs::read_dir(folder.path("out")).unwrap().next().is_none(), "nothing was written");
 }
 
-/// SIGKILL in the middle: every file under a final name is whole, and the same command makes the rest.
+/// SIGKILL in the middle: every file under a final name is complete, and the same command makes the rest.
 #[cfg(unix)]
 #[test]
 fn upscale_of_a_folder_continues_after_a_kill() {
@@ -413,7 +413,7 @@ fn upscale_of_a_folder_continues_after_a_kill() {
     assert_eq!((written().len() as u64, names as u64), (PICTURES, PICTURES), "a temporary file was left");
 }
 
-/// Activations that f32 does not hold and f64 does stand for an adapter that computes wrongly.
+/// Activations that overflow f32 but not f64 simulate an adapter that computes wrongly.
 #[test]
 fn upscale_refuses_to_write_what_the_self_check_finds_wrong() {
     if common::device().is_none() {
@@ -433,7 +433,7 @@ fn upscale_refuses_to_write_what_the_self_check_finds_wrong() {
     let (input, out) = (folder.text("in"), folder.text("out"));
     let arguments = ["upscale", &input, &out, "--scale", "3", "--self-check"];
     let error = fails(&[&arguments[..], &["--weights", &weights]].concat());
-    // Black or one value everywhere: WGSL leaves open what max makes of a NaN.
+    // Black or one value everywhere: WGSL does not define max of a NaN.
     for part in ["in/a.png", "computes this picture wrongly: a tile is", "give a picture", "--device cpu"] {
         assert!(error.contains(part), "{error:?} lacks {part:?}");
     }
@@ -524,7 +524,7 @@ fn bench_times_a_network_and_compares_its_output() {
     let mut rng = Rng::new(4);
     let x: Vec<f32> = (0..2 * 12 * 12).map(|_| rng.unit() as f32).collect();
     let x = lineament::Tensor::new([1, 2, 12, 12], x).unwrap();
-    // What the references say.
+    // The result of the references.
     let mut g = lineament::Graph::new();
     let bytes = std::fs::read(folder.path("net.onnx")).unwrap();
     let net = lineament::import::onnx::read("net.onnx", &bytes, &mut g).unwrap();
@@ -559,7 +559,7 @@ fn bench_times_a_network_and_compares_its_output() {
     let report = json(&["--runs", "3", "--size", "16x9", "--batch", "2"]);
     assert_eq!((report["runs"].as_u64(), &report["max_abs_err"]), (Some(3), &Value::Null));
 
-    // Another output, and one of another shape.
+    // A different output, and one of a different shape.
     let output = lineament().args(all(&["--input", &x, "--expect", &wrong, "--runs", "1"])).output().unwrap();
     let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert_eq!(output.status.code(), Some(1), "{stderr}");
@@ -620,7 +620,7 @@ fn a_trace_holds_the_times_of_the_profile() {
     for track in [&steps, &host] {
         assert!(track.iter().all(|e| e["ph"] == "X" && e["pid"] == 1 && e["tid"] == track[0]["tid"]));
         for pair in track.windows(2) {
-            // A nanosecond for the rounding of sums.
+            // Allow a nanosecond for the rounding of sums.
             assert!(number(pair[0], "ts") + number(pair[0], "dur") <= number(pair[1], "ts") + 1e-3, "{pair:?}");
         }
     }
@@ -722,7 +722,7 @@ fn wait_for(child: &mut std::process::Child, is_there: impl Fn() -> bool) {
     }
 }
 
-/// Trains on a small tmpfs, fills it after the first checkpoint, and keeps what is there; 77 where nothing may be mounted.
+/// Trains on a small tmpfs, fills it after the first checkpoint, and keeps its files. Exits with 77 if mounting is not allowed.
 const ON_A_FULL_DISK: &str = r#"
 disk=$1 kept=$2
 shift 2
@@ -752,7 +752,7 @@ fn a_full_disk_stops_a_training_and_leaves_its_checkpoint() {
     let train =
         ["train", "upscale", "--model", "fsrcnn-s", "--scale", "2", "--batch", "2", "--patch", "8", "--data", &data];
     let full = || {
-        // As root, or else as root of a name space of one's own; what is mounted there ends with it.
+        // As root, or else as root of a new namespace, whose mounts end with it.
         let mut command = Command::new("unshare");
         command.args(["--map-root-user", "--mount", "sh", "-c", ON_A_FULL_DISK, "sh"]);
         command.args([folder.path("disk"), folder.path("kept")]).arg(env!("CARGO_BIN_EXE_lineament"));
@@ -776,7 +776,7 @@ fn a_full_disk_stops_a_training_and_leaves_its_checkpoint() {
     assert!(step > 0 && step.is_multiple_of(3), "{step}");
     let names = std::fs::read_dir(&run).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap());
     assert!(names.into_iter().all(|name| !name.starts_with('.')), "a temporary file stayed");
-    // With room again, it goes on as if nothing had been.
+    // With space again, it continues as if nothing had happened.
     let steps = (step + 4).to_string();
     ok(&[&train[..], &["--out", &run, "--resume", "--steps", &steps]].concat());
     let whole = folder.text("whole");
@@ -788,7 +788,7 @@ fn a_full_disk_stops_a_training_and_leaves_its_checkpoint() {
     assert_eq!(losses(&run), losses(&whole));
 }
 
-/// Killed at any moment, `--resume`, and the remaining losses are the same bits; the final file carries its manifest.
+/// After a kill at any moment, `--resume` gives the same remaining losses bit for bit; the final file carries its manifest.
 #[test]
 fn a_killed_training_resumes_to_the_same_bits() {
     if common::device().is_none() {
@@ -828,7 +828,7 @@ fn a_killed_training_resumes_to_the_same_bits() {
         assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
         let code = child.wait().unwrap().code();
         let done = losses(&b);
-        // It may have come to its end before.
+        // It may have finished before.
         assert!(code == Some(130) || (code == Some(0) && done.len() == 60), "{code:?}");
         let checkpoint = lineament::Weights::open(folder.path("b/last.safetensors")).unwrap();
         assert_eq!(checkpoint.manifest()["step"], done.len().to_string());
@@ -848,7 +848,7 @@ fn a_killed_training_resumes_to_the_same_bits() {
         assert!(folder.path("b").join(name).is_file(), "{name}");
     }
 
-    // A config makes the same run again, and flags stand above it.
+    // A config repeats the same run, and flags override it.
     let config = folder.text("a/config.toml");
     let c = folder.text("c");
     let report = json(&["train", "upscale", "--config", &config, "--steps", "7", "--out", &c, "--json"]);
@@ -866,7 +866,7 @@ fn a_killed_training_resumes_to_the_same_bits() {
     assert!(error.contains("none"), "{error}");
     assert!(train(&[]).contains("a run needs --data and --scale"));
     let error = train(&["--data", &data, "--group", "conv.*=0.1"]);
-    assert!(error.contains("the group \"conv.*\" fits no parameter; there are feature.w, feature.b"), "{error}");
+    assert!(error.contains("the group \"conv.*\" matches no parameter; there are feature.w, feature.b"), "{error}");
     let error = train(&["--data", &data, "--model", "fsrcnn-s", "--init", &b]);
     assert!(error.contains("is a folder, expected a file"), "{error}");
     std::fs::write(&config, "batch = 2\nbatches = 3\n").unwrap();
@@ -910,7 +910,7 @@ fn tuning_is_remembered_shown_followed_and_forgotten() {
     assert!(file.starts_with(folder.0.path()) && file.is_file(), "{}", file.display());
     let shown = json("cached", &["tune", "--show", "--json"]);
     assert_eq!(shown["layers"], tuned["layers"]);
-    // A broken file counts as none, and what measures next replaces it.
+    // A broken file is treated as missing, and the next measurement replaces it.
     std::fs::write(&file, "{").unwrap();
     assert_eq!(json("cached", &["tune", "--show", "--json"])["layers"].as_object().unwrap().len(), 0);
     assert_eq!(with("cached", &["bench", &net, "--runs", "1"]).0, Some(0));
@@ -966,7 +966,7 @@ fn a_cascade_is_trained_stopped_resumed_measured_and_draws_faces() {
     };
     let output = lineament().args(arguments(&a)).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    // Killed within a part, and gone on with, to the same bits.
+    // Killed within a part and resumed, it gives the same bits.
     let mut resume = arguments(&b);
     resume.push("--resume".into());
     let mut child = lineament().args(&resume).stderr(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
@@ -1042,12 +1042,15 @@ fn a_cascade_is_trained_stopped_resumed_measured_and_draws_faces() {
     assert!(fresh(&["--data", &faces, "--joint", "0"]).contains("must be at least 1"));
     let more = ["--data", &faces, "--more", &faces];
     assert!(fresh(&more).contains("--more needs --more-square X,Y,SIDE"));
-    assert!(fresh(&[&more[..], &["--more-square", "70,0,8"]].concat()).contains("lies outside of its pictures"));
+    assert!(fresh(&[&more[..], &["--more-square", "70,0,8"]].concat()).contains("lies outside its pictures"));
     let error =
         fresh(&["--data", &faces, "--init", &folder.text("a/level1/joint/weights.safetensors"), "--joint", "1"]);
-    assert!(error.contains("lacks level1/common/conv1.b of [1, 32, 1, 1]; begin at a cascade of the same"), "{error}");
+    assert!(
+        error.contains("lacks level1/common/conv1.b of [1, 32, 1, 1]; start from a cascade of the same"),
+        "{error}"
+    );
     assert!(fresh(&["--data", &faces, "--pretrain", "0"]).contains("--pretrain must be at least 1, or 0 with --init"));
-    // At a rate of next to nothing the networks stay where they begin.
+    // At a rate near zero the networks keep their initial weights.
     let (d, rows) = (folder.text("d"), folder.text("rows.safetensors"));
     let mut tensors = whole.tensors().clone();
     for (_, tensor) in tensors.iter_mut().filter(|(name, _)| name.starts_with("ablation/common/")) {
@@ -1073,7 +1076,7 @@ fn a_cascade_is_trained_stopped_resumed_measured_and_draws_faces() {
         is.iter().zip(was).fold(0.0, |most: f32, (x, y)| most.max((x - y).abs()))
     };
     for level in ["level1", "level2"] {
-        // The file has a common branch that was trained alone, and no such high-frequency branch.
+        // The file has a common branch that was trained alone, but no such high-frequency branch.
         let row = format!("ablation/common/{level}/common/conv2");
         for begins_there in [&format!("{level}/common/conv2"), &format!("ablation/fixed/{level}/common/conv2"), &row] {
             assert!(apart(begins_there, &row) < 1e-6, "{begins_there}");
@@ -1083,7 +1086,7 @@ fn a_cascade_is_trained_stopped_resumed_measured_and_draws_faces() {
         assert!(apart(&branch, &branch) < 1e-6);
         assert!(apart(&format!("{level}/gate/conv1"), &format!("{level}/gate/conv1")) > 1e-3, "the gate is new");
     }
-    // The second and the fourth are held out.
+    // The second and the fourth face are held out.
     std::fs::remove_file(folder.path("faces/2.png")).unwrap();
     assert!(train(&["--resume"]).contains("2.png: there is no such file"));
 }

@@ -1,6 +1,6 @@
-//! The command line where things go wrong: files that exist, names that are not UTF-8, readers that leave, signals, sizes
-//! that nobody has the memory for; and what users of such tools expect: completions, man pages, tables that fit.
-// Signals, pipes and limits of processes are tested on Linux alone.
+//! The command line when things go wrong: existing files, names that are not UTF-8, readers that leave, signals, sizes beyond
+//! any memory. Also what users expect of such tools: completions, man pages, tables that fit.
+// Signals, pipes and process limits are tested only on Linux.
 #![cfg_attr(not(target_os = "linux"), allow(unused_imports, unused_variables))]
 
 #[path = "common/command.rs"]
@@ -20,20 +20,20 @@ fn run(arguments: &[&str]) -> Output {
     lineament().args(arguments).output().unwrap()
 }
 
-/// Standard output of a command that must succeed.
+/// Returns the standard output of a command that must succeed.
 fn ok(arguments: &[&str]) -> String {
     let output = run(arguments);
     assert!(output.status.success(), "{arguments:?}: {}", text(&output.stderr));
     text(&output.stdout)
 }
 
-/// The last line of a successful command, as JSON.
+/// Returns the last line of a successful command, as JSON.
 fn json(arguments: &[&str]) -> Value {
     let stdout = ok(arguments);
     serde_json::from_str(stdout.lines().last().unwrap()).unwrap_or_else(|e| panic!("{arguments:?}: {e}: {stdout}"))
 }
 
-/// The one line on stderr of a command that must fail with `code`.
+/// Returns the only line on stderr of a command that must fail with `code`.
 fn fails(code: i32, arguments: &[&str]) -> String {
     let output = run(arguments);
     let stderr = text(&output.stderr);
@@ -43,7 +43,7 @@ fn fails(code: i32, arguments: &[&str]) -> String {
 }
 
 impl Folder {
-    /// A file, and its path.
+    /// Writes a file and returns its path.
     fn with(&self, name: &str, content: impl AsRef<[u8]>) -> String {
         std::fs::write(self.path(name), content).unwrap();
         self.text(name)
@@ -59,13 +59,13 @@ fn draw(path: &Path, width: usize, height: usize) {
     Picture::from_samples("drawn", width, height, Channels::Grey, samples).unwrap().save(path).unwrap();
 }
 
-/// 68 landmarks on a grid of 9 columns, `step` pixels apart, as a line for `name`.
+/// Returns a line for `name` of 68 landmarks on a grid of 9 columns, `step` pixels apart.
 fn landmarks(name: &str, step: f64, shift: f64) -> String {
     let points = (0..68).map(|l| format!(",{},{}", shift + step * f64::from(l % 9), shift + step * f64::from(l / 9)));
     format!("{name}{}\n", points.collect::<String>())
 }
 
-/// Item 5: what exists stays without --overwrite, and is found before any work; item 7: so is a folder that is missing.
+/// Item 5: without --overwrite existing files stay, and they are found before any work. Item 7: so are missing folders.
 #[test]
 fn outputs_that_exist_stay_and_missing_folders_are_found_before_the_work() {
     let folder = Folder::new();
@@ -87,7 +87,7 @@ fn outputs_that_exist_stay_and_missing_folders_are_found_before_the_work() {
     ];
     folder.with("dump/lineament-man.1", "older");
     for command in commands {
-        // The device does not exist: what comes before it is found before the work.
+        // The device does not exist, so whatever is reported before that is found before the work.
         let is_device = !["man", "--shader"].iter().any(|word| command.contains(word));
         let none: &[&str] = if is_device { &["--device", "none such"] } else { &[] };
         let error = fails(1, &[command, none].concat());
@@ -105,7 +105,7 @@ fn outputs_that_exist_stay_and_missing_folders_are_found_before_the_work() {
         let error = fails(1, &command);
         assert!(error.contains("there is no folder") && error.contains("create it first"), "{command:?}: {error}");
     }
-    // A sheet that is the face, by another path.
+    // A sheet with the same path as the face, spelt differently.
     let twice = format!("{}/dump/../new.png", folder.0.path().display());
     assert!(fails(1, &["hallucinate", &input, &new_png, "--sheet", &twice]).contains("is both the face and the sheet"));
     ok(&[commands[1], &["--overwrite"]].concat());
@@ -130,7 +130,7 @@ fn the_files_of_reproduce_cbn_stay() {
     assert!(error.contains("ghosting.png: exists; give --overwrite"), "{error}");
 }
 
-/// Item 6: `tune` of several networks at once.
+/// Item 6: several networks are tuned at once.
 #[test]
 fn what_parallel_tunings_find_is_all_remembered() {
     if common::device().is_none() {
@@ -161,7 +161,7 @@ fn what_parallel_tunings_find_is_all_remembered() {
     assert_eq!(layers(tune(&["--show"])), found);
 }
 
-/// Item 8: names of files that are not UTF-8 are inputs and outputs like any other, and are lossless in JSON.
+/// Item 8: file names that are not UTF-8 work as inputs and outputs like any other, and are lossless in JSON.
 #[cfg(target_os = "linux")]
 #[test]
 fn names_that_are_not_utf8_are_taken_and_told() {
@@ -206,7 +206,7 @@ fn names_that_are_not_utf8_are_taken_and_told() {
     assert_eq!(report["files"][0], escaped("dump\0ff/relu.wgsl"));
 }
 
-/// Item 9: a reader that leaves changes nothing; a full disk behind stdout is one error; behind stderr it is none.
+/// Item 9: a reader that leaves changes nothing. A full disk behind stdout is one error, behind stderr it is no error.
 #[cfg(target_os = "linux")]
 #[test]
 fn readers_that_leave_and_full_disks_never_stop_the_work() {
@@ -218,7 +218,7 @@ fn readers_that_leave_and_full_disks_never_stop_the_work() {
     for command in
         ["ops", "devices", "plan upscale --scale 3 --device cpu", "completions bash", "profile --shader relu"]
     {
-        // The reader is gone before the first line.
+        // The reader leaves before the first line.
         let (code, _, stderr) = shell(&format!("(sleep 0.2; lineament {command}) | true"));
         assert_eq!((code, stderr.as_str()), (Some(0), ""), "{command}");
         let (code, _, stderr) = shell(&format!("lineament {command} > /dev/full"));
@@ -233,7 +233,7 @@ fn readers_that_leave_and_full_disks_never_stop_the_work() {
     assert!(code == Some(1) && stderr.lines().count() <= 1, "{code:?} {stderr}");
 }
 
-/// Item 10: what no one has the memory for is refused with the numbers, before any of it is taken: in 1.5 GB.
+/// Item 10: sizes beyond any memory are refused with the numbers before anything is allocated, within 1.5 GB.
 #[cfg(target_os = "linux")]
 #[test]
 fn sizes_are_bounded_before_memory_is_asked_for() {
@@ -284,7 +284,7 @@ fn sizes_are_bounded_before_memory_is_asked_for() {
         let (code, stderr) = limited(arguments);
         assert!(code == Some(2) && stderr.contains(message), "{arguments}: {code:?} {stderr}");
     }
-    // The largest size plans one window as any other does.
+    // The largest size plans one window like any other.
     let (code, stderr) = limited("plan upscale --scale 3 --device cpu --size 1048576x1048576");
     assert_eq!((code, stderr.as_str()), (Some(0), ""));
     if common::device().is_some() {
@@ -299,7 +299,7 @@ fn signal(child: &Child, name: &str) {
     assert!(status.success(), "the work was over too early");
 }
 
-/// Item 11: whatever it is doing, a command ends soon after a signal, with 130; a busy machine gets some time more.
+/// Item 11: whatever it is doing, a command ends soon after a signal, with 130; a busy machine gets more time.
 #[cfg(unix)]
 #[test]
 fn signals_end_every_command_soon() {
@@ -331,12 +331,12 @@ fn signals_end_every_command_soon() {
     }
 }
 
-/// Neither is a process kept that waits for a reader who never reads, with stderr and stdout in one full pipe.
+/// A signal also ends a process whose stderr and stdout share a full pipe that nobody reads.
 #[cfg(unix)]
 #[test]
 fn a_full_pipe_holds_up_no_signal() {
     let script = format!("exec {} profile --shader conv2d 2>&1", env!("CARGO_BIN_EXE_lineament"));
-    // The pipe's other end is held and not read.
+    // The pipe's other end is kept open but not read.
     let mut child = Command::new("sh").args(["-c", &script]).stdout(Stdio::piped()).spawn().unwrap();
     std::thread::sleep(Duration::from_millis(1500));
     assert!(child.try_wait().unwrap().is_none(), "what is printed fits into the pipe: the test needs a longer text");
@@ -357,7 +357,7 @@ fn an_interrupted_tuning_keeps_the_layers_that_it_measured() {
         return;
     }
     let folder = Folder::new();
-    // Each takes a second or so.
+    // Each takes about a second.
     let net = folder.with("net.onnx", onnx::bytes(&onnx::chain(&[1, 4, 2, 4, 3, 4, 4, 1], 8)));
     let mut command = lineament();
     command.args(["tune", &net]).env("XDG_CACHE_HOME", folder.0.path()).stderr(Stdio::piped()).stdout(Stdio::null());
@@ -376,7 +376,7 @@ fn an_interrupted_tuning_keeps_the_layers_that_it_measured() {
     assert!((1..5).contains(&count), "{count} layers are kept");
 }
 
-/// Items 17 to 20, and how wrong arguments are told: one line, exit code 2, the remedy where there is one.
+/// Items 17 to 20: wrong arguments are reported on one line, with exit code 2 and the remedy if there is one.
 #[test]
 fn wrong_arguments_are_one_line() {
     let folder = Folder::new();
@@ -417,12 +417,12 @@ fn wrong_arguments_are_one_line() {
     }
 }
 
-/// Item 19: negative numbers are values. Item 20: places where no face can be are refused by the file's name.
+/// Item 19: negative numbers are values. Item 20: impossible places of faces are refused with the file's name.
 #[test]
 fn places_of_faces_are_checked() {
     let folder = Folder::new();
     let (a, face) = (folder.picture("a.png", 64, 48), folder.text("face.png"));
-    // The device does not exist, so that what is said before it is said before the work.
+    // The device does not exist, so whatever is reported before that is found before the work.
     let refused = |more: &[&str]| fails(1, &[&["hallucinate", &a, &face, "--device", "none such"], more].concat());
     for taken in ["-20,-20,60,60", "-5.5,0,40,40", "0,0,64,48", "60,40,8,8"] {
         let error = refused(&["--box", taken]);
@@ -464,7 +464,7 @@ fn places_of_faces_are_checked() {
     assert!(refused(&["--points", &good]).contains("no adapter"));
 }
 
-/// Every command is in the completions of every shell, and has a man page.
+/// Every command has completions in every shell, and a man page.
 #[test]
 fn completions_and_man_pages_know_every_command() {
     let commands = [
@@ -529,7 +529,7 @@ fn the_version_is_one_line_with_commit_and_wgpu() {
     }
 }
 
-/// Tables keep to the width that they are given, and a pipe gets everything.
+/// Tables keep to the given width, and a pipe gets everything.
 #[test]
 fn tables_fit_80_columns() {
     let cpu = ["--device", "cpu"];
@@ -545,7 +545,7 @@ fn tables_fit_80_columns() {
     for arguments in [&["ops"][..], &plan, &profile, &check] {
         let narrow = table(arguments, Some("80"));
         let wide: Vec<&str> = narrow.lines().filter(|line| line.chars().count() > 80).collect();
-        // A sentence is no table.
+        // Sentences are not part of a table.
         let is_sentence = |line: &&str| ["longest dispatch", "total "].iter().any(|begin| line.starts_with(begin));
         assert!(wide.iter().all(is_sentence), "{arguments:?}: {wide:#?}");
         assert!(!table(arguments, None).contains("omitted"), "{arguments:?}");
@@ -570,7 +570,7 @@ fn no_color_means_none() {
     assert!(!help(true).contains('\u{1b}'));
 }
 
-/// With --json the object is the last line, after what is for people, and --quiet leaves it alone.
+/// With --json the object is the last line, after the text for people; with --quiet it is the only one.
 #[test]
 fn json_is_the_last_line_of_every_command() {
     let cpu = ["--device", "cpu"];
@@ -596,7 +596,7 @@ fn json_is_the_last_line_of_every_command() {
     }
 }
 
-/// -v says which adapter was taken and why, and which shaders.
+/// -v says which adapter was chosen and why, and which shaders.
 #[test]
 fn verbose_says_what_was_chosen_and_why() {
     if common::device().is_none() {

@@ -1,5 +1,4 @@
-//! What `lineament upscale` does with files of several pictures, with what they say of themselves, and with files that would
-//! take all memory.
+//! `lineament upscale` on files of several pictures, on files with metadata, and on files that would take all memory.
 
 #[path = "common/command.rs"]
 mod command;
@@ -40,7 +39,7 @@ fn write(path: &Path, format: Format, sequence: Sequence, pictures: &[Picture], 
     writer.finish().unwrap();
 }
 
-/// Sizes and delays of all pictures of a file.
+/// Returns the sizes and delays of all pictures of a file.
 fn read(path: &Path) -> (Sequence, Vec<([usize; 2], u32)>) {
     let mut frames = Frames::open(path).unwrap();
     let mut found = Vec::new();
@@ -73,7 +72,7 @@ fn upscale_keeps_every_frame_and_page() {
     let expected = vec![([40, 32], 0), ([48, 24], 0), ([32, 32], 0)];
     assert_eq!(read(&at("out/scan.tif")), (Sequence::Pages, expected));
 
-    // Into another format that moves, and into one that does not.
+    // Into another format with animations, and into one without.
     ok(&["upscale", &text("in/b.webp"), &text("b.gif"), "--scale", "2"]);
     let (sequence, found) = read(&at("b.gif"));
     assert_eq!((sequence, found.len()), (moves, 3));
@@ -97,7 +96,7 @@ fn upscale_keeps_what_a_photograph_says() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
     let text = |name: &str| at(name).to_str().unwrap().to_owned();
-    // One entry: the orientation, which says that the left of the samples is the top.
+    // One entry: the orientation, which says that the left side of the samples is the top.
     let exif = b"MM\0\x2A\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01\0\x06\0\0\0\0\0\0".to_vec();
     let xmp = b"<x:xmpmeta/>".to_vec();
     let mut photo = picture(1, 24, 16);
@@ -109,7 +108,7 @@ fn upscale_keeps_what_a_photograph_says() {
         let big = Picture::open(at(output)).unwrap();
         assert_eq!([big.width(), big.height()], [32, 48], "{output}: turned, once");
         assert_eq!(big.metadata().xmp.as_ref(), Some(&xmp), "{output}");
-        // WebP has a resolution in EXIF alone, and TIFF's own orientation is what counts there.
+        // WebP has a resolution only in EXIF, and in TIFF its own orientation counts.
         if output != "big.webp" {
             assert_eq!(big.metadata().density, Some([300.0; 2]), "{output}");
         }
@@ -126,7 +125,7 @@ fn upscale_keeps_what_a_photograph_says() {
     }
 }
 
-/// Six files of less than a megabyte each that would take two gigabytes each beside a good one.
+/// Six files of less than a megabyte each that would take two gigabytes each, and a good one.
 #[cfg(target_os = "linux")]
 #[test]
 fn upscale_of_bombs_stays_small() {
@@ -138,7 +137,7 @@ fn upscale_of_bombs_stays_small() {
     let text = |name: &str| at(name).to_str().unwrap().to_owned();
     std::fs::create_dir(at("in")).unwrap();
     picture(1, 20, 16).save(at("in/good.png")).unwrap();
-    // A PNG with a profile that its encoder packs well, whose packed part is then replaced by a bomb.
+    // A PNG whose packed profile is replaced by a decompression bomb.
     let mut packed = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::best());
     let block = vec![0; 1 << 20];
     (0..900).for_each(|_| std::io::Write::write_all(&mut packed, &block).unwrap());
@@ -147,7 +146,7 @@ fn upscale_of_bombs_stays_small() {
     let mut checksum = flate2::Crc::new();
     checksum.update(b"iCCP");
     checksum.update(&data);
-    // Behind the header, which ends at 33.
+    // After the header, which ends at byte 33.
     let length = (data.len() as u32).to_be_bytes();
     let bomb = [&good[..33], &length, b"iCCP", &data, &checksum.sum().to_be_bytes(), &good[33..]].concat();
     assert!(bomb.len() < 1 << 20);

@@ -1,5 +1,5 @@
-//! `lineament train` as a person uses it: what is checked before the first step, whose folder it is, and what a signal leaves.
-// Signals, pipes and limits of processes are tested on Linux alone.
+//! `lineament train` as people use it: what is checked before the first step, whose folder it is, and what a signal leaves.
+// Signals, pipes and process limits are tested only on Linux.
 #![cfg_attr(not(target_os = "linux"), allow(unused_imports, unused_variables))]
 
 #[path = "common/command.rs"]
@@ -20,7 +20,7 @@ fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-/// The one line of error of a command that must fail with exit code 1, and nothing but it on the last line of stderr.
+/// Returns the error of a command that must fail with exit code 1, the last line of stderr.
 fn fails(command: &mut Command) -> String {
     let output = command.output().unwrap();
     let text = stderr(&output);
@@ -52,13 +52,13 @@ impl Place {
     fn at(&self, name: &str) -> PathBuf {
         self.0.path().join(name)
     }
-    /// A command in the place, with the references.
+    /// Returns a command in this place, on the references.
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = lineament();
         command.current_dir(self.0.path()).args(arguments).args(["--device", "cpu"]);
         command
     }
-    /// `train upscale` of a small network into `out`.
+    /// Returns `train upscale` of a small network into `out`.
     fn train(&self, out: &str, more: &[&str]) -> Command {
         self.command(&[&["train", "upscale", "--config", "small.toml", "--out", out], more].concat())
     }
@@ -82,7 +82,7 @@ fn what_a_run_needs_is_checked_before_its_first_step() {
     std::fs::create_dir(place.at("empty")).unwrap();
     for (more, problem) in [
         (["--val", "typo"], "--val typo: there is no such folder; give a folder of pictures"),
-        (["--val", "data/a.png"], "--val data/a.png: is no folder"),
+        (["--val", "data/a.png"], "--val data/a.png: is not a folder"),
         (["--val", "empty"], "empty: holds no picture"),
         (["--val", "small"], "small/a.png: has 15 × 48 pixels, a comparison at scale 2 needs 16 × 16 or more"),
         (["--val", "broken"], "broken/a.png: "),
@@ -121,7 +121,7 @@ fn what_the_cascade_needs_is_checked_before_its_first_part() {
         (&["--init", "typo"][..], "typo: there is no such file"),
         (&["--data", "data"], "data.csv: there is no such file"),
         (&["--more", "typo", "--more-square", "0,0,64"], "typo: "),
-        // The last level's batches, which hours later would have been the first to take too much.
+        // The last level's batches, which would have taken too much only hours later.
         (&["--batch", "2,2,100000"], "--batch 100000 of faces of 128 pixels takes more than 1024 MiB; give fewer"),
         (
             &["--batch", "2,2,200", "--patch", "16,16,128"],
@@ -149,12 +149,12 @@ fn a_folder_with_foreign_files_is_refused_and_an_older_run_goes_on() {
     let hallucinate = |out: &str| place.command(&["train", "hallucinate", "--data", "faces", "--out", out]);
     let error = fails(&mut hallucinate("mine"));
     assert!(
-        error.contains("mine: holds files, and no lineament-run.json says that they are a run's; name a"),
+        error.contains("mine: holds files, but no lineament-run.json marks it as a run's folder; name a"),
         "{error}"
     );
     let error = fails(&mut place.train("mine", &["--steps", "1"]));
     assert!(
-        error.contains("mine: holds files, and no lineament-run.json says that they are a run's; name a"),
+        error.contains("mine: holds files, but no lineament-run.json marks it as a run's folder; name a"),
         "{error}"
     );
     let error = fails(&mut place.train("mine", &["--steps", "1", "--resume"]));
@@ -162,7 +162,7 @@ fn a_folder_with_foreign_files_is_refused_and_an_older_run_goes_on() {
     assert_eq!(std::fs::read_dir(place.at("mine")).unwrap().count(), names.len(), "something was written");
     assert!(names.iter().all(|name| std::fs::read(place.at("mine").join(name)).unwrap() == b"mine"));
 
-    // A run as versions left it that wrote no marker.
+    // A run made by a version that wrote no marker.
     succeeds(&mut place.train("run", &["--steps", "3"]));
     let marker = place.at("run/lineament-run.json");
     let said: Value = serde_json::from_slice(&std::fs::read(&marker).unwrap()).unwrap();
@@ -190,7 +190,7 @@ fn a_second_training_in_a_folder_is_refused() {
     for more in [&[][..], &["--resume"]] {
         let error = fails(&mut place.train("run", more));
         assert!(
-            error.contains("run: another process trains in it; wait for its end, or name another --out"),
+            error.contains("run: another process is training in it; wait for it to end, or name another --out"),
             "{error}"
         );
     }
@@ -208,10 +208,10 @@ fn sizes_are_bounded_before_memory_is_asked_for() {
         (&["--threads", "100000"][..], "--threads must be 1 to 256, or 0 for one per core, got 100000"),
         (&["--threads", huge], "--threads must be 1 to 256"),
         (&["--batch", "1000000000"], "--batch 1000000000 of --patch 8 with 1 threads takes up to"),
-        (&["--batch", huge], "takes up to more bytes than can be counted"),
-        (&["--patch", huge], "takes up to more bytes than can be counted"),
+        (&["--batch", huge], "takes more bytes than can be counted"),
+        (&["--patch", huge], "takes more bytes than can be counted"),
         (&["--patch", "100000"], "give a smaller --batch or --patch"),
-        // Its batches are small, its activations are not.
+        // Its batches are small, but its activations are not.
         (&["--batch", "200000"], "bytes for tensors, the device allows 536870912; use a smaller"),
         (&["--steps", huge], "--steps must be at most 1000000000"),
         (&["--cache-mib", huge], "--cache-mib must be at most 1048576"),
@@ -220,7 +220,7 @@ fn sizes_are_bounded_before_memory_is_asked_for() {
         let command = place.train("run", more);
         #[cfg(unix)]
         let command = {
-            // With less address space than any of them would take.
+            // Limited to less address space than any of them would take.
             let mut limited = Command::new("sh");
             limited.args(["-c", "ulimit -v 3000000; exec \"$@\"", "sh"]).arg(command.get_program());
             limited.args(command.get_args()).current_dir(place.0.path()).env("LINEAMENT_TUNE", "off");
@@ -232,13 +232,16 @@ fn sizes_are_bounded_before_memory_is_asked_for() {
         assert!(!place.at("run").exists(), "{more:?}");
     }
     succeeds(&mut place.train("run", &["--threads", "256", "--steps", "2"]));
-    // The system has no room for the stack of a thread: an error, no abort.
+    // The system has no room for a thread's stack: an error, not an abort.
     let mut command = place.train("other", &["--threads", "2", "--steps", "3"]);
     let error = fails(command.env("RUST_MIN_STACK", (1u64 << 46).to_string()));
-    assert!(error.contains("the system starts no more threads: ") && error.contains("give fewer --threads"), "{error}");
+    assert!(
+        error.contains("the system cannot start more threads: ") && error.contains("give fewer --threads"),
+        "{error}"
+    );
 }
 
-/// Early in each of its stages a signal ends the training within two seconds, and what is left goes on to the same bits.
+/// Early in each stage, a signal ends the training within two seconds, and it resumes to the same bits.
 #[cfg(unix)]
 #[test]
 fn an_interrupt_of_the_cascade_takes_no_longer_than_two_seconds() {
@@ -269,12 +272,12 @@ fn an_interrupt_of_the_cascade_takes_no_longer_than_two_seconds() {
         let asked = Instant::now();
         let output = child.wait_with_output().unwrap();
         let took = asked.elapsed();
-        // It may have come to its end before, or not to listening for signals yet.
+        // It may have finished before, or may not listen for signals yet.
         let has_begun = output.status.signal() != Some(2);
         if has_begun && output.status.code() != Some(0) {
             let said = stderr(&output);
             assert_eq!(output.status.code(), Some(130), "{said}");
-            // Two seconds, and two more for a machine that has other work.
+            // Two seconds, and two more for a busy machine.
             assert!(took < Duration::from_secs(4), "{until}: {took:?}");
             assert!(
                 said.contains("stopping; Ctrl-C again stops at once") || said.contains("finishing a step"),
@@ -289,7 +292,7 @@ fn an_interrupt_of_the_cascade_takes_no_longer_than_two_seconds() {
     assert_eq!(open("part").tensors(), open("whole").tensors());
 }
 
-/// Neither git, nor what a repository would have git start; and the manifest's commit is lineament's.
+/// Starts neither git nor anything that a repository would make git start; the manifest's commit is that of lineament.
 #[cfg(unix)]
 #[test]
 fn no_program_is_started() {
@@ -353,7 +356,7 @@ fn names_that_are_not_utf8_are_said_without_loss_or_refused() {
     let text = String::from_utf8(output.stdout).unwrap();
     let report: Value = serde_json::from_str(text.lines().last().unwrap()).unwrap();
     assert_eq!((&report["out"], &report["log"]), (&"r\0ffn".into(), &"r\0ffn/log.jsonl".into()));
-    // Nothing is said of waiting in a run this short.
+    // Waiting is not reported in a run this short.
     assert!(!stderr(&succeeds(&mut place.train("short", &["--steps", "1"]))).contains("waited"));
     std::fs::rename(place.at("data"), place.at("").join(odd).join("data")).unwrap();
     let error = fails(place.train("run", &[]).arg("--data").arg(Path::new(odd).join("data")));

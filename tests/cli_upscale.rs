@@ -1,4 +1,4 @@
-//! `lineament upscale` as people use it beside other tools, and `lineament models`: names, pipes, several inputs, any scale.
+//! `lineament upscale` as people use it with other tools, and `lineament models`: names, pipes, several inputs, any scale.
 
 #[path = "common/command.rs"]
 mod command;
@@ -15,18 +15,18 @@ use std::process::{Output, Stdio};
 const SMALL: [&str; 4] = ["--model", "fsrcnn-s", "--device", "cpu"];
 
 impl Folder {
-    /// A picture under this name, in folders that are made.
+    /// Writes a picture under this name and creates its folders.
     fn picture(&self, name: impl AsRef<Path>, width: usize, height: usize) -> PathBuf {
         let path = self.0.path().join(name);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         noise(&path, width, height);
         path
     }
-    /// `upscale` in this folder with the small network.
+    /// Runs `upscale` in this folder with the small network.
     fn upscale(&self, arguments: &[&str]) -> Output {
         lineament().current_dir(self.0.path()).arg("upscale").args(SMALL).args(arguments).output().unwrap()
     }
-    /// Standard output of [`Folder::upscale`], which must succeed.
+    /// Returns the standard output of [`Folder::upscale`], which must succeed.
     fn ok(&self, arguments: &[&str]) -> String {
         let output = self.upscale(arguments);
         assert_eq!(output.status.code(), Some(0), "{arguments:?}: {}", text(&output.stderr));
@@ -35,7 +35,7 @@ impl Folder {
     fn json(&self, arguments: &[&str]) -> Value {
         last_line(&self.ok(&[arguments, &["--json"]].concat()))
     }
-    /// The one line on stderr of [`Folder::upscale`], which must fail with `code`.
+    /// Returns the only line on stderr of [`Folder::upscale`], which must fail with `code`.
     fn fails(&self, code: i32, arguments: &[&str]) -> String {
         let output = self.upscale(arguments);
         let stderr = text(&output.stderr);
@@ -48,7 +48,7 @@ impl Folder {
         let picture = Picture::open(self.path(name)).unwrap();
         (picture.width(), picture.height())
     }
-    /// Names below a folder, in order.
+    /// Returns the names below a folder, in order.
     fn names(&self, name: &str) -> Vec<String> {
         let (mut found, mut open) = (Vec::new(), vec![self.path(name)]);
         while let Some(folder) = open.pop() {
@@ -156,10 +156,10 @@ fn names_that_are_not_utf8_are_pictures_like_all_others() {
     assert!(folder.0.path().join(&written).exists());
     let again = folder.json(&["in", "out", "--format", "bmp"]);
     assert_eq!((&again["skipped"], &again["existing"][1]["output"]), (&json!(2), &report["pictures"][1]["output"]));
-    // For people, one line without what a terminal would take for a command.
+    // For people, one line without anything that a terminal would interpret as a command.
     let text = folder.ok(&["in", "out", "--format", "bmp", "--overwrite"]);
     assert!(text.contains("in/\u{fffd}/a\u{fffd}\\n.png → out/\u{fffd}/a\u{fffd}\\n.bmp: 15 × 18"), "{text}");
-    // As a file, and as one that is broken.
+    // As a single file, and as a broken one.
     let single =
         lineament().current_dir(folder.0.path()).arg("upscale").args(SMALL).arg(&odd).arg("one.png").output().unwrap();
     assert!(single.status.success(), "{}", self::text(&single.stderr));
@@ -170,7 +170,7 @@ fn names_that_are_not_utf8_are_pictures_like_all_others() {
     assert_eq!((&report["errors"][0]["input"], &report["failed"]), (&json!("in/\0fe/a\0ff\n.png"), &json!(1)));
 }
 
-/// Issue 15, item 9: the work goes on to the end where nobody reads, and a full disk is told once.
+/// Issue 15, item 9: the work continues to the end even if nobody reads, and a full disk is reported once.
 #[cfg(target_os = "linux")]
 #[test]
 fn a_closed_pipe_and_a_full_disk_behind_it_do_not_stop_the_work() {
@@ -213,7 +213,7 @@ fn a_closed_pipe_and_a_full_disk_behind_it_do_not_stop_the_work() {
     expect(&text(&output.stderr), &["error: standard output: No space left"]);
 }
 
-/// Issue 15, item 21: one shape of the report for one picture, for several, for none, and for those that fail.
+/// Issue 15, item 21: the report has one shape for one picture, for several, for none, and for failures.
 #[test]
 fn the_report_has_one_shape() {
     let folder = Folder::new();
@@ -251,7 +251,7 @@ fn the_report_has_one_shape() {
     assert_eq!(report["errors"][0]["input"], "bad.png");
     let error = report["errors"][0]["error"].as_str().unwrap();
     assert!(error.contains("bad.png: ") && text(&bad.stderr).contains(&format!("error: {error}\n")), "{report}");
-    // What stops the whole command is one object too.
+    // An error that stops the whole command is one object too.
     let refused = folder.upscale(&["none.png", "out.png", "--json"]);
     let report = last_line(&text(&refused.stdout));
     assert_eq!(report, json!({ "error": "none.png: there is no such file; check the path", "exit_code": 1 }));
@@ -265,7 +265,7 @@ fn a_picture_goes_through_pipes() {
         let mut command = lineament();
         command.current_dir(folder.0.path()).arg("upscale").args(SMALL).args(arguments);
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        // Who refuses before it reads closes the pipe.
+        // A command that refuses before it reads closes the pipe.
         let _ = child.stdin.take().unwrap().write_all(input);
         child.wait_with_output().unwrap()
     };
@@ -308,11 +308,11 @@ fn several_inputs_go_to_a_folder_under_names_that_differ() {
     let names = ["a.bmp.webp", "a.png.webp", "scans/b.webp", "scans/sub/b.webp"];
     assert_eq!(folder.names("out"), names);
     assert_eq!((folder.size("out/a.png.webp"), folder.size("out/a.bmp.webp")), ((18, 15), (15, 12)));
-    // In any order the same command finds them again.
+    // The same command finds them again, in any order.
     let again = folder.json(&["-i", "scans/", "-i", "a.bmp", "--input", "a.png", "--output", "out/", "-f", "webp"]);
     assert_eq!((&again["skipped"], again["pictures"].as_array().unwrap().len()), (&json!(4), 0));
     assert_eq!(folder.names("out"), names);
-    // A folder that does not exist is asked for by a slash.
+    // A trailing slash requests a folder that does not exist yet.
     folder.ok(&["a.png", "new/", "-f", "tiff"]);
     assert_eq!(folder.names("new"), ["a.tiff"]);
 
@@ -333,7 +333,7 @@ fn several_inputs_go_to_a_folder_under_names_that_differ() {
     }
 }
 
-/// Networks in stages and a bicubic step, said on the line and in JSON; the picture is about as bright as before.
+/// Networks in stages and a bicubic step are reported in text and in JSON; the picture is about as bright as before.
 #[test]
 fn any_scale_is_reached_and_said() {
     let folder = Folder::new();
@@ -388,7 +388,7 @@ fn any_scale_is_reached_and_said() {
     }
 }
 
-/// Issue 15, item 10, of the threads here.
+/// Issue 15, item 10, for the thread counts here.
 #[test]
 fn numbers_out_of_range_are_refused_with_what_would_do() {
     let folder = Folder::new();

@@ -1,4 +1,4 @@
-//! What opening, filling and closing an adapter leaves in the process.
+//! What opening, filling and closing an adapter leaves behind in the process.
 
 mod common;
 
@@ -9,13 +9,13 @@ use lineament::train::{HYPER, Optimizer, Rule};
 use lineament::{Graph, Params, Session, Tensor, Weights};
 use std::collections::BTreeSet;
 
-/// Libraries that lie in this process's memory, where the system tells.
+/// Returns the libraries that are loaded in this process, if the system tells.
 fn libraries() -> BTreeSet<String> {
     let maps = std::fs::read_to_string("/proc/self/maps").unwrap_or_default();
     maps.split_whitespace().filter(|word| word.contains(".so")).map(str::to_owned).collect()
 }
 
-/// A thread that used a driver may call it once more as it ends.
+/// A thread that used a driver may call it once more when it ends.
 #[test]
 fn the_driver_stays_when_its_last_device_is_closed() {
     let Some(device) = common::device() else { return };
@@ -36,7 +36,7 @@ fn allocated_bytes_are_the_plans_before_the_first_run() {
         eprintln!("SKIPPED (the back end does not report what it allocates)");
         return;
     };
-    // What is uploaded is a quarter of all: x, c, y and what is read back are of one size.
+    // A quarter of the memory is uploaded: x, c, y and the readback have the same size.
     let mut graph = Graph::new();
     let x = graph.input("x", [1, 1, 256, 256]).unwrap();
     let c = graph.constant("c", Tensor::filled([1, 1, 256, 256], 2.0)).unwrap();
@@ -46,7 +46,7 @@ fn allocated_bytes_are_the_plans_before_the_first_run() {
     assert!((0.99..=1.01).contains(&ratio), "the plan predicts {ratio} of what is allocated");
 }
 
-/// Two sizes of one network, w · x + w on maps whose one parameter takes most of the memory.
+/// Compiles two sizes of one network, w · x + w on maps, whose only parameter takes most of the memory.
 fn two_sizes(device: &lineament::Device, params: &Params) -> Vec<(Session, Tensor)> {
     let session = |side: usize| {
         let mut graph = Graph::new();
@@ -139,11 +139,11 @@ fn a_network_keeps_the_sessions_that_fit_its_budget() {
     let first = network.run(&[("x", &input(32))]).unwrap();
     network.run(&[("x", &input(48))]).unwrap();
     assert_eq!(sides(&network), [32, 48]);
-    // The first one again is the last that is given up.
+    // The first one was used again, so it is the last to be evicted.
     assert_eq!(network.run(&[("x", &input(32))]).unwrap(), first);
     network.run(&[("x", &input(40))]).unwrap();
     assert_eq!(sides(&network), [32, 40]);
-    // One that takes more than the budget is alone.
+    // A session that exceeds the budget is kept alone.
     network.run(&[("x", &input(300))]).unwrap();
     assert_eq!(sides(&network), [300]);
     network.run(&[("x", &input(8))]).unwrap();

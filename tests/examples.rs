@@ -1,4 +1,4 @@
-//! The examples run as they stand.
+//! The examples run unchanged.
 
 #[path = "../examples/custom_op.rs"]
 #[allow(dead_code)]

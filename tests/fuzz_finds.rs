@@ -1,5 +1,5 @@
-//! What `tools/fuzz` found stays mended: every file in tests/finds, and some that are too large to keep, is refused in one
-//! readable line or read, in little memory and time.
+//! What `tools/fuzz` found stays fixed: every file in tests/finds, and some that are too large to keep, is either refused in
+//! one readable line or read, with little memory and time.
 #![cfg(target_os = "linux")]
 
 use lineament::image::{Channels, Picture, Samples};
@@ -8,12 +8,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// KiB of address space for a run: what a good input takes, and 1 GiB.
+/// Address space for a run in KiB: what a good input takes, plus 1 GiB.
 const ADDRESS_SPACE: u64 = 1_500_000;
-/// Seconds for a run.
+/// Time limit of a run in seconds.
 const LIMIT: u64 = 20;
 
-/// A folder with what a command needs beside the file in question.
+/// Returns a folder with everything that a command needs besides the file in question.
 fn folder() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     let mut rng = Rng::new(1);
@@ -22,7 +22,7 @@ fn folder() -> tempfile::TempDir {
     folder
 }
 
-/// The command that reads `file`, by its extension.
+/// Returns the command that reads `file`, by its extension.
 fn command(file: &str) -> String {
     match file.rsplit('.').next().unwrap() {
         "onnx" => format!("bench '{file}' --runs 1"),
@@ -33,12 +33,12 @@ fn command(file: &str) -> String {
     }
 }
 
-/// Why a run of the binary on `file` is no clean refusal or success.
+/// Returns why a run of the binary on `file` is neither a clean refusal nor a success, if so.
 fn problem(file: &Path) -> Option<String> {
     judge(file, &format!("exec timeout {LIMIT} '{}'", env!("CARGO_BIN_EXE_lineament")))
 }
 
-/// As [`problem`], with another program: a shell script before the arguments.
+/// Like [`problem`], but with another program: a shell script before the arguments.
 fn judge(file: &Path, program: &str) -> Option<String> {
     let folder = folder();
     let arguments = command(file.to_str().unwrap());

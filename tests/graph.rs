@@ -1,4 +1,4 @@
-//! Graphs refuse what is wrong when it is added, and reverse mode composes: checked end to end by differences.
+//! Graphs refuse mistakes when they are added, and reverse mode composes: checked end to end against differences.
 
 mod common;
 
@@ -83,7 +83,7 @@ fn a_missing_gradient_gives_its_reason() {
     assert!(error.starts_with("loss: loss has no gradient for m: "), "{error}");
 }
 
-/// `loss(g, [inputs])` against central differences, run by the references; relative 1e-3 since values pass as f32.
+/// Checks `loss(g, [inputs])` against central differences on the references; relative 1e-3, because values pass as f32.
 fn differences(shapes: &[[usize; 4]], loss: impl Fn(&mut Graph, &[NodeId]) -> NodeId) {
     let device = Device::open(&Select::Cpu).unwrap();
     let mut g = Graph::new();
@@ -173,8 +173,8 @@ fn weights_that_do_not_fit_are_refused_with_file_tensor_and_remedy() {
     message(session.run(&[("z", &wrong)]), expect![[r#"z: is no input of this session; its inputs are ["x"]"#]]);
 }
 
-/// A network of two layers and their activations, and two losses over it: `wanted` says of which gradients are taken, and for
-/// which of the parameters.
+/// Builds a network of two layers and their activations with two losses. `wanted` lists, for each loss, the parameters whose
+/// gradients are taken.
 fn two_losses(wanted: [&[usize]; 2]) -> (Graph, Vec<NodeId>) {
     let mut g = Graph::new();
     let x = g.input("x", [2, 8, 12, 9]).unwrap();
@@ -259,7 +259,7 @@ fn pointwise_operations_take_any_rank_and_spatial_ones_four() {
     let error = g.conv2d(y, w, b, lineament::ops::conv2d::Conv2d::default()).unwrap_err().to_string();
     assert_eq!(error, "conv2d: x must be [N, C, H, W], got [5, 3, 7]");
     let loss = g.mse(y, x, lineament::ops::loss::Reduction::Sum).unwrap();
-    // y = x² for x > 0, so that the loss is Σ (x² − x)², and for others (0 − x)².
+    // y = x² for x > 0, so that such x contribute (x² − x)² to the loss, and the others (0 − x)².
     let data: Vec<f32> = (0..105).map(|k| (k % 9) as f32 / 4.0 - 1.0).collect();
     let expected: f32 = data.iter().map(|&v| if v > 0.0 { v * v - v } else { v }).map(|v| v * v).sum();
     let x = Tensor::new([5, 3, 7], data).unwrap();

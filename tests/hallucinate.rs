@@ -1,4 +1,4 @@
-//! Face hallucination's parts on real faces, and its largest network.
+//! The parts of face hallucination on real faces, and its largest network.
 
 mod common;
 
@@ -19,7 +19,7 @@ use lineament::tasks::hallucinate::{points, priors};
 use lineament::{Graph, Tensor};
 use std::fs;
 
-/// The first faces of a set, in the canonical frame.
+/// Returns the first faces of a set, in the canonical frame.
 fn faces(set: &str, count: usize) -> Option<Vec<Face>> {
     let folder = common::shared(&format!("data/faces/helen68_{set}set_128"))?;
     let text = fs::read_to_string(folder.with_extension("csv")).unwrap();
@@ -41,13 +41,13 @@ fn shapes_of_faces_are_few_numbers() {
     let (Some(train), Some(test)) = (faces("train", 870), faces("test", 165)) else { return };
     assert_eq!((train.len(), test.len()), (870, 165));
     let model = shape_model(&train, SHARE).unwrap();
-    // 98 % of what is left of 68 landmarks after similarities takes about 30 numbers.
+    // About 30 numbers hold 98 % of what remains of 68 landmarks after similarities.
     assert!((20..=40).contains(&(model.len() - SIMILARITY)), "{}", model.len());
     let p: Vec<Vec<f64>> = test.iter().map(|f| model.coefficients(&f.points)).collect();
     let zero = vec![vec![0.0; model.len()]; test.len()];
-    // Both as fractions of the distance of the eyes: measured 0.016 and 0.113.
+    // Both as fractions of the distance between the eyes: measured 0.016 and 0.113.
     assert!(mean_error(&model, &test, &p) < 0.02 && mean_error(&model, &test, &zero) > 0.09);
-    // The mean face is its own mirror image, since every face was seen with its own.
+    // The mean face is symmetric, because every face was seen with its mirror image.
     for (l, &m) in MIRROR.iter().enumerate() {
         let (a, b) = (model.mean()[l], model.mean()[m]);
         assert!((a[0] + b[0] - 1.0).abs() < 1e-3 && (a[1] - b[1]).abs() < 1e-3, "landmark {l}: {a:?} {b:?}");
@@ -117,7 +117,7 @@ fn the_papers_fourth_level_runs_untrained() {
     let picture = Tensor::new([1, 1, 128, 128], picture).unwrap();
     let out = session.run(&[("before", &picture), ("p", &Tensor::zeros([1, model.len(), 1, 1]))]).unwrap();
     assert_eq!(out[0].shape(), [1, 1, 256, 256]);
-    // A new network leaves the enlarged picture nearly as it is, and its gate halfway.
+    // A new network leaves the enlarged picture nearly unchanged, with its gate halfway.
     let change = out[0].data().iter().zip(out[1].data()).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
     assert!(change > 0.0 && change < 0.1, "{change}");
     assert!(out[2].data().iter().all(|v| (v - 0.5).abs() < 0.3));

@@ -1,4 +1,4 @@
-//! ONNX files: what they become, that they run, and what broken, foreign and hostile ones say.
+//! ONNX files: what they become, that they run, and how broken, foreign and hostile ones are refused.
 
 mod common;
 #[path = "common/onnx.rs"]
@@ -11,7 +11,7 @@ use lineament::{Device, Graph, Select, Tensor};
 use onnx::proto::{Attribute, Model};
 use onnx::{bytes, chain, int, ints, model, node, tensor, value};
 
-/// Names of nodes, each with its operation's, where it has one.
+/// Returns the names of nodes, each with that of its operation if it has one.
 fn nodes(graph: &Graph) -> Vec<String> {
     let operation = |kind: &lineament::graph::Kind| match kind {
         lineament::graph::Kind::Op(op) => format!(" {}", op.name()),
@@ -29,7 +29,7 @@ fn message(model: &Model) -> String {
     read("a/net.onnx", &bytes(model), &mut Graph::new()).unwrap_err().to_string()
 }
 
-/// Every attribute that is covered, in one network.
+/// Returns a network with every attribute that is covered.
 fn strided() -> Model {
     let mut rng = Rng::new(1);
     let attributes = vec![
@@ -81,7 +81,7 @@ fn networks_become_nodes_with_the_files_names() {
     assert_eq!(net.weights.get("net/body/conv1.b").unwrap(), &Tensor::zeros([1, 6, 1, 1]));
 }
 
-/// The formula of ONNX's Conv, written once more.
+/// Repeats the formula of ONNX's Conv independently.
 #[test]
 fn the_first_layer_is_what_onnx_says() {
     let mut file = strided();
@@ -133,7 +133,7 @@ fn networks_run_on_the_adapter_as_on_the_references() {
         let (got, expected) = (run(&device), run(&Device::open(&Select::Cpu).unwrap()));
         assert_eq!(got.shape(), expected.shape());
         for (got, expected) in got.data().iter().zip(expected.data()) {
-            // Sums of at most 72 products below 1 in three layers; f32 rounds each.
+            // Three layers sum at most 72 products below 1; f32 rounds each.
             approx::assert_abs_diff_eq!(got, expected, epsilon = 1e-4);
         }
     }
@@ -167,10 +167,10 @@ fn what_is_not_covered_is_refused_by_name() {
         (|g| g.node[0].input[1] = "x".into(), "node \"c0\" (Conv): its filters \"x\" must be an initializer"),
         (|g| g.node[0].input.truncate(1), "has 1 inputs, expected 2..=3"),
         (|g| g.node[0].output.clear(), "has 0 outputs"),
-        (|g| g.node[1].output[0] = "c0".into(), "its output \"c0\" must be a name that nothing else has"),
+        (|g| g.node[1].output[0] = "c0".into(), "its output \"c0\" must be a unique name"),
         (|g| g.node[0].input[0] = "r0".into(), "reads \"r0\", which is neither the input nor computed before it"),
         (|g| g.node[0].input[0] = "nowhere".into(), "reads \"nowhere\""),
-        (|g| g.output[0].name = "x".into(), "output \"x\" is computed by no node"),
+        (|g| g.output[0].name = "x".into(), "output \"x\" is not computed by any node"),
         (|g| g.output.push(g.output[0].clone()), "has 2 outputs"),
         (|g| g.input.push(value("z", &[1])), "has 2 inputs [\"x\", \"z\"]"),
         (|g| g.input[0] = value("x", &[1, 2, 0, 5]), "dimension H of input \"x\" is \"any\", expected a number"),
@@ -185,9 +185,9 @@ fn what_is_not_covered_is_refused_by_name() {
         (|g| g.initializer[0].data_type = 10, "its filters \"w0\" has elements of type 10, expected float32"),
         (|g| g.initializer[0].data_location = 1, "lie in another file"),
         (|g| g.initializer[0].dims = vec![3, 2, 9], "is [3, 2, 9], expected 4 dimensions"),
-        (|g| g.initializer[0].dims = vec![3, 2, 3, -3], "is [3, 2, 3, -3], expected dimensions from 1"),
+        (|g| g.initializer[0].dims = vec![3, 2, 3, -3], "is [3, 2, 3, -3], expected dimensions of at least 1"),
         (|g| g.initializer[0].dims = vec![1 << 62; 4], "has 54 values"),
-        (|g| g.initializer[0].raw_data = Some(vec![0; 7]), "has 7 bytes, no multiple of 4"),
+        (|g| g.initializer[0].raw_data = Some(vec![0; 7]), "has 7 bytes, expected a multiple of 4"),
         (|g| g.initializer[0].raw_data = None, "has 0 values"),
         (
             |g| g.initializer[0].raw_data.as_mut().unwrap()[..4].copy_from_slice(&f32::NAN.to_le_bytes()),
@@ -207,7 +207,7 @@ fn what_is_not_covered_is_refused_by_name() {
     assert!(message(&file).contains("names no version of ONNX's operators"));
 }
 
-/// An initializer that is also listed as an input, as files before IR version 4 have it, and one that two layers share.
+/// An initializer that is also listed as an input, as in files before IR version 4, and one that two layers share.
 #[test]
 fn old_and_shared_initializers_are_read() {
     let mut file = chain(&[2, 2, 2], 5);
@@ -228,7 +228,7 @@ fn a_refused_file_leaves_the_graph_as_it_was() {
     assert_eq!(g.nodes().len(), 1);
 }
 
-/// Reads what may be a network, and plans it.
+/// Reads bytes that may be a network, and plans it.
 fn try_all(bytes: &[u8]) -> bool {
     let mut g = Graph::new();
     let Ok(net) = read("net.onnx", bytes, &mut g) else { return false };
@@ -257,7 +257,7 @@ fn damaged_files_never_panic() {
     }
 }
 
-/// Names that collide cost no more than others.
+/// Colliding names cost no more than others.
 #[test]
 fn a_hundred_thousand_nodes_of_one_name_are_read() {
     let count = 100_000;

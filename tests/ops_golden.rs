@@ -1,6 +1,6 @@
 //! The references against numbers from PyTorch (tests/golden, made by tools/golden.py); no adapter. This is the only
 //! guard against one misunderstanding shared by an operation's reference, derivative and shader.
-//! One test an operation: `cargo test --test ops_golden -- warp` reruns one.
+//! One test per operation: `cargo test --test ops_golden -- warp` reruns one.
 
 use lineament::ops::*;
 use lineament::tensor::{Shape, len, position};
@@ -8,10 +8,10 @@ use serde_json::Value;
 use std::path::Path;
 use std::sync::Arc;
 
-/// |ours − theirs| / (1 + |theirs|); both are f64, theirs has nine digits.
+/// Largest |ours − theirs| / (1 + |theirs|); both are f64, theirs with nine digits.
 const LIMIT: f64 = 1e-6;
 
-/// The operation that a file's name and a case's attributes describe.
+/// Returns the operation described by a file's name and a case's attributes.
 fn operation(name: &str, a: &Value) -> Result<Arc<dyn Op>, String> {
     Ok(match name {
         "avg_pool2d" => Arc::new(avg_pool2d::AvgPool2d {

@@ -1,7 +1,7 @@
 //! Every operation, case and shader on the adapter against the f64 reference, and the static checks of every shader.
-//! One test an operation: `cargo test --test ops_gpu -- conv2d` reruns one.
+//! One test per operation: `cargo test --test ops_gpu -- conv2d` reruns one.
 //!
-//! Without an adapter the device half is skipped and says so; with LINEAMENT_REQUIRE_GPU=1 that is a failure.
+//! Without an adapter the device half is skipped with a message, or fails with LINEAMENT_REQUIRE_GPU=1.
 
 use lineament::lab::check;
 use lineament::ops::registry;

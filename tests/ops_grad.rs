@@ -1,4 +1,4 @@
-//! Every derivative against central differences in f64; no adapter. One test an operation:
+//! Every derivative against central differences in f64; no adapter. One test per operation:
 //! `cargo test --test ops_grad -- relu` reruns one.
 
 use lineament::lab::check;

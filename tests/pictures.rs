@@ -1,4 +1,4 @@
-//! Pictures in and out: what the formats keep, what broken files say, and bicubic resizing against outside numbers.
+//! Pictures in and out: what the formats keep, how broken files are refused, and bicubic resizing against external numbers.
 
 mod common;
 
@@ -24,7 +24,7 @@ fn random(width: usize, height: usize, channels: Channels, bits: u32, seed: u64)
     Picture::from_samples("random", width, height, channels, samples).unwrap()
 }
 
-/// A smooth picture, which JPEG keeps well.
+/// Returns a smooth picture, which JPEG keeps well.
 fn smooth(width: usize, height: usize, channels: Channels) -> Picture {
     let count = channels.count();
     let samples = (0..width * height * count)
@@ -40,7 +40,7 @@ fn message(bytes: &[u8], name: &str) -> String {
     Picture::decode(bytes, name).unwrap_err().to_string()
 }
 
-/// Tells the message apart by its parts, each of which a user needs.
+/// Asserts that a message has all parts that a user needs.
 #[track_caller]
 fn says(message: &str, parts: &[&str]) {
     for part in parts {
@@ -48,7 +48,7 @@ fn says(message: &str, parts: &[&str]) {
     }
 }
 
-/// A PNG chunk with its checksum.
+/// Returns a PNG chunk with its checksum.
 fn chunk(kind: &[u8; 4], data: &[u8]) -> Vec<u8> {
     let mut body = kind.to_vec();
     body.extend(data);
@@ -65,7 +65,7 @@ fn chunk(kind: &[u8; 4], data: &[u8]) -> Vec<u8> {
     out
 }
 
-/// A PNG of stored (not compressed) rows, each with its filter byte 0 in front.
+/// Returns a PNG of stored (not compressed) rows, each preceded by its filter byte 0.
 fn png(width: u32, height: u32, depth: u8, color: u8, extra: &[Vec<u8>], rows: &[u8]) -> Vec<u8> {
     let mut header = width.to_be_bytes().to_vec();
     header.extend(height.to_be_bytes());
@@ -88,7 +88,7 @@ fn png(width: u32, height: u32, depth: u8, color: u8, extra: &[Vec<u8>], rows: &
     out
 }
 
-/// A colour profile's header, as far as anything here reads it.
+/// Returns the header of a colour profile, as far as it is read here.
 fn profile(space: &[u8; 4]) -> Vec<u8> {
     let mut icc = vec![0; 300];
     icc[..4].copy_from_slice(&300u32.to_be_bytes());
@@ -158,7 +158,7 @@ fn jpeg_is_close_and_refuses_alpha() {
 #[test]
 fn palette_and_few_bits_become_8_bit() {
     let palette = chunk(b"PLTE", &[255, 0, 0, 0, 255, 0, 0, 0, 255, 9, 8, 7]);
-    // 2 bits a pixel: indices 0, 1, 2, 3 and 3, 0, 1, 2.
+    // 2 bits per pixel: indices 0, 1, 2, 3 and 3, 0, 1, 2.
     let rows = [0, 0b00_01_10_11, 0, 0b11_00_01_10];
     let picture = Picture::decode(&png(4, 2, 2, 3, std::slice::from_ref(&palette), &rows), "palette.png").unwrap();
     let expected = [[255, 0, 0], [0, 255, 0], [0, 0, 255], [9, 8, 7], [9, 8, 7], [255, 0, 0], [0, 255, 0], [0, 0, 255]];
@@ -193,7 +193,7 @@ fn exif_orientation_is_applied() {
         bytes.extend(exif);
         bytes.extend(&jpeg[2..]);
         let turned = Picture::decode(&bytes, "x.jpg").unwrap();
-        // EXIF 2.32: where row 0 and column 0 of the stored picture are to be shown.
+        // EXIF 2.32: where row 0 and column 0 of the stored picture are shown.
         let (h, w) = (31, 47);
         let from = |i: usize, j: usize| match orientation {
             1 => (i, j),
@@ -224,13 +224,13 @@ fn icc_profile_is_kept_where_it_fits() {
         assert_eq!(back.icc(), Some(&icc[..]), "{format:?}");
     }
     assert_eq!(Picture::decode(&picture.encode(Format::Bmp).unwrap(), "x").unwrap().icc(), None);
-    // A profile for ink says nothing about the RGB samples that a decoder made of them.
+    // A profile for ink does not apply to the RGB samples that a decoder made.
     picture.set_icc(Some(profile(b"CMYK")));
     assert_eq!(Picture::decode(&picture.encode(Format::Png).unwrap(), "x").unwrap().icc(), None);
     assert_eq!(picture.crop(Rect { top: 1, left: 2, height: 3, width: 4 }).unwrap().icc(), picture.icc());
 }
 
-/// EXIF with an orientation, a size, a maker, a place, and a second directory, as of a thumbnail; little-endian.
+/// Returns little-endian EXIF with an orientation, a size, a maker, a place, and a second directory, like a thumbnail's.
 fn exif(orientation: u16) -> Vec<u8> {
     let mut out = b"II\x2A\0\x08\0\0\0".to_vec();
     let entry = |tag: u16, kind: u16, count: u32, value: u32| {
@@ -266,7 +266,7 @@ fn everything() -> Metadata {
     Metadata { exif: Some(exif(1)), xmp: Some(XMP.into()), density: Some([300.0, 150.0]) }
 }
 
-/// The value of a tag of EXIF, four bytes of it, in the directory at `offset`.
+/// Returns four bytes of the value of an EXIF tag in the directory at `offset`.
 fn tag(exif: &[u8], offset: usize, tag: u16) -> Option<u32> {
     let count = u16::from_le_bytes(exif[offset..offset + 2].try_into().unwrap());
     let entries = (0..usize::from(count)).map(|i| &exif[offset + 2 + 12 * i..][..12]);
@@ -285,7 +285,7 @@ fn metadata_is_kept_where_the_format_holds_it() {
             let back = Picture::decode(&bytes, "x").unwrap();
             let Metadata { exif, xmp, density } = back.metadata();
             assert_eq!(xmp.as_deref(), Some(XMP), "{format:?}");
-            // WebP has none of its own; EXIF says 240.
+            // WebP has no resolution of its own; EXIF says 240.
             let expected = if format == Format::WebP { [240.0; 2] } else { [300.0, 150.0] };
             assert_eq!(*density, Some(expected), "{format:?}");
             let exif = exif.as_ref().unwrap_or_else(|| panic!("{format:?} has no EXIF"));
@@ -296,7 +296,7 @@ fn metadata_is_kept_where_the_format_holds_it() {
             let maker = tag(exif, 8, 271).unwrap() as usize;
             assert_eq!(&exif[maker..maker + 6], b"Maker\0", "{format:?}");
             assert_eq!(back.icc(), picture.icc());
-            // Again, from each to each.
+            // Convert again, from each format to each.
             for next in [Format::Png, Format::Jpeg, Format::WebP, Format::Tiff] {
                 let again = Picture::decode(&back.encode(next).unwrap(), "x").unwrap();
                 let exif = again.metadata().exif.as_ref().unwrap();
@@ -312,7 +312,7 @@ fn metadata_is_kept_where_the_format_holds_it() {
     }
     let density = |format| Picture::decode(&picture.encode(format).unwrap(), "x").unwrap().metadata().density;
     assert_eq!((density(Format::Bmp), density(Format::Gif)), (Some([300.0, 150.0]), None));
-    // What is made of it keeps it, and says the new size.
+    // Pictures derived from it keep it, with the new size.
     let large = picture.resize(&Resize::by(Kernel::Bicubic, 3, 2)).unwrap();
     for format in [Format::Jpeg, Format::Tiff] {
         let back = Picture::decode(&large.encode(format).unwrap(), "x").unwrap();
@@ -342,7 +342,7 @@ fn what_was_turned_says_so_no_more() {
         let Metadata { exif, xmp, .. } = turned.metadata();
         let (exif, xmp) = (exif.as_ref().unwrap(), xmp.as_ref().unwrap());
         assert_eq!(tag(exif, 8, 274), Some(1));
-        // The thumbnail is not linked any more.
+        // The thumbnail is no longer linked.
         assert_eq!(exif[8 + 2 + 6 * 12..][..4], [0; 4]);
         assert!(xmp.windows(20).any(|w| w == b"tiff:Orientation=\"1\""), "{}", String::from_utf8_lossy(xmp));
         let again = Picture::decode(&turned.encode(format).unwrap(), "x").unwrap();
@@ -370,7 +370,7 @@ fn animations_keep_profile_and_metadata() {
     }
 }
 
-/// A zlib stream of `len` zeros, packed as far as it goes.
+/// Returns a zlib stream of `len` zeros, packed as tightly as possible.
 fn zeros(len: usize) -> Vec<u8> {
     let mut encoder = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::best());
     let block = vec![0; 1 << 20];
@@ -408,7 +408,7 @@ fn bombs_beside_the_picture_are_refused_before_they_are_unpacked() {
     Picture::decode(&file(&[chunk(b"zTXt", &[b"Comment\0\0", &zeros(300 * mib)[..]].concat())]), "x.png").unwrap();
     let grown = peak() - before;
     assert!(grown < 150 << 20, "{} MiB were taken", grown >> 20);
-    // What is sensible passes, packed or not.
+    // Sensible sizes pass, packed or not.
     let icc = profile(b"RGB ");
     let packed = {
         let mut encoder = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::fast());
@@ -420,7 +420,7 @@ fn bombs_beside_the_picture_are_refused_before_they_are_unpacked() {
     // A damaged profile is left out, as before.
     assert_eq!(Picture::decode(&file(&[iccp(b"nonsense")]), "x").unwrap().icc(), None);
 
-    // Profiles and packets that are not packed.
+    // Unpacked profiles and packets.
     let mut large = smooth(8, 8, Channels::Rgb);
     let mut icc = profile(b"RGB ");
     icc.resize((16 << 20) + 1, 0);
@@ -433,7 +433,7 @@ fn bombs_beside_the_picture_are_refused_before_they_are_unpacked() {
     for format in [Format::WebP, Format::Tiff, Format::Png] {
         says(&message(&large.encode(format).unwrap(), "x"), &["its XMP metadata takes more than 16 MiB; remove it"]);
     }
-    // Many of a JPEG's segments, and of a PNG's chunks.
+    // Many segments in a JPEG, and many chunks in a PNG.
     let jpeg = smooth(8, 8, Channels::Rgb).encode(Format::Jpeg).unwrap();
     let segment = [&[0xFF, 0xEB, 0xFF, 0xFF][..], &[7; 65_533]].concat();
     let many = [&jpeg[..2], &segment.repeat(1100), &jpeg[2..]].concat();
@@ -441,7 +441,7 @@ fn bombs_beside_the_picture_are_refused_before_they_are_unpacked() {
     says(&message(&file(&vec![chunk(b"tEXt", &[b'a'; 1 << 20]); 65]), "x"), &["its metadata takes more than 64 MiB"]);
 }
 
-/// The most memory that this process had, in bytes; 0 where the system does not say.
+/// Returns the peak memory of this process in bytes, or 0 if the system does not tell.
 fn peak() -> usize {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
@@ -495,7 +495,7 @@ fn content_decides_not_the_name() {
 fn truncated_files_say_so() {
     for format in Format::ALL {
         let bytes = random(40, 30, Channels::Rgb, 8, 6).encode(format).unwrap();
-        // Not the last bytes alone: a PNG whose end chunk is missing has all its pixels.
+        // Not only the last bytes: a PNG whose end chunk is missing has all its pixels.
         for keep in [bytes.len() / 3, bytes.len() / 2, bytes.len() * 9 / 10, bytes.len() - 40] {
             let text = message(&bytes[..keep], "cut");
             says(&text, &["cut: this", format.name(), "truncated", "copy or download it again"]);
@@ -548,7 +548,7 @@ fn damaged_files_are_errors_not_panics() {
                     continue;
                 }
             };
-            // As many as there are at most, or an error.
+            // At most as many as there are, or an error.
             for _ in 0..frames.count().min(10) + 1 {
                 match frames.next_frame() {
                     Ok(Some(_)) => {}
@@ -563,7 +563,7 @@ fn damaged_files_are_errors_not_panics() {
     }
 }
 
-/// Three frames of 6 × 4: red; a green square on it, with a hole; the square gone again.
+/// Returns three frames of 6 × 4: red; a green square with a hole on it; the square gone again.
 fn animation(repeat: Option<gif::Repeat>) -> Vec<u8> {
     let palette = [255, 0, 0, 0, 255, 0, 0, 0, 255];
     let mut encoder = gif::Encoder::new(Vec::new(), 6, 4, &palette).unwrap();
@@ -586,7 +586,7 @@ fn animation(repeat: Option<gif::Repeat>) -> Vec<u8> {
     encoder.into_inner().unwrap()
 }
 
-/// All pictures of a file with their delays, and what they are to each other.
+/// Returns all pictures of a file with their delays, and how they relate.
 fn all(bytes: &[u8], name: &str) -> (Vec<Frame>, Sequence) {
     let mut frames = Frames::decode(bytes.to_vec(), name).unwrap();
     let (count, sequence) = (frames.count(), frames.sequence());
@@ -622,7 +622,7 @@ fn the_frames_of_a_gif_are_whole_pictures_with_their_delays() {
         let rgb = |pixel: &dyn Fn(usize) -> [u8; 3]| Samples::U8((0..24).flat_map(pixel).collect());
         assert_eq!(frames[0].picture.samples(), &rgb(&|_| red));
         assert_eq!(frames[1].picture.samples(), &rgb(&second));
-        // What the second frame covered became transparent, and has the colour of what is beside it.
+        // What the second frame covered became transparent and has the colour of its neighbours.
         let third = |i: usize| match i {
             0 => [0, 255, 0, 255],
             9 | 10 | 15 | 16 => [255, 0, 0, 0],
@@ -630,7 +630,7 @@ fn the_frames_of_a_gif_are_whole_pictures_with_their_delays() {
         };
         assert_eq!(frames[2].picture.channels(), Channels::Rgba);
         assert_eq!(frames[2].picture.samples(), &Samples::U8((0..24).flat_map(third).collect()));
-        // Written as each format that moves, and read again.
+        // Written in each animated format and read again.
         for format in [Format::Gif, Format::Png, Format::WebP] {
             let (again, found) = all(&write(&frames, Sequence::Animation(plays), format), "a.gif");
             assert_eq!((found, again), (Sequence::Animation(plays), frames.clone()), "{format:?}");
@@ -646,7 +646,7 @@ fn the_frames_of_a_gif_are_whole_pictures_with_their_delays() {
     assert_eq!(still[0].picture.samples(), random(5, 3, Channels::Rgb, 8, 3).samples());
 }
 
-/// Frames of few colours whose alpha is 0 or 255, which every format that moves keeps, with delays to the millisecond.
+/// Returns frames of few colours with alpha 0 or 255, which every animated format keeps, with delays in milliseconds.
 fn moving() -> Vec<Frame> {
     let picture = |k: usize| {
         let pixel = |i: usize| match (i % 16).abs_diff(3 + 2 * k) < 3 && (4..8).contains(&(i / 16)) {
@@ -670,7 +670,7 @@ fn animations_keep_frames_delays_and_repetitions() {
         for (format, delays) in [
             (Format::Png, [33, 1, 0, 70_000, 417]),
             (Format::WebP, [33, 1, 0, 70_000, 417]),
-            // Hundredths of a second; the sum is what it should be, and what is not 0 does not become 0.
+            // Hundredths of a second; the sum is correct, and only 0 becomes 0.
             (Format::Gif, [30, 10, 0, 69_990, 420]),
         ] {
             let bytes = write(&frames, sequence, format);
@@ -681,7 +681,7 @@ fn animations_keep_frames_delays_and_repetitions() {
             for (a, b) in frames.iter().zip(&again) {
                 assert_eq!(seen(&a.picture), seen(&b.picture), "{format:?}");
             }
-            // And on to another.
+            // And then to another format.
             for next in [Format::Gif, Format::WebP, Format::Png] {
                 let (last, found) = all(&write(&again, found, next), "a");
                 assert_eq!(found, sequence);
@@ -692,7 +692,7 @@ fn animations_keep_frames_delays_and_repetitions() {
             }
         }
     }
-    // With loss, the frames are close, and the file is smaller.
+    // With loss the frames are close and the file is smaller.
     let photo = Picture::decode(include_bytes!("../assets/astronaut.png"), "astronaut").unwrap();
     let part = |k: usize| photo.crop(Rect { top: 100 + 3 * k, left: 200, height: 64, width: 80 }).unwrap();
     let frames: Vec<Frame> = (0..3).map(|k| Frame { picture: part(k), delay_ms: 40 }).collect();
@@ -705,14 +705,14 @@ fn animations_keep_frames_delays_and_repetitions() {
     }
 }
 
-/// What is seen of every pixel.
+/// Returns the visible colour of every pixel.
 fn seen(picture: &Picture) -> Vec<[u8; 4]> {
     let Samples::U8(samples) = picture.samples() else { panic!("8 bit") };
     let rgba = |s: &[u8]| if s.get(3) == Some(&0) { [0; 4] } else { [s[0], s[1], s[2], *s.get(3).unwrap_or(&255)] };
     samples.chunks_exact(picture.channels().count()).map(rgba).collect()
 }
 
-/// Frames that cover a part, blended, then cleared or taken back, as other programs write them.
+/// Frames that cover part of the picture, are blended, and are then cleared or undone, as other programs write them.
 #[test]
 fn animations_of_other_encoders_are_composed() {
     let mut out = Vec::new();
@@ -750,7 +750,7 @@ fn animations_of_other_encoders_are_composed() {
         [vec![red; 8], second.into(), third.into()]
     );
 
-    // libwebp writes what changes from frame to frame, and joins frames that are the same.
+    // libwebp writes only what changes from frame to frame, and merges equal frames.
     let mut config = webp::WebPConfig::new().unwrap();
     (config.lossless, config.exact) = (1, 1);
     let frames = moving();
@@ -778,7 +778,7 @@ fn the_pages_of_a_tiff_are_all_read_and_written() {
         assert_eq!((again.picture.samples(), again.picture.channels()), (page.samples(), page.channels()));
     }
     assert_eq!(again[2].picture.name(), "scan.tif, page 3");
-    // A page that is cut off says which.
+    // The error for a truncated file names the list of pages.
     let error = Frames::decode(bytes[..bytes.len() - 20].to_vec(), "cut.tif").unwrap_err().to_string();
     says(&error, &["cut.tif", "its list of pages", "truncated"]);
     let folder = folder();
@@ -788,7 +788,7 @@ fn the_pages_of_a_tiff_are_all_read_and_written() {
     assert_eq!((size.width, size.height, size.frames, size.sequence), (5, 7, 3, Sequence::Pages));
     assert_eq!((size.pixels, size.bytes), (35 + 18 + 9, 9 * 2 * 4));
 
-    // A thumbnail is no page, wherever it stands; the directories are chained by their offsets.
+    // A thumbnail is not a page, wherever it stands; the directories are chained by their offsets.
     let mut out = std::io::Cursor::new(Vec::new());
     let mut encoder = tiff::encoder::TiffEncoder::new_big(&mut out).unwrap();
     for (value, kind) in [(1, 1u32), (2, 0), (3, 4), (4, 2)] {
@@ -854,7 +854,7 @@ fn formats_that_hold_one_picture_refuse_several() {
             &pages[0].picture,
         )
     };
-    says(&writer(1).unwrap().finish().unwrap_err().to_string(), &["x: 1 pictures less came than were announced"]);
+    says(&writer(1).unwrap().finish().unwrap_err().to_string(), &["x: 1 fewer pictures were added than announced"]);
     assert!(writer(0).unwrap().add(&pages[0].picture, 0).is_err());
     let sequence = Sequence::Animation(Plays::Once);
     let refused = FramesWriter::new(&mut out, "x.jpg", &Format::Jpeg.into(), sequence, 2, &pages[0].picture);
@@ -872,7 +872,7 @@ fn quality_and_names_of_formats() {
     }
     assert_eq!(size(Format::Jpeg, None), size(Format::Jpeg, Some(95)));
     assert_eq!(Picture::decode(&photo.encode(Format::WebP).unwrap(), "x").unwrap().samples(), photo.samples());
-    // With loss, grey becomes colours, and alpha is kept without loss.
+    // With loss, grey becomes RGB, and alpha is kept without loss.
     for channels in ALL_CHANNELS {
         let picture = smooth(32, 24, channels);
         let back = picture.encode(Encoding { quality: Some(90), ..Format::WebP.into() }).unwrap();
@@ -921,7 +921,7 @@ fn files_are_opened_and_saved_whole() {
         assert_eq!(std::fs::read(&path).unwrap(), picture.encode(format).unwrap());
         assert_eq!(Picture::open(&path).unwrap().width(), 12);
     }
-    // No temporary file stays.
+    // No temporary file remains.
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 3);
     #[cfg(unix)]
     {
@@ -1053,13 +1053,13 @@ fn a_rectangle_resized_alone_has_the_bits_of_the_whole() {
 #[test]
 fn planes_of_a_wrong_size_are_refused() {
     let error = resize_plane(&[0.0f32; 5], [2, 3], &Resize::by(Kernel::Bicubic, 2, 1)).unwrap_err().to_string();
-    assert_eq!(error, "a plane of [height, width] [2, 3] was given 5 numbers");
+    assert_eq!(error, "a plane of [height, width] [2, 3] needs height · width numbers, got 5");
     assert!(resize_plane_u8(&[], [0, 3], &Resize::by(Kernel::Bicubic, 2, 1)).is_err());
 }
 
 const SET5: [&str; 5] = ["baby", "bird", "butterfly", "head", "woman"];
 
-/// A Set5 picture without the rows and columns past a multiple of `scale`.
+/// Returns a Set5 picture without the rows and columns past a multiple of `scale`.
 fn set5(folder: &Path, name: &str, scale: usize) -> Picture {
     let picture = Picture::open(folder.join(format!("{name}_GT.png"))).unwrap();
     let [height, width] = [picture.height(), picture.width()].map(|s| s - s % scale);
@@ -1093,7 +1093,7 @@ fn low_resolution_pictures_of_set5_are_ours() {
     };
     for scale in [2, 3, 4] {
         for (index, name) in SET5.iter().enumerate() {
-            // They were made when MATLAB repeated the border pixel; with that, not one sample differs.
+            // They were made when MATLAB repeated the border pixel; with that border, not one sample differs.
             let op = Resize { border: Border::Clamp, ..Resize::by(Kernel::Bicubic, 1, scale as u32) };
             let ours = set5(&folder, name, scale).resize(&op).unwrap();
             let theirs = Picture::open(small.join(format!("img_{:03}_SRF_{scale}_LR.png", index + 1))).unwrap();

@@ -13,7 +13,7 @@ use lineament::tensor::len;
 use lineament::train::{Optimizer, Rule};
 use proptest::prelude::*;
 
-/// Three layers and their gradients: the forward values that backward reads stay, the others share slots.
+/// Builds three layers and their gradients: forward values that backward reads stay, the others share slots.
 fn small() -> (Graph, Vec<NodeId>) {
     let mut g = Graph::new();
     let x = g.input("x", [1, 2, 4, 4]).unwrap();
@@ -155,7 +155,7 @@ proptest! {
             });
         }
         let last = *nodes.last().unwrap();
-        // The parameter enters the loss, so that it has a gradient whatever was drawn.
+        // The parameter enters the loss, so that it has a gradient whatever the random graph is.
         let y = g.plus(last, nodes[2]).unwrap();
         let loss = g.mse(y, nodes[1], Reduction::Sum).unwrap();
         let dw = grad::backward(&mut g, loss, &[nodes[2]]).unwrap();
@@ -199,14 +199,14 @@ fn parameters_and_gradients_lie_at_the_same_places_and_one_step_updates_them() {
     assert_eq!(parameters, members(bound("dw")));
     assert!(parameters.iter().all(|(begin, _)| begin % 256 == 0));
     assert!(parameters.windows(2).all(|pair| pair[0].1 <= pair[1].0), "{parameters:?}");
-    // No one else lives where the gaps must stay zero.
+    // No other value shares a slot whose gaps must stay zero.
     for pack in [bound("w"), bound("dw")] {
         let tenants = plan.values.iter().enumerate().filter(|(_, v)| v.slot == plan.values[pack].slot);
         assert!(tenants.into_iter().all(|(i, v)| i == pack || v.pack == Some(pack)));
     }
 }
 
-/// What repeats its border has no fast gradient for its input; training leaves the border out.
+/// A convolution that repeats its border has no fast gradient for its input; training drops the border.
 #[test]
 fn a_step_of_srcnn_takes_fast_shaders_only() {
     for name in ["srcnn", "srcnn-9-3-5", "srcnn-9-5-5"] {

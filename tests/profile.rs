@@ -1,4 +1,4 @@
-//! The profile: the roofs' kernels, the timer's self-test, and what a profile says of a small training step.
+//! The profile: the roofs' kernels, the timer's self-test, and the profile of a small training step.
 
 mod common;
 
@@ -26,9 +26,9 @@ fn pair(begin_ms: f64, small: f64, gap: f64, large: f64) -> [Span; 2] {
 fn a_timer_is_believed_where_four_times_the_work_takes_about_four_times_as_long() {
     assert_eq!(timer_fault(&[]), None, "nothing was measured");
     assert_eq!(timer_fault(&[pair(0.0, 8.0, 0.1, 32.0)]), None);
-    // Another program took the processor in one run; the best of each counts.
+    // Another program took the processor during one run; the best of each counts.
     assert_eq!(timer_fault(&[pair(0.0, 40.0, 0.1, 33.0), pair(0.0, 8.0, 0.1, 90.0)]), None);
-    assert_eq!(timer_fault(&[pair(5.0, 8.0, 0.0, 20.0)]), None, "a fixed price is no fault");
+    assert_eq!(timer_fault(&[pair(5.0, 8.0, 0.0, 20.0)]), None, "a fixed cost is not a fault");
 }
 
 #[test]
@@ -78,7 +78,7 @@ fn every_row_of_a_profile_has_its_roof_and_none_is_dropped() {
         let (_, part) = row.bound(&roofs).unwrap();
         assert!(row.ms.unwrap() >= 0.0 && part.is_finite(), "{row:?}");
     }
-    // What runs only when parameters change is shown, and is in no total.
+    // Steps that run only when parameters change are shown but left out of the total.
     let sum: f64 = profile.rows.iter().filter(|r| !r.once).filter_map(|r| r.ms).sum();
     let has_once = plan.steps.iter().any(|step| step.once);
     // Software adapters repack filters; an H100 did not.

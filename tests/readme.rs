@@ -1,13 +1,13 @@
 //! Every command of the README and the pages in docs runs as typed in a fresh clone.
 //!
-//! What is run, page by page, in order, in one folder that looks like a clone with the inputs that the page names:
-//! - every ```` ```sh ```` block, by the shell, which has the binary as `lineament`. `cargo … --example NAME`, `--bench NAME` and
-//!   `tools/NAME` do nothing, but must name what exists.
+//! The following run page by page, in order, in one folder that looks like a clone with the inputs that the page names:
+//! - every ```` ```sh ```` block, in a shell where the binary is called `lineament`. `cargo … --example NAME`, `--bench NAME` and
+//!   `tools/NAME` do nothing, but must name something that exists.
 //! - every `` `lineament …` `` in the text, in a second such folder, unless a word in it is in capitals (a placeholder).
 //!
-//! An input that a page names for the first time is added to [`clone`]. What would take minutes is made shorter by [`SHORTER`], by
-//! the command's first words, so that a page needs no mark. Only what cannot be run at all is marked on the page, in the line
-//! before the block: `<!-- test: skip: why -->`.
+//! If a page names a new input, add it to [`clone`]. [`SHORTER`] shortens commands that would take minutes, by their first words,
+//! so that a page needs no mark. Only a block that cannot run at all is marked on the page, in the line before it:
+//! `<!-- test: skip: why -->`.
 #![cfg(unix)]
 
 mod common;
@@ -27,7 +27,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Options that replace a command's own, or are added, by its first words.
+/// Options to replace or add, by a command's first words.
 const SHORTER: &[(&str, &str)] = &[
     ("train upscale", "--steps 2 --batch 2 --patch 6 --warmup 0"),
     ("train hallucinate", "--pretrain 1 --joint 1 --batch 2 --patch 16"),
@@ -43,7 +43,7 @@ fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// Every page whose commands are promised to run.
+/// Returns every page whose commands must run.
 fn pages() -> Vec<PathBuf> {
     let docs = fs::read_dir(root().join("docs")).unwrap().map(|entry| entry.unwrap().path());
     let mut pages: Vec<PathBuf> = docs.filter(|path| path.extension().is_some_and(|e| e == "md")).collect();
@@ -52,7 +52,7 @@ fn pages() -> Vec<PathBuf> {
     pages
 }
 
-/// The ```` ```sh ```` blocks of a page that are not marked to be skipped.
+/// Returns the ```` ```sh ```` blocks of a page that are not marked to be skipped.
 fn blocks(page: &str) -> Vec<String> {
     let (mut found, mut open, mut before) = (Vec::new(), None, "");
     for line in page.lines() {
@@ -72,7 +72,7 @@ fn blocks(page: &str) -> Vec<String> {
     found
 }
 
-/// Commands in the text of a page, outside of its blocks.
+/// Returns the commands in the text of a page, outside its blocks.
 fn spans(page: &str) -> Vec<String> {
     let text: String = page.split("```").step_by(2).collect();
     let commands = text.split('`').skip(1).step_by(2).filter(|span| span.starts_with("lineament "));
@@ -94,7 +94,7 @@ fn picture(path: &Path, side: usize) {
     Picture::from_samples("noise", side, side, Channels::Rgb, Samples::U8(samples)).unwrap().save(path).unwrap();
 }
 
-/// A folder like a fresh clone, with small stand-ins for what the pages name, and ../shared beside it.
+/// Creates a folder like a fresh clone, with small stand-ins for what the pages name, and ../shared beside it.
 fn clone(at: &Path) -> PathBuf {
     let folder = at.join("clone");
     for part in ["weights", "assets"] {
@@ -140,14 +140,14 @@ fn clone(at: &Path) -> PathBuf {
     folder
 }
 
-/// Makes `program` in `folder` a shell script.
+/// Writes the shell script `program` in `folder`.
 fn script(folder: &Path, program: &str, text: &str) {
     fs::create_dir_all(folder).unwrap();
     fs::write(folder.join(program), format!("#!/bin/sh\n{text}\n")).unwrap();
     fs::set_permissions(folder.join(program), fs::Permissions::from_mode(0o755)).unwrap();
 }
 
-/// What stands for `lineament` in the shell: `binary` with the options of [`SHORTER`] in place of the command's own.
+/// Returns the shell's `lineament`: `binary` with the options of [`SHORTER`] instead of the command's own.
 fn shortened(binary: &str) -> String {
     let cases: String =
         SHORTER.iter().map(|(words, options)| format!("  \"{words} \"*) options='{options}' ;;\n")).collect();
@@ -168,7 +168,7 @@ exec {binary} "$@" $options"#
     )
 }
 
-/// Runs `text` in `folder` as the shell does, up to the first command that fails; why it failed.
+/// Runs `text` in `folder` in a shell, up to the first command that fails, and returns why it failed.
 fn run(text: &str, folder: &Path) -> Option<String> {
     let bin = folder.join(".bin");
     script(&bin, "lineament", &shortened(env!("CARGO_BIN_EXE_lineament")));
@@ -184,7 +184,7 @@ done"#;
     }
     let mut shell = Command::new("sh");
     shell.args(["-euxc", text]).current_dir(folder).env("PATH", format!("{}:/usr/bin:/bin", bin.display()));
-    // What the developer's machine remembers must not decide what a test sees.
+    // The test must not depend on what the developer's machine remembers.
     shell.env_remove("LINEAMENT_DEVICE").env("LINEAMENT_TUNE", "off").env("XDG_CACHE_HOME", folder.join(".cache"));
     let output = shell.output().unwrap();
     (!output.status.success()).then(|| format!("{text}\n{}", String::from_utf8_lossy(&output.stderr)))
@@ -204,7 +204,7 @@ fn check(page: &str) {
     assert!(wrong.is_empty(), "{page}:\n{}", wrong.join("\n"));
 }
 
-/// One test for each page, so that they run beside each other.
+/// One test per page, so that they run in parallel.
 macro_rules! pages {
     ($($test:ident $page:literal)*) => {
         $(#[test]
@@ -239,7 +239,7 @@ fn no_page_is_left_out() {
     assert!(PAGES.iter().all(|page| pages.iter().any(|p| p == page)), "{pages:?}");
 }
 
-/// A command that fails, a tool and an example that do not exist are noticed; a skipped block and a placeholder are left out.
+/// Failing commands and missing tools and examples are noticed; skipped blocks and placeholders are left out.
 #[test]
 fn what_would_not_run_is_found() {
     let page = "text `lineament ops` and `lineament upscale IN OUT`\n```sh\nlineament ops \\\n  --json  # comment\n```\n<!-- test: skip: why -->\n```sh\nlineament none\n```\n";

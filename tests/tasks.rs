@@ -17,7 +17,7 @@ fn random_weights(model: &SuperResolution) -> Weights {
     model.build(&mut g, x).unwrap();
     let mut rng = Rng::new(11);
     let mut weights = g.initialize(11).tensors().clone();
-    // Biases and slopes that are not all alike, so that padding shows.
+    // Biases and slopes that differ, so that padding shows.
     for tensor in weights.values_mut() {
         for v in tensor.data_mut() {
             *v += rng.uniform(-0.1, 0.1) as f32;
@@ -58,7 +58,7 @@ fn tiled_equals_untiled_bit_for_bit() {
     }
 }
 
-/// A halo one pixel too small must show, or the test above proves nothing.
+/// A halo that is one pixel too small must show, or the test above proves nothing.
 #[test]
 fn the_halo_is_no_larger_than_it_must_be() {
     let Some(device) = common::device() else { return };
@@ -95,8 +95,8 @@ fn noisy_picture(width: usize, height: usize, channels: Channels) -> Picture {
     Picture::from_samples("noise", width, height, channels, Samples::U16(samples)).unwrap()
 }
 
-/// Networks one after another and a bicubic step: the same bits whatever the windows, with and without a step to the exact
-/// size, for networks that read the small picture and for those that read an enlarged one.
+/// A chain of networks and a bicubic step gives the same bits for all windows, with and without a step to the exact size, for
+/// networks that read the small picture and for those that read an enlarged one.
 #[test]
 fn a_chain_of_networks_does_not_depend_on_its_windows() {
     let Some(device) = common::device() else { return };
@@ -135,7 +135,7 @@ fn a_chain_of_networks_does_not_depend_on_its_windows() {
     }
 }
 
-/// The chain is what its networks give one after another, clamped between them, and MATLAB's imresize behind them.
+/// The chain equals its networks one after another, clamped between them, followed by MATLAB's imresize.
 #[test]
 fn a_chain_is_its_networks_and_a_bicubic_step() {
     let Some(device) = common::device() else { return };
@@ -162,10 +162,10 @@ fn a_chain_is_its_networks_and_a_bicubic_step() {
     let smaller = resize_plane(plane.data(), [72, 102], &Resize::by(Kernel::Bicubic, 9, 12)).unwrap();
     assert!(close(&chain(9, 2), &round(&smaller)));
     let error = Chain::new(vec![stage(2), stage(3)], Ratio { num: 61, den: 10 }).unwrap_err().to_string();
-    assert!(error.contains("networks that enlarge 6 times do not enlarge 6.1 times"), "{error}");
+    assert!(error.contains("networks that enlarge 6 times cannot enlarge 6.1 times"), "{error}");
     assert!(Chain::new(Vec::new(), Ratio { num: 2, den: 1 }).is_err());
 
-    // Each network is checked on what it reads, so that the second one's weights matter too.
+    // Each network is checked on its own input, so that the second one's weights matter too.
     let broken = |factor: f32| {
         let model = SuperResolution::new("fsrcnn-s", 3).unwrap();
         let mut weights = random_weights(&model).tensors().clone();
@@ -180,7 +180,7 @@ fn a_chain_is_its_networks_and_a_bicubic_step() {
     assert!(error.contains("computes this picture wrongly"), "{error}");
 }
 
-/// Both networks' windows together stay within what is allowed, and the smallest amount that serves is named.
+/// Both networks' windows together stay within the limit, and the error names the smallest amount that suffices.
 #[test]
 fn a_chain_stays_within_its_memory() {
     let device = common::device().unwrap_or_else(|| Device::open(&lineament::Select::Cpu).unwrap());
@@ -247,7 +247,7 @@ fn shipped_weights_beat_bicubic_on_the_shipped_photograph() {
     assert!(score.ssim > score.bicubic_ssim, "{score:?}");
 }
 
-/// The window that is picked fits, one a pixel larger would not, and the result has the same bits.
+/// The chosen window fits, one that is a pixel larger would not, and the result has the same bits.
 #[test]
 fn upscale_takes_the_largest_window_within_its_memory() {
     let device = common::device().unwrap_or_else(|| Device::open(&lineament::Select::Cpu).unwrap());
@@ -268,7 +268,7 @@ fn upscale_takes_the_largest_window_within_its_memory() {
     assert!(error.contains(&format!("allow {smallest} or more")), "{error}");
 }
 
-/// Activations that f32 does not hold and f64 does stand for an adapter that computes wrongly.
+/// Activations that overflow f32 but not f64 simulate an adapter that computes wrongly.
 #[test]
 fn upscale_self_check_tells_black_constant_and_right() {
     let Some(device) = common::device() else { return };
@@ -283,7 +283,7 @@ fn upscale_self_check_tells_black_constant_and_right() {
             tensors.get_mut(name).unwrap().data_mut().iter_mut().for_each(|v| *v *= factor);
         }
         if let Some(bias) = bias {
-            // Only the picture, not the biases of its layers, must make the result.
+            // The result must depend only on the picture, not on biases.
             for (_, tensor) in tensors.iter_mut().filter(|(name, _)| name.ends_with(".b")) {
                 tensor.data_mut().fill(0.0);
             }
@@ -320,7 +320,7 @@ fn fsrcnn_x3_reaches_32_db_on_set5() {
     assert!(psnr >= 32.0, "{psnr}");
 }
 
-/// The authors' 9-5-5 networks give the published numbers in our engine (Dong et al., TPAMI 2016, table 2; as measured in
+/// The authors' 9-5-5 networks reach the published numbers in our engine (Dong et al., TPAMI 2016, table 2; measured as in
 /// shared/models/README.md).
 #[test]
 fn the_authors_srcnn_gives_the_published_numbers() {

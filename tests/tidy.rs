@@ -1,4 +1,4 @@
-//! The house rules that a program can check.
+//! The house rules that can be checked by a program.
 
 use lineament::lab::roof;
 use lineament::ops::{Kernel, kernels, pointwise, registry};
@@ -31,7 +31,7 @@ fn stem(path: &Path) -> String {
     path.file_stem().unwrap().to_string_lossy().into_owned()
 }
 
-/// The path below `shaders` without its extension.
+/// Returns the path below `shaders` without its extension.
 fn shader_stem(path: &Path) -> String {
     relative(path)["shaders/".len()..].trim_end_matches(".wgsl").to_owned()
 }
@@ -49,7 +49,7 @@ fn relative(path: &Path) -> String {
     path.strip_prefix(root()).unwrap().display().to_string()
 }
 
-/// Code without comments, so that a comment may name what code may not.
+/// Returns code without comments, so that comments may name what code may not.
 fn code(path: &Path) -> String {
     let text = fs::read_to_string(path).unwrap();
     text.lines().filter(|l| !l.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n")
@@ -101,13 +101,13 @@ fn operations_shaders_and_registry_agree() {
     }
 }
 
-/// The rooms of src; each names only those before it.
+/// The rooms of src; each may name only those before it.
 const ROOMS: [&str; 18] = [
     "shape", "error", "rng", "layout", "table", "tensor", "weights", "files", "ops", "graph", "shader", "plan", "exec",
     "lab", "import", "train", "vision", "cli",
 ];
 
-/// What `text`, the code of a file that lies `depth` folders below the root of `room`, names against the order of [`ROOMS`].
+/// Returns what `text` names against the order of [`ROOMS`]; it is the code of a file `depth` folders below the root of `room`.
 fn upward(room: &str, depth: usize, text: &str) -> Vec<String> {
     let floor = |room: &str| ROOMS.iter().position(|r| *r == room);
     let mut found = Vec::new();
@@ -115,7 +115,7 @@ fn upward(room: &str, depth: usize, text: &str) -> Vec<String> {
         for (at, _) in line.match_indices("crate::") {
             let is_word = at == 0 || !line[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_' || c == '$');
             let named: String = line[at + 7..].chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
-            // What the root hands on has no floor.
+            // Re-exports of the root have no floor.
             if is_word && floor(&named).is_none_or(|floor_of| Some(floor_of) > floor(room)) {
                 found.push(line.trim().to_owned());
             }
@@ -137,7 +137,7 @@ fn a_room_names_only_rooms_before_it() {
             continue;
         }
         let room = below.split(['/', '.']).next().unwrap().to_owned();
-        // `mod.rs` is its folder.
+        // `mod.rs` stands for its folder.
         let depth = below.trim_end_matches("/mod.rs").matches('/').count();
         let text = code(&path);
         let found = upward(&room, depth, text.split("#[cfg(test)]\nmod tests").next().unwrap());
@@ -159,7 +159,7 @@ fn a_room_names_only_rooms_before_it() {
     assert!(upward("graph", 1, "use crate::ops::Op;\nuse super::grad;\n$crate::ops::Source").is_empty());
 }
 
-/// naga takes some WGSL that the specification does not have, such as `a < b & c`.
+/// naga accepts some WGSL that the specification does not allow, such as `a < b & c`.
 #[test]
 fn a_second_front_end_takes_every_shader() {
     let all = kernels().into_iter().chain(roof_kernels()).collect::<Vec<_>>();
@@ -173,7 +173,7 @@ fn a_second_front_end_takes_every_shader() {
     assert!(wgsl_parse::parse_str(naga_only).is_err(), "the front end refuses nothing");
 }
 
-/// What is said goes through src/cli/out.rs, which no closed pipe ends; no program is ever started.
+/// All output goes through src/cli/out.rs, which survives a closed pipe; no program is ever started.
 #[test]
 fn nothing_prints_or_starts_programs_on_its_own() {
     for path in files("src", "rs").iter().filter(|path| !path.ends_with("src/cli/out.rs")) {

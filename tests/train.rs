@@ -1,4 +1,4 @@
-//! Training: it learns, it repeats to the bit, it resumes to the bit, and it computes the losses that it always did.
+//! Training learns, repeats bit for bit, resumes bit for bit, and computes the same losses as ever.
 
 mod common;
 
@@ -12,7 +12,7 @@ use lineament::vision::training::upscale::{self, Config, GroupConfig, Observer, 
 use lineament::{Device, Error, Graph, Result, Tensor, Weights, models};
 use std::path::Path;
 
-/// Eight pictures of smooth waves, so that enlarging them can be learnt.
+/// Writes eight pictures of smooth waves, so that enlarging them can be learnt.
 fn pictures(folder: &Path) {
     for k in 0..8 {
         let mut rng = Rng::new(k);
@@ -78,7 +78,7 @@ fn the_same_seed_gives_the_same_bits_and_a_resumed_run_too() {
         (losses, weights.tensors().clone())
     });
 
-    // Stopped in step 6 by the user: the checkpoint is of step 6.
+    // Stopped in step 6 by the user: the checkpoint is that of step 6.
     let c = out("c");
     let stopped = run(&config(&data, 10), &device, &c, false, &mut |p| p.step < 6);
     assert!(matches!(stopped, Err(Error::Interrupted)));
@@ -110,7 +110,7 @@ fn the_same_seed_gives_the_same_bits_and_a_resumed_run_too() {
     );
 }
 
-/// What is saved before, and that the next run does what is left of it.
+/// The steps before are saved, and the next run does the rest.
 #[test]
 fn a_validation_that_fails_loses_nothing() {
     let device = Device::open(&lineament::Select::Cpu).unwrap();
@@ -120,7 +120,7 @@ fn a_validation_that_fails_loses_nothing() {
     pictures(&data);
     let out = |name: &str| folder.path().join(name);
     let config = Config { val: data.clone(), val_every: 3, checkpoint_every: 100, ..config(&data, 7) };
-    // Fails from the `fail`-th validation on; says after which steps there was one, and when steps were not saved.
+    // Fails from the `fail`-th validation on. Returns the steps after which there was one, and when steps were unsaved.
     let trained = |name: &str, resume: bool, fail: usize| {
         let (mut validated, mut held, mut step) = (0, Vec::new(), 0);
         let mut validate = |_: &Weights| {
@@ -157,7 +157,7 @@ fn a_validation_that_fails_loses_nothing() {
     assert_eq!(error.unwrap_err(), format!("the picture is gone; {kept}"));
     assert_eq!(told("failed")[..7], told("whole")[..7]);
     let resumed = trained("failed", true, 9).0.unwrap();
-    // The references keep f64 between steps, a checkpoint f32; an adapter gives the same bits (tests/cli.rs).
+    // The references keep f64 between steps, a checkpoint keeps f32; an adapter gives the same bits (tests/cli.rs).
     assert!(resumed.tensors().keys().eq(whole.tensors().keys()));
     for (name, tensor) in resumed.tensors() {
         let pairs = tensor.data().iter().zip(whole.tensors()[name].data());
@@ -197,7 +197,7 @@ fn srcnn_is_trained_on_the_pixels_that_no_border_reaches() {
     let inner: Vec<f32> = rows.flat_map(|(_, row)| row[cut..19 - cut].to_vec()).collect();
     assert_eq!(valid.data(), inner);
 
-    // The smallest patch leaves the target a pixel or two; one less is refused.
+    // The smallest patch leaves the target one or two pixels; a smaller patch is refused.
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().join("data");
     std::fs::create_dir(&data).unwrap();
@@ -210,7 +210,7 @@ fn srcnn_is_trained_on_the_pixels_that_no_border_reaches() {
     run(&config(7), &device, &out, false, &mut |p| p.loss.is_finite()).unwrap();
 }
 
-/// A step of fsrcnn-s x2 on eight fixed patches; returns the losses of `steps` steps.
+/// Trains fsrcnn-s x2 on eight fixed patches and returns the losses of `steps` steps.
 fn fixed_run(device: &Device, steps: u64, optimizer: Optimizer, lr: f64) -> Vec<f32> {
     let mut g = Graph::new();
     let x = g.input("x", [8, 1, 6, 7]).unwrap();
@@ -265,7 +265,7 @@ fn threads_and_memory_do_not_change_the_data_and_a_lost_picture_stops_the_run() 
     let expected = losses(&out("one"));
     assert_eq!(losses(&out("three")), expected);
 
-    // One picture goes after step 5. What was made ahead is still used, and the state of the last good step is kept.
+    // One picture disappears after step 5. Batches made ahead are still used, and the state of the last good step is kept.
     let (picture, aside) = (data.join("3.png"), out("3.png"));
     let mut lose = |p: Progress| {
         if p.step == 5 {
@@ -288,7 +288,7 @@ fn threads_and_memory_do_not_change_the_data_and_a_lost_picture_stops_the_run() 
     assert_eq!(losses(&out("lost")), expected);
 }
 
-/// Resident memory of this process, where the system tells.
+/// Returns the resident memory of this process, if the system tells.
 fn resident_bytes() -> Option<u64> {
     let pages = std::fs::read_to_string("/proc/self/smaps_rollup").ok()?;
     let line = pages.lines().find(|line| line.starts_with("Rss:"))?;
@@ -304,8 +304,8 @@ fn memory_does_not_grow_with_the_steps() {
         return;
     }
     let steps = std::env::var("LINEAMENT_MEMORY_STEPS").ok().and_then(|steps| steps.parse().ok()).unwrap_or(600);
-    // Loops of a few rounds, such as those of `linear` over a batch of 4, are no such test: lavapipe (Mesa 22.3.6) puts a
-    // uniform's value into a shader where that halves it, compiles it anew for every dispatch, and keeps them all.
+    // Short loops, such as those of `linear` over a batch of 4, would not test this: lavapipe (Mesa 22.3.6) inlines a uniform's
+    // value into a shader if that halves it, compiles it anew for every dispatch, and keeps all versions.
     let mut graph = Graph::new();
     let x = graph.input("x", [2, 1, 9, 10]).unwrap();
     let t = graph.input("t", [2, 1, 18, 20]).unwrap();
@@ -335,7 +335,7 @@ fn memory_does_not_grow_with_the_steps() {
     };
     let mut seen = Vec::new();
     let mut observe = |p: Progress| {
-        // From half of the steps on the curve holds as many points as it ever does. Each tenth has a checkpoint and a validation.
+        // From half of the steps on, the curve has its full number of points. Each tenth has a checkpoint and a validation.
         if p.step >= p.steps / 2 && p.step.is_multiple_of(p.steps / 10) {
             seen.push(resident_bytes().unwrap());
         }
@@ -352,13 +352,13 @@ fn memory_does_not_grow_with_the_steps() {
     job::run(&job, &device, &Folder::create(folder.path(), "test").unwrap(), false, &mut hooks).unwrap();
     let grown: Vec<u64> = seen.windows(2).map(|two| two[1].saturating_sub(two[0])).collect();
     println!("{steps} steps: {} bytes after half of them, then {grown:?} more", seen[0]);
-    // What each step or checkpoint loses shows in every tenth; once in a while the heap takes a MiB or two, and no more after.
-    // A KiB lost in every step would be more than this.
+    // Leaks per step or checkpoint show in every tenth; now and then the heap grows by a MiB or two, but not repeatedly.
+    // A leak of a KiB per step would exceed this.
     let least = grown.iter().min().unwrap();
     assert!(*least < 1024 * steps / 10, "each tenth of {steps} steps takes {least} bytes or more: {grown:?}");
 }
 
-/// A line through points: w and b, which begin at 0, one step after the other, as f64 arithmetic has it.
+/// Fits a line through points: w and b, initially 0, follow f64 arithmetic step by step.
 #[test]
 fn groups_clipping_and_average_are_what_they_say() {
     let (n, lr, clip, ema) = (4, 0.1, 0.5, 0.75);
@@ -442,7 +442,7 @@ fn a_loss_that_is_no_number_names_the_layer_and_leaves_the_checkpoint() {
     manifest.iter().for_each(|(key, value)| broken.set_manifest(key, value));
     broken.save(out.join("last.safetensors")).unwrap();
     let error = run(&config(&data, 9), &device, &out, true, &mut |_| true).unwrap_err().to_string();
-    // An activation may make 0 of a NaN, so that the loss is a number and only the gradients tell.
+    // An activation may turn a NaN into 0, so that the loss is a number and only the gradients show it.
     assert!(
         error.starts_with("step 5: the loss is") || error.starts_with("step 5: the norm of the gradients is"),
         "{error}"

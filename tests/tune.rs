@@ -1,4 +1,4 @@
-//! Measured choices: plans follow them, ignore bad ones, and what tuning finds computes the same.
+//! Measured choices: plans follow them and ignore bad ones, and tuned plans compute the same.
 
 mod common;
 
@@ -16,7 +16,7 @@ use std::time::Duration;
 
 const X: [usize; 4] = [1, 8, 12, 16];
 
-/// One convolution and its activation.
+/// Builds one convolution and its activation.
 fn network() -> (Graph, NodeId) {
     let mut g = Graph::new();
     let x = g.input("x", X).unwrap();
@@ -31,7 +31,7 @@ fn stems(plan: &Plan) -> Vec<&str> {
     plan.steps.iter().map(|s| s.stem()).collect()
 }
 
-/// `stem` chosen for every layer of which `keys` says the key.
+/// Returns choices of `stem` for every layer in `keys`.
 fn choices(keys: &[String], stem: &str) -> Choices {
     let choice = Choice { stem: stem.into(), candidates: vec![] };
     Choices { layers: keys.iter().map(|key| (key.clone(), choice.clone())).collect() }
@@ -42,7 +42,7 @@ fn plans_follow_choices_and_ignore_those_that_do_not_serve() {
     let (g, y) = network();
     let op = Conv2d { padding: [1, 1], ..Conv2d::default() };
     let keys = [key(&op, None, &[X.into(), [8, 8, 3, 3].into(), [1, 8, 1, 1].into()])];
-    // Without texels nothing is fused, so the convolution is a layer of its own.
+    // Without texels nothing is fused, so the convolution is its own layer.
     let plan = |choices: Option<&Choices>| {
         Plan::new(&g, &[y], &Options { caps: Caps::default(), choices, ..Options::default() }).unwrap()
     };
@@ -76,7 +76,7 @@ fn plans_follow_choices_and_ignore_those_that_do_not_serve() {
     assert!(imagined.steps == plan(None).steps && imagined.notes.len() == 1, "{:?}", imagined.notes);
     assert_eq!(plan(Some(&choices(&["another layer".into()], "conv2d/fused"))), plan(None));
 
-    // One that takes more memory than there is gives way, and the plan says so; the other layer's is followed.
+    // A choice that takes more memory than there is gives way, and the plan says so; the other layer's choice is followed.
     let w1 = g.param("w1", [8, 8, 1, 1], Init::Constant(0.1)).unwrap();
     let one = Conv2d { fusion: Some(Fusion::default()), ..Conv2d::default() };
     let y = g.add(one.clone(), &[y, w1, b, b]).unwrap();
@@ -153,7 +153,7 @@ fn gradients_of_one_dispatch_get_one_choice() {
     let y = g.add(lineament::ops::conv2d::Conv2d::same(3), &[x, w, b]).unwrap();
     let loss = g.mse(y, t, Reduction::Mean).unwrap();
     let gradients = lineament::graph::grad::backward(&mut g, loss, &[w, b]).unwrap();
-    // Without a budget, which a busy machine would spend on the first layer.
+    // Without a budget, because a busy machine would spend it on the first layer.
     let found = tune_more(&device, &g, &gradients, &Choices::default(), None).unwrap();
     let choice = |wanted: &str| found.layers.iter().find(|(key, _)| key.contains(wanted)).map(|(_, choice)| choice);
     assert_eq!(choice(" dw "), choice(" db "));

@@ -1,4 +1,4 @@
-//! warp at the positions that the random cases avoid: kinks, the far outside, infinities and NaN.
+//! warp at positions that the random cases avoid: kinks, far outside, infinities and NaN.
 
 mod common;
 
@@ -12,7 +12,7 @@ use lineament::{Device, Graph, Tensor, Weights};
 
 const PICTURE: [usize; 4] = [1, 2, 3, 4];
 
-/// Pixel centres of a picture of 3 × 4, its edges, and numbers that are no sensible position.
+/// Pixel centres of a picture of 3 × 4, its edges, and numbers that are not sensible positions.
 const COORDINATES: [f32; 20] = [
     0.0,
     -0.0,
@@ -36,7 +36,7 @@ const COORDINATES: [f32; 20] = [
     f32::NAN,
 ];
 
-/// Every pair of [`COORDINATES`].
+/// Returns every pair of [`COORDINATES`].
 fn all_pairs(_: &mut Rng, _: &[Shape], _: usize) -> Vec<f64> {
     let k = COORDINATES.len();
     let column = (0..k * k).map(|q| f64::from(COORDINATES[q % k]));
@@ -100,14 +100,14 @@ fn warp_at_any_position_agrees_with_the_reference_on_the_adapter() {
     let Some(device) = common::device() else { return };
     let k = COORDINATES.len();
     let cases = [Border::Zero, Border::Clamp].map(|border| {
-        // `real` leaves the case out of the differences, which mean nothing at these kinks.
+        // `real` leaves the case out of the gradient check, whose differences mean nothing at these kinks.
         Case::new(Warp { border }, &[PICTURE, [1, 2, k, k]]).fill(1, Fill::With(all_pairs)).real()
     });
     let report = check::op(&*cases[0].op, &cases, Some(&device));
     assert_eq!(report.failures, Vec::<String>::new());
 }
 
-/// dx of one-channel pictures of 3 × 4 zeros, all sampled at `positions` (columns, then rows) with the gradient `dy`.
+/// Returns dx of one-channel pictures of 3 × 4 zeros, all sampled at `positions` (columns, then rows) with the gradient `dy`.
 fn image_gradient(device: &Device, dy: &[f32], positions: &[f32]) -> Tensor {
     let mut g = Graph::new();
     let x = g.constant("x", Tensor::zeros([1, 1, 3, 4])).unwrap();
@@ -128,7 +128,7 @@ fn image_gradient(device: &Device, dy: &[f32], positions: &[f32]) -> Tensor {
 fn warp_gradients_keep_their_accuracy_beside_larger_ones() {
     let Some(device) = common::device() else { return };
     let dy = [3e-12, -7e15, 2.5e-33, -1e37];
-    // Each sample has a pixel of its own between others' pixels.
+    // Each sample has its own pixel between those of others.
     let dx = image_gradient(&device, &dy, &[0.0, 1.0, 2.25, 0.0, 0.0, 0.0, 0.5, 2.0]);
     let expected = [[3e-12, -7e15, 0.375 * 2.5e-33, 0.125 * 2.5e-33], [0.0, 0.0, 0.375 * 2.5e-33, 0.125 * 2.5e-33]];
     for (i, row) in expected.into_iter().enumerate() {
@@ -143,7 +143,7 @@ fn warp_gradients_keep_their_accuracy_beside_larger_ones() {
 #[test]
 fn warp_gradient_of_very_many_equal_terms_does_not_overflow() {
     let Some(device) = common::device() else { return };
-    // The largest sum that k terms can make: all of them as large as the largest, which lies just below a power of two.
+    // The largest possible sum of k terms: all are as large as the largest, which lies just below a power of two.
     for k in [1usize, 2, 3, 64, 65, 4_099] {
         for largest in [1.999_999_9_f32, -1.0, 3e-38] {
             let dx = image_gradient(&device, &vec![largest; k], &[vec![1.0; k], vec![2.0; k]].concat());

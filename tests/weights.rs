@@ -1,9 +1,9 @@
-//! Weights in and out: what a file keeps, and what broken and hostile files say.
+//! Weights in and out: what a file keeps, and how broken and hostile files are refused.
 
 use lineament::{Tensor, Weights};
 use std::collections::BTreeMap;
 
-/// A safetensors file of this header and data.
+/// Returns a safetensors file with this header and data.
 fn file(header: &str, data: &[u8]) -> Vec<u8> {
     let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
     bytes.extend(header.as_bytes());
@@ -11,7 +11,7 @@ fn file(header: &str, data: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// One F32 tensor, by its name, shape and place.
+/// Returns the header entry of an F32 tensor with this name, shape and place.
 fn entry(name: &str, shape: &str, begin: usize, end: usize) -> String {
     format!(r#""{name}":{{"dtype":"F32","shape":{shape},"data_offsets":[{begin},{end}]}}"#)
 }
@@ -139,7 +139,7 @@ fn half_precision_is_widened_and_other_types_are_refused() {
 
 #[test]
 fn headers_that_lie_are_refused() {
-    // A gigabyte of header in a file of a few bytes, the whole of u64, and an honest length past the end.
+    // A header of a gigabyte in a file of a few bytes, the largest u64, and a length of 2⁶³.
     for len in [1u64 << 30, u64::MAX, 1 << 63] {
         let mut bytes = len.to_le_bytes().to_vec();
         bytes.extend(b"{}");
@@ -220,7 +220,7 @@ fn a_wrong_checksum_is_refused() {
     let last = bytes.len() - 1;
     bytes[last] ^= 1;
     says(&message(&bytes), &["net/x.safetensors: the tensors' sha256 is", "the manifest says", "download it again"]);
-    // Files of other programs have none.
+    // Files from other programs have no checksum.
     assert!(Weights::from_bytes("x", &file(&format!("{{{}}}", entry("a", "[1]", 0, 4)), &[0; 4])).is_ok());
 }
 

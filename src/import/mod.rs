@@ -1,4 +1,4 @@
-//! Networks and numbers that others made, and weights: ONNX files, NumPy arrays, safetensors.
+//! Reads ONNX networks and NumPy arrays from other programs, and reads and writes weights as safetensors.
 
 pub mod npy;
 pub mod onnx;

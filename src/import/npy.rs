@@ -1,4 +1,4 @@
-//! NumPy's .npy arrays of float32, int32 and uint32, little-endian, in row-major order, as `numpy.save` writes them.
+//! NumPy's .npy arrays of little-endian float32, int32 or uint32 in row-major order, as written by `numpy.save`.
 //!
 //! An array without dimensions is read as `[1]`.
 //! Source: numpy.lib.format, versions 1.0, 2.0 and 3.0.
@@ -14,8 +14,8 @@ const DTYPES: [(&str, DType); 3] = [("<f4", DType::F32), ("<i4", DType::I32), ("
 /// Reads the bytes of a .npy file; `name` is for messages.
 ///
 /// # Errors
-/// Not a .npy file, truncated, too long; elements other than float32, int32 or uint32, little-endian; columns first; more than
-/// six dimensions; no elements or more than 2³² − 1.
+/// It is not a .npy file, is truncated or too long; the elements are not little-endian float32, int32 or uint32; it is in
+/// column-major order; there are more than six dimensions; there are no or more than 2³² − 1 elements.
 pub fn read(name: &str, bytes: &[u8]) -> Result<Tensor> {
     let fail = |problem: String| Error::import(name, problem);
     let truncated = || fail("the file ends within its header; copy or write it again".into());
@@ -42,7 +42,7 @@ pub fn read(name: &str, bytes: &[u8]) -> Result<Tensor> {
         rest = match key {
             "descr" => {
                 let (found, after) = quoted(value).ok_or_else(|| {
-                    fail(format!("has several fields an element, expected float32; header {:?}", shortened(&header)))
+                    fail(format!("has several fields per element, expected float32; header {:?}", shortened(&header)))
                 })?;
                 descr = Some(found);
                 after
@@ -75,7 +75,9 @@ pub fn read(name: &str, bytes: &[u8]) -> Result<Tensor> {
         )));
     };
     if columns_first {
-        return Err(fail("lies columns first, expected rows; convert it with numpy.ascontiguousarray".into()));
+        return Err(fail(
+            "is in column-major order, expected row-major; convert it with numpy.ascontiguousarray".into(),
+        ));
     }
     let Some(sizes) = Shape::new(if shape.is_empty() { &[1] } else { &shape }) else {
         return Err(fail(format!("has {} dimensions, expected at most {MAX_RANK}; reshape it", shape.len())));
@@ -87,7 +89,7 @@ pub fn read(name: &str, bytes: &[u8]) -> Result<Tensor> {
     let data = &bytes[end..];
     if data.len() as u64 != 4 * u64::from(elements) {
         return Err(fail(format!(
-            "is {shape:?}, so {} bytes of elements, and has {}; copy or write it again",
+            "is {shape:?} and needs {} bytes of elements, but has {}; copy or write it again",
             4 * u64::from(elements),
             data.len()
         )));
@@ -95,15 +97,15 @@ pub fn read(name: &str, bytes: &[u8]) -> Result<Tensor> {
     Tensor::from_bytes(sizes, dtype, data)
 }
 
-/// The bytes of a .npy file, version 1.0.
+/// Returns the bytes of a .npy file, version 1.0.
 pub fn write(tensor: &Tensor) -> Vec<u8> {
-    // Python writes a tuple of one as `(3,)`.
+    // Python writes a one-element tuple as `(3,)`.
     let sizes: Vec<String> = tensor.shape().iter().map(usize::to_string).collect();
     let comma = if sizes.len() == 1 { "," } else { "" };
     let descr = DTYPES.iter().find(|(_, dtype)| *dtype == tensor.dtype()).map_or("", |(name, _)| name);
     let mut header =
         format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': ({}{comma}), }}", sizes.join(", "));
-    // The elements begin at a multiple of 64 bytes, behind a line's end.
+    // The elements begin at a multiple of 64 bytes, after a newline.
     let begin = (10 + header.len() + 1).next_multiple_of(64);
     header += &" ".repeat(begin - 11 - header.len());
     header.push('\n');
@@ -114,10 +116,10 @@ pub fn write(tensor: &Tensor) -> Vec<u8> {
     bytes
 }
 
-/// [`read`] of a file.
+/// Reads a .npy file; see [`read`].
 ///
 /// # Errors
-/// As [`read`]; the file is missing, a folder, empty or cannot be read.
+/// Those of [`read`]; the file is missing, a folder, empty or cannot be read.
 #[cfg(feature = "cli")]
 pub fn open(path: impl AsRef<std::path::Path>) -> Result<Tensor> {
     let path = path.as_ref();
@@ -125,13 +127,13 @@ pub fn open(path: impl AsRef<std::path::Path>) -> Result<Tensor> {
     read(&path.display().to_string(), &bytes)
 }
 
-/// A text in quotes, and what follows it.
+/// Splits off a quoted text at the start.
 fn quoted(text: &str) -> Option<(&str, &str)> {
     let quote = text.chars().next().filter(|c| ['\'', '"'].contains(c))?;
     text[1..].split_once(quote)
 }
 
-/// The beginning of a text, for messages.
+/// Returns the beginning of a text, for messages.
 fn shortened(text: &str) -> String {
     text.trim().chars().take(120).collect()
 }
@@ -196,11 +198,11 @@ mod tests {
             (b"\x89PNG\r\n\x1a\n".to_vec(), "is not a .npy file"),
             (file(1, &header("'<f8'", "False", "(2,)"), 4), "\"<f8\", expected \"<f4\", \"<i4\" or"),
             (file(1, &header("[('a', '<f4')]", "False", "(2,)"), 2), "several fields"),
-            (file(1, &header("'<f4'", "True", "(2,)"), 2), "columns first"),
+            (file(1, &header("'<f4'", "True", "(2,)"), 2), "column-major"),
             (file(1, &header("'<f4'", "False", "(1, 1, 1, 1, 1, 1, 2)"), 2), "7 dimensions"),
             (file(1, &header("'<f4'", "False", "(0, 3)"), 0), "1 to 2^32 - 1 elements"),
             (file(2, &header("'<f4'", "False", "(99999999999, 99999999999)"), 0), "1 to 2^32 - 1 elements"),
-            (file(1, &header("'<f4'", "False", "(3,)"), 2), "12 bytes of elements, and has 8"),
+            (file(1, &header("'<f4'", "False", "(3,)"), 2), "12 bytes of elements, but has 8"),
             (file(1, &header("'<f4'", "Perhaps", "(2,)"), 2), "header"),
             (file(9, "", 0), "version 9"),
         ] {

@@ -1,4 +1,4 @@
-//! ONNX files: convolutional networks that others trained, as nodes of a [`Graph`] and their [`Weights`].
+//! Reads ONNX files: convolutional networks trained elsewhere, as nodes of a [`Graph`] and their [`Weights`].
 //!
 //! | operator | becomes                                                       | refused                                      |
 //! |----------|---------------------------------------------------------------|----------------------------------------------|
@@ -6,13 +6,13 @@
 //! |          | with stride, padding, dilation, groups; no bias is one of 0   | filters that are computed, SAME_* padding    |
 //! | Relu     | `relu`                                                        |                                              |
 //!
-//! Every other operator is an error that names it. One input and one output, float32 `[N,C,H,W]`; a symbolic N is 1, the
-//! other dimensions must be numbers or be given. Initializers are float32 within the file, and finite.
+//! Every other operator is an error that names it. There must be one input and one output, float32 `[N,C,H,W]`. A symbolic N
+//! becomes 1; the other dimensions must be numbers or be given. Initializers must be finite float32 inside the file.
 //!
-//! A node's path is the name that the file gives it, or its output's where it has none, without a leading `/`; parameters
-//! have the names of their initializers, and `<node>.b` where there is no bias. A second node of a name is `<name>_2`.
+//! A node's path is its name in the file, or that of its output if it has none, without a leading `/`. Parameters have the names
+//! of their initializers; a missing bias becomes `<node>.b`. A second node with the same name becomes `<name>_2`.
 //!
-//! Source: onnx.proto and Operators.md of <https://github.com/onnx/onnx>; Conv and Relu mean the same in all versions.
+//! Source: onnx.proto and Operators.md of <https://github.com/onnx/onnx>. Conv and Relu mean the same in all versions.
 
 mod proto;
 
@@ -25,7 +25,7 @@ use crate::weights::Weights;
 use prost::Message;
 use std::collections::{BTreeMap, HashMap};
 
-/// What the messages offer instead of an operator that is not here.
+/// The supported operators, as messages list them.
 const COVERED: &str = "covered are Conv (2-D, stride, dilation, groups, equal padding on both sides) and Relu";
 
 /// onnx.proto's number for float32.
@@ -34,14 +34,14 @@ const FLOAT: i32 = 1;
 /// A network that was added to a graph.
 #[derive(Debug, Clone)]
 pub struct Imported {
-    /// The input's path, under which a run gives its tensor, and its node.
+    /// The input's path, under which a run takes its tensor, and its node.
     pub input: (String, NodeId),
     pub output: NodeId,
     /// Values of all parameters that were added.
     pub weights: Weights,
 }
 
-/// Dimensions to use instead of the file's.
+/// Dimensions that replace those of the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct InputSize {
     /// N.
@@ -55,21 +55,22 @@ pub struct InputSize {
 /// Adds the network in `bytes` to `graph`; `name` is for messages. Compile the output with the weights.
 ///
 /// # Errors
-/// No ONNX file, truncated or damaged; an operator, attribute, element type or shape that is not covered, with the node's
-/// name; names that nothing computes; values that are NaN or infinite. `graph` then is as it was. Nothing is allocated
-/// that is larger than twice the file.
+/// The file is not an ONNX file, is truncated or damaged; an operator, attribute, element type or shape is not covered, with the
+/// node's name; nothing computes a name; a value is NaN or infinite. `graph` is then unchanged. No allocation is larger than
+/// twice the file.
 pub fn read(name: &str, bytes: &[u8], graph: &mut Graph) -> Result<Imported> {
     read_sized(name, bytes, InputSize::default(), graph)
 }
 
-/// [`read`] with an input of another size than the file's.
+/// Like [`read`], but with an input of another size than in the file.
 ///
 /// # Errors
-/// As [`read`]; the network does not take an input of this size.
+/// Those of [`read`]; the network does not accept an input of this size.
 pub fn read_sized(name: &str, bytes: &[u8], size: InputSize, graph: &mut Graph) -> Result<Imported> {
     let fail = |problem: String| Error::import(name, problem);
-    let model = proto::Model::decode(bytes)
-        .map_err(|e| fail(format!("is not an ONNX file, or truncated or damaged: {e}; export or download it again")))?;
+    let model = proto::Model::decode(bytes).map_err(|e| {
+        fail(format!("is not an ONNX file, or is truncated or damaged: {e}; export or download it again"))
+    })?;
     let Some(network) = &model.graph else {
         return Err(fail(
             "holds no graph, so it is not an ONNX file or is truncated; export or download it again".into(),
@@ -88,10 +89,10 @@ pub fn read_sized(name: &str, bytes: &[u8], size: InputSize, graph: &mut Graph) 
     Ok(imported)
 }
 
-/// [`read`] of a file.
+/// Reads an ONNX file; see [`read_sized`].
 ///
 /// # Errors
-/// As [`read_sized`]; the file is missing, a folder, empty or cannot be read.
+/// Those of [`read_sized`]; the file is missing, a folder, empty or cannot be read.
 #[cfg(feature = "cli")]
 pub fn open(path: impl AsRef<std::path::Path>, size: InputSize, graph: &mut Graph) -> Result<Imported> {
     let path = path.as_ref();
@@ -107,12 +108,12 @@ struct Reader<'a> {
     file: &'a str,
     graph: &'a mut Graph,
     initializers: HashMap<&'a str, &'a proto::Tensor>,
-    /// What the input and the nodes so far computed.
+    /// The input and the values computed so far.
     values: HashMap<&'a str, NodeId>,
     /// Initializers that became parameters.
     parameters: HashMap<&'a str, NodeId>,
     tensors: BTreeMap<String, Tensor>,
-    /// Names in use, and how often each was asked for.
+    /// Names in use, and how often each was requested.
     names: HashMap<String, usize>,
 }
 
@@ -139,7 +140,7 @@ impl<'a> Reader<'a> {
         Err(Error::import(self.file, problem))
     }
 
-    /// A name for the graph: `wanted` without what would break a table, or with a number where that is in use.
+    /// Returns a name for the graph: `wanted` without characters that would break a table, numbered if it is in use.
     fn name(&mut self, wanted: &str) -> String {
         let clean: String =
             wanted.trim_start_matches('/').chars().map(|c| if c.is_control() { '_' } else { c }).collect();
@@ -178,7 +179,7 @@ impl<'a> Reader<'a> {
             Some(&node) if node != id => {
                 Ok(Imported { input: (path, id), output: node, weights: Weights::from_tensors(self.tensors) })
             }
-            _ => self.fail(format!("output {:?} is computed by no node", output.name)),
+            _ => self.fail(format!("output {:?} is not computed by any node", output.name)),
         }
     }
 
@@ -209,7 +210,7 @@ impl<'a> Reader<'a> {
                 };
                 let letter = ["N", "C", "H", "W"][k];
                 return self.fail(format!(
-                    "dimension {letter} of {about} is {got}, expected a number from 1; export with a fixed size or give one"
+                    "dimension {letter} of {about} is {got}, expected a number of at least 1; export with a fixed size or give one"
                 ));
             };
             shape[k] = value;
@@ -232,7 +233,7 @@ impl<'a> Reader<'a> {
             || self.values.contains_key(output.as_str())
             || self.initializers.contains_key(output.as_str())
         {
-            return Err(at(format!("its output {output:?} must be a name that nothing else has; export it again")));
+            return Err(at(format!("its output {output:?} must be a unique name; export it again")));
         }
         let inputs = if operator == "Conv" { 2..=3 } else { 1..=1 };
         if !inputs.contains(&node.input.len()) {
@@ -247,7 +248,7 @@ impl<'a> Reader<'a> {
         let problem = if operator == "Conv" { self.conv(node, label, x) } else { self.relu(node, label, x) };
         let at = |problem: String| Error::import(self.file, format!("node {label:?} ({operator}): {problem}"));
         let id = problem.map_err(|e| match e {
-            // The graph names the path that it knows; the file's name for it stands before.
+            // The graph's message names its own path; ours begins with the name from the file.
             Error::Shape { source, .. } => at(source.to_string()),
             Error::Graph { problem, .. } => at(problem),
             Error::Import { problem, .. } => at(problem),
@@ -288,7 +289,8 @@ impl<'a> Reader<'a> {
             let numbers = |count: usize| -> Result<Vec<usize>> {
                 let found: Vec<usize> = attribute.ints.iter().filter_map(|&v| usize::try_from(v).ok()).collect();
                 if found.len() != count || attribute.ints.len() != count {
-                    return self.fail(format!("{name} is {:?}, expected {count} numbers from 0", attribute.ints));
+                    return self
+                        .fail(format!("{name} is {:?}, expected {count} numbers of at least 0", attribute.ints));
                 }
                 Ok(found)
             };
@@ -314,9 +316,9 @@ impl<'a> Reader<'a> {
                 }
                 "group" => match attribute.i.and_then(|v| usize::try_from(v).ok()) {
                     Some(groups) => op.groups = groups,
-                    None => return self.fail(format!("group is {:?}, expected a number from 1", attribute.i)),
+                    None => return self.fail(format!("group is {:?}, expected a number of at least 1", attribute.i)),
                 },
-                // VALID is no padding, which the default is.
+                // VALID means no padding, the default.
                 "auto_pad" if matches!(attribute.s.as_deref(), Some(b"NOTSET" | b"VALID")) => {}
                 "auto_pad" => {
                     let got = String::from_utf8_lossy(attribute.s.as_deref().unwrap_or_default()).into_owned();
@@ -328,7 +330,7 @@ impl<'a> Reader<'a> {
         Ok(op)
     }
 
-    /// The parameter that the initializer `name` of `rank` dimensions is.
+    /// Returns the parameter for the initializer `name`, which must have `rank` dimensions.
     fn parameter(&mut self, name: &'a str, role: &str, rank: usize) -> Result<NodeId> {
         let about = format!("its {role} {name:?}");
         let Some(&tensor) = self.initializers.get(name) else {
@@ -344,7 +346,7 @@ impl<'a> Reader<'a> {
         let shape = match dims[..] {
             [c] => Shape::from([1, c, 1, 1]),
             [o, i, h, w] => Shape::from([o, i, h, w]),
-            _ => return self.fail(format!("{about} is {:?}, expected dimensions from 1", tensor.dims)),
+            _ => return self.fail(format!("{about} is {:?}, expected dimensions of at least 1", tensor.dims)),
         };
         let data = self.data(tensor, &shape, &about)?;
         let path = self.name(name);
@@ -366,13 +368,13 @@ impl<'a> Reader<'a> {
             return self.fail(format!("{about} has elements of type {got}, expected float32 (1); convert it"));
         }
         if tensor.data_location != 0 {
-            return self.fail(format!("the values of {about} lie in another file; export them within the ONNX file"));
+            return self.fail(format!("the values of {about} lie in another file; export them inside the ONNX file"));
         }
         let data: Vec<f32> = match &tensor.raw_data {
             Some(raw) if raw.len() % 4 == 0 => {
                 raw.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect()
             }
-            Some(raw) => return self.fail(format!("{about} has {} bytes, no multiple of 4", raw.len())),
+            Some(raw) => return self.fail(format!("{about} has {} bytes, expected a multiple of 4", raw.len())),
             None => tensor.float_data.clone(),
         };
         let expected = shape.iter().try_fold(1usize, |n, &d| n.checked_mul(d));

@@ -1,12 +1,12 @@
 //! [`Weights`] as safetensors files.
 //!
-//! The manifest is the file's string metadata. Keys that lineament's own files have: `model`, `scale`, `command`, `data`,
-//! `data_terms`, `seed`, `commit`, `device`, `measured`, `licence`; and `sha256`, in hexadecimal, of all bytes after the
-//! header, which is computed on saving and verified on opening where it is there.
+//! The manifest is the file's string metadata. Lineament's own files have the keys `model`, `scale`, `command`, `data`,
+//! `data_terms`, `seed`, `commit`, `device`, `measured`, `licence` and `sha256`. The last is the checksum, in hexadecimal, of all
+//! bytes after the header. It is computed on saving and, if present, verified on opening.
 //!
 //! Shapes of one to six dimensions are kept; `[]` becomes `[1]`. A network that wants a bias `[1,C,1,1]` takes `[C]`, one that
 //! wants a matrix `[O,I,1,1]` takes `[O,I]`.
-//! Element types: F32; F16 and BF16 are widened, exactly. Every value must be finite.
+//! Element types: F32; F16 and BF16 are widened exactly. Every value must be finite.
 
 use crate::error::{Error, Result};
 use crate::tensor::{DType, MAX_RANK, Shape, Tensor};
@@ -16,7 +16,7 @@ use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 
-/// Bytes of the largest header: names and shapes of some 60,000 tensors. Reading one takes up to forty times its size.
+/// Largest header in bytes: names and shapes of about 60,000 tensors. Reading a header takes up to forty times its size.
 const MAX_HEADER_BYTES: u64 = 8 << 20;
 
 /// The manifest's key for the checksum.
@@ -37,10 +37,9 @@ impl Weights {
     /// Reads the bytes of a safetensors file; `name` is for messages.
     ///
     /// # Errors
-    /// Not a safetensors file, truncated, a header that is too long, tensors that overlap or do not fill the file, an
-    /// element type other than F32, F16, BF16, a shape of more than six dimensions, without elements or with
-    /// more than 2³² − 1, a NaN or infinity, another sha256 than the manifest's. Takes no more memory than twice the file and
-    /// forty times its header.
+    /// The file is not a safetensors file or is truncated; its header is too long; tensors overlap or do not fill the file; an
+    /// element type is not F32, F16 or BF16; a shape has more than six dimensions, no elements or more than 2³² − 1; a value is NaN
+    /// or infinite; the sha256 differs from the manifest's. Takes no more memory than twice the file and forty times its header.
     pub fn from_bytes(name: &str, bytes: &[u8]) -> Result<Self> {
         let fail = |problem: String| Error::weights(name, problem);
         if let Some(claimed) = bytes.first_chunk().map(|len| u64::from_le_bytes(*len)).filter(|n| *n > MAX_HEADER_BYTES)
@@ -57,7 +56,7 @@ impl Weights {
             let got = sha256(&bytes[8 + header..]);
             if !expected.eq_ignore_ascii_case(&got) {
                 return Err(fail(format!(
-                    "the tensors' sha256 is {got}, the manifest says {expected}: the file was damaged or changed; \
+                    "the tensors' sha256 is {got}, but the manifest says {expected}: the file was damaged or changed; \
                      download it again"
                 )));
             }
@@ -84,7 +83,7 @@ impl Weights {
         Ok(Self::new(name, tensors, manifest))
     }
 
-    /// The bytes of a safetensors file: the same bytes for the same weights and manifest.
+    /// Returns the bytes of a safetensors file, always the same for the same weights and manifest.
     ///
     /// # Errors
     /// A tensor holds integers, a NaN or infinity, or is named `__metadata__`.
@@ -99,9 +98,9 @@ impl Weights {
             let bad = tensor.data().iter().filter(|v| !v.is_finite()).count();
             if bad > 0 || name == "__metadata__" {
                 let problem = if bad > 0 {
-                    format!("has {bad} values that are NaN or infinite, and a file of them would be refused")
+                    format!("has {bad} values that are NaN or infinite, and such a file would be refused")
                 } else {
-                    "has a name that safetensors files reserve; rename it".into()
+                    "has a name that is reserved in safetensors files; rename it".into()
                 };
                 return Err(Error::weights(self.name(), format!("tensor {name:?} {problem}")));
             }
@@ -111,7 +110,7 @@ impl Weights {
                 json!({ "dtype": "F32", "shape": tensor.shape().to_vec(), "data_offsets": [begin, data.len()] });
             entries.insert(name.clone(), entry);
         }
-        // The crate's writer would put the manifest in a random order, and equal weights into different files.
+        // The crate's writer would order the manifest randomly, so that equal weights would give different files.
         let mut manifest = self.manifest().clone();
         manifest.insert(SHA256.into(), sha256(&data));
         let mut header = Map::new();
@@ -125,10 +124,10 @@ impl Weights {
         Ok(bytes)
     }
 
-    /// Writes a safetensors file, first to a temporary file beside it, which is then renamed.
+    /// Writes a safetensors file under a temporary name beside it, and then renames it.
     ///
     /// # Errors
-    /// Those of [`Weights::to_bytes`]; the folder does not exist or cannot be written, or the disk is full.
+    /// Those of [`Weights::to_bytes`]; the folder does not exist or cannot be written; the disk is full.
     #[cfg(feature = "cli")]
     pub fn save(&self, path: impl AsRef<std::path::Path>) -> Result<()> {
         use std::io::Write;
@@ -169,7 +168,7 @@ fn widened(dtype: Dtype, data: &[u8]) -> Option<Vec<f32>> {
     }
 }
 
-/// IEEE 754 binary16 to binary32, exactly.
+/// Converts IEEE 754 binary16 to binary32 exactly.
 fn from_f16(bits: u16) -> f32 {
     let fraction = f32::from(bits & 0x3FF);
     let magnitude = match i32::from(bits >> 10 & 0x1F) {
@@ -181,11 +180,11 @@ fn from_f16(bits: u16) -> f32 {
     if bits >> 15 == 1 { -magnitude } else { magnitude }
 }
 
-/// The remedy for anything but a safetensors file.
+/// The problem and remedy for files that are not safetensors files.
 const NOT_SAFETENSORS: &str =
-    "this is not a safetensors file; give a .safetensors file of lineament's or convert the weights";
+    "this is not a safetensors file; give a .safetensors file from lineament or convert the weights";
 
-/// What is wrong with a file that the safetensors crate refused, with the tensor's name where it is one.
+/// Explains what is wrong with a file that the safetensors crate refused, naming the tensor if there is one.
 fn diagnose(bytes: &[u8], error: &safetensors::SafeTensorError) -> String {
     use safetensors::SafeTensorError as E;
     let header_len = match bytes.first_chunk::<8>() {

@@ -1,4 +1,4 @@
-//! A case of an operation as a session of its own, with a kernel of one's choice: what `benches/kernels.rs` times.
+//! Runs one case of an operation in its own session with a chosen kernel, for `benches/kernels.rs` to time.
 
 use super::profile::Profile;
 use crate::error::Result;
@@ -11,7 +11,7 @@ use crate::tensor::{Tensor, len};
 use crate::weights::Weights;
 use std::collections::BTreeMap;
 
-/// A graph of one operation: its forward pass and all its gradients, or its update, with what to run it on.
+/// A graph of one operation: its forward pass and all its gradients, or its update, with the inputs to run it on.
 pub(super) struct CaseGraph {
     pub graph: Graph,
     pub fetches: Vec<NodeId>,
@@ -21,7 +21,7 @@ pub(super) struct CaseGraph {
 }
 
 impl CaseGraph {
-    /// `case` on its seeded values.
+    /// Builds the graph of `case` with its seeded values.
     ///
     /// # Errors
     /// The operation refuses the case.
@@ -63,7 +63,7 @@ impl CaseGraph {
         Ok(Self { graph, fetches, weights: Weights::from_tensors(states), inputs })
     }
 
-    /// The inputs as a session takes them.
+    /// Returns the inputs as a session takes them.
     pub fn feeds(&self) -> Vec<(&str, &Tensor)> {
         feeds(&self.inputs)
     }
@@ -81,7 +81,7 @@ pub struct CaseSession {
 }
 
 impl CaseSession {
-    /// `case` on `device`, by `kernel` in each method that it serves and the plain one elsewhere.
+    /// Compiles `case` on `device`, using `kernel` for each method that it serves and the plain kernel for the others.
     ///
     /// # Errors
     /// The case cannot be planned; the device fails.
@@ -92,7 +92,7 @@ impl CaseSession {
         Ok(Self { session, inputs })
     }
 
-    /// Milliseconds of every step: medians of `runs`, after one to warm up.
+    /// Returns the milliseconds of every step: medians of `runs`, after one warm-up run.
     ///
     /// # Errors
     /// The device fails.

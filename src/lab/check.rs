@@ -1,12 +1,12 @@
-//! Is the derivative the derivative of the formula, and does the shader compute the formula?
+//! Is the gradient the derivative of the formula, and does the shader compute the formula?
 //!
 //! The first question needs no adapter: [`gradient`] compares `reference_grad` with central differences of `reference`,
-//! both in f64, for the loss ⟨r, y⟩ with a random r (a plain sum would hide an upstream gradient read in a wrong order).
-//! The second, [`steps`], runs a graph on the adapter twice, with different words in memory that nobody has written and behind
-//! every buffer and texture, the second time with grids folded; both must give the same bits. Then it runs the reference of
-//! each step on the adapter's own inputs and names the first step that differs by more than f32 arithmetic explains.
-//! [`op`] asks both of an operation's cases, for every shader that it has, and checks the check: references of slightly wrong
-//! formulas must be refused under the same bounds.
+//! both in f64, for the loss ⟨r, y⟩ with a random r (a plain sum would hide an upstream gradient that is read in the wrong order).
+//! For the second, [`steps`] runs a graph on the adapter twice, each time with different words in uninitialised memory and past
+//! the end of every buffer and texture, the second time with folded grids. Both runs must give the same bits. Then it compares
+//! each step with its reference on the adapter's own inputs; none may differ by more than f32 arithmetic explains.
+//! [`op`] asks both questions for an operation's cases and each of its shaders. It also checks the check: the same bounds must
+//! refuse references of slightly wrong formulas.
 
 use super::cases::CaseGraph;
 use super::judge::{self, Call, References};
@@ -29,14 +29,14 @@ pub const GRADIENT_LIMIT: f64 = 1e-6;
 /// Step of the central differences.
 const STEP: f64 = 1e-5;
 
-/// Elements of one input that are differentiated at most; a larger input is sampled at random positions.
+/// Largest number of elements of one input to differentiate; a larger input is sampled at random positions.
 const MAX_ELEMENTS: usize = 512;
 
 /// The worst disagreement between `reference_grad` and differences of `reference`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct GradientReport {
     pub worst: f64,
-    /// Where: the input's name and the element.
+    /// The input with the worst element.
     pub input: &'static str,
     pub position: Shape,
     pub analytic: f64,
@@ -101,7 +101,7 @@ pub struct StepReport {
     pub entry: String,
     /// An output, `dx`, …, or an input that is overwritten.
     pub output: String,
-    /// Where the error is largest in units of what is allowed.
+    /// Where the error is largest relative to its bound.
     pub position: Shape,
     pub expected: f64,
     pub got: f32,
@@ -115,7 +115,7 @@ pub struct StepReport {
     pub rms_allowed: f64,
     /// Largest |expected| of the output: the error's scale.
     pub scale: f64,
-    /// Slightly wrong formulas that these bounds do not refuse, where they were tried.
+    /// Slightly wrong formulas that these bounds do not refuse, if they were tried.
     pub passed: Vec<String>,
 }
 
@@ -123,11 +123,11 @@ impl StepReport {
     pub fn is_ok(&self) -> bool {
         self.error <= self.allowed && self.rms_error <= self.rms_allowed
     }
-    /// Error in units of the output's largest value.
+    /// Returns the error in units of the output's largest value.
     pub fn relative(&self) -> f64 {
         if self.error == 0.0 { 0.0 } else { self.error / self.scale.max(f64::MIN_POSITIVE) }
     }
-    /// The failure as an error.
+    /// Returns the failure as an error.
     pub fn to_error(&self) -> Error {
         let entry = format!("{} {}", self.entry, self.output);
         if self.error <= self.allowed {
@@ -150,15 +150,15 @@ impl StepReport {
     }
 }
 
-/// Rows into which the second of two runs folds its grids.
+/// Number of rows into which the second of two runs folds its grids.
 const FOLDED_ROWS: u32 = 3;
 
 /// Runs the graph on an adapter and compares every step with its reference on the same inputs. `kernel` is used wherever it
-/// serves.
+/// can be.
 ///
 /// # Errors
-/// Those of planning and running; `device` is the CPU; words behind a buffer or a texture were overwritten; two runs gave
-/// different bits. A step that differs is no error here: see [`StepReport::is_ok`].
+/// Those of planning and running; `device` is the CPU; words past the end of a buffer or texture were overwritten; two runs gave
+/// different bits. A step that differs is not an error here: see [`StepReport::is_ok`].
 pub fn steps(
     device: &Device,
     graph: &Graph,
@@ -205,8 +205,8 @@ fn steps_with(
                 return Err(Error::graph(
                     &value.name,
                     format!(
-                        "two runs on the same inputs gave different bits at {:?}, {:e} and {:e}: a shader leaves that out, reads what \
-                         nobody wrote or past an end, depends on the shape of its grid, or lets threads race",
+                        "two runs on the same inputs gave different bits at {:?}, {:e} and {:e}: a shader does not write this \
+                         element, reads uninitialised memory or past an end, depends on the shape of its grid, or has a data race",
                         position(&a.shape(), i),
                         a.to_f64()[i],
                         b.to_f64()[i]
@@ -220,7 +220,7 @@ fn steps_with(
     Ok(Vec::new())
 }
 
-/// A plan that has run: what it left in memory, and by node what its steps read.
+/// A plan that has run: the values it left in memory, and those its steps read, by node.
 struct Ran<'a> {
     graph: &'a Graph,
     plan: &'a Plan,
@@ -230,9 +230,9 @@ struct Ran<'a> {
 }
 
 impl Ran<'_> {
-    /// Every step's outputs beside their references on the inputs that the adapter had.
+    /// Compares every step's outputs with their references on the adapter's own inputs.
     fn compare_all(&mut self, before: &Weights, references: &mut References) -> Result<Vec<StepReport>> {
-        // Updates overwrite parameters, so their inputs are those from before the run.
+        // Updates overwrite parameters, so use the parameters from before the run as inputs.
         for (value, tensor) in self.plan.values.iter().zip(self.got) {
             if let (Some(node), Layout::Rows | Layout::Quads) = (value.node, value.layout) {
                 self.values.insert(node, before.get(&value.name).unwrap_or(tensor).to_f64());
@@ -241,7 +241,7 @@ impl Ran<'_> {
         let mut reports = Vec::new();
         for (index, step) in self.plan.steps.iter().enumerate().filter(|(_, s)| s.is_first_pass && !s.is_repack()) {
             self.compare(index, step, references, &mut reports)?;
-            // What follows an update reads what it wrote; a gradient is that at the values which its operation overwrote.
+            // Steps after an update read what it wrote. A gradient is taken at the values that its operation overwrote.
             let op = op_of(self.graph, step)?;
             if !op.outputs().is_empty() {
                 continue;
@@ -270,7 +270,7 @@ impl Ran<'_> {
         };
         let shapes: Vec<Shape> = inputs.iter().map(|&i| self.graph.nodes()[i].shape).collect();
         let io = Io { x: &shapes, y: node.shape };
-        // A value that no step needed was not planned; nothing computed from it is compared.
+        // A value that no step needed was not planned; nothing that depends on it is compared.
         let get = |i: usize| {
             let missing = || vec![f64::NAN; len(&self.graph.nodes()[i].shape)];
             let found = value_of(self.graph, i, |k| self.values.get(&k).cloned().ok_or_else(|| Error::plan("unused")));
@@ -283,7 +283,7 @@ impl Ran<'_> {
             .map_or_else(Vec::new, get);
         let mut call = Call { x: inputs.iter().map(|&i| get(i)).collect(), y: Vec::new(), dy: Vec::new() };
         if !dy.is_empty() {
-            // The device's own y where the shader reads it; else all shaders of a case share one reference.
+            // The device's own y if the shader reads it; otherwise all shaders of a case share one reference.
             let reads_y = bindings().any(|b| !b.written && crate::ops::scratch_of(&b.variable) == "y");
             call.y = if reads_y { get(step.node) } else { references.of(op, &io, &call).right["y"].clone() };
             call.dy = dy;
@@ -334,7 +334,7 @@ impl Ran<'_> {
     }
 }
 
-/// How exact the step's kernel says it is.
+/// Returns the accuracy that the step's kernel promises.
 fn promise(op: &dyn Op, step: &Step, io: &Io, caps: &Caps) -> Promise {
     let kernel = op.kernels().iter().find(|kernel| kernel.stem() == step.stem());
     let work = kernel.and_then(|kernel| kernel.serve(&ops::Call::new(op, &step.method, &[&step.entry], *io), caps));
@@ -349,17 +349,17 @@ fn read_all(gpu: &GpuSession, plan: &Plan) -> Result<Vec<Tensor>> {
             (Layout::Quads, Some(_)) => {
                 from_quads(&value.name, value.shape, &pollster::block_on(gpu.read_quads(value.slot, value.shape))?)?
             }
-            // Copies and scratch: what counts is what the last pass makes of them.
+            // Copies and scratch are judged by what the last pass makes of them.
             _ => Tensor::zeros([1; 4]),
         });
     }
     Ok(tensors)
 }
 
-/// A tensor from channel quads.
+/// Converts channel quads to a tensor.
 ///
 /// # Errors
-/// A channel past the last is not 0, on which kernels rely.
+/// A channel past the last is not 0; kernels rely on zeros there.
 fn from_quads(name: &str, shape: Shape, texels: &[[f32; 4]]) -> Result<Tensor> {
     let [n, c, h, w] = shape.nchw();
     let (quads, plane) = (c.div_ceil(4), h * w);
@@ -382,23 +382,23 @@ fn from_quads(name: &str, shape: Shape, texels: &[[f32; 4]]) -> Result<Tensor> {
     Tensor::new(shape, data)
 }
 
-/// What [`op`] found.
+/// The result of [`op`].
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct OpReport {
-    /// (case, shader) pairs, the gradient check of each small case, and the static check of each shader.
+    /// Number of (case, shader) pairs, gradient checks of small cases, and static checks of shaders.
     pub cases: usize,
-    /// Each failure with the command that repeats it.
+    /// Each failure with the command that reproduces it.
     pub failures: Vec<String>,
     /// Worst |analytic − numeric| / (1 + |numeric|).
     pub max_grad_error: f64,
     /// Worst |device − reference| over the output's largest value; 0 without an adapter.
     pub max_gpu_error: f64,
-    /// Worst error over its bound, of an element or of the root mean square.
+    /// Worst ratio of an error to its bound, of an element or of the root mean square.
     pub max_of_allowed: f64,
 }
 
 impl OpReport {
-    /// Failed cases.
+    /// Returns the number of failures.
     pub fn failed(&self) -> usize {
         self.failures.len()
     }
@@ -407,14 +407,13 @@ impl OpReport {
     }
 }
 
-/// [`op_by`] with all kernels of the operation.
+/// Calls [`op_by`] with all kernels of the operation.
 pub fn op(op: &dyn Op, cases: &[Case], device: Option<&Device>) -> OpReport {
     op_by(op, cases, device, &ops::kernels_of(cases))
 }
 
-/// Checks everything about an operation that can be checked: derivatives against differences, shaders against the
-/// contract, WebGPU's default limits and naga's translators, and with a device that is no CPU each of `kernels`
-/// on every case.
+/// Checks everything about an operation that can be checked: derivatives against differences; shaders against the
+/// contract, WebGPU's default limits and naga's translators; and, if the device is not the CPU, each of `kernels` on every case.
 pub fn op_by(op: &dyn Op, cases: &[Case], device: Option<&Device>, kernels: &[Kernel]) -> OpReport {
     let mut report = OpReport::default();
     let rerun = format!("rerun: lineament check ops {}", op.name());
@@ -458,7 +457,7 @@ pub fn op_by(op: &dyn Op, cases: &[Case], device: Option<&Device>, kernels: &[Ke
                             report.max_of_allowed.max(step.error / step.allowed).max(step.rms_error / step.rms_allowed);
                         for what in &step.passed {
                             report.fail(format!(
-                                "{:?} case {index} x={:?}: the bounds of {} {} would let a formula pass that {what}; {rerun}",
+                                "{:?} case {index} x={:?}: the bounds of {} {} would accept a formula that {what}; {rerun}",
                                 case.op, case.x, step.entry, step.output
                             ));
                         }
@@ -482,7 +481,7 @@ pub fn op_by(op: &dyn Op, cases: &[Case], device: Option<&Device>, kernels: &[Ke
     report
 }
 
-/// Runs one case with one kernel; `None` where it does not serve the case.
+/// Runs one case with one kernel. Returns `None` if the kernel does not serve the case.
 pub(super) fn case_on_device(
     device: &Device,
     case: &Case,
@@ -501,11 +500,11 @@ pub(super) fn case_on_device(
     Ok(Some(all.into_iter().filter(|s| s.entry.split('.').next() == Some(stem)).collect()))
 }
 
-/// What can be said of a shader without an adapter: it keeps the contract and WebGPU's default limits on every case
-/// that it serves, gives every gradient or a reason, and translates to SPIR-V, MSL, HLSL, GLSL and WGSL.
+/// Checks a shader without an adapter: it must keep the contract and WebGPU's default limits on every case that it serves, have
+/// every gradient or a reason, and translate to SPIR-V, MSL, HLSL, GLSL and WGSL.
 ///
 /// # Errors
-/// The first breach, with file and entry.
+/// The first violation, with file and entry.
 pub fn shader(op: &dyn Op, cases: &[Case], stem: &str) -> Result<()> {
     let fail =
         |entry: &str, problem: String| Err(Error::Shader { file: stem.to_owned(), entry: entry.to_owned(), problem });
@@ -522,8 +521,11 @@ pub fn shader(op: &dyn Op, cases: &[Case], stem: &str) -> Result<()> {
             for input in case.op.inputs() {
                 let reason = case.op.no_grad().iter().any(|(name, _)| name == input);
                 if reason == shader.gradient_method(input).is_some() {
-                    let problem =
-                        if reason { "has a gradient and a reason for none" } else { "has no gradient and no reason" };
+                    let problem = if reason {
+                        "has a gradient and a reason for having none"
+                    } else {
+                        "has no gradient and no reason"
+                    };
                     return fail("backward", format!("input {input} {problem}"));
                 }
             }
@@ -541,7 +543,7 @@ pub fn shader(op: &dyn Op, cases: &[Case], stem: &str) -> Result<()> {
             if buffers > 8 {
                 return fail(&entry.name, format!("uses {buffers} storage buffers, WebGPU guarantees 8"));
             }
-            // Others may ask for more, since the planner passes it over where there are not as many.
+            // Other kernels may use more, because the planner skips them on adapters with fewer.
             if textures > 4 && position == 0 {
                 return fail(&entry.name, format!("uses {textures} storage textures, WebGPU guarantees 4"));
             }

@@ -3,12 +3,12 @@
 use std::sync::OnceLock;
 use std::time::Instant;
 
-/// Milliseconds since `begin`.
+/// Returns the milliseconds since `begin`.
 pub fn ms_since(begin: Instant) -> f64 {
     begin.elapsed().as_secs_f64() * 1e3
 }
 
-/// Milliseconds since the first call.
+/// Returns the milliseconds since the first call.
 pub(crate) fn now_ms() -> f64 {
     static ZERO: OnceLock<Instant> = OnceLock::new();
     ms_since(*ZERO.get_or_init(Instant::now))

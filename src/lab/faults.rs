@@ -1,8 +1,8 @@
-//! Faults planted in shaders one by one, which the checks must catch: what [`super::check`] is worth.
+//! Plants faults in shaders one by one, which the checks must catch: a test of [`super::check`] itself.
 //!
-//! A fault is a small change of a kind that people make: a comparison that takes or leaves its limit, a size or an index one too
-//! large, a barrier left out, a constant 1 % off. The changed shader runs with the driver's bounds checks, on the operation's
-//! cases, the small ones first, until one of them fails.
+//! A fault is a small change of a kind that people make: a comparison that wrongly includes or excludes its limit, a size or an
+//! index one too large, a missing barrier, a constant 1 % off. The changed shader runs with the driver's bounds checks on the
+//! operation's cases, small ones first, until one of them fails.
 
 use super::check::case_on_device;
 use super::judge::References;
@@ -14,38 +14,38 @@ use crate::shader::{forget, reflect};
 /// A change of a shader's text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {
-    /// From 1.
+    /// Line number, from 1.
     pub line: usize,
-    /// The line as it was, and what was changed to what.
+    /// What was changed to what, and the original line.
     pub what: String,
     text: String,
 }
 
-/// What became of the faults planted in one shader.
+/// The result of planting faults in one shader.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Harvest {
     pub caught: usize,
-    /// Those that no case noticed.
+    /// The faults that no case noticed.
     pub survived: Vec<Fault>,
 }
 
-/// `text` with its comments blanked out, byte for byte.
+/// Returns `text` with its comments replaced by spaces, byte for byte.
 fn without_comments(text: &str) -> String {
     let blank = |line: &str| {
         let code = line.find("//").unwrap_or(line.len());
-        // A character of several bytes becomes as many spaces.
+        // A character of several bytes becomes the same number of spaces.
         format!("{}{}", &line[..code], " ".repeat(line.len() - code))
     };
     text.split('\n').map(blank).collect::<Vec<_>>().join("\n")
 }
 
-/// Whether `name` at `at` is a word of its own.
+/// Returns whether the `len` bytes at `at` are a whole word.
 fn is_word(code: &str, at: usize, len: usize) -> bool {
     let is_part = |c: char| c.is_alphanumeric() || c == '_';
     !code[..at].ends_with(is_part) && !code[at + len..].starts_with(is_part)
 }
 
-/// The members of `struct P`, each with its type.
+/// Returns the members of `struct P`, each with its type.
 fn members(code: &str) -> Vec<(&str, &str)> {
     let Some(body) = code.find("struct P {").and_then(|at| code[at + 10..].split('}').next()) else {
         return Vec::new();
@@ -53,7 +53,7 @@ fn members(code: &str) -> Vec<(&str, &str)> {
     body.split(',').filter_map(|member| member.split_once(':')).map(|(name, ty)| (name.trim(), ty.trim())).collect()
 }
 
-/// Every fault of the known kinds in `text`.
+/// Returns every fault of the known kinds in `text`.
 pub fn faults(text: &str) -> Vec<Fault> {
     let code = without_comments(text);
     let mut found = Vec::new();
@@ -87,7 +87,7 @@ pub fn faults(text: &str) -> Vec<Fault> {
             .find(|(_, depth)| *depth == 0);
         if let Some((len, _)) = end.filter(|(len, _)| *len > 1) {
             let index = &code[at + 1..at + len];
-            // What the index's type is, the front end says: one of the two is taken.
+            // The front end accepts one of the two, depending on the type of the index.
             plant(at + 1, len - 1, &format!("({index}) + 1u"));
             plant(at + 1, len - 1, &format!("({index}) + 1"));
         }
@@ -109,13 +109,13 @@ pub fn faults(text: &str) -> Vec<Fault> {
     found
 }
 
-/// Plants every fault in the shader `stem` of the operation that `cases` are of, and checks each. `advance` is called with the
-/// faults done and all of them, and ends the harvest with its error.
+/// Plants every fault in the shader `stem` of the operation of `cases`, and checks each. `advance` is called with the number of
+/// faults done and their total; its error ends the harvest. If no case has the shader, the harvest is empty.
 ///
 /// Changed texts stay in memory until the process ends, a few kilobytes each.
 ///
 /// # Errors
-/// That of `advance`; no case has the shader.
+/// That of `advance`.
 pub fn harvest(
     device: &Device,
     cases: &[Case],
@@ -132,7 +132,7 @@ pub fn harvest(
     for (k, fault) in all.iter().enumerate() {
         advance(k, all.len())?;
         let changed = Source::new(original.stem(), String::leak(fault.text.clone()));
-        // What no front end takes is no fault that could ship.
+        // A shader that no front end accepts could not ship.
         if reflect(&changed).is_err() {
             continue;
         }

@@ -1,8 +1,9 @@
-//! Whether an output is what its reference says, and references of slightly wrong formulas, which the same bounds must refuse.
+//! Decides whether an output agrees with its reference, and provides references of slightly wrong formulas, which the same
+//! bounds must refuse.
 //!
-//! An element passes within the smaller of the worst case derived for it ([`Op::tolerance`]) and a share of the output's root
-//! mean square, and the root mean square of all errors within a smaller share of it ([`Op::accuracy`]): a worst case adds up
-//! absolute values, so that over many terms it would let whole channels go missing. A bound that is not a number fails.
+//! An element's error must be within the smaller of the worst case derived for it ([`Op::tolerance`]) and a share of the output's
+//! root mean square. The root mean square of all errors must be within a smaller share of it ([`Op::accuracy`]). A worst case
+//! adds up absolute values, so that over many terms it would not notice whole missing channels. A bound that is NaN fails.
 
 use crate::ops::{Accuracy, Io, Op, reference_grad, reference_outputs};
 use crate::tensor::Shape;
@@ -17,11 +18,11 @@ const TINY: f64 = f32::MIN_POSITIVE as f64;
 /// How far an output is from its reference.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Verdict {
-    /// The element whose error is largest in units of what is allowed.
+    /// The element whose error is largest relative to its bound.
     pub index: usize,
-    /// |got − expected| there; infinite for a NaN that is not expected.
+    /// |got − expected| there; infinite for an unexpected NaN.
     pub error: f64,
-    /// The bound there; negative for one that is not a number.
+    /// The bound there; negative if it is NaN.
     pub allowed: f64,
     /// Root mean square of all errors.
     pub rms_error: f64,
@@ -35,13 +36,13 @@ impl Verdict {
     }
 }
 
-/// Root mean square; 0 of nothing.
+/// Returns the root mean square; 0 if there are no values.
 fn rms(values: impl Iterator<Item = f64>) -> f64 {
     let (sum, count) = values.fold((0.0, 0_usize), |(sum, count), v| (sum + v * v, count + 1));
     (sum / count.max(1) as f64).sqrt()
 }
 
-/// Compares `got` with `expected`, of the same length, under the worst case `worst` of each element. Where a NaN is expected, any
+/// Compares `got` with `expected`, of the same length, given the worst case `worst` of each element. If a NaN is expected, any
 /// NaN is right.
 pub fn judge(expected: &[f64], got: &[f64], worst: &[f64], accuracy: Accuracy) -> Verdict {
     let scale = rms(expected.iter().copied().filter(|v| v.is_finite()));
@@ -54,7 +55,7 @@ pub fn judge(expected: &[f64], got: &[f64], worst: &[f64], accuracy: Accuracy) -
     };
     let mut excess = -1.0;
     for (i, worst) in worst.iter().enumerate() {
-        // Where NaN is expected no bound has a number.
+        // If NaN is expected, the bound is NaN too.
         let worst = if expected[i].is_nan() { 0.0 } else { *worst };
         let error = error_of(i);
         let allowed = if worst.is_nan() { -1.0 } else { worst.min(accuracy.element * scale) + TINY };
@@ -71,24 +72,24 @@ pub fn judge(expected: &[f64], got: &[f64], worst: &[f64], accuracy: Accuracy) -
 /// Results of one evaluation by name: outputs and the inputs that are overwritten, or gradients by their inputs.
 pub type Outputs = BTreeMap<&'static str, Vec<f64>>;
 
-/// What the formula gives, and what slightly wrong formulas give.
+/// The results of the formula, and those of slightly wrong formulas.
 #[derive(Debug)]
 pub struct Expected {
     pub right: Outputs,
-    /// The formula on absolute values: what [`crate::ops::Tolerance::Terms`] scales with.
+    /// The formula on absolute values, the scale of [`crate::ops::Tolerance::Terms`].
     pub terms: Outputs,
-    /// What is wrong, and what that gives.
+    /// What is wrong, and its results.
     pub wrong: Vec<(String, Outputs)>,
 }
 
 /// References of one operation, kept while its shaders are compared on the same values.
 pub struct References {
-    /// Wrong formulas too.
+    /// Whether to evaluate wrong formulas too.
     has_wrong: bool,
     known: BTreeMap<u64, Rc<Expected>>,
 }
 
-/// The values of a method's call; `dy` is empty for all but gradients.
+/// The values of a method's call; `dy` is empty except for gradients.
 #[derive(Debug, Clone)]
 pub struct Call {
     pub x: Vec<Vec<f64>>,
@@ -97,12 +98,12 @@ pub struct Call {
 }
 
 impl References {
-    /// References without wrong formulas, or with them.
+    /// Creates references, with wrong formulas if `has_wrong` is set.
     pub fn new(has_wrong: bool) -> Self {
         Self { has_wrong, known: BTreeMap::new() }
     }
 
-    /// The outputs of `op` for `call`.
+    /// Returns the outputs of `op` for `call`.
     pub fn of(&mut self, op: &dyn Op, io: &Io, call: &Call) -> Rc<Expected> {
         let mut hasher = DefaultHasher::new();
         format!("{op:?} {io:?}").hash(&mut hasher);
@@ -117,7 +118,7 @@ impl References {
         let abs = |v: &[f64]| -> Vec<f64> { v.iter().map(|v| v.abs()).collect() };
         let positive = Call { x: call.x.iter().map(|v| abs(v)).collect(), y: abs(&call.y), dy: abs(&call.dy) };
         let right = evaluate(op, io, call);
-        // What is overwritten has no terms to sum: its bounds scale with what is written.
+        // An update does not sum terms: its bounds scale with what it writes.
         let terms = if op.updates().is_empty() {
             evaluate(op, io, &positive)
         } else {
@@ -144,8 +145,8 @@ fn evaluate(op: &dyn Op, io: &Io, call: &Call) -> Outputs {
     outputs
 }
 
-/// The formula with the channel of one input left out that has the largest values, and with its first channel a pixel to the right
-/// (below, where it is one pixel wide): of a filter, one tap that is off by one.
+/// Evaluates, for each input, the formula without the input's channel of the largest values, and the formula with the input's
+/// first channel shifted right by a pixel, or down if it is one pixel wide. For a filter, that is a tap that is off by one.
 fn slightly_wrong(op: &dyn Op, io: &Io, call: &Call) -> Vec<(String, Outputs)> {
     let dy = (!call.dy.is_empty()).then_some(("dy", io.y));
     let operands = op.inputs().iter().copied().zip(io.x.iter().copied()).chain(dy);
@@ -153,7 +154,7 @@ fn slightly_wrong(op: &dyn Op, io: &Io, call: &Call) -> Vec<(String, Outputs)> {
     for (k, (name, shape)) in operands.enumerate() {
         for (what, change) in [
             ("leaves out the largest channel of", without_largest_channel as fn(Shape, &[f64]) -> Option<Vec<f64>>),
-            ("takes the first channel a pixel off of", with_first_channel_shifted),
+            ("shifts by one pixel the first channel of", with_first_channel_shifted),
         ] {
             let values = call.x.get(k).unwrap_or(&call.dy);
             let Some(changed) = change(shape, values) else { continue };
@@ -189,13 +190,13 @@ fn with_first_channel_shifted(shape: Shape, values: &[f64]) -> Option<Vec<f64>> 
     Some(values)
 }
 
-/// What of `expected.wrong`, and of one element of `output` that is 1 % too large, these bounds do not refuse: nothing, where the
-/// check is one.
+/// Returns which of `expected.wrong`, and of an `output` with one element 1 % too large, these bounds do not refuse. For a sound
+/// check there are none.
 pub fn let_pass(expected: &Expected, output: &str, got: &[f64], worst: &[f64], accuracy: Accuracy) -> Vec<String> {
     let Some(right) = expected.right.get(output) else { return Vec::new() };
     let mut passed = Vec::new();
     let mut try_one = |what: &str, wrong: &[f64]| {
-        // What an output does not depend on cannot be seen in it.
+        // A change on which the output does not depend cannot be noticed.
         let scale = rms(right.iter().copied());
         let differs = right.iter().zip(wrong).any(|(r, w)| (r - w).abs() > 1e-9 * scale);
         if differs && judge(wrong, got, worst, accuracy).is_ok() {
@@ -226,7 +227,7 @@ mod tests {
         let exact: Vec<f64> = expected.iter().map(|&v| f64::from(v as f32)).collect();
         let wide = vec![1.0; 1000];
         assert!(judge(&expected, &exact, &wide, ACCURACY).is_ok());
-        // One element within 1 of it, but not within 1e-4 of the output's scale.
+        // One element within its worst case of 1, but not within 1e-4 of the output's scale.
         let mut one = exact.clone();
         one[5] += 1e-3;
         assert_eq!(judge(&expected, &one, &wide, ACCURACY).index, 5);

@@ -1,5 +1,5 @@
-//! What judges kernels and plans: checks against references, profiles beside what the adapter can do at most, measured
-//! choices. The engine does not know this room.
+//! Judges kernels and plans: checks against references, profiles compared with the adapter's limits, measured choices. The
+//! engine does not depend on this module.
 
 pub mod cases;
 pub mod check;

@@ -1,4 +1,4 @@
-//! Time of every step, and what it says: GFLOP/s, GB/s, which roof holds it back, share; the host's part; a trace.
+//! Times every step and derives GFLOP/s, GB/s, the roof that limits it and its share; also the host's part and a trace.
 
 use super::clock::now_ms;
 use super::roof::{self, Measured, Roofs};
@@ -12,39 +12,39 @@ use crate::tensor::Tensor;
 use serde_json::{Value, json};
 use std::fmt;
 
-/// One dispatch, or the copies to textures before one.
+/// One dispatch, or the copies to textures before it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Row {
     /// The step's path.
     pub name: String,
-    /// Shader file and entry; of copies, what they copy.
+    /// Shader file and entry; for copies, what they copy.
     pub entry: String,
-    /// Dispatches or copies.
+    /// Number of dispatches or copies.
     pub calls: usize,
-    /// None where the row is copies.
+    /// `None` for copies.
     pub workgroups: Option<[u32; 3]>,
-    /// Runs only when parameters change, so it is in no total.
+    /// Whether it runs only when parameters change; it is then left out of totals.
     pub once: bool,
-    /// Median over the runs; none where the timer is not believed.
+    /// Median over the runs; `None` if the timer is not trusted.
     pub ms: Option<f64>,
-    /// Of a method in several passes each has the share that its time is, so that all show the method's rate.
+    /// The passes of a method share its cost in proportion to their times, so that all show the method's rate.
     pub cost: Cost,
 }
 
 impl Row {
-    /// 10⁹ floating-point operations per second.
+    /// Returns 10⁹ floating-point operations per second.
     pub fn gflops(&self) -> Option<f64> {
         self.ms.map(|ms| rate(self.cost.flops, ms))
     }
-    /// 10⁹ bytes of compulsory traffic a second.
+    /// Returns 10⁹ bytes of compulsory traffic per second.
     pub fn gbps(&self) -> Option<f64> {
         self.ms.map(|ms| rate(self.cost.bytes, ms))
     }
-    /// Floating-point operations a byte of compulsory traffic.
+    /// Returns the floating-point operations per byte of compulsory traffic.
     pub fn intensity(&self) -> f64 {
         if self.cost.bytes > 0 { self.cost.flops as f64 / self.cost.bytes as f64 } else { 0.0 }
     }
-    /// The roof that binds at this intensity, and the part of it that was reached.
+    /// Returns the roof that limits a step of this intensity, and the part of it that was reached.
     pub fn bound(&self, roofs: &Roofs) -> Option<(Roof, f64)> {
         Some(if self.intensity() < roofs.ridge() {
             (Roof::Memory, self.gbps()? / roofs.gbps)
@@ -54,17 +54,17 @@ impl Row {
     }
 }
 
-/// What holds a step back.
+/// What limits a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Roof {
-    /// Its FLOP/byte are at least [`Roofs::ridge`].
+    /// Its FLOP/byte is at least [`Roofs::ridge`].
     Compute,
-    /// They are less.
+    /// Its FLOP/byte is below [`Roofs::ridge`].
     Memory,
 }
 
 impl Roof {
-    /// `compute` or `memory`.
+    /// Returns `compute` or `memory`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Compute => "compute",
@@ -77,7 +77,7 @@ fn rate(amount: u64, ms: f64) -> f64 {
     if ms > 0.0 { amount as f64 / ms / 1e6 } else { 0.0 }
 }
 
-/// Milliseconds of the host, in the runs that were timed: each step has a pass of its own there.
+/// Milliseconds of the host in timed runs, in which each step has its own pass.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Host {
     pub record_ms: f64,
@@ -85,27 +85,27 @@ pub struct Host {
     pub wait_ms: f64,
 }
 
-/// A row a dispatch, and one for the copies before it.
+/// One row per dispatch, and one for the copies before it.
 #[derive(Debug, Clone)]
 pub struct Profile {
     pub rows: Vec<Row>,
-    /// All rows together; its name is `total`.
+    /// All rows together, named `total`.
     pub total: Row,
     pub runs: usize,
     pub clock: Clock,
     /// Adapter, backend and driver.
     pub device: String,
-    /// Why the timer is not believed, where it is not: then no row has a time.
+    /// Why the timer is not trusted, if it is not; no row has a time then.
     pub unreliable: Option<String>,
-    /// None for the references, and where the timer is not believed.
+    /// `None` for the references, or if the timer is not trusted.
     pub roofs: Option<Roofs>,
-    /// Medians over the runs; none for the references.
+    /// Medians over the runs; `None` for the references.
     pub host: Option<Host>,
     /// The run with the median total, for the trace.
     run: Run,
 }
 
-/// The middle one, of an even number the mean of the two in the middle; 0 of none.
+/// Returns the middle value, or the mean of the two middle values; 0 if there are none.
 pub(crate) fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     let middle = [values.len().saturating_sub(1) / 2, values.len() / 2];
@@ -113,8 +113,8 @@ pub(crate) fn median(mut values: Vec<f64>) -> f64 {
 }
 
 impl Profile {
-    /// Medians over `runs` of `plan`, at least one. `measured` is what [`super::roof::measure`] gave; without it there
-    /// are neither roofs nor copies: the references.
+    /// Computes medians over at least one of `runs` of `plan`. `measured` is the result of [`super::roof::measure`]; without it,
+    /// for the references, there are neither roofs nor copies.
     pub(crate) fn new(plan: &Plan, runs: &[Run], clock: Clock, device: String, measured: Option<&Measured>) -> Self {
         let mut rows: Vec<Row> = Vec::new();
         let mut of_step = Vec::new();
@@ -199,24 +199,24 @@ impl Profile {
         Self { rows, total, runs: runs.len(), clock, device, unreliable, roofs, host, run }
     }
 
-    /// Sum over the rows; none where the timer is not believed.
+    /// Returns the sum over the rows, or `None` if the timer is not trusted.
     pub fn total_ms(&self) -> Option<f64> {
         self.total.ms
     }
 
-    /// The longest dispatch; none where the timer is not believed.
+    /// Returns the time of the longest dispatch, or `None` if the timer is not trusted.
     pub fn longest_ms(&self) -> Option<f64> {
         self.total.ms?;
         Some(self.rows.iter().filter(|r| r.workgroups.is_some()).filter_map(|r| r.ms).fold(0.0, f64::max))
     }
 
-    /// The part of the total that `row` is; none where the timer is not believed.
+    /// Returns the share of `row` in the total, or `None` if the timer is not trusted.
     pub fn share(&self, row: &Row) -> Option<f64> {
         let total = self.total.ms?;
         Some(if total > 0.0 && !row.once { row.ms? / total } else { 0.0 })
     }
 
-    /// The rows with the blocks of a pass added up ([`Work::blocks`](crate::ops::Work::blocks)).
+    /// Returns the rows with the blocks of each pass added up ([`Work::blocks`](crate::ops::Work::blocks)).
     pub fn passes(&self) -> Vec<Row> {
         let mut passes: Vec<Row> = Vec::new();
         for row in &self.rows {
@@ -232,10 +232,10 @@ impl Profile {
         passes
     }
 
-    /// The run whose total is the median one, in Chrome's trace format, which Perfetto (ui.perfetto.dev) opens: a track
-    /// for the adapter's steps and one for the host. Times are that run's own; each step also has the median over the
-    /// runs. The two clocks have no common zero: the adapter's first step is set to the begin of the first submission,
-    /// before which it cannot have begun. Where the timer is not believed, the adapter's track is empty.
+    /// Returns the run with the median total in Chrome's trace format, which Perfetto (ui.perfetto.dev) opens: one track for the
+    /// adapter's steps and one for the host. Times are those of that run; each step also has the median over the runs. The two
+    /// clocks have no common zero, so the adapter's first step is aligned with the start of the first submission, before which it
+    /// cannot have begun. If the timer is not trusted, the adapter's track is empty.
     pub fn trace(&self) -> Value {
         const HOST: u32 = 1;
         const ADAPTER: u32 = 2;
@@ -271,18 +271,18 @@ impl Profile {
             "traceEvents": events, "displayTimeUnit": "ms",
             "otherData": {
                 "device": self.device, "clock": self.clock.name(), "unreliable": self.unreliable, "runs": self.runs,
-                "alignment": "the adapter's first step is set to the begin of the first submission",
+                "alignment": "the adapter's first step is aligned with the start of the first submission",
             },
         })
     }
 }
 
 impl Session {
-    /// Milliseconds of every step: one run to warm up, then the median of `runs`. The first profile on an adapter also
+    /// Times every step in milliseconds: one warm-up run, then the median of `runs`. The first profile on an adapter also
     /// measures its [`roof::Roofs`] and tests its timer, which takes about half a second.
     ///
     /// # Errors
-    /// As [`Session::run`].
+    /// Those of [`Session::run`].
     pub fn profile_runs(&self, inputs: &[(&str, &Tensor)], runs: usize) -> Result<Profile> {
         let device = self.device();
         let measured = if device.is_cpu() { None } else { Some(roof::measured(device)?) };
@@ -296,16 +296,16 @@ impl Session {
         Ok(Profile::new(self.plan(), &all, self.clock(), device.describe(), measured.as_ref()))
     }
 
-    /// [`Session::profile_runs`] with 5 runs.
+    /// Calls [`Session::profile_runs`] with 5 runs.
     ///
     /// # Errors
-    /// As [`Session::run`].
+    /// Those of [`Session::run`].
     pub fn profile(&self, inputs: &[(&str, &Tensor)]) -> Result<Profile> {
         self.profile_runs(inputs, 5)
     }
 }
 
-/// A table of the steps and what it says; a precision is its greatest width: `{profile:.80}`.
+/// Formats a table of the steps and a summary. A precision limits the width: `{profile:.80}`.
 impl fmt::Display for Profile {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         let cells = |row: &Row| {
@@ -358,7 +358,7 @@ impl fmt::Display for Profile {
         }
         let clock = match self.clock {
             Clock::Timestamps => "adapter timestamps",
-            Clock::Host => "host clock, submission and waiting included",
+            Clock::Host => "host clock, including submission and waiting",
         };
         match (&self.unreliable, self.longest_ms()) {
             (Some(why), _) => write!(f, "unreliable here: {why}; by {clock} on {}", self.device),
@@ -410,7 +410,7 @@ mod tests {
         let trace = profile.trace();
         let steps: Vec<&Value> =
             trace["traceEvents"].as_array().unwrap().iter().filter(|e| e["cat"] == "dispatch").collect();
-        // The first run has the median total; its first step is set to the begin of the submission, 1 ms after the run's.
+        // The first run has the median total; its first step is aligned with the submission, 1 ms after the start of the run.
         assert_eq!((steps[0]["ts"].as_f64(), steps[0]["dur"].as_f64()), (Some(1000.0), Some(1000.0)));
         assert_eq!((steps[1]["ts"].as_f64(), steps[1]["dur"].as_f64()), (Some(2500.0), Some(4000.0)));
     }

@@ -1,7 +1,7 @@
-//! What this adapter can do at most, measured: arithmetic and memory traffic; and whether its timer can be believed.
+//! Measures the limits of an adapter, arithmetic and memory traffic, and whether its timer can be trusted.
 //!
 //! Two operations that no network uses, each with a shader of its name, run through the same planner and the same timer
-//! as the steps of a profile. They are checked as all others are (`tests/profile.rs`).
+//! as the steps of a profile. They are checked like all others (`tests/profile.rs`).
 
 use super::clock::now_ms;
 use crate::error::{Error, Result, ShapeError};
@@ -16,38 +16,38 @@ use crate::weights::Weights;
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
-/// The most that this adapter was seen to do.
+/// The highest rates observed on this adapter.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Roofs {
-    /// 10⁹ multiplications and additions a second.
+    /// 10⁹ multiplications and additions per second.
     pub gflops: f64,
-    /// 10⁹ bytes read or written a second, between buffers larger than the caches of most adapters. A step whose data
-    /// stay in a cache may pass this roof.
+    /// 10⁹ bytes read or written per second, between buffers larger than the caches of most adapters. A step whose data
+    /// stay in a cache may exceed this roof.
     pub gbps: f64,
     /// Which of two copies reached [`Roofs::gbps`]: `copy command` or `copy kernel`.
     pub copied_by: &'static str,
 }
 
 impl Roofs {
-    /// FLOP/byte at which both roofs meet: a step with less is bound by memory, one with more by arithmetic.
+    /// Returns the FLOP/byte at which both roofs meet: a step below it is bound by memory, one above it by arithmetic.
     pub fn ridge(&self) -> f64 {
         self.gflops / self.gbps
     }
 }
 
-/// [`Roofs`], or why the timer that should measure them is not believed.
+/// [`Roofs`], or why the timer that should measure them is not trusted.
 pub type Measured = std::result::Result<Roofs, String>;
 
-/// y\[i\] = Σ over r < `rounds` of the sum of v after 64 times v\[k\] ← v\[k\]/2 + v\[k + 1\] for k = 0 … 13, where v begins
-/// at v\[k\] = x\[i\] + r + k, and v\[14\] is v\[0\].
+/// y\[i\] = Σ over r < `rounds` of the sum of v after 64 times v\[k\] ← v\[k\]/2 + v\[k + 1\] for k = 0 … 13, where v starts
+/// as v\[k\] = x\[i\] + r + k, and v\[14\] is v\[0\].
 #[derive(Debug, Clone, PartialEq)]
 pub struct Chains {
     pub rounds: u32,
 }
 
-/// Independent chains a thread.
+/// Independent chains per thread.
 const CHAINS: usize = 14;
-/// Links of each.
+/// Links per chain.
 const LINKS: usize = 64;
 
 impl Op for Chains {
@@ -65,7 +65,7 @@ impl Op for Chains {
         Ok(x[0])
     }
     fn cost(&self, _method: &str, io: &Io) -> Cost {
-        // A chain's first value and its part of the sum are additions too.
+        // Each chain's first value and its term of the sum are additions too.
         let flops = (2 * LINKS as u64 + 2) * CHAINS as u64 * u64::from(self.rounds) * io.y_len() as u64;
         Cost { flops, ..Cost::new(0, 2 * io.y_len()) }
     }
@@ -86,7 +86,7 @@ impl Op for Chains {
     fn no_grad(&self) -> &'static [(&'static str, &'static str)] {
         &[("x", "measures an adapter, is part of no network")]
     }
-    /// Two roundings to begin, two a link (the halving is exact, but a compiler need not know), one to add to each sum.
+    /// Two roundings at the start, two per link (the halving is exact, but a compiler need not know), one to add to each sum.
     fn tolerance(&self, _output: &str, _io: &Io, _at: &Values) -> Tolerance {
         Tolerance::Terms(2 + 2 * (LINKS + 1) + CHAINS + self.rounds as usize)
     }
@@ -140,7 +140,7 @@ fn copy(call: &Call, caps: &Caps) -> Option<Work> {
     call.work(caps, |_| Some(Launch::threads(threads, params)))
 }
 
-/// Small cases of both operations, one list each.
+/// Returns small cases of both operations, one list each.
 pub fn cases() -> [Vec<Case>; 2] {
     const SHAPES: [[usize; 4]; 4] = [[1, 1, 1, 1], [2, 3, 5, 7], [1, 1, 1, 257], [1, 1, 2, 1027]];
     [
@@ -149,18 +149,18 @@ pub fn cases() -> [Vec<Case>; 2] {
     ]
 }
 
-/// Work of the self-test's second dispatch, in that of the first.
+/// Work of the self-test's second dispatch, as a multiple of the first's.
 const TIMES_THE_WORK: u32 = 4;
-/// What four times the work may take, in the time of the first; a dispatch has a fixed price, clocks change their speed.
+/// Allowed time of four times the work, as a multiple of the first's: a dispatch has a fixed cost, and clock speeds change.
 const RATIO: std::ops::RangeInclusive<f64> = 2.5..=6.0;
 
-/// Why a timer cannot be believed that gave these times, each of a dispatch and of one after it with four times the work.
-/// The shortest of each decides, since other programs only make them longer.
+/// Returns why a timer that gave these times cannot be trusted, if so. Each run times a dispatch and then one with four times
+/// the work. The shortest of each decides, because other programs only make them longer.
 ///
-/// It is no fault if nothing was measured.
+/// Without any run there is no fault.
 pub fn timer_fault(runs: &[[Span; 2]]) -> Option<String> {
     for [small, large] in runs {
-        // NaN is not positive either.
+        // This also rejects NaN.
         let is_positive = small.ms > 0.0 && large.ms > 0.0;
         if !is_positive {
             return Some(format!(
@@ -177,7 +177,7 @@ pub fn timer_fault(runs: &[[Span; 2]]) -> Option<String> {
     }
     let shortest = |which: usize| runs.iter().map(|r| r[which].ms).fold(f64::INFINITY, f64::min);
     let ratio = shortest(1) / shortest(0);
-    // Without a run it is no number.
+    // Without a run the ratio is NaN.
     if runs.is_empty() || RATIO.contains(&ratio) {
         return None;
     }
@@ -190,14 +190,14 @@ pub fn timer_fault(runs: &[[Span; 2]]) -> Option<String> {
     ))
 }
 
-/// Threads of the chains: 512 workgroups of 64, 2 vectors for each scheduler of a large GPU, which fourteen chains keep busy;
-/// not more, since lavapipe takes 1 µs to begin a workgroup.
+/// Threads of the chains: 512 workgroups of 64, 2 vectors per scheduler of a large GPU, which fourteen chains keep busy. There
+/// are no more because lavapipe takes 1 µs to start a workgroup.
 const THREADS: usize = 1 << 15;
-/// A dispatch of the chains is made about this long: long against its fixed price, short enough that
-/// some run is not interrupted on a busy machine.
+/// Target time of a dispatch of the chains: long compared with its fixed cost, short enough that some run is not interrupted
+/// on a busy machine.
 const CHAINS_MS: f64 = 4.0;
-/// Runs of the chains, each of two dispatches, and how many more where the timer is not believed: on a busy machine
-/// it may take a while to see each of them undisturbed.
+/// Runs of the chains, each of two dispatches, and how many more if the timer is not trusted: on a busy machine it may take a
+/// while to see each dispatch undisturbed.
 const CHAINS_RUNS: usize = 16;
 const MORE_RUNS: usize = 32;
 /// Bytes of each of the two buffers of the copy.
@@ -205,7 +205,7 @@ const COPY_BYTES: u64 = 64 << 20;
 /// Runs of each copy; the best counts.
 const COPY_RUNS: usize = 4;
 
-/// What [`measure`] gives, measured once per process and adapter.
+/// Returns the result of [`measure`], measured once per process and adapter.
 ///
 /// # Errors
 /// The adapter fails.
@@ -282,7 +282,7 @@ impl Prepared {
         let mut graph = Graph::new();
         let x = graph.input("x", [1, 1, 1, elements])?;
         let fetches = ops.iter().map(|op| graph.add(op.clone(), &[x])).collect::<Result<Vec<_>>>()?;
-        // The chains are made as long as they shall be; what an adapter is thought to do does not bound them.
+        // The chains must run at their full length, not bounded by the adapter's assumed speed.
         let caps = Caps { flops_per_second: f64::INFINITY, ..device.caps() };
         let options = Options { caps, ..Options::default() };
         Ok(Self { session: device.compile_with(&graph, &fetches, Weights::default(), &options, None).await? })

@@ -1,10 +1,11 @@
-//! Which shader serves a layer fastest on this adapter: measured, not guessed, and only among those that compute it right.
+//! Finds the fastest shader for each layer on this adapter: measured, not guessed, and only among those that compute it
+//! correctly.
 //!
-//! A layer is an operation with its attributes, what is wanted of it (`forward`, or `d<input>` for a gradient) and its
-//! shapes. [`tune`] takes each layer of a graph that several shaders serve, runs each of these few on seeded values against
-//! the f64 reference (one that differs is banned and says why), then times them in turns and keeps the fastest in
-//! [`Choices`], which [`Device::with_choices`](crate::Device::with_choices) makes plans follow. What was not measured follows
-//! what kernels estimate, as everything does without choices. Nothing here reads files: [`store`] does, for the command line.
+//! A layer is an operation with its attributes, its method (`forward`, or `d<input>` for a gradient) and its shapes. For each
+//! layer of a graph with several candidate shaders, [`tune`] runs each candidate on seeded values against the f64 reference and
+//! bans those that differ, with the reason. It then times the others in turn and keeps the fastest in [`Choices`], which plans
+//! follow after [`Device::with_choices`](crate::Device::with_choices). Layers that were not measured follow the kernels'
+//! estimates, as all do without choices. Nothing here reads files: [`store`] does, for the command line.
 
 #[cfg(feature = "cli")]
 pub mod store;
@@ -25,27 +26,27 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Time that [`tune`] takes at most, up to the layer at hand.
+/// Time limit of [`tune`], checked between layers.
 pub const BUDGET: Duration = Duration::from_secs(2);
 
-/// Candidates of a layer at most: compiling each takes up to a second.
+/// Largest number of candidates per layer: compiling each takes up to a second.
 const MAX_CANDIDATES: usize = 3;
-/// A kernel that is this many times slower by its estimate is no candidate, and by its first warm run is not run again.
+/// A kernel that is this many times slower by its estimate is not a candidate; one that is by its first warm run is not run again.
 const MAX_SLOWER: f64 = 4.0;
-/// Samples of each candidate.
+/// Samples per candidate.
 const MIN_SAMPLES: usize = 3;
 const MAX_SAMPLES: usize = 8;
 /// After this long a layer gets no more than [`MIN_SAMPLES`].
 const LAYER_TIME: Duration = Duration::from_millis(250);
-/// Within this factor the earlier kernel of [`Op::kernels`] is kept, so that noise does not decide.
+/// Within this factor the earlier kernel of [`Op::kernels`] wins, so that noise does not decide.
 const SAME: f64 = 1.03;
 /// Heights and widths that the check tries, largest first, until the naive reference is cheap enough.
 const CHECKED_SIDES: [usize; 4] = [24, 16, 12, 8];
 const MAX_CHECKED_FLOPS: u64 = 20_000_000;
-/// Pictures of a batch that the check keeps at most.
+/// Largest batch that the check keeps.
 const CHECKED_BATCH: usize = 2;
 
-/// Measures the layers of `fetches` on `device` for [`BUDGET`]; the references on the processor have nothing to choose.
+/// Measures the layers of `fetches` on `device` for [`BUDGET`]. The references on the processor have nothing to choose.
 ///
 /// # Errors
 /// The graph cannot be planned; the device fails.
@@ -53,10 +54,10 @@ pub fn tune(device: &Device, graph: &Graph, fetches: &[NodeId]) -> Result<Choice
     tune_more(device, graph, fetches, &Choices::default(), Some(BUDGET))
 }
 
-/// The layers of `fetches` that `known` lacks, measured, the costly ones first; without a `budget` all of them.
+/// Measures the layers of `fetches` that `known` lacks, costly ones first; without a `budget`, all of them.
 ///
 /// # Errors
-/// As [`tune`].
+/// Those of [`tune`].
 pub fn tune_more(
     device: &Device,
     graph: &Graph,
@@ -67,10 +68,11 @@ pub fn tune_more(
     tune_each(device, graph, fetches, known, budget, &mut |_| Ok(true))
 }
 
-/// As [`tune_more`]; each layer's choice goes to `each` as soon as it is measured, which returns whether to go on.
+/// Like [`tune_more`], but also passes each layer's choice to `each` as soon as it is measured; `each` returns whether to
+/// continue.
 ///
 /// # Errors
-/// As [`tune`]; those of `each`.
+/// Those of [`tune`] and of `each`.
 pub fn tune_each(
     device: &Device,
     graph: &Graph,
@@ -103,7 +105,7 @@ pub fn tune_each(
     Ok(found)
 }
 
-/// [`key`] of each layer of `fetches` that several shaders serve on `device`, in the order of the plan.
+/// Returns the [`key`] of each layer of `fetches` that several shaders serve on `device`, in the order of the plan.
 ///
 /// # Errors
 /// The graph cannot be planned.
@@ -113,20 +115,21 @@ pub fn keys(device: &Device, graph: &Graph, fetches: &[NodeId]) -> Result<Vec<St
 
 /// A layer with at least two candidates.
 struct Layer {
-    /// One, or that of each gradient: those that one dispatch can write get one choice, since two would dispatch twice.
+    /// The key of the forward pass, or one per gradient: gradients that one dispatch can write share a choice, because two choices
+    /// would need two dispatches.
     keys: Vec<String>,
     op: Arc<dyn Op>,
-    /// The inputs whose gradients are wanted; none for the forward pass.
+    /// The inputs whose gradients are wanted; empty for the forward pass.
     gradients: Vec<usize>,
     x: Vec<Shape>,
-    /// Inputs that do not change from run to run, so that what is prepared from them costs nothing.
+    /// Whether each input is the same in every run, so that preparing it costs nothing.
     is_fixed: Vec<bool>,
     flops: u64,
     /// In the order of [`Op::kernels`].
     kernels: Vec<Kernel>,
 }
 
-/// A graph of one layer, and what to run it on.
+/// A graph of one layer, and the inputs to run it on.
 struct OneLayer {
     graph: Graph,
     fetches: Vec<NodeId>,
@@ -135,14 +138,14 @@ struct OneLayer {
 }
 
 impl OneLayer {
-    /// Those that `plan` reads.
+    /// Returns the inputs that `plan` reads.
     fn inputs(&self, plan: &Plan) -> Vec<(&str, &Tensor)> {
         let is_read = |name: &str| plan.inputs.iter().any(|(n, _)| n == name);
         self.inputs.iter().filter(|(name, _)| is_read(name)).map(|(name, tensor)| (name.as_str(), tensor)).collect()
     }
 }
 
-/// The distinct layers of a plan that have something to choose.
+/// Returns the distinct layers of a plan that have something to choose.
 fn layers(device: &Device, graph: &Graph, fetches: &[NodeId]) -> Result<Vec<Layer>> {
     let mut found: Vec<Layer> = Vec::new();
     if device.is_cpu() {
@@ -159,7 +162,7 @@ fn layers(device: &Device, graph: &Graph, fetches: &[NodeId]) -> Result<Vec<Laye
             Kind::Op(op) => Some((op, &node.inputs[..])),
             _ => None,
         };
-        // An update's shader works in place, so it has no second one to be compared with; what integers mean, only its graph knows.
+        // An update's shader works in place and has no alternative to compare with; valid indices are known to the graph only.
         let is_timed =
             |op: &Arc<dyn Op>| op.updates().is_empty() && op.inputs().iter().all(|name| op.dtype(name) == DType::F32);
         let Some((op, inputs)) = called.filter(|(op, _)| is_timed(op)) else { continue };
@@ -197,16 +200,16 @@ fn layers(device: &Device, graph: &Graph, fetches: &[NodeId]) -> Result<Vec<Laye
     Ok(found)
 }
 
-/// The kernels worth comparing: those with the least estimates, and the plain one only where one other serves. None where the
-/// layout decides: a kernel that gains little is as good as its neighbours' layout, which the planner knows and a layer alone does
-/// not show.
+/// Returns the kernels worth comparing: those with the lowest estimates, and the plain one only if there is just one other. There
+/// are none if the layout decides: for a kernel that gains little, the layout of its neighbours matters more, which the planner
+/// knows but a single layer does not show.
 fn candidates(op: &dyn Op, io: &Io, gradient: Option<&str>, options: &Options) -> Result<Vec<Kernel>> {
     let mut serving = serving(op, io, gradient, options)?;
     if serving.iter().any(Chosen::uses_quads) && serving.iter().all(|chosen| chosen.gain < WORTH_REPACKING) {
         return Ok(Vec::new());
     }
     if serving.len() > 2 {
-        // The plain one is the last.
+        // The plain kernel comes last.
         serving.pop();
     }
     serving.sort_by(|a, b| a.work.ns.total_cmp(&b.work.ns));
@@ -216,14 +219,14 @@ fn candidates(op: &dyn Op, io: &Io, gradient: Option<&str>, options: &Options) -
     Ok(op.kernels().iter().filter(|k| serving.iter().any(|chosen| chosen.kernel == **k)).copied().collect())
 }
 
-/// Milliseconds that one run of `session` spends on the adapter, without the steps that run once and without any test of the
-/// timer; none where its clock gives no time that can be.
+/// Returns the milliseconds that one run of `session` spends on the adapter, without the steps that run once and without testing
+/// the timer. Returns `None` if its clock gives an impossible time.
 fn time_once(session: &Session, inputs: &[(&str, &Tensor)]) -> Result<Option<f64>> {
     let run = session.timed(inputs, now_ms)?;
     let mut spans = run.spans.iter();
     let mut total_ms = 0.0;
     for step in &session.plan().steps {
-        // Copies to textures have a row of their own.
+        // Copies to textures have their own row.
         let rows = 1 + usize::from(!step.copies.is_empty());
         for span in spans.by_ref().take(rows).filter(|_| !step.once) {
             if span.ms.is_nan() || span.ms < 0.0 {
@@ -236,7 +239,7 @@ fn time_once(session: &Session, inputs: &[(&str, &Tensor)]) -> Result<Option<f64
 }
 
 impl Layer {
-    /// Checks and times the candidates; none where nothing could be timed.
+    /// Checks and times the candidates. Returns `None` if nothing could be timed.
     fn measure(&self, device: &Device) -> Result<Option<Choice>> {
         let mut outcomes: Vec<Option<Outcome>> = Vec::new();
         let mut running: Vec<(usize, Session)> = Vec::new();
@@ -251,7 +254,7 @@ impl Layer {
                     let compiled = device.compile_with(&full.graph, &full.fetches, weights, &options, None);
                     match pollster::block_on(compiled) {
                         Ok(session) => running.push((index, session)),
-                        // It does not fit the adapter's limits for this size: nothing to choose.
+                        // It exceeds the adapter's limits at this size, so it is not an option.
                         Err(Error::Plan { .. }) => {}
                         Err(e) => return Err(e),
                     }
@@ -259,7 +262,7 @@ impl Layer {
             }
         }
         let mut samples: Vec<Vec<f64>> = vec![Vec::new(); running.len()];
-        // The first run of each pays for fresh memory, and lavapipe compiles in it; the second tells who is out of the race.
+        // The first run of each pays for fresh memory and, on lavapipe, for compiling; the second shows which are too slow.
         for (_, session) in &running {
             time_once(session, &full.inputs(session.plan()))?;
         }
@@ -293,14 +296,14 @@ impl Layer {
             .filter_map(|(kernel, outcome)| Some(Candidate { stem: kernel.stem().to_owned(), outcome: outcome? }))
             .collect();
         let is_any_banned = candidates.iter().any(|c| matches!(c.outcome, Outcome::Banned(_)));
-        // Where every other one is wrong the plain kernel remains, which is the one that all are checked against in the tests.
+        // If all others are wrong, the plain kernel remains, against which the tests check the others.
         let plain = self.op.kernels().first().map(Kernel::stem).filter(|_| is_any_banned);
         let stem = pick(&candidates).or(plain).map(str::to_owned);
         Ok(stem.map(|stem| Choice { stem, candidates }))
     }
 
-    /// Why `kernel` must not be used, if so: on a smaller layer with the same channels it differs from the reference by more than
-    /// f32 explains, writes past a buffer, or does not repeat itself.
+    /// Returns why `kernel` must not be used, if so: on a smaller layer with the same channels, it differs from the reference by
+    /// more than f32 explains, writes past a buffer, or is not reproducible.
     fn fault(&self, device: &Device, kernel: Kernel) -> Result<Option<String>> {
         let stem = kernel.stem();
         for x in self.smaller() {
@@ -316,7 +319,7 @@ impl Layer {
                 Err(e) => return Ok(Some(e.to_string())),
             };
             let mut own = reports.iter().filter(|r| r.entry.split('.').next() == Some(stem)).peekable();
-            // A shader may serve the whole layer and not this part of it.
+            // A shader may serve the whole layer but not this part of it.
             if own.peek().is_some() {
                 return Ok(own.find(|r| !r.is_ok()).map(|r| r.to_error().to_string()));
             }
@@ -324,7 +327,7 @@ impl Layer {
         Ok(Some(format!("{stem} could not be checked on any size of this layer")))
     }
 
-    /// Shapes to check on: cut in height, width and batch, cheap ones first, at last the layer's own.
+    /// Returns the shapes to check on: cut in height, width and batch, cheap ones first, the layer's own last.
     fn smaller(&self) -> Vec<Vec<Shape>> {
         let batch = self.x.first().map_or(1, |s| s[0]);
         let cut = |side: usize| -> Vec<Shape> {
@@ -348,10 +351,10 @@ impl Layer {
         order
     }
 
-    /// The layer with inputs of the shapes `x`, in a graph of its own, on seeded values in `[-1, 2)`.
+    /// Builds the layer with inputs of the shapes `x` in its own graph, with seeded values in `[-1, 2)`.
     fn alone(&self, x: &[Shape]) -> Result<OneLayer> {
         let mut rng = Rng::new(7);
-        // Prime, so that no row or channel repeats another.
+        // A prime number, so that no row or channel repeats another.
         let some: Vec<f32> = (0..4093).map(|_| rng.uniform(-1.0, 2.0) as f32).collect();
         let values = |shape: Shape, first: usize| {
             Tensor::new(shape, some.iter().cycle().skip(first * 97).take(len(&shape)).copied().collect())
@@ -381,14 +384,14 @@ impl Layer {
     }
 }
 
-/// One number for the samples; none for none.
+/// Returns one number for the samples, or `None` if there are none.
 fn score(mut samples: Vec<f64>, is_software: bool) -> Option<f64> {
     samples.sort_by(f64::total_cmp);
     let which = if is_software { 0 } else { samples.len() / 2 };
     samples.get(which).copied()
 }
 
-/// The first candidate that is nearly as fast as the fastest.
+/// Returns the first candidate that is nearly as fast as the fastest.
 fn pick(candidates: &[Candidate]) -> Option<&str> {
     let ms = |c: &Candidate| match c.outcome {
         Outcome::Ms(ms) => Some(ms),

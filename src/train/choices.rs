@@ -1,4 +1,4 @@
-//! The choices of a run: `config.toml`, and what must agree between a run and what continues it.
+//! The choices of a run: `config.toml`, and what must agree between a run and its continuation.
 
 use crate::error::{Error, Result};
 use crate::files;
@@ -8,24 +8,24 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::path::Path;
 
-/// Bytes of the largest file of choices.
+/// Largest file of choices, in bytes.
 const MAX_BYTES: u64 = 1 << 20;
 
-/// Reads choices as [`save`] writes them.
+/// Reads choices as written by [`save`].
 ///
 /// # Errors
-/// The file is missing or no such TOML, with line and column.
+/// The file is missing or is not such TOML; the error names line and column.
 pub(crate) fn open<T: DeserializeOwned>(path: &Path) -> Result<T> {
     let fail = |problem: String| Error::import(path.display().to_string(), problem);
     let io = |e: std::io::Error| match e.kind() {
         std::io::ErrorKind::NotFound => fail("there is no such file; check the path".into()),
-        std::io::ErrorKind::InvalidData => fail("is no text in UTF-8; give a file such as a run's config.toml".into()),
+        std::io::ErrorKind::InvalidData => fail("is not UTF-8 text; give a file such as a run's config.toml".into()),
         _ => Error::io(path, e),
     };
     let mut text = String::new();
     File::open(path).map_err(io)?.take(MAX_BYTES + 1).read_to_string(&mut text).map_err(io)?;
     if text.len() as u64 > MAX_BYTES {
-        return Err(fail("is larger than a MiB; give a file such as a run's config.toml".into()));
+        return Err(fail("is larger than 1 MiB; give a file such as a run's config.toml".into()));
     }
     toml::from_str(&text).map_err(|e| {
         let before = &text[..e.span().map_or(0, |span| span.start).min(text.len())];
@@ -40,7 +40,7 @@ pub(crate) fn open<T: DeserializeOwned>(path: &Path) -> Result<T> {
 /// Writes choices as TOML.
 ///
 /// # Errors
-/// The file cannot be written; a number or a path that TOML cannot hold.
+/// The file cannot be written; TOML cannot hold a number or a path.
 pub(crate) fn save(choices: &impl Serialize, path: &Path) -> Result<()> {
     let text = toml::to_string(choices).map_err(|e| Error::Usage(format!("{}: {e}", path.display())))?;
     files::write_whole(path, files::Existing::Replace, |out| {
@@ -48,13 +48,13 @@ pub(crate) fn save(choices: &impl Serialize, path: &Path) -> Result<()> {
     })
 }
 
-/// Refuses what was made with other choices than `wanted`, and says which. One that `saved` lacks was no choice yet when it
-/// was made.
+/// Refuses what was made with choices other than `wanted`, and names the first that differs. A choice that `saved` lacks did not
+/// exist yet when it was made.
 pub(crate) fn same(saved: &Value, wanted: &Map<String, Value>) -> std::result::Result<(), String> {
     let other = wanted.iter().find_map(|(key, value)| Some((key, saved.get(key).filter(|was| *was != value)?, value)));
     match other {
         Some((key, ..)) if key == "data" => {
-            let remedy = "put it back or start anew";
+            let remedy = "restore it or start anew";
             Err(format!("was made with other data: a file was added, changed or removed since; {remedy}"))
         }
         Some((key, was, value)) => {
@@ -64,10 +64,10 @@ pub(crate) fn same(saved: &Value, wanted: &Map<String, Value>) -> std::result::R
     }
 }
 
-/// Refuses what `config.toml` cannot hold, by the option's name.
+/// Refuses values that `config.toml` cannot hold, naming the option.
 ///
 /// # Errors
-/// A path that is not UTF-8; a seed of 2⁶³ or more.
+/// A path is not UTF-8; the seed is 2⁶³ or more.
 pub(crate) fn check(paths: &[(&str, &Path)], seed: u64) -> Result<()> {
     if let Some((option, path)) = paths.iter().find(|(_, path)| path.to_str().is_none()) {
         let problem = "is not UTF-8, which config.toml cannot hold; rename it, or give a link to it";
@@ -115,7 +115,7 @@ mod tests {
             (b"scale = 3\nsteps = \"many\"\n", "a.toml:2:9: ", "invalid type: string \"many\", expected u64"),
             ("loss = 'größe'\n".as_bytes(), "a.toml:1:8: ", "unknown variant `größe`, expected `mse`"),
             (b"batch = \n", "a.toml:1:", "string values must be quoted"),
-            (b"\xff\xfe", "a.toml: ", "no text in UTF-8"),
+            (b"\xff\xfe", "a.toml: ", "is not UTF-8 text"),
         ] {
             let error = error(text);
             assert!(error.contains(place) && error.contains(problem) && !error.contains('\n'), "{error}");

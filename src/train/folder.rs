@@ -1,4 +1,4 @@
-//! The folder of a run: one that says so in `lineament-run.json`, and that one process holds at a time.
+//! The folder of a run: marked by `lineament-run.json` and locked by one process at a time.
 
 use crate::error::{Error, Result};
 use crate::files;
@@ -9,30 +9,30 @@ use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// The file that makes a folder a run's. Who trains in the folder holds its lock.
+/// The file that marks a folder as that of a run. Whoever trains in the folder holds its lock.
 pub const MARKER: &str = "lineament-run.json";
 
-/// The folder of a run, or of a part of one; held until the last clone goes.
+/// The folder of a run, or of a part of one; locked until the last clone is dropped.
 #[derive(Debug, Clone)]
 pub struct Folder {
     path: PathBuf,
     held: Arc<Held>,
 }
 
-/// A marker that this process holds.
+/// A marker that this process has locked.
 #[derive(Debug)]
 struct Held {
     folder: PathBuf,
-    /// Locked as long as it is open.
+    /// Locked while it is open.
     _marker: File,
     id: String,
-    /// The folder was not there before.
+    /// Whether the folder did not exist before.
     is_new: bool,
 }
 
 impl Drop for Held {
     fn drop(&mut self) {
-        // A run that was refused before it wrote anything leaves nothing behind. What cannot be removed harms nothing.
+        // A run that was refused before it wrote anything leaves nothing behind. Failing to remove it does no harm.
         if self.is_new && is_empty(&self.folder).unwrap_or(false) {
             let _ = std::fs::remove_file(self.folder.join(MARKER));
             let _ = std::fs::remove_dir(&self.folder);
@@ -41,14 +41,14 @@ impl Drop for Held {
 }
 
 impl Folder {
-    /// The folder of a new run of `kind`, the name of its command under `train`. It is made where it is not there; else it
-    /// must be empty, or of a run of this kind that has written no log yet.
+    /// Locks the folder of a new run of `kind`, the name of its command under `train`. A missing folder is created; an existing
+    /// one must be empty, or belong to a run of this kind that has not written a log yet.
     ///
     /// # Errors
-    /// It holds foreign files, another kind of run, or a run that has begun; another process holds it; it cannot be made.
+    /// It holds foreign files, another kind of run, or a run that has begun; another process holds it; it cannot be created.
     pub fn create(path: &Path, kind: &str) -> Result<Self> {
         let foreign = || {
-            let mut problem = format!("holds files, and no {MARKER} says that they are a run's");
+            let mut problem = format!("holds files, but no {MARKER} marks it as a run's folder");
             problem += "; name a new or an empty folder with --out";
             if path.join("config.toml").is_file() && path.join("log.jsonl").is_file() {
                 problem += ", or continue the run of an older version with --resume";
@@ -62,11 +62,11 @@ impl Folder {
         Ok(folder)
     }
 
-    /// The folder of a run that goes on, or as [`Folder::create`]'s. `is_older` decides whether files without a marker are a
-    /// run's of this kind, made by a version that wrote none.
+    /// Locks the folder of a run that continues, or of a new one as [`Folder::create`] does. `is_older` decides whether files
+    /// without a marker belong to a run of this kind, made by a version that wrote no marker.
     ///
     /// # Errors
-    /// It holds foreign files or another kind of run; another process holds it; it cannot be made.
+    /// It holds foreign files or another kind of run; another process holds it; it cannot be created.
     pub fn resume(path: &Path, kind: &str, is_older: impl Fn(&Path) -> bool) -> Result<Self> {
         let adopt = |path: &Path| {
             if is_older(path) {
@@ -78,7 +78,7 @@ impl Folder {
         Self::claim(path, kind, &adopt)
     }
 
-    /// Holds the folder; `adopt` decides about files that no marker claims.
+    /// Locks the folder; `adopt` decides about files that no marker claims.
     fn claim(path: &Path, kind: &str, adopt: &dyn Fn(&Path) -> Result<()>) -> Result<Self> {
         if path.is_file() {
             return Err(refused(path, "is a file; --out names the folder of a run"));
@@ -87,14 +87,14 @@ impl Folder {
         std::fs::create_dir_all(path).map_err(|e| Error::io(path, e))?;
         let marker = path.join(MARKER);
         let io = |e| Error::io(&marker, e);
-        // Before the marker is made, so that a folder that is refused stays as it is. A process that was killed while it
-        // made one leaves an empty marker.
+        // Checked before the marker is created, so that a refused folder stays unchanged. A process that is killed while it
+        // creates one leaves an empty marker.
         let is_marked = marker.metadata().is_ok_and(|m| m.is_file() && m.len() > 0);
         if !is_marked && !is_empty(path)? {
             adopt(path)?;
         }
         let Some(mut file) = files::try_lock(&marker)? else {
-            return Err(refused(path, "another process trains in it; wait for its end, or name another --out"));
+            return Err(refused(path, "another process is training in it; wait for it to end, or name another --out"));
         };
         let mut text = String::new();
         file.read_to_string(&mut text).map_err(io)?;
@@ -111,17 +111,17 @@ impl Folder {
         Ok(Self { path: path.to_owned(), held: Arc::new(Held { folder: path.to_owned(), _marker: file, id, is_new }) })
     }
 
-    /// The folder of a part of the run, below the run's.
+    /// Returns the folder of a part of the run, inside that of the run.
     ///
     /// # Errors
-    /// It cannot be made.
+    /// It cannot be created.
     pub fn part(&self, name: &str) -> Result<Self> {
         let path = self.path.join(name);
         std::fs::create_dir_all(&path).map_err(|e| Error::io(&path, e))?;
         Ok(Self { path, held: self.held.clone() })
     }
 
-    /// What names this run among all others, as its marker has it.
+    /// Returns the unique identifier of this run, as stored in its marker.
     pub fn id(&self) -> &str {
         &self.held.id
     }
@@ -148,7 +148,7 @@ impl Folder {
     }
 }
 
-/// The identity that a marker states, or why it is not a marker of a run of `kind`.
+/// Returns the identifier stored in a marker, or why it is not the marker of a run of `kind`.
 fn identity(marker: &str, kind: &str) -> std::result::Result<String, String> {
     let said: Value = serde_json::from_str(marker).unwrap_or_default();
     let entry = |key: &str| said[key].as_str().unwrap_or_default();
@@ -158,7 +158,7 @@ fn identity(marker: &str, kind: &str) -> std::result::Result<String, String> {
         ("lineament", run, _) if !run.is_empty() && run != kind => {
             Err(format!("holds a run of `lineament train {run}`, expected one of `lineament train {kind}`; {another}"))
         }
-        _ => Err(format!("its {MARKER} does not say what it is a run of; {another}")),
+        _ => Err(format!("its {MARKER} does not say what kind of run it is; {another}")),
     }
 }
 
@@ -166,7 +166,7 @@ fn refused(path: &Path, problem: &str) -> Error {
     Error::Usage(format!("{}: {problem}", path.display()))
 }
 
-/// Whether there is nothing in a folder but a marker.
+/// Returns whether a folder holds nothing but a marker.
 fn is_empty(folder: &Path) -> Result<bool> {
     let mut entries = std::fs::read_dir(folder).map_err(|e| Error::io(folder, e))?;
     Ok(entries.all(|entry| entry.is_ok_and(|entry| entry.file_name() == MARKER)))
@@ -187,14 +187,14 @@ mod tests {
         std::fs::create_dir(at("foreign")).unwrap();
         std::fs::write(at("foreign/config.toml"), "mine = true").unwrap();
         let error = fails(Folder::create(&at("foreign"), "upscale"));
-        assert!(error.contains("foreign: holds files, and no lineament-run.json says"), "{error}");
+        assert!(error.contains("foreign: holds files, but no lineament-run.json marks"), "{error}");
         assert!(!error.contains("--resume"), "{error}");
         let error = fails(Folder::resume(&at("foreign"), "upscale", |_| false));
         assert!(error.contains("foreign: holds no run of `lineament train upscale`"), "{error}");
         std::fs::write(at("foreign/log.jsonl"), "").unwrap();
         assert!(fails(Folder::create(&at("foreign"), "upscale")).ends_with("with --resume"));
         assert!(!at("foreign/lineament-run.json").exists(), "a refused folder was changed");
-        // Such as a version made that wrote no marker.
+        // A folder made by a version that wrote no marker.
         drop(Folder::resume(&at("foreign"), "upscale", |_| true).unwrap());
         assert!(at("foreign/lineament-run.json").exists());
         let error = fails(Folder::resume(&at("foreign"), "hallucinate", |_| true));
@@ -209,8 +209,8 @@ mod tests {
         assert_eq!(Folder::resume(&at("new/run"), "upscale", |_| false).unwrap().id(), id);
         std::fs::write(at("new/run/lineament-run.json"), "[1]").unwrap();
         let error = fails(Folder::resume(&at("new/run"), "upscale", |_| true));
-        assert!(error.contains("does not say what it is a run of"), "{error}");
-        // A kill while the marker is made.
+        assert!(error.contains("does not say what kind of run it is"), "{error}");
+        // Killed while creating the marker.
         std::fs::create_dir(at("killed")).unwrap();
         std::fs::write(at("killed/lineament-run.json"), "").unwrap();
         assert_eq!(Folder::create(&at("killed"), "upscale").unwrap().id().len(), 16);
@@ -224,11 +224,11 @@ mod tests {
         let part = folder.part("level1/joint").unwrap();
         drop(folder);
         let error = fails(Folder::resume(&path, "upscale", |_| true));
-        assert!(error.contains("run: another process trains in it; wait for its end"), "{error}");
+        assert!(error.contains("run: another process is training in it; wait for it to end"), "{error}");
         std::fs::remove_dir_all(path.join("level1")).unwrap();
         drop(part);
         assert!(!path.exists());
-        // A folder of the user's stays.
+        // A folder that the user made stays.
         std::fs::create_dir(&path).unwrap();
         drop(Folder::create(&path, "upscale").unwrap());
         assert!(path.is_dir());

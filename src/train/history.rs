@@ -1,14 +1,14 @@
-//! What a run has shown so far, for its picture.
+//! The losses and validations of a run so far, for its picture.
 
-/// Points that a curve keeps at most, so that its memory does not grow with the run.
+/// Largest number of points of a curve, so that its memory does not grow with the run.
 const MAX_POINTS: usize = 1024;
 
 /// Means of a value over equal stretches of steps.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Curve {
-    /// Steps that a point stands for.
+    /// Steps per point.
     stretch: u64,
-    /// The number of the stretch, sum and count.
+    /// Number of the stretch, sum and count.
     points: Vec<(u64, f64, u64)>,
 }
 
@@ -40,7 +40,7 @@ impl Curve {
         }
     }
 
-    /// The middle of each stretch, and the mean there.
+    /// Returns the middle of each stretch and its mean.
     pub fn points(&self) -> Vec<(f64, f64)> {
         let middle = |stretch: u64| (stretch * self.stretch) as f64 + (self.stretch + 1) as f64 / 2.0;
         self.points.iter().map(|&(stretch, sum, count)| (middle(stretch), sum / count as f64)).collect()
@@ -51,9 +51,9 @@ impl Curve {
 #[derive(Debug, Clone, Default)]
 pub struct History {
     pub loss: Curve,
-    /// The name of what decides which validation is the best.
+    /// Name of the value that decides which validation is the best.
     pub criterion: String,
-    /// Step and value of each validation by it.
+    /// Step and value of each validation.
     pub validations: Vec<(u64, f64)>,
 }
 

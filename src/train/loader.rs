@@ -1,5 +1,4 @@
-//! Batches made ahead on worker threads, in bounded queues: what they hold and their order do not depend on how many
-//! threads there are.
+//! Batches made ahead on worker threads, in bounded queues. Their content and order do not depend on the number of threads.
 
 use super::threads;
 use crate::error::{Error, Result};
@@ -7,10 +6,11 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread::JoinHandle;
 
-/// Batches that a thread makes ahead of the one that is asked for.
+/// Batches that a thread makes ahead of the requested one.
 const AHEAD: usize = 2;
 
-/// Most batches that `threads` threads hold together: those ahead, one in each hand, and the one that is used.
+/// Returns the largest number of batches that `threads` threads hold together: those ahead, one in progress per thread, and the
+/// one in use.
 pub fn most_held(threads: usize) -> usize {
     threads * (AHEAD + 1) + 1
 }
@@ -18,7 +18,7 @@ pub fn most_held(threads: usize) -> usize {
 /// Makes the batch of a step.
 pub type Make<T> = Arc<dyn Fn(u64) -> Result<T> + Send + Sync>;
 
-/// Threads that make the batches of the steps `first` to `last`; thread k of n makes every n-th of them.
+/// Threads that make the batches of the steps `first` to `last`; each of n threads makes every n-th batch.
 #[derive(Debug)]
 pub struct Loader<T> {
     queues: Vec<Receiver<Result<T>>>,
@@ -28,11 +28,11 @@ pub struct Loader<T> {
 }
 
 impl<T: Send + 'static> Loader<T> {
-    /// Starts `threads` threads, at least one, and no more than there are steps. `make` must give the same for a step
-    /// whenever it is asked.
+    /// Starts `threads` threads, but at least one and no more than there are steps. `make` must always return the same batch for
+    /// a step.
     ///
     /// # Errors
-    /// The system starts no more threads.
+    /// The system refuses to start a thread.
     pub fn new(threads: usize, first: u64, last: u64, make: Make<T>) -> Result<Self> {
         let mut loader = Self { queues: Vec::new(), threads: Vec::new(), first, next: first };
         let steps = usize::try_from(last.saturating_sub(first).saturating_add(1)).unwrap_or(usize::MAX);
@@ -42,7 +42,7 @@ impl<T: Send + 'static> Loader<T> {
             let make = make.clone();
             let work = move || {
                 for step in (first + k as u64..=last).step_by(count) {
-                    // The loader is gone where no one receives; nothing follows an error.
+                    // If no one receives, the loader is gone; nothing follows an error.
                     let made = make(step);
                     let failed = made.is_err();
                     if sender.send(made).is_err() || failed {
@@ -56,17 +56,20 @@ impl<T: Send + 'static> Loader<T> {
         Ok(loader)
     }
 
-    /// The batch of `step`, which must be the one after the last that was asked for.
+    /// Returns the batch of `step`, which must follow the previously requested step.
     ///
     /// # Errors
-    /// Those of `make`; another step is due; the thread is gone.
+    /// Those of `make`; another step is due; the thread has ended.
     pub fn take(&mut self, step: u64) -> Result<T> {
         if step != self.next {
-            return Err(Error::Usage(format!("the batch of step {} is due, step {step} was asked for", self.next)));
+            return Err(Error::Usage(format!(
+                "expected a request for the batch of step {}, got step {step}",
+                self.next
+            )));
         }
         self.next += 1;
         let queue = &self.queues[((step - self.first) % self.queues.len() as u64) as usize];
-        let gone = || Error::Usage("a thread that makes batches ended; look for its message above".into());
+        let gone = || Error::Usage("a thread that makes batches has ended; see its message above".into());
         queue.recv().unwrap_or_else(|_| Err(gone()))
     }
 }
@@ -75,7 +78,7 @@ impl<T> Drop for Loader<T> {
     fn drop(&mut self) {
         self.queues.clear();
         for thread in self.threads.drain(..) {
-            // A panic was reported when it happened.
+            // A panic has already been reported.
             let _ = thread.join();
         }
     }
@@ -108,7 +111,7 @@ mod tests {
         let mut loader = Loader::new(2, 1, 1_000_000, Arc::new(make)).unwrap();
         loader.take(1).unwrap();
         std::thread::sleep(std::time::Duration::from_millis(50));
-        // Two in each queue, one in each hand, the one that was taken.
+        // Two in each queue, one in progress per thread, and the one that was taken.
         assert!(made.load(Ordering::SeqCst) <= most_held(2) as u64, "{made:?} were made");
         drop(loader);
     }

@@ -1,4 +1,4 @@
-//! `log.jsonl` of a run: a line per step, and a line per validation.
+//! `log.jsonl` of a run: one line per step and one per validation.
 
 use super::history::History;
 use crate::error::{Error, Result};
@@ -8,17 +8,17 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 
-/// The log, and what its picture shows.
+/// The log, and the history for its picture.
 pub struct Log {
     path: PathBuf,
     file: File,
-    /// Of all steps.
+    /// Time of all steps.
     pub ms: f64,
     pub history: History,
 }
 
 impl Log {
-    /// The log, cut back to the lines of steps before `first`.
+    /// Opens the log and cuts it back to the lines of steps before `first`.
     pub fn open(path: &Path, first: u64) -> Result<Self> {
         let io = |e| Error::io(path, e);
         let mut log = Self {
@@ -62,12 +62,12 @@ impl Log {
         self.file.write_all(format!("{line}\n").as_bytes()).map_err(|e| Error::io(&self.path, e))
     }
 
-    /// Whether the log has what a validation after `step` gave.
+    /// Returns whether the log has the result of a validation after `step`.
     pub fn has_validation(&self, step: u64) -> bool {
         self.history.validations.iter().any(|&(of, _)| of == step)
     }
 
-    /// The best validation.
+    /// Returns the value of the best validation.
     pub fn best(&self) -> Option<f64> {
         self.history.validations.iter().map(|&(_, value)| value).reduce(f64::max)
     }

@@ -1,5 +1,5 @@
-//! Training: a step is one plan of forward, backward and optimiser, all of whose state lives on the device; runs that
-//! resume to the bit. What is trained, and on which data, is the caller's.
+//! Training. A step is one plan of forward pass, backward pass and optimiser, with all state on the device; runs resume bit for
+//! bit. The caller decides what is trained, and on which data.
 
 #[cfg(feature = "cli")]
 pub(crate) mod choices;

@@ -1,4 +1,4 @@
-//! Optimisers: one update of all parameters at once, by groups, and the learning rate over time.
+//! Optimisers, which update all parameters at once, with groups, and the learning rate over time.
 
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Init, Kind, Member, NodeId};
@@ -11,13 +11,13 @@ use crate::tensor::{Tensor, len};
 use crate::weights::Weights;
 use std::collections::BTreeMap;
 
-/// Name of the input that holds the hyperparameters of a step.
+/// Name of the input for the hyperparameters of a step.
 pub const HYPER: &str = "hyper";
 
-/// The average of the parameters, as a state of the graph.
+/// Name of the state that holds the average of the parameters.
 const AVERAGE: &str = "optimizer/average";
 
-/// How parameters follow their gradients.
+/// How parameters are updated from their gradients.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Optimizer {
     /// m ← μ·m + (g + λ·w); w ← w − lr·m.
@@ -27,51 +27,51 @@ pub enum Optimizer {
 }
 
 impl Optimizer {
-    /// Momentum without decay.
+    /// Returns SGD with momentum and without decay.
     pub fn sgd(momentum: f32) -> Self {
         Self::Sgd { momentum, weight_decay: 0.0 }
     }
-    /// β₁ = 0.9, β₂ = 0.999, ε = 1e-8, no decay.
+    /// Returns Adam with β₁ = 0.9, β₂ = 0.999, ε = 1e-8 and no decay.
     pub fn adam() -> Self {
         Self::Adam { beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.0 }
     }
-    /// [`Optimizer::adam`] with decoupled decay.
+    /// Returns [`Optimizer::adam`] with decoupled decay.
     pub fn adamw(weight_decay: f32) -> Self {
         Self::Adam { beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay }
     }
 }
 
-/// Parameters that are treated apart.
+/// A group of parameters with its own multipliers.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Group {
-    /// Names, where `*` stands for any characters: `deconv.*`.
+    /// Pattern of names, where `*` stands for any characters: `deconv.*`.
     pub pattern: String,
-    /// Multiplies the learning rate; 0 leaves the parameters as they are, and no gradient is computed for them.
+    /// Multiplies the learning rate. At 0 the parameters stay unchanged, and no gradient is computed for them.
     pub lr: f32,
     /// Multiplies the weight decay.
     pub weight_decay: f32,
 }
 
-/// An optimiser with what may go around it.
+/// An optimiser with optional groups, clipping and averaging.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Rule {
     pub optimizer: Optimizer,
-    /// The first one whose pattern fits a parameter holds for it; others have multipliers of 1.
+    /// The first group whose pattern matches a parameter applies to it; all other parameters have multipliers of 1.
     pub groups: Vec<Group>,
-    /// Largest norm of all gradients together; longer ones are scaled to it. Infinite: never.
+    /// Largest norm of all gradients together; larger gradients are scaled down to it. Infinity: never.
     pub clip: f32,
-    /// Decay in (0, 1) of an average of the parameters over the steps, which is kept beside them; 0: none. In step t it is
-    /// 1 − 1/t where that is less, so that the average begins as a mean.
+    /// Decay in (0, 1) of a moving average of the parameters, which is kept beside them; 0: none. In step t the decay is at
+    /// most 1 − 1/t, so that the average starts as a mean.
     pub ema: f64,
 }
 
 /// The nodes of a training step.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Step {
-    /// What to compile: the loss; the gradients' factor and norm `[1,2,1,1]` of [`crate::ops::clip`]; updates. A factor of 0
-    /// says that a gradient is not finite and that the step changed nothing.
+    /// Nodes to compile: the loss; the gradients' factor and norm `[1,2,1,1]` of [`crate::ops::clip`]; the updates. A factor of
+    /// 0 means that a gradient is not finite and that the step changed nothing.
     pub fetches: Vec<NodeId>,
-    /// The parameters that it changes, and where they lie in the arenas.
+    /// The parameters that the step changes, and their places in the arenas.
     pub members: Vec<Member>,
 }
 
@@ -83,20 +83,20 @@ impl From<Optimizer> for Rule {
 
 impl Rule {
     /// Adds everything that a step needs to lower `loss`: the gradients of all trainable parameters that no group freezes,
-    /// their norm, and one update that changes all of them. Compile [`Step::fetches`]; give [`Rule::hyper`] at every run.
+    /// their norm, and one update that changes all of them. Compile [`Step::fetches`], and pass [`Rule::hyper`] to every run.
     ///
     /// Parameters, gradients and moments lie in four buffers at the same offsets.
     ///
     /// # Errors
-    /// A group fits no parameter; the loss does not depend on one; a hyperparameter is out of its range; the names that
-    /// begin with `optimizer/`, or [`HYPER`], are taken.
+    /// A group matches no parameter; the loss does not depend on a parameter; a hyperparameter is out of range; [`HYPER`] or a
+    /// name that begins with `optimizer/` is taken.
     pub fn minimize(&self, g: &mut Graph, loss: NodeId) -> Result<Step> {
         let mut parameters = g.parameters();
         for group in &self.groups {
             let names: Vec<&str> = parameters.iter().map(|&id| g.node(id).map_or("", |n| n.name.as_str())).collect();
             if !names.iter().any(|name| fits(&group.pattern, name)) {
                 return Err(Error::Usage(format!(
-                    "the group {:?} fits no parameter; there are {}",
+                    "the group {:?} matches no parameter; there are {}",
                     group.pattern,
                     names.join(", ")
                 )));
@@ -104,7 +104,9 @@ impl Rule {
         }
         parameters.retain(|&id| self.multipliers(&g.nodes()[id.index].name)[0] != 0.0);
         if parameters.is_empty() {
-            return Err(Error::Usage("every parameter is frozen; let one group have a learning rate".into()));
+            return Err(Error::Usage(
+                "every parameter is frozen; give at least one group a learning rate above 0".into(),
+            ));
         }
         let gradients = crate::graph::grad::backward(g, loss, &parameters)?;
         let pairs: Vec<_> = parameters.into_iter().zip(gradients).collect();
@@ -114,7 +116,7 @@ impl Rule {
         Ok(Step { fetches, members })
     }
 
-    /// The multipliers of the learning rate and the weight decay of a parameter.
+    /// Returns the multipliers of the learning rate and the weight decay of a parameter.
     fn multipliers(&self, name: &str) -> [f32; 2] {
         let group = self.groups.iter().find(|group| fits(&group.pattern, name));
         group.map_or([1.0, 1.0], |group| [group.lr, group.weight_decay])
@@ -122,12 +124,18 @@ impl Rule {
 
     fn update(&self, g: &mut Graph, pairs: &[(NodeId, NodeId)]) -> Result<(NodeId, Vec<NodeId>, Vec<Member>)> {
         if !(0.0..1.0).contains(&self.ema) {
-            return Err(Error::Usage(format!("the decay of the average must be in 0..1, got {}", self.ema)));
+            return Err(Error::Usage(format!(
+                "the decay of the average must be at least 0 and below 1, got {}",
+                self.ema
+            )));
         }
         for (&(w, dw), _) in pairs.iter().zip(0..) {
             if g.shape(w)? != g.shape(dw)? {
                 let name = &g.node(w)?.name;
-                return Err(Error::graph(name, format!("is {:?}, its gradient {:?}", g.shape(w)?, g.shape(dw)?)));
+                return Err(Error::graph(
+                    name,
+                    format!("is {:?}, but its gradient is {:?}", g.shape(w)?, g.shape(dw)?),
+                ));
             }
         }
         let hyper = g.input(HYPER, [1, 8, 1, 1])?;
@@ -158,7 +166,7 @@ impl Rule {
         })
     }
 
-    /// The hyperparameters of step `step` (from 1) with learning rate `lr`, in the order that the shaders read.
+    /// Returns the hyperparameters of step `step` (from 1) with learning rate `lr`, in the order in which the shaders read them.
     pub fn hyper(&self, lr: f64, step: u64) -> Tensor {
         let mut values = match self.optimizer {
             Optimizer::Sgd { momentum, weight_decay } => Sgd::hyper(lr as f32, momentum, weight_decay),
@@ -172,11 +180,11 @@ impl Rule {
 }
 
 impl Step {
-    /// The trainable parameters of `g` in `state` ([`crate::exec::Session::state`]): their averages over the steps where the
-    /// rule keeps them, else as they are.
+    /// Returns the trainable parameters of `g` in `state` ([`crate::exec::Session::state`]): their moving averages if the rule
+    /// keeps them, else their current values.
     ///
     /// # Errors
-    /// `state` is not of this step's session.
+    /// `state` is not that of this step's session.
     pub fn weights(&self, g: &Graph, state: &Weights) -> Result<Weights> {
         let mut tensors = BTreeMap::new();
         for node in g.nodes().iter().filter(|n| matches!(n.kind, Kind::Param { trainable: true, .. })) {
@@ -195,7 +203,7 @@ impl Step {
     }
 }
 
-/// Whether `name` is what `pattern` says, where `*` stands for any characters.
+/// Returns whether `name` matches `pattern`, where `*` stands for any characters.
 pub fn fits(pattern: &str, name: &str) -> bool {
     let mut parts = pattern.split('*');
     let Some(mut rest) = name.strip_prefix(parts.next().unwrap_or_default()) else { return false };
@@ -212,7 +220,7 @@ pub fn fits(pattern: &str, name: &str) -> bool {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Schedule {
     pub lr: f64,
-    /// Steps over which the rate rises to its value in equal parts; 0: none.
+    /// Number of steps over which the rate rises linearly to its value; 0: none.
     pub warmup: u64,
     pub decay: Decay,
 }
@@ -226,7 +234,7 @@ pub enum Decay {
         factor: f64,
         steps: Vec<u64>,
     },
-    /// Half a cosine from `lr` to `end`, which it reaches in step `steps` (Loshchilov and Hutter 2017, eq. 5, one cycle).
+    /// Falls by half a cosine from `lr` to `end`, reached in step `steps` (Loshchilov and Hutter 2017, eq. 5, one cycle).
     Cosine {
         end: f64,
         steps: u64,
@@ -234,12 +242,12 @@ pub enum Decay {
 }
 
 impl Schedule {
-    /// The same rate at every step.
+    /// Returns a schedule with the same rate at every step.
     pub fn constant(lr: f64) -> Self {
         Self { lr, warmup: 0, decay: Decay::Constant }
     }
 
-    /// The rate of step `step` (from 1).
+    /// Returns the rate of step `step` (from 1).
     pub fn at(&self, step: u64) -> f64 {
         let rate = match &self.decay {
             Decay::Constant => self.lr,

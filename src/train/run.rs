@@ -1,17 +1,17 @@
-//! A run: its folder, its steps, its checkpoints. What is trained on what is the caller's.
+//! A run: its folder, its steps, its checkpoints. The caller decides what is trained, and on which data.
 //!
 //! | file in the folder | what |
 //! |---|---|
-//! | `lineament-run.json` | what makes the folder a run's ([`Folder`]); who trains in it holds its lock |
+//! | `lineament-run.json` | marks the folder as that of a run ([`Folder`]); whoever trains in it holds its lock |
 //! | `config.toml` | every choice of the run |
-//! | `log.jsonl` | a line per step: `step`, `loss` in full precision, `norm` of all gradients, `lr`, `ms`, `wait_ms`; a line per validation: `step`, `val_…` |
-//! | `last.safetensors` | parameters, moments and average after some step: what a resumed run continues, to the same bits |
+//! | `log.jsonl` | one line per step: `step`, `loss` in full precision, `norm` of all gradients, `lr`, `ms`, `wait_ms`; one per validation: `step`, `val_…` |
+//! | `last.safetensors` | parameters, moments and average after some step, from which a run resumes bit for bit |
 //! | `best.safetensors` | the weights of the best validation |
 //! | `weights.safetensors` | the weights after the last step |
 //! | `curves.png` | loss and validation over the steps |
 //!
-//! Every file but the log is written beside its place and renamed; a log that is cut off in the middle of a line is mended
-//! when the run is resumed. Whatever fails, the steps until then are saved first, as far as the disk and the device allow.
+//! Every file except the log is written under a temporary name and renamed; a log that ends in the middle of a line is repaired
+//! when the run resumes. Whatever fails, the steps until then are saved first, as far as the disk and the device allow.
 
 pub use super::folder::Folder;
 
@@ -28,7 +28,7 @@ use serde_json::{Map, Value, json};
 use std::path::Path;
 use std::time::Instant;
 
-/// What is trained, and how long.
+/// What is trained, and for how long.
 #[derive(Debug)]
 pub struct Job {
     pub graph: Graph,
@@ -39,9 +39,9 @@ pub struct Job {
     pub initial: Weights,
     /// What must agree between a checkpoint and the run that continues it, by name; `data` is a checksum of the files.
     pub identity: Map<String, Value>,
-    /// Entries of the manifest of the weights that are saved on the way.
+    /// Manifest entries of the weights that are saved along the way.
     pub manifest: Vec<(String, String)>,
-    /// Steps in all.
+    /// Total number of steps.
     pub steps: u64,
     /// Steps between checkpoints.
     pub checkpoint_every: u64,
@@ -49,37 +49,37 @@ pub struct Job {
     pub val_every: u64,
 }
 
-/// Where a run stands, given to the observer after every step.
+/// The progress of a run, passed to the observer after every step.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Progress {
     /// Steps done.
     pub step: u64,
     pub steps: u64,
-    /// Of the step's batch, before its update.
+    /// Loss of the step's batch, before its update.
     pub loss: f32,
     /// Euclidean norm of all gradients together, before any clipping.
     pub norm: f32,
     pub lr: f64,
     /// Wall time of the step, without validation and checkpoint.
     pub ms: f64,
-    /// The part of it in which the adapter waited for the batch.
+    /// The part of `ms` in which the adapter waited for the batch.
     pub wait_ms: f64,
 }
 
-/// Named numbers of a validation; the first one decides which weights are the best, higher is better.
+/// Named numbers of a validation. The first one decides which weights are the best; higher is better.
 pub type Validation = Vec<(&'static str, f64)>;
 
-/// What the caller gives to a run.
+/// The caller's part of a run.
 pub struct Hooks<'a> {
-    /// The inputs of step k (from 1), which must be the same whenever it is asked for k.
+    /// Returns the inputs of step k (from 1), which must always be the same for k.
     pub batch: &'a mut dyn FnMut(u64) -> Result<Vec<(&'static str, Tensor)>>,
     /// Measures weights.
     pub validate: &'a mut dyn FnMut(&Weights) -> Result<Validation>,
-    /// Called after every step; false stops the run after a checkpoint, with [`Error::Interrupted`].
+    /// Called after every step. Returning false stops the run after a checkpoint, with [`Error::Interrupted`].
     pub observe: &'a mut dyn FnMut(Progress) -> bool,
-    /// Called with true when there are steps that would be lost with the process, and with false when they are saved.
+    /// Called with true when there are steps that would be lost if the process ended, and with false when they are saved.
     pub hold: &'a mut dyn FnMut(bool),
-    /// Draws what the run has shown so far to this file.
+    /// Draws the history so far to this file.
     pub draw: &'a dyn Fn(&History, &Path) -> Result<()>,
 }
 
@@ -91,13 +91,13 @@ impl std::fmt::Debug for Hooks<'_> {
 
 /// Trains and returns the final weights; their manifest has only `time`.
 ///
-/// With `resume`, continues the folder's checkpoint, so that the remaining losses are the same bits as without the
-/// interruption; where there is none yet, begins anew.
+/// With `resume`, continues from the folder's checkpoint, so that the remaining losses equal those without the interruption bit
+/// for bit. If there is no checkpoint yet, starts anew.
 ///
 /// # Errors
-/// A checkpoint of another run; more memory than the device has; a loss or a gradient that is not a number, with the first
-/// layer whose value is none; the disk, the device, the hooks. The steps until then are saved, and the message says how to
-/// go on.
+/// The checkpoint belongs to another run; the step takes more memory than the device has; a loss or gradient is not a number,
+/// with the first layer whose value is not finite; the disk, the device or a hook fails. The steps until then are saved, and the
+/// message says how to continue.
 pub fn run(job: &Job, device: &Device, folder: &Folder, resume: bool, hooks: &mut Hooks) -> Result<Weights> {
     let mut going = Going::begin(job, device, folder, resume)?;
     match going.run_to_the_end(hooks) {
@@ -106,10 +106,10 @@ pub fn run(job: &Job, device: &Device, folder: &Folder, resume: bool, hooks: &mu
     }
 }
 
-/// Most steps of a run.
+/// Largest number of steps of a run.
 pub const MAX_STEPS: u64 = 1_000_000_000;
 
-/// Refuses a step that takes more memory than the device allows, before any is asked for.
+/// Refuses a step that takes more memory than the device allows, before any is allocated.
 ///
 /// # Errors
 /// The step does not fit; the device cannot run it at all.
@@ -117,7 +117,7 @@ pub fn check_memory(device: &Device, graph: &Graph, step: &Step) -> Result<()> {
     device.plan(graph, &step.fetches).map(drop)
 }
 
-/// A run while it goes on.
+/// A run in progress.
 struct Going<'a> {
     job: &'a Job,
     device: &'a Device,
@@ -125,9 +125,9 @@ struct Going<'a> {
     session: Session,
     log: Log,
     best: Option<f64>,
-    /// The step that the session's state is of.
+    /// Step of the session's state.
     done: u64,
-    /// The step that the checkpoint is of; 0: there is none.
+    /// Step of the checkpoint; 0: there is none.
     saved: u64,
 }
 
@@ -139,7 +139,7 @@ impl<'a> Going<'a> {
         }
         let session = device.compile(&job.graph, &job.step.fetches, weights)?;
         let log = Log::open(&folder.log(), done + 1)?;
-        // A checkpoint is made before the validation of its step.
+        // The checkpoint of a step is made before its validation.
         let best = log.best().into_iter().chain(best).reduce(f64::max);
         Ok(Self { job, device, folder, session, log, best, done, saved: done })
     }
@@ -173,7 +173,7 @@ impl<'a> Going<'a> {
         Ok(weights)
     }
 
-    /// Takes the next step and writes it to the log.
+    /// Performs the next step and writes it to the log.
     fn step(&mut self, hooks: &mut Hooks) -> Result<Progress> {
         let (job, step) = (self.job, self.done + 1);
         let begin = Instant::now();
@@ -200,7 +200,7 @@ impl<'a> Going<'a> {
         step > 0 && every > 0 && (step.is_multiple_of(every) || step == self.job.steps)
     }
 
-    /// Measures the weights, and keeps them where they are the best so far.
+    /// Measures the weights, and saves them if they are the best so far.
     fn validate(&mut self, hooks: &mut Hooks) -> Result<()> {
         let mut weights = self.job.step.weights(&self.job.graph, &self.session.state()?)?;
         let numbers = (hooks.validate)(&weights)?;
@@ -222,7 +222,7 @@ impl<'a> Going<'a> {
         self.log.write(&line)
     }
 
-    /// Makes a checkpoint of the session's state.
+    /// Saves a checkpoint of the session's state.
     fn save(&mut self, hooks: &mut Hooks) -> Result<()> {
         if self.saved < self.done {
             save_checkpoint(&self.session, &self.job.identity, self.done, self.best, &self.folder.last())?;
@@ -232,7 +232,7 @@ impl<'a> Going<'a> {
         Ok(())
     }
 
-    /// Saves what was done before `error`, which then says how to go on.
+    /// Saves what was done before `error`, and adds to the error how to continue.
     fn failed(&mut self, error: Error, hooks: &mut Hooks) -> Error {
         let saving = self.save(hooks);
         if matches!(error, Error::Interrupted | Error::Stopped { .. }) {
@@ -251,8 +251,8 @@ impl<'a> Going<'a> {
         Error::Stopped { source: Box::new(error), kept }
     }
 
-    /// Why `step` has no finite loss or gradient. Its update was left out where the factor is 0, so that the state before it
-    /// is still there.
+    /// Explains why `step` has no finite loss or gradient. If the factor is 0, the update was skipped, so that the state before it
+    /// still exists.
     fn not_finite(
         &mut self,
         step: u64,
@@ -269,7 +269,7 @@ impl<'a> Going<'a> {
         if factor == 0.0 {
             saving = self.save(hooks);
         }
-        // What is lost now must not be saved later: it may not be finite.
+        // What is lost now must not be saved later, because it may not be finite.
         let lost = self.done - self.saved;
         self.done = self.saved;
         let remedy = "with a lower --lr, with --clip, or with other data";
@@ -277,7 +277,7 @@ impl<'a> Going<'a> {
             0 => format!("no step is saved; start anew {remedy}"),
             _ => {
                 let last = self.folder.last().display().to_string();
-                format!("{last} holds the last good state; begin a new run at it, with --init, {remedy}")
+                format!("{last} holds the last good state; start a new run from it with --init, {remedy}")
             }
         };
         if let Err(e) = saving {
@@ -287,10 +287,10 @@ impl<'a> Going<'a> {
     }
 }
 
-/// Refuses to continue the folder's checkpoint with other choices than it was made with.
+/// Refuses to continue the folder's checkpoint with choices other than those it was made with.
 ///
 /// # Errors
-/// It was; it is broken.
+/// The choices differ; the checkpoint is broken.
 pub(crate) fn check_checkpoint(folder: &Folder, identity: &Map<String, Value>) -> Result<()> {
     open_checkpoint(&folder.last(), identity).map(drop)
 }
@@ -312,7 +312,7 @@ fn save_checkpoint(
     state.save(path)
 }
 
-/// Parameters and states, the step that they are of, and the best validation until then.
+/// Returns parameters and states, their step, and the best validation until then.
 fn open_checkpoint(path: &Path, wanted: &Map<String, Value>) -> Result<(Weights, u64, Option<f64>)> {
     let weights = Weights::open(path)?;
     let fail = |problem: String| Error::weights(path.display().to_string(), problem);
@@ -321,9 +321,9 @@ fn open_checkpoint(path: &Path, wanted: &Map<String, Value>) -> Result<(Weights,
             .manifest()
             .get(key)
             .cloned()
-            .ok_or_else(|| fail(format!("is no checkpoint: its manifest lacks {key:?}")))
+            .ok_or_else(|| fail(format!("is not a checkpoint: its manifest lacks {key:?}")))
     };
-    let step = entry("step")?.parse().map_err(|_| fail("is no checkpoint: its step is no number".into()))?;
+    let step = entry("step")?.parse().map_err(|_| fail("is not a checkpoint: its step is not a number".into()))?;
     let saved: Value =
         serde_json::from_str(&entry("config")?).map_err(|e| fail(format!("its config is broken: {e}")))?;
     choices::same(&saved, wanted).map_err(fail)?;
@@ -331,7 +331,7 @@ fn open_checkpoint(path: &Path, wanted: &Map<String, Value>) -> Result<(Weights,
     Ok((weights, step, best))
 }
 
-/// Which value is the first that is not finite, in the order of the computation: a parameter, an input, a layer, a gradient.
+/// Names the first value that is not finite, in the order of computation: a parameter, an input, a layer, a gradient.
 fn first_not_finite(job: &Job, device: &Device, state: &Weights, inputs: &[(&str, &Tensor)]) -> Result<String> {
     let is_bad = |tensor: &Tensor| tensor.data().iter().any(|v| !v.is_finite());
     if let Some((name, _)) = state.tensors().iter().find(|(_, tensor)| is_bad(tensor)) {
@@ -363,11 +363,12 @@ fn first_not_finite(job: &Job, device: &Device, state: &Weights, inputs: &[(&str
     }
     Ok(match all(|kind| matches!(kind, Kind::Grad { .. }))? {
         Some(name) => format!("the first gradient that is not finite is {name}"),
-        None => "every layer's value and gradient is finite, their squares are too large for a sum".to_owned(),
+        None => "every layer's value and gradient is finite, but the sum of their squares is too large".to_owned(),
     })
 }
 
-/// The commit that this library was built from, "-modified" where its sources differed; its version where there was none.
+/// Returns the commit that this library was built from, with "-modified" if its sources differed, or the version if there was no
+/// commit.
 pub(crate) fn commit() -> String {
     match env!("LINEAMENT_COMMIT") {
         "" => format!("lineament {}", env!("CARGO_PKG_VERSION")),
@@ -375,7 +376,7 @@ pub(crate) fn commit() -> String {
     }
 }
 
-/// The command line, as far as it is text.
+/// Returns the command line, as far as it is text.
 pub(crate) fn command() -> String {
     std::env::args_os().map(|argument| argument.to_string_lossy().into_owned()).collect::<Vec<_>>().join(" ")
 }

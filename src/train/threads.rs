@@ -1,16 +1,16 @@
-//! How many threads prepare a run's data, and work spread over them.
+//! The threads that prepare a run's data, and work spread over them.
 
 use crate::error::{Error, Result};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Most threads that a run starts.
+/// Largest number of threads that a run starts.
 pub const MAX: usize = 256;
 
-/// The threads that `--threads` asks for; 0 is one per core.
+/// Returns the number of threads for the value `asked` of `--threads`; 0 means one per core.
 ///
 /// # Errors
-/// More than [`MAX`].
+/// `asked` is more than [`MAX`].
 pub fn count(asked: usize) -> Result<usize> {
     match asked {
         0 => Ok(std::thread::available_parallelism().map_or(1, usize::from).min(MAX)),
@@ -19,15 +19,15 @@ pub fn count(asked: usize) -> Result<usize> {
     }
 }
 
-/// What a thread that the system refused is reported as.
+/// Returns the error for a thread that the system refused to start.
 pub fn refused(e: &std::io::Error) -> Error {
-    Error::Usage(format!("the system starts no more threads: {e}; give fewer --threads"))
+    Error::Usage(format!("the system cannot start more threads: {e}; give fewer --threads"))
 }
 
-/// What `work` makes of every item, in the items' order.
+/// Applies `work` to every item and returns the results in the items' order.
 ///
 /// # Errors
-/// The first of `work`'s, in the items' order; the system starts no more threads.
+/// The first error of `work`, in the items' order; the system refuses to start a thread.
 pub fn over<T: Sync, R: Send + Sync>(
     threads: usize,
     items: &[T],
@@ -46,14 +46,14 @@ pub fn over<T: Sync, R: Send + Sync>(
     std::thread::scope(|scope| {
         for _ in 0..threads.clamp(1, items.len().max(1)) {
             if let Err(e) = std::thread::Builder::new().spawn_scoped(scope, take) {
-                // Those that run take nothing more.
+                // Threads that already run take no more items.
                 next.store(items.len(), Ordering::Relaxed);
                 return Err(refused(&e));
             }
         }
         Ok(())
     })?;
-    let lost = || Err(Error::Usage("a thread ended before its work; look for its message above".into()));
+    let lost = || Err(Error::Usage("a thread ended before its work was done; see its message above".into()));
     made.into_iter().map(|slot| slot.into_inner().unwrap_or_else(lost)).collect()
 }
 

@@ -1,11 +1,11 @@
 //! Pictures: reading, writing, colour as the papers handle it, and access by rectangles.
 //!
-//! A [`Picture`] keeps the samples that the file had, 8 or 16 bit, in one buffer; planes of f32 exist only for the
-//! rectangle that is asked for. So a 12,000 × 9,000 picture costs 324 MB and no more.
+//! A [`Picture`] keeps the file's samples, 8 or 16 bit, in one buffer; planes of f32 exist only for the requested
+//! rectangle. A 12,000 × 9,000 picture therefore takes 324 MB and no more.
 //!
-//! Planes hold values 0..1 (0 is black, 1 the largest sample), row by row. Y, Cb and Cr follow ITU-R BT.601 in studio
-//! range, as MATLAB's rgb2ycbcr: Y lies in 16/255..235/255, Cb and Cr in 16/255..240/255. A grey picture is its own Y,
-//! 0..1, since the papers feed grey pictures to the networks as they are.
+//! Planes hold values in 0..1 (0 is black, 1 the largest sample), row by row. Y, Cb and Cr follow ITU-R BT.601 in studio
+//! range, as MATLAB's rgb2ycbcr does: Y lies in 16/255..235/255, Cb and Cr in 16/255..240/255. A grey picture is its own Y,
+//! in 0..1, because the papers feed grey pictures to the networks unchanged.
 
 use crate::error::{Error, Result};
 use crate::ops::resize::{Kernel, Resize, taps_range};
@@ -37,10 +37,10 @@ pub(crate) use resample::{resize_rect, rows_read};
 
 use resample::{columns_first, cut, out_size, resample, whole_taps};
 
-/// Bytes that a decoded picture may take.
+/// Largest size of a decoded picture, in bytes.
 pub const MAX_PICTURE_BYTES: u64 = 1 << 30;
 
-/// What the samples of a pixel are, in this order.
+/// The samples of a pixel, in order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Channels {
     Grey,
@@ -50,7 +50,7 @@ pub enum Channels {
 }
 
 impl Channels {
-    /// Samples a pixel.
+    /// Returns the number of samples per pixel.
     pub fn count(self) -> usize {
         match self {
             Self::Grey => 1,
@@ -78,7 +78,7 @@ impl std::fmt::Display for Channels {
     }
 }
 
-/// The samples of all pixels, row by row, the channels of a pixel next to each other.
+/// The samples of all pixels, row by row, with the channels of a pixel next to each other.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Samples {
     /// 8 bit, 0..255.
@@ -88,7 +88,7 @@ pub enum Samples {
 }
 
 impl Samples {
-    /// 8 or 16.
+    /// Returns the bits per sample, 8 or 16.
     pub fn bits(&self) -> u32 {
         match self {
             Self::U8(_) => 8,
@@ -113,7 +113,7 @@ impl Samples {
             Self::U16(v) => f64::from(v[i]),
         }
     }
-    /// Stores a value of the samples' own range, rounded half up and clamped; NaN becomes 0.
+    /// Stores a value in the samples' own range, rounded half up and clamped; NaN becomes 0.
     fn set(&mut self, i: usize, value: f64) {
         // A conversion to an integer type saturates.
         match self {
@@ -133,7 +133,7 @@ pub struct Rect {
 }
 
 impl Rect {
-    /// Number of pixels.
+    /// Returns the number of pixels.
     pub fn area(&self) -> usize {
         self.height * self.width
     }
@@ -152,21 +152,21 @@ impl Rect {
 /// What a plane shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Channel {
-    /// Luminance; of a grey picture the grey value itself.
+    /// Luminance; in a grey picture the grey value itself.
     Y,
     /// Blue difference; 128/255 in a grey picture.
     Cb,
     /// Red difference; 128/255 in a grey picture.
     Cr,
-    /// Red; of a grey picture the grey value, as green and blue.
+    /// Red; in a grey picture the grey value, like green and blue.
     Red,
     Green,
     Blue,
-    /// Opacity; 1 where the picture has none.
+    /// Opacity; 1 if the picture has no alpha channel.
     Alpha,
 }
 
-/// How a channel's value follows from a pixel's samples.
+/// How a channel's value is computed from a pixel's samples.
 #[derive(Debug, Clone, Copy)]
 enum Recipe {
     Constant(f64),
@@ -201,20 +201,20 @@ const fn inverse(m: [[f64; 3]; 3]) -> [[f64; 3]; 3] {
     out
 }
 
-/// Y, Cb, Cr of r, g, b, both in 0..1; black is `[16, 128, 128] / 255`, white `[235, 128, 128] / 255`.
+/// Converts r, g, b to Y, Cb, Cr, both in 0..1. Black is `[16, 128, 128] / 255`, white `[235, 128, 128] / 255`.
 ///
-/// Source: ITU-R BT.601 as in MATLAB's rgb2ycbcr for floating-point input. For values in 0..255 divide by 255 first.
+/// Source: ITU-R BT.601 as in MATLAB's rgb2ycbcr for floating-point input. For values in 0..255, divide by 255 first.
 pub fn rgb_to_ycbcr(rgb: [f64; 3]) -> [f64; 3] {
     std::array::from_fn(|k| (YCBCR[k][0] * rgb[0] + YCBCR[k][1] * rgb[1] + YCBCR[k][2] * rgb[2] + OFFSET[k]) / 255.0)
 }
 
-/// The inverse of [`rgb_to_ycbcr`]; results outside 0..1 are colours that RGB lacks, and are not clamped here.
+/// Undoes [`rgb_to_ycbcr`]. Results outside 0..1 are colours that RGB lacks; they are not clamped here.
 pub fn ycbcr_to_rgb(ycbcr: [f64; 3]) -> [f64; 3] {
     let d: [f64; 3] = std::array::from_fn(|k| 255.0 * ycbcr[k] - OFFSET[k]);
     std::array::from_fn(|k| RGB[k][0] * d[0] + RGB[k][1] * d[1] + RGB[k][2] * d[2])
 }
 
-/// A picture with the samples that its file had.
+/// A picture with the samples of its file.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Picture {
     width: usize,
@@ -227,10 +227,10 @@ pub struct Picture {
 }
 
 impl Picture {
-    /// A black (and, with alpha, transparent) picture of 8 or 16 `bits` a sample.
+    /// Creates a black (and, with alpha, transparent) picture with 8 or 16 `bits` per sample.
     ///
     /// # Errors
-    /// A side of 0 pixels, or more than [`MAX_PICTURE_BYTES`].
+    /// A side is 0; the picture takes more than [`MAX_PICTURE_BYTES`].
     pub fn new(name: &str, width: usize, height: usize, channels: Channels, bits: u32) -> Result<Self> {
         check_size(name, width as u64, height as u64, channels, bits)?;
         let len = width * height * channels.count();
@@ -238,10 +238,10 @@ impl Picture {
         Ok(Self { width, height, channels, samples, icc: None, metadata: Metadata::default(), name: name.into() })
     }
 
-    /// Takes samples in the order of [`Samples`].
+    /// Creates a picture from samples in the order of [`Samples`].
     ///
     /// # Errors
-    /// Their number is not width · height · channels; those of [`Picture::new`].
+    /// The number of samples is not width · height · channels; those of [`Picture::new`].
     pub fn from_samples(name: &str, width: usize, height: usize, channels: Channels, samples: Samples) -> Result<Self> {
         check_size(name, width as u64, height as u64, channels, samples.bits())?;
         if samples.len() != width * height * channels.count() {
@@ -265,33 +265,33 @@ impl Picture {
     pub fn samples(&self) -> &Samples {
         &self.samples
     }
-    /// The embedded colour profile, as it stood in the file.
+    /// Returns the embedded colour profile as stored in the file.
     pub fn icc(&self) -> Option<&[u8]> {
         self.icc.as_deref()
     }
     pub fn set_icc(&mut self, icc: Option<Vec<u8>>) {
         self.icc = icc;
     }
-    /// EXIF, XMP and resolution.
+    /// Returns EXIF, XMP and resolution.
     pub fn metadata(&self) -> &Metadata {
         &self.metadata
     }
     pub fn set_metadata(&mut self, metadata: Metadata) {
         self.metadata = metadata;
     }
-    /// Where the picture came from, for messages.
+    /// Returns where the picture came from, for messages.
     pub fn name(&self) -> &str {
         &self.name
     }
-    /// All of it.
+    /// Returns the rectangle of the whole picture.
     pub fn whole(&self) -> Rect {
         Rect { top: 0, left: 0, height: self.height, width: self.width }
     }
 
-    /// One channel of a rectangle, in 0..1, row by row.
+    /// Returns one channel of a rectangle, in 0..1, row by row.
     ///
     /// # Errors
-    /// The rectangle reaches beyond the picture.
+    /// The rectangle extends beyond the picture.
     pub fn plane(&self, channel: Channel, rect: Rect) -> Result<Vec<f32>> {
         self.check_rect(rect, self.height, self.width)?;
         let recipe = self.recipe(channel);
@@ -318,7 +318,7 @@ impl Picture {
         }
     }
 
-    /// A channel of one pixel in 0..1.
+    /// Returns a channel of one pixel, in 0..1.
     fn value(&self, recipe: Recipe, pixel: usize) -> f64 {
         let at = pixel * self.channels.count();
         match recipe {
@@ -332,26 +332,25 @@ impl Picture {
         }
     }
 
-    /// Luminance of a rectangle in 0..1, as `[1, 1, height, width]`.
+    /// Returns the luminance of a rectangle, in 0..1, as `[1, 1, height, width]`.
     ///
     /// # Errors
-    /// The rectangle reaches beyond the picture.
+    /// The rectangle extends beyond the picture.
     pub fn luma(&self, rect: Rect) -> Result<Tensor> {
         Tensor::new([1, 1, rect.height, rect.width], self.plane(Channel::Y, rect)?)
     }
 
-    /// Luminance of the whole picture, rounded to 8 bit as MATLAB's rgb2ycbcr does for uint8: what the papers measure.
+    /// Returns the luminance of the whole picture, rounded to 8 bit as MATLAB's rgb2ycbcr does for uint8. The papers measure this.
     pub fn luma_u8(&self) -> Vec<u8> {
         let recipe = self.recipe(Channel::Y);
         (0..self.width * self.height).map(|pixel| (self.value(recipe, pixel) * 255.0 + 0.5) as u8).collect()
     }
 
-    /// The rectangle `rect` of this picture's `channel` resized by `op`, in 0..1 but for overshoot. A rectangle of the
-    /// whole result and the same rectangle computed alone have the same bits, since every sample is summed in the same
-    /// order from the same table.
+    /// Returns the rectangle `rect` of this picture's `channel` resized by `op`, in 0..1 except for overshoot. It equals the
+    /// same rectangle of the whole result bit for bit, because every sample is summed in the same order from the same table.
     ///
     /// # Errors
-    /// `op` refuses the size; `rect` reaches beyond the result.
+    /// `op` refuses the size; `rect` extends beyond the result.
     pub fn resized_rect(&self, channel: Channel, rect: Rect, op: &Resize) -> Result<Vec<f32>> {
         let [out_height, out_width] = out_size(op, [self.height, self.width])?;
         self.check_rect(rect, out_height, out_width)?;
@@ -363,15 +362,15 @@ impl Picture {
         Ok(resample(&source, width, &rows, &columns, columns_first(op), |v| v))
     }
 
-    /// `channel` enlarged bicubically by `scale`, the rectangle `rect` of the result; see [`Picture::resized_rect`].
+    /// Returns the rectangle `rect` of `channel` enlarged bicubically by `scale`; see [`Picture::resized_rect`].
     ///
     /// # Errors
-    /// As [`Picture::resized_rect`].
+    /// Those of [`Picture::resized_rect`].
     pub fn bicubic_rect(&self, channel: Channel, rect: Rect, scale: u32) -> Result<Vec<f32>> {
         self.resized_rect(channel, rect, &Resize::by(Kernel::Bicubic, scale, 1))
     }
 
-    /// All channels resized, rounded to the samples' own depth after each of the two passes, as imresize does for uint8
+    /// Resizes all channels and rounds to the samples' own depth after each of the two passes, as imresize does for uint8
     /// and uint16.
     ///
     /// # Errors
@@ -396,10 +395,10 @@ impl Picture {
         Ok(out)
     }
 
-    /// A copy of a rectangle.
+    /// Returns a copy of a rectangle.
     ///
     /// # Errors
-    /// The rectangle is empty or reaches beyond the picture.
+    /// The rectangle is empty or extends beyond the picture.
     pub fn crop(&self, rect: Rect) -> Result<Self> {
         self.check_rect(rect, self.height, self.width)?;
         let count = self.channels.count();
@@ -418,15 +417,15 @@ impl Picture {
         Ok(out)
     }
 
-    /// Copies `other` to the place with its top left corner at (`top`, `left`).
+    /// Copies `other` into this picture, with its top left corner at (`top`, `left`).
     ///
     /// # Errors
-    /// The place reaches beyond the picture, or the pictures differ in channels or depth.
+    /// `other` extends beyond this picture; the pictures differ in channels or depth.
     pub fn paste(&mut self, other: &Self, top: usize, left: usize) -> Result<()> {
         let rect = Rect { top, left, ..other.whole() };
         self.check_rect(rect, self.height, self.width)?;
         if self.channels != other.channels {
-            return Err(Error::image(&self.name, "cannot take a picture of other channels"));
+            return Err(Error::image(&self.name, "cannot take a picture with other channels"));
         }
         let line = other.width * self.channels.count();
         for i in 0..other.height {
@@ -443,10 +442,10 @@ impl Picture {
     /// Writes a rectangle of an RGB picture from planes in 0..1, rounded half up and clamped.
     ///
     /// # Errors
-    /// The rectangle reaches beyond the picture, a plane has another size, or the picture is grey.
+    /// The rectangle extends beyond the picture; a plane has another size; the picture is grey.
     pub fn put_ycbcr(&mut self, rect: Rect, y: &[f32], cb: &[f32], cr: &[f32]) -> Result<()> {
         if self.channels.is_grey() {
-            return Err(Error::image(&self.name, "a grey picture takes no colours; use put_grey"));
+            return Err(Error::image(&self.name, "the picture is grey and has no colours; use put_grey"));
         }
         self.check_planes(rect, &[y, cb, cr])?;
         let max = self.samples.max();
@@ -462,7 +461,7 @@ impl Picture {
     /// Writes a rectangle of a grey picture from a plane in 0..1, rounded half up and clamped.
     ///
     /// # Errors
-    /// The rectangle reaches beyond the picture, the plane has another size, or the picture has colours.
+    /// The rectangle extends beyond the picture; the plane has another size; the picture has colours.
     pub fn put_grey(&mut self, rect: Rect, grey: &[f32]) -> Result<()> {
         if !self.channels.is_grey() {
             return Err(Error::image(&self.name, "the picture has colours; use put_ycbcr"));
@@ -476,7 +475,7 @@ impl Picture {
     /// Writes the alpha channel of a rectangle from a plane in 0..1, rounded half up and clamped.
     ///
     /// # Errors
-    /// The rectangle reaches beyond the picture, the plane has another size, or the picture has no alpha.
+    /// The rectangle extends beyond the picture; the plane has another size; the picture has no alpha.
     pub fn put_alpha(&mut self, rect: Rect, alpha: &[f32]) -> Result<()> {
         if !self.channels.has_alpha() {
             return Err(Error::image(&self.name, "the picture has no alpha channel"));
@@ -507,7 +506,7 @@ impl Picture {
     fn check_planes(&self, rect: Rect, planes: &[&[f32]]) -> Result<()> {
         self.check_rect(rect, self.height, self.width)?;
         match planes.iter().find(|p| p.len() != rect.area()) {
-            Some(p) => Err(Error::image(&self.name, format!("a plane of {rect:?} has another size: {}", p.len()))),
+            Some(p) => Err(Error::image(&self.name, format!("a plane of {rect:?} has the wrong length {}", p.len()))),
             None => Ok(()),
         }
     }
@@ -515,7 +514,7 @@ impl Picture {
 
 fn check_size(name: &str, width: u64, height: u64, channels: Channels, bits: u32) -> Result<()> {
     if width == 0 || height == 0 {
-        return Err(Error::image(name, format!("a picture has at least 1x1 pixels, got {width}x{height}")));
+        return Err(Error::image(name, format!("a picture must have at least 1x1 pixels, got {width}x{height}")));
     }
     let bytes = u128::from(width) * u128::from(height) * (channels.count() as u128) * u128::from(bits / 8);
     if bytes > u128::from(MAX_PICTURE_BYTES) {

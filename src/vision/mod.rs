@@ -1,4 +1,4 @@
-//! The products on the engine: pictures in, results out.
+//! The applications built on the engine: pictures in, results out.
 
 pub mod image;
 pub mod metrics;

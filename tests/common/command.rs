@@ -6,7 +6,7 @@ use lineament::rng::Rng;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// The binary. What the developer's machine remembers, and the terminal, must not decide what a test sees.
+/// Returns the binary, isolated from what the developer's machine remembers and from the terminal.
 pub fn lineament() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_lineament"));
     command.env("LINEAMENT_TUNE", "off");

@@ -4,7 +4,7 @@ use lineament::image::{Channels, Picture, Samples};
 use lineament::rng::Rng;
 use std::path::Path;
 
-/// 68 points of a face in fractions of a picture, in iBUG's order, a little different for every `rng`.
+/// Returns the 68 points of a face as fractions of the picture, in iBUG's order, slightly different in every call.
 fn face_points(rng: &mut Rng) -> Vec<[f64; 2]> {
     let arc = |count: usize, centre: [f64; 2], radius: [f64; 2], from: f64, to: f64| {
         (0..count).map(move |k| {
@@ -24,7 +24,7 @@ fn face_points(rng: &mut Rng) -> Vec<[f64; 2]> {
     points.iter().map(|p| p.map(|v| v + 0.01 * rng.normal())).collect()
 }
 
-/// A folder of `count` drawn faces, with the list of their landmarks beside it.
+/// Creates a folder of `count` drawn faces, with the list of their landmarks beside it.
 pub fn face_folder(folder: &Path, count: usize) {
     std::fs::create_dir(folder).unwrap();
     let mut rng = Rng::new(3);

@@ -1,10 +1,10 @@
-//! What the tests share.
+//! Shared parts of the tests.
 #![allow(dead_code)]
 
 use lineament::{Device, Select};
 use std::path::PathBuf;
 
-/// The default adapter. Without one the test is skipped and says so; with LINEAMENT_REQUIRE_GPU=1 it fails.
+/// Opens the default adapter. If there is none, the test is skipped with a message, or fails with LINEAMENT_REQUIRE_GPU=1.
 pub fn device() -> Option<Device> {
     match Device::open(&Select::Default) {
         Ok(device) => Some(device),
@@ -18,7 +18,7 @@ pub fn device() -> Option<Device> {
     }
 }
 
-/// A file or folder of ../shared, where there is one; else the test is skipped and says so.
+/// Returns the path of a file or folder in ../shared. If it is missing, the test is skipped with a message.
 pub fn shared(path: &str) -> Option<PathBuf> {
     let found = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared").join(path);
     if found.exists() {

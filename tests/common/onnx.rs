@@ -1,4 +1,4 @@
-//! Makes ONNX files in memory, with the messages that the reader reads.
+//! Makes ONNX files in memory with the reader's own message types.
 #![allow(dead_code)]
 
 #[path = "../../src/import/onnx/proto.rs"]
@@ -27,14 +27,14 @@ pub fn node(operator: &str, name: &str, inputs: &[&str], output: &str, attribute
     }
 }
 
-/// Random values in ±0.5, as raw bytes.
+/// Returns a tensor of random values in ±0.5, stored as raw bytes.
 pub fn tensor(rng: &mut Rng, name: &str, dims: &[i64]) -> Tensor {
     let len: i64 = dims.iter().product();
     let raw = (0..len).flat_map(|_| (rng.uniform(-0.5, 0.5) as f32).to_le_bytes()).collect();
     Tensor { dims: dims.to_vec(), data_type: 1, name: name.into(), raw_data: Some(raw), ..Default::default() }
 }
 
-/// A float32 tensor of these dimensions; 0 is symbolic.
+/// Returns a float32 tensor of these dimensions; 0 stands for a symbolic one.
 pub fn value(name: &str, dims: &[i64]) -> ValueInfo {
     let dim = |&d: &i64| match d {
         0 => Dimension { dim_param: Some("any".into()), ..Default::default() },
@@ -54,7 +54,7 @@ pub fn bytes(model: &Model) -> Vec<u8> {
     model.encode_to_vec()
 }
 
-/// As the peers' networks are: 3×3 convolutions of `channels` on an input of `side`², ReLUs between them.
+/// Returns a network like those of the peers: 3×3 convolutions of `channels` on an input of `side`², with ReLUs between them.
 pub fn chain(channels: &[i64], side: i64) -> Model {
     let mut rng = Rng::new(5);
     let (mut nodes, mut tensors, mut x) = (Vec::new(), Vec::new(), "x".to_owned());

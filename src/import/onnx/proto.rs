@@ -1,4 +1,4 @@
-//! The messages of an ONNX file, as far as they are read; decoding skips all other fields.
+//! The fields of an ONNX file that are read; decoding skips all others.
 //!
 //! Names, numbers and types are those of onnx.proto (ONNX IR version 11).
 
@@ -62,12 +62,12 @@ pub struct Attribute {
     pub s: Option<Vec<u8>>,
     #[prost(int64, repeated, tag = "8")]
     pub ints: Vec<i64>,
-    /// The attribute of an enclosing function that it stands for.
+    /// The attribute of an enclosing function to which it refers.
     #[prost(string, tag = "21")]
     pub ref_attr_name: String,
 }
 
-/// Values known beforehand: a weight.
+/// Constant values, such as a weight.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct Tensor {
     #[prost(int64, repeated, tag = "1")]
@@ -116,7 +116,7 @@ pub struct Dimensions {
     pub dim: Vec<Dimension>,
 }
 
-/// A number, or a name that stands for any.
+/// A number, or a name that stands for any number.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct Dimension {
     #[prost(int64, optional, tag = "1")]

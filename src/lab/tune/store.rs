@@ -1,8 +1,8 @@
-//! Choices on disk: one JSON file an adapter, whole or not there, and believed only where everything in it fits.
+//! Choices on disk: one JSON file per adapter, written atomically and trusted only if everything in it fits.
 //!
 //! A file holds the [`Fingerprint`] of what was measured: adapter, backend, driver, environment, kernels. A file that is
-//! broken, of another fingerprint or of another schema, or names a shader that does not exist, counts as none, and the next
-//! [`add`] replaces it.
+//! broken, has another fingerprint or schema, or names a shader that does not exist is treated as missing, and the next [`add`]
+//! replaces it.
 
 use super::{Candidate, Choice, Choices, Outcome};
 use crate::error::{Error, Result};
@@ -15,26 +15,27 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-/// Raised when the meaning of the file changes.
+/// Version of the file's meaning.
 const SCHEMA: u64 = 1;
 
 /// Environment variables that change what the driver compiles or how many threads run it.
 pub const ENVIRONMENT: [&str; 2] = ["LP_NUM_THREADS", "LP_NATIVE_VECTOR_WIDTH"];
 
-/// Times hold only where all of this is equal.
+/// Times are valid only if all of this is equal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fingerprint {
     pub adapter: String,
     pub backend: String,
     pub driver: String,
-    /// Values of [`ENVIRONMENT`], as `NAME=value`; a variable that is not set is left out.
+    /// Values of [`ENVIRONMENT`], as `NAME=value`; unset variables are left out.
     pub environment: Vec<String>,
-    /// Of this library's version and all built-in shaders, in hexadecimal.
+    /// Checksum of this library's version and all built-in shaders, in hexadecimal.
     pub kernels: String,
 }
 
 impl Fingerprint {
-    /// Of `device` in an environment with the set ones of [`ENVIRONMENT`]; none for the references, which have no shaders.
+    /// Returns the fingerprint of `device`, given those of [`ENVIRONMENT`] that are set, or `None` for the references, which have
+    /// no shaders.
     pub fn new(device: &Device, environment: &[(&str, String)]) -> Option<Self> {
         let info = device.info()?;
         Some(Self {
@@ -46,7 +47,8 @@ impl Fingerprint {
         })
     }
 
-    /// The adapter's file in the user's cache folder `cache`. Other kernels have the same one, so that old times go.
+    /// Returns the adapter's file in the user's cache folder `cache`. It is the same for other kernels, so that old times get
+    /// replaced.
     pub fn path(&self, cache: &Path) -> PathBuf {
         let words = [&self.adapter, &self.backend, &self.driver].map(String::as_str);
         let hash = hex(words.into_iter().chain(self.environment.iter().map(String::as_str)));
@@ -63,7 +65,7 @@ impl Fingerprint {
     }
 }
 
-/// SHA-256 of words with their lengths.
+/// Returns the SHA-256 of words with their lengths.
 fn hex<'a>(words: impl IntoIterator<Item = &'a str>) -> String {
     let mut hash = Sha256::new();
     for word in words {
@@ -73,7 +75,7 @@ fn hex<'a>(words: impl IntoIterator<Item = &'a str>) -> String {
     hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Text of every built-in shader by its stem.
+/// Returns the text of every built-in shader by its stem.
 fn shaders() -> BTreeMap<&'static str, &'static str> {
     let cases = registry().into_iter().flat_map(|r| (r.cases)()).chain(roof::cases().concat());
     cases.flat_map(|case| case.op.kernels()).map(|kernel| (kernel.stem(), kernel.source.text)).collect()
@@ -83,12 +85,12 @@ fn kernels() -> String {
     hex([env!("CARGO_PKG_VERSION")].into_iter().chain(shaders().into_iter().flat_map(|(stem, text)| [stem, text])))
 }
 
-/// The choices in the file `path`.
+/// Reads the choices in the file `path`.
 ///
 /// # Errors
-/// Why it counts as none: there is no file, it is broken, or it was measured under another fingerprint.
+/// There is no file; it is broken; it was measured under another fingerprint.
 pub fn load(path: &Path, fingerprint: &Fingerprint) -> std::result::Result<Choices, &'static str> {
-    const BROKEN: &str = "the file is broken or of another version of lineament";
+    const BROKEN: &str = "the file is broken or from another version of lineament";
     if !path.exists() {
         return Err("nothing was measured on this adapter");
     }
@@ -122,8 +124,8 @@ fn choices(file: &Value) -> Option<Choices> {
     Some(choices)
 }
 
-/// Waits for other processes that write `path`, whose folders are made, and keeps them waiting until the file is closed. The
-/// lock lies beside `path`, which is replaced by every [`add`].
+/// Waits for other processes that write `path`, and locks them out until the returned file is closed. Creates missing folders.
+/// The lock lies beside `path`, because every [`add`] replaces `path` itself.
 ///
 /// # Errors
 /// The operating system refuses.
@@ -133,7 +135,7 @@ pub fn hold(path: &Path) -> Result<File> {
     crate::files::lock(&path.with_extension("lock"))
 }
 
-/// Adds to `known` what other processes wrote to the file `path` by now, then `found`, and writes all of it.
+/// Adds to `known` what other processes have written to the file `path`, then `found`, and writes everything.
 ///
 /// # Errors
 /// The operating system refuses.
@@ -157,7 +159,7 @@ fn save(path: &Path, fingerprint: &Fingerprint, choices: &Choices) -> Result<()>
     })
 }
 
-/// The layers as an object by their keys.
+/// Returns the layers as a JSON object by their keys.
 pub fn to_json(choices: &Choices) -> Value {
     let layer = |choice: &Choice| {
         let candidates = choice.candidates.iter().map(|c| match &c.outcome {
@@ -169,7 +171,7 @@ pub fn to_json(choices: &Choices) -> Value {
     choices.layers.iter().map(|(key, choice)| (key.clone(), layer(choice))).collect::<Map<_, _>>().into()
 }
 
-/// Removes the file `path`; true where there was one.
+/// Removes the file `path`. Returns whether there was one.
 ///
 /// # Errors
 /// The operating system refuses.
@@ -218,7 +220,7 @@ mod tests {
         assert_eq!(save(), choices());
         assert_eq!(load(&path, &mine), Ok(choices()));
 
-        // Older kernels share the file, another driver or number of threads has its own; neither is believed.
+        // Older kernels share the file, another driver or number of threads has its own; neither is trusted.
         let older = Fingerprint { kernels: "0".into(), ..mine.clone() };
         assert_eq!(older.path(folder.path()), path);
         let others = [

@@ -1,33 +1,33 @@
-//! What an animation shows while its frames are drawn over each other.
+//! The canvas of an animation, on which its frames are drawn over each other.
 
 use super::Rect;
 
-/// What becomes of a frame's rectangle when its time is over.
+/// What happens to a frame's rectangle when the frame ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Then {
     Stay,
     /// Becomes transparent.
     Clear,
-    /// Shows again what was there before.
+    /// Shows its previous content again.
     Restore,
 }
 
-/// A frame as its file has it.
+/// A frame as stored in its file.
 pub(super) struct Patch {
-    /// Of `rect`, row by row.
+    /// Pixels of `rect`, row by row.
     pub rgba: Vec<u8>,
     pub rect: Rect,
-    /// Drawn over what is there, instead of replacing it.
+    /// Whether the frame is blended over the canvas instead of replacing it.
     pub blends: bool,
     pub then: Then,
 }
 
-/// Pixels of 8-bit RGBA, transparent at first.
+/// Pixels in 8-bit RGBA, initially transparent.
 pub(super) struct Canvas {
     width: usize,
     height: usize,
     rgba: Vec<u8>,
-    /// Of the last frame, and what its rectangle held before, where that is needed again.
+    /// The last frame's rectangle, what happens to it, and its previous content if that is needed again.
     last: Option<(Rect, Then, Vec<u8>)>,
 }
 
@@ -50,7 +50,7 @@ impl Canvas {
         rect.is_within(self.height, self.width)
     }
 
-    /// The next frame; its rectangle lies on the canvas and is as large as its pixels.
+    /// Draws the next frame. Its rectangle must lie on the canvas and match the number of its pixels.
     pub fn draw(&mut self, patch: &Patch) {
         match self.last.take() {
             Some((rect, Then::Clear, _)) => self.rows(rect, |row, _| row.fill(0)),
@@ -83,7 +83,7 @@ impl Canvas {
     }
 }
 
-/// `new` over `old`, both not premultiplied. Source: W3C PNG, section 13.16.
+/// Blends `new` over `old`, neither premultiplied. Source: W3C PNG, section 13.16.
 fn over(old: [u8; 4], new: [u8; 4]) -> [u8; 4] {
     if new[3] == 255 || old[3] == 0 {
         return new;
@@ -92,7 +92,7 @@ fn over(old: [u8; 4], new: [u8; 4]) -> [u8; 4] {
         return old;
     }
     let (a, b) = (u32::from(new[3]), u32::from(old[3]));
-    // Of 255 · 255.
+    // In units of 1/(255 · 255).
     let alpha = 255 * a + b * (255 - a);
     let mix = |k: usize| {
         let sum = 255 * a * u32::from(new[k]) + b * (255 - a) * u32::from(old[k]);
@@ -116,14 +116,14 @@ mod tests {
         };
         assert_eq!(draw(0, &[red; 3], false, Then::Stay), [red; 3]);
         assert_eq!(draw(1, &[green], true, Then::Clear), [red, green, red]);
-        // What was cleared is what is given back, not what stood there before.
+        // The cleared content is what is restored, not what was there before it.
         assert_eq!(draw(0, &[blue; 2], true, Then::Restore), [blue, blue, red]);
         assert_eq!(draw(2, &[blue], false, Then::Restore), [red, [0; 4], blue]);
         assert_eq!(draw(0, &[[9, 9, 9, 0]], true, Then::Stay), [red, [0; 4], red]);
         assert_eq!(draw(0, &[[9, 9, 9, 0]], false, Then::Stay), [[9, 9, 9, 0], [0; 4], red]);
         // Half of blue over red.
         assert_eq!(draw(2, &[[0, 0, 255, 128]], true, Then::Stay)[2], [127, 0, 128, 255]);
-        // Half over half is three quarters opaque, of which two thirds are the upper one's.
+        // Half over half is three quarters opaque, two thirds of it from the upper pixel.
         assert_eq!(draw(1, &[[255, 0, 0, 128]], false, Then::Stay)[1], [255, 0, 0, 128]);
         assert_eq!(draw(1, &[[0, 255, 0, 128]], true, Then::Stay)[1], [85, 170, 0, 192]);
     }

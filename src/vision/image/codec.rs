@@ -1,4 +1,4 @@
-//! Picture files: which format, decoding with every check, and what is wrong with a file that is refused.
+//! Picture formats, and decoding with every check and a clear reason for each refused file.
 
 use super::metadata::Metadata;
 use super::{Channels, MAX_PICTURE_BYTES, Picture, Samples, Sequence, check_size, frames, measure, metadata};
@@ -20,7 +20,7 @@ pub enum Format {
     Gif,
 }
 
-/// Name, extensions, longest side in pixels, whether it keeps alpha, 16 bit, an ICC profile.
+/// Name, extensions, longest side in pixels, and whether the format keeps alpha, 16 bit and an ICC profile.
 pub(super) struct Traits {
     pub name: &'static str,
     pub extensions: &'static [&'static str],
@@ -46,17 +46,17 @@ impl Format {
         Traits { name, extensions, max_side, alpha, deep, icc }
     }
 
-    /// `PNG`, `JPEG`, `WebP`, `BMP`, `TIFF` or `GIF`.
+    /// Returns `PNG`, `JPEG`, `WebP`, `BMP`, `TIFF` or `GIF`.
     pub fn name(self) -> &'static str {
         self.traits().name
     }
 
-    /// `png`, `jpg`, `webp`, `bmp`, `tif` or `gif`: what the name of a new file ends in.
+    /// Returns `png`, `jpg`, `webp`, `bmp`, `tif` or `gif`, the extension of new files.
     pub fn extension(self) -> &'static str {
         self.traits().extensions[0]
     }
 
-    /// The format that a file name's extension promises.
+    /// Returns the format that a file name's extension implies.
     pub fn of_name(name: &str) -> Option<Self> {
         let (_, extension) = name.rsplit_once('.')?;
         Self::of_extension(extension)
@@ -66,7 +66,7 @@ impl Format {
         Self::ALL.into_iter().find(|f| f.traits().extensions.iter().any(|e| extension.eq_ignore_ascii_case(e)))
     }
 
-    /// Whether a file of this format holds pictures that are a sequence of this kind.
+    /// Returns whether a file of this format can hold a sequence of this kind.
     pub fn holds(self, sequence: Sequence) -> bool {
         match sequence {
             Sequence::Single => true,
@@ -75,9 +75,9 @@ impl Format {
         }
     }
 
-    /// The format that a file's first bytes show.
+    /// Returns the format that a file's first bytes show.
     pub fn of_content(bytes: &[u8]) -> Option<Self> {
-        // Of more than 4 GiB, or written so that it could be.
+        // BigTIFF, for files that may exceed 4 GiB.
         if bytes.starts_with(b"II\x2B\0") || bytes.starts_with(b"MM\0\x2B") {
             return Some(Self::Tiff);
         }
@@ -93,7 +93,7 @@ impl Format {
     }
 
     pub(super) fn list(which: impl Fn(&Traits) -> bool) -> String {
-        // A GIF keeps few of a picture's colours.
+        // GIF is not offered because it keeps few colours.
         let all = Self::ALL.iter().filter(|f| **f != Self::Gif).map(|f| f.traits());
         let names: Vec<&str> = all.filter(which).map(|t| t.name).collect();
         let (last, rest) = names.split_last().expect("every property has a format");
@@ -104,7 +104,7 @@ impl Format {
 impl std::str::FromStr for Format {
     type Err = Error;
 
-    /// One of the extensions: `jpg` and `jpeg` alike, in capitals or not.
+    /// Parses one of the extensions, ignoring case; `jpg` and `jpeg` are the same.
     fn from_str(text: &str) -> Result<Self> {
         Self::of_extension(text).ok_or_else(|| {
             let known: Vec<&str> = Self::ALL.iter().flat_map(|f| f.traits().extensions).copied().collect();
@@ -114,13 +114,13 @@ impl std::str::FromStr for Format {
 }
 
 impl Picture {
-    /// Decodes PNG, JPEG, WebP, BMP, TIFF or GIF; the content decides, not the name. Palettes and fewer than 8 bits become
-    /// 8-bit samples, CMYK becomes RGB, the first frame of an animation is taken, and the EXIF orientation is applied.
-    /// The ICC profile is kept where it is one for the decoded samples (a CMYK profile is not).
+    /// Decodes PNG, JPEG, WebP, BMP, TIFF or GIF; the content decides, not the name. Palettes and samples of fewer than 8 bits
+    /// become 8-bit samples, CMYK becomes RGB, only the first frame of an animation is decoded, and the EXIF orientation is
+    /// applied. The ICC profile is kept if it fits the decoded samples (a CMYK profile does not).
     ///
     /// # Errors
-    /// `bytes` are empty, no picture, truncated, damaged, of samples other than 8 or 16 bit, or hold more than
-    /// [`MAX_PICTURE_BYTES`] when decoded; the message names `name`, and the last is found before anything is allocated.
+    /// `bytes` is empty, not a picture, truncated or damaged; the samples are not 8 or 16 bit; the decoded picture takes more
+    /// than [`MAX_PICTURE_BYTES`], which is found before anything is allocated. The message names `name`.
     pub fn decode(bytes: &[u8], name: &str) -> Result<Self> {
         if bytes.is_empty() {
             return Err(Error::image(name, "the file is empty; copy or download it again"));
@@ -152,7 +152,7 @@ impl Picture {
             e => Error::image(name, format!("this {kind} is damaged: {}; copy or download it again", cause(&e))),
         };
         let mut limits = ::image::Limits::no_limits();
-        // Room for what a decoder needs besides the picture; the picture itself is checked below.
+        // Leaves room for what a decoder needs besides the picture; the picture itself is checked below.
         limits.max_alloc = Some(2 * MAX_PICTURE_BYTES);
         let mut png_limits = limits.clone();
         png_limits.max_alloc = Some(measure::png_limit(bytes, 1));
@@ -188,7 +188,7 @@ impl Picture {
         };
         check_size(name, width.into(), height.into(), channels, bits)?;
         let icc = match format {
-            // Its decoder takes 30 times a profile's bytes.
+            // The TIFF decoder takes 30 times a profile's bytes.
             Format::Tiff => tiff_profile,
             _ => decoder.icc_profile().map_err(fail)?,
         };
@@ -205,7 +205,7 @@ impl Picture {
         decoded.apply_orientation(orientation);
         let (width, height) = (decoded.width() as usize, decoded.height() as usize);
         let samples = match decoded {
-            // A GIF says that it has alpha whether it has or not.
+            // The GIF decoder always reports alpha.
             DynamicImage::ImageRgba8(b) if format == Format::Gif => {
                 return frames::picture(name, width, height, b.into_raw());
             }
@@ -234,12 +234,12 @@ impl Picture {
     }
 }
 
-/// Whether an ICC profile describes samples of these channels; its header's bytes 16..20 name the colour space.
+/// Returns whether an ICC profile describes samples of these channels. Bytes 16..20 of its header name the colour space.
 pub(super) fn profile_fits(icc: &[u8], channels: Channels) -> bool {
     icc.get(16..20) == Some(if channels.is_grey() { b"GRAY" } else { b"RGB " })
 }
 
-/// The message for a file that is none of the formats.
+/// Returns the message for a file in an unknown format.
 fn unknown_content(bytes: &[u8], name: &str) -> String {
     let ftyp = bytes.get(4..8) == Some(b"ftyp");
     let found = match bytes {
@@ -259,7 +259,7 @@ fn unknown_content(bytes: &[u8], name: &str) -> String {
     format!("expected {expected}, got {found}; convert it to PNG or JPEG first")
 }
 
-/// What a decoder does not know.
+/// Describes what a decoder does not support.
 fn unsupported(e: &UnsupportedError) -> String {
     match e.kind() {
         UnsupportedErrorKind::Color(ExtendedColorType::Unknown(bits)) => {
@@ -271,19 +271,19 @@ fn unsupported(e: &UnsupportedError) -> String {
     }
 }
 
-/// What is wrong with a file, without the decoder's introduction.
+/// Describes what is wrong with a file, without the decoder's introduction.
 fn cause(e: &ImageError) -> String {
     plain(&std::error::Error::source(e).map_or_else(|| e.to_string(), ToString::to_string))
 }
 
-/// What a decoder says of a damaged file, in one line, without introductions and dumps of its own values.
+/// Shortens a decoder's message about a damaged file to one line, without introductions and dumps of its own values.
 pub(super) fn plain(text: &str) -> String {
-    // The decoder of JPEG prints strings as they stand in a program.
+    // The JPEG decoder prints strings escaped, as in source code.
     let text = one_line(&text).replace("\\n", " ").replace("\\\"", "'");
     let mut text = text.trim_matches('"');
     text = text.rsplit_once("Reason:").map_or(text, |(_, reason)| reason.trim());
     text = text.strip_prefix("Error decoding huffman values: ").unwrap_or(text);
-    // The decoder of PNG prints all that it knows of a chunk, of which the name is enough.
+    // The PNG decoder prints everything it knows about a chunk; the name is enough.
     let mut out = String::new();
     while let Some((before, chunk)) = text.split_once("ChunkType { type: ") {
         let (name, after) =
@@ -294,7 +294,7 @@ pub(super) fn plain(text: &str) -> String {
     (out + text).trim_end_matches('.').to_owned()
 }
 
-/// Whether the container says that bytes are missing at the end; decoders of JPEG and BMP would fill in grey.
+/// Returns whether the container shows that bytes are missing at the end; the JPEG and BMP decoders would fill in grey.
 pub(super) fn ends_early(format: Format, bytes: &[u8]) -> bool {
     match format {
         Format::Jpeg => !jpeg_ends(bytes),
@@ -303,7 +303,7 @@ pub(super) fn ends_early(format: Format, bytes: &[u8]) -> bool {
             None => true,
         },
         Format::Bmp => match bytes.get(2..6) {
-            // Some writers leave the size 0.
+            // Some writers leave the size at 0.
             Some(size) => u32::from_le_bytes(size.try_into().expect("four bytes")) as usize > bytes.len(),
             None => true,
         },
@@ -311,12 +311,12 @@ pub(super) fn ends_early(format: Format, bytes: &[u8]) -> bool {
     }
 }
 
-/// Whether a JPEG's segments are followed by the end-of-image marker (ITU-T T.81, annex B); an embedded preview has one
-/// of its own, inside a segment.
+/// Returns whether a JPEG's segments end with the end-of-image marker (ITU-T T.81, annex B). An embedded preview has its own
+/// marker inside a segment.
 fn jpeg_ends(bytes: &[u8]) -> bool {
     let mut i = 2;
     loop {
-        // Entropy-coded data and fill bytes are skipped: in them 0xFF is followed by 0, a restart marker or 0xFF.
+        // Skip entropy-coded data and fill bytes, in which 0xFF is followed by 0, a restart marker or 0xFF.
         let Some(skip) = bytes.get(i..).and_then(|rest| {
             rest.windows(2).position(|w| w[0] == 0xFF && !matches!(w[1], 0 | 0x01 | 0xD0..=0xD8 | 0xFF))
         }) else {
@@ -331,14 +331,14 @@ fn jpeg_ends(bytes: &[u8]) -> bool {
     }
 }
 
-/// The text of `problem` on one line, without a dot at its end.
+/// Returns the text of `problem` on one line, without a full stop at its end.
 fn one_line(problem: &dyn std::fmt::Display) -> String {
     let text = problem.to_string();
     let words: Vec<&str> = text.split_whitespace().collect();
     words.join(" ").trim_end_matches('.').to_owned()
 }
 
-/// Whether `e` was caused by an early end of the data.
+/// Returns whether `e` was caused by an early end of the data.
 fn is_end_of_file(e: &ImageError) -> bool {
     let ends = |e: &std::io::Error| e.kind() == std::io::ErrorKind::UnexpectedEof;
     if let ImageError::IoError(e) = e {

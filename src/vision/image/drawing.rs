@@ -1,4 +1,4 @@
-//! Lines and letters on pictures, drawn by plotters, in a font that ships: what the system has decides nothing.
+//! Draws lines and letters on pictures by plotters, in a bundled font, so that the result does not depend on the system.
 
 use super::{Channels, Picture, Samples};
 use crate::error::{Error, Result};
@@ -10,22 +10,22 @@ use plotters::style::text_anchor::{HPos, Pos, VPos};
 use plotters::style::{Color, FontStyle, IntoFont, RGBColor, TextStyle, register_font};
 use std::sync::OnceLock;
 
-/// Canvas pixels per pixel of the picture, along each axis: edges and letters are smooth, and letters stand where they
-/// belong to half a pixel.
+/// Canvas pixels per pixel of the picture, along each axis: edges and letters are smooth, and letters are placed to half a
+/// pixel.
 pub const FINE: i32 = 2;
 
-/// Where lines and letters go, in pixels of the canvas.
+/// The surface for lines and letters, measured in canvas pixels.
 pub type Canvas<'a> = DrawingArea<BitMapBackend<'a>, Shift>;
 
-/// Whether something could be drawn.
+/// The result of drawing.
 pub type Drawn<'a> = std::result::Result<(), DrawingAreaErrorKind<<BitMapBackend<'a> as DrawingBackend>::ErrorType>>;
 
 const FONT: &str = "Noto Sans";
 
-/// Letters of about `height_px` pixels of the picture from the lowest to the highest part of any.
+/// Returns a style for letters that span about `height_px` pixels of the picture from the lowest to the highest part of any.
 pub fn letters(height_px: i32, color: RGBColor, horizontal: HPos, vertical: VPos) -> TextStyle<'static> {
     static REGISTERED: OnceLock<bool> = OnceLock::new();
-    // A test holds that it can be.
+    // A test ensures that this succeeds.
     REGISTERED.get_or_init(|| register_font(FONT, FontStyle::Normal, ttf_noto_sans::REGULAR).is_ok());
     let mut style = TextStyle::from((FONT, FINE * height_px).into_font());
     style.color = color.to_backend_color();
@@ -33,10 +33,10 @@ pub fn letters(height_px: i32, color: RGBColor, horizontal: HPos, vertical: VPos
     style
 }
 
-/// An RGB picture of `size`, width and height, on which `draw` draws at [`FINE`] times that size.
+/// Returns an RGB picture of `size`, width and height, on which `draw` draws at [`FINE`] times that size.
 ///
 /// # Errors
-/// `draw` fails; the picture is larger than pictures may be.
+/// `draw` fails; the picture is too large.
 pub fn paint(name: &str, size: [usize; 2], draw: impl FnOnce(&Canvas) -> Drawn<'static>) -> Result<Picture> {
     let fail = |problem: String| Error::image(name, format!("cannot be drawn: {problem}; draw a smaller one"));
     let [width, height] = size;
@@ -83,7 +83,7 @@ mod tests {
         assert!(columns.clone().min().unwrap() >= 22 && columns.max().unwrap() <= 38, "{lit:?}");
         assert!(rows.clone().min().unwrap() >= 3 && rows.max().unwrap() <= 17, "{lit:?}");
         assert!(drawn("HHH").len() > 2 * lit.len());
-        // What the charts write beyond ASCII is in the font: a letter that is missing looks like any other.
+        // The font has the non-ASCII letters of the charts: all missing letters look alike.
         let missing = drawn("\u{10fffd}");
         assert!("–×·".chars().all(|c| drawn(&c.to_string()) != missing));
     }

@@ -1,4 +1,4 @@
-//! Writing picture files: what the formats keep, and files of one picture, of the frames of an animation or of pages.
+//! Writes picture files of one picture, of the frames of an animation or of pages, and defines what the formats keep.
 
 use super::exif::{self, EXIF_DIRECTORY, Exif, GPS_DIRECTORY};
 use super::metadata::{self, Beside};
@@ -12,20 +12,20 @@ use std::io::{Cursor, Seek, SeekFrom, Write};
 use tiff::encoder::{DirectoryEncoder, Rational, TiffEncoder, TiffKindStandard, TiffValue, colortype};
 use tiff::tags::{ResolutionUnit, Tag, Type};
 
-/// Quality of JPEG files where none is asked for, of 100.
+/// Default quality of JPEG files, out of 100.
 const JPEG_QUALITY: u8 = 95;
 
-/// Of the search for a palette: 1 is the best and slowest, 30 the fastest.
+/// Speed of the search for a palette: 1 is the best and slowest, 30 the fastest.
 const PALETTE_SPEED: i32 = 10;
 
 /// How pictures are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Encoding {
     pub format: Format,
-    /// From 1, the smallest file, to 100, the best picture. JPEG has 95 without it. WebP is lossless without it, and loses
-    /// even at 100. The other formats take no notice.
+    /// From 1, the smallest file, to 100, the best picture. The default for JPEG is 95. WebP is lossless without a quality and
+    /// lossy even at 100. The other formats ignore it.
     pub quality: Option<u8>,
-    /// Leaves out EXIF, XMP and the resolution. The ICC profile stays: without it, the colours would be others.
+    /// Omits EXIF, XMP and the resolution. The ICC profile stays, because the colours would change without it.
     pub strip: bool,
 }
 
@@ -36,20 +36,20 @@ impl From<Format> for Encoding {
 }
 
 impl Picture {
-    /// The bytes of a file. JPEG and WebP with a quality lose detail; see [`Encoding`]. JPEG, WebP and BMP hold 8 bit, to
-    /// which 16-bit samples are rounded; TIFF and BMP have no grey with alpha, which becomes RGB with alpha, and WebP with
-    /// loss has no grey. BMP has no ICC profile. GIF has neither, at most 256 colours, and pixels that are transparent or
-    /// not. For EXIF, XMP and the resolution see [`Metadata`](super::Metadata).
+    /// Encodes the picture as the bytes of a file. JPEG, and WebP with a quality, lose detail; see [`Encoding`]. JPEG, WebP and
+    /// BMP hold 8 bit, to which 16-bit samples are rounded. TIFF and BMP have no grey with alpha, which becomes RGB with alpha,
+    /// and lossy WebP has no grey. BMP has no ICC profile. GIF has neither, at most 256 colours, and pixels that are either
+    /// transparent or not. For EXIF, XMP and the resolution, see [`Metadata`](super::Metadata).
     ///
     /// # Errors
-    /// The format does not keep alpha, or not this size; a quality outside 1..=100.
+    /// The format cannot hold alpha or this size; the quality is outside 1..=100.
     pub fn encode(&self, encoding: impl Into<Encoding>) -> Result<Vec<u8>> {
         let mut out = Cursor::new(Vec::new());
         self.write(&mut out, &self.name, &encoding.into())?;
         Ok(out.into_inner())
     }
 
-    /// Writes what [`Picture::encode`] gives; `name` is the output's, for messages.
+    /// Writes the result of [`Picture::encode`]; `name` is that of the output, for messages.
     ///
     /// # Errors
     /// Those of [`Picture::encode`]; writing fails.
@@ -59,10 +59,10 @@ impl Picture {
         writer.finish()
     }
 
-    /// Whether [`Picture::encode`] would refuse; `name` is the output's, for the message.
+    /// Checks that [`Picture::encode`] would accept such a picture; `name` is that of the output, for the message.
     ///
     /// # Errors
-    /// The format does not keep alpha, or not this size.
+    /// The format cannot hold alpha or this size.
     pub fn check_encode(name: &str, width: usize, height: usize, channels: Channels, format: Format) -> Result<()> {
         let traits = format.traits();
         if channels.has_alpha() && !traits.alpha {
@@ -75,7 +75,7 @@ impl Picture {
         }
         if width.max(height) > traits.max_side as usize {
             let problem = format!(
-                "{} holds at most {} pixels a side, got {width}x{height}; save it as {}",
+                "{} holds at most {} pixels per side, got {width}x{height}; save it as {}",
                 traits.name,
                 traits.max_side,
                 Format::list(|t| width.max(height) <= t.max_side as usize)
@@ -85,12 +85,12 @@ impl Picture {
         Ok(())
     }
 
-    /// Writes a file in the format that the extension names, first to a temporary file beside it, which is then renamed:
-    /// there is never half a picture. See [`Picture::encode`] for what the formats keep.
+    /// Writes a file in the format that the extension names. The file is written under a temporary name beside it and then
+    /// renamed, so that it is never incomplete. See [`Picture::encode`] for what the formats keep.
     ///
     /// # Errors
-    /// Another extension than png, jpg, jpeg, webp, bmp, tif, tiff, gif; those of [`Picture::encode`]; the folder does not
-    /// exist or cannot be written, or the disk is full.
+    /// The extension is not png, jpg, jpeg, webp, bmp, tif, tiff or gif; those of [`Picture::encode`]; the folder does not
+    /// exist or cannot be written; the disk is full.
     #[cfg(feature = "cli")]
     pub fn save(&self, path: impl AsRef<std::path::Path>) -> Result<()> {
         let path = path.as_ref();
@@ -98,10 +98,10 @@ impl Picture {
         self.save_as(path, &format.into(), crate::files::Existing::Replace)
     }
 
-    /// [`Picture::save`] with every choice, whatever the name of the file.
+    /// Like [`Picture::save`], but with an explicit encoding, whatever the name of the file.
     ///
     /// # Errors
-    /// Those of [`Picture::save`]; the file exists and must stay.
+    /// Those of [`Picture::save`]; the file exists and must be kept.
     #[cfg(feature = "cli")]
     pub(crate) fn save_as(
         &self,
@@ -114,10 +114,10 @@ impl Picture {
         crate::files::write_whole(path, existing, |out| self.write(out, &name, encoding))
     }
 
-    /// The format that the output file `name` asks for.
+    /// Returns the format that the name of the output file implies.
     ///
     /// # Errors
-    /// No or an unknown extension.
+    /// The extension is missing or unknown.
     pub fn format_for(name: &str) -> Result<Format> {
         Format::of_name(name).ok_or_else(|| {
             let extensions: Vec<&str> = Format::ALL.iter().flat_map(|f| f.traits().extensions).copied().collect();
@@ -127,7 +127,7 @@ impl Picture {
         })
     }
 
-    /// The picture in samples that files written as `encoding` hold.
+    /// Converts the picture to samples that a file written as `encoding` can hold.
     fn fitted(&self, encoding: &Encoding) -> Cow<'_, Self> {
         let traits = encoding.format.traits();
         let is_lossy_webp = encoding.format == Format::WebP && encoding.quality.is_some();
@@ -150,7 +150,7 @@ impl Picture {
         Cow::Owned(Self { width: self.width, height: self.height, channels, samples, icc, metadata, name })
     }
 
-    /// Red, green, blue and alpha of every pixel in 8 bit, to which 16-bit samples are rounded.
+    /// Returns red, green, blue and alpha of every pixel in 8 bit; 16-bit samples are rounded.
     fn rgba8(&self) -> Vec<u8> {
         match &self.samples {
             Samples::U8(v) => rgba8(v, self.channels),
@@ -163,7 +163,7 @@ fn narrow(samples: &[u16]) -> Vec<u8> {
     samples.iter().map(|&s| ((u32::from(s) + 128) / 257) as u8).collect()
 }
 
-/// Grey samples as colours, where `to` has some and `from` none.
+/// Converts grey samples to colours if `to` has colours and `from` does not.
 fn coloured<T: Copy>(samples: &[T], from: Channels, to: Channels) -> Vec<T> {
     match (from, to) {
         (Channels::Grey, Channels::Rgb) => samples.iter().flat_map(|&s| [s; 3]).collect(),
@@ -174,7 +174,7 @@ fn coloured<T: Copy>(samples: &[T], from: Channels, to: Channels) -> Vec<T> {
     }
 }
 
-/// Red, green, blue and alpha of every pixel.
+/// Returns red, green, blue and alpha of every pixel.
 pub(super) fn rgba8(samples: &[u8], channels: Channels) -> Vec<u8> {
     let pixel = |p: &[u8]| match *p {
         [grey] => [grey, grey, grey, 255],
@@ -186,18 +186,18 @@ pub(super) fn rgba8(samples: &[u8], channels: Channels) -> Vec<u8> {
     samples.chunks_exact(channels.count()).flat_map(pixel).collect()
 }
 
-/// Writes a file of one or several pictures, one after another.
+/// Writes a file of one or more pictures, one after another.
 pub struct FramesWriter<W: Write + Seek> {
     name: String,
     encoding: Encoding,
     size: [usize; 2],
-    /// Pictures that are still to come.
+    /// Number of pictures still to come.
     left: usize,
     to: To<W>,
 }
 
 enum To<W: Write + Seek> {
-    /// Whole with its first picture.
+    /// Written completely with its first picture.
     Single(W),
     Gif(gif::Encoder<W>, Clock),
     Png(png::Writer<W>),
@@ -218,12 +218,12 @@ impl<W: Write + Seek> std::fmt::Debug for FramesWriter<W> {
 }
 
 impl<W: Write + Seek> FramesWriter<W> {
-    /// Begins a file of `count` pictures; `first`, which is not added yet, gives the size of an animation, its colour profile
-    /// and what is known of it. `name` is the output's, for messages. A GIF has a palette of 256 colours per frame, and counts
-    /// delays in hundredths of a second; what a delay loses by that, the next one makes up for.
+    /// Begins a file of `count` pictures. `first`, which is not added yet, defines the size of an animation, its colour profile
+    /// and its metadata. `name` is that of the output, for messages. A GIF has a palette of 256 colours per frame and counts
+    /// delays in hundredths of a second; the next delay makes up for rounding.
     ///
     /// # Errors
-    /// The format does not hold such a sequence, or not this size; a quality outside 1..=100; writing fails.
+    /// The format cannot hold such a sequence or this size; the quality is outside 1..=100; writing fails.
     pub fn new(
         out: W,
         name: &str,
@@ -241,7 +241,7 @@ impl<W: Write + Seek> FramesWriter<W> {
             return Err(Error::Usage("the quality must lie in 1..=100".into()));
         }
         let size = [first.width(), first.height()];
-        // Animations are checked with alpha, which a later frame may have.
+        // Later frames of an animation may have alpha.
         Picture::check_encode(name, size[0], size[1], first.channels(), format)?;
         let channels = if let Sequence::Animation(_) = sequence { Channels::Rgba } else { first.channels() };
         let beside = Beside::of(first, encoding, channels);
@@ -276,14 +276,14 @@ impl<W: Write + Seek> FramesWriter<W> {
         Ok(Self { name: name.into(), encoding: *encoding, size, left: count, to })
     }
 
-    /// Adds the next picture. In a GIF, what is less than half opaque becomes transparent, all else opaque.
+    /// Adds the next picture. In a GIF, pixels that are less than half opaque become transparent and all others opaque.
     ///
     /// # Errors
-    /// There are more than were announced; a frame of another size than the first; writing fails.
+    /// There are more pictures than announced; a frame's size differs from that of the first; writing fails.
     pub fn add(&mut self, picture: &Picture, delay_ms: u32) -> Result<()> {
         let (name, format) = (&self.name, self.encoding.format);
         self.left = self.left.checked_sub(1).ok_or_else(|| {
-            Error::image(name, "more pictures came than were announced; announce as many as there are")
+            Error::image(name, "more pictures were added than announced; announce as many as there are")
         })?;
         let fail = |e| failed(name, format, e);
         let [width, height] = [picture.width(), picture.height()];
@@ -306,7 +306,7 @@ impl<W: Write + Seek> FramesWriter<W> {
                 }
                 let mut frame = gif::Frame::from_rgba_speed(width as u16, height as u16, &mut rgba, PALETTE_SPEED);
                 frame.delay = clock.hundredths(delay_ms);
-                // Every frame is whole, and must not show what was below its transparent pixels.
+                // Every frame is complete and must not show the previous one through its transparent pixels.
                 frame.dispose = gif::DisposalMethod::Background;
                 encoder.write_frame(&frame).map_err(|e| fail(e.into()))
             }
@@ -327,11 +327,11 @@ impl<W: Write + Seek> FramesWriter<W> {
     /// Ends the file.
     ///
     /// # Errors
-    /// Fewer pictures came than were announced; writing fails.
+    /// There were fewer pictures than announced; writing fails.
     pub fn finish(self) -> Result<()> {
         let (name, format) = (&self.name, self.encoding.format);
         if self.left > 0 {
-            let problem = format!("{} pictures less came than were announced; the source is damaged", self.left);
+            let problem = format!("{} fewer pictures were added than announced; the source is damaged", self.left);
             return Err(Error::image(name, problem));
         }
         let fail = |e| failed(name, format, e);
@@ -344,7 +344,7 @@ impl<W: Write + Seek> FramesWriter<W> {
     }
 }
 
-/// Rounds delays so that their sum stays right.
+/// Rounds delays such that their sum stays correct.
 #[derive(Default)]
 struct Clock {
     due_ms: u64,
@@ -352,7 +352,7 @@ struct Clock {
 }
 
 impl Clock {
-    /// A delay in hundredths of a second; 1 at least where it is not 0.
+    /// Returns a delay in hundredths of a second, at least 1 if it is not 0.
     fn hundredths(&mut self, delay_ms: u32) -> u16 {
         self.due_ms += u64::from(delay_ms);
         let due = (self.due_ms + 5) / 10;
@@ -362,7 +362,7 @@ impl Clock {
     }
 }
 
-/// A delay as PNG has it, in seconds: exact up to 65,535 ms, then to hundredths and whole seconds.
+/// Returns a delay as a fraction of seconds, as PNG stores it: exact up to 65,535 ms, then in hundredths, then in seconds.
 fn seconds(ms: u32) -> (u16, u16) {
     for per_second in [1000, 100, 1] {
         let step = 1000 / per_second;
@@ -417,7 +417,7 @@ impl From<tiff::TiffError> for Failure {
         match e {
             tiff::TiffError::IoError(e) => Self::Io(e),
             tiff::TiffError::IntSizeError => {
-                Self::Other("the file would have more than 4 GiB; choose another format, or split it first".into())
+                Self::Other("the file would be larger than 4 GiB; choose another format, or split it first".into())
             }
             e => Self::Other(e.to_string()),
         }
@@ -433,7 +433,7 @@ impl From<ImageError> for Failure {
     }
 }
 
-/// A file of the one `picture`, which fits the format.
+/// Writes a file of one `picture`, which must fit the format.
 fn write_single<W: Write + Seek>(
     out: &mut W,
     name: &str,
@@ -451,7 +451,7 @@ fn write_single<W: Write + Seek>(
     written.map_err(|e| failed(name, encoding.format, e))
 }
 
-/// The samples of a picture that was made to fit a format of 8 bit.
+/// Returns the samples of a picture that was converted for an 8-bit format.
 fn eight(picture: &Picture) -> &[u8] {
     match &picture.samples {
         Samples::U8(v) => v,
@@ -483,7 +483,7 @@ fn write_jpeg<W: Write>(
         encoder.set_exif_metadata(exif.clone()).map_err(ImageError::Unsupported)?;
     }
     encoder.write_image(eight(picture), width, height, color(picture.channels))?;
-    // The encoder writes no XMP: it stands behind the start and the segments of JFIF and EXIF.
+    // The encoder writes no XMP, which belongs after the start and the segments of JFIF and EXIF.
     let mut at = 2;
     while let Some([0xFF, metadata::APP0 | metadata::APP1, a, b]) = file.get(at..at + 4) {
         at += 2 + usize::from(u16::from_be_bytes([*a, *b]));
@@ -506,7 +506,7 @@ fn write_bmp<W: Write + Seek>(out: &mut W, picture: &Picture, beside: &Beside) -
     let [width, height] = [picture.width() as u32, picture.height() as u32];
     bmp::BmpEncoder::new(out).write_image(eight(picture), width, height, color(picture.channels))?;
     if let Some(density) = beside.density {
-        // Pixels per metre, which the encoder leaves 0, stand at 38 (BITMAPINFOHEADER).
+        // The encoder leaves the pixels per metre at byte 38 (BITMAPINFOHEADER) at 0.
         let end = out.stream_position()?;
         out.seek(SeekFrom::Start(start + 38))?;
         for n in metadata::in_metres(density) {
@@ -526,7 +526,7 @@ fn color(channels: Channels) -> ExtendedColorType {
     }
 }
 
-/// An encoder with what is written beside the samples.
+/// Returns an encoder that also writes what belongs beside the samples.
 fn png_encoder<'a, W: Write>(
     out: W,
     [width, height]: [usize; 2],
@@ -618,7 +618,7 @@ where
         tags.write_tag(Tag::from_u16_exhaustive(super::tiff::XMP), xmp)?;
     }
     if let Some([x, y]) = beside.density {
-        // To a thousandth.
+        // Accurate to a thousandth.
         let rational = |d: f64| match d.fract() == 0.0 {
             true => Rational { n: d as u32, d: 1 },
             false => Rational { n: (d * 1000.0).round().min(u32::MAX.into()) as u32, d: 1000 },

@@ -6,46 +6,46 @@ use super::tiff::{self, Entry, Tiff, type_len};
 use ::image::metadata::Orientation;
 use std::io::{self, Cursor, Read, Seek};
 
-/// Bytes of a value that is kept; a maker's note has some 100 KB at most.
+/// Largest value that is kept, in bytes; a maker's note has at most about 100 KB.
 const MAX_VALUE_BYTES: u64 = 1 << 20;
 
-/// The directories that a tag of the first one points to.
+/// Tags of the first directory that point to other directories.
 pub(super) const EXIF_DIRECTORY: u16 = 34665;
 pub(super) const GPS_DIRECTORY: u16 = 34853;
 
 const PIXEL_X_DIMENSION: u16 = 0xA002;
 const PIXEL_Y_DIMENSION: u16 = 0xA003;
-/// A directory that tells of compatibility; a tag of the EXIF directory points to it.
+/// Tag of the EXIF directory that points to a directory about compatibility.
 const INTEROPERABILITY: u16 = 0xA005;
 
-/// Tags of a TIFF's page that tell of the picture and not of how its samples are stored: names, maker, program, dates,
-/// people, rights, resolution, rating and what Windows adds.
+/// Tags of a TIFF's page that describe the picture and not how its samples are stored: names, maker, program, dates,
+/// people, rights, resolution, rating and those that Windows adds.
 const DESCRIPTIVE: [u16; 20] = [
     269, 270, 271, 272, 282, 283, 285, 296, 305, 306, 315, 316, 18246, 18249, 33432, 40091, 40092, 40093, 40094, 40095,
 ];
 
-/// Which way `exif` says that the samples stand; none where it says nothing or that they stand upright.
+/// Returns the orientation of the samples according to `exif`, or `None` if it is missing or upright.
 pub(super) fn orientation(exif: &[u8]) -> Option<Orientation> {
     Orientation::from_exif_chunk(exif).filter(|o| *o != Orientation::NoTransforms)
 }
 
-/// Makes `exif` say that the samples stand upright, and unlinks the thumbnail, which does not.
+/// Marks the samples as upright in `exif`, and unlinks the thumbnail, which is not.
 pub(super) fn make_upright(exif: &mut [u8]) {
     if Orientation::remove_from_exif_chunk(exif).is_some()
         && let Ok(mut parts) = Tiff::new(Cursor::new(&*exif))
         && let first = parts.first()
         && let Ok((entries, _)) = parts.directory(first)
     {
-        // Behind the count and the entries.
+        // After the count and the entries.
         let at = first as usize + 2 + 12 * entries.len();
         exif[at..at + 4].fill(0);
     }
 }
 
-/// `exif` where it speaks of the picture's size made to say `size`, width and height.
+/// Returns `exif` with its tags of the picture's size set to `size`, width and height.
 pub(super) fn with_size(exif: &[u8], size: [usize; 2]) -> Vec<u8> {
     let mut out = exif.to_vec();
-    // What is too broken to have these tags has nothing to be changed.
+    // EXIF that is too broken to have these tags needs no change.
     let _ = set_size(exif, &mut out, size);
     out
 }
@@ -68,7 +68,7 @@ fn set_size(exif: &[u8], out: &mut [u8], size: [usize; 2]) -> io::Result<()> {
             tiff::IMAGE_LENGTH | PIXEL_Y_DIMENSION => size[1],
             _ => continue,
         };
-        // SHORT or LONG, in the entry itself; it becomes LONG, which holds any size.
+        // A SHORT or LONG in the entry itself becomes a LONG, which holds any size.
         if entry.count == 1 && matches!(entry.kind, 3 | 4) {
             let at = entry.field as usize;
             let [kind, value] = [4, n as u32].map(|n| if is_big_endian { n.to_be_bytes() } else { n.to_le_bytes() });
@@ -83,25 +83,25 @@ fn set_size(exif: &[u8], out: &mut [u8], size: [usize; 2]) -> io::Result<()> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Value {
     pub tag: u16,
-    /// The number of its type.
+    /// Number of its type.
     pub kind: u16,
     pub count: u32,
     /// In the byte order of the file.
     pub bytes: Vec<u8>,
 }
 
-/// What EXIF says, by directories.
+/// The contents of EXIF, by directory.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Exif {
     pub is_big_endian: bool,
-    /// Of the picture, without the pointers to the other directories.
+    /// The picture's own tags, without the pointers to the other directories.
     pub main: Vec<Value>,
     pub exif: Vec<Value>,
     pub gps: Vec<Value>,
 }
 
 impl Exif {
-    /// What a TIFF's page, or EXIF's first directory, says at `offset`.
+    /// Reads the page of a TIFF, or the first directory of EXIF, at `offset`.
     pub fn read<R: Read + Seek>(parts: &mut Tiff<R>, offset: u64) -> io::Result<Self> {
         let (entries, _) = parts.directory(offset)?;
         let main = values(parts, &entries, |tag| DESCRIPTIVE.contains(&tag))?;
@@ -114,20 +114,20 @@ impl Exif {
         Ok(Self { is_big_endian: parts.is_big_endian(), main, exif, gps })
     }
 
-    /// As it stands beside a picture of another format; none where it is damaged.
+    /// Parses EXIF as stored beside a picture of another format. Returns `None` if it is damaged.
     pub fn of_bytes(bytes: &[u8]) -> Option<Self> {
         let mut parts = Tiff::new(Cursor::new(bytes)).ok()?;
         let first = parts.first();
         Self::read(&mut parts, first).ok()
     }
 
-    /// Whether it tells more than a resolution, which every format says by itself.
+    /// Returns whether there is nothing but a resolution, which every format stores by itself.
     pub fn is_empty(&self) -> bool {
         let resolution = [tiff::X_RESOLUTION, tiff::Y_RESOLUTION, tiff::RESOLUTION_UNIT];
         self.exif.is_empty() && self.gps.is_empty() && self.main.iter().all(|v| resolution.contains(&v.tag))
     }
 
-    /// See [`Exif::of_bytes`].
+    /// Undoes [`Exif::of_bytes`].
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut out: Vec<u8> =
             if self.is_big_endian { b"MM\0\x2A\0\0\0\x08".into() } else { b"II\x2A\0\x08\0\0\0".into() };
@@ -149,12 +149,12 @@ impl Exif {
         out
     }
 
-    /// Adds a directory and its values to `out`; the places of the entries' fields.
+    /// Appends a directory and its values to `out`. Returns the tags and the places of the entries' fields.
     fn append(&self, out: &mut Vec<u8>, values: &[Value]) -> Vec<(u16, usize)> {
         let mut values: Vec<&Value> = values.iter().collect();
         values.sort_by_key(|v| v.tag);
         let begin = out.len();
-        // The entries, then the values that do not fit into them.
+        // First the entries, then the values that do not fit into them.
         out.extend(self.short(values.len()));
         out.resize(begin + 2 + 12 * values.len() + 4, 0);
         let mut fields = Vec::new();
@@ -188,7 +188,7 @@ impl Exif {
         if self.is_big_endian { n.to_be_bytes() } else { n.to_le_bytes() }
     }
 
-    /// The bytes of `value` in this machine's order.
+    /// Returns the bytes of `value` in native order.
     pub fn native(&self, value: &Value) -> Vec<u8> {
         let mut bytes = value.bytes.clone();
         // A rational is two numbers of four bytes.
@@ -203,7 +203,7 @@ impl Exif {
     }
 }
 
-/// The values of `entries` whose tags are wanted; too long ones, and those of BigTIFF's own types, are left out.
+/// Reads the values of `entries` with wanted tags. Values that are too long or of types specific to BigTIFF are left out.
 fn values<R: Read + Seek>(
     parts: &mut Tiff<R>,
     entries: &[Entry],
@@ -239,7 +239,7 @@ mod tests {
             let bytes = exif.to_bytes();
             assert_eq!(Exif::of_bytes(&bytes).unwrap(), exif);
             assert!(!exif.is_empty());
-            // The size tag becomes a LONG, in its place.
+            // The size tag becomes a LONG in the same place.
             let sized = with_size(&bytes, [70_000, 5]);
             let again = Exif::of_bytes(&sized).unwrap();
             let expected = 70_000_u32;

@@ -1,9 +1,9 @@
-//! The pictures of a folder.
+//! Lists the pictures of a folder.
 
 use crate::error::{Error, Result};
 use std::path::{Path, PathBuf};
 
-/// Picture files in `folder`, by their extensions, in order of their names.
+/// Returns the picture files in `folder`, recognised by extension, in order of their names.
 ///
 /// # Errors
 /// The folder cannot be read or holds no picture.
@@ -19,8 +19,8 @@ pub(crate) fn pictures(folder: &Path) -> Result<Vec<PathBuf>> {
     if found.is_empty() { Err(no_picture(folder)) } else { Ok(found) }
 }
 
-/// Picture files in `folder` and in the folders below it, by their extensions, in order of their paths; links to folders
-/// are not followed, and what lies in `except` is left out.
+/// Returns the picture files in `folder` and its subfolders, recognised by extension, in order of their paths. Links to
+/// folders are not followed, and the folder `except` is skipped.
 ///
 /// # Errors
 /// A folder cannot be read; there is no picture.

@@ -1,5 +1,5 @@
-//! The pictures of a file one after another: a still picture's one, the frames of an animation with their delays, the pages
-//! of a TIFF.
+//! Decodes the pictures of a file one after another: the only one of a still picture, the frames of an animation with their
+//! delays, the pages of a TIFF.
 
 use super::canvas::{Canvas, Patch, Then};
 use super::measure::{self, Look, Size};
@@ -14,13 +14,13 @@ use std::io::Cursor;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Plays {
     Once,
-    /// Once, then again as often as this.
+    /// Once, then this many more times.
     Again(u16),
     Forever,
 }
 
 impl Plays {
-    /// As PNG and WebP count: 0 is forever.
+    /// Converts from the count of PNG and WebP, where 0 is forever.
     pub(super) fn of(count: u32) -> Self {
         match count {
             0 => Self::Forever,
@@ -29,7 +29,7 @@ impl Plays {
         }
     }
 
-    /// See [`Plays::of`].
+    /// Undoes [`Plays::of`].
     pub(super) fn count(self) -> u32 {
         match self {
             Self::Once => 1,
@@ -39,19 +39,19 @@ impl Plays {
     }
 }
 
-/// What the pictures of a file are to each other.
+/// How the pictures of a file relate to each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sequence {
-    /// There is one.
+    /// There is only one.
     Single,
-    /// Of a document; they may differ in size, channels and depth.
+    /// Pages of a document; they may differ in size, channels and depth.
     Pages,
     /// Frames of one size, 8 bit.
     Animation(Plays),
 }
 
 impl Sequence {
-    /// How often it plays; none where nothing moves.
+    /// Returns how often it plays, or `None` if it is not an animation.
     pub fn plays(self) -> Option<Plays> {
         match self {
             Self::Animation(plays) => Some(plays),
@@ -64,7 +64,7 @@ impl Sequence {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Frame {
     pub picture: Picture,
-    /// Milliseconds; 0 where nothing moves.
+    /// Milliseconds; 0 if it is not part of an animation.
     pub delay_ms: u32,
 }
 
@@ -73,14 +73,14 @@ pub struct Frames {
     name: String,
     count: usize,
     sequence: Sequence,
-    /// Of an animation; other pictures have their own.
+    /// Metadata of an animation; other pictures have their own.
     metadata: Metadata,
     rest: Rest,
 }
 
 enum Rest {
     Single(Option<Vec<u8>>),
-    /// The file, the offsets of its pages, the next one's index.
+    /// The file, the offsets of its pages, the index of the next page.
     Pages(Vec<u8>, Vec<u64>, usize),
     Gif(::image::Frames<'static>),
     Png(Box<Png>, Option<Vec<u8>>),
@@ -99,14 +99,14 @@ impl std::fmt::Debug for Frames {
 }
 
 impl Frames {
-    /// `bytes` of any file that [`Picture::decode`] takes. An animated GIF, PNG or WebP gives all its frames, each as a whole
-    /// picture: RGB in 8 bit, with alpha where a pixel is not opaque; the picture that stands for an animated PNG where it
-    /// is not shown is left out unless it is a frame. A TIFF gives all its pages, without thumbnails and masks. Any other
-    /// file gives one picture.
+    /// Opens the `bytes` of any file that [`Picture::decode`] accepts. An animated GIF, PNG or WebP yields all its frames, each as
+    /// a complete picture: RGB in 8 bit, with alpha if a pixel is not opaque. An animated PNG's default picture, for viewers
+    /// without animation, is left out unless it is a frame. A TIFF yields all its pages, without thumbnails and masks. Any other
+    /// file yields one picture.
     ///
     /// # Errors
-    /// An animation or a list of pages that is damaged, truncated or too large; what [`Picture::decode`] refuses comes with
-    /// the picture.
+    /// An animation or a list of pages is damaged, truncated or too large. The errors of [`Picture::decode`] come with each
+    /// picture.
     pub fn decode(mut bytes: Vec<u8>, name: &str) -> Result<Self> {
         let format = Format::of_content(&bytes);
         let look = format.map_or(Ok(None), |format| measure::look(format, Cursor::new(&bytes)));
@@ -128,7 +128,7 @@ impl Frames {
         let mut metadata = Metadata::default();
         if let (Sequence::Animation(_), Some(format)) = (sequence, format) {
             check_size(name, width as u64, height as u64, Channels::Rgba, 8)?;
-            // Frames that are cut off would be missing.
+            // Frames that are cut off would silently be missing.
             if super::codec::ends_early(format, &bytes) {
                 return Err(broken(format, name, &"it ends early"));
             }
@@ -138,7 +138,7 @@ impl Frames {
         let fits = |icc: &Vec<u8>| super::codec::profile_fits(icc, Channels::Rgb);
         let rest = match kind {
             measure::Kind::Pages(offsets) if count == 1 => {
-                // The first directory of the file may be a thumbnail's.
+                // The first directory of the file may belong to a thumbnail.
                 super::tiff::begin_with(&mut bytes, offsets[0]);
                 single(bytes)
             }
@@ -173,7 +173,7 @@ impl Frames {
         Self::decode(bytes, &path.display().to_string())
     }
 
-    /// How many there are.
+    /// Returns the number of pictures.
     pub fn count(&self) -> usize {
         self.count
     }
@@ -182,15 +182,15 @@ impl Frames {
         self.sequence
     }
 
-    /// How often they play; none where nothing moves.
+    /// Returns how often they play, or `None` if they are not an animation.
     pub fn plays(&self) -> Option<Plays> {
         self.sequence.plays()
     }
 
-    /// Whether files of `format` hold all of them.
+    /// Checks that files of `format` can hold all pictures.
     ///
     /// # Errors
-    /// They do not; the message says which formats do.
+    /// They cannot; the message says which formats can.
     pub fn check_format(&self, format: Format) -> Result<()> {
         if format.holds(self.sequence) {
             return Ok(());
@@ -211,7 +211,7 @@ impl Frames {
         ))
     }
 
-    /// The next one; none after the last.
+    /// Decodes the next picture. Returns `None` after the last.
     ///
     /// # Errors
     /// Those of [`Picture::decode`].
@@ -255,12 +255,12 @@ impl Frames {
     }
 }
 
-/// An animated PNG. The frames are made 8 bit.
+/// An animated PNG, whose frames are converted to 8 bit.
 struct Png {
     reader: png::Reader<Cursor<Vec<u8>>>,
     canvas: Canvas,
     left: usize,
-    /// The first picture of the file is not a frame, and is still to come.
+    /// Whether the first picture of the file is not a frame and is still to come.
     has_stand_in: bool,
 }
 
@@ -277,7 +277,7 @@ impl Png {
         Ok(Self { reader, canvas, left: frames, has_stand_in })
     }
 
-    /// Draws the next frame; its duration in ms.
+    /// Draws the next frame and returns its duration in ms.
     fn next(&mut self) -> Option<std::result::Result<u32, String>> {
         self.left = self.left.checked_sub(1)?;
         Some(self.draw().map_err(|e| e.to_string()))
@@ -301,7 +301,7 @@ impl Png {
         let control = self.reader.info().frame_control.unwrap_or_default();
         let rect = Rect { top: control.y_offset as usize, left: control.x_offset as usize, height, width };
         if !self.canvas.holds(rect) || rgba.len() != 4 * rect.area() {
-            let problem = "a frame reaches beyond the picture";
+            let problem = "a frame extends beyond the picture";
             return Err(std::io::Error::new(std::io::ErrorKind::InvalidData, problem).into());
         }
         self.canvas.draw(&Patch {
@@ -314,7 +314,7 @@ impl Png {
                 png::DisposeOp::Previous => Then::Restore,
             },
         });
-        // A denominator of 0 stands for 100.
+        // A denominator of 0 means 100.
         let den = if control.delay_den == 0 { 100 } else { u32::from(control.delay_den) };
         Ok((1000 * u32::from(control.delay_num) + den / 2) / den)
     }
@@ -328,15 +328,15 @@ fn broken(format: Format, name: &str, problem: &dyn std::fmt::Display) -> Error 
     )
 }
 
-/// The one of `sorted` that is nearest to `at`.
+/// Returns the element of `sorted` nearest to `at`.
 fn nearest(sorted: &[usize], at: usize) -> Option<usize> {
     let behind = sorted.partition_point(|&k| k < at);
     let near = [behind.checked_sub(1), Some(behind)].into_iter().flatten().filter_map(|k| sorted.get(k));
     near.copied().min_by_key(|k| k.abs_diff(at))
 }
 
-/// RGBA, without alpha where all is opaque. Pixels that are wholly transparent get the colour of a visible one nearby, so
-/// that an enlargement mixes no black into an edge.
+/// Creates a picture from RGBA, without alpha if everything is opaque. Fully transparent pixels get the colour of a visible one
+/// nearby, so that an enlargement mixes no black into an edge.
 pub(super) fn picture(name: &str, width: usize, height: usize, mut rgba: Vec<u8>) -> Result<Picture> {
     if rgba.chunks_exact(4).all(|pixel| pixel[3] == 255) {
         let rgb = rgba.chunks_exact(4).flat_map(|pixel| [pixel[0], pixel[1], pixel[2]]).collect();

@@ -1,27 +1,27 @@
-//! What the header of a picture file says: how many pictures it holds, how large they are, and what decoding them takes.
+//! Reads the header of a picture file: how many pictures it holds, how large they are, and how much memory decoding takes.
 
 use super::{Format, MAX_PICTURE_BYTES, Plays, Sequence, metadata, tiff, webp};
 use std::io::{BufRead, Seek};
 
-/// How large the pictures of a file are, as its header says.
+/// Sizes of the pictures of a file, according to its header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Size {
-    /// Of the first picture, in pixels, without orientation.
+    /// Width of the first picture in pixels, ignoring its orientation.
     pub width: usize,
-    /// See `width`.
+    /// Height of the first picture in pixels, ignoring its orientation.
     pub height: usize,
-    /// Frames of an animation, pages of a TIFF; else 1.
+    /// Number of frames of an animation or pages of a TIFF; else 1.
     pub frames: usize,
     pub sequence: Sequence,
-    /// Of all pictures.
+    /// Pixels of all pictures together.
     pub pixels: u64,
-    /// Of all samples of the largest picture, decoded.
+    /// Bytes of the largest picture's decoded samples.
     pub bytes: u64,
-    /// What reading and decoding it takes besides: the file, the decoder's own pictures, the colour profile.
+    /// Bytes that reading and decoding it take besides: the file, the decoder's own pictures, the colour profile.
     pub working_bytes: u64,
 }
 
-/// What a file of several pictures says of them.
+/// The header of a file of several pictures.
 #[derive(Debug)]
 pub(super) struct Look {
     pub size: Size,
@@ -34,7 +34,7 @@ pub(super) enum Kind {
     Gif,
     Png,
     WebP(webp::Animation),
-    /// By the offsets of their directories.
+    /// Offsets of their directories.
     Pages(Vec<u64>),
 }
 
@@ -54,11 +54,11 @@ impl Look {
     }
 }
 
-/// The file of `source`, which is of `format`, where it holds several pictures or its picture is not the first; none where it
-/// holds one, or where its decoder will say what is wrong.
+/// Reads the header of `source`, a file of `format`, if it holds several pictures or its only picture is not the first. Returns
+/// `None` if it holds one, or if its decoder will report what is wrong.
 ///
 /// # Errors
-/// A list of pictures that is damaged.
+/// The list of pictures is damaged.
 pub(super) fn look<R: BufRead + Seek>(format: Format, mut source: R) -> Result<Option<Look>, String> {
     match format {
         Format::Gif => {
@@ -90,7 +90,7 @@ pub(super) fn look<R: BufRead + Seek>(format: Format, mut source: R) -> Result<O
         }
         Format::Tiff => {
             let Ok(mut tiff) = tiff::Tiff::new(source) else { return Ok(None) };
-            // What is wrong with the first page is for its decoder to say.
+            // The decoder will report what is wrong with the first page.
             if tiff.directory(tiff.first()).is_err() {
                 return Ok(None);
             }
@@ -114,7 +114,7 @@ pub(super) fn look<R: BufRead + Seek>(format: Format, mut source: R) -> Result<O
     }
 }
 
-/// The header of a PNG, read without its texts and profile.
+/// Reads the header of a PNG without its texts and profile.
 fn png_header<R: BufRead + Seek>(source: R) -> Result<png::Reader<R>, png::DecodingError> {
     let mut decoder = png::Decoder::new(source);
     decoder.set_transformations(png::Transformations::EXPAND);
@@ -125,7 +125,7 @@ fn png_header<R: BufRead + Seek>(source: R) -> Result<png::Reader<R>, png::Decod
 
 #[cfg(feature = "cli")]
 impl super::Picture {
-    /// What the header of a file says; none where [`super::Frames::open`] would fail for a reason that the header shows.
+    /// Reads the header of a file. Returns `None` if [`super::Frames::open`] would fail for a reason that the header shows.
     pub fn measure(path: impl AsRef<std::path::Path>) -> Option<Size> {
         use ::image::ImageDecoder;
         use ::image::codecs::{bmp, gif, jpeg, tiff, webp};
@@ -134,13 +134,13 @@ impl super::Picture {
         source.rewind().ok()?;
         let format = Format::of_content(source.fill_buf().ok()?)?;
         if let Some(Look { mut size, .. }) = look(format, &mut source).ok()? {
-            // The canvas, the frame, what it covers, the row that is read.
+            // The canvas, the frame, what the frame covers, the row being read.
             let pictures = if size.sequence.plays().is_some() { 4 } else { 2 };
             size.working_bytes = size.bytes.saturating_mul(pictures).saturating_add(file_bytes);
             return Some(size);
         }
         source.rewind().ok()?;
-        // What a packed profile takes at most.
+        // The largest size of a packed profile.
         let profile = if format == Format::Png {
             file_bytes.saturating_mul(metadata::MAX_DEFLATE_RATIO).min(metadata::MAX_PROFILE_BYTES as u64)
         } else {
@@ -158,8 +158,8 @@ impl super::Picture {
             Format::Tiff => of(Box::new(tiff::TiffDecoder::new(source).ok()?)),
             Format::Gif => of(Box::new(gif::GifDecoder::new(source).ok()?)),
         };
-        // Decoders of JPEG and TIFF have the picture once more, in coefficients or strips; so has what turns it. The decoder
-        // of JPEG copies the file.
+        // The decoders of JPEG and TIFF hold the picture a second time, in coefficients or strips; so does applying the
+        // orientation. The JPEG decoder also copies the file.
         let copies = if format == Format::Jpeg { 2 } else { 1 };
         Some(Size {
             width: width as usize,
@@ -173,11 +173,11 @@ impl super::Picture {
     }
 }
 
-/// Bytes that a decoder of PNG may take besides the pictures, of which each reserves a row: what [`metadata::check`] lets
-/// pass must fit.
+/// Returns the bytes that a PNG decoder may take besides the pictures, each of which reserves a row. Whatever
+/// [`metadata::check`] accepts must fit.
 pub(super) fn png_limit(bytes: &[u8], frames: usize) -> u64 {
     let width = bytes.get(16..20).map_or(0, |b| u32::from_be_bytes(b.try_into().expect("four bytes")));
-    // Of 16 bit and four channels.
+    // For 16 bit and four channels.
     let row = u64::from(width) * 8;
     // Chunks grow by doubling, and are copied once.
     let beside = 3 * metadata::MAX_METADATA_BYTES as u64 + metadata::MAX_PROFILE_BYTES as u64;

@@ -1,5 +1,5 @@
-//! What picture files say beside samples: EXIF, XMP, the resolution, the colour profile; where each format has it, and the
-//! limits of all of it.
+//! What picture files hold besides samples: EXIF, XMP, the resolution, the colour profile. Where each format stores them, and
+//! their limits.
 
 use super::codec::profile_fits;
 use super::exif::{self, Exif};
@@ -8,14 +8,14 @@ use super::{Channels, Encoding, Format, Picture, webp};
 use crate::error::{Error, Result};
 use std::io::Cursor;
 
-/// Bytes of a colour profile, unpacked. Those of printers, the largest, have some 2 MB.
+/// Largest colour profile in bytes, unpacked. Printer profiles, the largest ones, have about 2 MB.
 pub const MAX_PROFILE_BYTES: usize = 16 << 20;
-/// Bytes of an XMP packet, unpacked.
+/// Largest XMP packet in bytes, unpacked.
 pub const MAX_XMP_BYTES: usize = 16 << 20;
-/// Bytes of all that a PNG, JPEG or WebP holds beside samples, as it stands in the file.
+/// Largest total of what a PNG, JPEG or WebP holds besides samples, in bytes as stored in the file.
 pub const MAX_METADATA_BYTES: usize = 64 << 20;
 
-/// How much larger data of deflate can become.
+/// Largest factor by which deflated data can grow when unpacked.
 #[cfg(feature = "cli")]
 pub(super) const MAX_DEFLATE_RATIO: u64 = 1032;
 
@@ -29,27 +29,28 @@ pub(super) const EXIF_PREFIX: &[u8] = b"Exif\0\0";
 pub(super) const XMP_PREFIX: &[u8] = b"http://ns.adobe.com/xap/1.0/\0";
 pub(super) const PNG_XMP: &str = "XML:com.adobe.xmp";
 
-/// What is known of a picture. Files of PNG, JPEG, WebP and TIFF hold all of it, but EXIF or XMP of more than 64 KB, which
-/// JPEG does not; BMP holds the resolution; GIF holds nothing.
+/// Metadata of a picture. PNG, JPEG, WebP and TIFF files hold all of it, except that JPEG cannot hold EXIF or XMP of more than
+/// 64 KB. BMP holds only the resolution, GIF nothing.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Metadata {
-    /// EXIF, from its byte order on. Where the samples were turned as it said, it says no more that they are to be.
-    /// Written files say their own size in it.
+    /// EXIF, starting with its byte order. If its orientation was applied to the samples, it no longer asks for it. Written
+    /// files store their own size in it.
     pub exif: Option<Vec<u8>>,
     /// A packet of XMP.
     pub xmp: Option<Vec<u8>>,
-    /// Pixels per inch, across and down. An enlargement keeps it: it shows more of the picture to an inch.
+    /// Pixels per inch, across and down. An enlargement keeps it and thus becomes larger in inches.
     pub density: Option<[f64; 2]>,
 }
 
-/// A density that a picture can have; close to a whole number it is one, since formats round to metres and centimetres.
+/// Returns `density` if it is plausible. Values close to a whole number are rounded to it, because formats round to metres and
+/// centimetres.
 pub(super) fn sensible(density: [f64; 2]) -> Option<[f64; 2]> {
     let round = |d: f64| if (d - d.round()).abs() < 0.02 { d.round() } else { d };
     density.iter().all(|d| (0.1..1e7).contains(d)).then(|| density.map(round))
 }
 
 impl Metadata {
-    /// What `bytes`, a file of `format` that [`check`] let pass, says. Damaged parts are left out.
+    /// Reads the metadata of `bytes`, a file of `format` that [`check`] accepted. Damaged parts are left out.
     pub(super) fn read(format: Format, bytes: &[u8]) -> Self {
         let mut found = match format {
             Format::Png => Self::of_png(bytes),
@@ -59,7 +60,7 @@ impl Metadata {
             Format::Bmp => Self { density: per_metre(bytes.get(38..46), u32::from_le_bytes), ..Self::default() },
             Format::Gif => Self::default(),
         };
-        // Some writers put JPEG's prefix into the chunk of other formats.
+        // Some writers put JPEG's prefix into the chunks of other formats.
         if let Some(exif) = found.exif.as_mut().filter(|exif| exif.starts_with(EXIF_PREFIX)) {
             exif.drain(..EXIF_PREFIX.len());
         }
@@ -79,7 +80,7 @@ impl Metadata {
             match kind {
                 b"eXIf" => found.exif = Some(data.to_vec()),
                 b"iTXt" => found.xmp = png_xmp(data).ok().flatten().or(found.xmp),
-                // Unit 1 is the metre; 0 tells of the pixels' shape alone.
+                // Unit 1 is the metre; 0 gives only the pixels' aspect ratio.
                 b"pHYs" if data.get(8) == Some(&1) => found.density = per_metre(data.get(..8), u32::from_be_bytes),
                 _ => {}
             }
@@ -134,12 +135,12 @@ impl Metadata {
         Ok(Self { exif, xmp, density })
     }
 
-    /// Which way EXIF says that the samples stand; none where they stand upright.
+    /// Returns the orientation of the samples according to EXIF, or `None` if they are upright.
     pub(super) fn orientation(&self) -> Option<::image::metadata::Orientation> {
         self.exif.as_deref().and_then(exif::orientation)
     }
 
-    /// Makes EXIF and XMP say that the samples stand upright.
+    /// Marks the samples as upright in EXIF and XMP.
     pub(super) fn make_upright(&mut self) {
         if let Some(exif) = &mut self.exif {
             exif::make_upright(exif);
@@ -156,7 +157,7 @@ impl Metadata {
     }
 }
 
-/// What a file says beside a picture's samples.
+/// What a file stores beside a picture's samples.
 #[derive(Debug, Default)]
 pub(super) struct Beside<'a> {
     pub icc: Option<&'a [u8]>,
@@ -166,7 +167,7 @@ pub(super) struct Beside<'a> {
 }
 
 impl<'a> Beside<'a> {
-    /// Of `picture` in a file of `encoding`, which holds it in `channels`.
+    /// Returns what to store for `picture` in a file of `encoding` that holds it in `channels`.
     pub fn of(picture: &'a Picture, encoding: &Encoding, channels: Channels) -> Self {
         let icc = picture.icc().filter(|icc| encoding.format.traits().icc && profile_fits(icc, channels));
         if encoding.strip {
@@ -178,18 +179,18 @@ impl<'a> Beside<'a> {
     }
 }
 
-/// Two whole numbers of pixels per metre as pixels per inch.
+/// Converts two whole numbers of pixels per metre to pixels per inch.
 fn per_metre(bytes: Option<&[u8]>, number: fn([u8; 4]) -> u32) -> Option<[f64; 2]> {
     let (numbers, _) = bytes?.as_chunks::<4>();
     sensible([*numbers.first()?, *numbers.get(1)?].map(|n| f64::from(number(n)) * METRES_PER_INCH))
 }
 
-/// Pixels per metre.
+/// Converts pixels per inch to pixels per metre.
 pub(super) fn in_metres(density: [f64; 2]) -> [u32; 2] {
     density.map(|d| (d / METRES_PER_INCH).round() as u32)
 }
 
-/// The profile of a TIFF.
+/// Returns the colour profile of a TIFF.
 pub(super) fn tiff_profile(bytes: &[u8]) -> Option<Vec<u8>> {
     let mut parts = Tiff::new(Cursor::new(bytes)).ok()?;
     let first = parts.first();
@@ -198,12 +199,12 @@ pub(super) fn tiff_profile(bytes: &[u8]) -> Option<Vec<u8>> {
     parts.value(entry, MAX_PROFILE_BYTES as u64).ok()?
 }
 
-/// Refuses a file whose metadata would take too much memory, before a decoder unpacks it, or with a palette or header of
-/// a size that a decoder would misread.
+/// Refuses a file whose metadata would take too much memory, before a decoder unpacks it, or whose palette or header has a
+/// size that a decoder would misread.
 ///
 /// # Errors
-/// [`MAX_PROFILE_BYTES`], [`MAX_XMP_BYTES`] or [`MAX_METADATA_BYTES`] is exceeded; a PNG's palette is not of 1 to 256 colours;
-/// the header of an extended WebP has not its 10 bytes.
+/// [`MAX_PROFILE_BYTES`], [`MAX_XMP_BYTES`] or [`MAX_METADATA_BYTES`] is exceeded; a PNG's palette does not have 1 to 256
+/// colours; the header of an extended WebP does not have 10 bytes.
 pub(super) fn check(format: Format, bytes: &[u8], name: &str) -> Result<()> {
     let refuse = |what: &str, limit: usize| {
         let problem = format!(
@@ -221,7 +222,8 @@ pub(super) fn check(format: Format, bytes: &[u8], name: &str) -> Result<()> {
                     b"IDAT" | b"fdAT" => continue,
                     // The decoder would index past its own table.
                     b"PLTE" if data.len() % 3 != 0 || data.len() > 3 * 256 => {
-                        let problem = format!("its palette of {} bytes is not 1 to 256 colours of three", data.len());
+                        let problem =
+                            format!("its palette of {} bytes does not hold 1 to 256 colours of three", data.len());
                         return Err(Error::image(name, problem));
                     }
                     b"iCCP" if unpacks_beyond(png_profile(data), MAX_PROFILE_BYTES) => {
@@ -239,7 +241,7 @@ pub(super) fn check(format: Format, bytes: &[u8], name: &str) -> Result<()> {
                 match &chunk {
                     b"ICCP" if len > MAX_PROFILE_BYTES => return refuse(profile, MAX_PROFILE_BYTES),
                     b"XMP " if len > MAX_XMP_BYTES => return refuse(xmp, MAX_XMP_BYTES),
-                    // The decoder would read the picture's size from what follows.
+                    // The decoder would read the picture's size from the bytes that follow.
                     b"VP8X" if len != 10 => {
                         let problem =
                             format!("its header VP8X has {len} bytes, expected 10; copy or download it again");
@@ -270,7 +272,7 @@ pub(super) fn check(format: Format, bytes: &[u8], name: &str) -> Result<()> {
     if total > MAX_METADATA_BYTES { refuse(all, MAX_METADATA_BYTES) } else { Ok(()) }
 }
 
-/// The packed data of a PNG's profile, behind its name and the method.
+/// Returns the packed data of a PNG's profile, which follows its name and the compression method.
 fn png_profile(chunk: &[u8]) -> &[u8] {
     let name = chunk.iter().position(|&b| b == 0).unwrap_or(chunk.len());
     chunk.get(name + 2..).unwrap_or_default()
@@ -281,13 +283,13 @@ fn unpacks_beyond(packed: &[u8], limit: usize) -> bool {
     matches!(fdeflate::decompress_to_vec_bounded(packed, limit), Err(E::OutputTooLarge { .. }))
 }
 
-/// The packet of a PNG's text that is XMP; none in another, or a damaged one.
+/// Returns the XMP packet of a PNG's text chunk, or `None` if the text is damaged or not XMP.
 ///
 /// # Errors
 /// It is larger than [`MAX_XMP_BYTES`].
 fn png_xmp(chunk: &[u8]) -> std::result::Result<Option<Vec<u8>>, ()> {
     use fdeflate::BoundedDecompressionError as E;
-    // The keyword; whether it is packed, and how; a language; the keyword in that language.
+    // The keyword; whether and how the text is packed; a language; the keyword in that language.
     let Some([packed, _, rest @ ..]) = chunk.strip_prefix(PNG_XMP.as_bytes()).and_then(|c| c.strip_prefix(b"\0"))
     else {
         return Ok(None);
@@ -304,25 +306,25 @@ fn png_xmp(chunk: &[u8]) -> std::result::Result<Option<Vec<u8>>, ()> {
     }
 }
 
-/// The kind and the data of every chunk of a PNG that is whole.
+/// Returns the kind and the data of every complete chunk of a PNG.
 pub(super) fn png_chunks(bytes: &[u8]) -> impl Iterator<Item = (&[u8; 4], &[u8])> {
     let mut rest = bytes.get(8..).unwrap_or_default();
     std::iter::from_fn(move || {
         let (len, after) = rest.split_first_chunk::<4>()?;
         let (kind, after) = after.split_first_chunk::<4>()?;
         let (data, after) = after.split_at_checked(u32::from_be_bytes(*len) as usize)?;
-        // Without the checksum.
+        // Skip the checksum.
         rest = after.get(4..)?;
         Some((kind, data))
     })
 }
 
-/// The marker and the data of every segment of a JPEG that stands before its samples.
+/// Returns the marker and the data of every segment of a JPEG before its samples.
 pub(super) fn jpeg_segments(bytes: &[u8]) -> impl Iterator<Item = (u8, &[u8])> {
     let mut rest = bytes.get(2..).unwrap_or_default();
     std::iter::from_fn(move || {
         loop {
-            // Fill bytes may stand before a marker.
+            // Fill bytes may precede a marker.
             let at = rest.iter().position(|&b| b != 0xFF)?;
             let marker = *rest.get(at).filter(|_| at > 0)?;
             rest = &rest[at + 1..];

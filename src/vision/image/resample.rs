@@ -1,4 +1,4 @@
-//! Resizing of planes on the host, for data, metrics and colours: separable, in f64 sums, from the tables of
+//! Resizes planes on the host, for data, metrics and colours: separable, summed in f64, with the tables of
 //! [`crate::ops::resize`].
 
 use super::Rect;
@@ -7,7 +7,7 @@ use crate::ops::Op;
 use crate::ops::resize::{Resize, Taps, taps, taps_range};
 use std::ops::Range;
 
-/// A number of a plane: f32 or f64.
+/// Type of a plane's numbers: f32 or f64.
 pub trait Real: Copy + Default {
     fn to_f64(self) -> f64;
     fn from_f64(value: f64) -> Self;
@@ -31,20 +31,20 @@ impl Real for f64 {
     }
 }
 
-/// A plane of `[height, width]`, row by row, resized by `op` as MATLAB's imresize does it for floating-point input: the
-/// dimension with the smaller scale first, rows first where both are the same. Sums are in f64; the plane between the
+/// Resizes a plane of `[height, width]`, row by row, by `op`, as MATLAB's imresize does for floating-point input: the
+/// dimension with the smaller scale first, or rows first if both scales are equal. Sums are in f64. The plane between the
 /// two passes has the type of the input, so f64 is as exact as MATLAB.
 ///
 /// # Errors
-/// `plane` is not height · width long; `op` refuses the size.
+/// The length of `plane` is not height · width; `op` refuses the size.
 pub fn resize_plane<T: Real>(plane: &[T], size: [usize; 2], op: &Resize) -> Result<Vec<T>> {
     resize_rounded(plane, size, op, |v| v)
 }
 
-/// [`resize_plane`] of 8-bit samples, rounded to 8 bit after each pass, as imresize does for uint8.
+/// Like [`resize_plane`], but for 8-bit samples, rounded to 8 bit after each pass, as imresize does for uint8.
 ///
 /// # Errors
-/// As [`resize_plane`].
+/// Those of [`resize_plane`].
 pub fn resize_plane_u8(plane: &[u8], size: [usize; 2], op: &Resize) -> Result<Vec<u8>> {
     let plane: Vec<f32> = plane.iter().map(|&v| v.into()).collect();
     let resized = resize_rounded(&plane, size, op, |v| (v + 0.5).floor().clamp(0.0, 255.0))?;
@@ -58,15 +58,18 @@ fn resize_rounded<T: Real>(
     round: impl Fn(f64) -> f64 + Copy,
 ) -> Result<Vec<T>> {
     if size[0].checked_mul(size[1]) != Some(plane.len()) {
-        return Err(Error::Usage(format!("a plane of [height, width] {size:?} was given {} numbers", plane.len())));
+        return Err(Error::Usage(format!(
+            "a plane of [height, width] {size:?} needs height · width numbers, got {}",
+            plane.len()
+        )));
     }
     let out = out_size(op, size)?;
     let [rows, columns] = whole_taps(op, size, out);
     Ok(resample(plane, size[1], &rows, &columns, columns_first(op), round))
 }
 
-/// The rectangle `rect` of a plane of `size` that `op` resizes, with the bits of the whole result: see
-/// [`super::Picture::resized_rect`]. `held` has the plane's rows from `first` on, at least those of [`rows_read`].
+/// Returns the rectangle `rect` of a plane of `size` resized by `op`, equal to that of the whole result bit for bit: see
+/// [`super::Picture::resized_rect`]. `held` holds the plane's rows from `first` on, at least those of [`rows_read`].
 pub(crate) fn resize_rect(held: &[f32], first: usize, size: [usize; 2], rect: Rect, op: &Resize) -> Vec<f32> {
     let mut rows = taps_range(op, 0, size[0], rect.rows());
     let mut columns = taps_range(op, 1, size[1], rect.columns());
@@ -77,7 +80,7 @@ pub(crate) fn resize_rect(held: &[f32], first: usize, size: [usize; 2], rect: Re
     resample(&source, width, &rows, &columns, columns_first(op), |v| v)
 }
 
-/// The rows of a plane of `height` that the rows `rows` of its result by `op` are made of.
+/// Returns the rows of a plane of `height` from which `op` computes the rows `rows` of its result.
 pub(crate) fn rows_read(op: &Resize, height: usize, rows: Range<usize>) -> Range<usize> {
     let (first, count) = cut(&mut taps_range(op, 0, height, rows));
     first..first + count
@@ -97,7 +100,7 @@ pub(super) fn columns_first(op: &Resize) -> bool {
     op.scale[1].as_f64() < op.scale[0].as_f64()
 }
 
-/// Makes the indices of `taps` relative to the lowest; returns it and the length of the part that they use.
+/// Makes the indices of `taps` relative to the lowest. Returns that index and the length of the part that they use.
 pub(super) fn cut(taps: &mut Taps) -> (usize, usize) {
     let low = taps.indices.iter().copied().min().unwrap_or(0);
     let high = taps.indices.iter().copied().max().map_or(0, |h| h + 1);
@@ -122,7 +125,7 @@ pub(super) fn resample<T: Real>(
     }
 }
 
-/// Every output row is a weighted sum of whole input rows.
+/// Computes every output row as a weighted sum of whole input rows.
 fn resample_rows<T: Real>(plane: &[T], width: usize, taps: &Taps, round: impl Fn(f64) -> f64) -> Vec<T> {
     let mut out = Vec::with_capacity(taps.out_len() * width);
     let mut sums = vec![0.0f64; width];

@@ -1,15 +1,15 @@
-//! The directories of a TIFF file, as its header chains them: what its pages are, and the bytes of a tag. EXIF is such a
-//! file, too, in a part of another.
+//! Reads the chained directories of a TIFF file: its pages and the bytes of its tags. EXIF is such a file too, embedded in
+//! another.
 //!
-//! Decoding a page is the codec's work; this reads no more than what stands beside the samples. Source: TIFF 6.0, section 2;
+//! Decoding a page is up to the codec; this module reads only what stands beside the samples. Source: TIFF 6.0, section 2;
 //! BigTIFF as libtiff writes it.
 
 use std::collections::BTreeSet;
 use std::io::{self, Read, Seek, SeekFrom};
 
-/// Entries of a directory; real ones have fewer than 100.
+/// Largest number of entries of a directory; real ones have fewer than 100.
 const MAX_ENTRIES: u64 = 4096;
-/// Pages of a file.
+/// Largest number of pages of a file.
 const MAX_PAGES: usize = 65_535;
 
 pub(super) const IMAGE_WIDTH: u16 = 256;
@@ -23,28 +23,28 @@ const BITS_PER_SAMPLE: u16 = 258;
 const SAMPLES_PER_PIXEL: u16 = 277;
 const NEW_SUBFILE_TYPE: u16 = 254;
 
-/// Where a tag's value stands.
+/// A directory entry: a tag and the place of its value.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Entry {
     pub tag: u16,
     pub kind: u16,
     pub count: u64,
-    /// Of the entry's field that holds the value, or the value's offset where it is longer.
+    /// Offset of the entry's field, which holds the value, or the value's offset if the value is longer.
     pub field: u64,
 }
 
 /// A picture of the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Page {
-    /// Of its directory.
+    /// Offset of its directory.
     pub offset: u64,
     pub width: u64,
     pub height: u64,
-    /// Of its samples.
+    /// Bytes of its samples.
     pub bytes: u64,
 }
 
-/// A file whose header was read.
+/// A file whose header has been read.
 #[derive(Debug)]
 pub(super) struct Tiff<R> {
     source: R,
@@ -82,23 +82,23 @@ impl<R: Read + Seek> Tiff<R> {
         self.is_big_endian
     }
 
-    /// The offset of the first directory.
+    /// Returns the offset of the first directory.
     pub fn first(&self) -> u64 {
         self.first
     }
 
-    /// Bytes of an offset.
+    /// Returns the number of bytes of an offset.
     fn word(&self) -> u64 {
         if self.is_big_tiff { 8 } else { 4 }
     }
 
-    /// The unsigned number that `bytes` are, eight at most.
+    /// Returns the unsigned number in `bytes`, of which there are at most eight.
     fn unsigned(&self, bytes: &[u8]) -> u64 {
         let add = |n, &b: &u8| n << 8 | u64::from(b);
         if self.is_big_endian { bytes.iter().fold(0, add) } else { bytes.iter().rev().fold(0, add) }
     }
 
-    /// The unsigned number of `len` bytes at `offset`.
+    /// Reads the unsigned number of `len` bytes at `offset`.
     fn at(&mut self, offset: u64, len: u64) -> io::Result<u64> {
         let bytes = self.read(offset, len)?;
         Ok(self.unsigned(&bytes))
@@ -111,7 +111,7 @@ impl<R: Read + Seek> Tiff<R> {
         if (bytes.len() as u64) < len { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(bytes) }
     }
 
-    /// The entries of the directory at `offset`, and the offset of the next, 0 after the last.
+    /// Reads the entries of the directory at `offset`, and the offset of the next directory, 0 after the last.
     pub fn directory(&mut self, offset: u64) -> io::Result<(Vec<Entry>, u64)> {
         let count_len = if self.is_big_tiff { 8 } else { 2 };
         let count = self.at(offset, count_len)?;
@@ -132,14 +132,14 @@ impl<R: Read + Seek> Tiff<R> {
         Ok((all.chunks_exact(entry_len).enumerate().map(entry).collect(), self.unsigned(next)))
     }
 
-    /// Where the value of `entry` begins, and its bytes; none for a type that TIFF does not have.
+    /// Returns where the value of `entry` begins and its length in bytes, or `None` if TIFF has no such type.
     pub fn place(&mut self, entry: &Entry) -> io::Result<Option<(u64, u64)>> {
         let Some(len) = type_len(entry.kind).and_then(|len| entry.count.checked_mul(len)) else { return Ok(None) };
         let at = if len <= self.word() { entry.field } else { self.at(entry.field, self.word())? };
         Ok(Some((at, len)))
     }
 
-    /// The first number of a tag's value, of the types SHORT, LONG, IFD and LONG8.
+    /// Reads the first number of a tag's value, of type SHORT, LONG, IFD or LONG8.
     pub fn number(&mut self, entries: &[Entry], tag: u16) -> io::Result<Option<u64>> {
         let is_number = |e: &&Entry| e.tag == tag && matches!(e.kind, 3 | 4 | 13 | 16) && e.count > 0;
         let Some(entry) = entries.iter().find(is_number) else { return Ok(None) };
@@ -147,7 +147,7 @@ impl<R: Read + Seek> Tiff<R> {
         self.at(at, type_len(entry.kind).unwrap_or(2)).map(Some)
     }
 
-    /// The bytes of the value of `entry`; none where it is longer than `limit`, or of a type that TIFF does not have.
+    /// Reads the bytes of the value of `entry`. Returns `None` if it is longer than `limit` or TIFF has no such type.
     pub fn value(&mut self, entry: &Entry, limit: u64) -> io::Result<Option<Vec<u8>>> {
         match self.place(entry)?.filter(|(_, len)| *len <= limit) {
             Some((at, len)) => self.read(at, len).map(Some),
@@ -155,7 +155,7 @@ impl<R: Read + Seek> Tiff<R> {
         }
     }
 
-    /// Pixels per inch, across and down, that the tags of a directory say.
+    /// Reads the pixels per inch, across and down, from the tags of a directory.
     pub fn density(&mut self, entries: &[Entry]) -> io::Result<Option<[f64; 2]>> {
         let per_inch = match self.number(entries, RESOLUTION_UNIT)? {
             None | Some(2) => 1.0,
@@ -174,7 +174,7 @@ impl<R: Read + Seek> Tiff<R> {
         Ok(super::metadata::sensible(density))
     }
 
-    /// The pages in their order. Thumbnails and masks of a page (NewSubfileType, bits 0 and 2) are none, unless there is
+    /// Reads the pages in order. Thumbnails and masks of a page (NewSubfileType, bits 0 and 2) do not count, unless there is
     /// nothing else.
     pub fn pages(&mut self) -> io::Result<Vec<Page>> {
         let (mut pages, mut seen, mut first, mut next) = (Vec::new(), BTreeSet::new(), None, self.first);
@@ -201,7 +201,7 @@ impl<R: Read + Seek> Tiff<R> {
     }
 }
 
-/// Makes the page at `offset` the first of the file `bytes`, which [`Tiff::new`] took.
+/// Makes the page at `offset` the first of the file `bytes`, which [`Tiff::new`] accepted.
 pub(super) fn begin_with(bytes: &mut [u8], offset: u64) {
     let is_big_tiff = bytes[2..4].contains(&0x2B);
     let is_big_endian = bytes[0] == b'M';
@@ -210,7 +210,7 @@ pub(super) fn begin_with(bytes: &mut [u8], offset: u64) {
     bytes[at..at + len].copy_from_slice(if is_big_endian { &order[8 - len..] } else { &order[..len] });
 }
 
-/// Bytes of a value of a type.
+/// Returns the size of a value of type `kind`, in bytes.
 pub(super) fn type_len(kind: u16) -> Option<u64> {
     Some(match kind {
         1 | 2 | 6 | 7 => 1,

@@ -1,5 +1,5 @@
-//! The container of WebP: its chunks, the frames of an animation, and files of several chunks, which encoders of still
-//! pictures do not make.
+//! The container of WebP: its chunks, the frames of an animation, and files of several chunks, which the encoders of still
+//! pictures do not write.
 //!
 //! Source: WebP Container Specification (RIFF), <https://developers.google.com/speed/webp/docs/riff_container>.
 
@@ -12,10 +12,10 @@ use ::image::{DynamicImage, ImageDecoder};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::ops::Range;
 
-/// The longest duration of a frame, in ms.
+/// Longest duration of a frame, in ms.
 const MAX_MS: u32 = (1 << 24) - 1;
 
-/// The name and the data's place of every chunk of a file, or of those at `range` of it. Data that is cut short is left out.
+/// Returns the name and the data's place of every chunk in `range` of a file. Truncated chunks are left out.
 pub(super) fn chunks<R: Read + Seek>(source: &mut R, range: Range<u64>) -> io::Result<Vec<([u8; 4], Range<u64>)>> {
     let mut found = Vec::new();
     let mut at = range.start;
@@ -34,18 +34,18 @@ pub(super) fn chunks<R: Read + Seek>(source: &mut R, range: Range<u64>) -> io::R
     Ok(found)
 }
 
-/// What an animated WebP says of all its frames.
+/// The header of an animated WebP.
 #[derive(Debug, Clone)]
 pub(super) struct Animation {
     pub width: usize,
     pub height: usize,
     pub plays: Plays,
-    /// The data of each frame's chunk.
+    /// Place of the data of each frame's chunk.
     pub frames: Vec<Range<u64>>,
 }
 
 impl Animation {
-    /// None for a still picture.
+    /// Reads the header. Returns `None` for a still picture.
     pub fn read<R: Read + Seek>(source: &mut R) -> io::Result<Option<Self>> {
         let end = source.seek(SeekFrom::End(0))?;
         let chunks = chunks(source, 12..end)?;
@@ -57,7 +57,7 @@ impl Animation {
             Ok(true)
         };
         let (mut header, mut animation) = ([0; 10], [0; 6]);
-        // Bit 1 of the flags says that it moves.
+        // Bit 1 of the flags marks an animation.
         if !data(b"VP8X", &mut header)? || header[0] & 2 == 0 || !data(b"ANIM", &mut animation)? {
             return Ok(None);
         }
@@ -72,8 +72,8 @@ fn u24(bytes: &[u8]) -> u32 {
     u32::from(bytes[0]) | u32::from(bytes[1]) << 8 | u32::from(bytes[2]) << 16
 }
 
-/// The frames of an animation one after another, composed on a canvas; the file's background colour is a hint for viewers,
-/// which none follows, and is ignored.
+/// The frames of an animation one after another, composed on a canvas. The file's background colour is a hint that no viewer
+/// follows, and is ignored.
 pub(super) struct Frames {
     bytes: Vec<u8>,
     frames: std::vec::IntoIter<Range<u64>>,
@@ -90,27 +90,27 @@ impl Frames {
         &self.canvas
     }
 
-    /// Draws the next frame; its duration in ms, or what is wrong with the file.
+    /// Draws the next frame and returns its duration in ms, or what is wrong with the file.
     pub fn next(&mut self) -> Option<std::result::Result<u32, String>> {
         let range = self.frames.next()?;
         Some(self.frame(range.start as usize..range.end as usize))
     }
 
     fn frame(&mut self, range: Range<usize>) -> std::result::Result<u32, String> {
-        let data = self.bytes.get(range).filter(|data| data.len() > 16).ok_or("a frame is cut short")?;
+        let data = self.bytes.get(range).filter(|data| data.len() > 16).ok_or("a frame is truncated")?;
         let [left, top] = [0, 3].map(|at| 2 * u24(&data[at..]) as usize);
         let [width, height] = [6, 9].map(|at| u24(&data[at..]) as usize + 1);
         let (ms, flags) = (u24(&data[12..]), data[15]);
         let rect = Rect { top, left, height, width };
         if !self.canvas.holds(rect) {
-            return Err("a frame reaches beyond the picture".into());
+            return Err("a frame extends beyond the picture".into());
         }
         let still = still(&data[16..], [width, height]).ok_or("a frame holds no picture")?;
         let fail = |e: ::image::ImageError| e.to_string();
         let decoder = WebPDecoder::new(io::Cursor::new(still)).map_err(fail)?;
-        // The frame's header decides what is allocated, so it must be the animation's.
+        // The still picture's header decides how much is allocated, so it must agree with the frame's.
         if decoder.dimensions() != (width as u32, height as u32) {
-            return Err("a frame has another size than it says".into());
+            return Err("a frame's size differs from its header".into());
         }
         let rgba = DynamicImage::from_decoder(decoder).map_err(fail)?.into_rgba8().into_raw();
         self.canvas.draw(&Patch {
@@ -123,7 +123,7 @@ impl Frames {
     }
 }
 
-/// The file of a still picture with the chunks `data` of a frame.
+/// Returns the file of a still picture made from the chunks `data` of a frame.
 fn still(data: &[u8], [width, height]: [usize; 2]) -> Option<Vec<u8>> {
     let mut out = io::Cursor::new(Vec::new());
     let mut writer = Writer::new(&mut out).ok()?;
@@ -138,7 +138,7 @@ fn still(data: &[u8], [width, height]: [usize; 2]) -> Option<Vec<u8>> {
     (!parts.is_empty()).then(|| out.into_inner())
 }
 
-/// The chunks of a picture's own data in `data`, which holds chunks.
+/// Returns those chunks in `data` that hold the picture itself.
 fn parts(data: &[u8]) -> impl Iterator<Item = ([u8; 4], &[u8])> {
     let all = chunks(&mut io::Cursor::new(data), 0..data.len() as u64).unwrap_or_default();
     let own = |name: &[u8; 4]| matches!(name, b"ALPH" | b"VP8 " | b"VP8L");
@@ -151,7 +151,7 @@ const XMP: u8 = 0b100;
 const EXIF: u8 = 0b1000;
 const ICC: u8 = 0b10_0000;
 
-/// The data of the chunk VP8X.
+/// Returns the data of the chunk VP8X.
 fn header(flags: u8, width: usize, height: usize) -> [u8; 10] {
     let ([w0, w1, w2, _], [h0, h1, h2, _]) = (le(width - 1), le(height - 1));
     [flags, 0, 0, 0, w0, w1, w2, h0, h1, h2]
@@ -164,7 +164,7 @@ fn le(n: usize) -> [u8; 4] {
 /// Writes a file chunk by chunk.
 struct Writer<W> {
     out: W,
-    /// Of the file in `out`.
+    /// Start of the file in `out`.
     start: u64,
 }
 
@@ -175,7 +175,7 @@ impl<W: Write + Seek> Writer<W> {
         Ok(Self { out, start })
     }
 
-    /// A chunk whose data is `parts`, one after another.
+    /// Writes a chunk whose data is `parts`, one after another.
     fn chunk(&mut self, name: &[u8; 4], parts: &[&[u8]]) -> io::Result<()> {
         let len: usize = parts.iter().map(|p| p.len()).sum();
         self.out.write_all(name)?;
@@ -186,7 +186,7 @@ impl<W: Write + Seek> Writer<W> {
         if len % 2 == 1 { self.out.write_all(&[0]) } else { Ok(()) }
     }
 
-    /// The chunks before the picture's own, for a file that has more than those.
+    /// Writes the chunks before the picture's own, for a file that has other chunks too.
     fn extended(&mut self, flags: u8, [width, height]: [usize; 2], beside: &Beside) -> io::Result<()> {
         let has = |is: bool, flag: u8| if is { flag } else { 0 };
         let beside_flags =
@@ -195,7 +195,7 @@ impl<W: Write + Seek> Writer<W> {
         beside.icc.map_or(Ok(()), |icc| self.chunk(b"ICCP", &[icc]))
     }
 
-    /// Adds what stands behind the picture, and the file's length.
+    /// Writes the chunks after the picture, and the file's length.
     fn finish(&mut self, exif: Option<&[u8]>, xmp: Option<&[u8]>) -> io::Result<()> {
         exif.map_or(Ok(()), |exif| self.chunk(b"EXIF", &[exif]))?;
         xmp.map_or(Ok(()), |xmp| self.chunk(b"XMP ", &[xmp]))?;
@@ -209,10 +209,10 @@ impl<W: Write + Seek> Writer<W> {
 }
 
 fn too_large() -> io::Error {
-    io::Error::other("the file would have more than 4 GiB, which WebP does not hold; choose another format")
+    io::Error::other("the file would be larger than 4 GiB, the limit of WebP; choose another format")
 }
 
-/// Writes a still picture: lossless without `quality`.
+/// Writes a still picture, lossless if there is no `quality`.
 pub(super) fn write_still<W: Write + Seek>(
     out: W,
     name: &str,
@@ -236,18 +236,18 @@ pub(super) fn write_still<W: Write + Seek>(
     writer.finish(beside.exif.as_deref(), beside.xmp).map_err(fail)
 }
 
-/// Writes an animation frame by frame, each whole.
+/// Writes an animation frame by frame, each frame complete.
 pub(super) struct WebPWriter<W> {
     name: String,
     quality: Option<u8>,
-    /// They stand at the end.
+    /// Written at the end, as is `xmp`.
     exif: Option<Vec<u8>>,
     xmp: Option<Vec<u8>>,
     writer: Writer<W>,
 }
 
 impl<W: Write + Seek> WebPWriter<W> {
-    /// For frames of `size`, width and height.
+    /// Begins an animation with frames of `size`, width and height.
     pub fn new(
         out: W,
         name: &str,
@@ -258,7 +258,7 @@ impl<W: Write + Seek> WebPWriter<W> {
     ) -> Result<Self> {
         let fail = |e| Error::io(name, e);
         let mut writer = Writer::new(out).map_err(fail)?;
-        // Whether a frame has alpha is not known yet; the flag may stand where none has.
+        // It is not known yet whether a frame has alpha; the flag is allowed even if none has.
         writer.extended(ALPHA | ANIMATED, size, &beside).map_err(fail)?;
         let plays = u16::try_from(plays.count()).unwrap_or(u16::MAX);
         writer.chunk(b"ANIM", &[&[0; 4], &plays.to_le_bytes()]).map_err(fail)?;
@@ -266,17 +266,17 @@ impl<W: Write + Seek> WebPWriter<W> {
         Ok(Self { name: name.into(), quality, exif, xmp: xmp.map(<[u8]>::to_vec), writer })
     }
 
-    /// Adds a frame of the first one's size.
+    /// Adds a frame, which must have the size of the first.
     pub fn add(&mut self, picture: &Picture, delay_ms: u32) -> Result<()> {
         let still = encode(picture, self.quality, &self.name)?;
         let mut inner = io::Cursor::new(Vec::new());
         for (name, part) in parts(still.get(12..).unwrap_or_default()) {
-            // In memory, so it cannot fail.
+            // Writing to memory cannot fail.
             let _ = Writer { out: &mut inner, start: 0 }.chunk(&name, &[part]);
         }
         let [w, h] = [picture.width(), picture.height()].map(|n| le(n - 1));
         let ms = le(delay_ms.min(MAX_MS) as usize);
-        // At 0, 0; the frame replaces what was there.
+        // At (0, 0), replacing what was there.
         let mut frame = [0; 16];
         frame[6..9].copy_from_slice(&w[..3]);
         frame[9..12].copy_from_slice(&h[..3]);
@@ -292,7 +292,7 @@ impl<W: Write + Seek> WebPWriter<W> {
     }
 }
 
-/// The file of a still picture.
+/// Encodes a still picture as a file.
 fn encode(picture: &Picture, quality: Option<u8>, name: &str) -> Result<Vec<u8>> {
     let [width, height] = [picture.width(), picture.height()].map(|n| n as u32);
     let Samples::U8(samples) = picture.samples() else { unreachable!("the picture was made to fit WebP") };
@@ -329,11 +329,11 @@ fn encode_lossy(
     };
     match Encoder::new(samples, layout, width, height).encode_simple(false, quality.into()) {
         Ok(out) => Ok(out.to_vec()),
-        Err(e) => Err(Error::image(name, format!("cannot be written as WebP with loss: {e:?}"))),
+        Err(e) => Err(Error::image(name, format!("cannot be written as lossy WebP: {e:?}"))),
     }
 }
 
 #[cfg(not(feature = "cli"))]
 fn encode_lossy(_: &[u8], _: [u32; 2], _: Channels, _: u8, name: &str) -> Result<Vec<u8>> {
-    Err(Error::image(name, "WebP with loss needs the feature cli of lineament; leave the quality out"))
+    Err(Error::image(name, "lossy WebP needs the feature cli of lineament; omit the quality"))
 }

@@ -2,16 +2,16 @@
 
 use crate::error::{Error, Result};
 
-/// Mean distance of `found` from `truth`, divided by the distance of the true eyes' centres, each the mean of its six
-/// landmarks (36 to 41 and 42 to 47 of 68, from 0). 0.05 is five hundredths of that distance.
+/// Returns the mean distance of `found` from `truth`, divided by the distance between the true eyes' centres. A centre is the
+/// mean of the eye's six landmarks (36 to 41 and 42 to 47 of 68, from 0). 0.05 is five hundredths of that distance.
 ///
-/// Lower is better. Both lists in the same unit, whatever it is.
+/// Lower is better. Both lists may use any unit, as long as it is the same.
 ///
 /// # Errors
-/// Not 68 landmarks each; eyes in one place.
+/// A list does not have 68 landmarks; the eyes coincide.
 ///
-/// Source: the measure of 300-W papers in its inter-pupil form, as in Ren et al. 2014 and Zhu et al. 2015 (not the distance of
-/// the outer corners, which is about 1.4 times as long).
+/// Source: the measure of 300-W papers in its inter-pupil form, as in Ren et al. 2014 and Zhu et al. 2015 (not the distance
+/// between the outer corners, which is about 1.4 times as long).
 pub fn landmark_error(truth: &[[f64; 2]], found: &[[f64; 2]]) -> Result<f64> {
     if truth.len() != 68 || found.len() != 68 {
         return Err(Error::Usage(format!(
@@ -29,10 +29,10 @@ pub fn landmark_error(truth: &[[f64; 2]], found: &[[f64; 2]]) -> Result<f64> {
     Ok(truth.iter().zip(found).map(|(&a, &b)| distance(a, b)).sum::<f64>() / 68.0 / eyes)
 }
 
-/// The mean of [`landmark_error`] over pairs of true and found landmarks; 0 for none.
+/// Returns the mean of [`landmark_error`] over pairs of true and found landmarks, or 0 if there are none.
 ///
 /// # Errors
-/// As [`landmark_error`].
+/// Those of [`landmark_error`].
 pub fn mean_landmark_error<'a>(pairs: impl Iterator<Item = (&'a [[f64; 2]], Vec<[f64; 2]>)>) -> Result<f64> {
     let errors = pairs.map(|(truth, found)| landmark_error(truth, &found)).collect::<Result<Vec<_>>>()?;
     Ok(errors.iter().sum::<f64>() / errors.len().max(1) as f64)

@@ -1,4 +1,4 @@
-//! What the papers measure, computed as they compute it.
+//! The papers' metrics, computed as the papers compute them.
 
 pub mod landmarks;
 pub mod psnr;
@@ -12,7 +12,7 @@ pub use ssim::{WINDOW as SSIM_WINDOW, ssim};
 
 use crate::error::{Error, Result};
 
-/// `plane` without `shave` pixels at each border, rounded to whole grey levels 0..255, and its size.
+/// Returns `plane` without `shave` pixels at each border, rounded to whole grey levels 0..255.
 fn rounded(plane: &[f32], size: [usize; 2], shave: usize) -> Vec<f64> {
     let [height, width] = size;
     let mut out = Vec::with_capacity((height - 2 * shave) * (width - 2 * shave));
@@ -23,7 +23,7 @@ fn rounded(plane: &[f32], size: [usize; 2], shave: usize) -> Vec<f64> {
     out
 }
 
-/// Refuses planes of other sizes, and pictures of which the borders leave less than `least` pixels per side.
+/// Refuses planes of another size, and pictures with fewer than `least` pixels per side between the borders.
 fn check(
     metric: &str,
     reference: &[f32],

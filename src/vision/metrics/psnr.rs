@@ -2,18 +2,18 @@
 
 use crate::error::Result;
 
-/// PSNR in dB: 20·log10(255 / RMSE).
+/// Returns the PSNR in dB: 20·log10(255 / RMSE).
 ///
 /// `reference` and `result` are planes of `[height, width]`, row by row, in 0..1: the luminance of
 /// [`crate::Picture::luma`], in MATLAB's studio range for colour pictures, or any other single channel. Both are multiplied
-/// by 255, rounded half up to whole numbers and clamped to 0..255 before they are compared, since the papers compare uint8
-/// pictures. `shave` pixels at each of the four borders are left out, the magnification factor in the papers; the picture
-/// should have been cropped to a multiple of the factor before it was made smaller ("modcrop").
+/// by 255, rounded half up to whole numbers and clamped to 0..255 before the comparison, because the papers compare uint8
+/// pictures. `shave` pixels at each of the four borders are left out; in the papers this is the magnification factor. The
+/// picture should have been cropped to a multiple of the factor before it was shrunk ("modcrop").
 ///
-/// Higher is better; equal pictures give infinity. The mean is over the picture; the papers average the dB of pictures.
+/// Higher is better; equal pictures give infinity. The mean is over one picture; over several, the papers average the dB.
 ///
 /// # Errors
-/// A plane is not height · width long; nothing is left between the borders.
+/// The length of a plane is not height · width; nothing is left between the borders.
 ///
 /// Source: compute_psnr.m and Demo_SR.m of the code of SRCNN (Dong et al., TPAMI 2016).
 pub fn psnr(reference: &[f32], result: &[f32], size: [usize; 2], shave: usize) -> Result<f64> {

@@ -1,9 +1,9 @@
-//! PSNR and SSIM over a part of a picture, such as the face.
+//! PSNR and SSIM over part of a picture, such as the face.
 
 use super::ssim::WINDOW;
 use crate::error::{Error, Result};
 
-/// The pixels that count.
+/// The pixels to measure.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Region {
     size: [usize; 2],
@@ -11,11 +11,11 @@ pub struct Region {
 }
 
 impl Region {
-    /// The face region: pixels of a picture of `size` (height, width) whose centre lies within the convex hull of the landmarks
-    /// (column, row, in pixels; (0, 0) is the picture's corner), enlarged by a tenth about their mean.
+    /// Returns the face region: the pixels of a picture of `size` (height, width) whose centre lies within the convex hull of
+    /// the landmarks (column, row, in pixels; (0, 0) is the picture's corner), enlarged by a tenth about their mean.
     ///
     /// # Errors
-    /// No pixel lies within.
+    /// No pixel lies within the hull.
     pub fn face(points: &[[f64; 2]], size: [usize; 2]) -> Result<Self> {
         let n = points.len() as f64;
         let mean = [0, 1].map(|d| points.iter().map(|p| p[d]).sum::<f64>() / n);
@@ -37,15 +37,15 @@ impl Region {
         Ok(Self { size, inside })
     }
 
-    /// Whether each pixel counts, row by row.
+    /// Returns whether each pixel belongs to the region, row by row.
     pub fn pixels(&self) -> &[bool] {
         &self.inside
     }
 
-    /// [`super::psnr()`] over the region.
+    /// Returns [`super::psnr()`] over the region.
     ///
     /// # Errors
-    /// A plane is not of the region's size.
+    /// A plane does not have the region's size.
     pub fn psnr(&self, reference: &[f32], result: &[f32]) -> Result<f64> {
         super::check("psnr", reference, result, self.size, 0, 1)?;
         let (a, b) = (super::rounded(reference, self.size, 0), super::rounded(result, self.size, 0));
@@ -54,10 +54,10 @@ impl Region {
         Ok(20.0 * (255.0 / (squares.sum::<f64>() / count as f64).sqrt()).log10())
     }
 
-    /// [`super::ssim()`] averaged over the windows whose centre lies in the region.
+    /// Returns [`super::ssim()`] averaged over the windows whose centre lies in the region.
     ///
     /// # Errors
-    /// A plane is not of the region's size; no window has its centre there.
+    /// A plane does not have the region's size; no window has its centre in the region.
     pub fn ssim(&self, reference: &[f32], result: &[f32]) -> Result<f64> {
         let map = super::ssim::map(reference, result, self.size, 0)?;
         let (width, edge) = (self.size[1], WINDOW / 2);
@@ -74,12 +74,12 @@ impl Region {
     }
 }
 
-/// Positive where p, q, r turn from the x axis towards the y axis.
+/// Returns a positive number if p, q, r turn from the x axis towards the y axis.
 fn cross(p: [f64; 2], q: [f64; 2], r: [f64; 2]) -> f64 {
     (q[0] - p[0]) * (r[1] - p[1]) - (q[1] - p[1]) * (r[0] - p[0])
 }
 
-/// The corners of the convex hull, in the direction of a positive [`cross`] (Andrew's monotone chain).
+/// Returns the corners of the convex hull, in the direction of a positive [`cross`] (Andrew's monotone chain).
 fn convex_hull(mut points: Vec<[f64; 2]>) -> Vec<[f64; 2]> {
     points.sort_by(|a, b| a[0].total_cmp(&b[0]).then(a[1].total_cmp(&b[1])));
     let mut hull: Vec<[f64; 2]> = Vec::new();

@@ -10,22 +10,22 @@ const SIGMA: f64 = 1.5;
 const C1: f64 = (0.01 * 255.0) * (0.01 * 255.0);
 const C2: f64 = (0.03 * 255.0) * (0.03 * 255.0);
 
-/// Mean SSIM of two pictures, −1..1.
+/// Returns the mean SSIM of two pictures, in −1..1.
 ///
 /// SSIM(a, b) = (2·µa·µb + C1)(2·σab + C2) / ((µa² + µb² + C1)(σa² + σb² + C2)) at every position of an 11×11 Gaussian
-/// window with σ = 1.5 px, normalised to sum 1, that lies wholly within the picture ("valid": 5 px at each border have no
+/// window with σ = 1.5 px, normalised to sum 1, that lies wholly within the picture ("valid": the 5 px at each border have no
 /// value of their own), averaged over these positions. Variances are those of the window itself (divided by n, not by
 /// n − 1). C1 = (0.01·255)², C2 = (0.03·255)².
 ///
-/// `reference` and `result` are planes of `[height, width]`, row by row, in 0..1; as in [`super::psnr()`] they are rounded to
-/// whole grey levels 0..255 first and lose `shave` pixels at each border. Higher is better; equal pictures give 1.
+/// `reference` and `result` are planes of `[height, width]`, row by row, in 0..1. As in [`super::psnr()`], they are first
+/// rounded to whole grey levels 0..255 and lose `shave` pixels at each border. Higher is better; equal pictures give 1.
 ///
-/// Equal to ssim_index.m of the authors (without its later automatic downsampling), and to scikit-image's
+/// Equals the authors' ssim_index.m (without its later automatic downsampling) and scikit-image's
 /// `structural_similarity(a, b, gaussian_weights=True, sigma=1.5, use_sample_covariance=False, data_range=255)`, whose mean
 /// also leaves out 5 px at each border.
 ///
 /// # Errors
-/// A plane is not height · width long; less than 11×11 px are left between the borders.
+/// The length of a plane is not height · width; fewer than 11×11 px are left between the borders.
 ///
 /// Source: Wang, Bovik, Sheikh, Simoncelli, "Image quality assessment: from error visibility to structural similarity",
 /// IEEE TIP 2004, section III.
@@ -34,14 +34,14 @@ pub fn ssim(reference: &[f32], result: &[f32], size: [usize; 2], shave: usize) -
     Ok(map.iter().sum::<f64>() / map.len() as f64)
 }
 
-/// [`ssim`] at every position of the window, row by row; the first is that whose centre lies 5 px within the borders.
+/// Returns the [`ssim`] at every position of the window, row by row. The centre of the first lies 5 px within the borders.
 pub(super) fn map(reference: &[f32], result: &[f32], size: [usize; 2], shave: usize) -> Result<Vec<f64>> {
     super::check("ssim", reference, result, size, shave, WINDOW)?;
     let a = super::rounded(reference, size, shave);
     let b = super::rounded(result, size, shave);
     let [height, width] = size.map(|s| s - 2 * shave);
     let window = gaussian();
-    // Weighted column sums of a, b, a², b² and ab for the window's eleven rows; one strip at a time keeps memory small.
+    // Weighted column sums of a, b, a², b² and ab over the window's eleven rows; one strip at a time saves memory.
     let mut strip = vec![[0.0f64; 5]; width];
     let mut map = Vec::with_capacity((height - WINDOW + 1) * (width - WINDOW + 1));
     for top in 0..=height - WINDOW {
@@ -70,7 +70,7 @@ pub(super) fn map(reference: &[f32], result: &[f32], size: [usize; 2], shave: us
     Ok(map)
 }
 
-/// One axis of the window; it is separable.
+/// Returns one axis of the window, which is separable.
 fn gaussian() -> [f64; WINDOW] {
     let middle = (WINDOW / 2) as f64;
     let raw: [f64; WINDOW] = std::array::from_fn(|k| (-(k as f64 - middle).powi(2) / (2.0 * SIGMA * SIGMA)).exp());
@@ -84,7 +84,7 @@ pub(super) mod tests {
 
     pub(crate) const SIZE: [usize; 2] = [37, 29];
 
-    /// Two pictures that a formula gives, here and in Python:
+    /// Two pictures from a formula that works alike in Python:
     /// a = 40 + (5·i + 3·j) % 160, b = clip(a + (7·i + 13·j) % 31 − 15 + i·j // 20, 0, 255).
     pub(crate) fn planes() -> (Vec<f32>, Vec<f32>) {
         let (mut a, mut b) = (Vec::new(), Vec::new());
@@ -101,7 +101,7 @@ pub(super) mod tests {
     #[test]
     fn ssim_is_scikit_images() {
         let (a, b) = planes();
-        // skimage 0.26.0, with the arguments of the documentation above, of the whole and of a[3:-3, 3:-3].
+        // skimage 0.26.0, with the arguments in the documentation above, of the whole and of a[3:-3, 3:-3].
         assert!((ssim(&a, &b, SIZE, 0).unwrap() - 0.8059107565239978).abs() < 1e-9);
         assert!((ssim(&a, &b, SIZE, 3).unwrap() - 0.823179713315071).abs() < 1e-9);
     }

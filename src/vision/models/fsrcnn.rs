@@ -1,12 +1,12 @@
-//! FSRCNN(d, s, m): luminance of the small picture in, of the large one out.
+//! FSRCNN(d, s, m): maps the luminance of a small picture to that of the large one.
 //!
 //! conv5 (d) – conv1 (s) – m × conv3 (s) – conv1 (d) – deconv9 with stride = scale (1), a PReLU after every convolution.
 //! Source: Dong, Loy, Tang, "Accelerating the Super-Resolution Convolutional Neural Network", ECCV 2016, section 3.1.
 //!
-//! Differs from the paper: zero padding in every layer, so that input and output cover the same picture; the
+//! Differs from the paper: zero padding in every layer, so that input and output cover the same picture. The
 //! deconvolution is padded by ⌈(9 − scale) / 2⌉, which centres its kernel on the small pixel's place in the large
 //! picture (exactly for scale 3).
-//! Not stated in the paper; we chose a PReLU after every mapping layer, as in the released networks.
+//! Not stated in the paper: we chose a PReLU after every mapping layer, as in the released networks.
 
 use super::{Padding, conv, prelu};
 use crate::error::Result;
@@ -40,7 +40,7 @@ impl Config {
     fn padding(&self) -> usize {
         (DECONV - self.scale).div_ceil(2)
     }
-    /// Small pixels to each side of the one that an output pixel lies in, on which it depends.
+    /// Returns how many small pixels an output pixel depends on to each side of the small pixel that contains it.
     pub fn halo(&self) -> usize {
         // Output o = scale·j + phase sums inputs i with 0 <= o + padding - scale·i < 9.
         let before = (DECONV - 1 - self.padding()) / self.scale;
@@ -49,10 +49,10 @@ impl Config {
     }
 }
 
-/// Adds the network to `g`; `x` is `[N, 1, H, W]` with luminance in 0..1, the result `[N, 1, scale·H, scale·W]`.
+/// Adds the network to `g`. `x` is `[N, 1, H, W]` with luminance in 0..1; the result is `[N, 1, scale·H, scale·W]`.
 ///
 /// # Errors
-/// `x` has other than one channel; a name is taken.
+/// `x` does not have exactly one channel; a name is taken.
 pub fn build(g: &mut Graph, x: NodeId, config: &Config) -> Result<NodeId> {
     let Config { scale, d, s, m } = *config;
     // He et al. 2015 eq. 15, with PReLU's initial slope.

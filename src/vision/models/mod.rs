@@ -10,22 +10,22 @@ use crate::graph::{Graph, Init, NodeId};
 use crate::ops::conv2d::Conv2d;
 use crate::ops::prelu::Prelu;
 
-/// What a convolution of odd size reads beyond the border of its input.
+/// What a convolution of odd size reads beyond its input's border.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Padding {
-    /// Zeros; the result is as large as the input.
+    /// Zeros. The result is as large as the input.
     Zero,
-    /// The nearest pixel; the result is as large as the input.
+    /// The nearest pixel. The result is as large as the input.
     Repeat,
-    /// Nothing: the result lacks ⌊kernel / 2⌋ pixels on each side.
+    /// Nothing. The result lacks ⌊kernel / 2⌋ pixels on each side.
     Valid,
 }
 
-/// A convolution of odd size, as node `name` with parameters `name.w` and `name.b`; 3×3 with zero padding is the
+/// Adds a convolution of odd size as node `name` with parameters `name.w` and `name.b`; 3×3 with zero padding uses the
 /// specialised operation.
 ///
 /// # Errors
-/// `kernel` is even or above 11; `x` is smaller than it where the border is `Valid`; a name is taken.
+/// `kernel` is even or above 11; `x` is smaller than `kernel` and `padding` is `Valid`; a name is taken.
 pub(crate) fn conv(
     g: &mut Graph,
     name: &str,
@@ -46,7 +46,7 @@ pub(crate) fn conv(
     }
 }
 
-/// A PReLU with a slope per channel, as node `name.prelu` with parameter `name.a`, which begins at 0.25 (He et al. 2015).
+/// Adds a PReLU with one slope per channel as node `name.prelu` with parameter `name.a`, initially 0.25 (He et al. 2015).
 pub(crate) fn prelu(g: &mut Graph, name: &str, x: NodeId) -> Result<NodeId> {
     let [_, channels, _, _] = g.shape(x)?.nchw();
     let a = g.param(&format!("{name}.a"), [1, channels, 1, 1], Init::Constant(0.25))?;
@@ -62,14 +62,14 @@ pub enum Reads {
     Enlarged,
 }
 
-/// A super-resolution network on luminance in 0..1, by name.
+/// A named super-resolution network on luminance in 0..1.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SuperResolution {
     pub name: String,
     pub scale: usize,
     pub reads: Reads,
-    /// Pixels of its input, to each side, that an output pixel depends on: where reads is `Small`, around the small pixel
-    /// that it lies in.
+    /// Input pixels to each side that an output pixel depends on. If `reads` is `Small`, they are counted from the small
+    /// pixel that contains the output pixel.
     pub halo: usize,
     network: Network,
 }
@@ -80,14 +80,14 @@ enum Network {
     Srcnn(srcnn::Config),
 }
 
-/// Names that [`SuperResolution::new`] knows.
+/// Names that [`SuperResolution::new`] accepts.
 pub const SUPER_RESOLUTION: [&str; 5] = ["fsrcnn", "fsrcnn-s", "srcnn", "srcnn-9-3-5", "srcnn-9-5-5"];
 
 impl SuperResolution {
-    /// The network `name` for `scale`.
+    /// Returns the network `name` for `scale`.
     ///
     /// # Errors
-    /// An unknown name, with the known ones; a scale outside 2..=4.
+    /// `name` is unknown (the error lists the known names); `scale` is outside 2..=4.
     pub fn new(name: &str, scale: usize) -> Result<Self> {
         if !(2..=4).contains(&scale) {
             return Err(Error::Usage(format!("scale must be 2, 3 or 4, got {scale}")));
@@ -107,8 +107,8 @@ impl SuperResolution {
         Ok(Self { name: name.to_owned(), scale, reads, halo, network })
     }
 
-    /// Adds the network to a graph; `x` is `[N, 1, H, W]`, the result `[N, 1, scale·H, scale·W]` where it reads the small
-    /// picture, else of x's shape.
+    /// Adds the network to a graph. `x` is `[N, 1, H, W]`; the result is `[N, 1, scale·H, scale·W]` if the network reads
+    /// the small picture, else it has the shape of `x`.
     ///
     /// # Errors
     /// `x` has another number of channels.
@@ -119,11 +119,11 @@ impl SuperResolution {
         }
     }
 
-    /// As [`SuperResolution::build`], as the network is trained: SRCNN without padding, so that the result lacks
+    /// Like [`SuperResolution::build`], but in the form used for training: SRCNN is unpadded, so that the result lacks
     /// [`SuperResolution::cut_px`] on each side.
     ///
     /// # Errors
-    /// `x` has another number of channels; nothing of the result is left.
+    /// `x` has another number of channels; the result would be empty.
     pub fn build_for_training(&self, g: &mut Graph, x: NodeId) -> Result<NodeId> {
         match &self.network {
             Network::Fsrcnn(config) => fsrcnn::build(g, x, config),
@@ -131,7 +131,7 @@ impl SuperResolution {
         }
     }
 
-    /// Pixels on each side of the target that the result of [`SuperResolution::build_for_training`] lacks.
+    /// Returns how many pixels the result of [`SuperResolution::build_for_training`] lacks on each side of the target.
     pub fn cut_px(&self) -> usize {
         match &self.network {
             Network::Fsrcnn(_) => 0,

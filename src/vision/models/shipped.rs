@@ -8,12 +8,12 @@ use crate::weights::Weights;
 pub struct Shipped {
     pub model: &'static str,
     pub scale: usize,
-    /// The file.
+    /// Contents of the file.
     pub bytes: &'static [u8],
 }
 
 impl Shipped {
-    /// What it holds.
+    /// Parses the file.
     ///
     /// # Errors
     /// Those of [`Weights::from_bytes`].
@@ -42,12 +42,12 @@ static SHIPPED: [Shipped; 7] = [
     shipped_file!("cbn-small-8px", 4, "cbn-small-8px"),
 ];
 
-/// The weights files that come with lineament.
+/// Returns the weights files that come with lineament.
 pub fn all() -> &'static [Shipped] {
     &SHIPPED
 }
 
-/// The weights that come with lineament for `model` at `scale`, if there are any.
+/// Returns the weights that come with lineament for `model` at `scale`, if there are any.
 pub fn open(model: &str, scale: usize) -> Option<Result<Weights>> {
     all().iter().find(|s| s.model == model && s.scale == scale).map(Shipped::open)
 }

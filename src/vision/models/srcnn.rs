@@ -1,8 +1,8 @@
-//! SRCNN f1-f2-f3: luminance of the bicubically enlarged picture in, sharpened out.
+//! SRCNN f1-f2-f3: sharpens the luminance of a bicubically enlarged picture.
 //!
 //! conv f1 (64) ReLU – conv f2 (32) ReLU – conv f3 (1).
-//! Source: Dong, Loy, He, Tang, "Image Super-Resolution Using Deep Convolutional Networks", TPAMI 2016, section 3;
-//! borders are replicated in every layer, as in the authors' test code, and left out in training, as in section 3.3.
+//! Source: Dong, Loy, He, Tang, "Image Super-Resolution Using Deep Convolutional Networks", TPAMI 2016, section 3.
+//! Every layer replicates borders, as in the authors' test code; training drops them, as in section 3.3.
 
 use super::{Padding, conv};
 use crate::error::Result;
@@ -16,24 +16,24 @@ pub struct Config {
 }
 
 impl Config {
-    /// Pixels to each side on which an output pixel depends.
+    /// Returns how many pixels to each side an output pixel depends on.
     pub fn halo(&self) -> usize {
         self.kernels.iter().map(|k| k / 2).sum()
     }
 }
 
-/// Adds the network to `g`; `x` and the result are `[N, 1, H, W]` with luminance in 0..1.
+/// Adds the network to `g`. `x` and the result are `[N, 1, H, W]` with luminance in 0..1.
 ///
 /// # Errors
-/// `x` has other than one channel; a name is taken.
+/// `x` does not have exactly one channel; a name is taken.
 pub fn build(g: &mut Graph, x: NodeId, config: &Config) -> Result<NodeId> {
     layers(g, x, config, Padding::Repeat)
 }
 
-/// As [`build`] without padding: the result is `[N, 1, H − 2·halo, W − 2·halo]`, the same pixels as those of `build` there.
+/// Like [`build`], but without padding: the result is `[N, 1, H − 2·halo, W − 2·halo]`, the inner pixels of `build`'s.
 ///
 /// # Errors
-/// As [`build`]; H or W is at most 2·halo.
+/// Those of [`build`]; H or W is at most 2·halo.
 pub fn build_valid(g: &mut Graph, x: NodeId, config: &Config) -> Result<NodeId> {
     layers(g, x, config, Padding::Valid)
 }

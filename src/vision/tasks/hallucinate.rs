@@ -1,7 +1,7 @@
-//! Faces of 16 × 16 or 28 × 28 pixels drawn large: the cascade of "Deep Cascaded Bi-Network for Face Hallucination".
+//! Enlarges faces of 16 × 16 or 28 × 28 pixels by the cascade of "Deep Cascaded Bi-Network for Face Hallucination".
 //!
-//! [`points`] reads landmarks, [`frame`] brings a face into the canonical frame in which the networks of
-//! [`crate::vision::models::cbn`] see it, [`hallucinator`] runs them, [`sheet`] shows what they did.
+//! [`points`] reads landmarks, [`frame`] maps a face to the canonical frame in which the networks of
+//! [`crate::vision::models::cbn`] see it, [`hallucinator`] runs them, and [`sheet`] shows their results.
 
 pub mod align;
 pub(crate) mod batches;

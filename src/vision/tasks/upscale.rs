@@ -1,10 +1,11 @@
 //! Enlarges pictures: luminance by a network, colour and alpha bicubically.
 //!
-//! In: any picture. Out: one `scale` times as wide and high, with the same channels, bits and ICC profile.
-//! The network sees the luminance of ITU-R BT.601 as MATLAB's rgb2ycbcr gives it, in 0..1; Cb, Cr and alpha are enlarged by
+//! In: any picture. Out: a picture `scale` times as wide and high, with the same channels, bits and ICC profile.
+//! The network sees the luminance of ITU-R BT.601 as in MATLAB's rgb2ycbcr, in 0..1; Cb, Cr and alpha are enlarged by
 //! MATLAB's bicubic (Dong et al., TPAMI 2016, section 4.2: "only the luminance channel is considered").
-//! Larger pictures go in windows that overlap by the receptive field; the result does not depend on their size, bit for bit,
-//! but where Winograd's tiles serve a layer (SRCNN 9-3-5 and 9-5-5 on a software adapter): there it does in f32's last bits.
+//! Larger pictures are processed in windows that overlap by the receptive field. The result does not depend on their size, bit
+//! for bit, except if Winograd's tiles compute a layer (SRCNN 9-3-5 and 9-5-5 on a software adapter): then it does in the last
+//! bits of f32.
 
 mod chain;
 
@@ -24,21 +25,21 @@ use crate::vision::models::{Reads, SuperResolution};
 use crate::weights::Weights;
 use std::sync::Arc;
 
-/// Sides of a window to choose from where the caller names none: the largest whose plan fits the device is taken. On
-/// lavapipe 288 takes a picture of 256² in one window (84 ms against 119 with 160), and 4000 × 3000 in the same time.
+/// Default sides of a window: the largest whose plan fits the device is used. On lavapipe, 288 takes a picture of 256² in one
+/// window (84 ms against 119 with 160), and 4000 × 3000 in the same time as 160.
 pub const TILES: [usize; 6] = [288, 160, 96, 64, 48, 32];
 
 /// Side of the largest window that [`Upscaler::within`] tries.
 const LARGEST_PX: usize = 1 << 15;
 
-/// Side in pixels of the network's input of the tile that [`Upscaler::self_check`] computes with the references, halo
-/// not included: some ten million multiply-adds, a fraction of a second in f64.
+/// Side of the tile that [`Upscaler::self_check`] computes with the references, in pixels of the network's input without the
+/// halo: about ten million multiply-adds, a fraction of a second in f64.
 const CHECKED_PX: usize = 16;
 
-/// Largest error of a checked tile in units of the reference's root mean square, as `lineament bench --expect` allows.
+/// Largest allowed error of a checked tile, in units of the reference's root mean square, as in `lineament bench --expect`.
 const MAX_RELATIVE_ERROR: f64 = 1e-3;
 
-/// Bytes that sessions for windows of several sizes may take together: some ten of the usual size.
+/// Memory limit for the sessions of several window sizes together, in bytes: about ten of the usual size.
 const KEPT_BYTES: u64 = 256 << 20;
 
 /// A super-resolution network with its weights on a device.
@@ -46,35 +47,35 @@ const KEPT_BYTES: u64 = 256 << 20;
 pub struct Upscaler {
     device: Device,
     model: SuperResolution,
-    /// Windows of all sizes share one copy on the device.
+    /// Shared by windows of all sizes: there is one copy on the device.
     weights: Params,
     /// Side of a window in pixels of the network's input, halo included.
     tile: usize,
-    /// Bytes that a plan may take.
+    /// Largest plan, in bytes.
     memory_bytes: u64,
-    /// Its sessions by the size of a window.
+    /// The sessions, by the size of a window.
     network: Network,
 }
 
 /// A part of a picture that the network runs on at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Window {
-    /// What the network reads, in pixels of its input.
+    /// The part that the network reads, in pixels of its input.
     pub read: Rect,
-    /// What is kept, in pixels of the result.
+    /// The part that is kept, in pixels of the result.
     pub kept: Rect,
-    /// What is kept, in the network's output for this window.
+    /// The part that is kept, in pixels of the network's output for this window.
     inside: Rect,
 }
 
-/// What a picture's enlargement took.
+/// Statistics of a picture's enlargement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Report {
-    /// Windows that the network ran on.
+    /// Number of windows on which the networks ran.
     pub tiles: usize,
 }
 
-/// How well a picture is restored: luminance, 8-bit levels, a border of `scale` pixels left out.
+/// How well a picture is restored, measured on luminance in 8-bit levels without a border of `scale` pixels.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Score {
     /// In dB.
@@ -87,7 +88,8 @@ pub struct Score {
 }
 
 impl Upscaler {
-    /// `tile` is the side of a window in pixels of the network's input, halo included; 0 runs every picture whole.
+    /// Creates an upscaler. `tile` is the side of a window in pixels of the network's input, halo included. 0 runs every picture
+    /// whole; `None` chooses the largest of [`TILES`] that fits the device.
     ///
     /// # Errors
     /// The weights do not belong to `model`; no window fits the device.
@@ -128,11 +130,11 @@ impl Upscaler {
         Ok(upscaler)
     }
 
-    /// As [`Upscaler::new`], with the largest window whose plan's exact peak is at most `bytes`; a picture whose plan
+    /// Like [`Upscaler::new`], but with the largest window whose plan's exact peak is at most `bytes`. A picture whose plan
     /// would take more is refused.
     ///
     /// # Errors
-    /// Not even the smallest window fits, with its plan's bytes; those of [`Upscaler::new`].
+    /// Not even the smallest window fits; the error gives its plan's bytes. Those of [`Upscaler::new`].
     pub fn within(device: Device, model: SuperResolution, weights: Weights, bytes: u64) -> Result<Self> {
         let mut upscaler = Self::new(device, model, weights, Some(0))?;
         let (smallest, needed) = upscaler.smallest_window()?;
@@ -147,15 +149,15 @@ impl Upscaler {
         Ok(upscaler)
     }
 
-    /// The side of the smallest window that keeps anything, and its plan's peak in bytes.
+    /// Returns the side of the smallest window that keeps anything, and its plan's peak in bytes.
     fn smallest_window(&self) -> Result<(usize, u64)> {
         let side = 2 * self.model.halo + 1;
         let (g, y) = self.graph(side, side)?;
         Ok((side, self.device.plan(&g, &[y])?.peak_bytes()))
     }
 
-    /// Takes the largest window, of side `smallest` or more, whose plan's peak is at most `bytes`, and refuses larger plans
-    /// from now on.
+    /// Chooses the largest window, of side `smallest` or more, whose plan's peak is at most `bytes`, and refuses larger plans
+    /// from then on.
     fn fit(&mut self, smallest: usize, bytes: u64) -> Result<()> {
         let mut fits = |side| {
             self.tile = side;
@@ -165,7 +167,7 @@ impl Upscaler {
                 Err(e) => Err(e),
             }
         };
-        // Peaks grow with the side, so the largest that fits lies between one that does and one that does not.
+        // Peaks grow with the side, so the largest side that fits lies between one that does and one that does not.
         let (mut fitting, mut too_large) = (smallest, 2 * smallest);
         while too_large <= LARGEST_PX && fits(too_large)? {
             (fitting, too_large) = (too_large, 2 * too_large);
@@ -180,7 +182,7 @@ impl Upscaler {
         Ok(())
     }
 
-    /// Side of a window in pixels of the network's input, halo included; larger than any picture where they run whole.
+    /// Returns the side of a window in pixels of the network's input, halo included; `usize::MAX` if pictures run whole.
     pub fn tile(&self) -> usize {
         self.tile
     }
@@ -189,7 +191,7 @@ impl Upscaler {
         &self.model
     }
 
-    /// The network for an input of `height` × `width`.
+    /// Builds the network for an input of `height` × `width`.
     fn graph(&self, height: usize, width: usize) -> Result<(Graph, NodeId)> {
         let mut g = Graph::new();
         let x = g.input("x", [1, 1, height, width])?;
@@ -197,7 +199,7 @@ impl Upscaler {
         Ok((g, y))
     }
 
-    /// The graph of [`Upscaler::session`], and its output.
+    /// Returns the graph of [`Upscaler::session`] and its output.
     ///
     /// # Errors
     /// The network refuses the size.
@@ -206,7 +208,7 @@ impl Upscaler {
         self.graph(rows[0].len, columns[0].len)
     }
 
-    /// The session that runs one window of a network input of `height` × `width`.
+    /// Compiles a session that runs one window of a network input of `height` × `width`.
     ///
     /// # Errors
     /// The window does not fit the device.
@@ -216,20 +218,20 @@ impl Upscaler {
         self.device.compile(&g, &[y], self.weights.clone())
     }
 
-    /// The plan of [`Upscaler::session`], without a device's memory.
+    /// Returns the plan of [`Upscaler::session`] without allocating device memory.
     ///
     /// # Errors
-    /// As [`Upscaler::session`].
+    /// Those of [`Upscaler::session`].
     pub fn plan(&self, height: usize, width: usize) -> Result<Plan> {
         let (rows, columns) = self.windows(height, width);
         let (g, y) = self.graph(rows[0].len, columns[0].len)?;
         self.device.plan(&g, &[y])
     }
 
-    /// Why node `name` of that plan is computed by its shaders.
+    /// Explains why node `name` of [`Upscaler::plan`] is computed by its shaders.
     ///
     /// # Errors
-    /// As [`Upscaler::session`]; no step computes a node of that name.
+    /// Those of [`Upscaler::session`]; no step computes a node of that name.
     pub fn why(&self, height: usize, width: usize, name: &str) -> Result<Vec<Why>> {
         let (rows, columns) = self.windows(height, width);
         let (g, y) = self.graph(rows[0].len, columns[0].len)?;
@@ -240,12 +242,12 @@ impl Upscaler {
         (stretches(height, self.tile, self.model.halo), stretches(width, self.tile, self.model.halo))
     }
 
-    /// Output pixels per input pixel, to each side.
+    /// Returns the output pixels per input pixel, along each side.
     fn ratio(&self) -> usize {
         if self.model.reads == Reads::Small { self.model.scale } else { 1 }
     }
 
-    /// Windows of `side` that cover a network input of `height` × `width`, row by row.
+    /// Returns windows of `side` that cover a network input of `height` × `width`, row by row.
     fn cover(&self, height: usize, width: usize, side: usize) -> Vec<Window> {
         let [rows, columns] = [height, width].map(|n| stretches(n, side, self.model.halo));
         let r = self.ratio();
@@ -265,13 +267,13 @@ impl Upscaler {
         rows.iter().flat_map(|row| columns.iter().map(move |column| window(row, column))).collect()
     }
 
-    /// The windows of a picture of `height` × `width`, all of one size; what they keep covers the result once.
+    /// Returns the windows of a picture of `height` × `width`, all of one size. Their kept parts cover the result exactly once.
     pub fn windows_of(&self, height: usize, width: usize) -> Vec<Window> {
         let enlarged = if self.model.reads == Reads::Enlarged { self.model.scale } else { 1 };
         self.cover(height * enlarged, width * enlarged, self.tile)
     }
 
-    /// What the network reads of `picture` in `window`: luminance in 0..1, `[1, 1, H, W]`.
+    /// Returns the network's input for `window` of `picture`: luminance in 0..1, `[1, 1, H, W]`.
     ///
     /// # Errors
     /// `window` reaches beyond the picture.
@@ -285,7 +287,7 @@ impl Upscaler {
         }
     }
 
-    /// [`Upscaler::read`] of a luminance plane `[1, 1, H, W]`.
+    /// Like [`Upscaler::read`], but of a luminance plane `[1, 1, H, W]`.
     fn read_plane(&self, plane: &Tensor, window: &Window) -> Result<Tensor> {
         let ([_, _, height, width], rect) = (plane.shape().nchw(), window.read);
         match self.model.reads {
@@ -297,12 +299,12 @@ impl Upscaler {
         }
     }
 
-    /// The bicubic enlargement by the network's scale.
+    /// Returns the bicubic enlargement by the network's scale.
     fn bicubic(&self) -> Resize {
         Resize::by(Kernel::Bicubic, self.model.scale as u32, 1)
     }
 
-    /// The network on one window, whole: what [`Upscaler::read`] gave → `[1, 1, H, W]` of its output.
+    /// Runs the network on the whole of one window: takes the result of [`Upscaler::read`], returns the output `[1, 1, H, W]`.
     ///
     /// # Errors
     /// The window does not fit the device; the device fails.
@@ -325,11 +327,11 @@ impl Upscaler {
         self.network.session(&[[1, 1, size[0], size[1]].into()])
     }
 
-    /// Enlarges a picture. `progress(done, all)` is called with output pixels after every window and returns false to
-    /// stop.
+    /// Enlarges a picture. `progress(done, all)` is called with numbers of output pixels after every window. Returning false
+    /// stops.
     ///
     /// # Errors
-    /// [`Error::Interrupted`] where `progress` asks for it; the result is too large for a picture; the device fails.
+    /// [`Error::Interrupted`] if `progress` returned false; the result is too large for a picture; the device fails.
     pub fn picture(&self, picture: &Picture, progress: &mut dyn FnMut(u64, u64) -> bool) -> Result<(Picture, Report)> {
         let op = self.bicubic();
         let mut out = canvas(picture, &op)?;
@@ -346,18 +348,18 @@ impl Upscaler {
         Ok((out, Report { tiles: windows.len() }))
     }
 
-    /// Computes the middle window of `picture` on the adapter, and the tile of it whose luminance varies most with the
-    /// f64 references on the processor, and compares them.
+    /// Computes the middle window of `picture` on the adapter, computes the tile in it whose luminance varies most with the f64
+    /// references on the processor, and compares the two.
     ///
     /// # Errors
-    /// The adapter's tile is wrong, or black or constant where the reference's is not: [`Error::Device`]. The device is
-    /// the references; it fails.
+    /// [`Error::Device`] if the adapter's tile is wrong, or black or constant while the reference's is not. The device is the
+    /// references themselves; the device fails.
     pub fn self_check(&self, picture: &Picture) -> Result<()> {
         let size = [picture.height(), picture.width()];
         self.check_window(picture.name(), size, |window| self.read(picture, window))
     }
 
-    /// [`Upscaler::self_check`] of a picture of `size`, height and width, of which `read` gives what the network reads.
+    /// [`Upscaler::self_check`] for a picture of `[height, width]`; `read` returns the network's input for a window.
     fn check_window(
         &self,
         name: &str,
@@ -394,7 +396,7 @@ impl Upscaler {
         })
     }
 
-    /// The papers' protocol: the luminance of `truth` (8 bit) is cut to a multiple of the scale, made small bicubically,
+    /// Scores by the papers' protocol: the luminance of `truth` (8 bit) is cut to a multiple of the scale, shrunk bicubically,
     /// enlarged again, and compared.
     ///
     /// Source: Demo_SR.m of the code of SRCNN (Dong et al., TPAMI 2016).
@@ -424,10 +426,10 @@ impl Upscaler {
         })
     }
 
-    /// The network on a whole luminance plane: `[1, 1, H, W]` of what it reads → its output.
+    /// Runs the network on a whole luminance plane: takes its input `[1, 1, H, W]`, returns its output.
     ///
     /// # Errors
-    /// As [`Upscaler::session`].
+    /// Those of [`Upscaler::session`].
     pub fn luma(&self, input: &Tensor) -> Result<Tensor> {
         let [_, _, height, width] = input.shape().nchw();
         let r = self.ratio();
@@ -435,7 +437,7 @@ impl Upscaler {
         self.whole(&windows, [height * r, width * r], |window| crop(input, window.read))
     }
 
-    /// The network on all `windows`, of which `read` gives what it reads: its output of `size`, height and width.
+    /// Runs the network on all `windows` and returns its output of `[height, width]`; `read` returns the input for a window.
     fn whole(
         &self,
         windows: &[Window],
@@ -451,7 +453,7 @@ impl Upscaler {
 }
 
 impl Window {
-    /// Copies what is kept of `y`, the network's output for this window, to its place in the whole plane.
+    /// Copies the kept part of `y`, the network's output for this window, to its place in the whole plane.
     fn paste(&self, y: &Tensor, plane: &mut Tensor) -> Result<()> {
         let ([_, _, _, width], rect) = (plane.shape().nchw(), self.kept);
         for (i, line) in crop(y, self.inside)?.data().chunks(rect.width).enumerate() {
@@ -462,7 +464,7 @@ impl Window {
     }
 }
 
-/// A black picture of the size that `op` makes of `picture`, with its channels, bits, profile and metadata.
+/// Returns a black picture of the size to which `op` resizes `picture`, with its channels, bits, profile and metadata.
 fn canvas(picture: &Picture, op: &Resize) -> Result<Picture> {
     let [width, height] = [(1, picture.width()), (0, picture.height())].map(|(k, n)| op.scale[k].size_of(n));
     let mut out = Picture::new(picture.name(), width, height, picture.channels(), picture.samples().bits())?;
@@ -471,7 +473,7 @@ fn canvas(picture: &Picture, op: &Resize) -> Result<Picture> {
     Ok(out)
 }
 
-/// Writes the rectangle `rect` of an enlargement: luminance from `y`; colour and alpha of `picture`, resized by `op`.
+/// Writes the rectangle `rect` of an enlargement: luminance from `y`, colour and alpha from `picture` resized by `op`.
 fn put(picture: &Picture, out: &mut Picture, rect: Rect, y: &[f32], op: &Resize) -> Result<()> {
     let resized = |channel| picture.resized_rect(channel, rect, op);
     if picture.channels().is_grey() {
@@ -488,7 +490,7 @@ fn put(picture: &Picture, out: &mut Picture, rect: Rect, y: &[f32], op: &Resize)
 /// Refuses a picture that is too small for [`Upscaler::score`] at `scale`.
 ///
 /// # Errors
-/// It is, with the smallest that would do.
+/// It is; the error gives the smallest size that would do.
 pub fn check_truth(truth: &Picture, scale: usize) -> Result<()> {
     let smallest = (SSIM_WINDOW.div_ceil(scale) + 2) * scale;
     let [width, height] = [truth.width(), truth.height()];
@@ -502,7 +504,7 @@ pub fn check_truth(truth: &Picture, scale: usize) -> Result<()> {
     Err(Error::image(truth.name(), problem))
 }
 
-/// Whether `got` is `expected` but for what f32 arithmetic explains; else what is wrong with it.
+/// Checks that `got` equals `expected` up to what f32 arithmetic explains; else says what is wrong.
 fn agree(expected: &Tensor, got: &Tensor) -> std::result::Result<(), String> {
     let is_constant = |t: &Tensor, within: f64| {
         let first = f64::from(t.data()[0]);
@@ -511,7 +513,7 @@ fn agree(expected: &Tensor, got: &Tensor) -> std::result::Result<(), String> {
     let squares: f64 = expected.data().iter().map(|&v| f64::from(v).powi(2)).sum();
     let allowed = MAX_RELATIVE_ERROR * (squares / expected.data().len() as f64).sqrt();
     let pairs = || expected.data().iter().zip(got.data()).map(|(&e, &g)| (f64::from(e), f64::from(g)));
-    // A NaN is never within what is allowed.
+    // A NaN is never within the tolerance.
     let is_right = |(e, g): (f64, f64)| (g - e).abs() <= allowed;
     if allowed.is_finite() && pairs().all(is_right) {
         return Ok(());
@@ -519,11 +521,11 @@ fn agree(expected: &Tensor, got: &Tensor) -> std::result::Result<(), String> {
     // A NaN becomes black.
     let is_black = got.data().iter().all(|&v| v.is_nan() || v <= 0.0);
     if is_black && expected.data().iter().any(|&v| f64::from(v) > allowed) {
-        return Err("a tile is black where the references on the processor give a picture".into());
+        return Err("a tile is black, but the references on the processor give a picture".into());
     }
     if is_constant(got, 0.0) && !is_constant(expected, allowed) {
         let value = got.data()[0];
-        return Err(format!("a tile is {value} everywhere where the references on the processor give a picture"));
+        return Err(format!("a tile is {value} everywhere, but the references on the processor give a picture"));
     }
     let wrong = pairs().filter(|&p| !is_right(p)).count();
     let (e, g) = pairs().find(|&p| !is_right(p)).map_or((0.0, 0.0), |(e, g)| (e as f32, g as f32));
@@ -533,14 +535,14 @@ fn agree(expected: &Tensor, got: &Tensor) -> std::result::Result<(), String> {
     ))
 }
 
-/// Mean squared distance from the mean.
+/// Returns the mean squared distance from the mean.
 fn variance(tensor: &Tensor) -> f64 {
     let n = tensor.data().len() as f64;
     let mean = tensor.data().iter().map(|&v| f64::from(v)).sum::<f64>() / n;
     tensor.data().iter().map(|&v| (f64::from(v) - mean).powi(2)).sum::<f64>() / n
 }
 
-/// A rectangle of a `[1, 1, H, W]` tensor.
+/// Returns a rectangle of a `[1, 1, H, W]` tensor.
 fn crop(tensor: &Tensor, rect: Rect) -> Result<Tensor> {
     let [_, _, _, width] = tensor.shape().nchw();
     let lines = tensor.data().chunks(width).skip(rect.top).take(rect.height);

@@ -1,9 +1,9 @@
-//! Cuts a picture into windows of one size so that every output pixel sees its whole receptive field.
+//! Cuts a picture into windows of one size, such that every output pixel sees its whole receptive field.
 //!
-//! All windows lie inside the picture, so that padding happens only at the picture's own borders: with kernels whose
-//! sums do not depend on the position, the joined result equals the untiled one bit for bit.
+//! All windows lie inside the picture, so that padding happens only at the picture's own borders. If the kernels' sums do
+//! not depend on the position, the joined result equals the untiled one bit for bit.
 
-/// A stretch of one dimension: the network reads `start..start + len` and the result keeps `keep.0..keep.1`.
+/// A stretch of one dimension. The network reads `start..start + len`; the result keeps `keep.0..keep.1`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stretch {
     pub start: usize,
@@ -11,9 +11,9 @@ pub struct Stretch {
     pub keep: (usize, usize),
 }
 
-/// Covers `0..n` by as few stretches as windows of at most `window` allow, all of one length, which is no longer than it
-/// must be (a multiple of 4, so that pictures of similar sizes share a plan). Each kept pixel lies `halo` or more inside, or
-/// as far inside as the picture's border allows. A window of at most 2·halo pixels is made 2·halo + 1.
+/// Covers `0..n` by as few stretches of at most `window` pixels as possible. All have the same length, the shortest that
+/// suffices, rounded up to a multiple of 4 so that pictures of similar sizes share a plan. Each kept pixel lies at least `halo`
+/// inside its stretch, or as far inside as the picture's border allows. A `window` of at most 2·halo becomes 2·halo + 1.
 pub fn stretches(n: usize, window: usize, halo: usize) -> Vec<Stretch> {
     let most = n.min(window.max(2 * halo + 1));
     let count = if n == most { 1 } else { (n - 2 * halo).div_ceil(most - 2 * halo) };
@@ -49,7 +49,7 @@ mod tests {
                     }
                     let most = n.min(window.max(2 * halo + 1));
                     assert!(all[0].len <= most);
-                    // One fewer would not do, and without the rounding one pixel less would not either.
+                    // One stretch fewer would not suffice, nor, without the rounding, one pixel less.
                     let covers = |count: usize, len: usize| count * len >= n + 2 * halo * (count - 1);
                     assert!(all.len() == 1 || !covers(all.len() - 1, most));
                     assert!(all[0].len < 4 || !covers(all.len(), all[0].len - 4));

@@ -12,29 +12,29 @@ use plotters::style::text_anchor::{HPos, VPos};
 use plotters::style::{Color, RGBColor, WHITE};
 use std::ops::Range;
 
-/// Of the picture, in pixels.
+/// Width of the picture, in pixels.
 const WIDTH: i32 = 900;
-/// Height of a panel.
+/// Height of a panel, in pixels.
 const PANEL: i32 = 280;
-/// Around a panel's axes: left, right, above, below.
+/// Margins around a panel's axes, in pixels: left, right, above, below.
 const MARGIN: [i32; 4] = [76, 24, 30, 46];
 
 const INK: RGBColor = RGBColor(60, 60, 60);
 const GRID: RGBColor = RGBColor(225, 225, 225);
 const CURVE: RGBColor = RGBColor(31, 97, 163);
-/// What [`CURVE`] smooths.
+/// The raw values that [`CURVE`] smooths.
 const RAW: RGBColor = RGBColor(176, 205, 232);
 const BEST: RGBColor = RGBColor(200, 80, 30);
 
-/// About as many ticks stand along an axis.
+/// Approximate number of ticks along an axis.
 const TICKS: usize = 6;
-/// The part of all points over which the smoothed loss is a mean.
+/// The smoothing window reaches 1/`SMOOTH` of all points to each side.
 const SMOOTH: usize = 40;
 
-/// Draws the loss on a logarithmic axis, as it was and smoothed, and under it what was validated, where it was.
+/// Draws the loss on a logarithmic axis, raw and smoothed, and the validation results, if any, below it.
 ///
 /// # Errors
-/// None in practice: the picture has a fixed size.
+/// None in practice, because the picture has a fixed size.
 pub fn draw(history: &History) -> Result<Picture> {
     let loss = history.loss.points();
     let validation: Vec<_> = history.validations.iter().map(|&(step, value)| (step as f64, value)).collect();
@@ -52,11 +52,11 @@ pub fn draw(history: &History) -> Result<Picture> {
     })
 }
 
-/// Means over a window that grows with the curve; none of a curve that is too short for one.
+/// Returns means over a window that grows with the curve, or `None` if the curve is too short for one.
 fn smooth(points: &[(f64, f64)]) -> Option<Vec<(f64, f64)>> {
     let reach = points.len() / SMOOTH;
     let mean = |k: usize| {
-        // As far to the left as to the right, so that the ends are not pulled to the middle.
+        // The window is symmetric, so that the ends are not pulled towards the middle.
         let reach = reach.min(k).min(points.len() - 1 - k);
         let window = &points[k - reach..=k + reach];
         (points[k].0, window.iter().map(|p| p.1).sum::<f64>() / window.len() as f64)
@@ -66,10 +66,10 @@ fn smooth(points: &[(f64, f64)]) -> Option<Vec<(f64, f64)>> {
 
 /// One pair of axes.
 struct Panel {
-    /// What is drawn, and its unit or scale.
+    /// What the panel shows, with its unit or scale.
     title: String,
     lines: Vec<Line>,
-    /// Ticks of the vertical axis: where, and what stands there.
+    /// Positions and labels of the vertical axis's ticks.
     ticks: Vec<(f64, String)>,
     /// Ends of the vertical axis.
     range: [f64; 2],
@@ -82,7 +82,7 @@ struct Line {
     /// Pixels.
     width: u32,
     points: Vec<(f64, f64)>,
-    /// Whether each point shows.
+    /// Whether each point has a mark.
     has_marks: bool,
 }
 
@@ -204,7 +204,7 @@ impl Ranged for Axis {
     }
 }
 
-/// The ends of an axis for `points`, with some room; a flat curve lies in the middle.
+/// Returns the ends of an axis for `points`, with some room; a flat curve lies in the middle.
 fn range_of(points: &[(f64, f64)]) -> [f64; 2] {
     let ends = [f64::INFINITY, f64::NEG_INFINITY];
     let [low, high] = points.iter().fold(ends, |[low, high], p| [low.min(p.1), high.max(p.1)]);
@@ -215,14 +215,14 @@ fn range_of(points: &[(f64, f64)]) -> [f64; 2] {
     [low - room, high + room]
 }
 
-/// Multiples of 1, 2 or 5 times a power of ten within `range`, about [`TICKS`] of them, and the decimals that they need.
+/// Returns about [`TICKS`] multiples of 1, 2 or 5 times a power of ten within the range, and the decimals that they need.
 fn linear_ticks([low, high]: [f64; 2]) -> Vec<(f64, usize)> {
     let rough = (high - low) / TICKS as f64;
     let exponent = rough.log10().floor() as i32;
     let steps = [1, 2, 5].map(|m| (f64::from(m), exponent)).into_iter().chain([(1.0, exponent + 1)]);
     let fits = |(m, e): &(f64, i32)| m * 10f64.powi(*e) >= rough * (1.0 - 1e-9);
     let Some((m, e)) = steps.into_iter().find(fits) else { return Vec::new() };
-    // Divided by a whole power of ten, so that a tick is the number that it names.
+    // Divide by a whole power of ten, so that a tick is exactly the number on its label.
     let value = |k: i64| {
         let whole = k as f64 * m;
         if e < 0 { whole / 10f64.powi(-e) } else { whole * 10f64.powi(e) }
@@ -232,8 +232,8 @@ fn linear_ticks([low, high]: [f64; 2]) -> Vec<(f64, usize)> {
     (first..=last).map(|k| (value(k), (-e).max(0) as usize)).collect()
 }
 
-/// Ticks of an axis of decimal logarithms: 1, 2 and 5 times the powers of ten, or the powers alone where that are too many,
-/// or the values' own round numbers where there are too few.
+/// Returns the ticks of an axis of decimal logarithms: 1, 2 and 5 times the powers of ten, the powers alone if those are too
+/// many, or round values if they are too few.
 fn logarithmic_ticks([low, high]: [f64; 2]) -> Vec<(f64, String)> {
     let decades = || low.floor() as i32..=high.ceil() as i32;
     let within = |at: &f64| (low..=high).contains(at);
@@ -261,7 +261,7 @@ fn logarithmic_ticks([low, high]: [f64; 2]) -> Vec<(f64, String)> {
     powers.into_iter().step_by(every).collect()
 }
 
-/// m·10^e, written out where it is short.
+/// Formats m·10^e, in full if that is short.
 fn power(m: u32, e: i32) -> String {
     match e {
         -3..0 => format!("{:.*}", -e as usize, f64::from(m) * 10f64.powi(e)),
@@ -270,7 +270,7 @@ fn power(m: u32, e: i32) -> String {
     }
 }
 
-/// A whole number with commas between its thousands.
+/// Formats a whole number with commas between thousands.
 fn grouped(number: f64) -> String {
     let digits = format!("{:.0}", number.abs());
     let groups: Vec<&str> =
@@ -290,7 +290,7 @@ mod tests {
         history
     }
 
-    /// Whether a pixel of a picture that is 900 wide is of this colour, but for what smoothing changes.
+    /// Whether a pixel of a picture 900 pixels wide has this colour, up to antialiasing.
     fn is(picture: &Picture, color: RGBColor, x: usize, y: usize) -> bool {
         let Samples::U8(samples) = picture.samples() else { panic!("8 bit") };
         let got = &samples[3 * (y * 900 + x)..][..3];
@@ -318,7 +318,7 @@ mod tests {
         // In every direction, over the whole panel.
         for values in [[1.0, 1e-3, 1.0, 1e-3], [1.0, 0.9, 1e-3, 1.0], [1e-3, 1.0, 1.0, 1e-3], [1.0, 0.1, 0.01, 1e-3]] {
             let picture = draw(&history(values, &[])).unwrap();
-            // The axes lie at 76..876 and 30..234, so steps 1 to 4 every 200 pixels; a tick stands at the step that it names.
+            // The axes lie at 76..876 and 30..234, so steps 1 to 4 are 200 pixels apart; a tick stands at its own step.
             for x in [276, 476, 676] {
                 assert!((30..234).any(|y| (x - 2..=x + 2).any(|x| is(&picture, CURVE, x, y))), "{values:?} {x}");
                 assert!((x - 1..=x + 1).any(|x| (30..234).filter(|&y| is(&picture, GRID, x, y)).count() > 100), "{x}");

@@ -1,4 +1,4 @@
-//! Folders of faces: with their landmarks in a text beside it, or aligned and without.
+//! Folders of faces: with landmarks in a text file beside the folder, or aligned and without landmarks.
 
 use crate::error::{Error, Result};
 use crate::rng::Rng;
@@ -14,10 +14,10 @@ use std::path::Path;
 /// Faces in the canonical frame.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Faces {
-    /// Files in the folder, one a face.
+    /// Names of the files in the folder, one per face.
     pub names: Vec<String>,
     pub faces: Vec<Face>,
-    /// SHA-256 of the landmarks and of all pictures, in order: what the data is, wherever it lies.
+    /// SHA-256 of the landmarks and all pictures, in order. It identifies the data independently of its location.
     pub fingerprint: String,
 }
 
@@ -26,17 +26,17 @@ pub struct Faces {
 pub struct Aligned {
     /// Luminance in 0..1, `side` × `side`, row by row.
     pub luma: Vec<Vec<f32>>,
-    /// Rows, then columns of the frame that the pictures show, as fractions of its side; the rest repeats their border.
+    /// Rows, then columns of the frame that the pictures show, as fractions of its side. The rest repeats their border.
     pub seen: [Range<f64>; 2],
-    /// SHA-256 of the frame's place and of all pictures, in order.
+    /// SHA-256 of the frame's place and all pictures, in order.
     pub fingerprint: String,
 }
 
-/// The pictures in `folder` and in the folders below it, all of one size, in which the canonical frame is the square
-/// `[left, top, side]` in pixels: it may reach beyond them. Faces come out `side` × `side`.
+/// Reads the pictures in `folder` and its subfolders, which must all have one size. The canonical frame is the square
+/// `[left, top, side]` in pixels and may extend beyond the pictures. Faces are returned as `side` × `side`.
 ///
 /// # Errors
-/// No picture, a broken one, one of another size; the square lies outside of the pictures.
+/// There is no picture; a picture is broken or has another size; the square lies outside the pictures.
 pub fn aligned(folder: &Path, [left, top, square]: [f64; 3], side: usize) -> Result<Aligned> {
     let frame = Frame::of_square([left, top], square)?;
     let mut hash = Sha256::new();
@@ -52,7 +52,7 @@ pub fn aligned(folder: &Path, [left, top, square]: [f64; 3], side: usize) -> Res
         if own != first {
             let [[h, w], [height, width]] = [own, first];
             let problem =
-                format!("is {w} × {h} pixels, those before it are {width} × {height}: one square fits one size");
+                format!("has {w} × {h} pixels, those before it {width} × {height}; one square fits one size only");
             return Err(Error::image(path.display(), problem));
         }
         luma.push(frame.crop(&picture.plane(Channel::Y, picture.whole())?, own, side)?);
@@ -62,45 +62,45 @@ pub fn aligned(folder: &Path, [left, top, square]: [f64; 3], side: usize) -> Res
     let seen = [part(top, height), part(left, width)];
     if seen.iter().any(|part| part.is_empty()) {
         let problem =
-            format!("the square {left},{top},{square} lies outside of its pictures of {width} × {height} pixels");
+            format!("the square {left},{top},{square} lies outside its pictures of {width} × {height} pixels");
         return Err(Error::Usage(format!("{}: {problem}", folder.display())));
     }
     let fingerprint = hash.finalize().iter().map(|b| format!("{b:02x}")).collect();
     Ok(Aligned { luma, seen, fingerprint })
 }
 
-/// The landmarks of a file, a line a picture.
+/// Reads a file of landmarks, one line per picture.
 ///
 /// # Errors
-/// The file is missing or broken; says what belongs there.
+/// The file is missing or broken; the error says what belongs there.
 pub fn landmarks(list: &Path) -> Result<Vec<points::Face>> {
     let fail = |file, problem| Error::Import {
         file,
-        problem: format!("{problem}; landmarks are a text, a line a picture: name,x1,y1,…,x68,y68"),
+        problem: format!("{problem}; landmarks are a text file with one line per picture: name,x1,y1,…,x68,y68"),
     };
     let text = crate::files::read(list, fail)?;
-    let text = String::from_utf8(text).map_err(|_| fail(list.display().to_string(), "is no text in UTF-8".into()))?;
+    let text = String::from_utf8(text).map_err(|_| fail(list.display().to_string(), "is not UTF-8 text".into()))?;
     points::parse(&text, &list.display().to_string())
 }
 
-/// A face that was moved in its frame: what a frame found less well would have shown.
+/// A face that was moved in its frame, as if the frame had been found less accurately.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Jittered {
-    /// Its place in [`Faces::faces`].
+    /// Index of the original in [`Faces::faces`].
     pub of: usize,
-    /// From where a point lay in the frame to where it lies now.
+    /// Maps where a point lay in the frame to where it lies now.
     pub by: Similarity,
     pub face: Face,
 }
 
-/// Bytes of the planes of all faces and their copies.
+/// Largest size of the planes of all faces and their copies, in bytes.
 const MAX_FACES_BYTES: u64 = 8 << 30;
 
-/// Standard deviations of what a copy is turned by (radians), of the logarithm of its scale, and of its shift along each axis
+/// Standard deviations of a copy's rotation (radians), of the logarithm of its scale, and of its shift along each axis
 /// (fractions of the side). Chosen by us.
 const JITTER: [f64; 3] = [0.05, 0.04, 0.02];
 
-/// A small random similarity about the frame's centre.
+/// Returns a small random similarity about the frame's centre.
 fn jitter(rng: &mut Rng) -> Similarity {
     let [angle, scale] = [JITTER[0] * rng.normal(), (JITTER[1] * rng.normal()).exp()];
     let (a, b) = (scale * angle.cos(), scale * angle.sin());
@@ -108,7 +108,7 @@ fn jitter(rng: &mut Rng) -> Similarity {
     Similarity { a, b, shift: centre.map(|c| c + JITTER[2] * rng.normal()) }
 }
 
-/// Which faces of a folder: every k-th may be held out of a training, to choose by.
+/// Which faces of a folder to use: every k-th may be held out of training, for choosing between runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Part {
     All,
@@ -119,7 +119,7 @@ pub enum Part {
 }
 
 impl Part {
-    /// Whether face `index` of the list, from 0, belongs to it.
+    /// Returns whether face `index` of the list, from 0, belongs to this part.
     fn holds(self, index: usize) -> bool {
         match self {
             Self::All => true,
@@ -129,18 +129,18 @@ impl Part {
     }
 }
 
-/// The faces of `part` of the pictures in `folder` that `folder`.csv names, in its order, `side` × `side`.
+/// Reads the faces of `part` from the pictures in `folder` that `folder`.csv names, in its order, as `side` × `side`.
 ///
 /// # Errors
-/// The list or a picture is missing or broken; landmarks lie in one place or outside of their picture; there is no face.
+/// The list or a picture is missing or broken; landmarks coincide or lie outside their picture; there is no face.
 pub fn open(folder: &Path, part: Part, side: usize) -> Result<Faces> {
     Ok(open_jittered(folder, part, side, 0, 0)?.0)
 }
 
-/// As [`open`], and so many copies of each face, moved as `seed` says.
+/// Like [`open`], and also returns `copies` copies of each face, moved at random by `seed`.
 ///
 /// # Errors
-/// As [`open`].
+/// Those of [`open`]; the faces and their copies take too much memory.
 pub fn open_jittered(
     folder: &Path,
     part: Part,
@@ -159,7 +159,7 @@ pub fn open_jittered(
         .collect();
     if list.is_empty() {
         return Err(Error::Usage(format!(
-            "{}: no face is left; hold out every k-th for a smaller k",
+            "{}: no face is left; give a smaller k to hold out every k-th",
             folder.display()
         )));
     }

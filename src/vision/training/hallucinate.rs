@@ -1,36 +1,36 @@
-//! Trains the face hallucination in the order of its paper: for every level k, f_k on I_{k−1}; the common and the
+//! Trains the face hallucination in the order of its paper. For every level k: f_k on I_{k−1}; the common and the
 //! high-frequency branch alone; both with the gate, end to end; then I_k of all faces, on which level k + 1 is trained.
 //!
-//! Each of these trainings is a run ([`crate::train::run`]) in a folder of its own under the run's:
+//! Each of these trainings is a run ([`crate::train::run`]) in its own folder under that of the whole run:
 //!
 //! | in the folder | what |
 //! |---|---|
-//! | `lineament-run.json` | what makes the folder a run's ([`Folder`]); who trains in it holds its lock |
+//! | `lineament-run.json` | marks the folder as that of a run ([`Folder`]); whoever trains in it holds its lock |
 //! | `config.toml` | every choice |
-//! | `prior.safetensors`, `prior_SIDE.png` | the E_k; as pictures: the map that they were cut from, then the channels |
-//! | `level1/fitted.safetensors` | R_1 and where it takes the training faces |
+//! | `prior.safetensors`, `prior_SIDE.png` | the E_k; the pictures show the map that they were cut from, then the channels |
+//! | `level1/fitted.safetensors` | R_1 and the p_1 of the training faces |
 //! | `level1/common/`, `level1/high_frequency/`, `level1/joint/` | the networks' runs |
 //! | `ablation/NAME/level1/…` | those of the paper's ablation |
-//! | `log.jsonl` | a line a finished part |
-//! | `weights.safetensors` | all of it, after each cascade that is finished |
+//! | `log.jsonl` | one line per finished part |
+//! | `weights.safetensors` | everything, after each finished cascade |
 //!
-//! A part whose result is there is not made again, so that a run that was stopped continues where it was, to the same bits.
-//! Before the first of them everything is opened and every part is rehearsed: its networks must begin and its plan must fit.
+//! A part with a result is not made again, so that a stopped run continues where it was, to the same bits. Before the first
+//! part, everything is opened and every part is rehearsed: its networks must have initial weights and its plan must fit.
 //!
-//! Aligned faces without landmarks may be added for the networks: f_k, fitted on the others, finds their p_k. What of the frame
-//! their pictures do not show no loss counts: results and targets are 0 there. Copies of the faces with landmarks, each turned,
-//! scaled and shifted a little, keep the networks from learning the faces by heart, so that a level's results for the training
-//! faces, on which the next one is trained, are like those for new faces.
+//! Aligned faces without landmarks may be added for the networks: f_k, fitted on the others, finds their p_k. No loss counts
+//! the parts of the frame that their pictures do not show: results and targets are 0 there. Copies of the faces with landmarks,
+//! each turned, scaled and shifted a little, keep the networks from memorising the faces. A level's results for the training
+//! faces, on which the next level is trained, are then like those for new faces.
 //!
 //! Not stated in the paper; we chose: p_k of a training face as found by an f_k that was fitted without it; the ablation's
-//! networks begin at the full cascade's branch of the level where it reads the same, else anew.
+//! networks start from the full cascade's branch of the level if it reads the same, else afresh.
 //!
-//! Both branches are trained together for a short time at a low rate: a tenth of the rate alone (tables 1 and 2), in the released
-//! networks for a fifth of the steps. Branches that are trained together for long learn the same faces by heart, and the gate has
-//! nothing to choose.
+//! Both branches are trained together for a short time at a low rate: a tenth of the rate alone (tables 1 and 2) and, in the
+//! released networks, for a fifth of the steps. Branches that are trained together for long memorise the same faces and leave
+//! the gate nothing to choose.
 //!
-//! The order of it all is in `parts`, the faces and what a step sees of them in `examples`, losses and learning rates in
-//! `objective`, the stages of a level in `stages`.
+//! `parts` holds the order, `examples` the faces and what a step sees of them, `objective` the losses and learning rates,
+//! `stages` the stages of a level.
 
 mod examples;
 mod objective;
@@ -54,50 +54,50 @@ use stages::Run;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-/// Every choice of a run; what `config.toml` in its folder holds. Lists have a number a level; the last one holds for the
-/// levels after it.
+/// Every choice of a run, as stored in `config.toml` in its folder. Lists have one number per level; the last one also holds
+/// for later levels.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// A name of [`network::PRESETS`].
+    /// One of [`network::PRESETS`].
     pub preset: String,
-    /// Folder of faces, its landmarks beside it in DIR.csv; must be set.
+    /// Folder of faces, with their landmarks beside it in DIR.csv; must be set.
     pub data: PathBuf,
-    /// What the manifest says of the data's terms.
+    /// What the manifest says about the data's terms.
     pub data_terms: String,
-    /// Folder of aligned faces without landmarks, with folders in it; empty: none.
+    /// Folder of aligned faces without landmarks, subfolders included; empty: none.
     pub more: PathBuf,
     /// Where the canonical frame lies in each of them: left, top, side in pixels.
     pub more_square: [f64; 3],
     pub seed: u64,
-    /// Copies of each face with landmarks that are turned, scaled and shifted a little, for the networks.
+    /// Copies of each face with landmarks, turned, scaled and shifted a little, for the networks.
     pub jitter: usize,
-    /// Every so many-th face is held out, to choose by; 0: none.
+    /// Every `hold_out`-th face is held out for choosing between runs; 0: none.
     pub hold_out: usize,
-    /// Weights of a cascade of the same preset at which the networks begin, or empty. The full cascade's branches begin at
-    /// the rows that are such a branch alone, with a new gate, where the file has them; else all at the networks of the
-    /// same name.
+    /// Initial weights of the networks: a cascade of the same preset, or empty. If the file has the ablation's rows of one
+    /// branch alone, the full cascade's branches start from those, with a new gate; else each network starts from the one
+    /// of the same name.
     pub init: PathBuf,
-    /// Steps of each branch alone; with `init` they may be 0.
+    /// Steps of each branch alone; may be 0 with `init`.
     pub pretrain: Vec<u64>,
     /// Steps end to end.
     pub joint: Vec<u64>,
-    /// Faces a step.
+    /// Faces per step.
     pub batch: Vec<usize>,
-    /// Side of the part of a face that a step sees, in pixels of the level; the whole face where it is larger.
+    /// Side of the part of a face that a step sees, in pixels of the level; at most the whole face.
     pub patch: Vec<usize>,
     /// Multiplies the preset's learning rates, which rise in the first twentieth of the steps and fall to 0 by half a
     /// cosine.
     pub lr: f64,
     /// Largest norm of the gradients; 0: never clip.
     pub clip: f32,
-    /// Names of [`Variant`]s but `full` to train after it.
+    /// Names of the [`Variant`]s to train after `full`.
     pub ablation: Vec<String>,
     /// Steps between checkpoints.
     pub checkpoint_every: u64,
 }
 
-/// Most copies of each face.
+/// Largest number of copies of each face.
 const MAX_COPIES: usize = 1000;
 
 impl Default for Config {
@@ -125,10 +125,10 @@ impl Default for Config {
 }
 
 impl Config {
-    /// Reads a file as [`Config::save`] writes it; what it leaves out has its default.
+    /// Reads a file as written by [`Config::save`]; missing entries take their defaults.
     ///
     /// # Errors
-    /// The file is missing or no such TOML, with the line.
+    /// The file is missing or is not such TOML; the error names the line.
     pub fn open(path: &Path) -> Result<Self> {
         choices::open(path)
     }
@@ -141,7 +141,7 @@ impl Config {
         choices::save(self, path)
     }
 
-    /// The variants of the cascade to train, in order, and the network's sizes.
+    /// Checks the choices and returns the network's sizes and the variants of the cascade to train, in order.
     fn check(&self) -> Result<(network::Config, Vec<Variant>)> {
         let preset = network::Config::preset(&self.preset)?;
         let refuse = |problem: &str| Err(Error::Usage(problem.to_owned()));
@@ -154,7 +154,7 @@ impl Config {
             return Err(Error::Usage(format!("--jitter must be at most {MAX_COPIES} copies, got {}", self.jitter)));
         }
         if self.hold_out == 1 {
-            return refuse("--hold-out 1 leaves no face to train on; give 2 or more, or 0 for none");
+            return refuse("--hold-out 1 leaves no face to train on; give 2 or more, or 0 to hold out none");
         }
         let has_zero = |list: &[u64]| list.is_empty() || list.contains(&0);
         let sizes = |list: &[usize]| list.iter().map(|&v| v as u64).collect::<Vec<_>>();
@@ -169,11 +169,11 @@ impl Config {
             return refuse("--lr must be above 0");
         }
         if self.clip.is_nan() || self.clip < 0.0 {
-            return refuse("--clip must be above 0, or 0 for never");
+            return refuse("--clip must be above 0, or 0 to never clip");
         }
         if !self.more.as_os_str().is_empty() && !matches!(self.more_square, [.., side] if side > 0.0) {
             return refuse(
-                "--more needs --more-square X,Y,SIDE, where the canonical frame lies in each of its pictures",
+                "--more needs --more-square X,Y,SIDE, the place of the canonical frame in each of its pictures",
             );
         }
         let mut variants = vec![Variant::Full];
@@ -187,24 +187,24 @@ impl Config {
     }
 }
 
-/// All steps of a run.
+/// Returns the number of steps of a whole run.
 ///
 /// # Errors
-/// Choices that make no sense.
+/// The choices are invalid.
 pub fn steps(config: &Config) -> Result<u64> {
     let (preset, variants) = config.check()?;
     let all = places(preset.levels.len(), &variants);
     Ok(all.iter().flat_map(|place| place.parts(config).into_iter().map(|part| place.steps(config, part))).sum())
 }
 
-/// What [`train`] tells of.
+/// Callbacks of [`train`].
 pub struct Observer<'a> {
-    /// Lines for a person.
+    /// Receives messages for the user.
     pub tell: &'a mut dyn FnMut(&str),
-    /// Called after every step with the part's name, the steps done of all, and the step; false stops the run after a
-    /// checkpoint.
+    /// Called after every step with the part's name, the number of steps done in the whole run, and the step. Returning
+    /// false stops the run after a checkpoint.
     pub step: &'a mut dyn FnMut(&str, u64, Progress) -> bool,
-    /// Called with true when there are steps that would be lost with the process, and with false when they are saved.
+    /// Called with true when there are steps that would be lost if the process ended, and with false when they are saved.
     pub hold: &'a mut dyn FnMut(bool),
 }
 
@@ -214,15 +214,15 @@ impl std::fmt::Debug for Observer<'_> {
     }
 }
 
-/// What a folder's marker calls such a run.
+/// Name of such a run in a folder's marker.
 const KIND: &str = "hallucinate";
 
-/// Holds the folder of a run: a new one, or with `resume` also one that has begun.
+/// Locks the folder of a run: a new one, or with `resume` also one of a run that has begun.
 ///
 /// # Errors
 /// Those of [`Folder::create`] and [`Folder::resume`].
 pub fn folder(path: &Path, resume: bool) -> Result<Folder> {
-    // Versions that wrote no marker: their choices, and priors that say what they are of.
+    // Versions that wrote no marker left their choices, and priors that name their data.
     let is_older = |path: &Path| {
         let prior = Weights::open(path.join("prior.safetensors"));
         Config::open(&path.join("config.toml")).is_ok()
@@ -231,11 +231,11 @@ pub fn folder(path: &Path, resume: bool) -> Result<Folder> {
     if resume { Folder::resume(path, KIND, is_older) } else { Folder::create(path, KIND) }
 }
 
-/// Trains, or goes on with `resume`, and returns the cascade of `preset` in one file with its manifest.
+/// Trains, or continues with `resume`, and returns the cascade of `preset` in one file with its manifest.
 ///
 /// # Errors
-/// Bad data, a folder of another run, a loss that is not a number, the device, the disk; [`Error::Interrupted`] where the
-/// observer stopped it. The steps until then are saved.
+/// The data is bad; the folder belongs to another run; a loss is not a number; the device or the disk fails;
+/// [`Error::Interrupted`] if the observer stopped the run. The steps until then are saved.
 pub fn train(
     config: &Config,
     device: &Device,
@@ -273,7 +273,7 @@ pub fn train(
     (observer.tell)(&format!("{counted}, {} bases", shape.len()));
     let init = if config.init.as_os_str().is_empty() { None } else { Some(Weights::open(&config.init)?) };
     let mut manifest = manifest(config, device, folder, &counted);
-    // Where the networks began, how those were made, and where they began.
+    // The manifest of the initial weights, which in turn holds that of their own initial weights.
     for (key, value) in init.iter().flat_map(Weights::manifest) {
         let what = key.trim_start_matches("init_");
         if ["command", "commit", "data", "device", "seed", "sha256", "steps"].contains(&what) {
@@ -305,22 +305,22 @@ pub fn train(
     run.all(&places).map_err(|error| match error {
         Error::Interrupted | Error::Stopped { .. } => error,
         error => {
-            let kept = format!("what is finished is saved in {}; continue with --resume", folder.path().display());
+            let kept = format!("finished parts are saved in {}; continue with --resume", folder.path().display());
             Error::Stopped { source: Box::new(error), kept }
         }
     })
 }
 
 impl Run<'_, '_> {
-    /// Makes what is not there yet, place by place.
+    /// Makes everything that does not exist yet, place by place.
     fn all(&mut self, places: &[Place]) -> Result<Weights> {
         let priors = self.priors()?;
         let i_0 = self.faces.at(self.cascade.config.input_side)?;
         let p_0 = vec![vec![0.0; self.cascade.shape.len()]; self.faces.len()];
-        // p_k of the full cascade, for every variant but the fixed one.
+        // p_k of the full cascade, for every variant except the fixed one.
         let mut p: Vec<Vec<Vec<f64>>> = Vec::new();
         let mut weights = Weights::default();
-        // What level `reached` of the variant at hand reads: made when a part that is not finished asks for it.
+        // The input of level `reached` of the current variant, computed when an unfinished part needs it.
         let (mut before, mut reached) = (i_0.clone(), 0);
         for (index, &place) in places.iter().enumerate() {
             if place.k == 0 {
@@ -340,7 +340,7 @@ impl Run<'_, '_> {
                 p.push(found);
             }
             self.networks(place, &before, place.p(&p_0, &p, place.k))?;
-            // A cascade that is whole is written.
+            // Save each complete cascade.
             if places.get(index + 1).is_none_or(|next| next.variant != place.variant) {
                 weights = self.save()?;
             }
@@ -349,7 +349,7 @@ impl Run<'_, '_> {
     }
 }
 
-/// Refuses to go on with other choices than a run began with.
+/// Refuses to continue a run with choices other than those it began with.
 fn same_choices(was: &Config, is: &Config, file: &Path) -> Result<()> {
     let free = |c: &Config| Config {
         data: PathBuf::new(),
@@ -366,7 +366,7 @@ fn same_choices(was: &Config, is: &Config, file: &Path) -> Result<()> {
     compared.map_err(|problem| Error::Usage(format!("{}: {problem}", file.display())))
 }
 
-/// What every weights file of a run says.
+/// Returns the manifest of every weights file of a run.
 fn manifest(config: &Config, device: &Device, folder: &Folder, faces: &str) -> Vec<(String, String)> {
     let more = match config.more.as_os_str().is_empty() {
         true => String::new(),
@@ -380,7 +380,7 @@ fn manifest(config: &Config, device: &Device, folder: &Folder, faces: &str) -> V
         ("data", format!("{}{more} ({faces})", config.data.display())),
         ("data_terms", config.data_terms.clone()),
         ("seed", config.seed.to_string()),
-        ("steps", format!("{} a branch alone, {} end to end, by level", list(&config.pretrain), list(&config.joint))),
+        ("steps", format!("{} per branch alone, {} end to end, by level", list(&config.pretrain), list(&config.joint))),
         ("commit", run::commit()),
         ("run", folder.id().to_owned()),
         ("device", device.describe()),

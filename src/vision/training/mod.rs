@@ -1,4 +1,4 @@
-//! How the networks of [`super::models`] are trained: their data, their objectives, their runs.
+//! Training of the networks of [`super::models`]: data, objectives, runs.
 
 pub mod curves;
 pub mod faces;

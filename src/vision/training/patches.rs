@@ -1,5 +1,4 @@
-//! Pairs of small and large patches for super-resolution, seeded: batch k of a seed is the same everywhere, whoever makes
-//! it.
+//! Seeded pairs of small and large patches for super-resolution: batch k of a seed is the same on every machine and thread.
 
 use crate::error::{Error, Result};
 use crate::ops::resize::{Kernel, Resize};
@@ -21,7 +20,7 @@ struct Plane {
     data: Vec<f32>,
 }
 
-/// What the network reads of a picture at one of its sizes, and what it should give.
+/// The network's input from a picture at one of its sizes, and the output that it should produce.
 struct Pair {
     input: Plane,
     target: Plane,
@@ -35,12 +34,12 @@ impl Pair {
 
 /// A picture at one of its sizes.
 struct Source {
-    /// Which of the files.
+    /// Index of the file.
     file: usize,
     tenths: u32,
-    /// Positions of a patch's top left corner in the input: columns, rows.
+    /// Number of positions of a patch's top left corner in the input: columns, rows.
     positions: (usize, usize),
-    /// The planes, where they are kept in memory.
+    /// The planes, if they are kept in memory.
     kept: OnceLock<Arc<Pair>>,
 }
 
@@ -50,7 +49,7 @@ pub struct Patches {
     /// Path, width and height.
     files: Vec<(PathBuf, usize, usize)>,
     sources: Vec<Source>,
-    /// Sums of the sources' numbers of positions, so that every position is as likely.
+    /// Running sums of the sources' numbers of positions, so that every position is equally likely.
     cumulative: Vec<usize>,
     fingerprint: String,
     /// Bytes of planes that may still be kept in memory.
@@ -69,22 +68,22 @@ struct Cutter {
 }
 
 impl Cutter {
-    /// Side of a patch in pixels of the input.
+    /// Returns the side of a patch in pixels of the input.
     fn side(&self) -> usize {
         if self.reads == Reads::Small { self.small } else { self.small * self.scale }
     }
-    /// Target pixels per input pixel.
+    /// Returns the number of target pixels per input pixel, along each side.
     fn ratio(&self) -> usize {
         if self.reads == Reads::Small { self.scale } else { 1 }
     }
 
-    /// Width and height of the small picture that a picture gives at `tenths` of its size.
+    /// Returns the width and height of the small picture made from a picture at `tenths` of its size.
     fn small_size(&self, size: [usize; 2], tenths: u32) -> [usize; 2] {
         let shrink = Resize::by(Kernel::Bicubic, tenths, 10);
         size.map(|n| shrink.scale[0].size_of(n) / self.scale)
     }
 
-    /// As the papers do: luminance as MATLAB's rgb2ycbcr gives it, cut to a multiple of `scale`, made small bicubically.
+    /// Makes a pair as the papers do: luminance as in MATLAB's rgb2ycbcr, cut to a multiple of `scale`, shrunk bicubically.
     fn pair(&self, picture: &Picture, tenths: u32) -> Result<Pair> {
         let (width, height) = (picture.width(), picture.height());
         let luma: Vec<f32> = picture.luma_u8().into_iter().map(|y| f32::from(y) / 255.0).collect();
@@ -107,11 +106,12 @@ impl Cutter {
 }
 
 impl Patches {
-    /// Looks through every picture of `dir`, on `threads` threads, for what trains `model`; `patch` is the side in pixels of the
-    /// small picture, more than the target loses. The planes of pictures that fit into `memory_bytes` together are kept; others are decoded for every patch that is cut from them.
+    /// Scans every picture in `dir` on `threads` threads for patches to train `model`. `patch` is the side of a patch in pixels
+    /// of the small picture and must exceed what the target loses. As many planes as fit into `memory_bytes` are kept; other
+    /// pictures are decoded again for every patch cut from them.
     ///
     /// # Errors
-    /// A file that is no picture; no picture is large enough for a patch.
+    /// A file is not a picture; no picture is large enough for a patch.
     pub fn open(
         dir: &Path,
         model: &SuperResolution,
@@ -140,7 +140,7 @@ impl Patches {
         }
         if sources.is_empty() {
             return Err(Error::Usage(format!(
-                "{}: no picture has {} × {} pixels, which a patch of {patch} at scale {scale} needs",
+                "{}: no picture has the {} × {} pixels that a patch of {patch} at scale {scale} needs",
                 dir.display(),
                 patch * scale,
                 patch * scale
@@ -156,16 +156,16 @@ impl Patches {
         Ok(Self { cutter, files, sources, cumulative, fingerprint, room: Mutex::new(memory_bytes) })
     }
 
-    /// SHA-256 of the sums of all files, in order: what the data is, wherever it lies.
+    /// Returns the SHA-256 of all files' checksums, in order. It identifies the data independently of its location.
     pub fn fingerprint(&self) -> &str {
         &self.fingerprint
     }
 
-    /// Batch `step` of `seed`: inputs `[n, 1, p, p]` and targets `[n, 1, r·p − 2·cut, r·p − 2·cut]`, in one of the 8
-    /// orientations each.
+    /// Makes batch `step` of `seed`: inputs `[n, 1, p, p]` and targets `[n, 1, r·p − 2·cut, r·p − 2·cut]`, each pair in one of
+    /// the 8 orientations.
     ///
     /// # Errors
-    /// A picture cannot be read any more, or has another size than before.
+    /// A picture can no longer be read or has changed its size.
     pub fn batch(&self, n: usize, seed: u64, step: u64) -> Result<(Tensor, Tensor)> {
         let mut rng = Rng::of_step(seed, step);
         let (ratio, cut_px) = (self.cutter.ratio(), self.cutter.cut_px);
@@ -193,7 +193,7 @@ impl Patches {
             return Err(Error::image(
                 path.display(),
                 format!(
-                    "was {width} × {height} when the run began and is {} × {}; put it back and resume",
+                    "was {width} × {height} when the run began and is now {} × {}; restore it and resume",
                     picture.width(),
                     picture.height()
                 ),
@@ -218,7 +218,7 @@ fn look(path: &Path) -> Result<Look> {
     Ok((Sha256::digest(&bytes).to_vec(), [picture.width(), picture.height()]))
 }
 
-/// Appends a square of `plane`, mirrored and transposed as the three bits of `orientation` say.
+/// Appends a square of `plane`, mirrored and transposed according to the three bits of `orientation`.
 fn cut(plane: &Plane, column: usize, row: usize, side: usize, orientation: usize, out: &mut Vec<f32>) {
     for i in 0..side {
         for j in 0..side {

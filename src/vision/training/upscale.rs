@@ -20,33 +20,33 @@ use serde_json::{Map, Value, json};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// Every choice of a run; what `config.toml` in its folder holds.
+/// Every choice of a run, as stored in `config.toml` in its folder.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// A name of [`crate::vision::models::SUPER_RESOLUTION`].
+    /// One of [`crate::vision::models::SUPER_RESOLUTION`].
     pub model: String,
     /// 2, 3 or 4; must be set.
     pub scale: usize,
     /// Folder of training pictures; must be set.
     pub data: PathBuf,
-    /// What the manifest says of the data's terms.
+    /// What the manifest says about the data's terms.
     pub data_terms: String,
     /// Folder of pictures to validate on; empty: none.
     pub val: PathBuf,
     /// Steps between validations; 0: only after the last step.
     pub val_every: u64,
-    /// Steps in all.
+    /// Total number of steps.
     pub steps: u64,
-    /// Patches a step.
+    /// Patches per step.
     pub batch: usize,
     /// Side of a patch in pixels of the small picture.
     pub patch: usize,
     pub seed: u64,
     pub loss: LossName,
-    /// Of `charbonnier`: the error, luminance in 0..1, below which it is about quadratic.
+    /// For `charbonnier`: the error, with luminance in 0..1, below which the loss is about quadratic.
     pub loss_eps: f32,
-    /// Initial weights: empty for the paper's way, or a [`crate::graph::Scheme`] by name.
+    /// How initial weights are drawn: empty for the paper's way, or the name of a [`crate::graph::Scheme`].
     pub initializer: String,
     /// Threads that decode and cut pictures, at most 256; 0: one per core.
     pub threads: usize,
@@ -55,35 +55,35 @@ pub struct Config {
     /// Steps between checkpoints.
     pub checkpoint_every: u64,
     pub optimizer: OptimizerName,
-    /// Of `sgd`.
+    /// For `sgd`.
     pub momentum: f32,
-    /// Of `adam` and `adamw`.
+    /// For `adam` and `adamw`.
     pub beta1: f64,
-    /// Of `adam` and `adamw`.
+    /// For `adam` and `adamw`.
     pub beta2: f64,
-    /// Of `adam` and `adamw`.
+    /// For `adam` and `adamw`.
     pub eps: f32,
-    /// In the gradient of `sgd`, apart from it in `adamw`; `adam` has none.
+    /// Part of the gradient in `sgd`, separate from it in `adamw`; `adam` has none.
     pub weight_decay: f32,
     pub lr: f64,
     pub schedule: ScheduleName,
-    /// Of `step`: multiplies the learning rate ...
+    /// For `step`: factor on the learning rate after each of `lr_steps`.
     pub lr_factor: f64,
-    /// ... after each of these steps.
+    /// For `step`: the steps after which the learning rate changes.
     pub lr_steps: Vec<u64>,
-    /// Of `cosine`: the learning rate of the last step.
+    /// For `cosine`: the learning rate of the last step.
     pub lr_end: f64,
-    /// Steps in which the learning rate rises from 0.
+    /// Number of steps over which the learning rate rises from 0.
     pub warmup: u64,
     /// Largest norm of the gradients; 0: never clip.
     pub clip: f32,
-    /// Decay of the average of the weights, which is then validated and saved; 0: none.
+    /// Decay of the moving average of the weights, which is then what is validated and saved; 0: none.
     pub ema: f64,
     /// Weights to start from; empty: none.
     pub init: PathBuf,
-    /// Parameters of `init` that are not taken, by pattern.
+    /// Patterns of the parameters not to take from `init`.
     pub init_skip: Vec<String>,
-    /// Parameters with other multipliers.
+    /// Groups of parameters with their own multipliers.
     pub group: Vec<GroupConfig>,
 }
 
@@ -116,11 +116,11 @@ pub enum ScheduleName {
     Cosine,
 }
 
-/// [`Group`] as the file has it.
+/// [`Group`] as stored in the file.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct GroupConfig {
-    /// Names, `*` for any characters.
+    /// Pattern of names; `*` stands for any characters.
     pub parameters: String,
     /// Multiplies the learning rate; 0 freezes.
     pub lr: f32,
@@ -133,10 +133,10 @@ fn one() -> f32 {
     1.0
 }
 
-/// Largest memory for decoded pictures.
+/// Largest memory for decoded pictures, in MiB.
 const MAX_CACHE_MIB: usize = 1 << 20;
 
-/// Bytes of host memory that all batches take together which threads make ahead.
+/// Largest host memory for all batches made ahead together, in bytes.
 const MAX_BATCHES_BYTES: u64 = 4 << 30;
 
 impl Default for Config {
@@ -180,10 +180,10 @@ impl Default for Config {
 }
 
 impl Config {
-    /// Reads a file as [`Config::save`] writes it; what it leaves out has its default.
+    /// Reads a file as written by [`Config::save`]; missing entries take their defaults.
     ///
     /// # Errors
-    /// The file is missing or no such TOML, with the line.
+    /// The file is missing or is not such TOML; the error names the line.
     pub fn open(path: &Path) -> Result<Self> {
         choices::open(path)
     }
@@ -212,7 +212,7 @@ impl Config {
             return refuse("--lr must be above 0");
         }
         if self.clip.is_nan() || self.clip < 0.0 {
-            return refuse("--clip must be above 0, or 0 for never");
+            return refuse("--clip must be above 0, or 0 to never clip");
         }
         if self.weight_decay != 0.0 && self.optimizer == OptimizerName::Adam {
             return refuse("adam has no weight decay; use --optimizer adamw");
@@ -222,12 +222,12 @@ impl Config {
             return refuse("momentum, beta1, beta2 and ema must be at least 0 and below 1");
         }
         if self.group.iter().any(|g| !(g.lr.is_finite() && g.lr >= 0.0 && g.weight_decay.is_finite())) {
-            return refuse("a group's multipliers must be numbers, that of the learning rate not below 0");
+            return refuse("a group's multipliers must be finite numbers, that of the learning rate at least 0");
         }
         Ok(())
     }
 
-    /// Refuses batches that take more memory together than the host should give, before any is asked for.
+    /// Refuses batches that together would take too much host memory, before any is allocated.
     fn check_batches(&self, threads: usize) -> Result<()> {
         // An input and a target per patch, no larger than the patch at full size.
         let side = self.patch.checked_mul(self.scale);
@@ -237,9 +237,10 @@ impl Config {
         if all.is_some_and(|bytes| bytes <= MAX_BATCHES_BYTES) {
             return Ok(());
         }
-        let takes = all.map_or_else(|| "more bytes than can be counted".to_owned(), |b| format!("{} MiB", b >> 20));
+        let takes =
+            all.map_or_else(|| "more bytes than can be counted".to_owned(), |b| format!("up to {} MiB", b >> 20));
         Err(Error::Usage(format!(
-            "--batch {} of --patch {} with {threads} threads takes up to {takes} of batches made ahead, at most {} MiB are \
+            "--batch {} of --patch {} with {threads} threads takes {takes} for batches made ahead, at most {} MiB are \
              allowed; give a smaller --batch or --patch, or fewer --threads",
             self.batch,
             self.patch,
@@ -247,7 +248,7 @@ impl Config {
         )))
     }
 
-    /// Optimiser, groups, clipping and average.
+    /// Returns the optimiser, groups, clipping and moving average.
     pub fn rule(&self) -> Rule {
         let Self { momentum, beta1, beta2, eps, weight_decay, .. } = *self;
         let optimizer = match self.optimizer {
@@ -263,7 +264,7 @@ impl Config {
         }
     }
 
-    /// The learning rate over the steps.
+    /// Returns the learning rate over the steps.
     pub fn schedule(&self) -> Schedule {
         let decay = match self.schedule {
             ScheduleName::Constant => Decay::Constant,
@@ -273,8 +274,8 @@ impl Config {
         Schedule { lr: self.lr, warmup: self.warmup, decay }
     }
 
-    /// What must agree between a checkpoint and the run that continues it: all that decides a loss but where its data
-    /// lies, in place of which stands what it is.
+    /// Returns what must agree between a checkpoint and the run that continues it: everything that affects a loss, with
+    /// the data's fingerprint in place of its path.
     fn identity(&self, data: &str) -> Map<String, Value> {
         let mut all = match serde_json::to_value(self) {
             Ok(Value::Object(all)) => all,
@@ -291,7 +292,8 @@ impl Config {
     }
 }
 
-/// The network, its loss and the update of every parameter, as one plan: inputs `x`, `t` and [`crate::train::HYPER`].
+/// Returns the network, its loss and the update of every parameter as one graph with inputs `x`, `t` and
+/// [`crate::train::HYPER`].
 fn step_graph(config: &Config, model: &SuperResolution) -> Result<(Graph, Step)> {
     let mut g = Graph::new();
     let (side, smallest) = match model.reads {
@@ -315,11 +317,11 @@ fn step_graph(config: &Config, model: &SuperResolution) -> Result<(Graph, Step)>
     Ok((g, step))
 }
 
-/// Initial weights of a fresh run: `init`'s tensors where they are given and fit, else what the seed gives. Also the names that were
-/// initialised anew although there is an `init`.
+/// Returns the initial weights of a fresh run: the tensors of `init` that fit, else random ones from the seed. Also returns
+/// the names that were initialised anew despite an `init`.
 ///
 /// # Errors
-/// A pattern of `init_skip` fits nothing; no tensor fits.
+/// A pattern of `init_skip` matches nothing; no tensor fits.
 fn initial(config: &Config, graph: &Graph) -> Result<(Weights, Vec<String>)> {
     let fresh = match config.initializer.as_str() {
         "" => graph.initialize(config.seed),
@@ -338,7 +340,10 @@ fn initial(config: &Config, graph: &Graph) -> Result<(Weights, Vec<String>)> {
         .map(|n| n.name.as_str())
         .collect();
     if let Some(pattern) = config.init_skip.iter().find(|p| !names.iter().any(|name| fits(p, name))) {
-        return Err(Error::Usage(format!("--init-skip {pattern:?} fits no parameter; there are {}", names.join(", "))));
+        return Err(Error::Usage(format!(
+            "--init-skip {pattern:?} matches no parameter; there are {}",
+            names.join(", ")
+        )));
     }
     for &name in &names {
         let skip = config.init_skip.iter().any(|pattern| fits(pattern, name));
@@ -356,15 +361,15 @@ fn initial(config: &Config, graph: &Graph) -> Result<(Weights, Vec<String>)> {
     Ok((Weights::from_tensors(tensors), anew))
 }
 
-/// What [`train`] tells, asks and is told.
+/// Callbacks of [`train`].
 pub struct Observer<'a> {
-    /// Lines for a person, while the run is prepared.
+    /// Receives messages for the user while the run is prepared.
     pub tell: &'a mut dyn FnMut(&str),
     /// Measures weights on [`Config::val`].
     pub validate: &'a mut dyn FnMut(&Weights) -> Result<Validation>,
-    /// Called after every step; false stops the run after a checkpoint.
+    /// Called after every step. Returning false stops the run after a checkpoint.
     pub step: &'a mut dyn FnMut(Progress) -> bool,
-    /// Called with true when there are steps that would be lost with the process, and with false when they are saved.
+    /// Called with true when there are steps that would be lost if the process ended, and with false when they are saved.
     pub hold: &'a mut dyn FnMut(bool),
 }
 
@@ -374,15 +379,15 @@ impl std::fmt::Debug for Observer<'_> {
     }
 }
 
-/// What a folder's marker calls such a run.
+/// Name of such a run in a folder's marker.
 const KIND: &str = "upscale";
 
-/// Holds the folder of a run: a new one, or with `resume` also one that has begun.
+/// Locks the folder of a run: a new one, or with `resume` also one of a run that has begun.
 ///
 /// # Errors
 /// Those of [`Folder::create`] and [`Folder::resume`].
 pub fn folder(path: &Path, resume: bool) -> Result<Folder> {
-    // Versions that wrote no marker: their choices, and a checkpoint that says what it is of.
+    // Versions that wrote no marker left their choices, and a checkpoint that holds its configuration.
     let is_older = |path: &Path| {
         let last = Weights::open(path.join("last.safetensors"));
         Config::open(&path.join("config.toml")).is_ok() && last.is_ok_and(|last| last.manifest().contains_key("config"))
@@ -391,12 +396,13 @@ pub fn folder(path: &Path, resume: bool) -> Result<Folder> {
 }
 
 /// Trains and returns the final weights, with the manifest that every weights file of a run has. Writes the files of
-/// [`crate::train::run`] to `folder`, but for the final weights, which the caller may say more of.
+/// [`crate::train::run`] to `folder`, except the final weights, to whose manifest the caller may add.
 ///
 /// Everything that the run reads is opened and checked before the first step, and before anything in `folder` changes.
 ///
 /// # Errors
-/// Bad data, a checkpoint of another run, a loss that is not a number, the device, the disk. The steps until then are saved.
+/// The data is bad; the checkpoint belongs to another run; a loss is not a number; the device or the disk fails. The steps until
+/// then are saved.
 pub fn train(
     config: &Config,
     device: &Device,
@@ -425,7 +431,7 @@ pub fn train(
         (observer.tell)(&format!("initialised anew: {}", anew.join(", ")));
     }
     if resume && !is_resumed {
-        (observer.tell)(&format!("{}: no checkpoint yet, begins anew", folder.path().display()));
+        (observer.tell)(&format!("{}: no checkpoint yet, starting anew", folder.path().display()));
     }
     config.save(&folder.config())?;
     let job = Job {
@@ -473,11 +479,11 @@ fn check_folder(option: &str, path: &Path) -> Result<()> {
     if path.is_dir() {
         return Ok(());
     }
-    let problem = if path.exists() { "is no folder" } else { "there is no such folder" };
+    let problem = if path.exists() { "is not a folder" } else { "there is no such folder" };
     Err(Error::Usage(format!("{option} {}: {problem}; give a folder of pictures", path.display())))
 }
 
-/// Decodes every picture to validate on: each must be one, and large enough to be compared.
+/// Decodes every validation picture: each must be valid and large enough to be compared.
 fn check_validation(config: &Config, threads: usize) -> Result<()> {
     check_folder("--val", &config.val)?;
     let pictures = folder::pictures(&config.val)?;
@@ -485,7 +491,7 @@ fn check_validation(config: &Config, threads: usize) -> Result<()> {
     Ok(())
 }
 
-/// What every weights file of a run says.
+/// Returns the manifest of every weights file of a run.
 fn manifest(config: &Config, device: &Device, folder: &Folder) -> Vec<(String, String)> {
     [
         ("model", config.model.clone()),

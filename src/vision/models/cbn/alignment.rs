@@ -1,14 +1,14 @@
 //! f_k: p_k = p_{k−1} + R_k·(φ(I_{k−1}; x_{k−1}(1..L)) − φ̄), one linear step from features to coefficients.
 //!
-//! R_k is fitted on faces whose p* is known, from disturbed starts p: with Δ = p − p* and F = φ(p) − φ̄, the Jacobian
-//! J = argmin Σ‖F − J·Δ‖² (ridge); A the principal axes of φ at the true shapes, which is how faces look different without
-//! being elsewhere; P = I − A·A'; R = −(J'PJ + prior)⁻¹·J'P.
-//! [`Method::Direct`] is its soft form. With normal p of spread Λ, and looks and noise of covariance Σ around φ̄, the most
-//! probable p has R = −(J'Σ⁻¹J + Λ⁻¹)⁻¹·J'Σ⁻¹, the projection being a Σ that is infinite along A and equal everywhere else; and
-//! that R is the linear regression of p* − p on F (the two forms of the normal equations). At 16 × 16 pixels looks and places
+//! R_k is fitted on faces whose p* is known, from disturbed starts p. Let Δ = p − p* and F = φ(p) − φ̄. The Jacobian is
+//! J = argmin Σ‖F − J·Δ‖² (ridge). A holds the principal axes of φ at the true shapes: how faces differ in looks but not in
+//! place. With P = I − A·A', R = −(J'PJ + prior)⁻¹·J'P.
+//! [`Method::Direct`] is the soft form. If p is normal with spread Λ, and looks and noise have covariance Σ around φ̄, the most
+//! probable p has R = −(J'Σ⁻¹J + Λ⁻¹)⁻¹·J'Σ⁻¹; the projection is the Σ that is infinite along A and equal everywhere else.
+//! This R is the linear regression of p* − p on F (the two forms of the normal equations). At 16 × 16 pixels looks and places
 //! lie in the same few directions, so that a hard projection removes the signal: examples/cbn_alignment.rs measures both.
-//! Source: Tzimiropoulos, "Project-Out Cascaded Regression with an Application to Face Alignment", CVPR 2015; named by Zhu et
-//! al. 2016, section 3.2. The steps are reconstructed from both.
+//! Source: Tzimiropoulos, "Project-Out Cascaded Regression with an Application to Face Alignment", CVPR 2015, named by Zhu et
+//! al. 2016, section 3.2. The steps are reconstructed from both papers.
 
 use super::linalg::{principal_axes, solve_ridge};
 use crate::error::{Error, Result};
@@ -25,35 +25,35 @@ pub struct Step {
     pub b: Tensor,
 }
 
-/// How R follows from the samples.
+/// How R is computed from the samples.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Method {
-    /// The project-out Gauss-Newton step; `energy` is the share of the appearance's sum of squares that A holds, and `prior`
-    /// how many times the unexplained variance of a feature weighs against the spread of the starts (0 is the paper's).
+    /// The project-out Gauss-Newton step. `energy` is the share of the appearance's sum of squares that A holds. `prior`
+    /// is the weight of a feature's unexplained variance against the spread of the starts (0 in the paper).
     ProjectOut { energy: f64, prior: f64 },
-    /// R by ridge regression of p* − p on F: the supervised descent method (Xiong and De la Torre, CVPR 2013), with the ridge
-    /// that is best for faces left out.
+    /// Ridge regression of p* − p on F: the supervised descent method (Xiong and De la Torre, CVPR 2013), with the ridge
+    /// that is best for held-out faces.
     Direct,
 }
 
-/// Ridges that are tried, as shares of the mean square of a feature times the number of samples.
+/// Ridges to try, as shares of the mean square of a feature times the number of samples.
 const RIDGES: [f64; 7] = [1e-4, 1e-3, 1e-2, 0.1, 0.3, 1.0, 3.0];
 
-/// Parts of the faces that are left out in turn.
+/// Number of parts that the faces are split into; each is held out in turn.
 pub const FOLDS: usize = 5;
 
-/// What a regression found.
+/// The result of a regression.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Fit {
     pub step: Step,
-    /// By [`Method::Direct`], p* − p of each sample as found by a step that was fitted without its part: as good as for faces
-    /// never seen, and what a next step must be fitted to.
+    /// With [`Method::Direct`], p* − p of each sample as found by a step that was fitted without the sample's part. It is as
+    /// accurate as for new faces, so the next step must be fitted to it.
     pub held_out: Option<Mat<f64>>,
-    /// The ridge taken, of [`Method::Direct`].
+    /// The ridge that [`Method::Direct`] chose.
     pub ridge: f64,
 }
 
-/// Samples of one step: a row a sample.
+/// Samples of one step, one per row.
 #[derive(Debug)]
 pub struct Samples {
     /// φ at the disturbed shapes.
@@ -62,7 +62,7 @@ pub struct Samples {
     pub offsets: Mat<f64>,
     /// φ at the true shapes.
     pub true_features: Mat<f64>,
-    /// Which of [`FOLDS`] parts each sample belongs to; all samples of a face and of its mirror image to the same.
+    /// Which of the [`FOLDS`] parts each sample belongs to; all samples of a face and its mirror image share one part.
     pub part: Vec<usize>,
 }
 
@@ -71,7 +71,7 @@ impl Samples {
         let rows = [&self.features, &self.offsets, &self.true_features].map(Mat::nrows);
         if rows.contains(&0) || rows[0] != rows[1] || self.part.len() != rows[0] {
             return Err(Error::Usage(format!(
-                "a regression needs a feature vector for each offset and some at true shapes, got {rows:?}"
+                "a regression needs one feature vector per offset and some at true shapes, got {rows:?}"
             )));
         }
         Ok(())
@@ -82,7 +82,7 @@ impl Step {
     /// Fits R to `samples`.
     ///
     /// # Errors
-    /// No samples, or numbers that are not finite.
+    /// There are no samples; a number is not finite.
     pub fn fit(samples: &Samples, method: Method) -> Result<Fit> {
         samples.check()?;
         let m = samples.features.nrows();
@@ -129,8 +129,8 @@ impl Step {
     }
 }
 
-/// Weights of the samples (a row a sample, a column a coefficient) of the regression Δ ≈ F·F'·weights; −Δ as found for each sample
-/// without its part; and the ridge. In the dual form, which has as many unknowns as samples: features are more.
+/// Returns the samples' weights (a row per sample, a column per coefficient) in the regression Δ ≈ F·F'·weights, −Δ as found
+/// for each sample without its part, and the ridge. Uses the dual form, whose unknowns are the samples: there are more features.
 fn ridge_regression(f: &Mat<f64>, d: &Mat<f64>, part: &[usize], ridges: &[f64]) -> Result<(Mat<f64>, Mat<f64>, f64)> {
     let kernel = f * f.transpose();
     let unit = trace(&kernel) / f.ncols() as f64;
@@ -157,10 +157,10 @@ fn ridge_regression(f: &Mat<f64>, d: &Mat<f64>, part: &[usize], ridges: &[f64]) 
     Ok((weights, tried.swap_remove(best), ridges[best]))
 }
 
-/// p_k = p_{k−1} + f_k of the features `phi`, whose R and b are the nodes `r` and `b`.
+/// Adds p_k = p_{k−1} + f_k of the features `phi`; the nodes `r` and `b` are R and b.
 ///
 /// # Errors
-/// Other shapes; a foreign node.
+/// The shapes do not fit; a node belongs to another graph.
 pub fn build(g: &mut Graph, phi: NodeId, p: NodeId, r: NodeId, b: NodeId) -> Result<NodeId> {
     let step = g.linear(phi, r, b)?;
     g.plus(p, step)
@@ -179,7 +179,7 @@ mod tests {
     use super::*;
     use crate::rng::Rng;
 
-    /// Features 2 of which follow p linearly, 10 of which only the face: φ = C·p + A·a + mean + noise.
+    /// 30 features that are linear in 3 coefficients p and in 10 numbers a of the face alone: φ = C·p + A·a + mean + noise.
     fn samples() -> Samples {
         let mut rng = Rng::new(5);
         let (d, n, m) = (30, 3, 400);
@@ -210,7 +210,7 @@ mod tests {
 
     #[test]
     fn without_projection_looks_are_taken_for_places() {
-        // With A = {} the step is off by the face's looks, so the projection is what makes it right.
+        // With A = {} the face's looks throw the step off, so it is the projection that makes it right.
         let samples = samples();
         let step = Step::fit(&samples, Method::ProjectOut { energy: 0.0, prior: 0.0 }).unwrap().step;
         let worst = (0..20)
@@ -230,7 +230,7 @@ mod tests {
         let answers = |s: &Samples| ridge_regression(&s.features, &s.offsets, &s.part, &[1e-4]).unwrap().1;
         let before = answers(&samples);
         assert!((0..400).all(|i| (before[(i, 0)] + samples.offsets[(i, 0)]).abs() < 0.3));
-        // A part whose offsets are nonsense is answered as before; the others' answers change.
+        // A part whose offsets are nonsense gets the same answers as before; those of the other parts change.
         (0..400).filter(|i| i % FOLDS == 1).for_each(|i| samples.offsets[(i, 0)] += 50.0);
         let after = answers(&samples);
         let largest = |k: usize| {

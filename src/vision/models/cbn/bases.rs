@@ -1,15 +1,15 @@
 //! The dense bases B(z): how every pixel z of the template moves with the landmarks' coefficients.
 //!
-//! Inside the mean face's Delaunay triangulation B(z) is the barycentric mean of S(l) at the triangle's corners
-//! (piecewise-affine, so that landmarks and field agree at the landmarks). Outside of its convex hull a similarity goes on as
-//! the similarity that it is, and a non-rigid basis keeps its value at the nearest point of the hull: continuous, and what
-//! surrounds the face goes along with its edge.
+//! Inside the mean face's Delaunay triangulation, B(z) is the barycentric mean of S(l) at the triangle's corners. It is
+//! piecewise affine, so that landmarks and field agree at the landmarks. Outside the convex hull, a similarity basis continues
+//! as a similarity, and a non-rigid basis keeps its value at the nearest point of the hull. The field is continuous, and what
+//! surrounds the face moves with its edge.
 //!
-//! A template M_k of side s has its pixel (i, j) at the place ((j + ½)/s, (i + ½)/s) of the frame, as MATLAB's imresize takes
-//! pixels for areas; fields hold pixel indices, as [`crate::ops::warp`] reads them.
-//! Source: Zhu et al. 2016, section 3.1 (B(z), one set of bases a level); the triangulation as in Cootes et al.'s and Matthews
-//! and Baker's active appearance models.
-//! Not stated in the paper; we chose all of the above in place of bases from dense 3-D scans.
+//! A template M_k of side s has its pixel (i, j) at the place ((j + ½)/s, (i + ½)/s) of the frame: pixels are areas, as in
+//! MATLAB's imresize. Fields hold pixel indices, as [`crate::ops::warp`] reads them.
+//! Source: Zhu et al. 2016, section 3.1 (B(z), one set of bases per level); the triangulation follows the active appearance
+//! models of Cootes et al. and of Matthews and Baker.
+//! Not stated in the paper: we chose all of the above in place of bases from dense 3-D scans.
 
 use super::shape::{Point, SIMILARITY, ShapeModel, similarity_at};
 use crate::error::{Error, Result};
@@ -20,15 +20,15 @@ use crate::tensor::Tensor;
 pub struct Bases {
     /// `[1, 2, H, W]`: column, then row, in pixels of the level.
     pub z: Tensor,
-    /// `[2, N, H, W]`: pixels a unit of p.
+    /// `[2, N, H, W]`: pixels per unit of p.
     pub b: Tensor,
 }
 
 impl Bases {
-    /// B_k(z) for every pixel of a template of `side` × `side`.
+    /// Computes B_k(z) for every pixel of a template of `side` × `side`.
     ///
     /// # Errors
-    /// The mean landmarks lie on a line.
+    /// The mean landmarks are collinear.
     pub fn dense(model: &ShapeModel, side: usize) -> Result<Self> {
         let mesh = Mesh::new(model.mean())?;
         let place = |k: usize| (k as f64 + 0.5) / side as f64;
@@ -37,11 +37,11 @@ impl Bases {
         Self::new(side, [side, side], &places, |k, q| values[q][k], model.len())
     }
 
-    /// S_k(l) for places near the landmarks: each of `offsets`, in pixels of the level, from every landmark x̄(l), moving with
-    /// it. `[1, 2, L, offsets]` and `[2, N, L, offsets]`; where descriptors are read.
+    /// Computes S_k(l) for the places where descriptors are read: each of `offsets`, in pixels of the level, from every
+    /// landmark x̄(l), moving with it. The shapes are `[1, 2, L, offsets]` and `[2, N, L, offsets]`.
     ///
     /// # Errors
-    /// No offsets.
+    /// `offsets` is empty.
     pub fn landmarks(model: &ShapeModel, side: usize, offsets: &[Point]) -> Result<Self> {
         let s = side as f64;
         let places: Vec<Point> =
@@ -66,7 +66,7 @@ impl Bases {
     }
 }
 
-/// The values of all bases at a place of the frame.
+/// Returns the values of all bases at a place in the frame.
 fn at(model: &ShapeModel, mesh: &Mesh, z: Point) -> Vec<Point> {
     let mut values = similarity_at(model.mean(), z).to_vec();
     let corners = mesh.locate(z);
@@ -88,16 +88,16 @@ pub struct Mesh {
 }
 
 impl Mesh {
-    /// Delaunay's triangulation of `points`.
+    /// Computes the Delaunay triangulation of `points`.
     ///
     /// # Errors
-    /// All points lie on a line.
+    /// All points are collinear.
     pub fn new(points: &[Point]) -> Result<Self> {
         let own: Vec<delaunator::Point> = points.iter().map(|p| delaunator::Point { x: p[0], y: p[1] }).collect();
         let found = delaunator::triangulate(&own);
         if found.triangles.is_empty() {
             return Err(Error::Usage(format!(
-                "the {} mean landmarks lie on a line and have no triangulation; check the training shapes",
+                "the {} mean landmarks are collinear and have no triangulation; check the training shapes",
                 points.len()
             )));
         }
@@ -109,11 +109,12 @@ impl Mesh {
         &self.triangles
     }
 
-    /// Landmarks and their weights, which sum to 1: of the triangle that holds `z`, or of the hull's edge next to it.
+    /// Returns the landmarks of the triangle that contains `z`, or of the nearest edge of the hull, with weights that sum
+    /// to 1.
     fn locate(&self, z: Point) -> Vec<(usize, f64)> {
         for t in &self.triangles {
             let weights = barycentric(t.map(|l| self.points[l]), z);
-            // A point on an edge may be outside of both its triangles by a rounding error.
+            // A rounding error may put a point on an edge outside both its triangles.
             if weights.iter().all(|w| *w >= -1e-12) {
                 return (0..3).map(|k| (t[k], weights[k])).collect();
             }
@@ -131,7 +132,7 @@ impl Mesh {
     }
 }
 
-/// The weights of a triangle's corners at `z`.
+/// Returns the weights of a triangle's corners at `z`.
 fn barycentric([a, b, c]: [Point; 3], z: Point) -> [f64; 3] {
     let cross = |p: Point, q: Point, r: Point| (q[0] - p[0]) * (r[1] - p[1]) - (q[1] - p[1]) * (r[0] - p[0]);
     let whole = cross(a, b, c);
@@ -149,7 +150,7 @@ mod tests {
 
     #[test]
     fn field_and_landmarks_agree() {
-        // A side at which the mean landmarks of the star lie on pixel centres: 0.1·10 − ½ is not, so compare by `at`.
+        // The star's mean landmarks do not lie on pixel centres (0.1·10 − ½), so compare by `at`.
         let model = model();
         let mesh = Mesh::new(model.mean()).unwrap();
         for (l, &m) in model.mean().iter().enumerate() {
@@ -172,7 +173,7 @@ mod tests {
                 assert!((value[0] - mean[0]).abs() < 1e-9 && (value[1] - mean[1]).abs() < 1e-9);
             }
         }
-        // Steps of 1/1000 of the frame across hull and borders move no basis by more than the steepest triangle does.
+        // Steps of 1/1000 of the frame across hull and borders change no basis by more than the steepest triangle does.
         for line in [0.03, 0.31, 0.5, 0.77] {
             let along: Vec<Vec<Point>> = (0..1000).map(|t| at(&model, &mesh, [f64::from(t) / 1000.0, line])).collect();
             for pair in along.windows(2) {
@@ -185,7 +186,7 @@ mod tests {
 
     #[test]
     fn similarity_is_the_same_everywhere() {
-        // p of a pure turn and shift moves a corner of the frame like any landmark.
+        // The p of a pure rotation and shift moves a corner of the frame like any landmark.
         let model = model();
         let side = 12;
         let bases = Bases::dense(&model, side).unwrap();

@@ -1,4 +1,4 @@
-//! The cascade: p_k, W_k and I_k in turns, from I_0 and p_0 = 0 to I_K.
+//! The cascade: p_k, W_k and I_k in turn, from I_0 and p_0 = 0 to I_K.
 //!
 //! For k = 1 … K: p_k = p_{k−1} + f_k(I_{k−1}; p_{k−1}); W_k(z) = z + B_k(z)·p_k; I_k = ↑I_{k−1} + g_k(↑I_{k−1}; W_k).
 //! Source: Zhu et al. 2016, section 3, equations 2 to 4.
@@ -15,7 +15,7 @@ use crate::tensor::Tensor;
 use crate::weights::Weights;
 use std::collections::BTreeMap;
 
-/// A fitted f_k and how it sees.
+/// A fitted f_k and the descriptor that it reads.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Alignment {
     pub descriptor: Descriptor,
@@ -25,24 +25,24 @@ pub struct Alignment {
 /// What is fitted for one level before its networks are trained.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Fitted {
-    /// None leaves p as it was: with none at all, the fixed correspondence of the paper's ablation.
+    /// `None` leaves p unchanged. If every level has `None`, this is the fixed correspondence of the paper's ablation.
     pub alignment: Option<Alignment>,
     /// E_k: `[1, C, side, side]`.
     pub prior: Tensor,
 }
 
-/// Everything about a cascade but the weights of its networks.
+/// Everything about a cascade except the weights of its networks.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Cascade {
     pub config: Config,
     pub shape: ShapeModel,
-    /// One a level; fewer while the later ones are not fitted yet.
+    /// One per level; fewer while later levels are not fitted yet.
     pub fitted: Vec<Fitted>,
 }
 
-/// The cascade, or one with less in it: the rows of the paper's ablation (Zhu et al. 2016, section 4.3).
+/// The full cascade or a reduced one: the rows of the paper's ablation (Zhu et al. 2016, section 4.3).
 ///
-/// All share the shape model, f_k and E_k; each has networks of its own.
+/// All share the shape model, f_k and E_k; each has its own networks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Variant {
     Full,
@@ -52,7 +52,7 @@ pub enum Variant {
     HighFrequency,
     /// p_k = 0 at every level.
     Fixed,
-    /// One level from the input's side to the last.
+    /// One level, from the input's side to the last level's side.
     Single,
 }
 
@@ -69,17 +69,17 @@ impl Variant {
         }
     }
 
-    /// The variant `name`.
+    /// Returns the variant `name`.
     ///
     /// # Errors
-    /// An unknown name, with the known ones.
+    /// `name` is unknown; the error lists the known names.
     pub fn named(name: &str) -> Result<Self> {
         let known = Self::ALL.map(Self::name);
         let found = Self::ALL.into_iter().find(|v| v.name() == name);
         found.ok_or_else(|| Error::Usage(format!("there is no variant {name:?}; there are {}", known.join(", "))))
     }
 
-    /// Where the networks of level `k` (from 0) lie among the weights.
+    /// Returns the prefix of the weights of level `k` (from 0).
     pub fn scope(self, k: usize) -> String {
         match self {
             Self::Full => format!("level{}", k + 1),
@@ -95,7 +95,7 @@ impl Variant {
     }
 }
 
-/// Nodes of one level of a cascade; what a variant lacks is None.
+/// Nodes of one level of a cascade; those that a variant lacks are `None`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stage {
     /// p_k: `[N, bases, 1, 1]`.
@@ -113,11 +113,12 @@ pub struct Stage {
 }
 
 impl Cascade {
-    /// Adds all fitted levels to `g`, with names and parameters under `level1/`, `level2/`, …, or [`Variant::scope`]; `i_0` is
-    /// `[N, 1, s, s]` with s the configuration's input side and luminance in 0..1. A `p` `[N, bases, 1, 1]` that is given stands for every p_k.
+    /// Adds all fitted levels to `g`, with names and parameters under [`Variant::scope`]: `level1/`, `level2/`, … for the
+    /// full cascade. `i_0` is `[N, 1, s, s]`, where s is the configuration's input side, with luminance in 0..1. If `given`
+    /// is set, `[N, bases, 1, 1]`, it stands in for every p_k.
     ///
     /// # Errors
-    /// `i_0` is of another size; a fitted part does not fit the configuration; a name is taken.
+    /// `i_0` has another size; a fitted part does not fit the configuration; a name is taken.
     pub fn build(&self, g: &mut Graph, i_0: NodeId, variant: Variant, given: Option<NodeId>) -> Result<Vec<Stage>> {
         let batch = g.shape(i_0)?[0];
         let mut p = match given {
@@ -140,7 +141,7 @@ impl Cascade {
         Ok(stages)
     }
 
-    /// Which of the fitted levels a variant goes through, from 0.
+    /// Returns the fitted levels that a variant goes through, counted from 0.
     pub fn levels(&self, variant: Variant) -> Vec<usize> {
         let count = self.fitted.len().min(self.config.levels.len());
         match variant {
@@ -149,10 +150,10 @@ impl Cascade {
         }
     }
 
-    /// Steps (2) and (3): I_k at the side of level `level` (from 0), from I_{k−1} `before` and p_k `p`.
+    /// Adds steps (2) and (3): I_k at the side of level `level` (from 0), from I_{k−1} `before` and p_k `p`.
     ///
     /// # Errors
-    /// As [`Cascade::build`]; the level is not fitted.
+    /// Those of [`Cascade::build`]; the level is not fitted.
     pub fn stage(&self, g: &mut Graph, before: NodeId, p: NodeId, variant: Variant, level: usize) -> Result<Stage> {
         let (Some(config), Some(fitted)) = (self.config.levels.get(level), self.fitted.get(level)) else {
             return Err(Error::Usage(format!("level {} is not fitted", level + 1)));
@@ -168,17 +169,17 @@ impl Cascade {
         network_of(g, up, e_w, config, variant, nothing)
     }
 
-    /// Whether `weights` hold the networks of `variant`.
+    /// Returns whether `weights` holds the networks of `variant`.
     pub fn is_trained(&self, weights: &Weights, variant: Variant) -> bool {
         let levels = self.levels(variant);
         let has = |k: usize| weights.tensors().keys().any(|n| n.starts_with(&format!("{}/", variant.scope(k))));
         !levels.is_empty() && (0..levels.len()).all(has)
     }
 
-    /// Step (1) alone: p_k from I_{k−1} `before` and p_{k−1} `p`.
+    /// Adds step (1) alone: p_k from I_{k−1} `before` and p_{k−1} `p`.
     ///
     /// # Errors
-    /// As [`Cascade::build`].
+    /// Those of [`Cascade::build`].
     pub fn align(&self, g: &mut Graph, before: NodeId, p: NodeId, f: &Alignment) -> Result<NodeId> {
         let phi = f.descriptor.build(g, before, p, &self.shape)?;
         let r = g.constant("r", f.step.r.clone())?;
@@ -186,8 +187,8 @@ impl Cascade {
         alignment::build(g, phi, p, r, b)
     }
 
-    /// One file of everything: the shape model, what is fitted for each level, and the networks' `weights` with their
-    /// manifest. `preset` is a name of [`super::network::PRESETS`].
+    /// Gathers everything into one file: the shape model, what is fitted for each level, and the networks' `weights` with
+    /// their manifest. `preset` is one of [`super::network::PRESETS`].
     pub fn save(&self, weights: &Weights, preset: &str) -> Weights {
         let mut tensors: BTreeMap<String, Tensor> = weights.tensors().clone();
         tensors.extend(self.shape.tensors());
@@ -210,16 +211,15 @@ impl Cascade {
         all
     }
 
-    /// The inverse of [`Cascade::save`]: the cascade and the networks' weights.
+    /// Undoes [`Cascade::save`]: returns the cascade and the networks' weights.
     ///
     /// # Errors
-    /// The manifest names no preset; a part is missing or of another shape.
+    /// The manifest names no preset; a part is missing or has another shape.
     pub fn open(file: &Weights) -> Result<(Self, Weights)> {
         let fail = |problem: String| Error::weights(file.name(), problem);
-        let preset = file
-            .manifest()
-            .get("preset")
-            .ok_or_else(|| fail("names no preset in its manifest; give weights that train hallucinate made".into()))?;
+        let preset = file.manifest().get("preset").ok_or_else(|| {
+            fail("names no preset in its manifest; give weights made by lineament train hallucinate".into())
+        })?;
         let (config, shape) = (Config::preset(preset)?, ShapeModel::from_weights(file)?);
         let mut rest: BTreeMap<String, Tensor> = file
             .tensors()
@@ -264,13 +264,13 @@ impl Cascade {
         Ok((Self { config, shape, fitted }, weights))
     }
 
-    /// The side of I_K: of the last level that is fitted.
+    /// Returns the side of I_K, that of the last fitted level.
     pub fn side(&self) -> usize {
         self.config.side_before(self.fitted.len().min(self.config.levels.len()))
     }
 }
 
-/// The networks of a variant on ↑I_{k−1} and E^{W_k}, and I_k.
+/// Adds the networks of a variant on ↑I_{k−1} and E^{W_k}, and I_k.
 fn network_of(
     g: &mut Graph,
     up: NodeId,
@@ -292,7 +292,7 @@ fn network_of(
     Ok(stage)
 }
 
-/// The part of `weights` that the parameters of `g` need, with the manifest: a file holds the networks of several variants.
+/// Returns the part of `weights` that the parameters of `g` need, with the manifest: a file holds networks of several variants.
 pub fn weights_of(g: &Graph, weights: &Weights) -> Weights {
     let is_parameter = |name: &str| {
         g.find(name).and_then(|id| g.node(id).ok()).is_some_and(|node| matches!(node.kind, Kind::Param { .. }))
@@ -312,7 +312,7 @@ mod tests {
     use crate::exec::{Device, Select};
     use crate::rng::Rng;
 
-    /// Two levels of the preset `small` on stars of nine landmarks, f_k that moves p by what it sees, and a bump as prior.
+    /// Two levels of the preset `small` on stars of nine landmarks, an f_k that moves p by what it sees, and a bump as prior.
     fn cascade() -> Cascade {
         let (config, shape) = (Config::small(), model());
         let mut rng = Rng::new(2);
@@ -365,7 +365,7 @@ mod tests {
             |a: &Tensor, b: &Tensor| a.data().iter().zip(b.data()).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
         // The shape model was rounded to f32.
         assert!(out.iter().zip(&twice).all(|(a, b)| apart(a, b) < 1e-4));
-        // p goes on from level to level, and stays 0 without f_k.
+        // p carries over from level to level, and stays 0 without f_k.
         assert!(out[0].data() != out[2].data() && out[0].data().iter().any(|p| p.abs() > 1e-3));
         let mut fixed = cascade;
         fixed.fitted.iter_mut().for_each(|f| f.alignment = None);

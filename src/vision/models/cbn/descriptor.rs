@@ -1,11 +1,11 @@
-//! φ(I; x(1..L)): features around the landmarks, read where the current shape says that they are.
+//! φ(I; x(1..L)): features around the landmarks, read where the current shape places them.
 //!
-//! DAISY-like: eight maps of the picture's gradient along eight directions, negative parts cut off, smoothed by a Gaussian,
-//! sampled bilinearly at a landmark and at eight places on a ring around it; a landmark's 8 · 9 numbers are one vector of
-//! length 1. All of it is made of operations that have gradients, so φ has one for the picture and for p.
+//! DAISY-like: eight maps of the picture's gradient, one per direction, with negative parts clipped, smoothed by a Gaussian,
+//! and sampled bilinearly at a landmark and at eight places on a ring around it. A landmark's 8 · 9 numbers form one vector
+//! of length 1. Every operation has a gradient, so φ can be differentiated by the picture and by p.
 //! Source: Tola, Lepetit, Fua, "DAISY: An Efficient Dense Descriptor Applied to Wide-Baseline Stereo", PAMI 2010, section 3.
-//! Differs from it: one ring, and one normalisation a landmark in place of one a place.
-//! Differs from Zhu et al. 2016: their f_k reads SIFT; both are smoothed histograms of oriented gradients on a grid that
+//! Differs from it: one ring, and one normalisation per landmark instead of one per place.
+//! Differs from Zhu et al. 2016: their f_k reads SIFT. Both are smoothed histograms of oriented gradients on a grid that
 //! moves with the landmark.
 
 use super::bases::Bases;
@@ -20,7 +20,7 @@ use crate::tensor::Tensor;
 /// Directions of the gradient, and places on a ring.
 const DIRECTIONS: usize = 8;
 
-/// Where a landmark's descriptor reads, in pixels of the picture that it is given.
+/// Where a landmark's descriptor reads, in pixels of its input picture.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Descriptor {
     /// Radius of the ring.
@@ -39,23 +39,23 @@ impl Default for Descriptor {
 const WINDOW: usize = 5;
 
 impl Descriptor {
-    /// Places around a landmark, the landmark itself first.
+    /// Returns the places around a landmark, starting with the landmark itself.
     pub fn offsets(&self) -> Vec<Point> {
         let turn = |k: usize| std::f64::consts::TAU * k as f64 / DIRECTIONS as f64;
         let ring = (0..DIRECTIONS).map(|k| [self.radius * turn(k).cos(), self.radius * turn(k).sin()]);
         std::iter::once([0.0, 0.0]).chain(ring).collect()
     }
 
-    /// Numbers that describe a face of `landmarks`.
+    /// Returns how many numbers describe a face with this number of `landmarks`.
     pub fn len(&self, landmarks: usize) -> usize {
         DIRECTIONS * self.offsets().len() * landmarks
     }
 
-    /// φ of the pictures `x` `[N, 1, side, side]` at the landmarks of `p` `[N, bases, 1, 1]`: `[N, 8, L, 9]`. Adds constants
-    /// `phi/…`.
+    /// Adds φ of the pictures `x` `[N, 1, side, side]` at the landmarks of `p` `[N, bases, 1, 1]`: `[N, 8, L, 9]`. Its
+    /// constants are named `phi/…`.
     ///
     /// # Errors
-    /// Other shapes; a name is taken.
+    /// The shapes do not fit; a name is taken.
     pub fn build(&self, g: &mut Graph, x: NodeId, p: NodeId, model: &ShapeModel) -> Result<NodeId> {
         let [_, _, _, side] = g.shape(x)?.nchw();
         let places = Bases::landmarks(model, side, &self.offsets())?;
@@ -71,7 +71,7 @@ impl Descriptor {
             let b = g.constant("bases", places.b)?;
             let at = g.field(z, b, p)?;
             let samples = g.warp(maps, at, Warp { border: Border::Clamp })?;
-            // Gradients of luminance in 0..1; flat cheeks are noise below about a grey level.
+            // Gradients of luminance in 0..1; on flat cheeks, gradients below about one grey level are noise.
             g.l2_normalize(samples, L2Normalize { eps: 1e-2 })
         })
     }
@@ -87,11 +87,11 @@ impl Descriptor {
         let sum: f64 = raw.iter().sum();
         let filter = raw.iter().map(|v| (v / sum) as f32);
         let data = std::iter::repeat_n(filter, DIRECTIONS).flatten().collect();
-        Tensor::new([DIRECTIONS, 1, WINDOW, WINDOW], data).expect("a window a direction")
+        Tensor::new([DIRECTIONS, 1, WINDOW, WINDOW], data).expect("a window per direction")
     }
 }
 
-/// Sobel's derivative filters, a grey level a pixel, turned to each direction.
+/// Returns Sobel's derivative filters, in grey levels per pixel, turned to each direction.
 fn directions() -> Tensor {
     let smooth = [0.25, 0.5, 0.25];
     let step = [-0.5, 0.0, 0.5];
@@ -101,7 +101,7 @@ fn directions() -> Tensor {
             (angle.cos() * smooth[i] * step[j] + angle.sin() * step[i] * smooth[j]) as f32
         })
         .collect();
-    Tensor::new([DIRECTIONS, 1, 3, 3], data).expect("a filter a direction")
+    Tensor::new([DIRECTIONS, 1, 3, 3], data).expect("a filter per direction")
 }
 
 #[cfg(test)]
@@ -121,7 +121,7 @@ mod tests {
         assert_eq!(g.shape(phi).unwrap(), [1, 8, 9, 9]);
         assert_eq!(Descriptor::default().len(9), 8 * 9 * 9);
         let session = Device::open(&Select::Cpu).unwrap().compile(&g, &[phi], Weights::default()).unwrap();
-        // Brighter downwards by 0.05 a pixel: direction 2 is the column (0, 1), its neighbours see cos 45° of it.
+        // Brighter downwards by 0.05 per pixel: direction 2 is the column (0, 1), and its neighbours see cos 45° of it.
         let ramp = (0..side * side).map(|q| 0.05 * (q / side) as f32).collect();
         let ramp = Tensor::new([1, 1, side, side], ramp).unwrap();
         let out = session.run(&[("x", &ramp), ("p", &Tensor::zeros([1, model.len(), 1, 1]))]).unwrap();

@@ -1,16 +1,16 @@
-//! The little linear algebra that fitting needs, by faer.
+//! The linear algebra that fitting needs, on top of faer.
 
 use crate::error::{Error, Result};
 use faer::linalg::solvers::Solve;
 use faer::{Mat, MatRef, Side};
 
-/// Orthonormal directions, as columns, that hold `share` of the sum of squares of the rows of `x`, largest first. The mean is
-/// not taken away.
+/// Returns orthonormal directions, as columns, that hold `share` of the sum of squares of the rows of `x`, largest first.
+/// The mean is not subtracted.
 ///
 /// # Errors
-/// The eigenvalues were not found: `x` holds numbers that are not finite.
+/// The eigenvalues were not found because `x` holds numbers that are not finite.
 pub fn principal_axes(x: &Mat<f64>, share: f64) -> Result<Mat<f64>> {
-    // The smaller of X'X and XX', which have the same eigenvalues above 0.
+    // The smaller of X'X and XX', which have the same positive eigenvalues.
     let is_wide = x.ncols() > x.nrows();
     let gram = if is_wide { x * x.transpose() } else { x.transpose() * x };
     let eigen = gram.self_adjoint_eigen(Side::Lower).map_err(|_| not_finite())?;
@@ -35,7 +35,7 @@ pub fn principal_axes(x: &Mat<f64>, share: f64) -> Result<Mat<f64>> {
     Ok(axes)
 }
 
-/// The solution of (`a` + `ridge`·I)·X = `b` for a symmetric `a` that is not negative.
+/// Solves (`a` + `ridge`·I)·X = `b` for a symmetric, positive semidefinite `a`.
 ///
 /// # Errors
 /// The sum is not positive definite.
@@ -47,7 +47,9 @@ pub fn solve_ridge(mut a: Mat<f64>, ridge: f64, b: MatRef<f64>) -> Result<Mat<f6
 }
 
 fn not_finite() -> Error {
-    Error::Usage("a fit met numbers that are not finite, or unknowns that the data leave open; give more data".into())
+    Error::Usage(
+        "a fit met numbers that are not finite, or the data leave unknowns undetermined; give more data".into(),
+    )
 }
 
 #[cfg(test)]

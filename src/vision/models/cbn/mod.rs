@@ -1,4 +1,4 @@
-//! CBN: faces enlarged from 16 × 16 pixels, in turns with the estimate of where their parts lie.
+//! CBN: enlarges faces from 16 × 16 pixels, alternating with an estimate of where their parts lie.
 //!
 //! Source: Zhu, Liu, Loy, Tang, "Deep Cascaded Bi-Network for Face Hallucination", ECCV 2016 (arXiv 1607.05046).
 //!

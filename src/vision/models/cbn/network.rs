@@ -1,20 +1,20 @@
-//! g_k, the gated bi-network, and the cascade's step around it.
+//! g_k, the gated bi-network, and the step of the cascade around it.
 //!
 //! | name | in the paper | what |
 //! |---|---|---|
-//! | `up` | ↑I_{k−1} | the level's input, enlarged twice bicubically |
+//! | `up` | ↑I_{k−1} | the level's input, enlarged bicubically by 2 |
 //! | `w` | W_k(z) = z + B_k(z)·p_k | where each pixel of the template lies in the picture |
-//! | `e_w` | E^{W_k} | the high-frequency prior, carried to the picture by W_k |
+//! | `e_w` | E^{W_k} | the high-frequency prior, warped to the picture by W_k |
 //! | `g_a` | G_A, common branch | reads ↑I_{k−1} |
 //! | `g_b` | G_B, high-frequency branch | reads ↑I_{k−1} and E^{W_k} |
-//! | `lambda` | Λ, gate network | reads G_A, G_B, ↑I_{k−1}, E^{W_k}; without a sigmoid |
+//! | `lambda` | Λ, gate network | reads G_A, G_B, ↑I_{k−1}, E^{W_k}; no sigmoid |
 //! | `g` | g_k = (1 − Λ)·G_A + Λ·G_B | the residual |
 //! | `i` | I_k = ↑I_{k−1} + g_k | the level's result |
 //!
-//! All convolutions are 3×3 with stride 1 and zero padding, a ReLU after each but the last.
+//! All convolutions are 3×3 with stride 1 and zero padding, with a ReLU after each but the last.
 //! Source: Zhu et al. 2016, section 3.3, tables 1 and 2.
-//! Not stated in the paper; we chose He's initial weights with small ones in the last layers, so that a new network leaves
-//! ↑I_{k−1} nearly as it is, and a gate that begins at ½.
+//! Not stated in the paper: we chose He's initial weights, small ones in the last layers, so that a new network leaves
+//! ↑I_{k−1} nearly unchanged, and a gate that starts at ½.
 
 use super::bases::Bases;
 use crate::error::{Error, Result};
@@ -27,34 +27,34 @@ use crate::ops::warp::{Border, Warp};
 use crate::tensor::Tensor;
 use crate::vision::models::{Padding, conv};
 
-/// Rounds that find the inverse of W; each makes the error smaller by the steepest change of B·p from a pixel to the next.
+/// Rounds that find the inverse of W. Each scales the error by the steepest change of B·p from one pixel to the next.
 const INVERSE_ROUNDS: usize = 4;
 
-/// The networks of one level: output channels of every layer.
+/// The networks of one level: the output channels of every layer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LevelConfig {
     /// Side of I_k.
     pub side: usize,
-    /// The common and the high-frequency branch.
+    /// Each of the two branches, common and high-frequency.
     pub branch: Vec<usize>,
     pub gate: Vec<usize>,
-    /// Learning rates as units of 1e-7: of the branches alone, of the branches end to end, of the gate.
+    /// Learning rates in units of 1e-7: of each branch alone, of the branches end to end, of the gate.
     pub rates: [u32; 3],
-    /// The part of them that the last layer of each network has, in tenths.
+    /// Share of these rates that the last layer of each network uses, in tenths.
     pub last_tenths: u32,
 }
 
 /// The cascade's sizes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
-    /// Side of I_0. A face's eyes are 2/7 of it apart: 16 is the paper's input of 5 pixels between them, 28 its input of 8.
+    /// Side of I_0. A face's eyes are 2/7 of it apart: 16 is the paper's input with 5 pixels between the eyes, 28 that with 8.
     pub input_side: usize,
     pub levels: Vec<LevelConfig>,
     /// C, channels of the prior.
     pub contours: usize,
 }
 
-/// Names that [`Config::preset`] knows.
+/// Names that [`Config::preset`] accepts.
 pub const PRESETS: [&str; 3] = ["paper", "small", "small-8px"];
 
 fn layers(runs: &[(usize, usize)]) -> Vec<usize> {
@@ -62,10 +62,10 @@ fn layers(runs: &[(usize, usize)]) -> Vec<usize> {
 }
 
 impl Config {
-    /// The preset `name`.
+    /// Returns the preset `name`.
     ///
     /// # Errors
-    /// An unknown name, with the known ones.
+    /// `name` is unknown; the error lists the known names.
     pub fn preset(name: &str) -> Result<Self> {
         match name {
             "paper" => Ok(Self::paper()),
@@ -75,7 +75,7 @@ impl Config {
         }
     }
 
-    /// Tables 1 and 2: four levels, from 16 to 256.
+    /// Returns the sizes of tables 1 and 2: four levels, from 16 to 256.
     pub fn paper() -> Self {
         let gate = layers(&[(5, 64), (1, 1)]);
         let deep = layers(&[(4, 64), (16, 128), (3, 32), (1, 1)]);
@@ -100,23 +100,24 @@ impl Config {
         }
     }
 
-    /// Three levels, from 16 to 128, of the same form, narrow and shallow enough for two processor cores; rates for Adam.
+    /// Returns three levels of the same form, from 16 to 128, narrow and shallow enough for two processor cores, with
+    /// learning rates for Adam.
     pub fn small() -> Self {
         let levels = vec![small_level(32, 10, 32), small_level(64, 8, 16), small_level(128, 6, 12)];
         Self { input_side: 16, levels, contours: 10 }
     }
 
-    /// Two levels, from 28 to 112, as [`Config::small`]'s.
+    /// Returns two levels like those of [`Config::small`], from 28 to 112.
     pub fn small_8px() -> Self {
         Self { input_side: 28, levels: vec![small_level(56, 10, 16), small_level(112, 8, 16)], contours: 10 }
     }
 
-    /// Side of I_K.
+    /// Returns the side of I_K.
     pub fn side(&self) -> usize {
         self.side_before(self.levels.len())
     }
 
-    /// Side of I_{k−1}, which level `k` (from 0) reads.
+    /// Returns the side of I_{k−1}, which level `k` (from 0) reads.
     pub fn side_before(&self, k: usize) -> usize {
         if k == 0 { self.input_side } else { self.levels[k - 1].side }
     }
@@ -132,7 +133,7 @@ fn small_level(side: usize, count: usize, channels: usize) -> LevelConfig {
     }
 }
 
-/// What a level knows of faces before it sees one.
+/// What a level knows about faces in advance.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Correspondence {
     /// B_k(z) at the level's side.
@@ -141,12 +142,12 @@ pub struct Correspondence {
     pub prior: Tensor,
 }
 
-/// The field W and the prior that it carries.
+/// The field W and the prior that it warps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Warped {
-    /// `[N, 2, side, side]`: W_k(z), to fetch a picture into the template.
+    /// `[N, 2, side, side]`: W_k(z), which warps a picture to the template.
     pub w: NodeId,
-    /// `[N, 2, side, side]`: the inverse of W_k at every pixel, to fetch the template into the picture.
+    /// `[N, 2, side, side]`: the inverse of W_k at every pixel, which warps the template to the picture.
     pub w_inverse: NodeId,
     /// `[N, C, side, side]`: E^{W_k}.
     pub e_w: NodeId,
@@ -171,18 +172,18 @@ pub struct Level {
     pub i: NodeId,
 }
 
-/// A constant `[1, C, H, W]` for each of `batch` pictures.
+/// Repeats a constant `[1, C, H, W]` for each of `batch` pictures.
 fn for_each_picture(g: &mut Graph, name: &str, one: &Tensor, batch: usize) -> Result<NodeId> {
     let [_, c, h, w] = one.shape().nchw();
     let data = std::iter::repeat_n(one.data(), batch).flatten().copied().collect();
     g.constant(name, Tensor::new([batch, c, h, w], data)?)
 }
 
-/// W_k of the coefficients `p` `[N, bases, 1, 1]`, its inverse, and E^{W_k}. The inverse z of a pixel x solves
-/// z = x − B(z)·p; it begins at z = x − B(x)·p and is put into the right side again. Gradients flow back to p.
+/// Adds W_k of the coefficients `p` `[N, bases, 1, 1]`, its inverse, and E^{W_k}. The inverse z of a pixel x solves
+/// z = x − B(z)·p; the iteration starts at z = x − B(x)·p and substitutes z on the right. Gradients flow back to p.
 ///
 /// # Errors
-/// Other shapes; a name is taken.
+/// The shapes do not fit; a name is taken.
 pub fn warped(g: &mut Graph, p: NodeId, known: &Correspondence) -> Result<Warped> {
     let [batch, n, ..] = g.shape(p)?.nchw();
     let z = g.constant("z", known.bases.z.clone())?;
@@ -203,10 +204,10 @@ pub fn warped(g: &mut Graph, p: NodeId, known: &Correspondence) -> Result<Warped
     Ok(Warped { w, w_inverse, e_w })
 }
 
-/// ↑: enlarged bicubically to `side`, a multiple of its own; twice, but for a cascade of a single level.
+/// Adds ↑: `x` enlarged bicubically to `side`, a multiple of its own. The factor is 2 except in a cascade of a single level.
 ///
 /// # Errors
-/// Another side; a foreign node.
+/// `side` is not a multiple of the side of `x`; the node belongs to another graph.
 pub fn up(g: &mut Graph, x: NodeId, side: usize) -> Result<NodeId> {
     let [.., own] = g.shape(x)?.nchw();
     if !side.is_multiple_of(own) {
@@ -215,7 +216,7 @@ pub fn up(g: &mut Graph, x: NodeId, side: usize) -> Result<NodeId> {
     g.resize(x, Resize::by(Kernel::Bicubic, (side / own) as u32, 1))
 }
 
-/// The convolutions `channels`, named `scope/conv1`, …; `bias` begins in the last one.
+/// Adds the convolutions `channels`, named `scope/conv1`, …; `bias` is the initial bias of the last one.
 fn convolutions(g: &mut Graph, scope: &str, mut x: NodeId, channels: &[usize], bias: f32) -> Result<NodeId> {
     g.within(scope, |g| {
         for (i, &out) in channels.iter().enumerate() {
@@ -236,27 +237,27 @@ fn convolutions(g: &mut Graph, scope: &str, mut x: NodeId, channels: &[usize], b
     })
 }
 
-/// G_A: the common branch on ↑I_{k−1}.
+/// Adds G_A, the common branch on ↑I_{k−1}.
 ///
 /// # Errors
-/// A name is taken; the last layer has other than one channel.
+/// A name is taken; the last layer does not have exactly one channel.
 pub fn common(g: &mut Graph, up: NodeId, config: &LevelConfig) -> Result<NodeId> {
     convolutions(g, "common", up, &config.branch, 0.0)
 }
 
-/// G_B: the high-frequency branch on ↑I_{k−1} and E^{W_k}.
+/// Adds G_B, the high-frequency branch on ↑I_{k−1} and E^{W_k}.
 ///
 /// # Errors
-/// As [`common`].
+/// Those of [`common`].
 pub fn high_frequency(g: &mut Graph, up: NodeId, e_w: NodeId, config: &LevelConfig) -> Result<NodeId> {
     let x = g.concat(up, e_w)?;
     convolutions(g, "high_frequency", x, &config.branch, 0.0)
 }
 
-/// g_k of ↑I_{k−1} and E^{W_k}.
+/// Adds g_k of ↑I_{k−1} and E^{W_k}.
 ///
 /// # Errors
-/// As [`common`].
+/// Those of [`common`].
 pub fn bi_network(g: &mut Graph, up: NodeId, e_w: NodeId, config: &LevelConfig) -> Result<BiNetwork> {
     let g_a = common(g, up, config)?;
     let g_b = high_frequency(g, up, e_w, config)?;
@@ -266,10 +267,10 @@ pub fn bi_network(g: &mut Graph, up: NodeId, e_w: NodeId, config: &LevelConfig) 
     Ok(BiNetwork { g_a, g_b, lambda, g: gated })
 }
 
-/// Steps (2) and (3) of level k: I_k from I_{k−1} `[N, 1, side/2, side/2]` and p_k.
+/// Adds steps (2) and (3) of level k: I_k from I_{k−1} `[N, 1, side/2, side/2]` and p_k.
 ///
 /// # Errors
-/// As [`common`]; I_{k−1} is not half the level's side.
+/// Those of [`common`]; the level's side is not a multiple of that of I_{k−1}.
 pub fn level(g: &mut Graph, before: NodeId, p: NodeId, config: &LevelConfig, known: &Correspondence) -> Result<Level> {
     let up = up(g, before, config.side)?;
     let warped = warped(g, p, known)?;
@@ -278,20 +279,20 @@ pub fn level(g: &mut Graph, before: NodeId, p: NodeId, config: &LevelConfig, kno
     Ok(Level { up, warped, net, i })
 }
 
-/// L_A = ‖Î_k − ↑I_{k−1} − G_A‖², as the mean over the pixels.
+/// Adds L_A = ‖Î_k − ↑I_{k−1} − G_A‖², averaged over the pixels.
 ///
 /// # Errors
-/// Other shapes.
+/// The shapes do not fit.
 pub fn loss_a(g: &mut Graph, hat: NodeId, up: NodeId, g_a: NodeId) -> Result<NodeId> {
     let result = g.plus(up, g_a)?;
     g.add_named("loss_a", Loss::default(), &[result, hat])
 }
 
-/// L_B = Σ_c ‖(E^{W_k})_c ∘ (Î_k − ↑I_{k−1} − G_B)‖², divided by the number of pixels: G_B is judged only where the prior is
-/// high. The weight of a pixel is Σ_c (E^{W_k})_c², data without a gradient.
+/// Adds L_B = Σ_c ‖(E^{W_k})_c ∘ (Î_k − ↑I_{k−1} − G_B)‖², divided by the number of pixels, which judges G_B only where the
+/// prior is high. The weight of a pixel is Σ_c (E^{W_k})_c²; no gradient flows through it.
 ///
 /// # Errors
-/// Other shapes.
+/// The shapes do not fit.
 pub fn loss_b(g: &mut Graph, hat: NodeId, up: NodeId, g_b: NodeId, e_w: NodeId) -> Result<NodeId> {
     let [_, c, ..] = g.shape(e_w)?.nchw();
     let squares = g.times(e_w, e_w)?;
@@ -302,10 +303,10 @@ pub fn loss_b(g: &mut Graph, hat: NodeId, up: NodeId, g_b: NodeId, e_w: NodeId) 
     g.add_named("loss_b", Loss { weighted: true, ..Loss::default() }, &[result, hat, mask])
 }
 
-/// The joint loss ‖Î_k − ↑I_{k−1} − g_k‖² = ‖Î_k − I_k‖², as the mean over the pixels.
+/// Adds the joint loss ‖Î_k − ↑I_{k−1} − g_k‖² = ‖Î_k − I_k‖², averaged over the pixels.
 ///
 /// # Errors
-/// Other shapes.
+/// The shapes do not fit.
 pub fn loss(g: &mut Graph, hat: NodeId, i: NodeId) -> Result<NodeId> {
     g.add_named("loss", Loss::default(), &[i, hat])
 }
@@ -350,14 +351,14 @@ mod tests {
         let hat = g.input("hat", [2, 1, SIDE, SIDE]).unwrap();
         let level = level(&mut g, before, p, &config, &known).unwrap();
         let joint = loss(&mut g, hat, level.i).unwrap();
-        // Parameters, and what the level is given: p through the field, its inverse and the warped prior.
+        // Parameters and the level's inputs: p acts through the field, its inverse and the warped prior.
         let mut wrt = g.parameters();
         wrt.extend([p, before]);
         let gradients = crate::graph::grad::backward(&mut g, joint, &wrt).unwrap();
         let mut fetches = vec![joint];
         fetches.extend(&gradients);
         let device = Device::open(&Select::Cpu).unwrap();
-        // Weights of ordinary size in every layer, so that no gradient is small because the last layer begins small.
+        // Weights of ordinary size in every layer, so that a small initial last layer makes no gradient small.
         let start = g.initialize(3);
         let parameters: std::collections::BTreeMap<String, Tensor> =
             start.tensors().iter().map(|(name, t)| (name.clone(), random(&mut rng, t.shape(), -0.25, 0.3))).collect();
@@ -388,9 +389,9 @@ mod tests {
                     };
                     let keep = tensor.data()[e];
                     tensor.data_mut()[e] = keep + step;
-                    // The step that f32 really made.
+                    // The step that f32 actually made.
                     let made = f64::from(tensor.data()[e]) - f64::from(keep);
-                    // The loss of I_k in f64, since a loss rounded to f32 hides what small steps do.
+                    // The loss of I_k in f64: rounding to f32 would hide the effect of small steps.
                     let i = &at(&parameters, &inputs, false)[0];
                     let squares = i.data().iter().zip(inputs[2].data());
                     let loss: f64 = squares.map(|(a, b)| (f64::from(*a) - f64::from(*b)).powi(2)).sum();
@@ -450,7 +451,7 @@ mod tests {
         let round = g.warp(warped.w_inverse, warped.w, Warp { border: Border::Clamp }).unwrap();
         let session =
             Device::open(&Select::Cpu).unwrap().compile(&g, &[warped.e_w, back, round], Weights::default()).unwrap();
-        // Everything two pixels to the right: basis 2 is a shift, 12 px · 1/3 a unit.
+        // Everything two pixels to the right: basis 2 is a shift of 12 px · 1/3 per unit.
         let mut shift = Tensor::zeros([1, model.len(), 1, 1]);
         shift.data_mut()[2] = 0.5;
         let e = known.prior.clone();
@@ -459,7 +460,7 @@ mod tests {
             assert!((out[0].at([0, 0, i, j]) - e.at([0, 0, i, j - 2])).abs() < 1e-5);
             assert!((out[1].at([0, 0, i, j]) - e.at([0, 0, i, j + 2])).abs() < 1e-5);
         }
-        // Under a bent face the inverse undoes W inside of the picture to a twentieth of a pixel; all three are sampled.
+        // Under a bent face the inverse undoes W inside the picture to a twentieth of a pixel; all three are sampled.
         let mut bent = Tensor::zeros([1, model.len(), 1, 1]);
         bent.data_mut().copy_from_slice(&[0.05, 0.05, 0.1, -0.1, 0.05, -0.04]);
         let out = session.run(&[("p", &bent), ("x", &e)]).unwrap();

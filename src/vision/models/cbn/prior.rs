@@ -1,13 +1,13 @@
-//! E_k: where in a face fine detail is, as C contours on the template.
+//! E_k: where a face has fine detail, as C contours on the template.
 //!
-//! The magnitude of what bicubic enlargement lacks, carried to the template and averaged over all training faces, is cut into
-//! C parts that are each one channel, in 0..1.
+//! The magnitude of what bicubic enlargement lacks is warped to the template, averaged over all training faces, and cut into
+//! C parts. Each part is one channel, in 0..1.
 //! Source: Zhu et al. 2016, section 3.3 and figure 4: "average the magnitude of the residual maps over all training images",
 //! "cluster the preliminary high-frequency map into C = 10 continuous contours".
-//! Not stated in the paper; we chose: the strongest quarter of the map inside of the face, k-means over the places (x, y)
-//! weighted by the map, from starts spread as far apart as can be (k-means++ without chance: each next start is the place
-//! with the largest weighted distance), a Gaussian over each part, and the same parts on every level. Faces are trained on
-//! with their mirror images, so the parts are their own mirror image: each has a partner, or lies on the frame's middle.
+//! Not stated in the paper; we chose: the strongest quarter of the map inside the face; k-means over the places (x, y)
+//! weighted by the map, from starts spread as far apart as possible (k-means++ without randomness: each next start is the
+//! place with the largest weighted distance); a Gaussian over each part; the same parts on every level. Training uses faces
+//! and their mirror images, so the set of parts is symmetric: each has a mirrored partner or lies on the frame's midline.
 
 use super::shape::Point;
 use crate::error::{Error, Result};
@@ -16,7 +16,7 @@ use crate::tensor::Tensor;
 /// C in the paper.
 pub const CONTOURS: usize = 10;
 
-/// Share of the face's pixels whose magnitudes are strongest, which the contours cover.
+/// Share of the face's pixels, those of the largest magnitudes, that the contours cover.
 const STRONGEST: f64 = 0.25;
 
 /// The centres of the parts, as fractions of the frame.
@@ -26,18 +26,18 @@ pub struct Contours {
 }
 
 impl Contours {
-    /// Finds `count` parts of a map of `side` × `side`; only places where `inside` holds are seen. The parts are their own
-    /// mirror image as far as the map is.
+    /// Finds `count` parts of a map of `side` × `side`; only places where `inside` is true count. The parts are as
+    /// mirror-symmetric as the map.
     ///
     /// # Errors
-    /// Fewer strong pixels than parts; a map of another size.
+    /// There are fewer strong pixels than parts; the map has another size.
     pub fn find(map: &[f32], side: usize, inside: &[bool], count: usize) -> Result<Self> {
         let strong = strongest(map, side, inside)?;
         let places: Vec<(Point, f64)> =
             strong.iter().map(|&q| (place(q, side), f64::from(map[q]))).filter(|(_, w)| *w > 0.0).collect();
         if places.len() < count || count == 0 {
             return Err(Error::Usage(format!(
-                "a map with {} strong pixels has no {count} contours; give more faces, or larger ones",
+                "a map with {} strong pixels cannot give {count} contours; give more faces, or larger ones",
                 places.len()
             )));
         }
@@ -48,7 +48,7 @@ impl Contours {
             let far = |p: &(Point, f64)| p.1 * if centres.is_empty() { 1.0 } else { nearest(&centres, p.0).1 };
             let Some(&(next, _)) = places.iter().max_by(|a, b| far(a).total_cmp(&far(b))) else { break };
             let k = centres.len();
-            // As far apart as two parts are that share the strong pixels of a row.
+            // A start far enough from its mirror image makes two parts, a nearer one a single part in the middle.
             let is_apart = (next[0] - mirrored(next)[0]).abs() > MIDDLE;
             if is_apart && k + 2 <= count {
                 centres.extend([next, mirrored(next)]);
@@ -58,7 +58,7 @@ impl Contours {
                 partner.push(k);
             }
         }
-        // Lloyd's rounds end when no place changes its part; a hundred are far more than a face needs.
+        // Lloyd's rounds end when no place changes its part; a hundred rounds are far more than a face needs.
         for _ in 0..100 {
             let mut sums = vec![[0.0; 3]; count];
             for &(p, weight) in &places {
@@ -84,11 +84,11 @@ impl Contours {
         Ok(Self { centres })
     }
 
-    /// E: the map's strong pixels by part, smoothed by a Gaussian of 1/64 of the side, each part's largest value 1;
-    /// `[1, C, side, side]`.
+    /// Returns E, `[1, C, side, side]`: the map's strong pixels by part, smoothed by a Gaussian of 1/64 of the side. Each
+    /// part's largest value is 1.
     ///
     /// # Errors
-    /// A map of another size.
+    /// The map has another size.
     pub fn channels(&self, map: &[f32], side: usize, inside: &[bool]) -> Result<Tensor> {
         let mut data = Vec::with_capacity(self.centres.len() * side * side);
         let strong = strongest(map, side, inside)?;
@@ -106,44 +106,44 @@ impl Contours {
     }
 }
 
-/// Starts nearer to their mirror image than this, as a fraction of the frame, are one part in the middle.
+/// Starts nearer to their mirror image than this fraction of the frame become one part in the middle.
 const MIDDLE: f64 = 1.0 / 8.0;
 
-/// The same place of the mirror image.
+/// Returns the same place in the mirror image.
 fn mirrored([x, y]: Point) -> Point {
     [1.0 - x, y]
 }
 
-/// The centre of pixel `q`, as fractions of the frame.
+/// Returns the centre of pixel `q`, as fractions of the frame.
 fn place(q: usize, side: usize) -> Point {
     [q % side, q / side].map(|v| (v as f64 + 0.5) / side as f64)
 }
 
-/// The nearest centre, and its squared distance.
+/// Returns the index of the nearest centre and its squared distance.
 fn nearest(centres: &[Point], p: Point) -> (usize, f64) {
     let distance = |c: &Point| (c[0] - p[0]).powi(2) + (c[1] - p[1]).powi(2);
     let all = centres.iter().map(distance).enumerate();
     all.min_by(|a, b| a.1.total_cmp(&b.1)).unwrap_or((0, f64::INFINITY))
 }
 
-/// The pixels inside that belong to the strongest share, in order of their place.
+/// Returns the pixels inside that belong to the strongest share, in order of place.
 fn strongest(map: &[f32], side: usize, inside: &[bool]) -> Result<Vec<usize>> {
     if map.len() != side * side || inside.len() != map.len() {
         return Err(Error::Usage(format!(
-            "a map of side {side} was given {} values and {} marks",
+            "a map of side {side} needs a value and a mark per pixel, got {} values and {} marks",
             map.len(),
             inside.len()
         )));
     }
     let mut order: Vec<usize> = (0..map.len()).filter(|&q| inside[q]).collect();
     order.sort_by(|&a, &b| map[b].total_cmp(&map[a]).then(a.cmp(&b)));
-    // An even number, so that no pixel is left without its mirror image.
+    // An even number, so that every pixel keeps its mirror image.
     order.truncate(2 * (0.5 * STRONGEST * order.len() as f64).ceil() as usize);
     order.sort_unstable();
     Ok(order)
 }
 
-/// A plane under a Gaussian of standard deviation `sigma` pixels; zeros lie beyond the border.
+/// Smooths a plane by a Gaussian of standard deviation `sigma` pixels, with zeros beyond the border.
 fn smoothed(plane: &[f64], side: usize, sigma: f64) -> Vec<f64> {
     let radius = (3.0 * sigma).ceil() as i64;
     let taps: Vec<f64> = (-radius..=radius).map(|d| (-(d * d) as f64 / (2.0 * sigma * sigma)).exp()).collect();
@@ -169,7 +169,7 @@ fn smoothed(plane: &[f64], side: usize, sigma: f64) -> Vec<f64> {
 mod tests {
     use super::*;
 
-    /// Three short strokes on a plane of 32 × 32, their own mirror image.
+    /// Three short strokes on a plane of 32 × 32, symmetric about its midline.
     fn strokes() -> Vec<f32> {
         let mut map = vec![0.01f32; 32 * 32];
         for k in 0..6 {
@@ -182,7 +182,7 @@ mod tests {
 
     #[test]
     fn strokes_are_parts() {
-        // A quarter of 72 marked pixels are the 18 of the strokes.
+        // The strokes' 18 pixels are a quarter of the 72 that are marked.
         let map = strokes();
         let inside: Vec<bool> =
             (0..1024).map(|q| map[q] > 0.1 || (10..13).contains(&(q / 32)) && q % 32 < 18).collect();
@@ -202,7 +202,7 @@ mod tests {
 
     #[test]
     fn parts_are_their_own_mirror_image() {
-        // A map with blobs at odd places, and its mirror image over it.
+        // Blobs at odd places, with their mirror image added.
         let at = |q: usize| {
             let (i, j) = ((q / 32) as f64, (q % 32) as f64);
             let blob = |y: f64, x: f64, s: f64| (-((i - y).powi(2) + (j - x).powi(2)) / s).exp();

@@ -1,15 +1,15 @@
 //! The shape model: landmarks x(l) = x̄(l) + S(l)·p, whose coefficients p also drive the dense field.
 //!
-//! Shapes are aligned to their mean by similarities (generalised Procrustes analysis), and the principal components of what
-//! remains are the non-rigid bases. Four bases before them span small similarities: scale, rotation, and the two shifts.
-//! All bases are orthonormal over the landmarks, so that p of a shape is S'·(x − x̄).
+//! Similarities align the shapes to their mean (generalised Procrustes analysis), and the principal components of what
+//! remains are the non-rigid bases. The four bases before them span small similarities: scale, rotation, and the two shifts.
+//! All bases are orthonormal over the landmarks, so that the p of a shape is S'·(x − x̄).
 //!
-//! Units: coordinates are fractions of the frame's side, (0, 0) its top left corner and (1, 1) its bottom right one; p has
-//! the same unit, times the square root of the landmarks that move.
+//! Units: coordinates are fractions of the frame's side, from (0, 0) in its top left corner to (1, 1) in its bottom right
+//! one. p has the same unit, times the square root of the number of landmarks that move.
 //! Source: Matthews and Baker, "Active Appearance Models Revisited", IJCV 2004, sections 2.1 and 4.2; Zhu et al. 2016,
 //! section 3.1 (4 similarity bases, "the rest non-rigid").
-//! Not stated in the paper; we chose Procrustes and PCA of the 68 landmarks in place of a 3-D face set (BU-4DFE), 98 % of
-//! the variance.
+//! Not stated in the paper: we chose Procrustes and PCA of the 68 landmarks, with 98 % of the variance, in place of a 3-D
+//! face set (BU-4DFE).
 
 use super::linalg::principal_axes;
 use crate::error::{Error, Result};
@@ -21,7 +21,7 @@ use std::collections::BTreeMap;
 /// A landmark: column and row.
 pub type Point = [f64; 2];
 
-/// Bases that span similarities; they come first.
+/// Number of bases that span similarities; they come first.
 pub const SIMILARITY: usize = 4;
 
 /// Share of the variance of aligned shapes that the non-rigid bases keep.
@@ -36,10 +36,10 @@ pub struct Similarity {
 }
 
 impl Similarity {
-    /// The one that takes `from` to `to` with the least sum of squared distances.
+    /// Returns the similarity that maps `from` to `to` with the least sum of squared distances.
     ///
     /// # Errors
-    /// Fewer than two points, other numbers of them, or all points of `from` in one place.
+    /// There are fewer than two points; the numbers of points differ; all points of `from` coincide.
     ///
     /// Source: Umeyama, "Least-squares estimation of transformation parameters", PAMI 1991, in two dimensions and without
     /// reflection.
@@ -68,7 +68,7 @@ impl Similarity {
         [self.a * x - self.b * y + self.shift[0], self.b * x + self.a * y + self.shift[1]]
     }
 
-    /// `first`, then this one.
+    /// Returns the composition: `first`, then this one.
     pub fn after(&self, first: &Self) -> Self {
         let [x, y] = first.shift;
         Self {
@@ -78,12 +78,12 @@ impl Similarity {
         }
     }
 
-    /// How many times as long distances become.
+    /// Returns the factor by which distances grow.
     pub fn scale(&self) -> f64 {
         self.a.hypot(self.b)
     }
 
-    /// The one that undoes this one; its numbers are infinite where the scale is 0.
+    /// Returns the similarity that undoes this one. Its numbers are not finite if the scale is 0.
     pub fn inverse(&self) -> Self {
         let square = self.a * self.a + self.b * self.b;
         let (a, b) = (self.a / square, -self.b / square);
@@ -92,7 +92,7 @@ impl Similarity {
     }
 }
 
-/// The mean of some points.
+/// Returns the mean of `points`.
 pub fn centre(points: &[Point]) -> Point {
     let n = points.len() as f64;
     [0, 1].map(|d| points.iter().map(|p| p[d]).sum::<f64>() / n)
@@ -107,11 +107,11 @@ pub struct ShapeModel {
 }
 
 impl ShapeModel {
-    /// The model of `shapes`, landmarks in the frame; the mean is moved by the similarity that takes its `anchors` (indices of
-    /// landmarks, averaged in groups) to `places`.
+    /// Fits a model to `shapes`, landmarks in the frame. The mean is moved by the similarity that maps its `anchors` (indices
+    /// of landmarks, averaged in groups) to `places`.
     ///
     /// # Errors
-    /// Fewer than two shapes, shapes of other numbers of landmarks, coordinates that are not finite, shapes without extent.
+    /// There are fewer than two shapes; their numbers of landmarks differ; a coordinate is not finite; a shape has no extent.
     pub fn fit(shapes: &[Vec<Point>], share: f64, anchors: &[&[usize]], places: &[Point]) -> Result<Self> {
         let landmarks = shapes.first().map_or(0, Vec::len);
         if shapes.len() < 2 || landmarks < 3 || shapes.iter().any(|s| s.len() != landmarks) {
@@ -151,19 +151,19 @@ impl ShapeModel {
         Ok(model)
     }
 
-    /// x̄(l).
+    /// Returns x̄(l).
     pub fn mean(&self) -> &[Point] {
         &self.mean
     }
-    /// S(l), a basis after the other.
+    /// Returns S(l), basis by basis.
     pub fn bases(&self) -> &[Vec<Point>] {
         &self.bases
     }
-    /// Root mean square of each coefficient over the training shapes as they lay in the frame.
+    /// Returns the root mean square of each coefficient over the training shapes as they lay in the frame.
     pub fn deviation(&self) -> &[f64] {
         &self.deviation
     }
-    /// Number of bases, N in the paper.
+    /// Returns the number of bases, N in the paper.
     pub fn len(&self) -> usize {
         self.bases.len()
     }
@@ -171,7 +171,7 @@ impl ShapeModel {
         self.bases.is_empty()
     }
 
-    /// x(l) = x̄(l) + S(l)·p.
+    /// Returns x(l) = x̄(l) + S(l)·p.
     pub fn landmarks(&self, p: &[f64]) -> Vec<Point> {
         let mut x = self.mean.clone();
         for (basis, &p) in self.bases.iter().zip(p) {
@@ -180,18 +180,18 @@ impl ShapeModel {
         x
     }
 
-    /// The p whose landmarks are nearest to `x`, in least squares.
+    /// Returns the p whose landmarks are nearest to `x` in the least-squares sense.
     pub fn coefficients(&self, x: &[Point]) -> Vec<f64> {
         let rest: Vec<Point> = x.iter().zip(&self.mean).map(|(x, m)| std::array::from_fn(|d| x[d] - m[d])).collect();
         self.bases.iter().map(|b| dot(b, &rest)).collect()
     }
 
-    /// The model's numbers: `shape/mean` `[1,2,L,1]`, `shape/bases` `[2,N,L,1]`, `shape/deviation` `[1,N,1,1]`.
+    /// Returns the model's numbers: `shape/mean` `[1,2,L,1]`, `shape/bases` `[2,N,L,1]`, `shape/deviation` `[1,N,1,1]`.
     pub fn tensors(&self) -> BTreeMap<String, Tensor> {
         let (n, l) = (self.bases.len(), self.mean.len());
         let fill = |shape: [usize; 4], at: &dyn Fn(usize) -> f64| {
             let data = (0..shape.iter().product()).map(|i| at(i) as f32).collect();
-            Tensor::new(shape, data).expect("one value an element")
+            Tensor::new(shape, data).expect("one value per element")
         };
         BTreeMap::from([
             ("shape/mean".into(), fill([1, 2, l, 1], &|i| self.mean[i % l][i / l])),
@@ -200,10 +200,10 @@ impl ShapeModel {
         ])
     }
 
-    /// The inverse of [`ShapeModel::tensors`].
+    /// Undoes [`ShapeModel::tensors`].
     ///
     /// # Errors
-    /// A tensor is missing or of another shape.
+    /// A tensor is missing or has another shape.
     pub fn from_weights(weights: &Weights) -> Result<Self> {
         let get = |name: &str| {
             weights.get(name).ok_or_else(|| {
@@ -236,7 +236,8 @@ fn dot(a: &[Point], b: &[Point]) -> f64 {
     a.iter().zip(b).map(|(a, b)| a[0] * b[0] + a[1] * b[1]).sum()
 }
 
-/// The mean of shapes that are each scaled, turned and shifted to it; of size 1, in the rotation of the first shape.
+/// Returns the mean of the shapes after each is scaled, turned and shifted to fit it. It has size 1 and the rotation of the
+/// first shape.
 fn procrustes_mean(shapes: &[Vec<Point>]) -> Result<Vec<Point>> {
     let unit = |shape: &[Point]| {
         let c = centre(shape);
@@ -244,7 +245,7 @@ fn procrustes_mean(shapes: &[Vec<Point>]) -> Result<Vec<Point>> {
         shape.iter().map(|p| [(p[0] - c[0]) / size, (p[1] - c[1]) / size]).collect::<Vec<_>>()
     };
     let mut mean = unit(&shapes[0]);
-    // Each round's error is about a thousandth of the one before for faces; twenty are past f64's precision.
+    // For faces, each round's error is about a thousandth of the previous one; twenty rounds exceed f64's precision.
     for _ in 0..20 {
         let mut sum = vec![[0.0; 2]; mean.len()];
         for shape in shapes {
@@ -256,13 +257,13 @@ fn procrustes_mean(shapes: &[Vec<Point>]) -> Result<Vec<Point>> {
     Ok(mean)
 }
 
-/// `shape` under the similarity that takes the centres of its groups `anchors` to `places`.
+/// Returns `shape` under the similarity that maps the centres of its groups `anchors` to `places`.
 fn anchored(shape: &[Point], anchors: &[&[usize]], places: &[Point]) -> Result<Vec<Point>> {
     let align = Similarity::least_squares(&anchor_points(shape, anchors)?, places)?;
     Ok(shape.iter().map(|&p| align.apply(p)).collect())
 }
 
-/// The centres of the groups `anchors` of landmarks.
+/// Returns the centres of the groups `anchors` of landmarks.
 ///
 /// # Errors
 /// A group is empty or names a landmark that the shape lacks.
@@ -272,11 +273,11 @@ pub fn anchor_points(shape: &[Point], anchors: &[&[usize]]) -> Result<Vec<Point>
         (!points.is_empty()).then(|| centre(&points))
     };
     anchors.iter().map(group).collect::<Option<_>>().ok_or_else(|| {
-        Error::Usage(format!("the anchors {anchors:?} name landmarks that a shape of {} lacks", shape.len()))
+        Error::Usage(format!("the anchors {anchors:?} name landmarks beyond the {} of the shape", shape.len()))
     })
 }
 
-/// Small changes of scale, rotation and place about the centre, orthonormal.
+/// Returns orthonormal bases of small changes of scale, rotation and place about the centre.
 fn similarity_bases(mean: &[Point]) -> Vec<Vec<Point>> {
     let c = centre(mean);
     let size = mean.iter().map(|p| (p[0] - c[0]).powi(2) + (p[1] - c[1]).powi(2)).sum::<f64>().sqrt();
@@ -290,7 +291,7 @@ fn similarity_bases(mean: &[Point]) -> Vec<Vec<Point>> {
     ]
 }
 
-/// The four similarity bases of a model with this mean, anywhere in the frame.
+/// Returns the four similarity bases of a model with this mean at any place in the frame.
 pub(super) fn similarity_at(mean: &[Point], [x, y]: Point) -> [Point; SIMILARITY] {
     let c = centre(mean);
     let size = mean.iter().map(|p| (p[0] - c[0]).powi(2) + (p[1] - c[1]).powi(2)).sum::<f64>().sqrt();
@@ -364,7 +365,7 @@ pub(super) mod tests {
         let p: Vec<f64> = (0..model.len()).map(|k| 0.1 * (k as f64 - 2.0)).collect();
         let again = model.coefficients(&model.landmarks(&p));
         assert!(p.iter().zip(again).all(|(a, b)| (a - b).abs() < 1e-12));
-        // Of any shape the nearest: what is left over is orthogonal to every basis.
+        // For any shape it is the nearest: the remainder is orthogonal to every basis.
         let other = &shapes(1, 9)[0];
         let near = model.landmarks(&model.coefficients(other));
         let rest: Vec<Point> = other.iter().zip(&near).map(|(a, b)| [a[0] - b[0], a[1] - b[1]]).collect();

@@ -13,7 +13,7 @@ use crate::weights::Weights;
 use faer::Mat;
 use std::collections::BTreeMap;
 
-/// Faces that one run takes.
+/// Faces per run of the session.
 const BATCH: usize = 32;
 
 /// How an f_k is fitted.
@@ -21,14 +21,14 @@ const BATCH: usize = 32;
 pub struct Recipe {
     pub descriptor: Descriptor,
     pub method: Method,
-    /// Disturbed starts a face.
+    /// Starts per face.
     pub starts: usize,
-    /// Spread of the starts, as a multiple of the spread of what is still to be found: the root mean square of p − p* for
-    /// each coefficient over the faces.
+    /// Spread of the disturbed starts, as a multiple of the remaining error: the root mean square of p − p* over the faces,
+    /// for each coefficient.
     pub spread: f64,
 }
 
-/// A fitted f_k: it reads pictures of `side`.
+/// A fitted f_k, which reads pictures of `side` × `side`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Regressor {
     pub descriptor: Descriptor,
@@ -37,13 +37,13 @@ pub struct Regressor {
 }
 
 impl Regressor {
-    /// Fits a regressor that takes shapes like `p` to `truth` on `pictures` of `side` × `side`, one entry a face in all three.
-    /// Also returns where it takes `p`: by [`Method::Direct`], each face by a step that was fitted without it and its mirror
-    /// image, since a next regressor must see what it will meet on new faces. A face and its mirror image
-    /// follow each other.
+    /// Fits a regressor that moves shapes like `p` to `truth` on `pictures` of `side` × `side`. All three have one entry per
+    /// face, with each face directly followed by its mirror image. Also returns where it moves `p`: with [`Method::Direct`],
+    /// each face by a step that was fitted without it and its mirror image, because the next regressor must see what it will
+    /// meet on new faces.
     ///
     /// # Errors
-    /// Other numbers of faces; the device fails; see [`Step::fit`].
+    /// The numbers of faces differ; the device fails; those of [`Step::fit`].
     pub fn fit(
         device: &Device,
         model: &ShapeModel,
@@ -62,7 +62,7 @@ impl Regressor {
         let mut features = Vec::new();
         let mut offsets = Vec::new();
         for start in 0..recipe.starts {
-            // The first start is where the faces stand; the others are disturbed truths.
+            // The first start is the faces' own p; the others are disturbed truths.
             let from: Vec<Vec<f64>> = if start == 0 {
                 p.to_vec()
             } else {
@@ -92,10 +92,10 @@ impl Regressor {
         Ok((fitted, moved))
     }
 
-    /// p_k of every face from its p_{k−1}.
+    /// Computes p_k of every face from its p_{k−1}.
     ///
     /// # Errors
-    /// Other numbers of faces; the device fails.
+    /// The numbers of faces differ; the device fails.
     pub fn apply(
         &self,
         device: &Device,
@@ -109,10 +109,10 @@ impl Regressor {
     }
 }
 
-/// φ of every face at its p.
+/// Computes φ of every face at its p.
 ///
 /// # Errors
-/// As [`Regressor::apply`].
+/// Those of [`Regressor::apply`].
 pub fn phi(
     device: &Device,
     model: &ShapeModel,
@@ -124,7 +124,7 @@ pub fn phi(
     run(device, model, descriptor, pictures, side, p, None)
 }
 
-/// φ, or with the step's weights p_k, in batches.
+/// Computes φ in batches, or p_k if the step's weights are given.
 fn run(
     device: &Device,
     model: &ShapeModel,

@@ -1,15 +1,15 @@
-//! Many faces through a session that takes a fixed number of them at a time.
+//! Runs many faces through a session that takes a fixed number at a time.
 
 use crate::error::{Error, Result};
 use crate::exec::Session;
 use crate::tensor::{Shape, Tensor};
 
-/// What `session` gives for each face: of every fetch a row per face. `inputs` have a row per face too, of as many numbers as
-/// the graph's input has for one; those that the plan does not read may be there. A last batch that is not full is filled up with
-/// its own first face.
+/// Runs `session` on every face and returns, for each fetch, one row per face. Each of `inputs` has one row per face too, with
+/// as many numbers as the graph's input has for one face; inputs that the plan does not read are ignored. An incomplete last
+/// batch is padded with its own first face.
 ///
 /// # Errors
-/// Other numbers of rows, or of numbers in one; an input is missing; the device fails.
+/// The numbers of rows differ; a row has another length; an input is missing; the device fails.
 pub fn over_faces(session: &Session, inputs: &[(&str, &[Vec<f32>])]) -> Result<Vec<Vec<Vec<f32>>>> {
     let plan = session.plan();
     let read: Vec<(&str, Shape, &[Vec<f32>])> = inputs
@@ -43,7 +43,7 @@ pub fn over_faces(session: &Session, inputs: &[(&str, &[Vec<f32>])]) -> Result<V
     Ok(all)
 }
 
-/// Coefficients as the device takes them.
+/// Converts coefficients to f32, as the device takes them.
 pub fn narrowed(p: &[Vec<f64>]) -> Vec<Vec<f32>> {
     p.iter().map(|p| p.iter().map(|v| *v as f32).collect()).collect()
 }

@@ -1,9 +1,9 @@
 //! The canonical frame: a square in which eyes and mouth lie at fixed places.
 //!
-//! Places are fractions of the side. A picture's coordinates are in pixels with (0, 0) its top left corner, so that the
+//! Places are fractions of the side. A picture's coordinates are in pixels, with (0, 0) in its top left corner, so that the
 //! centre of pixel (i, j) is (j + ½, i + ½).
 //! Source: the code released with Zhu et al. 2016 (zhusz/ECCV16-CBN): a window of 256 px, the least-squares similarity on eye
-//! centres and mouth corners, bicubic; 73.1 px between the eyes there, 36.6 at 128, 4.57 at 16 ("5 px").
+//! centres and mouth corners, bicubic. The eyes are 73.1 px apart there, 36.6 at 128, 4.57 at 16 ("5 px").
 
 use crate::error::{Error, Result};
 use crate::ops::resize::{Kernel, Resize};
@@ -13,13 +13,14 @@ use crate::vision::models::cbn::shape::{Point, Similarity, anchor_points};
 /// Landmarks of a face, in iBUG's order.
 pub const LANDMARKS: usize = 68;
 
-/// What is aligned: the left and the right eye's six landmarks (in the picture), the left and the right corner of the mouth.
+/// Groups of landmarks to align: the six of the left and the right eye (as seen in the picture), the left and the right corner
+/// of the mouth.
 pub const ANCHORS: [&[usize]; 4] = [&[36, 37, 38, 39, 40, 41], &[42, 43, 44, 45, 46, 47], &[48], &[54]];
 
-/// Where they lie in the frame.
+/// Where the centres of the [`ANCHORS`] lie in the frame.
 pub const PLACES: [Point; 4] = [[0.25 / 0.7, 0.2 / 0.7], [0.45 / 0.7, 0.2 / 0.7], [0.3743, 0.6], [0.6257, 0.6]];
 
-/// The landmark that stands at each one's place in the mirror image.
+/// For each landmark, the one that takes its place in the mirror image.
 #[rustfmt::skip]
 pub const MIRROR: [usize; LANDMARKS] = [
     16, 15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0, // jaw
@@ -29,23 +30,23 @@ pub const MIRROR: [usize; LANDMARKS] = [
     54, 53, 52, 51, 50, 49, 48, 59, 58, 57, 56, 55, 64, 63, 62, 61, 60, 67, 66, 65, // mouth
 ];
 
-/// A face is at least so many pixels wide, and at most so many times as wide as its picture is long: what else is asked for is a
-/// slip, such as fractions in place of pixels or another picture's landmarks.
+/// A face is at least `LEAST_PX` wide, and at most `MOST_SIDES` times the longer side of its picture. Anything else is a mistake,
+/// such as fractions in place of pixels or another picture's landmarks.
 const LEAST_PX: f64 = 1.0;
 const MOST_SIDES: f64 = 4.0;
 
 /// A face's place in a picture.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Frame {
-    /// From the picture's pixels to fractions of the frame's side.
+    /// Maps the picture's pixels to fractions of the frame's side.
     pub to_frame: Similarity,
 }
 
 impl Frame {
-    /// The frame of a face with 68 landmarks in pixels: eyes and mouth as near as may be to [`PLACES`].
+    /// Returns the frame of a face with 68 landmarks in pixels: eyes and mouth lie as near as possible to [`PLACES`].
     ///
     /// # Errors
-    /// Other numbers of landmarks; eyes and mouth in one place.
+    /// There are not 68 landmarks; eyes and mouth coincide or are not finite.
     pub fn of_points(points: &[Point]) -> Result<Self> {
         if points.len() != LANDMARKS {
             return Err(Error::Usage(format!("a face has {LANDMARKS} landmarks, got {}", points.len())));
@@ -57,18 +58,18 @@ impl Frame {
         Ok(Self { to_frame })
     }
 
-    /// [`Frame::of_points`] of a face in a picture of `[height, width]` pixels.
+    /// Returns [`Frame::of_points`] of a face in a picture of `[height, width]` pixels.
     ///
     /// # Errors
-    /// As [`Frame::of_points`] and [`Frame::check`]; most of the landmarks lie outside of the picture.
+    /// Those of [`Frame::of_points`] and [`Frame::check`]; most landmarks lie outside the picture.
     pub fn of_face(points: &[Point], [height, width]: [usize; 2]) -> Result<Self> {
         let frame = Self::of_points(points)?;
         let is_inside = |p: &&Point| (0.0..=width as f64).contains(&p[0]) && (0.0..=height as f64).contains(&p[1]);
         let inside = points.iter().filter(is_inside).count();
         if 2 * inside < points.len() {
             return Err(Error::Usage(format!(
-                "only {inside} of {LANDMARKS} landmarks lie in the picture of {width} × {height} pixels; give them in its \
-                 pixels, (0, 0) its top left corner"
+                "only {inside} of {LANDMARKS} landmarks lie in the picture of {width} × {height} pixels; give them in \
+                 pixels, with (0, 0) in its top left corner"
             )));
         }
         frame.check([height, width])?;
@@ -78,7 +79,7 @@ impl Frame {
     /// Refuses a face that is far too small or large for a picture of `[height, width]` pixels.
     ///
     /// # Errors
-    /// With its width in pixels.
+    /// It is; the error gives its width in pixels.
     pub fn check(&self, [height, width]: [usize; 2]) -> Result<()> {
         let (side, most) = (1.0 / self.to_frame.scale(), MOST_SIDES * height.max(width) as f64);
         if (LEAST_PX..=most).contains(&side) {
@@ -91,10 +92,10 @@ impl Frame {
         )))
     }
 
-    /// The frame that is a square of the picture: left, top, side, in pixels.
+    /// Returns the frame that is a square of the picture: left, top, side, in pixels.
     ///
     /// # Errors
-    /// The side is not above 0.
+    /// The side is not above 0; a number is not finite.
     pub fn of_square([left, top]: Point, side: f64) -> Result<Self> {
         if !(side > 0.0 && side.is_finite() && left.is_finite() && top.is_finite()) {
             return Err(Error::Usage(format!(
@@ -104,16 +105,17 @@ impl Frame {
         Ok(Self { to_frame: Similarity { a: 1.0 / side, b: 0.0, shift: [-left / side, -top / side] } })
     }
 
-    /// Points of the picture as fractions of the frame.
+    /// Converts points of the picture to fractions of the frame.
     pub fn points(&self, points: &[Point]) -> Vec<Point> {
         points.iter().map(|&p| self.to_frame.apply(p)).collect()
     }
 
-    /// The plane `[height, width]` of a picture in this frame, `side` × `side`: made smaller first with antialiasing where the
-    /// frame has fewer pixels than the picture, then sampled bicubically. Beyond the picture its border pixel goes on.
+    /// Samples the plane `[height, width]` of a picture in this frame, `side` × `side`. If the frame has fewer pixels than the
+    /// picture, the plane is first shrunk with antialiasing; it is then sampled bicubically. Beyond the picture, its border
+    /// pixels repeat.
     ///
     /// # Errors
-    /// The plane has another size; the frame is larger or smaller than the picture by 2¹⁶.
+    /// The plane has another size; a pixel of the frame is larger or smaller than the picture's by a factor of 2¹⁶.
     pub fn crop(&self, plane: &[f32], [height, width]: [usize; 2], side: usize) -> Result<Vec<f32>> {
         let to_picture = self.to_frame.inverse();
         let step = to_picture.scale() / side as f64;
@@ -123,7 +125,10 @@ impl Frame {
             )));
         }
         if height.checked_mul(width) != Some(plane.len()) || plane.is_empty() {
-            return Err(Error::Usage(format!("a plane of {height}x{width} was given {} numbers", plane.len())));
+            return Err(Error::Usage(format!(
+                "a plane of {height}x{width} needs as many numbers, got {}",
+                plane.len()
+            )));
         }
         let size = [height, width].map(|s| ((s as f64 / step).round() as usize).clamp(1, s));
         let op = Resize::to(Kernel::Bicubic, [height, width], size)
@@ -143,7 +148,7 @@ impl Frame {
     }
 }
 
-/// The plane at a place in pixel indices (column, row).
+/// Samples the plane at a place in pixel indices (column, row).
 fn bicubic(plane: &[f32], [h, w]: [usize; 2], [x, y]: Point) -> f32 {
     let taps = |v: f64, size: usize| {
         let v = v.clamp(-4.0, size as f64 + 4.0);
@@ -163,12 +168,12 @@ fn bicubic(plane: &[f32], [h, w]: [usize; 2], [x, y]: Point) -> f32 {
     sum as f32
 }
 
-/// Landmarks of the mirror image, in the frame.
+/// Returns the landmarks of the mirror image, in the frame.
 pub fn mirrored_points(points: &[Point]) -> Vec<Point> {
     MIRROR.iter().filter_map(|&l| points.get(l)).map(|p| [1.0 - p[0], p[1]]).collect()
 }
 
-/// The mirror image of a plane of `width` columns.
+/// Returns the mirror image of a plane of `width` columns.
 pub fn mirrored_plane(plane: &[f32], width: usize) -> Vec<f32> {
     plane.chunks_exact(width).flat_map(|row| row.iter().rev().copied()).collect()
 }
@@ -208,7 +213,7 @@ mod tests {
             let [x, y] = frame.to_frame.apply(points[group[0]]);
             assert!((x - place[0]).abs() < 1e-9 && (y - place[1]).abs() < 1e-9);
         }
-        // A ramp along x is a ramp in the frame, too, and a tilted one.
+        // A ramp along x is a ramp in the frame too, but tilted.
         let plane: Vec<f32> = (0..300 * 300).map(|q| (q % 300) as f32 / 300.0).collect();
         let crop = frame.crop(&plane, [300, 300], 64).unwrap();
         let at = |i: usize, j: usize| turn.apply([(j as f64 + 0.5) / 64.0, (i as f64 + 0.5) / 64.0])[0];

@@ -1,4 +1,4 @@
-//! A cascade on a device: small faces in, large faces and what the cascade made of them out.
+//! Runs a cascade on a device: small faces in; large faces and the cascade's intermediate results out.
 
 use super::batches::{narrowed, over_faces};
 use super::faces::resized;
@@ -18,22 +18,22 @@ pub struct Hallucinator {
     cascade: Cascade,
     session: Session,
     levels: usize,
-    /// Numbers of p_k that a run fetches for each level; 0 where there is no f_k or p is given.
+    /// Number of coefficients p_k that a run fetches for each level; 0 if there is no f_k or p is given.
     bases: usize,
     has_details: bool,
 }
 
-/// What a cascade made of a face; planes row by row.
+/// A cascade's results for one face; planes row by row.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Hallucinated {
-    /// p_1 … p_K; empty where p was given, or no f_k was asked.
+    /// p_1 … p_K; empty if p was given or no f_k ran.
     pub p: Vec<Vec<f64>>,
     /// I_1 … I_K.
     pub i: Vec<Vec<f32>>,
     pub details: Option<Details>,
 }
 
-/// The inside of the last level; what a variant lacks is empty.
+/// The intermediate results of the last level; those that a variant lacks are empty.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Details {
     /// ↑I_{K−1}.
@@ -41,21 +41,21 @@ pub struct Details {
     pub g_a: Vec<f32>,
     pub g_b: Vec<f32>,
     pub lambda: Vec<f32>,
-    /// E^{W_K}, a channel after the other.
+    /// E^{W_K}, channel by channel.
     pub e_w: Vec<f32>,
 }
 
-/// What a run is asked for beside the faces.
+/// What a run takes and returns besides the faces.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Ask {
-    /// The inside of the last level.
+    /// Return the intermediate results of the last level.
     pub details: bool,
-    /// Every run is given p, which stands for all p_k.
+    /// Every run is given p, which stands in for all p_k.
     pub given_p: bool,
 }
 
 impl Hallucinator {
-    /// Compiles the levels of `variant` for `batch` faces at a time; `weights` may hold more than it needs.
+    /// Compiles the levels of `variant` for `batch` faces at a time; `weights` may hold more than the variant needs.
     ///
     /// # Errors
     /// The weights lack the variant; the device fails.
@@ -85,7 +85,7 @@ impl Hallucinator {
             fetches.extend(stages.iter().map(|s| s.p));
         }
         if let (Some(last), true) = (stages.last(), ask.details) {
-            // What is not there is told apart by its length; a node can be fetched once only, so ↑I stands for it.
+            // A variant that lacks nodes fetches fewer; `run` tells by their number.
             fetches.push(last.up);
             fetches.extend([last.g_a, last.g_b, last.lambda, last.e_w].into_iter().flatten());
         }
@@ -99,10 +99,10 @@ impl Hallucinator {
         &self.cascade
     }
 
-    /// Runs the cascade on every `i_0`, luminance in 0..1, and coefficients of each face where they are to be given.
+    /// Runs the cascade on every `i_0`, luminance in 0..1, with the coefficients `p` of each face if [`Ask::given_p`] is set.
     ///
     /// # Errors
-    /// A face of another size; p is missing; the device fails.
+    /// A face has another size; p is missing; the device fails.
     pub fn run(&self, i_0: &[Vec<f32>], p: Option<&[Vec<f64>]>) -> Result<Vec<Hallucinated>> {
         let p = p.map(narrowed);
         let mut inputs = vec![("i_0", i_0)];
@@ -126,15 +126,15 @@ impl Hallucinator {
     }
 }
 
-/// I_0 of a face in a picture, and the face itself at the cascade's side where the picture has the pixels for it.
+/// Returns I_0 of a face in a picture, and the face itself at the cascade's side if the picture has enough pixels for it.
 ///
 /// # Errors
-/// As [`Frame::crop`].
+/// Those of [`Frame::crop`].
 pub fn input(picture: &Picture, frame: &Frame, cascade: &Cascade) -> Result<(Vec<f32>, Option<Vec<f32>>)> {
     let (input_side, side) = (cascade.config.input_side, cascade.side());
     let plane = picture.plane(Channel::Y, picture.whole())?;
     let size = [picture.height(), picture.width()];
-    // Pixels of the picture that the frame is wide; a face of half the side is worth to be compared with.
+    // Width of the frame in pixels of the picture; a face of half the side is worth comparing with.
     let pixels = frame.to_frame.inverse().scale();
     if 2.0 * pixels < side as f64 {
         return Ok((frame.crop(&plane, size, input_side)?, None));
@@ -143,7 +143,7 @@ pub fn input(picture: &Picture, frame: &Frame, cascade: &Cascade) -> Result<(Vec
     Ok((resized(&face, side, input_side)?, Some(face)))
 }
 
-/// How near a result is to the true face.
+/// How close a result is to the true face.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Score {
     /// PSNR in dB over the face region ([`Region::face`]), and SSIM there.
@@ -155,10 +155,10 @@ pub struct Score {
 }
 
 impl Score {
-    /// Of `result` against `truth`, planes of `side` × `side` in 0..1; landmarks as fractions of the side.
+    /// Scores `result` against `truth`, planes of `side` × `side` in 0..1, with landmarks as fractions of the side.
     ///
     /// # Errors
-    /// Other sizes; no face in the picture.
+    /// A plane has another size; the picture shows no face.
     pub fn new(truth: &[f32], result: &[f32], side: usize, points: &[Point]) -> Result<Self> {
         let pixels: Vec<Point> = points.iter().map(|p| p.map(|v| v * side as f64)).collect();
         let region = Region::face(&pixels, [side; 2])?;
@@ -170,8 +170,8 @@ impl Score {
         })
     }
 
-    /// By how many dB over the face region one row of results lies above another's of the same faces: the mean over the
-    /// faces, and its standard error, which is no number for a single face.
+    /// Returns how many dB one row of results leads another over the face region of the same faces: the mean over the faces
+    /// and its standard error, which is NaN for a single face.
     pub fn lead(of: &[Self], over: &[Self]) -> [f64; 2] {
         let n = of.len().min(over.len()) as f64;
         let leads = || of.iter().zip(over).map(|(x, y)| x.psnr_face - y.psnr_face);
@@ -179,7 +179,7 @@ impl Score {
         [mean, (leads().map(|d| (d - mean) * (d - mean)).sum::<f64>() / (n * (n - 1.0))).sqrt()]
     }
 
-    /// The mean of some scores.
+    /// Returns the mean of `scores`.
     pub fn mean(scores: &[Self]) -> Self {
         let n = scores.len().max(1) as f64;
         let of = |f: fn(&Self) -> f64| scores.iter().map(f).sum::<f64>() / n;

@@ -1,20 +1,20 @@
-//! Landmarks in a text: a line a picture, its name, then x and y of every landmark in pixels, separated by commas.
+//! Parses landmarks: one line per picture, with its name, then x and y of every landmark in pixels, separated by commas.
 
 use crate::error::{Error, Result};
 use crate::vision::models::cbn::shape::Point;
 use crate::vision::tasks::hallucinate::frame::LANDMARKS;
 
-/// A picture's name and its landmarks in pixels, (0, 0) the picture's top left corner.
+/// A picture's name and its landmarks in pixels; (0, 0) is the picture's top left corner.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Face {
     pub name: String,
     pub points: Vec<Point>,
 }
 
-/// All faces of a text whose first line names the columns (`file,x1,y1,…,x68,y68`); `file` is for messages.
+/// Parses all faces of a text whose first line may name the columns (`file,x1,y1,…,x68,y68`); `file` is for messages.
 ///
 /// # Errors
-/// A line has another number of columns, or a number that is none; names the line.
+/// A line has another number of columns or a malformed number; the error names the line. There is no face.
 pub fn parse(text: &str, file: &str) -> Result<Vec<Face>> {
     let columns = 1 + 2 * LANDMARKS;
     let fail = |line: usize, problem: String| Error::import(file, format!("line {}: {problem}", line + 1));
@@ -27,7 +27,7 @@ pub fn parse(text: &str, file: &str) -> Result<Vec<Face>> {
         if cells.len() != columns {
             let problem = format!(
                 "expected a name and x, y of {LANDMARKS} landmarks ({columns} columns), got {} columns; \
-                 write one line a picture: name,x1,y1,…,x68,y68",
+                 write one line per picture: name,x1,y1,…,x68,y68",
                 cells.len()
             );
             return Err(fail(line, problem));
@@ -37,14 +37,14 @@ pub fn parse(text: &str, file: &str) -> Result<Vec<Face>> {
         }
         let number = |k: usize| match cells[k].parse::<f64>() {
             Ok(v) if v.is_finite() => Ok(v),
-            _ => Err(fail(line, format!("column {}: {:?} is no coordinate in pixels", k + 1, cells[k]))),
+            _ => Err(fail(line, format!("column {}: {:?} is not a coordinate in pixels", k + 1, cells[k]))),
         };
         let points =
             (0..LANDMARKS).map(|l| Ok([number(1 + 2 * l)?, number(2 + 2 * l)?])).collect::<Result<Vec<_>>>()?;
         faces.push(Face { name: cells[0].to_owned(), points });
     }
     if faces.is_empty() {
-        return Err(Error::import(file, "holds no face; write one line a picture: name,x1,y1,…,x68,y68"));
+        return Err(Error::import(file, "holds no face; write one line per picture: name,x1,y1,…,x68,y68"));
     }
     Ok(faces)
 }

@@ -1,4 +1,4 @@
-//! The high-frequency priors E_k of a cascade, from faces with landmarks.
+//! Fits the high-frequency priors E_k of a cascade to faces with landmarks.
 
 use super::batches::{narrowed, over_faces};
 use super::faces::{Face, resized};
@@ -15,10 +15,10 @@ use crate::vision::models::cbn::prior::Contours;
 use crate::vision::models::cbn::shape::ShapeModel;
 use crate::weights::Weights;
 
-/// Faces that one run takes.
+/// Faces per run of the session.
 const BATCH: usize = 16;
 
-/// The prior of one level, and the map that it was cut from.
+/// The prior of one level and the map from which it was cut.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Prior {
     pub side: usize,
@@ -28,11 +28,11 @@ pub struct Prior {
     pub channels: Tensor,
 }
 
-/// The priors of the levels of `config`, with the parts found on the largest of them; their own mirror images, as if every face
-/// had been seen with its own.
+/// Fits the priors of the levels of `config`, with the parts found on the largest level. The priors are mirror-symmetric, as if
+/// every face had been seen with its mirror image.
 ///
 /// # Errors
-/// No faces or no levels; the device fails.
+/// There are no faces or no levels; the device fails.
 pub fn fit(device: &Device, model: &ShapeModel, faces: &[Face], config: &Config) -> Result<(Contours, Vec<Prior>)> {
     let symmetric = |side: usize| -> Result<Vec<f32>> {
         let map = mean_magnitude(device, model, faces, [config.input_side, side])?;
@@ -58,10 +58,11 @@ pub fn fit(device: &Device, model: &ShapeModel, faces: &[Face], config: &Config)
     Ok((parts, priors))
 }
 
-/// |Î − bicubic(I_0)| of every face, fetched into the template by W of its true p, and averaged.
+/// Returns |Î − bicubic(I_0)|, warped to the template by W of each face's true p and averaged over the faces; 0 if there are
+/// no faces.
 ///
 /// # Errors
-/// No faces; the device fails.
+/// The mean landmarks are collinear; a side is 0; the device fails.
 pub fn mean_magnitude(
     device: &Device,
     model: &ShapeModel,

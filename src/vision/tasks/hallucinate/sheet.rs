@@ -1,4 +1,4 @@
-//! Planes beside and below each other in one grey picture.
+//! Arranges planes beside and below each other in one grey picture.
 
 use super::faces::resized;
 use super::hallucinator::Hallucinated;
@@ -11,7 +11,7 @@ use plotters::style::{BLACK, WHITE};
 /// Height of a line of titles, in pixels.
 const LINE: usize = 16;
 
-/// White titles on black, each in the middle of its column of `side` pixels, a band `height` pixels high, in 0..1.
+/// Draws a band `height` pixels high, in 0..1: white titles on black, each centred in its column of `side` pixels.
 fn band(titles: &[&str], side: usize, columns: usize, height: usize) -> Result<Vec<f32>> {
     let style = letters(LINE as i32 - 1, WHITE, HPos::Center, VPos::Center);
     let picture = paint("titles", [side * columns, height], |canvas| {
@@ -30,11 +30,11 @@ fn band(titles: &[&str], side: usize, columns: usize, height: usize) -> Result<V
     })
 }
 
-/// A grey picture of rows of square planes of `side` with values in 0..1, cut off beyond; shorter rows end in black. Each
-/// column has its title, of one or more lines, above it where there are titles.
+/// Returns a grey picture of rows of square planes of side `side`, with values clamped to 0..1. Shorter rows end in black. If
+/// there are titles, each of one or more lines stands above its column.
 ///
 /// # Errors
-/// A plane is of another size.
+/// A plane has another size.
 pub fn grid(name: &str, side: usize, titles: &[&str], rows: &[Vec<&[f32]>]) -> Result<Picture> {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let top = LINE * titles.iter().map(|title| title.lines().count()).max().unwrap_or(0);
@@ -52,8 +52,8 @@ pub fn grid(name: &str, side: usize, titles: &[&str], rows: &[Vec<&[f32]>]) -> R
     Ok(picture)
 }
 
-/// Names of [`panels`], in order. The branches are those inside of the full network: what each of them gives in its last
-/// level, on top of what the levels before made with both, and no network of one branch.
+/// Names of the [`panels`], in order. The branches are those inside the full network, not networks of one branch: each panel
+/// shows a branch's result in the last level, on top of what the levels before made with both.
 pub const PANELS: [&str; 8] = [
     "input",
     "bicubic",
@@ -65,16 +65,16 @@ pub const PANELS: [&str; 8] = [
     "original",
 ];
 
-/// The first `count` of [`PANELS`] as a list in a sentence.
+/// Returns the first `count` of [`PANELS`] as a list for use in a sentence.
 pub fn names(count: usize) -> String {
     PANELS[..count].iter().map(|name| name.replace('\n', ", ")).collect::<Vec<_>>().join("; ")
 }
 
-/// A row of the contact sheet: I_0 as squares, bicubic, ↑I_{K−1} + G_A, ↑I_{K−1} + G_B, Λ, the sum of E^{W_K}'s channels, I_K,
-/// and the original where there is one.
+/// Returns a row of the contact sheet: I_0 as squares, bicubic, ↑I_{K−1} + G_A, ↑I_{K−1} + G_B, Λ, the sum of E^{W_K}'s
+/// channels, I_K, and the original if there is one.
 ///
 /// # Errors
-/// I_0 is no square.
+/// I_0 is not square.
 pub fn panels(i_0: &[f32], face: &Hallucinated, side: usize, original: Option<&[f32]>) -> Result<Vec<Vec<f32>>> {
     let own = i_0.len().isqrt();
     let place = |q: usize| (q / side * own / side) * own + q % side * own / side;
@@ -110,7 +110,7 @@ mod tests {
         assert_eq!((0..3).map(|c| lit(c, top..top + 64)).sum::<usize>(), 0);
     }
 
-    /// Neighbours' titles do not run into each other on the narrowest sheet, and no column of a branch hides whose it is.
+    /// Neighbouring titles do not overlap on the narrowest sheet, and every panel of a branch names its level.
     #[test]
     fn titles_fit_above_their_panels_and_say_of_which_level_they_are() {
         for line in PANELS.iter().flat_map(|title| title.lines()) {

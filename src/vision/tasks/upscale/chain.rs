@@ -1,9 +1,9 @@
-//! Networks one after another and a bicubic step to the exact size: a picture enlarged by any factor.
+//! Enlarges a picture by any factor: networks one after another, then a bicubic step to the exact size.
 //!
-//! Luminance stays in f32 from the first network to the result. Between two networks it is clamped to 0..1, since they were
-//! trained on pictures. Where their product is larger than the scale, the last one's output is made smaller bicubically,
-//! with antialiasing. Colour and alpha are enlarged bicubically from the picture in one step. The result does not depend on
-//! the size of the windows, as far as that of each [`Upscaler`] does not.
+//! Luminance stays in f32 from the first network to the result. Between two networks it is clamped to 0..1, because they were
+//! trained on pictures. If the product of their scales exceeds the scale, the last output is shrunk bicubically, with
+//! antialiasing. Colour and alpha are enlarged bicubically from the picture in one step. The result depends on the size of the
+//! windows only as far as that of each [`Upscaler`] does.
 
 use super::{Report, Upscaler, Window, canvas, crop, put};
 use crate::error::{Error, Result};
@@ -16,11 +16,11 @@ use crate::weights::Weights;
 use std::collections::VecDeque;
 use std::ops::Range;
 
-/// Rows of a result that are made at once where they come of a bicubic step.
+/// Largest number of rows of the result that the bicubic step makes at once.
 const BAND_PX: usize = 64;
 
-/// Factors out of `scales`, each as often as needed, whose product is the smallest that is at least `scale`; of those the
-/// fewest. The smallest comes first, since each network works on what the ones before made. Empty where nothing serves.
+/// Returns factors from `scales`, possibly repeated, with the smallest product that is at least `scale`; among those, the
+/// fewest. The smallest factor comes first, because each network works on what the ones before made. Empty if no product will do.
 pub fn factors(scales: &[usize], scale: Ratio) -> Vec<usize> {
     /// Appends to `chosen` whatever keeps it in ascending order, until the product is large enough.
     fn search(scales: &[usize], scale: Ratio, chosen: &mut Vec<usize>, best: &mut Option<(u64, Vec<usize>)>) {
@@ -50,33 +50,34 @@ pub fn factors(scales: &[usize], scale: Ratio) -> Vec<usize> {
 #[derive(Debug)]
 pub struct Chain {
     stages: Vec<Upscaler>,
-    /// Output pixels per input pixel, to each side.
+    /// Output pixels per input pixel, along each side.
     scale: Ratio,
 }
 
 impl Chain {
-    /// The networks in the order in which they run.
+    /// Creates a chain of networks in the order in which they run.
     ///
     /// # Errors
-    /// There is no network, or their scales' product is less than `scale`.
+    /// There is no network; the product of their scales is less than `scale`; the numbers of `scale` are too large.
     pub fn new(stages: Vec<Upscaler>, scale: Ratio) -> Result<Self> {
         let chain = Self { stages, scale };
         let product = chain.product() as u128;
         if chain.stages.is_empty() || product * u128::from(scale.den) < u128::from(scale.num) {
-            let problem = format!("networks that enlarge {product} times do not enlarge {} times", scale.as_f64());
-            return Err(Error::Usage(format!("{problem}; take more of them, or a smaller scale")));
+            let problem = format!("networks that enlarge {product} times cannot enlarge {} times", scale.as_f64());
+            return Err(Error::Usage(format!("{problem}; use more of them or a smaller scale")));
         }
         if u32::try_from(product * u128::from(scale.den)).is_err() {
-            let problem = format!("the scale {}/{} times {product} has too large numbers", scale.num, scale.den);
+            let problem = format!("the numbers of the scale {}/{} times {product} are too large", scale.num, scale.den);
             return Err(Error::Usage(format!("{problem}; shorten the fraction")));
         }
         Ok(chain)
     }
 
-    /// As [`Chain::new`], with the largest windows whose plans' exact peaks are together at most `bytes`.
+    /// Like [`Chain::new`], but with windows whose plans' exact peaks are together at most `bytes`. Each network gets the peak of
+    /// its smallest window and an equal share of the rest.
     ///
     /// # Errors
-    /// The smallest windows take more, with their plans' bytes; those of [`Chain::new`] and [`Upscaler::within`].
+    /// The smallest windows take more; the error gives their plans' bytes. Those of [`Chain::new`] and [`Upscaler::within`].
     pub fn within(
         device: &Device,
         mut networks: Vec<(SuperResolution, Weights)>,
@@ -105,54 +106,54 @@ impl Chain {
         Self::new(stages, scale)
     }
 
-    /// The networks, in the order in which they run.
+    /// Returns the networks in the order in which they run.
     pub fn stages(&self) -> &[Upscaler] {
         &self.stages
     }
 
-    /// The network that reads the picture.
+    /// Returns the network that reads the picture.
     pub fn first(&self) -> &Upscaler {
         &self.stages[0]
     }
 
-    /// Output pixels per input pixel, to each side.
+    /// Returns the output pixels per input pixel, along each side.
     pub fn scale(&self) -> Ratio {
         self.scale
     }
 
-    /// The product of the networks' scales.
+    /// Returns the product of the networks' scales.
     pub fn product(&self) -> usize {
         self.stages.iter().map(|stage| stage.model().scale).product()
     }
 
-    /// The scale of the bicubic step behind the networks, below 1; none where their product is the scale.
+    /// Returns the scale of the bicubic step after the networks, below 1, or `None` if their product equals the scale.
     pub fn rest(&self) -> Option<Ratio> {
         let product = self.product() as u32;
         (product * self.scale.den != self.scale.num)
             .then(|| Ratio { num: self.scale.num, den: self.scale.den * product })
     }
 
-    /// What makes a picture as large as the result, bicubically.
+    /// Returns the bicubic operation that makes a picture as large as the result.
     pub fn bicubic(&self) -> Resize {
         Resize::by(Kernel::Bicubic, self.scale.num, self.scale.den)
     }
 
-    /// Height and width of the result for a picture of `height` × `width`.
+    /// Returns the height and width of the result for a picture of `height` × `width`.
     pub fn size(&self, height: usize, width: usize) -> [usize; 2] {
         [height, width].map(|n| self.scale.size_of(n))
     }
 
-    /// Begins with a picture of `height` × `width`.
+    /// Begins the passage of a picture of `height` × `width`.
     pub fn begin(&self, height: usize, width: usize) -> Passage<'_> {
         let ratio = self.first().model().scale;
         let plane = (self.stages.len() > 1).then(|| Tensor::zeros([1, 1, height * ratio, width * ratio]));
         Passage { chain: self, plane, stage: 1, windows: VecDeque::new(), next: None }
     }
 
-    /// The black result for `picture`, to be filled.
+    /// Returns a black canvas for the result for `picture`.
     ///
     /// # Errors
-    /// It is too large for a picture.
+    /// The result is too large for a picture.
     pub fn canvas(&self, picture: &Picture) -> Result<Canvas> {
         let op = self.bicubic();
         let out = canvas(picture, &op)?;
@@ -163,11 +164,11 @@ impl Chain {
         Ok(Canvas { op, out, rows })
     }
 
-    /// Enlarges a picture. `progress(done, all)` is called with output pixels after every window of the last network, and
-    /// with what was done before after every other one; it returns false to stop.
+    /// Enlarges a picture. `progress(done, all)` is called after every window of every network with numbers of output pixels;
+    /// `done` grows only in the last network. Returning false stops.
     ///
     /// # Errors
-    /// [`Error::Interrupted`] where `progress` asks for it; the result is too large for a picture; the device fails.
+    /// [`Error::Interrupted`] if `progress` returned false; the result is too large for a picture; the device fails.
     pub fn picture(&self, picture: &Picture, progress: &mut dyn FnMut(u64, u64) -> bool) -> Result<(Picture, Report)> {
         let mut canvas = self.canvas(picture)?;
         let mut passage = self.begin(picture.height(), picture.width());
@@ -192,10 +193,10 @@ impl Chain {
         Ok((canvas.finish(), Report { tiles }))
     }
 
-    /// Checks every network on what it reads when `picture` is enlarged; see [`Upscaler::self_check`].
+    /// Checks every network on its input when `picture` is enlarged; see [`Upscaler::self_check`].
     ///
     /// # Errors
-    /// As [`Upscaler::self_check`].
+    /// Those of [`Upscaler::self_check`].
     pub fn self_check(&self, picture: &Picture) -> Result<()> {
         let mut plane: Option<Tensor> = None;
         for (k, stage) in self.stages.iter().enumerate() {
@@ -216,7 +217,7 @@ impl Chain {
     }
 }
 
-/// What a network gives, as the next one reads it.
+/// Clamps a network's output to 0..1 for the next network.
 fn clamped(mut plane: Tensor) -> Tensor {
     plane.data_mut().iter_mut().for_each(|v| *v = v.clamp(0.0, 1.0));
     plane
@@ -226,16 +227,16 @@ fn clamped(mut plane: Tensor) -> Tensor {
 #[derive(Debug)]
 pub struct Passage<'c> {
     chain: &'c Chain,
-    /// What the network `stage` reads; none where the first network is the last, and after the last.
+    /// Input of the network `stage`; `None` if there is only one network, and after the last.
     plane: Option<Tensor>,
     stage: usize,
-    /// Of that network, those that it has not run on.
+    /// Windows on which that network has yet to run.
     windows: VecDeque<Window>,
-    /// What that network gives, where another follows.
+    /// Output of that network, if another follows.
     next: Option<Tensor>,
 }
 
-/// What became of a window that a network ran on.
+/// What happened to a window on which a network ran.
 #[derive(Debug)]
 pub enum Step {
     /// It was the last network: [`Canvas::put`] takes its output for the window.
@@ -245,7 +246,7 @@ pub enum Step {
 }
 
 impl Passage<'_> {
-    /// Runs the first network on what it reads in a window of [`Upscaler::windows_of`]; they come in that order.
+    /// Runs the first network on its input for one window of [`Upscaler::windows_of`]. Call this for the windows in order.
     ///
     /// # Errors
     /// Those of [`Upscaler::run`].
@@ -256,7 +257,7 @@ impl Passage<'_> {
         Ok(Step::Inner)
     }
 
-    /// After the first network's windows: runs one window more; none when all is done.
+    /// Runs one more window after those of the first network. Returns `None` when all are done.
     ///
     /// # Errors
     /// Those of [`Upscaler::run`].
@@ -287,21 +288,21 @@ impl Passage<'_> {
     }
 }
 
-/// An enlargement that grows window by window.
+/// An enlargement that is built window by window.
 #[derive(Debug)]
 pub struct Canvas {
-    /// What makes colour and alpha as large as the result.
+    /// Makes colour and alpha as large as the result.
     op: Resize,
     out: Picture,
     rows: Option<Rows>,
 }
 
 impl Canvas {
-    /// Takes what the last network gives for a window. Windows come row by row, as [`Upscaler::windows_of`] has them;
-    /// `picture` is the one that [`Chain::canvas`] was given.
+    /// Adds the last network's output for a window. Windows come row by row, in the order of [`Upscaler::windows_of`];
+    /// `picture` is the one passed to [`Chain::canvas`].
     ///
     /// # Errors
-    /// `picture`, `window` or `y` belong to another canvas.
+    /// `picture`, `window` or `y` belongs to another canvas.
     pub fn put(&mut self, picture: &Picture, window: &Window, y: &Tensor) -> Result<()> {
         let part = crop(y, window.inside)?;
         let Some(rows) = &mut self.rows else {
@@ -316,25 +317,25 @@ impl Canvas {
         Ok(())
     }
 
-    /// The result.
+    /// Returns the result.
     pub fn finish(self) -> Picture {
         self.out
     }
 }
 
-/// The last network's output, of which those rows are held that the bicubic step still needs.
+/// The last network's output. Only the rows that the bicubic step still needs are held.
 #[derive(Debug)]
 struct Rows {
     op: Resize,
     /// Height and width of the whole output.
     size: [usize; 2],
     held: Vec<f32>,
-    /// The first row that is held, and the one behind the last that is whole.
+    /// The complete rows that are held.
     whole: Range<usize>,
-    /// For each row of the result, the first row that it and all below it are made of, and the one behind the last that it
-    /// and all above it are made of.
+    /// For each row of the result, the rows to hold: from the first that it or any row below it reads to the last that it or
+    /// any row above it reads.
     needs: Vec<Range<usize>>,
-    /// The row of the result that comes next.
+    /// The next row of the result.
     next: usize,
 }
 
@@ -350,7 +351,7 @@ impl Rows {
         Self { op, size, held: Vec::new(), whole: 0..0, needs, next: 0 }
     }
 
-    /// Keeps a rectangle of the output.
+    /// Adds a rectangle of the output.
     fn take(&mut self, rect: Rect, y: &[f32]) {
         let (first, width) = (self.whole.start, self.size[1]);
         let end = rect.top + rect.height;
@@ -364,7 +365,7 @@ impl Rows {
         }
     }
 
-    /// The next rows of the result and what they hold, `out_width` numbers each; none until more is taken.
+    /// Returns the next rows of the result and their values, `out_width` each, or `None` until more is added.
     fn give(&mut self, out_width: usize) -> Option<(Range<usize>, Vec<f32>)> {
         let ready = |needs: &&Range<usize>| needs.end <= self.whole.end;
         let count = self.needs[self.next..].iter().take(BAND_PX).take_while(ready).count();

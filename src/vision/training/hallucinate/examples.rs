@@ -17,9 +17,9 @@ pub struct Training {
     pub marked: Vec<Face>,
     /// Copies of these.
     pub jittered: Vec<Moved>,
-    /// Without.
+    /// Without landmarks.
     pub more: Option<Aligned>,
-    /// Side of the planes of both.
+    /// Side of all planes.
     pub side: usize,
 }
 
@@ -28,20 +28,20 @@ impl Training {
         self.whole() + self.more.as_ref().map_or(0, |more| more.luma.len())
     }
 
-    /// Faces that are shown whole.
+    /// Returns the number of faces that are shown whole.
     pub fn whole(&self) -> usize {
         self.marked.len() + self.jittered.len()
     }
 
-    /// Every face at another side, those with landmarks first, then their copies.
+    /// Returns every face at another side: those with landmarks, their copies, then those without.
     pub fn at(&self, side: usize) -> Result<Vec<Vec<f32>>> {
         let marked = self.marked.iter().chain(self.jittered.iter().map(|j| &j.face)).map(|f| f.at(side));
         let more = self.more.iter().flat_map(|more| &more.luma).map(|luma| resized(luma, self.side, side));
         marked.chain(more).collect()
     }
 
-    /// Of the faces without landmarks, 1 where their pictures show the frame at a level of `side`, else 0; `None`: no such
-    /// faces.
+    /// Returns a plane for the faces without landmarks at a level of `side`: 1 where their pictures show the frame, else 0.
+    /// `None` if there are no such faces.
     pub fn shown(&self, side: usize) -> Option<Vec<f32>> {
         let more = self.more.as_ref()?;
         let inside = |part: &Range<f64>, k: usize| {
@@ -57,7 +57,7 @@ impl Training {
 #[derive(Debug, Clone)]
 pub struct Moved {
     face: Face,
-    /// Place of the face that it is a copy of among those with landmarks.
+    /// Index of the original among the faces with landmarks.
     of: usize,
     by: Similarity,
     /// Whether `face` was mirrored after it was moved.
@@ -65,14 +65,14 @@ pub struct Moved {
 }
 
 impl Moved {
-    /// The copy of a face, and its mirror image as one of that face's.
+    /// Returns the copy of a face, and its mirror image as a copy of that face's mirror image.
     pub fn with_mirror(copy: faces::Jittered) -> [Self; 2] {
         let faces::Jittered { of, by, face } = copy;
         let mirrored = Self { face: face.mirrored(), of: 2 * of + 1, by, mirrored: true };
         [Self { face, of: 2 * of, by, mirrored: false }, mirrored]
     }
 
-    /// p_k, which goes with the face: what was found for the face that it is a copy of, `found`, moved as it was.
+    /// Returns the copy's p_k: the coefficients in `found` of its original, moved as the copy was.
     pub fn p(&self, shape: &ShapeModel, found: &[Vec<f64>]) -> Vec<f64> {
         let move_all = |points: &[Point]| points.iter().map(|&x| self.by.apply(x)).collect::<Vec<_>>();
         let points = shape.landmarks(&found[self.of]);
@@ -83,11 +83,12 @@ impl Moved {
     }
 }
 
-/// A level's training faces: planes a face, row by row.
+/// A level's training faces: one plane per face, row by row.
 pub struct Examples {
     pub side: usize,
-    /// Faces that come first and are whole; of the others 1 where their pictures show the frame, else 0.
+    /// Number of leading faces that are shown whole.
     pub whole: usize,
+    /// For the others: 1 where their pictures show the frame, else 0.
     pub shown: Option<Vec<f32>>,
     /// ↑I_{k−1}.
     pub up: Vec<Vec<f32>>,
@@ -98,12 +99,12 @@ pub struct Examples {
 }
 
 impl Examples {
-    /// The planes of the faces that were chosen.
+    /// Returns the planes of the chosen faces.
     fn of<'a>(planes: &'a [Vec<f32>], chosen: &[[usize; 3]]) -> Vec<&'a [f32]> {
         chosen.iter().map(|&[face, ..]| &planes[face][..]).collect()
     }
 
-    /// Batch `step` of `seed`: `n` faces, a square of `patch` pixels of each, and what `part` reads of it.
+    /// Makes batch `step` of `seed`: what `part` reads of `n` faces, a square of side `patch` pixels of each.
     pub fn batch(
         &self,
         [n, patch]: [usize; 2],
@@ -147,10 +148,10 @@ mod tests {
     #[test]
     fn a_step_sees_one_place_of_a_face_and_every_place_in_time() {
         let side = 8;
-        // A pixel says whose it is, and where: 100 a face, 10 a row, 1 a column.
+        // A pixel encodes its face and place: 100 per face, 10 per row, 1 per column.
         let planes: Vec<Vec<f32>> =
             (0..2).map(|face| (0..64).map(|q| (100 * face + 10 * (q / side) + q % side) as f32).collect()).collect();
-        // Of the second face the upper half is shown.
+        // Only the upper half of the second face is shown.
         let shown = Some((0..64).map(|q| f32::from(q < 32)).collect());
         let (up, hat) = (planes.clone(), planes);
         let examples = Examples { side, whole: 1, shown, up, w_inverse: Vec::new(), hat };
@@ -185,7 +186,7 @@ mod tests {
         let shape = shape_model(&faces, 1.0).unwrap();
         let found: Vec<Vec<f64>> =
             faces.iter().flat_map(|f| [f.clone(), f.mirrored()]).map(|f| shape.coefficients(&f.points)).collect();
-        // Turned, larger and shifted to one side: a mirror image that is moved the same way is another one.
+        // Turned, larger and shifted to one side, so that mirroring and moving do not commute.
         let by = Similarity { a: 1.05, b: 0.08, shift: [0.05, -0.04] };
         let points = faces[2].points.iter().map(|&x| by.apply(x)).collect();
         let copy = faces::Jittered { of: 2, by, face: Face { luma: vec![0.5; 16], side: 4, points } };

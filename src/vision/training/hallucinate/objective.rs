@@ -1,4 +1,4 @@
-//! The loss of a part, its parameters' learning rates and the plan of a step.
+//! A part's loss, its parameters' learning rates and the graph of a step.
 
 use super::Config;
 use super::parts::Part;
@@ -10,12 +10,12 @@ use crate::train::optimizer::{Group, Optimizer, Rule, Step};
 use crate::vision::models::cbn::cascade::Variant;
 use crate::vision::models::cbn::network::{self, LevelConfig};
 
-/// The part of the steps in which the learning rate rises: with the full rate from the first step, Adam can push all ReLUs of a
-/// deep branch below 0 before its last layer has grown, and nothing ever moves again.
+/// The learning rate rises over 1/`WARMUP` of the steps. At the full rate from the first step, Adam can push all ReLUs of a deep
+/// branch below 0 before its last layer has grown, and then nothing ever moves again.
 pub const WARMUP: u64 = 20;
 
-/// The networks of `part`, their loss and the update of every parameter, as one plan; `partial` where not all faces are
-/// shown whole.
+/// Returns the networks of `part`, their loss and the update of every parameter as one graph; `partial` says that some faces
+/// are not shown whole.
 pub fn step_graph(
     level: &LevelConfig,
     prior: &Tensor,
@@ -35,7 +35,7 @@ pub fn step_graph(
         g.warp(e, w_inverse, Warp { border: Border::Zero })
     };
     let shown = if partial { Some(g.input("shown", [n, 1, patch, patch])?) } else { None };
-    // What a loss compares is 0 on both sides where a face is not shown.
+    // Both sides that a loss compares are 0 where a face is not shown.
     let seen = |g: &mut Graph, x: NodeId| shown.map_or(Ok(x), |shown| g.times(x, shown));
     let (target, start) = (seen(&mut g, hat)?, seen(&mut g, up)?);
     let loss = match part {
@@ -71,7 +71,7 @@ pub fn step_graph(
     Ok((g, step))
 }
 
-/// The learning rate of a part, and its optimiser with the multipliers of the last layers and the gate.
+/// Returns the learning rate of a part, and its optimiser with the multipliers of the last layers and the gate.
 pub fn rule(config: &Config, level: &LevelConfig, part: Part) -> (f64, Rule) {
     let [alone, together, gate] = level.rates.map(|r| f64::from(r) * 1e-7 * config.lr);
     let lr = match part {
@@ -118,7 +118,7 @@ mod tests {
         let prior = Tensor::new([1, 2, side, side], plane(2)).unwrap();
         let pixel = |q: usize| [(q % side) as f32, (q / side) as f32];
         let still: Vec<f32> = [0, 1].iter().flat_map(|&c| (0..side * side).map(move |q| pixel(q)[c])).collect();
-        // The first face is whole, the second one shown in its upper half.
+        // The first face is shown whole, the second only in its upper half.
         let mut examples = Examples {
             side,
             whole: 1,
@@ -146,7 +146,7 @@ mod tests {
                 assert_eq!(losses(&examples) != was, changes, "{part:?}: a pixel of face {face}");
                 examples.hat[face][side * side - 1] -= 0.5;
             }
-            // Nor what a network makes there of what it reads.
+            // What a network computes there does not count either.
             let shown = examples.shown.replace(vec![0.0; side * side]);
             let was = losses(&examples);
             examples.up[1][0] += 0.5;

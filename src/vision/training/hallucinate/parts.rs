@@ -1,9 +1,9 @@
-//! What is trained, in which order, for how long, and where it begins.
+//! What is trained, in which order, for how long, and from which initial weights.
 
 use super::Config;
 use crate::vision::models::cbn::cascade::Variant;
 
-/// The entry of level `k` (from 0) in a list of [`Config`].
+/// Returns the entry of level `k` (from 0) in a list of [`Config`].
 pub fn at<T: Copy>(list: &[T], k: usize) -> T {
     list[k.min(list.len() - 1)]
 }
@@ -15,7 +15,7 @@ pub enum Part {
     Common,
     /// G_B by L_B.
     HighFrequency,
-    /// All networks of a variant by the joint loss; begins at the branches alone, or anew.
+    /// All networks of a variant by the joint loss, starting from the branches trained alone or afresh.
     Joint(Variant),
 }
 
@@ -34,12 +34,12 @@ impl Part {
 pub struct Place {
     pub variant: Variant,
     pub k: usize,
-    /// Its sizes in the configuration: not `k` where a variant leaves levels out.
+    /// Index of its sizes in the configuration, which is not `k` if the variant leaves levels out.
     pub level: usize,
 }
 
 impl Place {
-    /// What is trained there, in order.
+    /// Returns the parts to train there, in order.
     pub fn parts(self, config: &Config) -> Vec<Part> {
         let joint = Part::Joint(self.variant);
         let parts = match self.variant {
@@ -47,13 +47,13 @@ impl Place {
             // The common branch is the full cascade's.
             Variant::Common => vec![joint],
             Variant::Fixed => vec![Part::HighFrequency, joint],
-            // By the loss of the result from the first step: the other leaves free what no prior covers.
+            // By the joint loss from the first step: L_B leaves free what no prior covers.
             Variant::HighFrequency => vec![joint],
         };
         parts.into_iter().filter(|&part| self.steps(config, part) > 0).collect()
     }
 
-    /// Where the file that a run begins at may have this network of the place: in the first of these scopes that it has.
+    /// Returns the scopes where the file of initial weights may have this network; the first that it has is used.
     pub fn origins(self, network: &str) -> Vec<Variant> {
         match (self.variant, network) {
             (Variant::Single, _) => vec![Variant::Single],
@@ -64,7 +64,7 @@ impl Place {
         }
     }
 
-    /// Which coefficients the variant reads at level `k`: `still`, which are 0, or those `found` by the full cascade.
+    /// Returns the coefficients that the variant reads at level `k`: `still`, all 0, or those `found` by the full cascade.
     pub fn p<'a>(self, still: &'a [Vec<f64>], found: &'a [Vec<Vec<f64>>], k: usize) -> &'a [Vec<f64>] {
         if self.variant == Variant::Fixed { still } else { &found[k] }
     }
@@ -73,14 +73,14 @@ impl Place {
         let (alone, joint) = (at(&config.pretrain, self.level), at(&config.joint, self.level));
         match part {
             Part::Common | Part::HighFrequency => alone,
-            // Trained by this loss from the first step to the last, as often as the branch of the row `common` is.
+            // This loss is used from the first step to the last, for as many steps as the branch of the row `common` gets.
             Part::Joint(Variant::HighFrequency) => alone + joint,
             Part::Joint(_) => joint,
         }
     }
 }
 
-/// The places of all variants, in the order of the training.
+/// Returns the places of all variants, in the order of training.
 pub fn places(levels: usize, variants: &[Variant]) -> Vec<Place> {
     let of = |&variant: &Variant| -> Vec<Place> {
         match variant {

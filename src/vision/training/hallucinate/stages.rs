@@ -27,7 +27,7 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-/// A run while it goes on.
+/// A run in progress.
 pub struct Run<'a, 'b> {
     pub config: &'a Config,
     pub device: &'a Device,
@@ -35,7 +35,7 @@ pub struct Run<'a, 'b> {
     pub fingerprint: String,
     pub faces: Training,
     pub observer: &'a mut Observer<'b>,
-    /// Steps of the parts that are finished.
+    /// Number of steps of the finished parts.
     pub done: u64,
     pub cascade: Cascade,
     /// Initial weights of the networks, or some of them.
@@ -44,7 +44,7 @@ pub struct Run<'a, 'b> {
     pub manifest: Vec<(String, String)>,
 }
 
-/// The file of f_k and p_k, `k` from 0.
+/// Returns the name of the file of f_k and p_k, `k` from 0.
 fn fitted_name(k: usize) -> String {
     format!("level{}/fitted.safetensors", k + 1)
 }
@@ -54,7 +54,7 @@ impl Run<'_, '_> {
         self.folder.path().join(name)
     }
 
-    /// `name` if it was made from this data.
+    /// Opens the file `name` if it exists, and refuses it if it was made from other data.
     fn made(&self, name: &str) -> Result<Option<Weights>> {
         let path = self.path(name);
         if !path.is_file() {
@@ -63,7 +63,7 @@ impl Run<'_, '_> {
         let weights = Weights::open(&path)?;
         if weights.manifest().get("data_sha256") != Some(&self.fingerprint) {
             let problem =
-                "was made with other data: a file was added, changed or removed since; put it back or start anew";
+                "was made with other data: a file was added, changed or removed since; restore it or start anew";
             return Err(Error::weights(path.display().to_string(), problem));
         }
         Ok(Some(weights))
@@ -76,12 +76,12 @@ impl Run<'_, '_> {
         Ok(weights)
     }
 
-    /// Makes the log, by which a run has begun.
+    /// Creates the log, which marks that a run has begun.
     pub fn begin_log(&self) -> Result<()> {
         self.append_to_log("")
     }
 
-    /// A line of the log.
+    /// Appends a line to the log.
     fn log(&self, line: &Value) -> Result<()> {
         self.append_to_log(&format!("{line}\n"))
     }
@@ -93,17 +93,17 @@ impl Run<'_, '_> {
         file.write_all(text.as_bytes()).map_err(io)
     }
 
-    /// Goes through every part without training it.
+    /// Prepares every part without training it.
     ///
     /// # Errors
-    /// A network has nowhere to begin; a step takes more memory than there is.
+    /// A network has no initial weights; a step takes more memory than there is.
     pub fn rehearse(&self, places: &[Place]) -> Result<()> {
         let config = &self.cascade.config;
         let mut shared = BTreeMap::new();
         for &place in places {
             let level = &config.levels[place.level];
             let size @ [n, _] = self.batch(place);
-            // Planes of each face, and the prior that each has of its own.
+            // Each face has its own planes and its own copy of the prior.
             let planes = [n, level.side, level.side, 4 + config.contours];
             if planes.into_iter().try_fold(4usize, usize::checked_mul).is_none_or(|bytes| bytes > MAX_BATCH_BYTES) {
                 return Err(Error::Usage(format!(
@@ -112,7 +112,7 @@ impl Run<'_, '_> {
                     MAX_BATCH_BYTES >> 20
                 )));
             }
-            // What a prior holds changes neither networks nor plans.
+            // The values of a prior affect neither networks nor plans.
             let prior = Tensor::zeros([1, config.contours, level.side, level.side]);
             let common = self.shares_common(place).then(|| shared.get(&place.k).cloned()).flatten();
             let start = self.start(place, common);
@@ -133,7 +133,7 @@ impl Run<'_, '_> {
         Ok(())
     }
 
-    /// The E_k.
+    /// Returns the E_k: those of the file, or new ones.
     pub fn priors(&mut self) -> Result<Vec<Tensor>> {
         let sides: Vec<usize> = self.cascade.config.levels.iter().map(|l| l.side).collect();
         let name = |side: usize| format!("prior_{side}");
@@ -157,14 +157,14 @@ impl Run<'_, '_> {
         sides.iter().map(|&side| weights.get(&name(side)).cloned().ok_or_else(lacks)).collect()
     }
 
-    /// Whether everything of `place` is made: what its level reads need not be found again.
+    /// Returns whether everything of `place` is made, so that its level's input need not be computed again.
     pub fn is_made(&self, place: Place) -> Result<bool> {
         let is_aligned = place.variant != Variant::Full || self.made(&fitted_name(place.k))?.is_some();
         Ok(is_aligned && place.parts(self.config).into_iter().all(|part| self.trained(place, part).is_file()))
     }
 
-    /// f_k, fitted on I_{k−1} `before` of the faces with landmarks; returns p_k of all, of those by a step fitted without the
-    /// face.
+    /// Fits f_k on I_{k−1} `before` of the faces with landmarks, and returns p_k of all faces. For a face with landmarks, p_k
+    /// comes from a step that was fitted without the face.
     pub fn align(&mut self, k: usize, before: &[Vec<f32>], p: &[Vec<f64>], prior: &Tensor) -> Result<Vec<Vec<f64>>> {
         let shape = &self.cascade.shape;
         let (n, name) = (shape.len(), fitted_name(k));
@@ -208,7 +208,7 @@ impl Run<'_, '_> {
         Ok(found.data().chunks_exact(n).map(|p| p.iter().map(|v| f64::from(*v)).collect()).collect())
     }
 
-    /// The faces as the networks of `place` see them.
+    /// Returns the faces as the networks of `place` see them.
     fn examples(&self, place: Place, before: &[Vec<f32>], p: &[Vec<f64>]) -> Result<Examples> {
         let side = self.cascade.config.levels[place.level].side;
         let reads_prior = place.variant != Variant::Common;
@@ -263,7 +263,7 @@ impl Run<'_, '_> {
         Ok(())
     }
 
-    /// Trains part `index` of `place` in its folder. A network begins at the first of `known` that has it.
+    /// Trains part `index` of `place` in its folder. A network starts from the first of `known` that has it.
     fn part(
         &mut self,
         place: Place,
@@ -297,7 +297,7 @@ impl Run<'_, '_> {
         let observer = &mut *self.observer;
         let report = &mut *observer.step;
         let mut observe = |progress: Progress| {
-            // The mean over the last hundred steps or so.
+            // The mean over about the last hundred steps.
             let share = (1.0 / progress.step as f64).max(0.01);
             loss += share * (f64::from(progress.loss) - loss);
             ms += progress.ms;
@@ -315,12 +315,12 @@ impl Run<'_, '_> {
         Ok(weights)
     }
 
-    /// What the random numbers of part `index` of `place` come from.
+    /// Returns the seed of part `index` of `place`.
     fn seed(&self, place: Place, index: usize) -> u64 {
         self.config.seed.wrapping_mul(31).wrapping_add((10 * place.k + index) as u64)
     }
 
-    /// Initial weights of part `index` of `place`: of each network those of the first of `known` that has it, else new ones.
+    /// Returns the initial weights of part `index` of `place`: each network's from the first of `known` that has it, else new.
     fn initial(
         &self,
         place: Place,
@@ -332,12 +332,12 @@ impl Run<'_, '_> {
         for (name, tensor) in &mut initial {
             match known.iter().find_map(|known| known.get(name)) {
                 Some(known) if known.shape() == tensor.shape() => tensor.clone_from(known),
-                // A training keeps its moments beside the networks; a gate is soon learnt.
+                // The moments belong to the training, not to the networks; a gate is learnt quickly.
                 _ if self.init.is_none() || name.starts_with("optimizer/") || name.starts_with("gate/") => {}
                 _ => {
                     let scope = place.variant.scope(place.k);
                     let problem = format!("lacks {scope}/{name} of {:?}", tensor.shape());
-                    let remedy = "begin at a cascade of the same preset";
+                    let remedy = "start from a cascade of the same preset";
                     let file = self.config.init.display().to_string();
                     return Err(Error::weights(file, format!("{problem}; {remedy}")));
                 }
@@ -346,14 +346,14 @@ impl Run<'_, '_> {
         Ok(initial)
     }
 
-    /// Whether the networks of `place` begin at the full cascade's common branch of the level.
+    /// Returns whether the networks of `place` start from the full cascade's common branch of the level.
     fn shares_common(&self, place: Place) -> bool {
         let full = Place { variant: Variant::Full, ..place };
         matches!(place.variant, Variant::Common | Variant::Fixed) && full.parts(self.config).contains(&Part::Common)
     }
 
-    /// Where the networks of `place` begin, as far as they do not begin anew: at the file of initial weights, or at the
-    /// branch `common` that they share.
+    /// Returns the initial weights of `place` that are not new: those of the file of initial weights, and the branch `common`
+    /// that its networks share.
     fn start(&self, place: Place, common: Option<BTreeMap<String, Tensor>>) -> BTreeMap<String, Tensor> {
         let mut start = BTreeMap::new();
         if let Some(init) = &self.init {
@@ -377,18 +377,18 @@ impl Run<'_, '_> {
         start
     }
 
-    /// Faces a step at `place`, and the side of what it sees of each.
+    /// Returns the number of faces per step at `place`, and the side of the part that a step sees of each.
     fn batch(&self, place: Place) -> [usize; 2] {
         let side = self.cascade.config.levels[place.level].side;
         [at(&self.config.batch, place.level), at(&self.config.patch, place.level).min(side)]
     }
 
-    /// Where the networks of a finished part lie.
+    /// Returns the path of the networks of a finished part.
     fn trained(&self, place: Place, part: Part) -> PathBuf {
         self.path(&format!("{}/weights.safetensors", part_name(place, part)))
     }
 
-    /// What must agree between a part that was trained, or begun, and this run.
+    /// Returns what must agree between this run and a part that was trained or begun.
     fn identity(&self, place: Place, part: Part) -> Map<String, Value> {
         let level = &self.cascade.config.levels[place.level];
         let ([n, patch], (lr, _)) = (self.batch(place), rule(self.config, level, part));
@@ -404,7 +404,7 @@ impl Run<'_, '_> {
         }
     }
 
-    /// I_k of all faces.
+    /// Computes I_k of all faces.
     pub fn outputs(&self, place: Place, before: &[Vec<f32>], p: &[Vec<f64>]) -> Result<Vec<Vec<f32>>> {
         let weights = Weights::from_tensors(self.weights.clone());
         let mut found = over_faces(self.device, before, p, &weights, |g, before, p| {
@@ -414,7 +414,7 @@ impl Run<'_, '_> {
         Ok(found.swap_remove(0))
     }
 
-    /// Writes what is trained.
+    /// Saves everything that is trained so far.
     pub fn save(&self) -> Result<Weights> {
         let mut weights = self.cascade.save(&Weights::from_tensors(self.weights.clone()), &self.config.preset);
         for (key, value) in &self.manifest {
@@ -425,12 +425,12 @@ impl Run<'_, '_> {
     }
 }
 
-/// The folder of a part under the run's, and its name in the log.
+/// Returns the name of a part: its folder under that of the run, and its name in the log.
 fn part_name(place: Place, part: Part) -> String {
     format!("{}/{}", place.variant.scope(place.k), part.name())
 }
 
-/// The weights of a part that was trained to its end.
+/// Opens the weights of a part, or returns `None` if the part is not finished.
 fn finished(folder: &Folder, identity: &Map<String, Value>) -> Result<Option<Weights>> {
     let path = folder.weights();
     if !path.is_file() {
@@ -446,13 +446,13 @@ fn finished(folder: &Folder, identity: &Map<String, Value>) -> Result<Option<Wei
     Ok(Some(weights))
 }
 
-/// Bytes of the largest batch of a step.
+/// Largest batch of a step, in bytes.
 const MAX_BATCH_BYTES: usize = 1 << 30;
 
-/// Faces that one run takes.
+/// Faces per run of the session.
 const BATCH: usize = 16;
 
-/// The nodes that `build` makes of the pictures `before` and coefficients `p`, for every face.
+/// Computes, for every face, the nodes that `build` makes of the pictures `before` and the coefficients `p`.
 fn over_faces(
     device: &Device,
     before: &[Vec<f32>],
