@@ -6,7 +6,7 @@ use lineament::graph::Init;
 use lineament::ops::conv2d::Conv2d;
 use lineament::ops::loss::Reduction;
 use lineament::train::{HYPER, Optimizer, Rule};
-use lineament::{Graph, Params, Session, Tensor, Weights};
+use lineament::{Device, Graph, Params, Select, Session, Tensor, Weights};
 use std::collections::BTreeSet;
 
 /// Returns the libraries that are loaded in this process, if the system tells.
@@ -27,6 +27,38 @@ fn the_driver_stays_when_its_last_device_is_closed() {
     drop(device);
     let gone: Vec<_> = open.difference(&libraries()).cloned().collect();
     assert!(gone.is_empty(), "unloaded: {gone:?}");
+}
+
+/// What the driver compiled is given back to another device, which computes the same; damaged data is ignored.
+#[test]
+fn what_was_compiled_serves_the_next_device() {
+    let Some(first) = common::device() else { return };
+    let (g, y) = {
+        let mut g = Graph::new();
+        let x = g.input("x", [3, 5]).unwrap();
+        let y = g.pointwise(x, "tanh").unwrap();
+        (g, y)
+    };
+    let run = |device: &Device| {
+        let session = device.compile(&g, &[y], Weights::default()).unwrap();
+        session.run(&[("x", &Tensor::filled([3, 5], 0.5))]).unwrap()
+    };
+    assert_eq!(first.compiled(), None, "nothing is kept for those who do not ask for it");
+    // SAFETY: the data is what another device of this process gave, or nothing, or refused by its header.
+    let opened = |data: Option<&[u8]>| unsafe {
+        let device = Device::open(&Select::Default).unwrap();
+        device.reuse_compiled(data);
+        device
+    };
+    let second = opened(None);
+    let expected = run(&second);
+    let Some(data) = second.compiled() else {
+        return println!("skipped: {} gives no compiled data", second.describe());
+    };
+    assert!(data.starts_with(b"WGPUPLCH"), "{} bytes", data.len());
+    assert_eq!(run(&opened(Some(&data))), expected);
+    assert_eq!(run(&opened(Some(&data[..data.len() / 2]))), expected);
+    assert_eq!(run(&opened(Some(b"none"))), expected);
 }
 
 #[test]

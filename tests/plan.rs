@@ -3,13 +3,15 @@
 use expect_test::expect;
 use lineament::graph::grad;
 use lineament::graph::{Graph, Init, NodeId};
+use lineament::lab::tune::{Candidate, Choice, Choices, Outcome, key};
 use lineament::models::{SUPER_RESOLUTION, SuperResolution};
 use lineament::ops::Family;
+use lineament::ops::conv2d::Conv2d;
 use lineament::ops::loss::Reduction;
 use lineament::plan::fuse::fuse;
 use lineament::plan::{Caps, MAX_DISPATCH_MS, Options, Plan};
 use lineament::tasks::upscale::TILES;
-use lineament::tensor::len;
+use lineament::tensor::{Shape, len};
 use lineament::train::{Optimizer, Rule};
 use proptest::prelude::*;
 
@@ -68,6 +70,41 @@ fn what_does_not_fit_is_refused_with_its_number() {
     assert!(error.contains("bytes for tensors, the device allows 300; use a smaller input or batch"), "{error}");
     let error = refuse(Caps { flops_per_second: 1e3, ..Caps::default() });
     assert!(error.contains("a dispatch is held under 250 ms; use a smaller input or batch"), "{error}");
+}
+
+/// A dispatch is bounded by what was measured of its layer, at another size in proportion, and by estimates elsewhere.
+#[test]
+fn measured_times_bound_dispatches() {
+    let mut g = Graph::new();
+    let x = g.input("x", [1, 8, 64, 64]).unwrap();
+    let (w, b) = (
+        g.param("w", [8, 8, 3, 3], Init::Constant(0.1)).unwrap(),
+        g.param("b", [1, 8, 1, 1], Init::Constant(0.0)).unwrap(),
+    );
+    let y = g.add(Conv2d::same(3), &[x, w, b]).unwrap();
+    let longest = |side: usize, ms: f64, caps: Caps| {
+        let shapes: Vec<Shape> = vec![[1, 8, side, side].into(), [8, 8, 3, 3].into(), [1, 8, 1, 1].into()];
+        let candidates = vec![Candidate { stem: "conv2d/plain".into(), outcome: Outcome::Ms(ms) }];
+        let choice = Choice { stem: "conv2d/plain".into(), candidates };
+        let layers = [(key(&Conv2d::same(3), None, &shapes), choice)].into();
+        let choices = Choices { layers };
+        let options = Options { caps, choices: Some(&choices), ..Options::default() };
+        Plan::new(&g, &[y], &options).map(|plan| (plan.longest_dispatch_ms(), plan.notes))
+    };
+    let (ms, notes) = longest(64, 60.0, Caps::default()).unwrap();
+    assert_eq!((ms, notes.len()), (60.0, 0));
+    assert_eq!(longest(32, 60.0, Caps::default()).unwrap().0, 240.0);
+    // The choice is given up with a note, since the estimates of other shaders are short.
+    let (ms, notes) = longest(32, 63.0, Caps::default()).unwrap();
+    assert!(ms < 10.0 && notes[0].contains("may take 252 ms"), "{ms} {notes:?}");
+    // By estimates alone this adapter would be too slow.
+    let slow = Caps { flops_per_second: 1e7, ..Caps::default() };
+    assert_eq!(longest(64, 60.0, slow).unwrap().0, 60.0);
+    let message = longest(16, 60.0, slow).unwrap_err().to_string();
+    assert!(message.contains("a dispatch is held under 250 ms"), "{message}");
+    // Memory counts beside arithmetic.
+    let narrow = Caps { bytes_per_second: 1e6, ..Caps::default() };
+    assert!(longest(16, 60.0, narrow).unwrap_err().to_string().contains("may take 2"));
 }
 
 #[test]

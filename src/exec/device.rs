@@ -113,6 +113,29 @@ impl Device {
         Ok(Self { backend: Backend::Gpu(Arc::new(Pipelines::new(gpu))), chooser: None })
     }
 
+    /// Has the driver use and extend `data`, what it compiled in an earlier process and [`Device::compiled`] gave there; `None` for
+    /// the first one. Most desktop drivers keep what they compile by themselves; others, such as Android's, leave it to the
+    /// application. Without effect where the backend has no such cache (all but Vulkan), and once there are sessions.
+    ///
+    /// # Safety
+    /// `data` must be unchanged, and from a place that only this program writes. Data of another adapter, driver or version is
+    /// ignored.
+    #[allow(unsafe_code)]
+    pub unsafe fn reuse_compiled(&self, data: Option<&[u8]>) {
+        if let Backend::Gpu(on) = &self.backend {
+            // SAFETY: the caller's.
+            unsafe { on.reuse(data) }
+        }
+    }
+
+    /// Returns what the driver compiled since [`Device::reuse_compiled`], with what it was given; `None` if the backend keeps nothing.
+    pub fn compiled(&self) -> Option<Vec<u8>> {
+        match &self.backend {
+            Backend::Gpu(on) => on.compiled(),
+            Backend::Cpu => None,
+        }
+    }
+
     /// Drops what was compiled from the shader `text`, which will not be used again.
     pub(crate) fn forget(&self, text: &'static str) {
         if let Backend::Gpu(on) = &self.backend {

@@ -126,7 +126,7 @@ pub fn harvest(
     let mut cases: Vec<&Case> = cases.iter().filter(|case| of_case(case).is_some()).collect();
     cases.sort_by_key(|case| case.real);
     let Some(original) = cases.first().and_then(|case| of_case(case)) else { return Ok(Harvest::default()) };
-    let mut references: Vec<References> = cases.iter().map(|_| References::new(false)).collect();
+    let mut cases: Vec<(&Case, References)> = cases.into_iter().map(|case| (case, References::new(false))).collect();
     let all = faults(original.source.text);
     let mut harvest = Harvest::default();
     for (k, fault) in all.iter().enumerate() {
@@ -136,7 +136,7 @@ pub fn harvest(
         if reflect(&changed).is_err() {
             continue;
         }
-        let is_caught = cases.iter().zip(&mut references).any(|(case, references)| {
+        let caught_by = cases.iter_mut().position(|(case, references)| {
             match case_on_device(device, case, original.with_source(changed), references) {
                 Ok(None) => false,
                 Ok(Some(reports)) => reports.iter().any(|r| !r.is_ok()),
@@ -145,10 +145,13 @@ pub fn harvest(
         });
         device.forget(changed.text);
         forget(changed.text);
-        if is_caught {
-            harvest.caught += 1;
-        } else {
-            harvest.survived.push(fault.clone());
+        match caught_by {
+            Some(k) => {
+                // It probably catches the next one too.
+                cases[..=k].rotate_right(1);
+                harvest.caught += 1;
+            }
+            None => harvest.survived.push(fault.clone()),
         }
     }
     Ok(harvest)

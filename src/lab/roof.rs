@@ -283,7 +283,7 @@ impl Prepared {
         let x = graph.input("x", [1, 1, 1, elements])?;
         let fetches = ops.iter().map(|op| graph.add(op.clone(), &[x])).collect::<Result<Vec<_>>>()?;
         // The chains must run at their full length, not bounded by the adapter's assumed speed.
-        let caps = Caps { flops_per_second: f64::INFINITY, ..device.caps() };
+        let caps = Caps { flops_per_second: f64::INFINITY, bytes_per_second: f64::INFINITY, ..device.caps() };
         let options = Options { caps, ..Options::default() };
         Ok(Self { session: device.compile_with(&graph, &fetches, Weights::default(), &options, None).await? })
     }

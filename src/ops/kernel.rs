@@ -65,8 +65,11 @@ pub struct Caps {
     pub workgroups_per_dimension: u32,
     pub threads_per_workgroup: u32,
     pub workgroup_bytes: u32,
-    /// Arithmetic that a plain kernel surely does in a second; [`MAX_DISPATCH_MS`] bounds a dispatch by it.
+    /// Conservative arithmetic rate of a plain kernel; with the next it bounds a dispatch to [`MAX_DISPATCH_MS`] where nothing was
+    /// measured.
     pub flops_per_second: f64,
+    /// Conservative rate at which a plain kernel reads and writes memory.
+    pub bytes_per_second: f64,
 }
 
 /// No dispatch is planned to take longer: desktop systems reset adapters that do not answer.
@@ -74,6 +77,9 @@ pub const MAX_DISPATCH_MS: f64 = 250.0;
 
 /// [`Caps::flops_per_second`] where nothing is known: two cores under lavapipe.
 const PLAIN_FLOPS_PER_SECOND: f64 = 4e9;
+
+/// [`Caps::bytes_per_second`] likewise.
+const PLAIN_BYTES_PER_SECOND: f64 = 1.5e9;
 
 impl Default for Caps {
     fn default() -> Self {
@@ -87,6 +93,7 @@ impl Default for Caps {
             threads_per_workgroup: 256,
             workgroup_bytes: 16_384,
             flops_per_second: PLAIN_FLOPS_PER_SECOND,
+            bytes_per_second: PLAIN_BYTES_PER_SECOND,
         }
     }
 }
@@ -98,11 +105,17 @@ impl Caps {
     }
     /// Those of the references on the processor: any size and any time, up to `memory_bytes` for all tensors together.
     pub fn references(memory_bytes: u64) -> Self {
-        Self { binding_bytes: u64::MAX, memory_bytes, flops_per_second: f64::INFINITY, ..Self::default() }
+        Self {
+            binding_bytes: u64::MAX,
+            memory_bytes,
+            flops_per_second: f64::INFINITY,
+            bytes_per_second: f64::INFINITY,
+            ..Self::default()
+        }
     }
     /// Nanoseconds that a plain kernel takes at most for `cost`.
     pub fn plain_ns(&self, cost: Cost) -> f64 {
-        cost.flops as f64 / self.flops_per_second * 1e9
+        1e9 * (cost.flops as f64 / self.flops_per_second).max(cost.bytes as f64 / self.bytes_per_second)
     }
 }
 

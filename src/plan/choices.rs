@@ -1,6 +1,6 @@
 //! Which shader serves which layer: plain data that the planner follows, no matter who measured it.
 
-use crate::ops::Op;
+use crate::ops::{FORWARD, Io, Op};
 use crate::shape::Shape;
 use std::collections::BTreeMap;
 
@@ -82,20 +82,40 @@ impl Choices {
 
     /// Returns what was measured of a layer: at its own size, otherwise at the nearest size within a factor of two.
     pub fn choice(&self, op: &dyn Op, gradient: Option<&str>, x: &[Shape]) -> Option<&Choice> {
+        self.measured(op, gradient, x).map(|(_, choice)| choice)
+    }
+
+    /// Returns the milliseconds that the shader `stem` took for a layer, or `None` if it was not measured. The time at another size
+    /// is scaled by the layer's cost.
+    pub fn ms(&self, op: &dyn Op, gradient: Option<&str>, x: &[Shape], stem: &str) -> Option<f64> {
+        let (shapes, choice) = self.measured(op, gradient, x)?;
+        let ms = choice.candidates.iter().find(|candidate| candidate.stem == stem).and_then(|c| match c.outcome {
+            Outcome::Ms(ms) => Some(ms),
+            Outcome::Banned(_) => None,
+        })?;
+        let flops = |x: &[Shape]| {
+            let y = op.shape(x).ok()?;
+            Some(op.cost(FORWARD, &Io { x, y }).flops as f64)
+        };
+        Some(ms * if shapes == x { 1.0 } else { flops(x)? / flops(&shapes)? })
+    }
+
+    /// Returns the layer that [`Choices::choice`] follows, with the shapes of its inputs.
+    fn measured(&self, op: &dyn Op, gradient: Option<&str>, x: &[Shape]) -> Option<(Vec<Shape>, &Choice)> {
         if self.layers.is_empty() {
             return None;
         }
         if let Some(choice) = self.layers.get(&key(op, gradient, x)) {
-            return Some(choice);
+            return Some((x.to_vec(), choice));
         }
         let [begin, end] = around_shapes(op, gradient);
         let alike = self.layers.range(begin.clone()..).take_while(|(key, _)| key.starts_with(&begin));
         let near = alike.filter_map(|(key, choice)| {
             let shapes = key.strip_prefix(&begin)?.strip_suffix(&end)?;
-            let far = distance(&shapes_of(shapes)?, x)?;
-            Some((far, choice))
+            let shapes = shapes_of(shapes)?;
+            Some((distance(&shapes, x)?, shapes, choice))
         });
-        near.min_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, choice)| choice)
+        near.min_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, shapes, choice)| (shapes, choice))
     }
 
     /// Adds the choices of `other`, which replace existing ones for the same layers.

@@ -265,7 +265,7 @@ impl Builder<'_> {
         let io = Io { x: &x, y };
         let node_name = self.graph.nodes()[node].name.clone();
         let (stem, method) = (chosen.stem(), chosen.method.as_str());
-        let Work { ref scratch, blocks, ns, .. } = chosen.work;
+        let Work { ref scratch, blocks, .. } = chosen.work;
         let name = if wanted.is_some() { format!("{node_name}.{method}") } else { node_name };
         let passes = chosen.shader.passes(method);
         let layout_of = |name: &str| chosen.shader.variable(name).map_or(Layout::Rows, |v| v.layout);
@@ -415,7 +415,7 @@ impl Builder<'_> {
                     copies,
                     cost,
                     // Each pass of a block counts as if it did all the work.
-                    most_ms: if is_first || blocks > 1 { ns / 1e6 / blocks as f64 } else { 0.0 },
+                    most_ms: if is_first || blocks > 1 { chosen.most_ms / blocks as f64 } else { 0.0 },
                 })?;
                 is_first = false;
             }

@@ -23,6 +23,8 @@ pub(crate) struct Chosen {
     pub work: Work,
     /// How many times as fast as a plain kernel it is estimated to be.
     pub gain: f64,
+    /// Milliseconds of all its dispatches: measured if they were, else estimated.
+    pub most_ms: f64,
 }
 
 impl Chosen {
@@ -82,7 +84,9 @@ pub(crate) fn serving(op: &dyn Op, io: &Io, gradient: Option<&str>, options: &Op
         let entries: Vec<&str> = passes.iter().map(|pass| pass.name.as_str()).collect();
         let Some(work) = kernel.serve(&Call::new(op, &method, &entries, *io), &options.caps) else { continue };
         let gain = options.caps.plain_ns(op.cost(&method, io)) / work.ns;
-        found.push(Chosen { kernel, method, shader, work, gain: if gain.is_nan() { 1.0 } else { gain } });
+        let measured = options.choices.and_then(|choices| choices.ms(op, gradient, io.x, kernel.stem()));
+        let most_ms = measured.unwrap_or(work.ns / 1e6);
+        found.push(Chosen { kernel, method, shader, work, gain: if gain.is_nan() { 1.0 } else { gain }, most_ms });
     }
     Ok(found)
 }

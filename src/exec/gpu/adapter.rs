@@ -77,6 +77,7 @@ fn describe(adapter: &wgpu::Adapter) -> AdapterInfo {
             // What plain shaders sustain under lavapipe on two cores (a training step of FSRCNN: 4.6 GFLOP/s, 2026-11-24), and for
             // hardware a guess that all but the slowest exceed: an H100 sustains a hundred times that (docs/profile.md).
             flops_per_second: if is_cpu { 4e9 } else { 5e10 },
+            bytes_per_second: if is_cpu { 1.5e9 } else { 1e10 },
             family: if is_cpu { Family::Software } else { Family::Hardware },
             ..Caps::default()
         },
@@ -109,7 +110,7 @@ impl Gpu {
     /// The adapter refuses.
     pub async fn open(adapter: Adapter) -> Result<Self> {
         let Adapter { handle: adapter, info } = adapter;
-        let features = adapter.features() & wgpu::Features::TIMESTAMP_QUERY;
+        let features = adapter.features() & (wgpu::Features::TIMESTAMP_QUERY | wgpu::Features::PIPELINE_CACHE);
         let (device, queue) = adapter
             .request_device(&wgpu::DeviceDescriptor {
                 label: Some("lineament"),

@@ -8,7 +8,7 @@ use crate::plan::Step;
 use crate::shader::specialized;
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 /// Shader text, and the bits of the constants that it is specialized with.
 type ModuleKey = (&'static str, Vec<(&'static str, u64)>);
@@ -26,6 +26,8 @@ pub struct Pipeline {
 /// The compiled shaders of an adapter.
 pub struct Pipelines {
     pub gpu: Arc<Gpu>,
+    /// What the driver compiled in earlier processes, and in this one.
+    cache: OnceLock<wgpu::PipelineCache>,
     modules: Mutex<HashMap<ModuleKey, Arc<wgpu::ShaderModule>>>,
     pipelines: Mutex<HashMap<PipelineKey, Arc<Pipeline>>>,
 }
@@ -39,7 +41,26 @@ impl std::fmt::Debug for Pipelines {
 impl Pipelines {
     /// Creates an empty cache.
     pub fn new(gpu: Gpu) -> Self {
-        Self { gpu: Arc::new(gpu), modules: Mutex::default(), pipelines: Mutex::default() }
+        Self { gpu: Arc::new(gpu), cache: OnceLock::new(), modules: Mutex::default(), pipelines: Mutex::default() }
+    }
+
+    /// Has the driver use and extend what it compiled before; `data` is what [`Pipelines::compiled`] gave, or nothing.
+    ///
+    /// # Safety
+    /// `data` must be what [`Pipelines::compiled`] gave: wgpu refuses that of another adapter, driver or version, but the driver
+    /// runs what is in the rest.
+    #[allow(unsafe_code)]
+    pub unsafe fn reuse(&self, data: Option<&[u8]>) {
+        if self.gpu.device.features().contains(wgpu::Features::PIPELINE_CACHE) {
+            let descriptor = wgpu::PipelineCacheDescriptor { label: Some("pipelines"), data, fallback: true };
+            // SAFETY: the caller's.
+            self.cache.get_or_init(|| unsafe { self.gpu.device.create_pipeline_cache(&descriptor) });
+        }
+    }
+
+    /// What the driver compiled so far, if it tells and was asked to keep it by [`Pipelines::reuse`].
+    pub fn compiled(&self) -> Option<Vec<u8>> {
+        self.cache.get()?.get_data()
     }
 
     /// Drops what was compiled from the shader `text`; sessions keep what they use.
@@ -76,8 +97,8 @@ impl Pipelines {
     /// Returns the pipeline of a step, compiled if it is new.
     ///
     /// # Errors
-    /// The driver refuses the shader.
-    pub async fn pipeline(&self, step: &Step) -> Result<Arc<Pipeline>> {
+    /// A marked loop cannot be unrolled. What the driver refuses, the caller's error scope reports.
+    pub fn pipeline(&self, step: &Step) -> Result<Arc<Pipeline>> {
         let source = &step.source;
         let overrides = step.overrides.iter().map(|(n, v)| (*n, v.to_bits())).collect();
         let key: PipelineKey = (source.text, step.entry.clone(), overrides);
@@ -115,34 +136,28 @@ impl Pipelines {
             });
         }
         let label = format!("{}.{}", step.stem(), step.entry);
-        let pipeline: Result<_> = self
+        let layout = self
             .gpu
-            .scoped(&format!("compiling {label}"), || {
-                let layout = self.gpu.device.create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor {
-                    label: Some(&label),
-                    entries: &entries,
-                });
-                let pipeline_layout = self.gpu.device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
-                    label: Some(&label),
-                    bind_group_layouts: &[Some(&layout)],
-                    immediate_size: 0,
-                });
-                let (module, constants) = self.module(source, &step.overrides)?;
-                let pipeline = self.gpu.device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
-                    label: Some(&label),
-                    layout: Some(&pipeline_layout),
-                    module: &module,
-                    entry_point: Some(&step.entry),
-                    compilation_options: wgpu::PipelineCompilationOptions {
-                        constants: &constants,
-                        zero_initialize_workgroup_memory: !source.trusted,
-                    },
-                    cache: None,
-                });
-                Ok(Arc::new(Pipeline { pipeline, layout }))
-            })
-            .await?;
-        let pipeline = pipeline?;
+            .device
+            .create_bind_group_layout(&wgpu::BindGroupLayoutDescriptor { label: Some(&label), entries: &entries });
+        let pipeline_layout = self.gpu.device.create_pipeline_layout(&wgpu::PipelineLayoutDescriptor {
+            label: Some(&label),
+            bind_group_layouts: &[Some(&layout)],
+            immediate_size: 0,
+        });
+        let (module, constants) = self.module(source, &step.overrides)?;
+        let pipeline = self.gpu.device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
+            label: Some(&label),
+            layout: Some(&pipeline_layout),
+            module: &module,
+            entry_point: Some(&step.entry),
+            compilation_options: wgpu::PipelineCompilationOptions {
+                constants: &constants,
+                zero_initialize_workgroup_memory: !source.trusted,
+            },
+            cache: self.cache.get(),
+        });
+        let pipeline = Arc::new(Pipeline { pipeline, layout });
         self.pipelines.lock().unwrap_or_else(PoisonError::into_inner).insert(key, pipeline.clone());
         Ok(pipeline)
     }

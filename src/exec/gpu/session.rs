@@ -18,6 +18,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// Work of one submission, estimated: past it the driver's watchdog might reset the adapter.
 const MAX_SUBMIT_MS: f64 = 1000.0;
 
+/// Bytes at whose multiples the uniform block of a step may begin, by WebGPU's default limits.
+const UNIFORM_ALIGN: usize = 256;
+
 /// What a slot lies in.
 pub(super) enum Memory {
     Buffer(wgpu::Buffer),
@@ -74,6 +77,68 @@ fn shared_parameter<'g>(graph: &'g Graph, plan: &Plan, slot: usize) -> Option<(u
     (!is_written).then(|| (node, graph.nodes()[node].name.as_str()))
 }
 
+/// The commands of a plan whose slots are `memory`, with their pipelines and bind groups.
+///
+/// # Errors
+/// A marked loop of a shader cannot be unrolled.
+fn commands(pipelines: &Pipelines, plan: &Plan, memory: &[Memory], guard_bytes: u64) -> Result<Vec<Command>> {
+    let gpu = &pipelines.gpu;
+    let mut uniforms: Vec<u8> = Vec::new();
+    let mut offsets = Vec::new();
+    for step in &plan.steps {
+        uniforms.resize(uniforms.len().next_multiple_of(UNIFORM_ALIGN), 0);
+        offsets.push(uniforms.len() as u64);
+        uniforms.extend_from_slice(&step.params);
+    }
+    uniforms.resize(uniforms.len().next_multiple_of(UNIFORM_ALIGN).max(UNIFORM_ALIGN), 0);
+    let usage = wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST;
+    let uniform = gpu.buffer("uniforms", uniforms.len() as u64, usage);
+    gpu.queue.write_buffer(&uniform, 0, &uniforms);
+
+    let mut commands = Vec::with_capacity(plan.steps.len());
+    for (step, &offset) in plan.steps.iter().zip(&offsets) {
+        let pipeline = pipelines.pipeline(step)?;
+        let mut entries = Vec::new();
+        let bind = |buffer, offset, size| {
+            wgpu::BindingResource::Buffer(wgpu::BufferBinding { buffer, offset, size: std::num::NonZeroU64::new(size) })
+        };
+        if !step.params.is_empty() {
+            let resource = bind(&uniform, offset, step.params.len() as u64);
+            entries.push(wgpu::BindGroupEntry { binding: 0, resource });
+        }
+        for b in &step.bindings {
+            let value = &plan.values[b.value];
+            // Behind a pack's member lie other members.
+            let guard_bytes = if value.pack.is_none() { guard_bytes } else { 0 };
+            let bytes = 4 * len(&value.shape) as u64 + guard_bytes;
+            let resource = match &memory[value.slot] {
+                Memory::Buffer(buffer) => bind(buffer, value.offset_bytes, bytes),
+                Memory::Texture(view) => wgpu::BindingResource::TextureView(view),
+            };
+            entries.push(wgpu::BindGroupEntry { binding: b.binding, resource });
+        }
+        let bind_group = gpu.device.create_bind_group(&wgpu::BindGroupDescriptor {
+            label: Some(&step.name),
+            layout: &pipeline.layout,
+            entries: &entries,
+        });
+        let copy = |&(from, to): &(usize, usize)| {
+            let [from, to] = [from, to].map(|v| &plan.values[v]);
+            let elements = len(&from.shape);
+            Copy { buffer: from.slot, offset: from.offset_bytes, texture: to.slot, elements }
+        };
+        commands.push(Command {
+            copies: step.copies.iter().map(copy).collect(),
+            pipeline,
+            bind_group,
+            workgroups: step.workgroups,
+            estimate_ms: step.most_ms,
+            once: step.once,
+        });
+    }
+    Ok(commands)
+}
+
 impl GpuSession {
     /// Allocates, compiles and uploads every parameter that is not `resident` yet. A guarded session fills memory before each run
     /// and watches words behind every buffer and texture: for checks.
@@ -94,96 +159,42 @@ impl GpuSession {
         let guard_bytes = if guard.is_some() { 4 * GUARD_WORDS as u64 } else { 0 };
         let guard_rows = if guard.is_some() { GUARD_ROWS } else { 0 };
         let fetched = plan.readback_bytes();
-        let what = format!("allocating {} bytes", plan.peak_bytes());
+        // One error scope for all that follows: leaving one waits for the adapter.
+        let what = format!("preparing {} steps in {} bytes", plan.steps.len(), plan.peak_bytes());
         // The slots whose parameter is resident, and so uploaded.
         let mut is_uploaded = vec![false; plan.slots.len()];
-        let (memory, readback) = gpu
-            .scoped(&what, || {
-                let mut memory = Vec::with_capacity(plan.slots.len());
-                for (slot, s) in plan.slots.iter().enumerate() {
-                    let own = || gpu.buffer("slot", s.bytes + guard_bytes, usage);
-                    memory.push(match (s.hold.layout(), resident.zip(shared_parameter(graph, plan, slot))) {
-                        (Layout::Rows, Some((resident, (node, name)))) if guard.is_none() => {
-                            is_uploaded[slot] = true;
-                            Memory::Buffer(resident.buffer(gpu, name, || {
-                                let buffer = own();
-                                let value = parameters.get(&node).map_or(&[][..], Tensor::data);
-                                gpu.queue.write_buffer(&buffer, 0, bytemuck::cast_slice(value));
-                                buffer
-                            }))
-                        }
-                        (Layout::Rows, _) => Memory::Buffer(own()),
-                        (layout, _) => Memory::Texture(gpu.texture(s.bytes, layout, guard_rows)),
-                    });
-                }
-                let read_usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
-                (memory, (fetched > 0).then(|| gpu.buffer("readback", fetched, read_usage)))
-            })
-            .await?;
-
-        let align = 256;
-        let mut uniforms: Vec<u8> = Vec::new();
-        let mut offsets = Vec::new();
-        for step in &plan.steps {
-            uniforms.resize(uniforms.len().next_multiple_of(align), 0);
-            offsets.push(uniforms.len() as u64);
-            uniforms.extend_from_slice(&step.params);
-        }
-        uniforms.resize(uniforms.len().next_multiple_of(align).max(align), 0);
-        let uniform = gpu
-            .scoped("allocating uniforms", || {
-                let usage = wgpu::BufferUsages::UNIFORM | wgpu::BufferUsages::COPY_DST;
-                let uniform = gpu.buffer("uniforms", uniforms.len() as u64, usage);
-                gpu.queue.write_buffer(&uniform, 0, &uniforms);
-                uniform
-            })
-            .await?;
-
-        let mut commands = Vec::with_capacity(plan.steps.len());
-        for (step, &offset) in plan.steps.iter().zip(&offsets) {
-            let pipeline = pipelines.pipeline(step).await?;
-            let mut entries = Vec::new();
-            let bind = |buffer, offset, size| {
-                wgpu::BindingResource::Buffer(wgpu::BufferBinding {
-                    buffer,
-                    offset,
-                    size: std::num::NonZeroU64::new(size),
-                })
-            };
-            if !step.params.is_empty() {
-                let resource = bind(&uniform, offset, step.params.len() as u64);
-                entries.push(wgpu::BindGroupEntry { binding: 0, resource });
+        let prepare = || -> Result<_> {
+            let mut memory = Vec::with_capacity(plan.slots.len());
+            for (slot, s) in plan.slots.iter().enumerate() {
+                let own = || gpu.buffer("slot", s.bytes + guard_bytes, usage);
+                memory.push(match (s.hold.layout(), resident.zip(shared_parameter(graph, plan, slot))) {
+                    (Layout::Rows, Some((resident, (node, name)))) if guard.is_none() => {
+                        is_uploaded[slot] = true;
+                        Memory::Buffer(resident.buffer(gpu, name, || {
+                            let buffer = own();
+                            let value = parameters.get(&node).map_or(&[][..], Tensor::bytes);
+                            gpu.queue.write_buffer(&buffer, 0, value);
+                            buffer
+                        }))
+                    }
+                    (Layout::Rows, _) => Memory::Buffer(own()),
+                    (layout, _) => Memory::Texture(gpu.texture(s.bytes, layout, guard_rows)),
+                });
             }
-            for b in &step.bindings {
-                let value = &plan.values[b.value];
-                // Behind a pack's member lie other members.
-                let guard_bytes = if value.pack.is_none() { guard_bytes } else { 0 };
-                let bytes = 4 * len(&value.shape) as u64 + guard_bytes;
-                let resource = match &memory[value.slot] {
-                    Memory::Buffer(buffer) => bind(buffer, value.offset_bytes, bytes),
-                    Memory::Texture(view) => wgpu::BindingResource::TextureView(view),
-                };
-                entries.push(wgpu::BindGroupEntry { binding: b.binding, resource });
+            let read_usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
+            let readback = (fetched > 0).then(|| gpu.buffer("readback", fetched, read_usage));
+            let commands = commands(pipelines, plan, &memory, guard_bytes)?;
+            Ok((memory, readback, commands))
+        };
+        let prepared = match gpu.scoped(&what, prepare).await {
+            Ok(prepared) => prepared,
+            Err(error) => {
+                // What the driver refused must not be found again.
+                plan.steps.iter().for_each(|step| pipelines.forget(step.source.text));
+                return Err(error);
             }
-            let bind_group = gpu
-                .scoped(&step.name, || {
-                    gpu.device.create_bind_group(&wgpu::BindGroupDescriptor {
-                        label: Some(&step.name),
-                        layout: &pipeline.layout,
-                        entries: &entries,
-                    })
-                })
-                .await?;
-            let estimate_ms = step.most_ms;
-            let copy = |&(from, to): &(usize, usize)| {
-                let [from, to] = [from, to].map(|v| &plan.values[v]);
-                let elements = len(&from.shape);
-                Copy { buffer: from.slot, offset: from.offset_bytes, texture: to.slot, elements }
-            };
-            let copies = step.copies.iter().map(copy).collect();
-            let (workgroups, once) = (step.workgroups, step.once);
-            commands.push(Command { copies, pipeline, bind_group, workgroups, estimate_ms, once });
-        }
+        };
+        let (memory, readback, commands) = prepared?;
         let session = Self {
             gpu: gpu.clone(),
             memory,
