@@ -12,12 +12,6 @@
 // shared/correlate.wgsl explains the kernel and its costs; A is dy, B is t0.
 
 // As in conv2d/quads.
-const AQ: u32 = 2u;
-const BQ: u32 = 2u;
-const SUMS: u32 = AQ * BQ * 4u;
-const UNROLL: u32 = 2u;
-const LEFTS: u32 = UNROLL * AQ;
-const RIGHTS: u32 = UNROLL * BQ;
 const BIAS: u32 = 1u;
 
 struct P {

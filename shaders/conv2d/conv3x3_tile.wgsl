@@ -7,7 +7,7 @@
 //               tiles
 // backward_w_2  one dw                                            t0       walkers, ascending
 //
-// An implicit matrix multiplication (cuDNN; research/performance.md section 7). forward: 256 threads compute 16 × 16 pixels of
+// An implicit matrix multiplication (Chetlur et al. 2014, "cuDNN"). forward: 256 threads compute 16 × 16 pixels of
 // 32 channels. Four input channels at a time, they copy the 18 × 18 pixels around the tile (5.8 KB) and the filters (4.6 KB) to
 // workgroup memory, so that a value read from memory serves 32 · 9 / 1.27 multiply-adds. Each thread keeps 32 sums in registers,
 // and 12 loads from workgroup memory (6 pixels, 6 vectors of filters) feed 96 multiply-adds. backward_w_1: 128 threads, 32 × 8

@@ -45,23 +45,15 @@ struct P {
 @group(0) @binding(9) var t2: texture_storage_2d<rgba32float, write>;
 @group(0) @binding(10) var t2_read: texture_storage_2d<rgba32float, read>;
 
-// The value to store for tile `number`; 0 past the last tile. The select also keeps LLVM from moving the
-// arithmetic behind `value` into the store's loop over lanes, where it would be scalar (performance.md 1.4).
-fn stored(value: vec4<f32>, number: u32) -> vec4<f32> {
-    return select(vec4(0.0), value, number < p.tiles);
-}
-
 // Lanes: eight tiles, then quads of channels.
 @compute @workgroup_size(64)
 fn backward_w_1(@builtin(local_invocation_id) l: vec3<u32>, @builtin(workgroup_id) g: vec3<u32>) {
     let q = min(g.x * 8u + l.x / 8u, p.quads_in - 1u);
     let number = g.y * 8u + l.x % 8u;
-    let tile = min(number, p.tiles - 1u);
-    let n = tile / p.tiles_of_picture;
-    let rest = tile - n * p.tiles_of_picture;
-    let top = i32(rest / p.tiles_x * 4u) - 1;
-    let left = i32(rest % p.tiles_x * 4u) - 1;
-    let plane = (n * p.quads_in + q) * p.height * p.width;
+    let tile = tile_at(number);
+    let top = i32(tile.y) - 1;
+    let left = i32(tile.z) - 1;
+    let plane = (tile.x * p.quads_in + q) * p.height * p.width;
     var column: array<vec4<f32>, 6>;
     var e: array<array<vec4<f32>, 6>, 6>;
     // unroll
@@ -102,20 +94,16 @@ fn transform_gradient(d: array<vec4<f32>, 4>) -> array<vec4<f32>, 6> {
 fn backward_w_2(@builtin(local_invocation_id) l: vec3<u32>, @builtin(workgroup_id) g: vec3<u32>) {
     let q = min(g.x * 8u + l.x / 8u, p.quads_out - 1u);
     let number = g.y * 8u + l.x % 8u;
-    let tile = min(number, p.tiles - 1u);
-    let n = tile / p.tiles_of_picture;
-    let rest = tile - n * p.tiles_of_picture;
-    let top = rest / p.tiles_x * 4u;
-    let left = rest % p.tiles_x * 4u;
-    let plane = (n * p.quads_out + q) * p.height * p.width;
+    let tile = tile_at(number);
+    let plane = (tile.x * p.quads_out + q) * p.height * p.width;
     var column: array<vec4<f32>, 4>;
     var e: array<array<vec4<f32>, 6>, 4>;
     // unroll
     for (var s = 0u; s < 4u; s++) {
-        let j = left + s;
+        let j = tile.z + s;
         // unroll
         for (var r = 0u; r < 4u; r++) {
-            let i = top + r;
+            let i = tile.y + r;
             let value = textureLoad(dy, texel(plane + min(i, p.height - 1u) * p.width + min(j, p.width - 1u)));
             column[r] = select(vec4(0.0), value, i < p.height && j < p.width);
         }
@@ -202,12 +190,11 @@ fn backward_w_4(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgr
     let filters = p.c_in * p.quads_out;
     if thread >= filters {
         let quad = thread - filters;
-        let sum = sum_of_lanes(p.biases + quad * 8u);
-        let o = quad * 4u;
-        db[o] = sum.x;
-        if o + 1u < p.c_out { db[o + 1u] = sum.y; }
-        if o + 2u < p.c_out { db[o + 2u] = sum.z; }
-        if o + 3u < p.c_out { db[o + 3u] = sum.w; }
+        var sum = sum_of_lanes(p.biases + quad * 8u);
+        // unroll
+        for (var m = 0u; m < 4u; m++) {
+            if quad * 4u + m < p.c_out { db[quad * 4u + m] = sum[m]; }
+        }
         return;
     }
     let quad = thread / p.c_in;
@@ -226,14 +213,14 @@ fn backward_w_4(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgr
     let o = quad * 4u;
     // unroll
     for (var u = 0u; u < 3u; u++) {
-        let row = transform_product(array(e[0][u], e[1][u], e[2][u], e[3][u], e[4][u], e[5][u]));
+        var row = transform_product(array(e[0][u], e[1][u], e[2][u], e[3][u], e[4][u], e[5][u]));
         // unroll
         for (var v = 0u; v < 3u; v++) {
             let k = (o * p.c_in + c) * 9u + u * 3u + v;
-            dw[k] = row[v].x;
-            if o + 1u < p.c_out { dw[k + p.c_in * 9u] = row[v].y; }
-            if o + 2u < p.c_out { dw[k + p.c_in * 18u] = row[v].z; }
-            if o + 3u < p.c_out { dw[k + p.c_in * 27u] = row[v].w; }
+            // unroll
+            for (var m = 0u; m < 4u; m++) {
+                if o + m < p.c_out { dw[k + p.c_in * 9u * m] = row[v][m]; }
+            }
         }
     }
 }

@@ -95,22 +95,10 @@ fn forward(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgroups)
             var r: array<f32, 8>;
             for (var u = 0u; u < p.kernel_h; u++) {
                 let row = top + i32(u * p.dilation_h);
-                if u == 0u || !sliding {
-                    r[0] = x_at(base, row, inside);
-                    r[1] = x_at(base, row + step, inside);
-                    r[2] = x_at(base, row + 2 * step, inside);
-                    r[3] = x_at(base, row + 3 * step, inside);
-                    r[4] = x_at(base, row + 4 * step, inside);
-                    r[5] = x_at(base, row + 5 * step, inside);
-                    r[6] = x_at(base, row + 6 * step, inside);
-                } else {
-                    r[0] = r[1];
-                    r[1] = r[2];
-                    r[2] = r[3];
-                    r[3] = r[4];
-                    r[4] = r[5];
-                    r[5] = r[6];
-                    r[6] = r[7];
+                let fresh = u == 0u || !sliding;
+                // unroll
+                for (var k = 0u; k < 7u; k++) {
+                    if fresh { r[k] = x_at(base, row + i32(k) * step, inside); } else { r[k] = r[k + 1u]; }
                 }
                 r[7] = x_at(base, row + 7 * step, inside);
                 add_outer(&a, r, w_four(low_at), w_high(high_at));
@@ -146,21 +134,19 @@ fn is_border(i: u32, j: u32) -> bool {
     return i == 0u || i + 1u == p.height || j == 0u || j + 1u == p.width;
 }
 
-fn dx_row(low: vec4<f32>, high: vec4<f32>, at: u32, count: u32, i: u32, j: u32) {
-    if i >= p.height || (p.replicate != 0u && is_border(i, j)) { return; }
+fn dx_rows(sums: Block, at: u32, count: u32, i: u32, j: u32) {
+    var a = sums;
     let plane = p.height * p.width;
-    let k = at + i * p.width + j;
-    dx[k] = low.x;
-    if OC > 1u {
-        if count > 1u { dx[k + plane] = low.y; }
-        if count > 2u { dx[k + 2u * plane] = low.z; }
-        if count > 3u { dx[k + 3u * plane] = low.w; }
-    }
-    if OC > 4u {
-        if count > 4u { dx[k + 4u * plane] = high.x; }
-        if count > 5u { dx[k + 5u * plane] = high.y; }
-        if count > 6u { dx[k + 6u * plane] = high.z; }
-        if count > 7u { dx[k + 7u * plane] = high.w; }
+    // unroll
+    for (var k = 0u; k < 8u; k++) {
+        let to = at + (i + k) * p.width + j;
+        if i + k < p.height && !(p.replicate != 0u && is_border(i + k, j)) {
+            // unroll
+            for (var c = 0u; c < 4u; c++) {
+                if c < OC && c < count { dx[to + c * plane] = a.low[k][c]; }
+                if c + 4u < OC && c + 4u < count { dx[to + (c + 4u) * plane] = a.high[k][c]; }
+            }
+        }
     }
 }
 
@@ -231,16 +217,14 @@ fn backward_x(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgrou
     var a = filled(vec4(0.0), vec4(0.0));
     for (var u = 0u; u < p.kernel_h; u++) {
         let distance = i32(at.i) - (i32(u * p.dilation_h) - i32(p.pad_h));
-        let i0 = output_of(distance, p.stride_h, p.out_height);
-        let i1 = output_of(distance + 1, p.stride_h, p.out_height);
-        let i2 = output_of(distance + 2, p.stride_h, p.out_height);
-        let i3 = output_of(distance + 3, p.stride_h, p.out_height);
-        let i4 = output_of(distance + 4, p.stride_h, p.out_height);
-        let i5 = output_of(distance + 5, p.stride_h, p.out_height);
-        let i6 = output_of(distance + 6, p.stride_h, p.out_height);
-        let i7 = output_of(distance + 7, p.stride_h, p.out_height);
-        // NONE only if all are NONE.
-        let any = min(min(min(i0, i1), min(i2, i3)), min(min(i4, i5), min(i6, i7)));
+        // Where each of the eight rows takes its part from, and NONE if none of them takes any.
+        var rows: array<u32, 8>;
+        var any = NONE;
+        // unroll
+        for (var k = 0u; k < 8u; k++) {
+            rows[k] = output_of(distance + i32(k), p.stride_h, p.out_height);
+            any = min(any, rows[k]);
+        }
         for (var v = 0u; v < p.kernel_w; v++) {
             let j = output_of(i32(at.j) - (i32(v * p.dilation_w) - i32(p.pad_w)), p.stride_w, p.out_width);
             let end = select(p.out_group, 0u, any == NONE || j == NONE);
@@ -248,10 +232,9 @@ fn backward_x(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgrou
             var low_at = low + vec4(u * p.kernel_w + v);
             var high_at = high + vec4(u * p.kernel_w + v);
             for (var o = 0u; o < end; o++) {
-                let r = array<f32, 8>(
-                    dy_at(base, i0), dy_at(base, i1), dy_at(base, i2), dy_at(base, i3),
-                    dy_at(base, i4), dy_at(base, i5), dy_at(base, i6), dy_at(base, i7),
-                );
+                var r: array<f32, 8>;
+                // unroll
+                for (var k = 0u; k < 8u; k++) { r[k] = dy_at(base, rows[k]); }
                 add_outer(&a, r, w_four(low_at), w_high(high_at));
                 base += plane;
                 low_at += vec4(p.taps);
@@ -261,14 +244,7 @@ fn backward_x(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgrou
     }
     let count = p.in_group - at.channel;
     let k = (at.n * p.c_in + at.group * p.in_group + at.channel) * p.height * p.width;
-    dx_row(a.a0, a.h0, k, count, at.i, at.j);
-    dx_row(a.a1, a.h1, k, count, at.i + 1u, at.j);
-    dx_row(a.a2, a.h2, k, count, at.i + 2u, at.j);
-    dx_row(a.a3, a.h3, k, count, at.i + 3u, at.j);
-    dx_row(a.a4, a.h4, k, count, at.i + 4u, at.j);
-    dx_row(a.a5, a.h5, k, count, at.i + 5u, at.j);
-    dx_row(a.a6, a.h6, k, count, at.i + 6u, at.j);
-    dx_row(a.a7, a.h7, k, count, at.i + 7u, at.j);
+    dx_rows(a, k, count, at.i, at.j);
 }
 
 fn dy_four(at: vec4<u32>) -> vec4<f32> {

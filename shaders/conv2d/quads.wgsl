@@ -8,13 +8,6 @@
 //
 // shared/correlate.wgsl explains the kernel and its costs; A is dy, B is x.
 
-// Quads per block of dy and of x; sums per thread, four values each; chunks per iteration, and their texels.
-const AQ: u32 = 2u;
-const BQ: u32 = 2u;
-const SUMS: u32 = AQ * BQ * 4u;
-const UNROLL: u32 = 2u;
-const LEFTS: u32 = UNROLL * AQ;
-const RIGHTS: u32 = UNROLL * BQ;
 // One unit per block of dy sums only dy, for db.
 const BIAS: u32 = 1u;
 

@@ -71,15 +71,12 @@ fn quad_of(at: Place, second: u32) -> u32 {
 
 // Eight rows of a column; with SLIDING the last one is loaded tap by tap.
 fn x_rows(base: u32, row: i32, inside: bool) -> array<f32, 8> {
-    let step = i32(p.stride_h);
-    var last = 0.0;
-    if !SLIDING { last = x_at(base, row + 7 * step, inside); }
-    return array<f32, 8>(
-        x_at(base, row, inside), x_at(base, row + step, inside),
-        x_at(base, row + 2 * step, inside), x_at(base, row + 3 * step, inside),
-        x_at(base, row + 4 * step, inside), x_at(base, row + 5 * step, inside),
-        x_at(base, row + 6 * step, inside), last,
-    );
+    var r: array<f32, 8>;
+    // unroll
+    for (var k = 0u; k < 8u; k++) {
+        if k < 7u || !SLIDING { r[k] = x_at(base, row + i32(k) * i32(p.stride_h), inside); }
+    }
+    return r;
 }
 
 fn correlate_x(at: Place, begin: Block, thread: u32) -> Block {
@@ -110,13 +107,8 @@ fn correlate_x(at: Place, begin: Block, thread: u32) -> Block {
                 }
                 add_outer(&a, r, t1_load(low_at), t1_high(high_at));
                 if SLIDING {
-                    r[0] = r[1];
-                    r[1] = r[2];
-                    r[2] = r[3];
-                    r[3] = r[4];
-                    r[4] = r[5];
-                    r[5] = r[6];
-                    r[6] = r[7];
+                    // unroll
+                    for (var k = 0u; k < 7u; k++) { r[k] = r[k + 1u]; }
                 }
                 low_at += p.kernel_w;
                 high_at += p.kernel_w;

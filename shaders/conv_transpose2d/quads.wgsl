@@ -28,13 +28,7 @@ const SPREAD: u32 = 1u;
 const LANES: u32 = 64u;
 const FILL: u32 = 1u;
 const COPIES: u32 = 1u;
-// As in conv2d/quads.
-const AQ: u32 = 2u;
-const BQ: u32 = 2u;
-const SUMS: u32 = AQ * BQ * 4u;
-const UNROLL: u32 = 2u;
-const LEFTS: u32 = UNROLL * AQ;
-const RIGHTS: u32 = UNROLL * BQ;
+// No unit sums only A.
 const BIAS: u32 = 0u;
 
 struct P {

@@ -16,6 +16,14 @@
 // AQ + BQ texels feed 16 · AQ · BQ multiply-adds, as many as the first-level cache has room for sums. The UNROLL chunks of an
 // iteration share the loop's selects, and each sum is loaded and stored once for all of them.
 
+// Quads per block of A and of B; sums per thread, four values each; chunks per iteration, and their texels.
+const AQ: u32 = 2u;
+const BQ: u32 = 2u;
+const SUMS: u32 = AQ * BQ * 4u;
+const UNROLL: u32 = 2u;
+const LEFTS: u32 = UNROLL * AQ;
+const RIGHTS: u32 = UNROLL * BQ;
+
 struct Place { n: u32, i: u32, j: u32 }
 
 // The place eight pixels further.

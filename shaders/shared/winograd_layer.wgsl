@@ -11,7 +11,7 @@
 // forward_3  t1: M of a tile at a position, OC o         t0, t2    all c, ascending
 // forward_4  y: T×T pixels of four o                     t1, t2, z  N rows, then N columns; bias; slope; z
 //
-// Costs that it is designed for (ns for eight lanes; Zen 3 at 3.2 GHz, Mesa 22.3.6; shared/prototypes/lavapipe/winograd):
+// Costs that it is designed for (ns for eight lanes; Zen 3 at 3.2 GHz, Mesa 22.3.6):
 // a load of a texel of four values 4, a store of one 60 to 105, a word of workgroup memory at a constant address in
 // straight-line code almost nothing, at a varying address 105; a multiply-add 0.16 while its code stays in the
 // processor's cache of decoded instructions (1,000 of them), 0.37 once it leaves the first-level cache (2,000). So
@@ -49,12 +49,6 @@ struct P {
 @group(0) @binding(12) var z: texture_storage_2d<rgba32float, read>;
 
 var<workgroup> weights: array<vec4<f32>, FILL>;
-
-// The value to store for tile `number`; 0 past the last tile. The select also keeps LLVM from moving the
-// arithmetic behind `value` into the store's loop over lanes, where it would be scalar (performance.md 1.4).
-fn stored(value: vec4<f32>, number: u32) -> vec4<f32> {
-    return select(vec4(0.0), value, number < p.tiles);
-}
 
 // w of four output channels for one input channel at a tap; 0 past the channels.
 fn filters(c: u32, o: vec4<u32>, tap: u32) -> vec4<f32> {
@@ -110,12 +104,10 @@ fn forward_2(@builtin(local_invocation_id) l: vec3<u32>, @builtin(workgroup_id) 
     let q = min(g.x * 8u + l.x / 8u, p.quads_in - 1u);
     let chunk = g.y;
     let number = (p.block * p.chunks + chunk) * 8u + l.x % 8u;
-    let tile = min(number, p.tiles - 1u);
-    let n = tile / p.tiles_of_picture;
-    let rest = tile - n * p.tiles_of_picture;
-    let top = i32(rest / p.tiles_x * T) - i32(p.pad);
-    let left = i32(rest % p.tiles_x * T) - i32(p.pad);
-    let plane = (n * p.quads_in + q) * p.height * p.width;
+    let tile = tile_at(number);
+    let top = i32(tile.y) - i32(p.pad);
+    let left = i32(tile.z) - i32(p.pad);
+    let plane = (tile.x * p.quads_in + q) * p.height * p.width;
     var column: array<vec4<f32>, N>;
     var e: array<array<vec4<f32>, N>, N>;
     // unroll
@@ -169,13 +161,10 @@ fn forward_3(@builtin(local_invocation_id) l: vec3<u32>, @builtin(workgroup_id) 
     for (var k = 0u; k < KQ; k++) {
         let v = textureLoad(t0_read, v_at + vec2(k * 8u, 0u));
         // unroll
-        for (var q = 0u; q < OQ; q++) { m[q] += weights[k * 4u * OQ + q] * v.x; }
-        // unroll
-        for (var q = 0u; q < OQ; q++) { m[q] += weights[(k * 4u + 1u) * OQ + q] * v.y; }
-        // unroll
-        for (var q = 0u; q < OQ; q++) { m[q] += weights[(k * 4u + 2u) * OQ + q] * v.z; }
-        // unroll
-        for (var q = 0u; q < OQ; q++) { m[q] += weights[(k * 4u + 3u) * OQ + q] * v.w; }
+        for (var c = 0u; c < 4u; c++) {
+            // unroll
+            for (var q = 0u; q < OQ; q++) { m[q] += weights[(k * 4u + c) * OQ + q] * v[c]; }
+        }
     }
     // unroll
     for (var q = 0u; q < OQ; q++) { textureStore(t1, m_at + vec2(q * 8u, 0u), stored(m[q], number)); }
@@ -188,11 +177,7 @@ fn forward_4(@builtin(local_invocation_id) l: vec3<u32>, @builtin(workgroup_id) 
     let q = min(quad, p.quads_out - 1u);
     let chunk = g.y;
     let number = (p.block * p.chunks + chunk) * 8u + l.x % 8u;
-    let tile = min(number, p.tiles - 1u);
-    let n = tile / p.tiles_of_picture;
-    let rest = tile - n * p.tiles_of_picture;
-    let top = rest / p.tiles_x * T;
-    let left = rest % p.tiles_x * T;
+    let tile = tile_at(number);
     let bias = textureLoad(t2_read, texel(p.biases + q));
     let slope = textureLoad(t2_read, texel(p.biases + p.groups_out * OQ + q));
     let m_row = chunk / p.m_chunks;
@@ -206,7 +191,7 @@ fn forward_4(@builtin(local_invocation_id) l: vec3<u32>, @builtin(workgroup_id) 
         for (var r = 0u; r < N; r++) { column[r] = textureLoad(t1_read, at + vec2((r * N + s) * 8u, (r * N + s) * rows)); }
         e[s] = transform_output(column);
     }
-    let plane = (n * p.quads_out + q) * p.out_height * p.out_width;
+    let plane = (tile.x * p.quads_out + q) * p.out_height * p.out_width;
     // unroll
     for (var r = 0u; r < T; r++) {
         // unroll
@@ -215,11 +200,11 @@ fn forward_4(@builtin(local_invocation_id) l: vec3<u32>, @builtin(workgroup_id) 
         // unroll
         for (var s = 0u; s < T; s++) {
             let sum = row[s] + bias;
-            let i = min(top + r, p.out_height - 1u);
-            let j = min(left + s, p.out_width - 1u);
+            let i = min(tile.y + r, p.out_height - 1u);
+            let j = min(tile.z + s, p.out_width - 1u);
             let at = texel(plane + i * p.out_width + j);
             let value = combined(max(sum, vec4(0.0)) + slope * min(sum, vec4(0.0)), at);
-            if number < p.tiles && quad < p.quads_out && top + r < p.out_height && left + s < p.out_width {
+            if number < p.tiles && quad < p.quads_out && tile.y + r < p.out_height && tile.z + s < p.out_width {
                 textureStore(y, at, stored(value, number));
             }
         }

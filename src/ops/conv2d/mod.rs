@@ -205,8 +205,11 @@ impl Op for Conv2d {
         const KERNELS: &[Kernel] = &[
             Kernel::new(wgsl!("conv2d/plain" + "direct"), plain::serve),
             Kernel::new(wgsl!("conv2d/conv3x3_tile"), conv3x3_tile::serve).only(Family::Hardware),
-            Kernel::new(wgsl!("conv2d/conv3x3_winograd" + "texels" + "bound" + "winograd6"), conv3x3_winograd::serve)
-                .only(Family::Software),
+            Kernel::new(
+                wgsl!("conv2d/conv3x3_winograd" + "texels" + "bound" + "tiles" + "winograd6"),
+                conv3x3_winograd::serve,
+            )
+            .only(Family::Software),
             Kernel::new(wgsl!("conv2d/columns" + "correlate" + "texels" + "bound"), columns::serve)
                 .only(Family::Software),
             Kernel::new(wgsl!("conv2d/quads" + "correlate" + "texels" + "bound"), quads::serve).only(Family::Software),
@@ -215,12 +218,12 @@ impl Op for Conv2d {
         const FUSED: &[Kernel] = &[
             Kernel::new(wgsl!("conv2d/fused"), fusion::serve),
             Kernel::new(
-                wgsl!("conv2d/winograd" + "winograd_layer" + "winograd6" + "combine" + "texels"),
+                wgsl!("conv2d/winograd" + "winograd_layer" + "tiles" + "winograd6" + "combine" + "texels"),
                 |call, caps| winograd::serve(call, caps, 6),
             )
             .only(Family::Software),
             Kernel::new(
-                wgsl!("conv2d/winograd8" + "winograd_layer" + "winograd8" + "combine" + "texels"),
+                wgsl!("conv2d/winograd8" + "winograd_layer" + "tiles" + "winograd8" + "combine" + "texels"),
                 |call, caps| winograd::serve(call, caps, 8),
             )
             .only(Family::Software),
