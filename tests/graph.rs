@@ -40,7 +40,7 @@ fn misuse_is_refused() {
     message(g.input("e", [1, 0, 1, 1]), expect!["e: a tensor has 1 to 2^32 - 1 elements, got shape [1, 0, 1, 1]"]);
     let huge = [1, 1 << 20, 1 << 20, 1];
     message(g.input("h", huge), expect!["h: a tensor has 1 to 2^32 - 1 elements, got shape [1, 1048576, 1048576, 1]"]);
-    let add = lineament::ops::add::Add;
+    let add = lineament::ops::pointwise::binary::add();
     message(g.add(add, &[x]), expect![[r#"add: add takes 2 inputs ["a", "b"], got 1"#]]);
     let y = g.relu(x).unwrap();
     message(grad::backward(&mut g, y, &[x]), expect!["relu: a loss must be [1, 1, 1, 1], got [1, 1, 2, 2]"]);

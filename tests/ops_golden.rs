@@ -76,7 +76,7 @@ fn operation(name: &str, a: &Value) -> Result<Arc<dyn Op>, String> {
                 size: None,
             })
         }
-        "sigmoid" => Arc::new(sigmoid::Sigmoid),
+        "sigmoid" => Arc::new(pointwise::Unary::named("sigmoid").ok_or("no row")?),
         "warp" => Arc::new(warp::Warp {
             border: match a["border"].as_str() {
                 Some("zero") => warp::Border::Zero,

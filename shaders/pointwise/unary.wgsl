@@ -1,4 +1,4 @@
-// pointwise/unary: y = f(x), element by element. Twin: src/ops/pointwise.rs, whose rows define `apply(a)` and `slope(i)`.
+// pointwise/unary: y = f(x), element by element. Twin: src/ops/pointwise/unary.rs, whose rows define `apply(a)` and `slope(i)`.
 //
 // entry     one thread computes  reads
 // forward   one y                x

@@ -25,25 +25,28 @@ pub fn run(arguments: &Arguments) -> Result<u8> {
         let mut shaders: Vec<&str> = cases.iter().flat_map(|c| c.op.kernels()).map(Kernel::stem).collect();
         shaders.sort_unstable();
         shaders.dedup();
-        let gradients: Vec<&str> =
-            op.inputs().iter().copied().filter(|i| !op.no_grad().iter().any(|(n, _)| n == i)).collect();
+        let has_gradient = |input: &&str| !op.no_grad().iter().any(|(n, _)| n == input) && !op.outputs().is_empty();
+        let gradients: Vec<&str> = op.inputs().iter().copied().filter(has_gradient).collect();
+        let updates = op.updates().iter().map(|name| format!("updates {name}"));
         rows.push([
             registered.name.to_owned(),
             op.inputs().join(" "),
-            if op.updates().is_empty() { gradients.join(" ") } else { format!("updates {}", op.updates().join(" ")) },
+            op.outputs().join(" "),
+            gradients.iter().map(|name| (*name).to_owned()).chain(updates).collect::<Vec<_>>().join(" "),
             shaders.join(" "),
             cases.len().to_string(),
         ]);
         objects.push(json!({
-            "name": registered.name, "inputs": op.inputs(), "gradients": gradients, "updates": op.updates(),
-            "shaders": shaders, "cases": cases.len(),
+            "name": registered.name, "inputs": op.inputs(), "outputs": op.outputs(), "gradients": gradients,
+            "updates": op.updates(), "shaders": shaders, "cases": cases.len(),
         }));
     }
     let columns = [
         Column::words("operation", 0),
         Column::words("inputs", 0),
+        Column::words("outputs", 1),
         Column::words("gradients", 0),
-        Column::words("shaders", 1),
+        Column::words("shaders", 2),
         Column::numbers("cases", 0),
     ];
     let mut text = String::new();

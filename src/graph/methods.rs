@@ -3,7 +3,6 @@
 use super::{Graph, Init, NodeId};
 use crate::error::{Error, Result};
 use crate::ops::adam::Adam;
-use crate::ops::add::Add;
 use crate::ops::avg_pool2d::AvgPool2d;
 use crate::ops::clip::Clip;
 use crate::ops::concat::Concat;
@@ -18,20 +17,22 @@ use crate::ops::leaky_relu::LeakyRelu;
 use crate::ops::linear::Linear;
 use crate::ops::loss::{Loss, Penalty, Reduction};
 use crate::ops::max_pool2d::MaxPool2d;
-use crate::ops::mul::Mul;
 use crate::ops::one_hot::OneHot;
 use crate::ops::pairwise_distance::PairwiseDistance;
 use crate::ops::pixel_shuffle::PixelShuffle;
-use crate::ops::pointwise::{Pointwise, ROWS};
+use crate::ops::pointwise::{Binary, Unary, binary, unary};
 use crate::ops::prelu::Prelu;
 use crate::ops::relu::Relu;
 use crate::ops::resize::Resize;
 use crate::ops::sgd::Sgd;
-use crate::ops::sigmoid::Sigmoid;
 use crate::ops::slice::Slice;
 use crate::ops::softmax_cross_entropy::SoftmaxCrossEntropy;
 use crate::ops::top_k::TopK;
 use crate::ops::warp::Warp;
+
+fn no_function<'n>(name: &str, names: impl Iterator<Item = &'n str>) -> Error {
+    Error::Usage(format!("there is no function {name:?}; there are {}", names.collect::<Vec<_>>().join(", ")))
+}
 
 impl Graph {
     /// Adds a step of Adam: inputs as in the table of [`crate::ops::adam`]. The node has no value.
@@ -42,9 +43,12 @@ impl Graph {
         self.update(Adam, &[w, dw, m, v, h, k, s])
     }
 
-    /// `a + b`, of one shape.
+    /// `a + b`, with broadcasting.
+    ///
+    /// # Errors
+    /// As [`Graph::binary`].
     pub fn plus(&mut self, a: NodeId, b: NodeId) -> Result<NodeId> {
-        self.add(Add, &[a, b])
+        self.add(binary::add(), &[a, b])
     }
 
     /// The mean of every window.
@@ -104,16 +108,23 @@ impl Graph {
         self.add(Conv2d::same(3), &[x, w, b])
     }
 
-    /// The function `name` of `src/ops/pointwise.rs` of each element of `x`, of any shape.
+    /// The function `name` of `src/ops/pointwise/unary.rs` of each element of `x`, of any shape.
     ///
     /// # Errors
     /// There is no such function.
     pub fn pointwise(&mut self, x: NodeId, name: &str) -> Result<NodeId> {
-        let op = Pointwise::named(name).ok_or_else(|| {
-            let names: Vec<&str> = ROWS.iter().map(|row| row.name).collect();
-            Error::Usage(format!("there is no function {name:?}; there are {}", names.join(", ")))
-        })?;
+        let op = Unary::named(name).ok_or_else(|| no_function(name, unary::ROWS.iter().map(|row| row.name)))?;
         self.add(op, &[x])
+    }
+
+    /// The function `name` of `src/ops/pointwise/binary.rs` of each pair of elements of `a` and `b`, with NumPy's broadcasting.
+    ///
+    /// # Errors
+    /// There is no such function; a dimension is larger than 1 in both and differs.
+    pub fn binary(&mut self, a: NodeId, b: NodeId, name: &str) -> Result<NodeId> {
+        let names = || binary::rows().into_iter().map(|row| row.name);
+        let op = Binary::named(name).ok_or_else(|| no_function(name, names()))?;
+        self.add(op, &[a, b])
     }
 
     /// Transposed convolution of `x` `[N,Ci,H,W]` with the filters `w` `[Ci,Co,Kh,Kw]` and the bias `b` `[1,Co,1,1]`.
@@ -223,9 +234,12 @@ impl Graph {
         self.add(op, &[x])
     }
 
-    /// `a·b` element by element, of one shape.
+    /// `a·b` element by element, with broadcasting.
+    ///
+    /// # Errors
+    /// As [`Graph::binary`].
     pub fn times(&mut self, a: NodeId, b: NodeId) -> Result<NodeId> {
-        self.add(Mul, &[a, b])
+        self.add(binary::mul(), &[a, b])
     }
 
     /// Vectors that are 1 at the class of each index of `x`, u32, and 0 elsewhere.
@@ -283,7 +297,7 @@ impl Graph {
 
     /// `1 / (1 + exp(−x))`; the shape of `x`, values in `[0, 1]`.
     pub fn sigmoid(&mut self, x: NodeId) -> Result<NodeId> {
-        self.add(Sigmoid, &[x])
+        self.pointwise(x, "sigmoid")
     }
 
     /// Some neighbouring channels of `x`.

@@ -33,7 +33,6 @@ macro_rules! ops {
 
 ops! {
     adam,
-    add,
     avg_pool2d,
     clip,
     concat,
@@ -48,7 +47,6 @@ ops! {
     linear,
     loss,
     max_pool2d,
-    mul,
     one_hot,
     pairwise_distance,
     pixel_shuffle,
@@ -57,7 +55,6 @@ ops! {
     repack,
     resize,
     sgd,
-    sigmoid,
     slice,
     softmax_cross_entropy,
     top_k,
@@ -371,7 +368,7 @@ pub enum Fusible {
     Slope(f32),
     /// x where it is positive, else the input `a` times x, a slope per channel.
     Slopes,
-    /// The sum of its two inputs.
+    /// The sum of its two inputs, which the planner fuses if they have one shape; so the next.
     Sum,
     /// The product of its two inputs.
     Product,

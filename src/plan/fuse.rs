@@ -137,7 +137,13 @@ pub fn fuse(graph: &Graph, fetches: &[NodeId], options: &Options) -> Result<Grap
 fn only_reader(nodes: &[Node], readers: &[Vec<usize>], index: usize) -> Option<(usize, Fusible)> {
     match readers[index][..] {
         [reader] if reader != usize::MAX => match &nodes[reader].kind {
-            Kind::Op(op) => op.fusible().map(|fusible| (reader, fusible)),
+            Kind::Op(op) => {
+                let is_broadcast = |i: &usize| nodes[*i].shape != nodes[reader].shape;
+                let of_pairs = |fusible: &Fusible| matches!(fusible, Fusible::Sum | Fusible::Product);
+                let fusible = op.fusible();
+                let fusible = fusible.filter(|f| !(of_pairs(f) && nodes[reader].inputs.iter().any(is_broadcast)));
+                fusible.map(|fusible| (reader, fusible))
+            }
             _ => None,
         },
         _ => None,

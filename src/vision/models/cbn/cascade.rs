@@ -10,7 +10,7 @@ use super::network::{self, Config, Correspondence};
 use super::shape::ShapeModel;
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Kind, NodeId};
-use crate::ops::add::Add;
+use crate::ops::pointwise::binary;
 use crate::tensor::Tensor;
 use crate::weights::Weights;
 use std::collections::BTreeMap;
@@ -288,7 +288,7 @@ fn network_of(
         Some(e_w) => *stage.g_b.insert(network::high_frequency(g, up, e_w, config)?),
         None => *stage.g_a.insert(network::common(g, up, config)?),
     };
-    stage.i = g.add_named("i", Add, &[up, residual])?;
+    stage.i = g.add_named("i", binary::add(), &[up, residual])?;
     Ok(stage)
 }
 

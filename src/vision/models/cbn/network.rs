@@ -275,7 +275,7 @@ pub fn level(g: &mut Graph, before: NodeId, p: NodeId, config: &LevelConfig, kno
     let up = up(g, before, config.side)?;
     let warped = warped(g, p, known)?;
     let net = bi_network(g, up, warped.e_w, config)?;
-    let i = g.add_named("i", crate::ops::add::Add, &[up, net.g])?;
+    let i = g.add_named("i", crate::ops::pointwise::binary::add(), &[up, net.g])?;
     Ok(Level { up, warped, net, i })
 }
 

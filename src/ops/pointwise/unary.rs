@@ -10,8 +10,11 @@
 //! and 2) and division (2.5 ULP).
 //! Source: definitions as in PyTorch; accuracy: WGSL specification, section "Floating Point Accuracy".
 
-use super::{Call, Caps, Case, Cost, EPS, Fill, Io, Kernel, Launch, Op, Registered, Source, Tolerance, Values, Work};
+use super::{FLUSH, uses};
 use crate::error::ShapeError;
+use crate::ops::{
+    Call, Caps, Case, Cost, EPS, Fill, Io, Kernel, Launch, Op, Registered, Source, Tolerance, Values, Work,
+};
 use crate::tensor::Shape;
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
@@ -69,6 +72,10 @@ rows! {
         "exp(a)", f64::exp,
         "r", f64::exp,
         |a| [exp_error(a), exp_error(a)];
+    sigmoid: "1 / (1 + exp(−a)), from exp(−|a|), which cannot overflow",
+        "select(exp(-abs(a)), T(1.0), a >= T(0.0)) / (T(1.0) + exp(-abs(a)))", sigmoid,
+        "r * (T(1.0) - r)", |a| sigmoid(a) * (1.0 - sigmoid(a)),
+        |a| { let e = sigmoid_error(a); [e, e * (1.0 + EPS * e) + 2.0 * sigmoid(a) * (1.0 - sigmoid(a)) + EPS * e] };
     silu: "a · sigmoid(a), also called swish",
         "a / (T(1.0) + exp(-a))", |a| a * sigmoid(a),
         "(T(1.0) + a / (T(1.0) + exp(a))) / (T(1.0) + exp(-a))",
@@ -106,22 +113,22 @@ fn tanh_error(a: f64) -> f64 {
 
 /// A row as an operation; it has no attributes.
 #[derive(Clone, Copy)]
-pub struct Pointwise(&'static Row);
+pub struct Unary(&'static Row);
 
-impl Pointwise {
+impl Unary {
     /// Returns the function called `name`, or `None` if the table has no such row.
     pub fn named(name: &str) -> Option<Self> {
         ROWS.iter().find(|row| row.name == name).map(Self)
     }
 }
 
-impl std::fmt::Debug for Pointwise {
+impl std::fmt::Debug for Unary {
     fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
         f.write_str(self.0.name)
     }
 }
 
-impl PartialEq for Pointwise {
+impl PartialEq for Unary {
     fn eq(&self, other: &Self) -> bool {
         self.0.name == other.0.name
     }
@@ -143,11 +150,9 @@ fn kernels_of(name: &str) -> &'static [Kernel] {
 /// Returns the template `shaders/pointwise/unary.wgsl`, completed with the row's functions. The derivative loads only what it
 /// names, so that the planner may free the rest.
 fn text_of(row: &Row) -> String {
-    let template = include_str!("../../shaders/pointwise/unary.wgsl");
-    let names =
-        |variable: &str| row.slope_wgsl.split(|c: char| !c.is_alphanumeric() && c != '_').any(|word| word == variable);
-    let a = if names("a") { "    let a = x[i];\n" } else { "" };
-    let r = if names("r") { "    let r = y[i];\n" } else { "" };
+    let template = include_str!("../../../shaders/pointwise/unary.wgsl");
+    let a = if uses(row.slope_wgsl, "a") { "    let a = x[i];\n" } else { "" };
+    let r = if uses(row.slope_wgsl, "r") { "    let r = y[i];\n" } else { "" };
     format!(
         "{template}\nfn apply(a: T) -> T {{\n    return {};\n}}\n\nfn slope(i: u32) -> T {{\n{a}{r}    return {};\n}}\n",
         row.wgsl, row.slope_wgsl
@@ -159,10 +164,7 @@ fn plain(call: &Call, caps: &Caps) -> Option<Work> {
     call.work(caps, |_| Some(Launch::threads(len, [("len", len.into())])))
 }
 
-/// Results below 2⁻¹²⁶ may be flushed to zero.
-const FLUSH: f64 = 4.0 * f32::MIN_POSITIVE as f64;
-
-impl Op for Pointwise {
+impl Op for Unary {
     fn name(&self) -> &'static str {
         self.0.name
     }
@@ -206,13 +208,20 @@ impl Op for Pointwise {
 }
 
 fn cases_of(name: &str) -> Vec<Case> {
-    let Some(op) = Pointwise::named(name) else { return Vec::new() };
+    let Some(op) = Unary::named(name) else { return Vec::new() };
     let wide = Fill::Uniform { low: -6.0, high: 3.0, gap: 1e-3 };
-    vec![
+    // Far from zero a plain exponential would overflow; what does so itself has no such case.
+    let far = Fill::Uniform { low: -300.0, high: 200.0, gap: 1e-3 };
+    let is_finite = [-300.0, 200.0].iter().all(|&a| (op.0.f)(a).abs() < f64::from(f32::MAX));
+    let mut cases = vec![
         Case::new(op, &[[1, 1, 1, 1]]).gap(1e-3),
         Case::new(op, &[[2, 3, 5, 7]]).gap(1e-3),
         Case::new(op, &[[257]]).fill(0, wide),
         Case::new(op, &[[2, 3, 2, 5, 2, 3]]).fill(0, wide),
         Case::new(op, &[[1, 64, 64, 64]]).gap(1e-3).real(),
-    ]
+    ];
+    if is_finite {
+        cases.push(Case::new(op, &[[1, 5, 13, 4]]).fill(0, far));
+    }
+    cases
 }
