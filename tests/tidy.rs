@@ -40,7 +40,13 @@ fn shader_stem(path: &Path) -> String {
 fn file_of(kernel: &Kernel) -> String {
     let Some(row) = kernel.stem().strip_prefix("pointwise/") else { return kernel.stem().to_owned() };
     let is_unary = pointwise::unary::ROWS.iter().any(|unary| unary.name == row);
-    let file = if is_unary { "unary" } else if row.ends_with("_sums") { "binary_sums" } else { "binary" };
+    let file = if is_unary {
+        "unary"
+    } else if row.ends_with("_sums") {
+        "binary_sums"
+    } else {
+        "binary"
+    };
     format!("pointwise/{file}")
 }
 

@@ -64,7 +64,7 @@ ops! {
 /// One line of the registry.
 #[derive(Debug, Clone, Copy)]
 pub struct Registered {
-    /// The stem of `src/ops/<name>.rs` and the folder of its shaders, or the name of a row of `src/ops/pointwise.rs`.
+    /// The stem of `src/ops/<name>.rs` and the folder of its shaders, or the name of a row of `src/ops/pointwise`.
     pub name: &'static str,
     pub cases: fn() -> Vec<Case>,
 }

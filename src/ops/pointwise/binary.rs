@@ -16,8 +16,8 @@
 use super::{FLUSH, uses};
 use crate::error::ShapeError;
 use crate::ops::{
-    Call, Caps, Case, Cost, EPS, Fill, Fusible, Io, Kernel, Launch, Op, Registered, Scalar, Source, Tolerance, Values, Work,
-    with_nan,
+    Call, Caps, Case, Cost, EPS, Fill, Fusible, Io, Kernel, Launch, Op, Registered, Scalar, Source, Tolerance, Values,
+    Work, with_nan,
 };
 use crate::rng::Rng;
 use crate::tensor::{MAX_RANK, Shape, len};
@@ -161,7 +161,8 @@ fn text_of(row: &Row, template: &str) -> String {
     let mut text = format!("{template}\n{shared}\nfn apply(a: T, b: T) -> T {{\n    return {};\n}}\n", row.wgsl);
     for (input, slope) in ["a", "b"].into_iter().zip(row.slopes_wgsl) {
         let argument = |variable, load| if uses(slope, variable) { load } else { "T()" };
-        let loads = [("a", "a[at.x]"), ("b", "b[at.y]"), ("r", "y[i]")].map(|(variable, load)| argument(variable, load));
+        let loads =
+            [("a", "a[at.x]"), ("b", "b[at.y]"), ("r", "y[i]")].map(|(variable, load)| argument(variable, load));
         text += &format!(
             "\nfn slope_for_{input}(a: T, b: T, r: T) -> T {{\n    return {slope};\n}}\n\nfn slope_{input}(i: u32, at: vec2<u32>) \
              -> T {{\n    return slope_for_{input}({});\n}}\n",
@@ -220,7 +221,11 @@ fn input_of(entry: &str) -> Option<usize> {
 }
 
 /// Returns the members of P that both templates have, and `more`.
-fn params<'p>(io: &Io, entry: &str, more: impl IntoIterator<Item = (&'static str, Scalar)> + 'p) -> Vec<(&'static str, Scalar)> {
+fn params<'p>(
+    io: &Io,
+    entry: &str,
+    more: impl IntoIterator<Item = (&'static str, Scalar)> + 'p,
+) -> Vec<(&'static str, Scalar)> {
     let (y, a, b) = (padded(&io.y), strides(&io.x[0]), strides(&io.x[1]));
     // In a gradient each dimension is either kept or summed over.
     let (mut kept, mut summed) = ([1; MAX_RANK], [1; MAX_RANK]);

@@ -87,8 +87,15 @@ rows! {
         |a| [4.0 + exp_error(-a.abs()) + 1.0 + a.max(0.0) + 1.0, sigmoid_error(a)];
     tanh: "the hyperbolic tangent",
         "(T(1.0) - exp(T(-2.0) * abs(a))) / (T(1.0) + exp(T(-2.0) * abs(a))) * sign(a)", f64::tanh,
-        "T(1.0) - r * r", |a| 1.0 - a.tanh() * a.tanh(),
-        |a| { let e = tanh_error(a); [e, 2.0 * e + 2.0] };
+        "T(4.0) * exp(T(-2.0) * abs(a)) / ((T(1.0) + exp(T(-2.0) * abs(a))) * (T(1.0) + exp(T(-2.0) * abs(a))))",
+        tanh_slope,
+        // 1 − y² would be exact to 2⁻²³ only, however small it is.
+        |a| [tanh_error(a), tanh_slope(a) * (10.0 + 3.0 * (3.0 + 4.0 * a.abs()))];
+}
+
+fn tanh_slope(a: f64) -> f64 {
+    let e = (-2.0 * a.abs()).exp();
+    4.0 * e / ((1.0 + e) * (1.0 + e))
 }
 
 fn sigmoid(a: f64) -> f64 {
