@@ -1,4 +1,4 @@
-//! What lies in slots, read back.
+//! Reads the contents of slots back to the host.
 
 use super::adapter::words_a_texel;
 use super::session::{GpuSession, Memory};
@@ -7,7 +7,7 @@ use crate::layout::{Layout, TEXELS_A_ROW};
 use crate::plan::Value;
 use crate::tensor::{Shape, Tensor, len};
 
-/// How channel quads lie in a buffer from `offset`: rows of texels without gaps.
+/// Returns the layout of channel quads in a buffer from `offset` on: rows of texels without gaps.
 fn quads_layout(offset: u64) -> wgpu::TexelCopyBufferLayout {
     wgpu::TexelCopyBufferLayout { offset, bytes_per_row: Some(16 * TEXELS_A_ROW as u32), rows_per_image: None }
 }
@@ -27,7 +27,7 @@ pub(super) fn copy_quads(
 }
 
 impl GpuSession {
-    /// The tensors of `values`, which lie in rows.
+    /// Reads the tensors of `values`, whose layout is rows.
     ///
     /// # Errors
     /// The adapter fails.
@@ -40,13 +40,13 @@ impl GpuSession {
         Ok(tensors)
     }
 
-    /// The texels of a slot that holds a value of `shape` as channel quads, four values each.
+    /// Reads the texels, each of four values, of a slot that holds a value of `shape` as channel quads.
     ///
     /// # Errors
-    /// The adapter fails.
+    /// The slot is not a texture; the adapter fails.
     pub async fn read_quads(&self, slot: usize, shape: Shape) -> Result<Vec<[f32; 4]>> {
         let Memory::Texture(view) = &self.memory[slot] else {
-            return Err(Error::plan(format!("slot {slot} is no texture")));
+            return Err(Error::plan(format!("slot {slot} is not a texture")));
         };
         let mut words = self.read_texture(view, Layout::Quads).await?;
         words.truncate(words_a_texel(Layout::Quads) * Layout::Quads.elements(&shape));
@@ -68,7 +68,7 @@ impl GpuSession {
         self.gpu.map(&staging, <[u8]>::to_vec).await
     }
 
-    /// All words of a texture.
+    /// Reads all words of a texture.
     pub(super) async fn read_texture(&self, view: &wgpu::TextureView, layout: Layout) -> Result<Vec<u32>> {
         let row_bytes = (4 * words_a_texel(layout) * TEXELS_A_ROW) as u32;
         let texture = view.texture();
