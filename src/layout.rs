@@ -7,7 +7,7 @@ use crate::shape::{Shape, len};
 pub enum Layout {
     /// `array<f32>`: `[N, C, H, W]`, row-major.
     Rows,
-    /// `texture_storage_2d<r32float, …>`: element k is the texel (k mod [`TEXELS_A_ROW`], k / [`TEXELS_A_ROW`]). An
+    /// `texture_storage_2d<r32float, …>`: element k is the texel (k mod [`TEXELS_PER_ROW`], k / [`TEXELS_PER_ROW`]). An
     /// input, `y` or `dy` is declared `read`, and the plan copies it from its buffer into the texture; scratch is `read_write`.
     Texels,
     /// `texture_storage_2d<rgba32float, …>`: four channels per texel, `[N, ⌈C/4⌉, H, W, 4]` with texels numbered as in
@@ -18,13 +18,13 @@ pub enum Layout {
 }
 
 /// Width of the texture of a [`Layout::Texels`] or [`Layout::Quads`].
-pub const TEXELS_A_ROW: usize = 4096;
+pub const TEXELS_PER_ROW: usize = 4096;
 
 /// Maximum number of texels of such a texture: it has up to 8192 rows, which WebGPU guarantees.
-pub const MAX_TEXELS: usize = TEXELS_A_ROW * 8192;
+pub const MAX_TEXELS: usize = TEXELS_PER_ROW * 8192;
 
 /// Rows of texels that drivers allocate together: lavapipe rasterises blocks of 4 × 4.
-pub(crate) const ROWS_A_BLOCK: usize = 4;
+pub(crate) const ROWS_PER_BLOCK: usize = 4;
 
 impl Layout {
     /// Returns the number of elements that a tensor takes in memory: values, or texels of four values.

@@ -76,7 +76,6 @@ pub(super) fn assign(graph: &Graph, values: &mut [Value], returned: &[usize], op
 ///
 /// # Errors
 /// There is such a dispatch; the error gives the names.
-----
 pub(super) fn check_packs(steps: &[Step], values: &[Value]) -> Result<()> {
     for step in steps {
         for b in step.bindings.iter().filter(|b| b.writable) {

@@ -24,7 +24,7 @@ pub(crate) use verify::counts;
 
 use crate::error::{Error, Result};
 use crate::graph::{Graph, NodeId};
-use crate::layout::{Layout, ROWS_A_BLOCK, TEXELS_A_ROW};
+use crate::layout::{Layout, ROWS_PER_BLOCK, TEXELS_PER_ROW};
 use crate::ops::{Cost, FORWARD, Kernel, Source};
 use crate::tensor::{DType, Shape};
 use schedule::Scheduled;
@@ -103,8 +103,8 @@ impl Value {
         let elements = self.layout.elements(&self.shape);
         match self.layout {
             Layout::Rows => 4 * elements as u64,
-            Layout::Texels => 4 * elements.next_multiple_of(TEXELS_A_ROW) as u64,
-            Layout::Quads => 16 * elements.next_multiple_of(TEXELS_A_ROW) as u64,
+            Layout::Texels => 4 * elements.next_multiple_of(TEXELS_PER_ROW) as u64,
+            Layout::Quads => 16 * elements.next_multiple_of(TEXELS_PER_ROW) as u64,
         }
     }
 
@@ -126,7 +126,7 @@ impl Value {
     /// Returns the bytes of a slot for it. Textures have whole blocks of rows, which drivers allocate anyway, so that the plan counts
     /// them.
     fn slot_bytes(&self) -> u64 {
-        let block = (TEXELS_A_ROW * ROWS_A_BLOCK) as u64;
+        let block = (TEXELS_PER_ROW * ROWS_PER_BLOCK) as u64;
         match self.layout {
             Layout::Rows => self.bytes(),
             Layout::Texels => self.bytes().next_multiple_of(4 * block),

@@ -151,7 +151,10 @@ impl Plan {
             }
             // The type of scratch is up to the kernel.
             if value.node.is_some() && declared.is_some_and(|v| v.dtype != value.dtype) {
-                return fail(format!("{} is bound to {}, which has elements of {}", b.variable, value.name, value.dtype));
+                return fail(format!(
+                    "{} is bound to {}, which has elements of {}",
+                    b.variable, value.name, value.dtype
+                ));
             }
             if value.layout != b.layout {
                 return fail(format!("{} is bound to {}, which has another layout", b.variable, value.name));

@@ -1,6 +1,6 @@
 //! A plan on an adapter: its memory, commands and runs.
 
-use super::adapter::{Gpu, words_a_texel};
+use super::adapter::{Gpu, words_per_texel};
 use super::guard::{GUARD_ROWS, GUARD_WORDS, Guard};
 use super::pipelines::{Pipeline, Pipelines};
 use super::quads;
@@ -8,7 +8,7 @@ use super::readback::copy_quads;
 use super::resident::Resident;
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Kind};
-use crate::layout::{Layout, TEXELS_A_ROW};
+use crate::layout::{Layout, TEXELS_PER_ROW};
 use crate::plan::{Hold, Plan, Value};
 use crate::tensor::{Tensor, len};
 use std::collections::HashMap;
@@ -230,12 +230,13 @@ impl GpuSession {
 
     /// Writes `words` to the texels from `from` on: part of one row, or whole rows.
     pub(super) fn write_texels(&self, view: &wgpu::TextureView, layout: Layout, from: usize, words: &[u32]) {
-        let texels = words.len() / words_a_texel(layout);
+        let texels = words.len() / words_per_texel(layout);
         if texels == 0 {
             return;
         }
-        let (x, y) = (from % TEXELS_A_ROW, from / TEXELS_A_ROW);
-        let (width, height) = if texels < TEXELS_A_ROW { (texels, 1) } else { (TEXELS_A_ROW, texels / TEXELS_A_ROW) };
+        let (x, y) = (from % TEXELS_PER_ROW, from / TEXELS_PER_ROW);
+        let (width, height) =
+            if texels < TEXELS_PER_ROW { (texels, 1) } else { (TEXELS_PER_ROW, texels / TEXELS_PER_ROW) };
         self.gpu.queue.write_texture(
             wgpu::TexelCopyTextureInfo {
                 origin: wgpu::Origin3d { x: x as u32, y: y as u32, z: 0 },
@@ -244,7 +245,7 @@ impl GpuSession {
             bytemuck::cast_slice(words),
             wgpu::TexelCopyBufferLayout {
                 offset: 0,
-                bytes_per_row: Some((4 * words_a_texel(layout) * TEXELS_A_ROW) as u32),
+                bytes_per_row: Some((4 * words_per_texel(layout) * TEXELS_PER_ROW) as u32),
                 rows_per_image: None,
             },
             wgpu::Extent3d { width: width as u32, height: height as u32, depth_or_array_layers: 1 },
@@ -254,7 +255,9 @@ impl GpuSession {
     /// Rejects a second run while one is in progress; [`crate::Session::run`] waits for its turn first.
     pub(super) fn take_turn(&self) -> Result<Turn<'_>> {
         if self.is_running.swap(true, Ordering::Acquire) {
-            return Err(Error::Usage("this session is running; await that run first, or create a second session".into()));
+            return Err(Error::Usage(
+                "this session is running; await that run first, or create a second session".into(),
+            ));
         }
         Ok(Turn(&self.is_running))
     }
@@ -366,15 +369,15 @@ impl GpuSession {
     /// Copies what `command` reads as texels: full rows, then the rest.
     pub(super) fn copy(&self, encoder: &mut wgpu::CommandEncoder, command: &Command) {
         for copy in &command.copies {
-            let (rows, rest) = (copy.elements / TEXELS_A_ROW, copy.elements % TEXELS_A_ROW);
+            let (rows, rest) = (copy.elements / TEXELS_PER_ROW, copy.elements % TEXELS_PER_ROW);
             let Memory::Texture(texture) = &self.memory[copy.texture] else {
                 unreachable!("the slot of a copy as texels is a texture")
             };
-            for (row, width, height) in [(0, TEXELS_A_ROW, rows), (rows, rest, 1)] {
+            for (row, width, height) in [(0, TEXELS_PER_ROW, rows), (rows, rest, 1)] {
                 if width * height == 0 {
                     continue;
                 }
-                let bytes_per_row = 4 * TEXELS_A_ROW as u32;
+                let bytes_per_row = 4 * TEXELS_PER_ROW as u32;
                 encoder.copy_buffer_to_texture(
                     wgpu::TexelCopyBufferInfo {
                         buffer: self.buffer(copy.buffer),
