@@ -112,7 +112,7 @@ impl Graph {
     pub fn pointwise(&mut self, x: NodeId, name: &str) -> Result<NodeId> {
         let op = Pointwise::named(name).ok_or_else(|| {
             let names: Vec<&str> = ROWS.iter().map(|row| row.name).collect();
-            Error::Usage(format!("there is no function {name:?}; the functions are {}", names.join(", ")))
+            Error::Usage(format!("there is no function {name:?}; there are {}", names.join(", ")))
         })?;
         self.add(op, &[x])
     }

@@ -380,7 +380,7 @@ pub enum Fusible {
     Sum,
     /// The product of its two inputs.
     Product,
-    /// The square of this many channels becomes a block of pixels, in the order of pixel_shuffle.
+    /// For this r, every r² channels become a block of r × r pixels, in the order of pixel_shuffle.
     Shuffle(usize),
 }
 
