@@ -1,7 +1,7 @@
-//! lineament: a GPU compute engine written by hand in Rust and WGSL, and what is built on it.
+//! lineament: a GPU compute engine written by hand in Rust and WGSL, and face-analysis systems built on it.
 //!
-//! It runs and trains convolutional networks on any adapter that wgpu reaches (Vulkan, Metal, DX12, WebGPU, Mesa's
-//! lavapipe where there is no GPU), and on f64 references where there is no adapter at all.
+//! It runs and trains convolutional networks on any adapter that wgpu reaches (Vulkan, Metal, DX12, WebGPU, or Mesa's
+//! lavapipe if there is no GPU), and on f64 references if there is no adapter at all.
 //!
 //! ```no_run
 //! use lineament::{Device, Graph, Select, Tensor, Weights, models};
@@ -22,69 +22,69 @@
 //!
 //! # How data flows
 //!
-//! A graph says what to compute, a plan says how, a session does it:
+//! A graph says what to compute, a plan says how, and a session runs it:
 //!
 //! ```text
 //! graph ──fuse──▶ graph ──select, schedule, memory──▶ plan ──compile──▶ session: tensors in, tensors out
 //!   ▲                          ▲                                           │
 //!  ops: formula, derivative,   shader: what the WGSL                    lab: check, profile, tune
-//!       cost, kernels          says of itself                             │
-//!                              plan::Choices ◀──────── what was measured ──┘
+//!       cost, kernels          declares                                   │
+//!                              plan::Choices ◀──────── measurements ───────┘
 //! ```
 //!
 //! # Rooms
 //!
-//! A room names only rooms above it in this list; `tests/tidy.rs` proves it.
+//! A room names only rooms above it in this list; `tests/tidy.rs` checks this.
 //!
-//! - [`error`], [`tensor`], [`layout`], [`rng`], [`weights`]: the ground.
-//! - [`ops`]: an operation is one `.rs` (formula, shapes, f64 reference, derivative, cost, cases) with its plain kernel,
-//!   `shaders/<operation>/plain.wgsl`, and one line in `src/ops/mod.rs`. [`ops::kernel`](mod@ops::kernel) says what a kernel is: a WGSL file and the
-//!   function that launches it. A faster one is a pair of its own, for adapters of one family where it says so;
+//! - [`error`], [`tensor`], [`layout`], [`rng`], [`weights`]: the foundation.
+//! - [`ops`]: an operation is one `.rs` file (formula, shapes, f64 reference, derivative, cost, cases) with its plain kernel,
+//!   `shaders/<operation>/plain.wgsl`, and one line in `src/ops/mod.rs`. [`ops::kernel`](mod@ops::kernel) defines what a kernel is: a WGSL file
+//!   and the function that launches it. A faster kernel has its own pair of files, and may be for adapters of one family only;
 //!   `shaders/shared` holds what several shaders have in common.
-//! - [`graph`]: nodes with paths and shapes, refused where they are wrong when they are added. [`graph::grad`] appends
-//!   gradient nodes to the same graph; `methods.rs` lists the built-in operations.
-//! - [`shader`]: naga reads from the WGSL what each entry reads and writes, where the members of `p` lie, and how a
-//!   tensor is laid out. Nothing of that is written down a second time.
+//! - [`graph`]: nodes with paths and shapes, which are checked when they are added. [`graph::grad`] appends gradient nodes to the
+//!   same graph; `methods.rs` lists the built-in operations.
+//! - [`shader`]: reads from the WGSL, with naga, what each entry reads and writes, where the members of `p` lie, and how a
+//!   tensor is laid out. None of this is repeated in Rust.
 //! - [`plan`]: passes from a graph to steps over slots, plain data that prints as a table, with exact peak memory.
-//!   [`plan::Plan::verify`] checks one from its steps alone.
+//!   [`plan::Plan::verify`] checks a plan from its steps alone.
 //! - [`exec`]: runs a plan on an adapter (`gpu`) or on the references (`cpu`); a [`Network`] has a session for each input size.
 //! - [`lab`]: judges kernels and plans. [`lab::check`] compares every step with its reference, and [`lab::faults`] puts the
-//!   check to the test; [`lab::profile`] and [`lab::roof`] time; [`lab::tune`] measures which shader serves a layer fastest.
-//! - [`import`]: networks and numbers that others made, and files of weights.
-//! - [`train`]: forward, backward and one update of all parameters, which lie in one buffer, as one plan; runs that resume
-//!   to the bit.
-//! - [`vision`]: the products. [`image`] reads and writes pictures, [`models`] are networks, [`tasks`] take a picture and give
-//!   a result, [`metrics`] say how good it is, `vision::training` trains them.
-//! - `cli`: one file a command.
+//!   check to the test; [`lab::profile`] and [`lab::roof`] measure times; [`lab::tune`] measures which shader serves a layer fastest.
+//! - [`import`]: networks and arrays made by other programs, and weight files.
+//! - [`train`]: forward pass, backward pass and one update of all parameters, which lie in one buffer, as a single plan; resumed
+//!   runs match uninterrupted ones bit for bit.
+//! - [`vision`]: the products. [`image`] reads and writes pictures, [`models`] are networks, [`tasks`] turn a picture into a
+//!   result, [`metrics`] measure how good it is, and `vision::training` trains the models.
+//! - `cli`: one file per command.
 //!
 //! # Invariants
 //!
-//! `tests/tidy.rs` and the tests of each room hold them.
+//! `tests/tidy.rs` and the tests of each room enforce them.
 //!
 //! 1. Only `src/exec/gpu` names `wgpu::`; only `src/shader` names `naga::`.
-//! 2. A [`plan::Plan`] is data: no handles, no closures; equal graphs have equal plans. What does not fit is refused with
-//!    the number.
-//! 3. Everything but `exec::gpu` works without an adapter.
-//! 4. A device is a demand: nothing falls back in silence.
+//! 2. A [`plan::Plan`] is data, without handles or closures; equal graphs have equal plans. What does not fit is rejected, and
+//!    the error gives the number.
+//! 3. Everything except `exec::gpu` works without an adapter.
+//! 4. A device is a demand: there is no silent fallback.
 //! 5. Anything random takes a seed. Only lab, training and the command line read the clock.
-//! 6. No panic on anything that a user or a file can hand in. Errors say where, what was expected, what came, what to do.
-//! 7. Kernels live within WebGPU's default limits. No dispatch is planned over 250 ms.
-//! 8. Two lines of one dispatch never alias a read and a written tensor.
-//! 9. A variable's WGSL type is its memory layout: `array<f32>` is rows, `texture_storage_2d<r32float>` rows as texels,
-//!    `texture_storage_2d<rgba32float>` channel quads.
+//! 6. Nothing that a user or a file supplies causes a panic. Errors say where, what was expected, what came, and what to do.
+//! 7. Kernels stay within WebGPU's default limits. No dispatch is planned to take over 250 ms.
+//! 8. Within one dispatch, a tensor that is read and one that is written never share memory.
+//! 9. The WGSL type of a variable is its memory layout: `array<f32>` is rows, `texture_storage_2d<r32float>` is rows as texels,
+//!    and `texture_storage_2d<rgba32float>` is channel quads.
 //! 10. Every kernel is tested on every case that it serves, on adapters of either family.
-//! 11. No float atomics, every sum in a fixed order: same device, same bits.
+//! 11. There are no float atomics, and every sum has a fixed order: the same device gives the same bits.
 //!
-//! # Reading path, for an afternoon (about 2,000 lines)
+//! # Reading path for an afternoon (about 2,000 lines)
 //!
-//! 1. `src/ops/relu.rs` with `shaders/relu/plain.wgsl`: the contract, whole; then `src/ops/mod.rs` and `kernel.rs`: the traits.
+//! 1. `src/ops/relu.rs` with `shaders/relu/plain.wgsl`: the whole contract; then `src/ops/mod.rs` and `kernel.rs`: the traits.
 //! 2. `src/graph/grad.rs`: reverse mode as more nodes of the same graph.
 //! 3. `src/plan/mod.rs`, then the passes `lower.rs`, `select.rs`, `memory.rs`: from nodes to steps over slots.
-//! 4. `src/exec/cpu.rs`: a plan followed without an adapter; `src/exec/session.rs`: the same for both.
-//! 5. `src/lab/judge.rs`: when a kernel is right, and why the check may be trusted.
+//! 4. `src/exec/cpu.rs`: runs a plan without an adapter; `src/exec/session.rs`: runs it on either.
+//! 5. `src/lab/judge.rs`: when a kernel is correct, and why the check can be trusted.
 
 #![deny(unsafe_code)]
-// The engine alone has what only lab asks it for.
+// Without lab, the engine contains items that only lab uses.
 #![cfg_attr(not(feature = "lab"), allow(dead_code, unused_imports))]
 #![warn(missing_debug_implementations)]
 
@@ -132,7 +132,7 @@ pub use vision::image::Picture;
 pub use vision::{image, metrics, models, tasks};
 pub use weights::Weights;
 
-/// The Rust of the pages compiles.
+/// Compiles the Rust code in the pages of docs.
 #[cfg(doctest)]
 #[doc = include_str!("../docs/network.md")]
 #[derive(Debug)]

@@ -3,16 +3,16 @@
 use std::fmt;
 use std::ops::Deref;
 
-/// Most dimensions of a shape.
+/// Maximum number of dimensions of a shape.
 pub const MAX_RANK: usize = 6;
 
-/// One to six dimensions, row-major, printed `[1, 3, 224, 224]`; a slice of sizes otherwise.
+/// One to six dimensions, row-major. Prints as `[1, 3, 224, 224]` and dereferences to a slice of sizes.
 ///
-/// Spatial operations take `[N, C, H, W]`: there a bias is `[1, C, 1, 1]` and a scalar `[1, 1, 1, 1]`.
+/// Spatial operations take `[N, C, H, W]`: for them, a bias is `[1, C, 1, 1]` and a scalar is `[1, 1, 1, 1]`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Shape {
     rank: u8,
-    /// Those past the rank are 0.
+    /// Sizes past the rank are 0.
     sizes: [usize; MAX_RANK],
 }
 
@@ -20,19 +20,20 @@ pub struct Shape {
 pub const SCALAR: Shape = Shape { rank: 4, sizes: [1, 1, 1, 1, 0, 0] };
 
 impl Shape {
-    /// A shape of these sizes; `None` for none or more than six.
+    /// Creates a shape of these sizes; `None` if there are none or more than six.
     pub fn new(sizes: &[usize]) -> Option<Self> {
         let mut shape = Self { rank: sizes.len() as u8, sizes: [0; MAX_RANK] };
         shape.sizes.get_mut(..sizes.len())?.copy_from_slice(sizes);
         (!sizes.is_empty()).then_some(shape)
     }
 
-    /// Number of dimensions, 1 to 6.
+    /// Returns the number of dimensions, 1 to 6.
     pub fn rank(&self) -> usize {
         self.rank.into()
     }
 
-    /// `[N, C, H, W]` of a shape with four dimensions; of fewer, with ones before them; of more, with the first ones in N.
+    /// Returns the shape as `[N, C, H, W]`. Fewer than four dimensions are preceded by ones; if there are more, N is the product of
+    /// the first ones.
     pub fn nchw(&self) -> [usize; 4] {
         let mut four = [1; 4];
         let (rest, last) = self.split_at(self.rank().saturating_sub(4));
@@ -82,12 +83,12 @@ impl fmt::Display for Shape {
     }
 }
 
-/// Number of elements of a shape.
+/// Returns the number of elements of a shape.
 pub fn len(shape: &Shape) -> usize {
     shape.iter().product()
 }
 
-/// The position, such as `[n, c, i, j]`, of element `index` in row-major order.
+/// Returns the position, such as `[n, c, i, j]`, of element `index` in row-major order.
 pub fn position(shape: &Shape, index: usize) -> Shape {
     let mut position = *shape;
     let mut rest = index;

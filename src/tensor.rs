@@ -1,4 +1,4 @@
-//! Tensors on the host: one to six dimensions, row-major, of f32 or of 32-bit integers.
+//! Tensors on the host: one to six dimensions, row-major, with elements of f32 or 32-bit integers.
 
 use crate::error::{Error, Result};
 pub use crate::shape::{MAX_RANK, SCALAR, Shape, len, position};
@@ -14,7 +14,7 @@ pub enum DType {
 }
 
 impl DType {
-    /// Its name in WGSL: `f32`, `i32` or `u32`.
+    /// Returns its name in WGSL: `f32`, `i32` or `u32`.
     pub fn name(self) -> &'static str {
         match self {
             Self::F32 => "f32",
@@ -33,9 +33,9 @@ impl std::fmt::Display for DType {
 /// A Rust type that a tensor's elements can have: `f32`, `i32` or `u32`.
 pub trait Element: bytemuck::Pod {
     const DTYPE: DType;
-    /// These values as a tensor holds them.
+    /// Wraps `values` as the elements of a tensor.
     fn wrap(values: Vec<Self>) -> Elements;
-    /// The values, if they are of this type.
+    /// Returns the values if they are of this type.
     fn slice(elements: &Elements) -> Option<&[Self]>;
 }
 
@@ -71,7 +71,7 @@ pub struct Tensor {
 }
 
 impl Tensor {
-    /// Takes `data` in row-major order.
+    /// Creates a tensor from `data` in row-major order.
     ///
     /// # Errors
     /// The number of elements is not the product of the shape.
@@ -86,20 +86,20 @@ impl Tensor {
         }
         Ok(Self { shape, elements: T::wrap(data) })
     }
-    /// All elements `value`.
+    /// Creates a tensor of f32 whose elements are all `value`.
     pub fn filled(shape: impl Into<Shape>, value: f32) -> Self {
         let shape = shape.into();
         Self { shape, elements: Elements::F32(vec![value; len(&shape)]) }
     }
-    /// All elements zero.
+    /// Creates a tensor of f32 whose elements are all zero.
     pub fn zeros(shape: impl Into<Shape>) -> Self {
         Self::filled(shape, 0.0)
     }
-    /// `[1, 1, 1, 1]`.
+    /// Creates a tensor of shape `[1, 1, 1, 1]`.
     pub fn scalar(value: f32) -> Self {
         Self::filled(SCALAR, value)
     }
-    /// The same elements in another shape.
+    /// Returns the same elements in another shape.
     ///
     /// # Errors
     /// The number of elements is not the product of `shape`.
@@ -120,14 +120,14 @@ impl Tensor {
             Elements::U32(_) => DType::U32,
         }
     }
-    /// The elements of a tensor of f32.
+    /// Returns the elements of a tensor of f32.
     ///
     /// # Panics
-    /// The tensor holds integers: see [`Tensor::dtype`] and [`Tensor::elements`].
+    /// Panics if the tensor holds integers; see [`Tensor::dtype`] and [`Tensor::elements`].
     pub fn data(&self) -> &[f32] {
         self.elements().unwrap_or_else(|| panic!("a tensor of {} has no f32 elements", self.dtype()))
     }
-    /// The elements of a tensor of f32, to be changed.
+    /// Returns the elements of a tensor of f32 for modification.
     ///
     /// # Panics
     /// As [`Tensor::data`].
@@ -138,7 +138,7 @@ impl Tensor {
             _ => panic!("a tensor of {dtype} has no f32 elements"),
         }
     }
-    /// The elements of a tensor of f32.
+    /// Converts a tensor of f32 into its elements.
     ///
     /// # Panics
     /// As [`Tensor::data`].
@@ -149,20 +149,20 @@ impl Tensor {
             _ => panic!("a tensor of {dtype} has no f32 elements"),
         }
     }
-    /// The elements of a tensor of `T`; `None` if it holds another type.
+    /// Returns the elements of a tensor of `T`; `None` if it holds another type.
     pub fn elements<T: Element>(&self) -> Option<&[T]> {
         T::slice(&self.elements)
     }
-    /// The element at a position of a tensor of f32, such as `[n, c, i, j]`.
+    /// Returns the element of a tensor of f32 at a position such as `[n, c, i, j]`.
     ///
     /// # Panics
-    /// The position lies outside the shape; as [`Tensor::data`].
+    /// Panics if the position is outside the shape, or as [`Tensor::data`].
     pub fn at<const N: usize>(&self, position: [usize; N]) -> f32 {
         let index = position.iter().zip(&*self.shape).fold(0, |index, (at, size)| index * size + at);
         self.data()[index]
     }
 
-    /// The elements as they lie in memory, four bytes each.
+    /// Returns the elements as they lie in memory, four bytes each.
     pub(crate) fn bytes(&self) -> &[u8] {
         match &self.elements {
             Elements::F32(values) => bytemuck::cast_slice(values),
@@ -171,7 +171,7 @@ impl Tensor {
         }
     }
 
-    /// A tensor of elements that lie as [`Tensor::bytes`] gives them.
+    /// Creates a tensor from bytes as [`Tensor::bytes`] returns them.
     pub(crate) fn from_bytes(shape: Shape, dtype: DType, bytes: &[u8]) -> Result<Self> {
         match dtype {
             DType::F32 => Self::new(shape, bytemuck::pod_collect_to_vec::<u8, f32>(bytes)),
@@ -180,7 +180,7 @@ impl Tensor {
         }
     }
 
-    /// The elements as f64, which holds each exactly.
+    /// Returns the elements as f64, which represents each of them exactly.
     pub(crate) fn to_f64(&self) -> Vec<f64> {
         match &self.elements {
             Elements::F32(values) => values.iter().map(|&v| f64::from(v)).collect(),
@@ -189,7 +189,7 @@ impl Tensor {
         }
     }
 
-    /// A tensor of `values`, rounded to f32, or cut off to integers within their range.
+    /// Creates a tensor of `values`, rounded to f32, or truncated to integers and clamped to their range.
     pub(crate) fn from_f64(shape: Shape, dtype: DType, values: &[f64]) -> Result<Self> {
         match dtype {
             DType::F32 => Self::new(shape, values.iter().map(|&v| v as f32).collect()),

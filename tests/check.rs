@@ -158,7 +158,7 @@ fn faults_are_found_without_an_adapter() {
     assert_eq!(failures(Double::Right, None), [""; 0]);
     finds(Double::WrongDerivative, None, "reference_grad dx");
     finds(Double::NoGradient, None, "input x has no gradient and no reason");
-    finds(Double::UnknownVariable, None, "variable \"z\" is none of");
+    finds(Double::UnknownVariable, None, "variable \"z\" is not one of");
     finds(Double::TooManyThreads, None, "workgroups of [512, 1, 1] threads, WebGPU guarantees 256");
 }
 

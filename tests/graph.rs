@@ -170,7 +170,7 @@ fn weights_that_do_not_fit_are_refused_with_file_tensor_and_remedy() {
     message(session.run(&[]), expect!["x: this input was not given"]);
     let wrong = Tensor::scalar(0.0);
     message(session.run(&[("x", &wrong)]), expect!["x: must be [1, 1, 4, 4], got [1, 1, 1, 1]"]);
-    message(session.run(&[("z", &wrong)]), expect![[r#"z: is no input of this session; its inputs are ["x"]"#]]);
+    message(session.run(&[("z", &wrong)]), expect![[r#"z: is not an input of this session; its inputs are ["x"]"#]]);
 }
 
 /// Builds a network of two layers and their activations with two losses. `wanted` lists, for each loss, the parameters whose

@@ -69,7 +69,7 @@ fn what_does_not_fit_is_refused_with_its_number() {
     let error = refuse(Caps { memory_bytes: 300, ..Caps::default() });
     assert!(error.contains("bytes for tensors, the device allows 300; use a smaller input or batch"), "{error}");
     let error = refuse(Caps { flops_per_second: 1e3, ..Caps::default() });
-    assert!(error.contains("a dispatch is held under 250 ms; use a smaller input or batch"), "{error}");
+    assert!(error.contains("a dispatch is limited to 250 ms; use a smaller input or batch"), "{error}");
 }
 
 /// A dispatch is bounded by what was measured of its layer, at another size in proportion, and by estimates elsewhere.
@@ -101,7 +101,7 @@ fn measured_times_bound_dispatches() {
     let slow = Caps { flops_per_second: 1e6, ..Caps::default() };
     assert_eq!(longest(64, 60.0, slow).unwrap().0, 60.0);
     let message = longest(16, 60.0, slow).unwrap_err().to_string();
-    assert!(message.contains("a dispatch is held under 250 ms"), "{message}");
+    assert!(message.contains("a dispatch is limited to 250 ms"), "{message}");
     // Memory counts beside arithmetic.
     let narrow = Caps { bytes_per_second: 1e5, ..Caps::default() };
     let message = longest(16, 60.0, narrow).unwrap_err().to_string();

@@ -113,6 +113,16 @@ fn a_network_takes_biases_and_matrices_as_others_save_them() {
     let session = compiled(&[2, 3], &[2]).unwrap();
     let y = session.run(&[("x", &Tensor::filled([1, 3, 1, 1], 1.0))]).unwrap();
     assert_eq!(y[0].data(), [7.0, 17.0]);
+    // A checkpoint of which one tensor does not fit changes nothing.
+    let load = |name: &str, tensor: Tensor| {
+        let all = [("b".to_owned(), Tensor::filled([1, 2, 1, 1], 100.0)), (name.to_owned(), tensor)];
+        session.load(&Weights::from_tensors(all.into())).unwrap_err().to_string()
+    };
+    says(&load("w", Tensor::zeros([2, 3])), &["\"w\" is [2, 3], expected [2, 3, 1, 1]"]);
+    says(&load("w", Tensor::new([2, 3, 1, 1], vec![1_u32; 6]).unwrap()), &["\"w\" holds u32, expected f32"]);
+    says(&load("x", Tensor::zeros([1, 3, 1, 1])), &["\"x\", which is not a parameter"]);
+    says(&load("z", Tensor::zeros([1])), &["\"z\", which this session does not use"]);
+    assert_eq!(session.run(&[("x", &Tensor::filled([1, 3, 1, 1], 1.0))]).unwrap(), y);
     for (w, b, named) in [
         (&[3, 2][..], &[2][..], "\"w\" is [3, 2]"),
         (&[2, 3], &[2, 1], "\"b\" is [2, 1]"),

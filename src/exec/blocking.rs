@@ -1,4 +1,4 @@
-//! The waiting face of what is `async`, for native programs: each function here waits for the one that its name begins.
+//! Blocking counterparts of `async` functions, for native programs: a function such as `adapters` waits for `adapters_async`.
 
 use super::device::{Device, Select, adapters_async};
 use super::gpu::AdapterInfo;
@@ -14,7 +14,7 @@ use crate::weights::Weights;
 use pollster::block_on;
 use std::sync::{Arc, PoisonError};
 
-/// All adapters, in the driver's order.
+/// Returns all adapters, in the driver's order.
 pub fn adapters() -> Vec<AdapterInfo> {
     block_on(adapters_async())
 }
@@ -23,24 +23,24 @@ impl Device {
     /// Opens a device.
     ///
     /// # Errors
-    /// No such adapter; the message lists what there is and what to install.
+    /// There is no such adapter; the message lists the adapters, or what to install.
     pub fn open(select: &Select) -> Result<Self> {
         block_on(Self::open_async(select))
     }
 
-    /// Plans `fetches`, allocates, compiles the shaders and uploads `weights` once: once for all sessions where they are
-    /// [`Params::shared`].
+    /// Plans `fetches`, allocates memory, compiles the shaders and uploads `weights`. Weights that are [`Params::shared`] are uploaded
+    /// once for all sessions.
     ///
     /// # Errors
-    /// The graph cannot be planned; a parameter is missing in `weights`, has another shape, or is not in the graph; the
-    /// device fails.
+    /// The graph cannot be planned; a parameter is missing in `weights`, has another shape or element type, or is not in the graph;
+    /// the device fails.
     pub fn compile(&self, graph: &Graph, fetches: &[NodeId], weights: impl Into<Params>) -> Result<Session> {
         block_on(self.compile_async(graph, fetches, weights))
     }
 }
 
 impl Network {
-    /// The session for inputs of these shapes: a kept one, or a new one for which others make room.
+    /// Returns the session for inputs of these shapes: a kept one, or a new one for which others may be dropped.
     ///
     /// # Errors
     /// Those of the function that builds the network, and of [`Device::compile`].
@@ -48,7 +48,7 @@ impl Network {
         block_on(self.session_async(shapes))
     }
 
-    /// One run on inputs of any shapes that the network takes: the fetched tensors in the order of its nodes.
+    /// Runs the network on inputs of any shapes that it accepts, and returns the fetched tensors in the order of its nodes.
     ///
     /// # Errors
     /// As [`Network::session`] and [`Session::run`].
@@ -59,17 +59,17 @@ impl Network {
 }
 
 impl Session {
-    /// One run: every input by name, the fetched tensors back in the order of `compile`'s nodes, updates left out. Threads
-    /// wait for each other.
+    /// Runs the plan on inputs given by name, and returns the fetched tensors in the order of the nodes passed to
+    /// [`Device::compile`], without updates. Threads wait for each other.
     ///
     /// # Errors
-    /// An input is missing, unknown or of another shape; the device fails.
+    /// An input is missing, unknown, or of another shape or element type; the device fails.
     pub fn run(&self, inputs: &[(&str, &Tensor)]) -> Result<Vec<Tensor>> {
         let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         block_on(self.run_async(inputs))
     }
 
-    /// One run with the time of every step; `now` times what the host does.
+    /// Runs the plan and measures every step; `now` is the clock for what the host does.
     ///
     /// # Errors
     /// As [`Session::run`].
@@ -78,7 +78,7 @@ impl Session {
         block_on(self.timed_async(inputs, now))
     }
 
-    /// Current values of the trainable parameters that the plan uses.
+    /// Reads the current values of the trainable parameters that the plan uses.
     ///
     /// # Errors
     /// The device fails.
@@ -86,7 +86,7 @@ impl Session {
         block_on(self.weights_async())
     }
 
-    /// Current values of all parameters and states that the plan uses: what a checkpoint needs.
+    /// Reads the current values of all parameters and states that the plan uses, which are what a checkpoint needs.
     ///
     /// # Errors
     /// The device fails.

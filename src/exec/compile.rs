@@ -1,4 +1,4 @@
-//! From a graph to a session: planned, compiled, its weights on the device.
+//! Turns a graph into a session: plans it, compiles its shaders and uploads its weights.
 
 use super::cpu::CpuSession;
 use super::device::{Backend, Device};
@@ -15,7 +15,7 @@ use crate::weights::Weights;
 use std::collections::HashMap;
 
 impl Device {
-    /// The plan that [`Device::compile`] follows.
+    /// Returns the plan that [`Device::compile`] follows.
     ///
     /// # Errors
     /// The graph cannot be planned.
@@ -23,7 +23,7 @@ impl Device {
         Ok(self.planned(graph, fetches)?.plan)
     }
 
-    /// The graph as it is fused for this device, and its plan.
+    /// Returns the graph as fused for this device, and its plan.
     pub(super) fn planned(&self, graph: &Graph, fetches: &[NodeId]) -> Result<Planned> {
         let choices = self.choices(graph, fetches)?;
         Planned::new(graph, fetches, &self.options(choices.as_deref()))
@@ -33,7 +33,7 @@ impl Device {
         Options { caps: self.caps(), choices, ..Options::default() }
     }
 
-    /// Why the shaders of node `name` were chosen in [`Device::plan`].
+    /// Explains why [`Device::plan`] chose the shaders of node `name`.
     ///
     /// # Errors
     /// As [`Device::plan`]; no step computes a node of that name.
@@ -42,12 +42,12 @@ impl Device {
         why(graph, fetches, &self.options(choices.as_deref()), name)
     }
 
-    /// Plans `fetches`, allocates, compiles the shaders and uploads `weights` once: once for all sessions where they are
-    /// [`Params::shared`].
+    /// Plans `fetches`, allocates memory, compiles the shaders and uploads `weights`. Weights that are [`Params::shared`] are uploaded
+    /// once for all sessions.
     ///
     /// # Errors
-    /// The graph cannot be planned; a parameter is missing in `weights`, has another shape, or is not in the graph; the
-    /// device fails.
+    /// The graph cannot be planned; a parameter is missing in `weights`, has another shape or element type, or is not in the graph;
+    /// the device fails.
     pub async fn compile_async(
         &self,
         graph: &Graph,
@@ -72,7 +72,7 @@ impl Device {
         self.open_session(Planned::new(graph, fetches, options)?, &params, &parameters, guard).await
     }
 
-    /// The session of what was planned on this device, with values by node from [`parameters`].
+    /// Opens a session for a graph that was planned for this device, with values by node from [`parameters`].
     pub(super) async fn open_session(
         &self,
         Planned { graph, plan }: Planned,
@@ -92,7 +92,7 @@ impl Device {
     }
 }
 
-/// A graph as it is fused for an adapter, and its plan.
+/// A graph as fused for an adapter, and its plan.
 pub(super) struct Planned {
     pub graph: Graph,
     pub plan: Plan,
@@ -106,7 +106,8 @@ impl Planned {
     }
 }
 
-/// Others save a bias `[1, C, 1, 1]` as `[C]`, and a matrix `[O, I, 1, 1]` as `[O, I]`.
+/// Returns whether `saved` is a short form of `wanted`: other programs save a bias `[1, C, 1, 1]` as `[C]`, and a matrix
+/// `[O, I, 1, 1]` as `[O, I]`.
 fn is_short_for(saved: Shape, wanted: Shape) -> bool {
     match *saved {
         [c] => wanted == [1, c, 1, 1],
@@ -115,7 +116,7 @@ fn is_short_for(saved: Shape, wanted: Shape) -> bool {
     }
 }
 
-/// Values of all parameters by node: from `weights`; states that it lacks begin at their initial value.
+/// Returns the values of all parameters by node, taken from `weights`. States that `weights` lacks start at their initial value.
 pub(super) fn parameters(graph: &Graph, weights: &Weights) -> Result<HashMap<usize, Tensor>> {
     let fail = |problem: String| Err(Error::weights(weights.name(), problem));
     for name in weights.tensors().keys() {

@@ -1,4 +1,4 @@
-//! The references as a device: slow, in f64, needs nothing but a processor.
+//! The references as a device: slow, in f64, and independent of any adapter.
 
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Kind};
@@ -9,11 +9,11 @@ use crate::tensor::{DType, Shape, Tensor, len};
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
-/// Bytes that a plan may take. The references hold its f32 as f64 and copy what an operation reads, so that the process
-/// takes up to four times as much.
+/// Maximum bytes of a plan. The references hold its f32 values as f64 and copy what an operation reads, so the process takes up to
+/// four times as much.
 pub const MEMORY_BYTES: u64 = 512 << 20;
 
-/// A plan run by `reference`, `reference_grad` and `reference_update`. Values stay f64 between steps.
+/// A plan that `reference`, `reference_grad` and `reference_update` run. Values remain f64 between steps.
 pub struct CpuSession {
     /// Parameters and constants by node.
     kept: Mutex<HashMap<usize, Vec<f64>>>,
@@ -21,7 +21,7 @@ pub struct CpuSession {
     last_use: HashMap<usize, usize>,
 }
 
-/// The operation of a step.
+/// Returns the operation of a step.
 pub(crate) fn op_of<'a>(graph: &'a Graph, step: &Step) -> Result<&'a dyn Op> {
     let node = &graph.nodes()[step.node];
     let unfused = match &node.kind {
@@ -29,16 +29,16 @@ pub(crate) fn op_of<'a>(graph: &'a Graph, step: &Step) -> Result<&'a dyn Op> {
         _ => None,
     };
     let op = if step.is_forward() { node.computed_by().map(|(op, _)| &**op) } else { unfused };
-    op.ok_or_else(|| Error::plan(format!("{} is no operation", step.name)))
+    op.ok_or_else(|| Error::plan(format!("{} is not an operation", step.name)))
 }
 
-/// The members of node `k`, where it is a pack.
+/// Returns the members of node `k` if it is a pack, else nothing.
 fn members(graph: &Graph, k: usize) -> &[usize] {
     let node = &graph.nodes()[k];
     if matches!(node.kind, Kind::Pack) { &node.inputs } else { &[] }
 }
 
-/// The value of node `k`: a pack's from its members, with zeros between them.
+/// Returns the value of node `k`. The value of a pack consists of its members with zeros between them.
 pub(crate) fn value_of(graph: &Graph, k: usize, get: impl Fn(usize) -> Result<Vec<f64>>) -> Result<Vec<f64>> {
     let node = &graph.nodes()[k];
     if !matches!(node.kind, Kind::Pack) {
@@ -53,7 +53,7 @@ pub(crate) fn value_of(graph: &Graph, k: usize, get: impl Fn(usize) -> Result<Ve
     Ok(all)
 }
 
-/// The nodes that hold `value`, the new value of node `k`, with their parts: a pack's members.
+/// Splits `value`, the new value of node `k`, among the nodes that hold it: the members if `k` is a pack, else `k` itself.
 pub(crate) fn parts_of(graph: &Graph, k: usize, value: Vec<f64>) -> Vec<(usize, Vec<f64>)> {
     let node = &graph.nodes()[k];
     if !matches!(node.kind, Kind::Pack) {
@@ -65,7 +65,8 @@ pub(crate) fn parts_of(graph: &Graph, k: usize, value: Vec<f64>) -> Vec<(usize, 
     node.inputs.iter().zip(shapes()).zip(firsts).map(part).collect()
 }
 
-/// The gradient node whose value `dy` of a method is, if it is a backward one; its first pass may not read it.
+/// Returns the node whose value the method beginning at step `first` reads as `dy`; `None` for a forward method. Considers all
+/// passes, because the first one need not read `dy`.
 fn dy_of(plan: &Plan, first: usize) -> Option<usize> {
     let binding = plan.passes(first).iter().flat_map(|s| &s.bindings).find(|b| b.variable == "dy")?;
     plan.values[binding.value].node
@@ -101,7 +102,7 @@ impl CpuSession {
         Ok(Self { kept: Mutex::new(kept), last_use })
     }
 
-    /// Runs the plan; calls `after` with each step's index when it is done.
+    /// Runs the plan, and calls `after` with the index of each step when it is done.
     ///
     /// # Errors
     /// The plan does not belong to the graph.
@@ -148,7 +149,7 @@ impl CpuSession {
                     values.extend(outputs.into_iter().enumerate().map(|(k, output)| (step.node + k, output)));
                     let updated = |k: &usize| op.updates().contains(&op.inputs()[*k]);
                     if !op.outputs().is_empty() {
-                        // Its gradient is that at the values which it overwrites.
+                        // Its gradient is taken at the values before they are overwritten.
                         values.extend((0..x.len()).filter(updated).map(|k| (node.inputs[k], x[k].clone())));
                     }
                     op.reference_update(&io, &mut x);
@@ -171,10 +172,10 @@ impl CpuSession {
             .collect()
     }
 
-    /// Current values of parameters.
+    /// Reads the current values of parameters.
     ///
     /// # Errors
-    /// A node that is no parameter.
+    /// A node is not a parameter.
     pub fn read(&self, nodes: &[(usize, Shape)]) -> Result<Vec<Tensor>> {
         let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         nodes

@@ -13,7 +13,7 @@ pub enum Select {
     /// The best adapter: discrete, integrated, virtual, other, software, in this order.
     #[default]
     Default,
-    /// By position in [`adapters_async`].
+    /// The adapter at this position in [`adapters_async`].
     Index(usize),
     /// The first adapter whose name contains this, ignoring case.
     Name(String),
@@ -75,7 +75,7 @@ impl Device {
         if let Select::Name(name) = select
             && name.trim().is_empty()
         {
-            // Every adapter's name contains it.
+            // Every adapter's name contains the empty string.
             return Err(Error::device(
                 format!("{name:?} is not part of an adapter's name"),
                 "give a name that `lineament devices` lists, its index, or cpu",
@@ -113,22 +113,23 @@ impl Device {
         Ok(Self { backend: Backend::Gpu(Arc::new(Pipelines::new(gpu))), chooser: None })
     }
 
-    /// Has the driver use and extend `data`, what it compiled in an earlier process and [`Device::compiled`] gave there; `None` for
-    /// the first one. Most desktop drivers keep what they compile by themselves; others, such as Android's, leave it to the
-    /// application. Without effect where the backend has no such cache (all but Vulkan), and once there are sessions.
+    /// Makes the driver use and extend `data`, which it compiled in an earlier process and [`Device::compiled`] returned there; pass
+    /// `None` in the first process. Most desktop drivers keep what they compile by themselves; others, such as Android's, leave it
+    /// to the application. Has no effect if the backend has no such cache (all but Vulkan) or after an earlier call.
     ///
     /// # Safety
-    /// `data` must be unchanged, and from a place that only this program writes. Data of another adapter, driver or version is
+    /// `data` must be unchanged and come from a place that only this program writes. Data of another adapter, driver or version is
     /// ignored.
     #[allow(unsafe_code)]
     pub unsafe fn reuse_compiled(&self, data: Option<&[u8]>) {
         if let Backend::Gpu(on) = &self.backend {
-            // SAFETY: the caller's.
+            // SAFETY: the caller keeps the contract of this function.
             unsafe { on.reuse(data) }
         }
     }
 
-    /// Returns what the driver compiled since [`Device::reuse_compiled`], with what it was given; `None` if the backend keeps nothing.
+    /// Returns what the driver has compiled since [`Device::reuse_compiled`], together with the data passed to it; `None` if the
+    /// backend keeps nothing.
     pub fn compiled(&self) -> Option<Vec<u8>> {
         match &self.backend {
             Backend::Gpu(on) => on.compiled(),

@@ -1,5 +1,5 @@
-//! Running plans: on an adapter (`gpu`), which is the only place that names `wgpu::`, and with the references (`cpu`).
-//! What waits is `async`; `blocking` has the waiting face of it.
+//! Runs plans on an adapter (`gpu`, the only place that names `wgpu::`) or with the references (`cpu`). Functions that wait are
+//! `async`; `blocking` has their blocking counterparts.
 
 mod blocking;
 mod compile;
@@ -21,7 +21,7 @@ pub use session::Session;
 pub(crate) use cpu::{op_of, parts_of, value_of};
 pub(crate) use gpu::{GpuSession, Guard};
 
-/// Devices and sessions may be shared between threads, but for a browser's, whose handles belong to one.
+/// Devices and sessions can be shared between threads, except in a browser, where handles belong to one thread.
 #[cfg(not(target_arch = "wasm32"))]
 const _: () = {
     const fn is_shareable<T: Send + Sync>() {}

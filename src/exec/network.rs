@@ -1,4 +1,4 @@
-//! A network for inputs of any size: sessions by the shapes of the inputs.
+//! A network for inputs of any size, with a session for each combination of input shapes.
 
 use super::compile::parameters;
 use super::device::Device;
@@ -12,15 +12,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// Adds the network to a graph for inputs of these shapes, and returns what to fetch.
 type Build = dyn Fn(&mut Graph, &[Shape]) -> Result<Vec<NodeId>> + Send + Sync;
 
-/// A function from the shapes of its inputs to a graph, with weights. Each combination of shapes gets a session when it first comes;
-/// sessions stay until others need their memory, the least recently used going first. All read one copy of the weights.
+/// A function from the shapes of its inputs to a graph, with weights. Each combination of shapes gets a session when it first occurs.
+/// Sessions are kept until others need their memory; the least recently used one is dropped first. All sessions read one copy of
+/// the weights.
 pub struct Network {
     device: Device,
     params: Params,
     build: Box<Build>,
-    /// Bytes that the plans of all kept sessions may take together; a single one may take more.
+    /// Bytes that the plans of all kept sessions may take together; a single session may take more.
     budget_bytes: u64,
-    /// The least recently used first.
+    /// The kept sessions, least recently used first.
     kept: Mutex<Vec<Kept>>,
 }
 
@@ -37,8 +38,8 @@ impl std::fmt::Debug for Network {
 }
 
 impl Device {
-    /// A network with `weights`, whose sessions may take `budget_bytes` together. `build` gets the inputs' shapes in the order in which
-    /// [`Network::run`] is given them.
+    /// Creates a network with `weights`, whose sessions may take `budget_bytes` together. `build` gets the shapes of the inputs in the
+    /// order in which they are passed to [`Network::run`].
     pub fn network(
         &self,
         weights: impl Into<Params>,
@@ -56,7 +57,7 @@ impl Device {
 }
 
 impl Network {
-    /// The session for inputs of these shapes: a kept one, or a new one for which others make room.
+    /// Returns the session for inputs of these shapes: a kept one, or a new one for which others may be dropped.
     ///
     /// # Errors
     /// Those of `build` and of [`Device::compile`].
@@ -69,10 +70,10 @@ impl Network {
         let parameters = parameters(&graph, self.params.weights())?;
         let planned = self.device.planned(&graph, &fetches)?;
         let bytes = planned.plan.peak_bytes();
-        // Its memory is free before the new one's is taken.
+        // Frees memory before the new session takes its own.
         self.make_room(bytes);
         let session = Arc::new(self.device.open_session(planned, &self.params, &parameters, None).await?);
-        // Another thread may have made one meanwhile, and filled the memory.
+        // Another thread may have made one in the meantime, and filled the memory.
         if let Some(known) = self.known(shapes) {
             return Ok(known);
         }
@@ -82,12 +83,12 @@ impl Network {
         Ok(session)
     }
 
-    /// The shapes of kept sessions, the least recently used first.
+    /// Returns the shapes of the kept sessions, least recently used first.
     pub fn shapes(&self) -> Vec<Vec<Shape>> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner).iter().map(|kept| kept.shapes.clone()).collect()
     }
 
-    /// Has sessions take at most `budget_bytes` together from now on.
+    /// Limits the bytes that sessions take together to `budget_bytes` from now on.
     pub fn set_budget(&mut self, budget_bytes: u64) {
         self.budget_bytes = budget_bytes;
         self.make_room(0);
@@ -100,7 +101,7 @@ impl Network {
         all.last().map(|kept| kept.session.clone())
     }
 
-    /// Drops sessions until `bytes` more are within the budget, or none is left.
+    /// Drops the least recently used sessions until `bytes` more fit into the budget or no session is left.
     fn make_room(&self, bytes: u64) {
         let mut all = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let mut total = all.iter().map(|kept| kept.bytes).sum::<u64>().saturating_add(bytes);

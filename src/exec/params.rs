@@ -13,13 +13,13 @@ pub struct Params {
 }
 
 impl Params {
-    /// Weights whose copy on a device is shared. A session that overwrites some of them, as in training, has its own of these,
-    /// and [`Session::load`](super::Session::load) refuses.
+    /// Creates weights whose copy on a device is shared. A session that overwrites some of them, as in training, has its own copies
+    /// of these. [`Session::load`](super::Session::load) is not available for sessions with shared weights.
     pub fn shared(weights: Weights) -> Self {
         Self { weights: Arc::new(weights), resident: Some(Arc::default()) }
     }
 
-    /// The same, shared.
+    /// Returns the same weights, shared.
     pub(super) fn into_shared(self) -> Self {
         Self { resident: self.resident.or_else(|| Some(Arc::default())), ..self }
     }
@@ -33,7 +33,7 @@ impl Params {
     }
 }
 
-/// Weights of one session alone.
+/// Weights that are not shared: every session has its own copy.
 impl From<Weights> for Params {
     fn from(weights: Weights) -> Self {
         Self { weights: Arc::new(weights), resident: None }

@@ -1,4 +1,4 @@
-//! A planned graph on a device: runs, weights read and written.
+//! A planned graph on a device: runs it, and reads and writes its weights.
 
 use super::cpu::CpuSession;
 use super::device::Device;
@@ -13,15 +13,15 @@ use crate::weights::Weights;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
-/// A planned graph on a device, ready to run as often as one likes.
+/// A planned graph on a device, ready to run any number of times.
 pub struct Session {
     device: Device,
     graph: Arc<Graph>,
     plan: Plan,
     running: Running,
-    /// Its parameters are other sessions' too.
+    /// Other sessions may read the same parameters.
     is_shared: bool,
-    /// Callers that block wait here for each other.
+    /// Blocking callers wait here for each other.
     pub(super) turn: Mutex<()>,
 }
 
@@ -41,7 +41,7 @@ impl Session {
         Self { device, graph: Arc::new(graph), plan, running, is_shared, turn: Mutex::default() }
     }
 
-    /// The plan; it prints as a table.
+    /// Returns the plan, which prints as a table.
     pub fn plan(&self) -> &Plan {
         &self.plan
     }
@@ -50,10 +50,11 @@ impl Session {
         &self.device
     }
 
-    /// One run: every input by name, the fetched tensors back in the order of `compile`'s nodes, updates left out.
+    /// Runs the plan on inputs given by name, and returns the fetched tensors in the order of the nodes passed to
+    /// [`Device::compile`], without updates.
     ///
     /// # Errors
-    /// An input is missing, unknown or of another shape; another run is in progress; the device fails.
+    /// An input is missing, unknown, or of another shape or element type; another run is in progress; the device fails.
     pub async fn run_async(&self, inputs: &[(&str, &Tensor)]) -> Result<Vec<Tensor>> {
         let inputs = self.match_inputs(inputs)?;
         match &self.running {
@@ -66,7 +67,7 @@ impl Session {
         for (name, _) in inputs {
             if !self.plan.inputs.iter().any(|(n, _)| n == name) {
                 let known: Vec<&str> = self.plan.inputs.iter().map(|(n, _)| n.as_str()).collect();
-                return Err(Error::graph(*name, format!("is no input of this session; its inputs are {known:?}")));
+                return Err(Error::graph(*name, format!("is not an input of this session; its inputs are {known:?}")));
             }
         }
         self.plan
@@ -92,7 +93,7 @@ impl Session {
             .collect()
     }
 
-    /// Current values of the trainable parameters that the plan uses.
+    /// Reads the current values of the trainable parameters that the plan uses.
     ///
     /// # Errors
     /// The device fails.
@@ -100,7 +101,7 @@ impl Session {
         self.parameters_where(|trainable| trainable).await
     }
 
-    /// Current values of all parameters and states that the plan uses: what a checkpoint needs.
+    /// Reads the current values of all parameters and states that the plan uses, which are what a checkpoint needs.
     ///
     /// # Errors
     /// The device fails.
@@ -128,10 +129,11 @@ impl Session {
         Ok(Weights::from_tensors(names.zip(tensors).collect::<BTreeMap<_, _>>()))
     }
 
-    /// Overwrites parameters and states by name: continues from a checkpoint, or takes another network's values.
+    /// Overwrites parameters and states by name, to continue from a checkpoint or to take over the values of another network.
+    /// Overwrites nothing if there is an error.
     ///
     /// # Errors
-    /// A name that the plan does not use, or another shape; the session was compiled with [`Params::shared`](super::Params).
+    /// A name is not a parameter or state of the plan; a tensor has another shape or element type; the session was compiled with [`Params::shared`](super::Params).
     pub fn load(&self, weights: &Weights) -> Result<()> {
         if self.is_shared {
             return Err(Error::weights(
@@ -139,24 +141,34 @@ impl Session {
                 "this session shares its parameters with others; compile it with Weights to change them",
             ));
         }
+        let is_parameter = |node: &usize| matches!(self.graph.nodes()[*node].kind, Kind::Param { .. });
+        let mut found = Vec::new();
         for (name, tensor) in weights.tensors() {
             let fail = |problem: String| Err(Error::weights(weights.name(), problem));
             let Some(value) = self.plan.values.iter().find(|v| v.name == *name) else {
                 return fail(format!("has tensor {name:?}, which this session does not use"));
             };
+            let Some(node) = value.node.filter(is_parameter) else {
+                return fail(format!("has tensor {name:?}, which is not a parameter of this session"));
+            };
             if value.shape != tensor.shape() {
                 return fail(format!("tensor {name:?} is {:?}, expected {:?}", tensor.shape(), value.shape));
             }
-            match (&self.running, value.node) {
-                (Running::Gpu(session), _) => session.write(value, tensor),
-                (Running::Cpu(session), Some(node)) => session.write(node, tensor),
-                (Running::Cpu(_), None) => return fail(format!("tensor {name:?} is no parameter")),
+            if value.dtype != tensor.dtype() {
+                return fail(format!("tensor {name:?} holds {}, expected {}", tensor.dtype(), value.dtype));
+            }
+            found.push((value, node, tensor));
+        }
+        for (value, node, tensor) in found {
+            match &self.running {
+                Running::Gpu(session) => session.write(value, tensor),
+                Running::Cpu(session) => session.write(node, tensor),
             }
         }
         Ok(())
     }
 
-    /// What times its steps.
+    /// Returns the clock that times its steps.
     pub(crate) fn clock(&self) -> Clock {
         match &self.running {
             Running::Gpu(session) => session.clock(),
@@ -164,7 +176,7 @@ impl Session {
         }
     }
 
-    /// One run with the time of every step; `now` times what the host does.
+    /// Runs the plan and measures every step; `now` is the clock for what the host does.
     ///
     /// # Errors
     /// As [`Session::run_async`].
@@ -185,7 +197,7 @@ impl Session {
         }
     }
 
-    /// The adapter's part of the session; none for the references.
+    /// Returns the part of the session on the adapter; `None` for the references.
     pub(crate) fn on_adapter(&self) -> Option<&GpuSession> {
         match &self.running {
             Running::Gpu(session) => Some(session),

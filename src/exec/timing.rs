@@ -1,16 +1,16 @@
-//! When a run's steps began and ended, and what the host did meanwhile.
+//! When the steps of a run began and ended, and what the host did in the meantime.
 
 /// What measured a profile.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Clock {
     /// The adapter's timestamps around each dispatch.
     Timestamps,
-    /// The host's clock around a submission a step: includes submitting and waiting.
+    /// The host's clock around one submission per step, which includes submitting and waiting.
     Host,
 }
 
 impl Clock {
-    /// `timestamps` or `host`, for programs.
+    /// Returns `timestamps` or `host`, for programs to read.
     pub fn name(self) -> &'static str {
         match self {
             Self::Timestamps => "timestamps",
@@ -19,15 +19,15 @@ impl Clock {
     }
 }
 
-/// The host's clock: milliseconds since any one moment. Who asks for times hands it in.
+/// The host's clock: milliseconds since an arbitrary fixed moment. The caller who asks for times supplies it.
 pub type Now = fn() -> f64;
 
-/// From when to when, by one clock.
+/// An interval by one clock.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Span {
-    /// Milliseconds since that clock's zero.
+    /// Milliseconds since the zero of that clock.
     pub begin_ms: f64,
-    /// Duration; negative where a clock runs backwards.
+    /// Duration in milliseconds; negative if the clock runs backwards.
     pub ms: f64,
 }
 
@@ -49,7 +49,7 @@ pub enum Phase {
 }
 
 impl Phase {
-    /// `record`, `submit` or `wait`.
+    /// Returns `record`, `submit` or `wait`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Record => "record",
@@ -62,26 +62,26 @@ impl Phase {
 /// One timed run.
 #[derive(Debug, Clone)]
 pub(crate) struct Run {
-    /// Of each row of the profile, in order, since the first one's begin.
+    /// The time of each row of the profile, in order, since the first one began.
     pub spans: Vec<Span>,
-    /// What the host did, in order, since the run's begin.
+    /// What the host did, in order, since the run began.
     pub host: Vec<(Phase, Span)>,
     now: Now,
     begin_ms: f64,
 }
 
 impl Run {
-    /// A run that begins now.
+    /// Creates a run that begins now.
     pub fn begin(now: Now) -> Self {
         Self { spans: Vec::new(), host: Vec::new(), now, begin_ms: now() }
     }
 
-    /// Milliseconds since its begin.
+    /// Returns the milliseconds since the run began.
     pub fn now_ms(&self) -> f64 {
         (self.now)() - self.begin_ms
     }
 
-    /// The host was in `phase` from `begin_ms` until now.
+    /// Records that the host was in `phase` from `begin_ms` until now.
     pub fn spent(&mut self, phase: Phase, begin_ms: f64) {
         self.host.push((phase, Span { begin_ms, ms: self.now_ms() - begin_ms }));
     }

@@ -1,15 +1,15 @@
-//! Reverse mode: appends gradient nodes to the same graph, and an `add` where a tensor feeds several consumers.
+//! Reverse mode: appends gradient nodes to the same graph, and an `add` wherever a tensor feeds several consumers.
 
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Kind, NodeId};
 use crate::tensor::{SCALAR, Tensor};
 use std::collections::HashMap;
 
-/// Gradients of the scalar node `loss` for each node of `wrt`, in that order.
+/// Appends the gradients of the scalar node `loss` with respect to each node of `wrt`, and returns them in that order.
 ///
 /// # Errors
-/// `loss` is not `[1, 1, 1, 1]` or does not depend on one of `wrt`; an operation on the way has no gradient (with its
-/// reason); a foreign node.
+/// `loss` is not `[1, 1, 1, 1]` or does not depend on one of `wrt`; an operation on the path has no gradient (the error gives
+/// the reason); a node belongs to another graph.
 pub fn backward(graph: &mut Graph, loss: NodeId, wrt: &[NodeId]) -> Result<Vec<NodeId>> {
     let node = graph.node(loss)?;
     if node.shape != SCALAR {
@@ -25,7 +25,7 @@ pub fn backward(graph: &mut Graph, loss: NodeId, wrt: &[NodeId]) -> Result<Vec<N
     }
     for index in 0..forward_len {
         let node = &graph.nodes()[index];
-        // A gradient node counts as needed so that a loss made of gradients is refused below, not half differentiated.
+        // A gradient node counts as needed, so that a loss made of gradients is rejected below and not differentiated in part.
         if matches!(node.kind, Kind::Grad { .. }) || node.inputs.iter().any(|&i| needed[i]) {
             needed[index] = true;
         }
@@ -49,7 +49,7 @@ pub fn backward(graph: &mut Graph, loss: NodeId, wrt: &[NodeId]) -> Result<Vec<N
             Kind::Op(_) => {}
             Kind::Output { .. } if needed[index] => {
                 let name = &graph.nodes()[index].name;
-                return Err(Error::graph(name, "has no gradient: of an operation's outputs only the first has one"));
+                return Err(Error::graph(name, "has no gradient: only the first output of an operation has one"));
             }
             Kind::Grad { .. } => {
                 let name = &graph.nodes()[index].name;

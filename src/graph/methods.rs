@@ -35,15 +35,15 @@ fn no_function<'n>(name: &str, names: impl Iterator<Item = &'n str>) -> Error {
 }
 
 impl Graph {
-    /// Adds a step of Adam: inputs as in the table of [`crate::ops::adam`]. The node has no value.
+    /// Adds a step of Adam with inputs as in the table of [`crate::ops::adam`]. The node has no value.
     ///
     /// # Errors
-    /// The shapes do not fit; `w`, `m` or `v` is no parameter, state or pack of them.
+    /// The shapes do not fit; `w`, `m` or `v` is not a parameter, a state or a pack of them.
     pub fn adam(&mut self, [w, dw, m, v]: [NodeId; 4], [h, k, s]: [NodeId; 3]) -> Result<NodeId> {
         self.update(Adam, &[w, dw, m, v, h, k, s])
     }
 
-    /// `a + b`, with broadcasting.
+    /// Adds `a + b`, with broadcasting.
     ///
     /// # Errors
     /// As [`Graph::binary`].
@@ -51,15 +51,15 @@ impl Graph {
         self.add(binary::add(), &[a, b])
     }
 
-    /// The mean of every window.
+    /// Adds the mean of every window.
     ///
     /// # Errors
-    /// The window does not fit the image; a foreign node.
+    /// The window does not fit the image; a node belongs to another graph.
     pub fn avg_pool2d(&mut self, x: NodeId, op: AvgPool2d) -> Result<NodeId> {
         self.add(op, &[x])
     }
 
-    /// Factor and norm `[1,2,1,1]` of the gradient `x` for [`Clip::limit`] `limit`.
+    /// Adds the factor and the norm `[1,2,1,1]` of the gradient `x` for [`Clip::limit`] `limit`.
     ///
     /// # Errors
     /// The limit is not above 0.
@@ -67,19 +67,19 @@ impl Graph {
         self.add(Clip { limit }, &[x])
     }
 
-    /// The channels of `a`, then those of `b`.
+    /// Adds the channels of `a` followed by those of `b`.
     ///
     /// # Errors
-    /// They differ in N, H or W; a foreign node.
+    /// `a` and `b` differ in N, H or W; a node belongs to another graph.
     pub fn concat(&mut self, a: NodeId, b: NodeId) -> Result<NodeId> {
         self.add(Concat, &[a, b])
     }
 
-    /// The channels of all `parts` in their order, by pairs of halves, so that k parts are copied ⌈log₂ k⌉ times and
-    /// not k − 1 times. One part is returned as it is.
+    /// Adds the channels of all `parts` in order. Halves are joined recursively, so that the channels of k parts are copied
+    /// ⌈log₂ k⌉ times instead of k − 1 times. A single part is returned unchanged.
     ///
     /// # Errors
-    /// As [`Graph::concat`]; no parts.
+    /// As [`Graph::concat`]; `parts` is empty.
     pub fn concat_all(&mut self, parts: &[NodeId]) -> Result<NodeId> {
         match parts {
             [] => Err(Error::graph("concat", "there is nothing to concatenate; pass at least one node")),
@@ -92,15 +92,16 @@ impl Graph {
         }
     }
 
-    /// The convolution of `x` `[N,Ci,H,W]` with filters `w` `[Co,Ci/groups,Kh,Kw]` and bias `b` `[1,Co,1,1]`: `[N,Co,Ho,Wo]`.
+    /// Adds the convolution of `x` `[N,Ci,H,W]` with filters `w` `[Co,Ci/groups,Kh,Kw]` and bias `b` `[1,Co,1,1]`: `[N,Co,Ho,Wo]`.
+    ///
     /// # Errors
     /// The shapes of `w` or `b` or an attribute do not fit.
     pub fn conv2d(&mut self, x: NodeId, w: NodeId, b: NodeId, op: Conv2d) -> Result<NodeId> {
         self.add(op, &[x, w, b])
     }
 
-    /// The 3×3 convolution of `x` `[N,Ci,H,W]` with filters `w` `[Co,Ci,3,3]` and bias `b` `[1,Co,1,1]`; stride 1, zero
-    /// padding 1, so the result is `[N,Co,H,W]`.
+    /// Adds the 3×3 convolution of `x` `[N,Ci,H,W]` with filters `w` `[Co,Ci,3,3]` and bias `b` `[1,Co,1,1]`, with stride 1 and
+    /// zero padding 1: `[N,Co,H,W]`.
     ///
     /// # Errors
     /// The shapes of `w` or `b` do not fit.
@@ -108,7 +109,7 @@ impl Graph {
         self.add(Conv2d::same(3), &[x, w, b])
     }
 
-    /// The function `name` of `src/ops/pointwise/unary.rs` of each element of `x`, of any shape.
+    /// Applies the function `name` of `src/ops/pointwise/unary.rs` to each element of `x`, which may have any shape.
     ///
     /// # Errors
     /// There is no such function.
@@ -117,7 +118,7 @@ impl Graph {
         self.add(op, &[x])
     }
 
-    /// The function `name` of `src/ops/pointwise/binary.rs` of each pair of elements of `a` and `b`, with NumPy's broadcasting.
+    /// Applies the function `name` of `src/ops/pointwise/binary.rs` to each pair of elements of `a` and `b`, with NumPy's broadcasting.
     ///
     /// # Errors
     /// There is no such function; a dimension is larger than 1 in both and differs.
@@ -135,7 +136,7 @@ impl Graph {
         self.add(op, &[x, w, b])
     }
 
-    /// Drops elements of `x` with the operation's probability, others in every run; adds the state that counts the runs.
+    /// Drops elements of `x` with the operation's probability, different ones in every run. Also adds the state that counts the runs.
     ///
     /// # Errors
     /// The probability is not in `[0, 1)`.
@@ -148,93 +149,93 @@ impl Graph {
     /// Adds an update of the average `e` of `w` by the last of the hyperparameters `h`. The node has no value.
     ///
     /// # Errors
-    /// The shapes do not fit; `e` is no parameter or state.
+    /// The shapes do not fit; `e` is not a parameter, a state or a pack of them.
     pub fn ema(&mut self, e: NodeId, w: NodeId, h: NodeId) -> Result<NodeId> {
         self.update(Ema, &[e, w, h])
     }
 
-    /// `z + B·c`: the places `z` `[1, 2, H, W]` moved by the coefficients `c` `[N, K, 1, 1]` of the bases `b`
-    /// `[2, K, H, W]`; `[N, 2, H, W]`.
+    /// Adds `z + B·c`: the positions `z` `[1, 2, H, W]` displaced by the bases `b` `[2, K, H, W]` with the coefficients `c`
+    /// `[N, K, 1, 1]`; `[N, 2, H, W]`.
     ///
     /// # Errors
-    /// Other shapes, or a foreign node.
+    /// The shapes do not fit; a node belongs to another graph.
     pub fn field(&mut self, z: NodeId, b: NodeId, c: NodeId) -> Result<NodeId> {
         self.add(Field, &[z, b, c])
     }
 
-    /// `(1 − g)·a + g·b`; `a` and `b` of one shape `[N,C,H,W]`, `g` the same or with one channel.
+    /// Adds `(1 − g)·a + g·b`, where `a` and `b` have the same shape `[N,C,H,W]`, and `g` has this shape or one channel.
     ///
     /// # Errors
-    /// Other shapes, or a foreign node.
+    /// The shapes do not fit; a node belongs to another graph.
     pub fn gate(&mut self, a: NodeId, b: NodeId, g: NodeId) -> Result<NodeId> {
         self.add(Gate, &[a, b, g])
     }
 
-    /// Each of the N·H vectors of C·W numbers of `x` divided by its length.
+    /// Divides each of the N·H vectors of C·W numbers of `x` by its length.
     ///
     /// # Errors
-    /// ε is not above 0; a foreign node.
+    /// ε is not above 0; a node belongs to another graph.
     pub fn l2_normalize(&mut self, x: NodeId, op: L2Normalize) -> Result<NodeId> {
         self.add(op, &[x])
     }
 
-    /// `x` where positive, else `slope·x`; the shape of `x`.
+    /// Adds `x` where it is positive, else `slope·x`; has the shape of `x`.
     ///
     /// # Errors
-    /// The slope is not finite; a foreign node.
+    /// The slope is not finite; a node belongs to another graph.
     pub fn leaky_relu(&mut self, x: NodeId, op: LeakyRelu) -> Result<NodeId> {
         self.add(op, &[x])
     }
 
-    /// `b + w·x` for every picture of `x` `[N,C,H,W]`, with `w` `[O,C·H·W,1,1]` and `b` `[1,O,1,1]`; `[N,O,1,1]`.
+    /// Adds `b + w·x` for every picture of `x` `[N,C,H,W]`, with `w` `[O,C·H·W,1,1]` and `b` `[1,O,1,1]`: `[N,O,1,1]`.
     ///
     /// # Errors
-    /// `w` or `b` does not fit; a foreign node.
+    /// `w` or `b` does not fit; a node belongs to another graph.
     pub fn linear(&mut self, x: NodeId, w: NodeId, b: NodeId) -> Result<NodeId> {
         self.add(Linear, &[x, w, b])
     }
 
-    /// Squared error between `a` and `b`, of one shape, as a mean or a sum; `[1,1,1,1]`.
+    /// Adds the squared error between `a` and `b`, both of the same shape, as a mean or a sum; `[1,1,1,1]`.
     ///
     /// # Errors
-    /// `b` has another shape than `a`.
+    /// `a` and `b` have different shapes.
     pub fn mse(&mut self, a: NodeId, b: NodeId, reduction: Reduction) -> Result<NodeId> {
         self.add(Loss { reduction, ..Loss::default() }, &[a, b])
     }
 
-    /// [`Graph::mse`] with the weight `m` of each element. The mean is over all elements, whatever the weights are.
+    /// Adds [`Graph::mse`] with a weight `m` for each element. The mean is over all elements, regardless of the weights.
     ///
     /// # Errors
-    /// `b` or `m` has another shape than `a`.
+    /// The shape of `b` or `m` differs from that of `a`.
     pub fn mse_weighted(&mut self, a: NodeId, b: NodeId, m: NodeId, reduction: Reduction) -> Result<NodeId> {
         self.add(Loss { reduction, weighted: true, ..Loss::default() }, &[a, b, m])
     }
 
-    /// Mean of the smooth absolute error between `a` and `b`, of one shape; `[1,1,1,1]`. `eps` above 0.
+    /// Adds the mean of the smooth absolute error between `a` and `b`, both of the same shape; `[1,1,1,1]`. `eps` is above 0.
     ///
     /// # Errors
-    /// `b` has another shape than `a`; `eps` is not above 0.
+    /// `a` and `b` have different shapes; `eps` is not above 0.
     pub fn charbonnier(&mut self, a: NodeId, b: NodeId, eps: f32) -> Result<NodeId> {
         self.add(Loss { penalty: Penalty::Charbonnier { eps }, ..Loss::default() }, &[a, b])
     }
 
-    /// [`Graph::charbonnier`] with the weight `m` of each element. The mean is over all elements, whatever the weights are.
+    /// Adds [`Graph::charbonnier`] with a weight `m` for each element. The mean is over all elements, regardless of the weights.
     ///
     /// # Errors
-    /// `b` or `m` has another shape than `a`; `eps` is not above 0.
+    /// The shape of `b` or `m` differs from that of `a`; `eps` is not above 0.
     pub fn charbonnier_weighted(&mut self, a: NodeId, b: NodeId, m: NodeId, eps: f32) -> Result<NodeId> {
         self.add(Loss { penalty: Penalty::Charbonnier { eps }, weighted: true, ..Loss::default() }, &[a, b, m])
     }
 
-    /// The maximum of every window.
+    /// Adds the maximum of every window.
     ///
     /// # Errors
-    /// The window does not fit the image; a foreign node.
+    /// The window does not fit the image; a node belongs to another graph.
     pub fn max_pool2d(&mut self, x: NodeId, op: MaxPool2d) -> Result<NodeId> {
         self.add(op, &[x])
     }
 
-    /// `a·b` element by element, with broadcasting.
+    /// Adds `a·b` element by element, with broadcasting.
     ///
     /// # Errors
     /// As [`Graph::binary`].
@@ -242,15 +243,15 @@ impl Graph {
         self.add(binary::mul(), &[a, b])
     }
 
-    /// Vectors that are 1 at the class of each index of `x`, u32, and 0 elsewhere.
+    /// Turns each index of `x`, a tensor of u32, into a vector that is 1 at the class and 0 elsewhere.
     ///
     /// # Errors
-    /// `x` is not of u32; there is no such axis.
+    /// `x` is not a tensor of u32; there is no such axis.
     pub fn one_hot(&mut self, x: NodeId, op: OneHot) -> Result<NodeId> {
         self.add(op, &[x])
     }
 
-    /// Squared Euclidean distances `[N, M, 1, 1]` of the rows of `a` `[N, D, 1, 1]` and `b` `[M, D, 1, 1]`.
+    /// Adds the squared Euclidean distances `[N, M, 1, 1]` between the rows of `a` `[N, D, 1, 1]` and those of `b` `[M, D, 1, 1]`.
     ///
     /// # Errors
     /// As [`Graph::add`].
@@ -258,74 +259,74 @@ impl Graph {
         self.add(PairwiseDistance, &[a, b])
     }
 
-    /// `[N,C·r²,H,W]` to `[N,C,H·r,W·r]`.
+    /// Rearranges `x` from `[N,C·r²,H,W]` to `[N,C,H·r,W·r]`.
     ///
     /// # Errors
-    /// r² does not divide the channels of `x`; a foreign node.
+    /// The number of channels of `x` is not a multiple of r²; a node belongs to another graph.
     pub fn pixel_shuffle(&mut self, x: NodeId, op: PixelShuffle) -> Result<NodeId> {
         self.add(op, &[x])
     }
 
-    /// `x` where positive, else `a · x`, for `x` `[N,C,H,W]` and `a` `[1,C,1,1]`; the shape of `x`.
+    /// Adds `x` where it is positive, else `a · x`, for `x` `[N,C,H,W]` and `a` `[1,C,1,1]`; has the shape of `x`.
     ///
     /// # Errors
-    /// `a` has another shape than `[1, C, 1, 1]`.
+    /// The shape of `a` is not `[1, C, 1, 1]`.
     pub fn prelu(&mut self, x: NodeId, a: NodeId) -> Result<NodeId> {
         self.add(Prelu, &[x, a])
     }
 
-    /// `max(x, 0)`; the shape of `x`.
+    /// Adds `max(x, 0)`; has the shape of `x`.
     pub fn relu(&mut self, x: NodeId) -> Result<NodeId> {
         self.add(Relu, &[x])
     }
 
-    /// `x` resized as `op` says.
+    /// Resizes `x` as `op` specifies.
     ///
     /// # Errors
-    /// A scale of zero or of too large numbers, an output without elements; a foreign node.
+    /// A scale is zero or made of too large numbers; the output would have no elements; a node belongs to another graph.
     pub fn resize(&mut self, x: NodeId, op: Resize) -> Result<NodeId> {
         self.add(op, &[x])
     }
 
-    /// Adds a step of gradient descent: inputs as in the table of [`crate::ops::sgd`]. The node has no value.
+    /// Adds a step of gradient descent with inputs as in the table of [`crate::ops::sgd`]. The node has no value.
     ///
     /// # Errors
-    /// The shapes do not fit; `w` or `m` is no parameter, state or pack of them.
+    /// The shapes do not fit; `w` or `m` is not a parameter, a state or a pack of them.
     pub fn sgd(&mut self, [w, dw, m]: [NodeId; 3], [h, k, s]: [NodeId; 3]) -> Result<NodeId> {
         self.update(Sgd, &[w, dw, m, h, k, s])
     }
 
-    /// `1 / (1 + exp(−x))`; the shape of `x`, values in `[0, 1]`.
+    /// Adds `1 / (1 + exp(−x))`; has the shape of `x` and values in `[0, 1]`.
     pub fn sigmoid(&mut self, x: NodeId) -> Result<NodeId> {
         self.pointwise(x, "sigmoid")
     }
 
-    /// Some neighbouring channels of `x`.
+    /// Adds a range of channels of `x`.
     ///
     /// # Errors
-    /// The slice is empty or reaches past the channels of `x`; a foreign node.
+    /// The slice is empty or reaches past the channels of `x`; a node belongs to another graph.
     pub fn slice(&mut self, x: NodeId, op: Slice) -> Result<NodeId> {
         self.add(op, &[x])
     }
 
-    /// Cross entropy of scores `x` with targets `t`, of one shape, softmax over channels; `[1,1,1,1]`.
+    /// Adds the cross entropy of scores `x` and targets `t`, both of the same shape, with softmax over the channels; `[1,1,1,1]`.
     ///
     /// # Errors
-    /// `t` has another shape than `x`.
+    /// `x` and `t` have different shapes.
     pub fn softmax_cross_entropy(&mut self, x: NodeId, t: NodeId, reduction: Reduction) -> Result<NodeId> {
         self.add(SoftmaxCrossEntropy { reduction }, &[x, t])
     }
 
-    /// The k largest or smallest elements of `x` along an axis, and their positions as u32.
+    /// Adds the k largest or smallest elements of `x` along an axis, and their positions as u32.
     ///
     /// # Errors
-    /// There is no such axis, or k is not between 1 and its size.
+    /// There is no such axis; k is not between 1 and the size of the axis.
     pub fn top_k(&mut self, x: NodeId, op: TopK) -> Result<(NodeId, NodeId)> {
         let y = self.add(op, &[x])?;
         Ok((y, self.output(y, "indices")?))
     }
 
-    /// `x` `[N, C, H, W]` at the positions `f` `[N, 2, Ho, Wo]` (column, then row, in pixels): `[N, C, Ho, Wo]`.
+    /// Samples `x` `[N, C, H, W]` at the positions `f` `[N, 2, Ho, Wo]` (column, then row, in pixels): `[N, C, Ho, Wo]`.
     ///
     /// # Errors
     /// As [`Graph::add`].

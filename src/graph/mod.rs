@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// A node of one particular [`Graph`]; any other graph refuses it.
+/// A node of one particular [`Graph`]; any other graph rejects it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct NodeId {
     pub(crate) graph: u32,
@@ -41,23 +41,23 @@ pub enum Init {
 /// Where a node's value comes from.
 #[derive(Debug, Clone)]
 pub enum Kind {
-    /// Given at every run.
+    /// Given for every run.
     Input,
-    /// Lives on the device between runs. Trainable ones come from a weights file; the others (an optimiser's moments)
-    /// begin at their initial value.
+    /// Lives on the device between runs. Trainable parameters come from a weights file; others, such as an optimiser's moments,
+    /// start at their initial value.
     Param { init: Init, trainable: bool },
     /// Fixed when the graph is built.
     Constant(Arc<Tensor>),
-    /// The first output of `op` of the inputs.
+    /// The first output of `op` applied to the inputs.
     Op(Arc<dyn Op>),
-    /// A further output of the operation of node `of`, its one input; `output` is at least 1.
+    /// A further output of the operation of node `of`, which is its only input; `output` is at least 1.
     Output { of: usize, output: usize },
-    /// The gradient for input `input` of node `of`; its one input is the gradient for `of`.
+    /// The gradient for input `input` of node `of`; its only input is the gradient for `of`.
     Grad { of: usize, input: usize },
     /// `op` overwrites some of its inputs after everything else has run; it has no value.
     Update(Arc<dyn Op>),
-    /// The memory of its inputs as one tensor `[1, 1, 1, L]`, where they lie one after the other, each from a multiple of
-    /// [`PACK_ALIGN`](crate::layout::PACK_ALIGN) elements on, with zeros between them. It takes no step: the planner puts its inputs there.
+    /// The memory of its inputs as one tensor `[1, 1, 1, L]`, in which they follow each other, each aligned to
+    /// [`PACK_ALIGN`](crate::layout::PACK_ALIGN) elements, with zeros between them. It needs no step: the planner places its inputs there.
     Pack,
 }
 
@@ -66,21 +66,21 @@ pub enum Kind {
 pub struct Member {
     pub name: String,
     pub shape: Shape,
-    /// Its first element in the pack.
+    /// Position of its first element in the pack.
     pub first: usize,
 }
 
 /// One node of a [`Graph`].
 #[derive(Debug, Clone)]
 pub struct Node {
-    /// A path, unique in the graph: `cbn/level1/common/conv3`.
+    /// A path that is unique in the graph, such as `cbn/level1/common/conv3`.
     pub name: String,
     pub kind: Kind,
     pub shape: Shape,
     pub dtype: DType,
     /// Indices of earlier nodes.
     pub inputs: Vec<usize>,
-    /// Another way to compute the same value, which the planner takes.
+    /// Another way to compute the same value, which the planner prefers.
     pub(crate) fused: Option<Fused>,
 }
 
@@ -92,7 +92,8 @@ pub(crate) struct Fused {
 }
 
 impl Node {
-    /// The operation whose forward pass computes the value, and its inputs; none for gradients and what is given.
+    /// Returns the operation whose forward pass computes the value, and its inputs; `None` for gradients and for nodes without an
+    /// operation.
     pub(crate) fn computed_by(&self) -> Option<(&Arc<dyn Op>, &[usize])> {
         match (&self.fused, &self.kind) {
             (Some(fused), _) => Some((&fused.op, &fused.inputs)),
@@ -105,12 +106,12 @@ impl Node {
 /// A directed graph of operations on tensors. Nodes are in topological order, since a node can only be
 /// added after its inputs.
 ///
-/// A clone knows the nodes that its original had by then. What either adds later is the other's no more than any graph's.
+/// A clone accepts the nodes that the original had when it was cloned. Nodes that either of them adds later are foreign to the other.
 #[derive(Debug)]
 pub struct Graph {
-    /// Of the nodes that this graph adds itself.
+    /// The id of the nodes that this graph adds itself.
     id: u32,
-    /// The graphs that this one is a clone of, the first one first, with the number of nodes that there were then.
+    /// The graphs that this one is a clone of, oldest first, each with its number of nodes when it was cloned.
     origins: Vec<(u32, usize)>,
     nodes: Vec<Node>,
     names: HashMap<String, usize>,
@@ -126,7 +127,7 @@ impl Clone for Graph {
     }
 }
 
-/// One that no other graph of the process has.
+/// Returns an id that no other graph of the process has.
 fn new_id() -> u32 {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     NEXT.fetch_add(1, Ordering::Relaxed)
@@ -143,12 +144,12 @@ impl Graph {
         Self { id: new_id(), origins: Vec::new(), nodes: Vec::new(), names: HashMap::new(), scope: Vec::new() }
     }
 
-    /// All nodes; a node's inputs stand before it.
+    /// Returns all nodes; the inputs of a node come before it.
     pub fn nodes(&self) -> &[Node] {
         &self.nodes
     }
 
-    /// The node `id`.
+    /// Returns the node `id`.
     ///
     /// # Errors
     /// `id` belongs to another graph.
@@ -162,13 +163,13 @@ impl Graph {
         Ok(&self.nodes[id.index])
     }
 
-    /// The node with this index as the graph that added it named it.
+    /// Returns the id of the node with this index, as issued by the graph that added it.
     fn id_of(&self, index: usize) -> NodeId {
         let origin = self.origins.iter().find(|(_, len)| index < *len);
         NodeId { graph: origin.map_or(self.id, |(id, _)| *id), index }
     }
 
-    /// The shape of node `id`.
+    /// Returns the shape of node `id`.
     ///
     /// # Errors
     /// `id` belongs to another graph.
@@ -176,12 +177,12 @@ impl Graph {
         Ok(self.node(id)?.shape)
     }
 
-    /// The node with this path.
+    /// Returns the node with this path.
     pub fn find(&self, name: &str) -> Option<NodeId> {
         self.names.get(name).map(|&index| self.id_of(index))
     }
 
-    /// Adds nodes whose names begin with `scope/`.
+    /// Calls `build` to add nodes whose names begin with `scope/`.
     ///
     /// # Errors
     /// Those of `build`.
@@ -192,15 +193,15 @@ impl Graph {
         result
     }
 
-    /// A value that every run is given.
+    /// Adds a value that is given for every run.
     ///
     /// # Errors
-    /// The name is taken, or the shape has no or more than 2³² − 1 elements.
+    /// The name is taken; the shape has no elements, or more than 2³² − 1.
     pub fn input(&mut self, name: &str, shape: impl Into<Shape>) -> Result<NodeId> {
         self.input_of(DType::F32, name, shape)
     }
 
-    /// [`Graph::input`] with elements of this type, such as labels.
+    /// Adds a [`Graph::input`] with elements of this type, such as labels.
     ///
     /// # Errors
     /// As [`Graph::input`].
@@ -209,7 +210,7 @@ impl Graph {
         self.push_of(dtype, path, Kind::Input, shape.into(), vec![])
     }
 
-    /// A trainable parameter.
+    /// Adds a trainable parameter.
     ///
     /// # Errors
     /// As [`Graph::input`].
@@ -218,7 +219,7 @@ impl Graph {
         self.push(path, Kind::Param { init, trainable: true }, shape.into(), vec![])
     }
 
-    /// A value that lives on the device between runs and is no weight: an optimiser's moments.
+    /// Adds a value that lives on the device between runs and is not a weight, such as an optimiser's moments.
     ///
     /// # Errors
     /// As [`Graph::input`].
@@ -227,12 +228,12 @@ impl Graph {
         self.state_at(path, shape, init)
     }
 
-    /// [`Graph::state`] under this path, whatever scope is open.
+    /// Adds a [`Graph::state`] at this path, regardless of the current scope.
     pub(crate) fn state_at(&mut self, path: String, shape: impl Into<Shape>, init: Init) -> Result<NodeId> {
         self.push(path, Kind::Param { init, trainable: false }, shape.into(), vec![])
     }
 
-    /// A fixed value.
+    /// Adds a fixed value.
     ///
     /// # Errors
     /// As [`Graph::input`].
@@ -241,7 +242,7 @@ impl Graph {
         self.constant_at(path, value)
     }
 
-    /// [`Graph::constant`] under this path, whatever scope is open.
+    /// Adds a [`Graph::constant`] at this path, regardless of the current scope.
     pub(crate) fn constant_at(&mut self, path: String, value: Tensor) -> Result<NodeId> {
         let (shape, dtype) = (value.shape(), value.dtype());
         self.push_of(dtype, path, Kind::Constant(Arc::new(value)), shape, vec![])
@@ -251,16 +252,16 @@ impl Graph {
         self.nodes[node].fused = Some(fused);
     }
 
-    /// Any operation, built-in or the caller's own, named after itself.
+    /// Adds any operation, built-in or the caller's own, and names the node after it.
     ///
     /// # Errors
-    /// The number or shapes of the inputs do not fit, with the node's path; a foreign node.
+    /// The number or shapes of the inputs do not fit (the error gives the node's path); a node belongs to another graph.
     pub fn add(&mut self, op: impl Op + 'static, inputs: &[NodeId]) -> Result<NodeId> {
         let name = self.fresh(op.name());
         self.add_op(name, Arc::new(op), inputs)
     }
 
-    /// [`Graph::add`] with a name of the caller's choice.
+    /// Adds an operation as [`Graph::add`] does, under a name of the caller's choice.
     ///
     /// # Errors
     /// As [`Graph::add`]; the name is taken.
@@ -275,7 +276,7 @@ impl Graph {
         }
         let (indices, shape) = self.check_call(&path, &*op, inputs)?;
         self.check_updates(&path, &*op, &indices)?;
-        // What it overwrites, it alone may use: nobody else could know whether the old value or the new one is meant.
+        // No other node may use what the operation overwrites: it would be unclear whether the old or the new value is meant.
         for (name, &index) in op.inputs().iter().zip(&indices).filter(|(name, _)| op.updates().contains(name)) {
             if let Some(other) = self.nodes.iter().find(|node| node.inputs.contains(&index)) {
                 return Err(Error::graph(
@@ -300,10 +301,10 @@ impl Graph {
         Ok(first)
     }
 
-    /// The output `name` of the operation of `node`, e.g. `indices` of a `top_k`.
+    /// Returns the output `name` of the operation of `node`, such as `indices` of a `top_k`.
     ///
     /// # Errors
-    /// `node` is not an operation, or its operation has no such output, with those that it has; a foreign node.
+    /// `node` is not an operation; its operation has no such output (the error lists its outputs); `node` belongs to another graph.
     pub fn output(&self, node: NodeId, name: &str) -> Result<NodeId> {
         let Node { name: path, kind, .. } = self.node(node)?;
         let Kind::Op(op) = kind else {
@@ -315,7 +316,7 @@ impl Graph {
         }
     }
 
-    /// An operation that overwrites parameters in place after everything else in the plan has run. Pass the node to
+    /// Adds an operation that overwrites parameters in place after everything else in the plan has run. Pass the node to
     /// [`crate::Device::compile`] among the fetched nodes; it yields no value.
     ///
     /// # Errors
@@ -331,7 +332,7 @@ impl Graph {
         self.push(path, Kind::Update(op), SCALAR, indices)
     }
 
-    /// What an operation overwrites must be a parameter, a state, or a pack of them.
+    /// Checks that what an operation overwrites is a parameter, a state or a pack of them.
     fn check_updates(&self, path: &str, op: &dyn Op, inputs: &[usize]) -> Result<()> {
         for (&name, &index) in op.inputs().iter().zip(inputs) {
             let is_param = |i: usize| matches!(self.nodes[i].kind, Kind::Param { .. });
@@ -341,7 +342,7 @@ impl Graph {
                 return Err(Error::graph(
                     path,
                     format!(
-                        "{} overwrites input {name}, which must be a parameter, a state or a pack of them; {} is none",
+                        "{} overwrites input {name}, which must be a parameter, a state or a pack of them; {} is not",
                         op.name(),
                         self.nodes[index].name
                     ),
@@ -351,13 +352,13 @@ impl Graph {
         Ok(())
     }
 
-    /// The memory of `members` as one tensor `[1, 1, 1, L]`, so that one operation reads or overwrites them all: either
-    /// parameters and states, or values that are computed. Each lies at a multiple of [`PACK_ALIGN`](crate::layout::PACK_ALIGN) elements
-    /// ([`Graph::members`] says where); between them are zeros.
+    /// Adds the memory of `members` as one tensor `[1, 1, 1, L]`, so that a single operation reads or overwrites all of them. They are
+    /// either parameters and states, or computed values. Each is aligned to [`PACK_ALIGN`](crate::layout::PACK_ALIGN) elements
+    /// ([`Graph::members`] returns their positions); between them are zeros.
     ///
     /// # Errors
-    /// No members; one that is given or fixed, is in a pack already or stands there twice; parameters beside computed
-    /// values; the name is taken; a foreign node.
+    /// There are no members; a member is an input or a constant, is already in a pack, or occurs twice; parameters are mixed with
+    /// computed values; the name is taken; a node belongs to another graph.
     pub fn pack(&mut self, name: &str, members: &[NodeId]) -> Result<NodeId> {
         let path = self.path(name);
         let fail = |problem: String| Err(Error::graph(path.clone(), problem));
@@ -386,14 +387,14 @@ impl Graph {
         self.push(path, Kind::Pack, [1, 1, 1, total].into(), indices)
     }
 
-    /// Where the members of a pack lie in it.
+    /// Returns the members of a pack and their positions in it.
     ///
     /// # Errors
-    /// The node is no pack, or of another graph.
+    /// The node is not a pack or belongs to another graph.
     pub fn members(&self, pack: NodeId) -> Result<Vec<Member>> {
         let node = self.node(pack)?;
         if !matches!(node.kind, Kind::Pack) {
-            return Err(Error::graph(&node.name, "is no pack; pass a node that Graph::pack returned"));
+            return Err(Error::graph(&node.name, "is not a pack; pass a node that Graph::pack returned"));
         }
         let (firsts, _) = pack_offsets(node.inputs.iter().map(|&i| self.nodes[i].shape));
         let member = |(&i, first): (&usize, usize)| {
@@ -441,7 +442,7 @@ impl Graph {
         Ok((inputs.iter().map(|id| id.index).collect(), shape))
     }
 
-    /// The gradient node for input `input` of `of`, given the gradient `dy` for `of`; [`crate::graph::grad`] calls it.
+    /// Adds the gradient node for input `input` of `of`, given the gradient `dy` for `of`; called by [`crate::graph::grad`].
     pub(crate) fn gradient(&mut self, of: usize, input: usize, dy: NodeId) -> Result<NodeId> {
         let node = &self.nodes[of];
         let Kind::Op(op) = &node.kind else {
@@ -456,15 +457,15 @@ impl Graph {
         self.push(path, Kind::Grad { of, input }, shape, vec![dy.index])
     }
 
-    /// All trainable parameters, in order of their addition.
+    /// Returns all trainable parameters in the order in which they were added.
     pub fn parameters(&self) -> Vec<NodeId> {
         let is_trainable = |node: &Node| matches!(node.kind, Kind::Param { trainable: true, .. });
         let indices = (0..self.nodes.len()).filter(|&i| is_trainable(&self.nodes[i]));
         indices.map(|index| self.id_of(index)).collect()
     }
 
-    /// Values for every parameter, from its [`Init`] and `seed`; a parameter's values depend on the seed and its own
-    /// name only, so that adding a layer does not change the others.
+    /// Returns values for every parameter and state, drawn by its [`Init`]. They depend only on `seed` and the parameter's own name,
+    /// so that adding a layer does not change the others.
     pub fn initialize(&self, seed: u64) -> Weights {
         let mut tensors = BTreeMap::new();
         for node in &self.nodes {
@@ -475,7 +476,8 @@ impl Graph {
         Weights::from_tensors(tensors)
     }
 
-    /// [`Graph::initialize`], but by `scheme` for the weights: every parameter that an operation takes as its input `w`.
+    /// Returns values as [`Graph::initialize`] does, but uses `scheme` for the weights, which are the trainable parameters that
+    /// operations take as input `w`.
     pub fn initialize_by(&self, scheme: Scheme, seed: u64) -> Weights {
         let mut tensors = self.initialize(seed).tensors().clone();
         for node in &self.nodes {
@@ -484,7 +486,7 @@ impl Graph {
             let w = &self.nodes[node.inputs[k]];
             if matches!(w.kind, Kind::Param { trainable: true, .. }) {
                 let [n, c, kh, kw] = w.shape.nchw();
-                // Of a transposed convolution the first dimension is the input's.
+                // The first dimension of a transposed convolution's filters counts input channels.
                 let (to, from) = if op.name() == "conv_transpose2d" { (c, n) } else { (n, c) };
                 let init = scheme.init(from * kh * kw, to * kh * kw);
                 tensors.insert(w.name.clone(), init.fill(w.shape, seed, &w.name));
@@ -505,7 +507,7 @@ impl Graph {
         self.unique(self.path(name))
     }
 
-    /// `path`, or `path_2`, `path_3`, … where it is taken.
+    /// Returns `path`, or `path_2`, `path_3`, … if it is taken.
     fn unique(&self, path: String) -> String {
         if !self.names.contains_key(&path) {
             return path;
@@ -532,7 +534,7 @@ impl Graph {
     }
 }
 
-/// A way to begin weights, by name: `he`, `he-prelu`, `xavier`, `gaussian:0.001`.
+/// A way to initialize weights; parses from `he`, `he-prelu`, `xavier` or `gaussian:0.001`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Scheme {
     /// [`Init::He`]: slope 0 before ReLU, 0.25 before PReLU.
@@ -560,7 +562,7 @@ impl std::str::FromStr for Scheme {
 }
 
 impl Scheme {
-    /// For a weight that takes `fan_in` values to each of its results and gives each of its inputs to `fan_out`.
+    /// Returns the initializer of a weight with `fan_in` inputs per output and `fan_out` outputs per input.
     fn init(self, fan_in: usize, fan_out: usize) -> Init {
         match self {
             Self::He { slope } => Init::He { fan_in, slope },
@@ -572,7 +574,7 @@ impl Scheme {
 
 impl Init {
     pub(crate) fn fill(self, shape: Shape, seed: u64, name: &str) -> Tensor {
-        // FNV-1a of the name, so that each parameter has a stream of its own.
+        // FNV-1a of the name, so that each parameter has its own stream.
         let hash = name.bytes().fold(0xCBF2_9CE4_8422_2325u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x100_0000_01B3));
         let mut rng = Rng::new(seed ^ hash);
         let mut draw = |f: &mut dyn FnMut(&mut Rng) -> f64| (0..len(&shape)).map(|_| f(&mut rng) as f32).collect();
@@ -588,6 +590,6 @@ impl Init {
                 draw(&mut |r| r.uniform(-bound, bound))
             }
         };
-        Tensor::new(shape, data).expect("one value an element was drawn")
+        Tensor::new(shape, data).expect("one value per element was drawn")
     }
 }

@@ -1,19 +1,19 @@
-//! dropout: sets each element to zero with probability p and scales the others by 1/(1 − p), other elements in every run.
+//! dropout: sets each element to zero with probability p and scales the others by 1/(1 − p); every run drops different elements.
 //!
-//! `y = x · mask / (1 − p)`, mask drawn from `seed`, `count` and the element's index; then `count` grows by 1.
+//! `y = x · mask / (1 − p)`, with the mask drawn from `seed`, `count` and the element's index; then `count` is increased by 1.
 //!
-//! | name  | shape | meaning                                                                    |
-//! |-------|-------|----------------------------------------------------------------------------|
-//! | x     | any   | input                                                                      |
-//! | count | `[1]` | number of runs before this one, a state that the operation counts up itself |
-//! | y     | as x  | output, with the mean of x                                                 |
-//! | mask  | as x, u32 | 1 where an element is kept, else 0                                      |
+//! | name  | shape     | meaning                                                                   |
+//! |-------|-----------|---------------------------------------------------------------------------|
+//! | x     | any       | input                                                                     |
+//! | count | `[1]`     | number of runs before this one, a state that the operation itself updates |
+//! | y     | as x      | output, with the same expected value as x                                 |
+//! | mask  | as x, u32 | 1 if an element is kept, else 0                                           |
 //!
-//! The same seed and count give the same mask on every device. For inference leave the operation out.
+//! The same seed and count give the same mask on every device. Leave the operation out for inference.
 //! Gradient: for x; backward reads mask and dy.
 //! Errors: p is not in `[0, 1)`; count is not `[1]`.
-//! Numerics: one product; count is exact up to 2²⁴ runs and begins at 0 again then.
-//! Source: Srivastava et al. 2014, section 4, scaled while training; the mixing function is lowbias32 of Wellons,
+//! Numerics: one product; count is exact, and wraps to 0 after 2²⁴ runs.
+//! Source: Srivastava et al. 2014, section 4, scaled during training; the mixing function is lowbias32 of Wellons,
 //! "Prospecting for Hash Functions", 2018.
 
 use super::{Call, Caps, Case, Cost, Fill, Io, Kernel, Launch, Op, Scalar, Tolerance, Values, Work, wgsl};
@@ -28,10 +28,10 @@ pub struct Dropout {
     pub seed: u32,
 }
 
-/// Runs after which `count` begins at 0 again: an f32 counts no further.
+/// Number of runs after which `count` wraps to 0: an f32 counts no further.
 const MAX_COUNT: f64 = 16_777_216.0;
 
-/// Mixes the bits of `v`; so does the shader.
+/// Mixes the bits of `v` as the shader does.
 fn mixed(mut v: u32) -> u32 {
     v = (v ^ (v >> 16)).wrapping_mul(0x7FEB_352D);
     v = (v ^ (v >> 15)).wrapping_mul(0x846C_A68B);
@@ -39,18 +39,18 @@ fn mixed(mut v: u32) -> u32 {
 }
 
 impl Dropout {
-    /// Elements whose draw is below it are dropped.
+    /// Returns the threshold below which a draw drops its element.
     fn threshold(&self) -> u32 {
         (f64::from(self.p) * 4_294_967_296.0) as u32
     }
-    /// What a kept element is multiplied by.
+    /// Returns the factor of a kept element.
     fn scale(&self) -> f32 {
         (1.0 / (1.0 - f64::from(self.p))) as f32
     }
     fn is_kept(&self, count: f64, index: usize) -> bool {
         mixed(index as u32 ^ mixed(count as u32 ^ mixed(self.seed))) >= self.threshold()
     }
-    /// Returns what element `index` is multiplied by.
+    /// Returns the factor of element `index`.
     fn factor(&self, x: &[Vec<f64>], index: usize) -> f64 {
         if self.is_kept(x[1][0], index) { f64::from(self.scale()) } else { 0.0 }
     }
@@ -159,7 +159,7 @@ pub fn cases() -> Vec<Case> {
 mod tests {
     use super::*;
 
-    /// 4σ of 100,000 draws; masks of other counts and seeds agree on p² + (1 − p)² of the elements.
+    /// Within 4σ for 100,000 draws; masks of different counts or seeds agree on p² + (1 − p)² of the elements.
     #[test]
     fn the_share_that_is_kept_is_right_and_masks_are_independent() {
         const N: usize = 100_000;

@@ -1,7 +1,8 @@
-//! Kernels: a WGSL file, and the function that says whether it serves a call, how it is launched and what that takes.
+//! Kernels: a WGSL file, and the function that says whether it serves a call, how it is launched and how long that takes.
 //!
-//! An operation is mathematics and lists its kernels ([`Op::kernels`]); everything about being fast belongs to a kernel and lies in
-//! its own pair of files. The planner asks each for [`Work`] and takes what is estimated or was measured to be fastest.
+//! An operation is mathematics and lists its kernels ([`Op::kernels`]); everything about speed belongs to a kernel and lies in its
+//! own pair of files. The planner asks each kernel for its [`Work`] and takes the one that is estimated, or was measured, to be
+//! fastest.
 
 use super::{Accuracy, Cost, Grid, Io, Op, Scalar, Tolerance, Values};
 use std::any::Any;
@@ -12,12 +13,12 @@ pub struct Source {
     /// The path below `shaders/` without its extension, e.g. `relu/plain`.
     pub stem: &'static str,
     pub text: &'static str,
-    /// Built-in shaders run without the driver's bounds checks: their launch proves the ranges and tests guard them.
+    /// Built-in shaders run without the driver's bounds checks: their launches prove the ranges, and tests guard them.
     pub(crate) trusted: bool,
 }
 
 impl Source {
-    /// WGSL of a caller's own operation; runs with all run-time checks on.
+    /// Creates the WGSL of a caller's own operation; it runs with all run-time checks.
     pub const fn new(stem: &'static str, text: &'static str) -> Self {
         Self { stem, text, trusted: false }
     }
@@ -26,7 +27,8 @@ impl Source {
     }
 }
 
-/// The built-in shader `shaders/<stem>.wgsl`; `+ "shared"` adds `shaders/shared/<shared>.wgsl`, what several have in common.
+/// Includes the built-in shader `shaders/<stem>.wgsl`; `+ "shared"` appends `shaders/shared/<shared>.wgsl`, which several shaders
+/// have in common.
 macro_rules! wgsl {
     ($stem:literal $(+ $shared:literal)*) => {
         $crate::ops::Source::built_in(
@@ -40,45 +42,45 @@ macro_rules! wgsl {
 }
 pub(crate) use wgsl;
 
-/// What kind of adapter kernels are written for.
+/// A kind of adapter that kernels are written for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Family {
     /// GPUs: tiles in workgroup memory, registers, many threads.
     Hardware,
-    /// Processors, as lavapipe: a texel of a storage texture costs 5 ns to load, an element of a buffer 60 for eight lanes (Zen 3,
-    /// Mesa 22.3.6), so that kernels which copy what they read into textures gain.
+    /// Processors, such as lavapipe: for eight lanes, a texel of a storage texture takes 5 ns to load, an element of a buffer 60 ns
+    /// (Zen 3, Mesa 22.3.6), so kernels that copy what they read into textures are faster.
     Software,
 }
 
-/// What an adapter is, allows and does. The default is WebGPU's guaranteed minimum, within which every plain kernel lives.
+/// The kind, limits and speed of an adapter. The defaults are WebGPU's guaranteed limits, which suffice for every plain kernel.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Caps {
     pub family: Family,
-    /// Largest storage binding, so largest tensor.
+    /// Size of the largest storage binding, and thus of the largest tensor.
     pub binding_bytes: u64,
     /// Memory for all tensors together.
     pub memory_bytes: u64,
-    /// Storage buffers that an entry binds at most.
+    /// Maximum number of storage buffers that an entry binds.
     pub storage_buffers: usize,
-    /// Storage textures that an entry binds at most.
+    /// Maximum number of storage textures that an entry binds.
     pub storage_textures: usize,
     pub workgroups_per_dimension: u32,
     pub threads_per_workgroup: u32,
     pub workgroup_bytes: u32,
-    /// Conservative arithmetic rate of a plain kernel; with the next it bounds a dispatch to [`MAX_DISPATCH_MS`] where nothing was
-    /// measured.
+    /// Conservative arithmetic rate of a plain kernel. Together with `bytes_per_second`, it keeps dispatches that were not measured
+    /// within [`MAX_DISPATCH_MS`].
     pub flops_per_second: f64,
     /// Conservative rate at which a plain kernel reads and writes memory.
     pub bytes_per_second: f64,
 }
 
-/// No dispatch is planned to take longer: desktop systems reset adapters that do not answer.
+/// Maximum planned time of a dispatch: desktop systems reset adapters that do not respond.
 pub const MAX_DISPATCH_MS: f64 = 250.0;
 
-/// [`Caps::flops_per_second`] where nothing is known: two cores under lavapipe.
+/// [`Caps::flops_per_second`] if nothing is known: the rate of two cores under lavapipe.
 const PLAIN_FLOPS_PER_SECOND: f64 = 4e9;
 
-/// [`Caps::bytes_per_second`] likewise.
+/// [`Caps::bytes_per_second`] if nothing is known.
 const PLAIN_BYTES_PER_SECOND: f64 = 1.5e9;
 
 impl Default for Caps {
@@ -99,11 +101,11 @@ impl Default for Caps {
 }
 
 impl Caps {
-    /// The minimum that WebGPU guarantees, on a software adapter.
+    /// Returns WebGPU's guaranteed limits on a software adapter.
     pub fn software() -> Self {
         Self { family: Family::Software, ..Self::default() }
     }
-    /// Those of the references on the processor: any size and any time, up to `memory_bytes` for all tensors together.
+    /// Returns the limits of the references on the processor: any size and any time, up to `memory_bytes` for all tensors together.
     pub fn references(memory_bytes: u64) -> Self {
         Self {
             binding_bytes: u64::MAX,
@@ -113,17 +115,17 @@ impl Caps {
             ..Self::default()
         }
     }
-    /// Nanoseconds that a plain kernel takes at most for `cost`.
+    /// Returns a conservative estimate of the nanoseconds that a plain kernel takes for `cost`.
     pub fn plain_ns(&self, cost: Cost) -> f64 {
         1e9 * (cost.flops as f64 / self.flops_per_second).max(cost.bytes as f64 / self.bytes_per_second)
     }
 }
 
-/// What is asked of a kernel: a method of an operation on shapes.
+/// What a kernel is asked to compute: a method of an operation on shapes.
 #[derive(Debug, Clone, Copy)]
 pub struct Call<'a> {
     op: &'a dyn Op,
-    /// `forward`, or that of a gradient, as the kernel's WGSL names it.
+    /// `forward`, or the method of a gradient as the kernel's WGSL names it.
     pub method: &'a str,
     /// The entries of that method, in order.
     entries: &'a [&'a str],
@@ -135,12 +137,13 @@ impl<'a> Call<'a> {
         Self { op, method, entries, io }
     }
 
-    /// The operation with its attributes; `None` where it is another, which no kernel of `T` serves.
+    /// Returns the operation with its attributes; `None` if it is not a `T`, which no kernel of `T` serves.
     pub fn op<T: Op>(&self) -> Option<&'a T> {
         (self.op as &dyn Any).downcast_ref()
     }
 
-    /// One launch for each entry of the method, as `launch` has it; `None` where one has none. The estimate is a plain kernel's.
+    /// Returns work with the launch that `launch` gives for each entry of the method, and the estimate of a plain kernel; `None` if
+    /// an entry has no launch.
     pub fn work(&self, caps: &Caps, launch: impl Fn(&str) -> Option<Launch>) -> Option<Work> {
         let passes: Option<Vec<Launch>> = self.entries.iter().map(|entry| launch(entry)).collect();
         let passes = passes.filter(|passes| !passes.is_empty())?;
@@ -149,22 +152,22 @@ impl<'a> Call<'a> {
     }
 }
 
-/// One dispatch, in names: the engine finds the offsets and sizes by reflection.
+/// One dispatch, described by names: the engine finds the offsets and sizes by reflection.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Launch {
-    /// Every member of the shader's struct `P`, by name.
+    /// The value of every member of the shader's struct `P`, by name.
     pub params: Vec<(&'static str, Scalar)>,
-    /// `override` constants, by name; the others keep their defaults.
+    /// Values of `override` constants by name; the others keep their defaults.
     pub overrides: Vec<(&'static str, f64)>,
     pub grid: Grid,
 }
 
 impl Launch {
-    /// A launch of `threads` invocations without overrides.
+    /// Creates a launch of `threads` invocations without overrides.
     pub fn threads(threads: usize, params: impl IntoIterator<Item = (&'static str, Scalar)>) -> Self {
         Self { params: params.into_iter().collect(), overrides: Vec::new(), grid: Grid::Threads(threads) }
     }
-    /// A launch of exactly these workgroups, without overrides.
+    /// Creates a launch of exactly these workgroups without overrides.
     pub fn groups(groups: [u32; 3], params: impl IntoIterator<Item = (&'static str, Scalar)>) -> Self {
         Self { params: params.into_iter().collect(), overrides: Vec::new(), grid: Grid::Groups(groups) }
     }
@@ -180,13 +183,13 @@ impl Launch {
 pub struct Work {
     /// One launch for each entry of the method, in order.
     pub passes: Vec<Launch>,
-    /// Elements (texels where it is a texture) of the variables `t0` to `t3` that lie between the passes.
+    /// Number of elements, or texels of a texture, of each scratch variable `t0` to `t3` that the passes use.
     pub scratch: Vec<(&'static str, usize)>,
-    /// Into how many blocks the work is cut, each done by all passes before the next begins, so that what lies between the passes
-    /// stays in a cache. The planner counts them in the member `block` of `P`.
+    /// Number of blocks into which the work is divided. All passes of a block run before the next block begins, so that the data
+    /// between passes stays in a cache. The planner sets the member `block` of `P` to the number of the block.
     pub blocks: usize,
-    /// Estimated time on the adapter in nanoseconds, of all blocks: the planner takes the kernel with the least, and bounds a
-    /// dispatch by it.
+    /// Estimated time of all blocks on the adapter, in nanoseconds. The planner takes the kernel with the lowest estimate, and
+    /// bounds a dispatch by it.
     pub ns: f64,
     pub promise: Promise,
 }
@@ -196,34 +199,35 @@ impl Work {
     pub fn scratch(self, scratch: Vec<(&'static str, usize)>) -> Self {
         Self { scratch, ..self }
     }
-    /// Cuts the work into `blocks`.
+    /// Divides the work into `blocks`.
     pub fn blocks(self, blocks: usize) -> Self {
         Self { blocks, ..self }
     }
-    /// The estimate of a kernel that is surely `times` as fast as a plain one.
+    /// Divides the estimate by `times`, a conservative speed-up over the plain kernel.
     pub fn faster(self, times: f64) -> Self {
         Self { ns: self.ns / times, ..self }
     }
-    /// The estimate of a kernel with a model of its own: nanoseconds where a plain kernel does 4 GFLOP/s, but none slower than that.
+    /// Sets the estimate by the kernel's own model: `ns` nanoseconds on an adapter where a plain kernel reaches 4 GFLOP/s, scaled to
+    /// this adapter, but at most the estimate of a plain kernel.
     pub fn modelled(self, ns: f64, caps: &Caps) -> Self {
         let scaled = ns * PLAIN_FLOPS_PER_SECOND / caps.flops_per_second;
         Self { ns: scaled.min(self.ns), ..self }
     }
-    /// Sets how exact the results are.
+    /// Sets the accuracy of the results.
     pub fn promise(self, promise: Promise) -> Self {
         Self { promise, ..self }
     }
 }
 
-/// A bound on errors: of `output`, where the operation is evaluated at these values.
+/// A function that bounds the errors of `output` when `op` is evaluated at the values `at`.
 pub type ToleranceOf = fn(op: &dyn Op, output: &str, io: &Io, at: &Values) -> Option<Tolerance>;
 
-/// How exact a kernel's results are, where its arithmetic is another than the formula's.
+/// The accuracy of a kernel whose arithmetic differs from that of the formula.
 #[derive(Clone, Copy, Default)]
 pub struct Promise {
-    /// In place of [`Op::accuracy`].
+    /// Replaces [`Op::accuracy`].
     pub accuracy: Option<Accuracy>,
-    /// In place of [`Op::tolerance`].
+    /// Replaces [`Op::tolerance`].
     pub tolerance: Option<ToleranceOf>,
 }
 
@@ -233,29 +237,29 @@ impl std::fmt::Debug for Promise {
     }
 }
 
-/// A WGSL file and where it serves. The first one of an operation is the plain, readable one, which serves every call.
+/// A WGSL file and the calls that it serves. The first kernel of an operation is the plain, readable one, which serves every call.
 #[derive(Clone, Copy)]
 pub struct Kernel {
     pub source: Source,
-    /// The adapters that it is written for; all where there is none. Checks run every kernel on every adapter.
+    /// The adapters that it is written for; `None` for all. Checks run every kernel on every adapter.
     pub family: Option<Family>,
     serve: fn(&Call, &Caps) -> Option<Work>,
 }
 
 impl Kernel {
-    /// A kernel for adapters of both families; `serve` gives `None` where it does not serve a call.
+    /// Creates a kernel for adapters of both families; `serve` returns `None` for a call that the kernel does not serve.
     pub const fn new(source: Source, serve: fn(&Call, &Caps) -> Option<Work>) -> Self {
         Self { source, family: None, serve }
     }
-    /// One for adapters of `family` only.
+    /// Restricts the kernel to adapters of `family`.
     pub const fn only(self, family: Family) -> Self {
         Self { family: Some(family), ..self }
     }
-    /// The same kernel with another text, such as one with a fault.
+    /// Returns the same kernel with another text, such as one with a fault.
     pub const fn with_source(self, source: Source) -> Self {
         Self { source, ..self }
     }
-    /// How it serves `call` on an adapter with `caps`.
+    /// Returns how the kernel serves `call` on an adapter with `caps`; `None` if it does not.
     pub fn serve(&self, call: &Call, caps: &Caps) -> Option<Work> {
         (self.serve)(call, caps)
     }
@@ -271,7 +275,7 @@ impl std::fmt::Debug for Kernel {
 }
 
 impl PartialEq for Kernel {
-    /// By text: functions have no identity.
+    /// Compares source and family: functions have no identity.
     fn eq(&self, other: &Self) -> bool {
         self.source == other.source && self.family == other.family
     }

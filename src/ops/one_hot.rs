@@ -1,15 +1,15 @@
-//! one_hot: class indices as vectors that are 1 at the class and 0 elsewhere.
+//! one_hot: turns class indices into vectors that are 1 at the class and 0 elsewhere.
 //!
-//! `y[…, k, …] = 1 where x[…] = k, else 0`, with k along a new axis.
+//! `y[…, k, …] = 1 if x[…] = k, else 0`, with k along a new axis.
 //!
-//! | name | shape                                   | meaning                                                     |
-//! |------|-----------------------------------------|-------------------------------------------------------------|
-//! | x    | any shape of up to 5 dimensions, u32    | class indices                                               |
-//! | y    | x's with `classes` inserted at `axis`   | such as targets `[N,C,H,W]` of indices `[N,H,W]` for axis 1 |
+//! | name | shape                                 | meaning                                                              |
+//! |------|---------------------------------------|----------------------------------------------------------------------|
+//! | x    | any shape of up to 5 dimensions, u32  | class indices                                                        |
+//! | y    | x's with `classes` inserted at `axis` | vectors, such as targets `[N,C,H,W]` of indices `[N,H,W]` for axis 1 |
 //!
 //! An index that is not below `classes` gives zeros, which masks its position in [softmax_cross_entropy](super::softmax_cross_entropy).
 //! Gradients: none; indices are data.
-//! Errors: no classes; an axis past the last; x has six dimensions.
+//! Errors: there are no classes; the axis is larger than the rank of x; x has six dimensions.
 //! Numerics: exact.
 //! Source: definition, as OneHot of ONNX.
 
@@ -23,12 +23,12 @@ use crate::tensor::{DType, MAX_RANK, Shape, len};
 pub struct OneHot {
     /// Number of classes, the size of the new axis.
     pub classes: usize,
-    /// Where the new axis stands in the output.
+    /// Position of the new axis in the output.
     pub axis: usize,
 }
 
 impl OneHot {
-    /// Returns the number of indices that follow each other behind the axis.
+    /// Returns the product of the sizes of the axes of x from `axis` on.
     fn inner(&self, io: &Io) -> usize {
         io.x[0][self.axis..].iter().product()
     }
@@ -93,7 +93,7 @@ fn plain(call: &Call, caps: &Caps) -> Option<Work> {
 
 pub fn cases() -> Vec<Case> {
     let case = |classes, axis, x: &[usize]| {
-        // Some indices are past the classes.
+        // Some indices are not below `classes`.
         let indices = |rng: &mut Rng, x: &[Shape], k: usize| (0..len(&x[k])).map(|_| rng.below(9) as f64).collect();
         let shape = Shape::new(x).expect("a case has one to five dimensions");
         Case::new(OneHot { classes, axis }, &[shape]).fill(0, Fill::With(indices))

@@ -1,16 +1,16 @@
-//! top_k: the k largest or smallest elements along an axis, in order, and where they stand.
+//! top_k: the k largest or smallest elements along an axis, in order, and their positions.
 //!
 //! `y[…, j, …] = x[…, indices[…, j, …], …]`, the j-th largest of its line.
 //!
-//! | name    | shape                        | meaning                                        |
-//! |---------|------------------------------|------------------------------------------------|
-//! | x       | any shape                    | input                                          |
-//! | y       | x's with k on the axis       | the largest, descending; or smallest, ascending |
-//! | indices | as y, u32                    | their positions on the axis                    |
+//! | name    | shape                   | meaning                                                      |
+//! |---------|-------------------------|--------------------------------------------------------------|
+//! | x       | any shape               | input                                                        |
+//! | y       | as x, but k on the axis | the largest elements, descending, or the smallest, ascending |
+//! | indices | as y, u32               | their positions on the axis                                  |
 //!
-//! Of equal elements the one with the smaller index comes first. A NaN counts as larger than every number, as in PyTorch.
+//! Among equal elements, the one with the smaller index comes first. NaN counts as larger than every number, as in PyTorch.
 //! Gradient: for x; backward reads indices and dy. `indices` has none.
-//! Errors: an axis past the last; k is 0 or larger than the axis.
+//! Errors: the axis does not exist; k is 0 or larger than the size of the axis.
 //! Numerics: exact.
 //! Source: definition, as TopK of ONNX with sorted = 1.
 
@@ -25,7 +25,7 @@ use crate::tensor::{DType, Shape};
 pub struct TopK {
     pub k: usize,
     pub axis: usize,
-    /// The largest; otherwise the smallest.
+    /// Selects the largest elements; otherwise the smallest.
     pub largest: bool,
 }
 
@@ -35,7 +35,8 @@ impl TopK {
         (x[self.axis], x[self.axis + 1..].iter().product())
     }
 
-    /// Calls `found(line's first element in x, that in y, positions of the k elements)` for every line along the axis.
+    /// Calls `found` for every line along the axis with the index of the line's first element in x, the same in y, and the positions
+    /// of the k elements.
     fn select(&self, io: &Io, x: &[f64], mut found: impl FnMut(usize, usize, &[usize])) {
         let (len, stride) = self.line(io.x[0]);
         for line in 0..io.x_len(0) / len {

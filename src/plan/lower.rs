@@ -1,4 +1,4 @@
-//! First pass: the methods of operations that a graph's nodes ask for.
+//! The pass that determines which methods of operations the nodes of a graph ask for.
 
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Kind};
@@ -8,32 +8,32 @@ use crate::tensor::Shape;
 /// The method of an operation that computes a node's value.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Asked<'g> {
-    /// The node whose operation it is: for a gradient, the forward node.
+    /// The node whose operation it is; for a gradient, the forward node.
     pub node: usize,
     pub op: &'g dyn Op,
-    /// Nodes.
+    /// Indices of the input nodes.
     pub inputs: &'g [usize],
     /// The input whose gradient is wanted, and the node of the upstream gradient.
     pub gradient: Option<(&'static str, usize)>,
 }
 
 impl Asked<'_> {
-    /// Shapes of the inputs and of the output.
+    /// Returns the shapes of the inputs and of the output.
     pub fn shapes(&self, graph: &Graph) -> (Vec<Shape>, Shape) {
         let nodes = graph.nodes();
         (self.inputs.iter().map(|&i| nodes[i].shape).collect(), nodes[self.node].shape)
     }
 
-    /// The input whose gradient is wanted.
+    /// Returns the input whose gradient is wanted.
     pub fn wanted(&self) -> Option<&'static str> {
         self.gradient.map(|(input, _)| input)
     }
 }
 
-/// What computes each node of `graph`; none for what is given, fixed or lies in its members.
+/// Returns the method that computes each node of `graph`; `None` for inputs, parameters, constants, packs and further outputs.
 ///
 /// # Errors
-/// A gradient of no operation.
+/// A node is the gradient of a node that is not an operation.
 pub(super) fn lower(graph: &Graph) -> Result<Vec<Option<Asked<'_>>>> {
     let nodes = graph.nodes();
     nodes
@@ -46,7 +46,7 @@ pub(super) fn lower(graph: &Graph) -> Result<Vec<Option<Asked<'_>>>> {
                     let gradient = Some((op.inputs()[input], node.inputs[0]));
                     Ok(Some(Asked { node: of, op: &**op, inputs: &nodes[of].inputs, gradient }))
                 }
-                _ => Err(Error::graph(&node.name, "is the gradient of no operation")),
+                _ => Err(Error::graph(&node.name, "is the gradient of a node that is not an operation")),
             },
             _ => Ok(None),
         })

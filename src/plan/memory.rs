@@ -1,15 +1,15 @@
-//! The pass that places: values in slots by their lives.
+//! The pass that places values in slots according to their lives.
 
 use super::{Binding, Hold, Options, Slot, Step, Value};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Kind};
 use crate::layout::{Layout, MAX_TEXELS};
 
-/// Memory for every value: parameters and constants alone, the rest by first fit in order of falling size, where
-/// two values share a slot only if their lives do not overlap.
+/// Assigns memory to every value: parameters and constants have their own slots, the others are placed by first fit in order of
+/// decreasing size. Two values share a slot only if their lives do not overlap.
 ///
 /// # Errors
-/// A value or all together do not fit `options.caps`, with the number.
+/// A value or all values together exceed `options.caps`; the error gives the number.
 pub(super) fn assign(graph: &Graph, values: &mut [Value], returned: &[usize], options: &Options) -> Result<Vec<Slot>> {
     let caps = &options.caps;
     let mut slots: Vec<Slot> = Vec::new();
@@ -72,10 +72,10 @@ pub(super) fn assign(graph: &Graph, values: &mut [Value], returned: &[usize], op
     Ok(slots)
 }
 
-/// Refuses a dispatch that reads one member of a pack and writes another: a buffer is either read or written.
+/// Rejects a dispatch that reads one member of a pack and writes another: within a dispatch, a buffer is either read or written.
 ///
 /// # Errors
-/// There is one, with the names.
+/// There is such a dispatch; the error gives the names.
 pub(super) fn check_packs(steps: &[Step], values: &[Value]) -> Result<()> {
     for step in steps {
         for b in step.bindings.iter().filter(|b| b.writable) {

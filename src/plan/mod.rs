@@ -1,10 +1,10 @@
 //! Turns a graph into steps over slots: plain data that prints as a table.
 //!
-//! Passes follow each other, a file each: `fuse` computes neighbours together, `lower` says which methods a graph asks for,
-//! `select` which shaders compute them in which layout, `schedule` in which order and with which launches, `memory` where
-//! values lie; `verify` checks the result, `table` prints it.
+//! Each pass has its own file, in this order: `fuse` combines neighbouring nodes, `lower` determines the methods that a graph asks
+//! for, `select` the shaders that compute them and their layouts, `schedule` the order of the steps and their launches, `memory`
+//! where values lie; `verify` checks the result, `table` prints it.
 //!
-//! A [`Plan`] holds no handles: it is made and compared without an adapter, and both the adapter and the references
+//! A [`Plan`] holds no handles: it can be made and compared without an adapter, and both the adapter and the references
 //! follow it. Its memory is exact: nothing else is allocated for tensors.
 
 pub mod choices;
@@ -24,44 +24,44 @@ pub(crate) use verify::counts;
 
 use crate::error::{Error, Result};
 use crate::graph::{Graph, NodeId};
-use crate::layout::{Layout, ROWS_A_BLOCK, TEXELS_A_ROW};
+use crate::layout::{Layout, ROWS_PER_BLOCK, TEXELS_PER_ROW};
 use crate::ops::{Cost, FORWARD, Kernel, Source};
 use crate::tensor::{DType, Shape};
 use schedule::Scheduled;
 use select::{Selection, select};
 use std::collections::BTreeSet;
 
-/// How to plan.
+/// Options for planning.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Options<'a> {
     pub caps: Caps,
-    /// Use this kernel wherever it serves, on adapters of any family, and plain ones elsewhere.
+    /// Use this kernel wherever it serves, regardless of its family, and plain kernels elsewhere.
     pub kernel: Option<Kernel>,
-    /// Give every value memory of its own, so that all can be read after a run.
+    /// Give every value its own memory, so that all can be read after a run.
     pub keep_all: bool,
-    /// Fold grids of threads into at least this many rows of workgroups, as only larger grids are otherwise: for checks.
+    /// Fold grids of threads into at least this many rows of workgroups, so that checks cover the folding of larger grids.
     pub fold_rows: u32,
-    /// What was measured to be fastest. Where it names no kernel that serves, the one with the least estimate is taken.
+    /// Measurements of which kernels are fastest. If they name no kernel that serves, the one with the lowest estimate is used.
     pub choices: Option<&'a Choices>,
 }
 
 /// What a slot holds over time.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Hold {
-    /// Values of one run, one after the other.
+    /// Successive values of one run.
     Reused,
-    /// A parameter or constant, by its node's index: kept between runs.
+    /// The parameter or constant with this node index: kept between runs.
     Node(usize),
-    /// Values of one run in a texture of this layout, one after the other.
+    /// Successive values of one run in a texture of this layout.
     Texture(Layout),
-    /// Scratch that depends on parameters only, in this layout: kept until they change.
+    /// Scratch that depends only on parameters, in this layout: kept until they change.
     Prepared(Layout),
-    /// A pack and its members, whose gaps hold zeros; parameters are kept between runs.
+    /// A pack and its members, with zeros in the gaps; kept between runs if the members are parameters.
     Pack { is_kept: bool },
 }
 
 impl Hold {
-    /// How the slot's values lie.
+    /// Returns the layout of the slot's values.
     pub fn layout(&self) -> Layout {
         match self {
             Self::Reused | Self::Node(_) | Self::Pack { .. } => Layout::Rows,
@@ -70,7 +70,7 @@ impl Hold {
     }
 }
 
-/// One buffer.
+/// One buffer or texture.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Slot {
     pub bytes: u64,
@@ -83,32 +83,32 @@ pub struct Value {
     pub name: String,
     pub shape: Shape,
     pub dtype: DType,
-    /// The graph's node, where it is one, or a copy of one as texels; scratch and unwanted gradients are none.
+    /// The node of the graph whose value, or a copy of it in another layout, this is; `None` for scratch and unwanted gradients.
     pub node: Option<usize>,
     pub slot: usize,
-    /// Where in the slot it begins: 0 for all but the members of a pack.
+    /// Offset in the slot: 0 except for members of a pack.
     pub offset_bytes: u64,
-    /// The value of the pack whose member it is.
+    /// The value of the pack that this value is a member of.
     pub pack: Option<usize>,
     pub layout: Layout,
-    /// First and last step that touches it; inputs begin at 0, fetched values end at the number of steps.
+    /// First and last step that uses it. The lives of inputs start at 0; those of fetched values end at the number of steps.
     pub life: (usize, usize),
     /// Scratch written by a step that runs once.
     pub is_prepared: bool,
 }
 
 impl Value {
-    /// Bytes of its memory.
+    /// Returns the size of its memory in bytes.
     pub fn bytes(&self) -> u64 {
         let elements = self.layout.elements(&self.shape);
         match self.layout {
             Layout::Rows => 4 * elements as u64,
-            Layout::Texels => 4 * elements.next_multiple_of(TEXELS_A_ROW) as u64,
-            Layout::Quads => 16 * elements.next_multiple_of(TEXELS_A_ROW) as u64,
+            Layout::Texels => 4 * elements.next_multiple_of(TEXELS_PER_ROW) as u64,
+            Layout::Quads => 16 * elements.next_multiple_of(TEXELS_PER_ROW) as u64,
         }
     }
 
-    /// Slot, and the offset in it where there is one, for tables.
+    /// Returns the slot and any offset in it, for tables.
     fn place(&self) -> String {
         match self.offset_bytes {
             0 => self.slot.to_string(),
@@ -118,13 +118,15 @@ impl Value {
 }
 
 impl Value {
-    /// Bytes of its place in the readback buffer: whole texels, where alone a copy from a texture may begin.
+    /// Returns the bytes of its place in the readback buffer: whole texels, because a copy from a texture must begin at a multiple of
+    /// a texel.
     pub fn readback_bytes(&self) -> u64 {
         self.bytes().next_multiple_of(16)
     }
-    /// Bytes of a slot for it. Textures have whole blocks of rows, as drivers give them anyway, so that the plan knows them.
+    /// Returns the bytes of a slot for it. Textures have whole blocks of rows, which drivers allocate anyway, so that the plan counts
+    /// them.
     fn slot_bytes(&self) -> u64 {
-        let block = (TEXELS_A_ROW * ROWS_A_BLOCK) as u64;
+        let block = (TEXELS_PER_ROW * ROWS_PER_BLOCK) as u64;
         match self.layout {
             Layout::Rows => self.bytes(),
             Layout::Texels => self.bytes().next_multiple_of(4 * block),
@@ -151,45 +153,45 @@ pub struct Binding {
 pub struct Step {
     /// The node whose operation runs: for a gradient, the forward node.
     pub node: usize,
-    /// Path for tables: the node's, with the method for a gradient.
+    /// Path for tables: that of the node, followed by the method for a gradient.
     pub name: String,
     pub op: &'static str,
     pub source: Source,
     pub entry: String,
     pub method: String,
-    /// The first pass of its method.
+    /// Is the first pass of its method.
     pub is_first_pass: bool,
-    /// Reads parameters only, so it runs again only when they change.
+    /// Reads only parameters and constants, so it runs again only when a parameter changes.
     pub once: bool,
     pub bindings: Vec<Binding>,
-    /// Values to copy before it from their buffer to their texture, with the value that stands for the texture.
+    /// Values to copy from their buffers into textures before this step, each with the value that represents the texture.
     pub copies: Vec<(usize, usize)>,
     /// The uniform block `p`, as bytes.
     pub params: Vec<u8>,
     pub overrides: Vec<(&'static str, f64)>,
     pub workgroups: [u32; 3],
-    /// Work of the whole method, stated at its first pass.
+    /// Work of the whole method at its first pass, zero at the others.
     pub cost: Cost,
-    /// Milliseconds that the dispatch takes at most, estimated for the adapter that was planned for.
+    /// Upper bound on the time of the dispatch in milliseconds, measured or estimated for the adapter of the plan.
     pub most_ms: f64,
 }
 
 impl Step {
-    /// File stem of the shader.
+    /// Returns the file stem of the shader.
     pub fn stem(&self) -> &'static str {
         self.source.stem
     }
-    /// Part of a forward pass or an update, not of a gradient.
+    /// Returns whether the step is part of a forward pass or an update, not of a gradient.
     pub fn is_forward(&self) -> bool {
         self.method == FORWARD
     }
-    /// Put in by the planner between two layouts.
+    /// Returns whether the planner inserted the step to convert between layouts.
     pub fn is_repack(&self) -> bool {
         self.method == REPACK
     }
 }
 
-/// The method of the planner's own steps.
+/// The method of steps that the planner inserts.
 const REPACK: &str = "repack";
 
 /// Steps in order, and the memory that they use.
@@ -198,28 +200,28 @@ pub struct Plan {
     pub steps: Vec<Step>,
     pub values: Vec<Value>,
     pub slots: Vec<Slot>,
-    /// (input's name, value).
+    /// Name and value of each input.
     pub inputs: Vec<(String, usize)>,
-    /// Values to return, in the order asked for.
+    /// Values to return, in the requested order.
     pub fetches: Vec<usize>,
-    /// What was asked for and could not be: measured choices that are not used, with the reason.
+    /// Requests that could not be met: measured choices that are not used, with the reason.
     pub notes: Vec<String>,
 }
 
 impl Plan {
-    /// Plans the computation of `fetches`, among which may be updates.
+    /// Plans the computation of `fetches`, which may include updates.
     ///
     /// # Errors
-    /// No kernel serves a node; a tensor, all tensors together or a dispatch do not fit `options.caps`, with the
-    /// number; a foreign node.
+    /// No kernel serves a node; a tensor, all tensors together or a dispatch exceed `options.caps` (the error gives the number);
+    /// a node belongs to another graph.
     pub fn new(graph: &Graph, fetches: &[NodeId], options: &Options) -> Result<Self> {
         let selection = select(graph, fetches, options, &BTreeSet::new())?;
         let error = match Self::of(graph, fetches, &selection, options) {
             Err(e @ Error::Plan { .. }) if !selection.followed.is_empty() => e,
             planned => return planned,
         };
-        // A choice made for one layer may need scratch for which this graph leaves no memory: the first without which the plan
-        // fits is given up, or else all.
+        // A choice that was measured for one layer alone may need scratch that does not fit next to the rest of this graph. Gives up
+        // the first choice without which the plan fits or, if there is none, all of them.
         let followed = &selection.followed;
         let one = followed.keys().map(|key| BTreeSet::from([key.clone()]));
         for given_up in one.chain([followed.keys().cloned().collect()]) {
@@ -245,24 +247,23 @@ impl Plan {
         Ok(plan)
     }
 
-    /// What the plan's tensors take on the device: bytes of all slots, and of the buffer through which the host reads what
-    /// is fetched.
+    /// Returns the bytes that the plan's tensors take on the device: those of all slots and of the readback buffer.
     pub fn peak_bytes(&self) -> u64 {
         self.slots.iter().map(|s| s.bytes).sum::<u64>() + self.readback_bytes()
     }
 
-    /// The passes of the method whose first pass is step `first`.
+    /// Returns the passes of the method whose first pass is step `first`.
     pub(crate) fn passes(&self, first: usize) -> &[Step] {
         let rest = self.steps[first + 1..].iter().take_while(|step| !step.is_first_pass).count();
         &self.steps[first..=first + rest]
     }
 
-    /// Bytes of the buffer through which the host reads what is fetched.
+    /// Returns the bytes of the buffer through which the host reads fetched values.
     pub fn readback_bytes(&self) -> u64 {
         self.fetches.iter().map(|&v| self.values[v].readback_bytes()).sum()
     }
 
-    /// Work of all steps.
+    /// Returns the total work of all steps.
     pub fn cost(&self) -> Cost {
         let mut total = Cost::default();
         for step in &self.steps {
@@ -271,7 +272,7 @@ impl Plan {
         total
     }
 
-    /// The longest dispatch, estimated for the adapter that was planned for.
+    /// Returns the longest bound on a dispatch in milliseconds, measured or estimated for the adapter of the plan.
     pub fn longest_dispatch_ms(&self) -> f64 {
         self.steps.iter().map(|s| s.most_ms).fold(0.0, f64::max)
     }

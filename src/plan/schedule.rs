@@ -1,4 +1,4 @@
-//! The pass that orders: steps with their launches, the values that they bind, and what is copied or repacked between them.
+//! The pass that orders the steps, with their launches, the values that they bind, and what is copied or repacked between them.
 
 use super::lower::Asked;
 use super::select::{Chosen, Selection};
@@ -14,26 +14,26 @@ use crate::shader::{Entry, Shader, reflect};
 use crate::tensor::{DType, Shape};
 use std::collections::{BTreeMap, HashMap};
 
-/// Steps in order, and values without memory.
+/// Steps in order, and values that have no memory yet.
 pub(super) struct Scheduled {
     pub steps: Vec<Step>,
     pub values: Vec<Value>,
-    /// (input's name, value).
+    /// Name and value of each input.
     pub inputs: Vec<(String, usize)>,
-    /// Values to return, in the order asked for.
+    /// Values to return, in the requested order.
     pub returned: Vec<usize>,
 }
 
-/// The gradients wanted of a dispatch: the node of `dy`, and the gradient node of each input.
+/// The gradients that a dispatch computes: the node of `dy`, and the gradient node of each wanted input.
 type Wanted = (usize, BTreeMap<&'static str, usize>);
 
-/// Steps after which a copy in another layout is made anew: the memory of one kept for longer is worth more than the copy.
+/// Number of steps for which a copy in another layout is kept. After that it is made again: its memory is worth more than the copy.
 const STEPS_OF_A_COPY: usize = 8;
 
 /// Orders what was selected.
 ///
 /// # Errors
-/// A dispatch does not fit `options.caps`, with the number; a shader breaks its contract.
+/// A dispatch exceeds `options.caps` (the error gives the number); a shader breaks its contract.
 pub(super) fn schedule(
     graph: &Graph,
     fetches: &[NodeId],
@@ -56,7 +56,7 @@ pub(super) fn schedule(
     for index in (0..nodes.len()).filter(|&i| needed[i]) {
         match nodes[index].kind {
             Kind::Input => {
-                // Where every reader wants quads, the host packs them.
+                // If every reader wants quads, the host packs them.
                 let layout = if selection.is_read_as_quads(index) { Layout::Quads } else { Layout::Rows };
                 inputs.push((nodes[index].name.clone(), builder.value_with(index, layout)));
             }
@@ -66,7 +66,7 @@ pub(super) fn schedule(
             _ => {}
         }
     }
-    // Updates overwrite what others read, so they come last.
+    // Updates overwrite what other steps read, so they come last.
     let is_update = |i: &usize| matches!(nodes[*i].kind, Kind::Update(_));
     let order = (0..nodes.len()).filter(|i| needed[*i] && !is_update(i));
     for index in order.chain((0..nodes.len()).filter(|i| needed[*i] && is_update(i))) {
@@ -95,8 +95,8 @@ pub(super) fn schedule(
     Ok(Scheduled { steps: builder.steps, values: builder.values, inputs, returned })
 }
 
-/// One dispatch writes all gradients of its method that follow from one upstream gradient: those that are wanted with that of
-/// node `index`. What asks for one of them twice computes it twice.
+/// Returns the gradients to compute together with that of node `index`: a dispatch writes all gradients of its method that follow
+/// from one upstream gradient. A gradient that is asked for twice is computed twice.
 fn wanted_with(index: usize, selection: &Selection) -> BTreeMap<&'static str, usize> {
     let Selection { calls, chosen, .. } = selection;
     let mut wanted = BTreeMap::new();
@@ -124,7 +124,7 @@ struct Builder<'a> {
     steps: Vec<Step>,
     values: Vec<Value>,
     of_node: HashMap<usize, usize>,
-    /// The latest copy as texels of each value.
+    /// The latest copy of each value as texels.
     texels: HashMap<usize, usize>,
     /// The latest repack of each value into each layout.
     repacked: HashMap<(usize, Layout), usize>,
@@ -153,7 +153,7 @@ impl Builder<'_> {
         self.value_with(node, Layout::Rows)
     }
 
-    /// The value of `node`, which lies in `layout` if it is new.
+    /// Returns the value of `node`; a new one gets `layout`.
     fn value_with(&mut self, node: usize, layout: Layout) -> usize {
         if let Some(&value) = self.of_node.get(&node) {
             return value;
@@ -182,7 +182,7 @@ impl Builder<'_> {
         self.values.len() - 1
     }
 
-    /// The value of a pack, and its members put into it.
+    /// Adds the value of a pack and places its members in it.
     fn pack(&mut self, node: usize) -> Result<()> {
         let members = self.graph.nodes()[node].inputs.clone();
         let (offsets, _) = pack_offsets(members.iter().map(|&m| self.graph.nodes()[m].shape));
@@ -201,7 +201,7 @@ impl Builder<'_> {
         Ok(())
     }
 
-    /// The value that holds `value` in `layout` (rows or quads), repacked by a step where it does not itself.
+    /// Returns the value that holds `value` in `layout` (rows or quads). Adds a step that repacks `value` if necessary.
     fn in_layout(&mut self, value: usize, layout: Layout) -> Result<usize> {
         if self.values[value].layout == layout {
             return Ok(value);
@@ -258,7 +258,7 @@ impl Builder<'_> {
         Ok(new)
     }
 
-    /// Adds the steps of `call`: all passes of `chosen`. A gradient's dispatch also writes those of the other `wanted` inputs.
+    /// Adds the steps of `call`: all passes of `chosen`. The dispatches of a gradient also write those of the other `wanted` inputs.
     fn emit(&mut self, call: &Asked, chosen: &Chosen, wanted: Option<Wanted>) -> Result<()> {
         let Asked { node, op, inputs, .. } = *call;
         let (x, y) = call.shapes(self.graph);
@@ -269,7 +269,7 @@ impl Builder<'_> {
         let name = if wanted.is_some() { format!("{node_name}.{method}") } else { node_name };
         let passes = chosen.shader.passes(method);
         let layout_of = |name: &str| chosen.shader.variable(name).map_or(Layout::Rows, |v| v.layout);
-        // The graph's node that a variable reads, or that an output's variable writes.
+        // Returns the node of the graph that a variable reads, or that the variable of an output writes.
         let node_of = |v: &str| -> Result<Option<usize>> {
             if let Some(k) = op.outputs().iter().position(|output| *output == scratch_of(v)) {
                 return Ok(Some(node + k));
@@ -278,12 +278,12 @@ impl Builder<'_> {
                 let (dy, _) = wanted.as_ref().ok_or_else(|| Error::plan(format!("{name}: forward reads dy")))?;
                 return Ok(Some(*dy));
             }
-            // What is absent is not used: the first input stands there.
+            // An absent input is not used: the first input is bound instead.
             let is_absent = op.absent().contains(&v);
             Ok(op.inputs().iter().position(|i| *i == v).or(is_absent.then_some(0)).map(|k| inputs[k]))
         };
 
-        // Everything that is read, in the layout in which it is read, before the first pass.
+        // Provides everything that is read, in the layout in which it is read, before the first pass.
         let mut read: HashMap<&str, usize> = HashMap::new();
         for pass in &passes {
             for v in pass.reads.iter().filter(|v| !is_scratch(v)) {
@@ -302,7 +302,7 @@ impl Builder<'_> {
             Kind::Constant(_) => true,
             _ => false,
         };
-        // A pass that reads parameters only and alone writes its scratch need not run again before they change.
+        // A pass that reads only parameters and constants, and is the only one to write its scratch, runs again only when they change.
         let mut once = Vec::new();
         for pass in &passes {
             let mut fixed = pass
@@ -344,7 +344,7 @@ impl Builder<'_> {
                             None => {
                                 let Some((_, len)) = scratch.iter().find(|(n, _)| *n == v) else {
                                     return Err(Error::plan(format!(
-                                        "{name}: {stem}.{method} uses {v} but its kernel gives no size"
+                                        "{name}: {stem}.{method} uses {v}, but its kernel gives no size for it"
                                     )));
                                 };
                                 let shape = Shape::from([1, 1, 1, (*len).max(1)]);
@@ -359,7 +359,7 @@ impl Builder<'_> {
                     } else if let Some(source) = node_of(v)? {
                         self.value_with(source, variable.layout)
                     } else {
-                        // A gradient: the wanted node, or memory that nobody reads.
+                        // A gradient: the value of the wanted node, or memory that nothing reads.
                         let input = &v[1..];
                         let node_wanted = wanted.as_ref().and_then(|(_, w)| w.get(input)).copied();
                         match (node_wanted, extra.get(v)) {
@@ -367,7 +367,7 @@ impl Builder<'_> {
                             (None, Some(&value)) => value,
                             (None, None) => {
                                 let k = op.inputs().iter().position(|i| *i == input).ok_or_else(|| {
-                                    Error::plan(format!("{name}: {stem} writes {v}, which is no gradient"))
+                                    Error::plan(format!("{name}: {stem} writes {v}, which is not a gradient"))
                                 })?;
                                 let value = self.new_value(format!("{name}.{v}"), x[k], None, variable.layout);
                                 extra.insert(v.to_owned(), value);
@@ -414,7 +414,7 @@ impl Builder<'_> {
                     bindings,
                     copies,
                     cost,
-                    // Each pass of a block counts as if it did all the work.
+                    // Each pass of a block counts as if it did all the work of the block.
                     most_ms: if is_first || blocks > 1 { chosen.most_ms / blocks as f64 } else { 0.0 },
                 })?;
                 is_first = false;
@@ -482,7 +482,7 @@ impl Builder<'_> {
         }
         if most_ms > MAX_DISPATCH_MS {
             return fail(format!(
-                "{:.2} GFLOP may take {most_ms:.0} ms on this adapter, a dispatch is held under {MAX_DISPATCH_MS} ms; use a smaller input or batch",
+                "{:.2} GFLOP may take {most_ms:.0} ms on this adapter, a dispatch is limited to {MAX_DISPATCH_MS} ms; use a smaller input or batch",
                 cost.flops as f64 / 1e9
             ));
         }
@@ -507,7 +507,8 @@ impl Builder<'_> {
     }
 }
 
-/// Workgroups for `threads` invocations, folded to two dimensions past `max`, or to `rows` if these are more; `None` past max².
+/// Returns the workgroups for `threads` invocations, folded into rows of at most `max` workgroups and into at least `rows` rows;
+/// `None` if there are more than `max` rows.
 fn fold(threads: usize, size: u32, max: u32, rows: u32) -> Option<[u32; 3]> {
     let groups = u32::try_from(threads.div_ceil(size as usize)).ok()?;
     let rows = groups.div_ceil(max).max(rows).max(1);

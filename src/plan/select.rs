@@ -1,4 +1,4 @@
-//! The pass that chooses: which nodes are needed, and which kernel computes each of them in which layout.
+//! The pass that determines which nodes are needed, and which kernel computes each of them in which layout.
 
 use super::lower::{Asked, lower};
 use super::verify::counts;
@@ -11,7 +11,7 @@ use crate::shader::{Entry, Shader, Variable, reflect};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-/// Gain over a plain kernel from which repacking the inputs of one is worth it.
+/// Minimum gain over the plain kernel for which it is worth repacking the inputs of a kernel.
 pub(crate) const WORTH_REPACKING: f64 = 2.0;
 
 /// A kernel that serves a node.
@@ -21,9 +21,9 @@ pub(crate) struct Chosen {
     pub shader: Arc<Shader>,
     pub method: String,
     pub work: Work,
-    /// How many times as fast as a plain kernel it is estimated to be.
+    /// Estimated speed-up over the plain kernel.
     pub gain: f64,
-    /// Milliseconds of all its dispatches: measured if they were, else estimated.
+    /// Time of all its dispatches in milliseconds, measured if possible, else estimated.
     pub most_ms: f64,
 }
 
@@ -31,19 +31,19 @@ impl Chosen {
     pub fn stem(&self) -> &'static str {
         self.kernel.stem()
     }
-    /// Its method writes the gradient for `input`.
+    /// Returns whether its method writes the gradient for `input`.
     fn computes(&self, input: &str) -> bool {
         let gradient = format!("d{input}");
         self.shader.passes(&self.method).iter().any(|pass| pass.writes.contains(&gradient))
     }
-    /// It reads or writes tensors as channel quads.
+    /// Returns whether it reads or writes tensors as channel quads.
     pub fn uses_quads(&self) -> bool {
         self.shader.variables.iter().any(|v| v.layout == Layout::Quads && !is_scratch(&v.name))
     }
 }
 
-/// The kernels that serve `op`, or the gradient of its input `gradient`, on adapters as `options` say: in the operation's order,
-/// the plain one last.
+/// Returns the kernels that serve `op`, or the gradient for its input `gradient`, under `options`: in the operation's order, with the
+/// plain one last.
 ///
 /// # Errors
 /// The operation has no kernel; a shader breaks its contract.
@@ -52,7 +52,7 @@ pub(crate) fn serving(op: &dyn Op, io: &Io, gradient: Option<&str>, options: &Op
         return Err(Error::plan(format!("{} has no kernel", op.name())));
     };
     let candidates: Vec<Kernel> = match options.kernel {
-        // Its text may be another than that of the one in the list.
+        // Its text may differ from that of the kernel in the list.
         Some(wanted) if wanted.stem() == plain.stem() => vec![wanted],
         Some(wanted) => {
             let wanted = others.iter().any(|k| k.stem() == wanted.stem()).then_some(wanted);
@@ -91,14 +91,14 @@ pub(crate) fn serving(op: &dyn Op, io: &Io, gradient: Option<&str>, options: &Op
     Ok(found)
 }
 
-/// What is computed, and by which kernels.
+/// The nodes to compute and the kernels that compute them.
 pub(super) struct Selection<'g> {
     pub calls: Vec<Option<Asked<'g>>>,
-    /// By node.
+    /// Whether each node is needed.
     pub needed: Vec<bool>,
     /// The kernel of every needed node that is computed.
     pub chosen: BTreeMap<usize, Chosen>,
-    /// Parameters that an update overwrites, by node.
+    /// Whether each node is a parameter that an operation overwrites.
     pub updated: Vec<bool>,
     /// The measured choices that were followed, by [`choices::key`].
     pub followed: BTreeMap<String, String>,
@@ -106,10 +106,10 @@ pub(super) struct Selection<'g> {
     pub notes: Vec<String>,
 }
 
-/// Chooses for `fetches` and what they need. Measured choices are followed but for those of the layers in `given_up`.
+/// Chooses kernels for `fetches` and everything that they need. Follows measured choices except for the layers in `given_up`.
 ///
 /// # Errors
-/// No kernel serves a node; a foreign node; nothing to compute.
+/// No kernel serves a node; a node belongs to another graph; `fetches` is empty.
 pub(super) fn select<'g>(
     graph: &'g Graph,
     fetches: &[NodeId],
@@ -134,7 +134,7 @@ pub(super) fn select<'g>(
     for &id in fetches {
         selection.needed[id.index] = true;
     }
-    // Backwards, since an entry's reads decide what a gradient needs.
+    // Goes backwards, because what an entry reads determines what a gradient needs.
     for index in (0..nodes.len()).rev() {
         if !selection.needed[index] {
             continue;
@@ -159,7 +159,7 @@ pub(super) fn select<'g>(
 }
 
 impl Selection<'_> {
-    /// A forward pass needs all its inputs; an update overwrites some, and the members of packs among them.
+    /// Marks all inputs of a forward pass as needed, and those that it overwrites, including members of packs, as updated.
     fn need_inputs(&mut self, graph: &Graph, call: &Asked) {
         for (&input, name) in call.inputs.iter().zip(call.op.inputs()) {
             self.needed[input] = true;
@@ -173,7 +173,7 @@ impl Selection<'_> {
         }
     }
 
-    /// A gradient needs what its passes read.
+    /// Marks what the passes of a gradient read as needed.
     fn need_reads(&mut self, call: &Asked, chosen: &Chosen) {
         for name in chosen.shader.passes(&chosen.method).iter().flat_map(|pass| &pass.reads) {
             if let Some(k) = call.op.outputs().iter().position(|output| *output == scratch_of(name)) {
@@ -184,8 +184,8 @@ impl Selection<'_> {
         }
     }
 
-    /// The kernel for `call` among those that `may`: the wanted one, else the measured choice, else the one with the least estimated
-    /// time, the earlier in the operation's list where two are equal.
+    /// Chooses the kernel for `call` among those whose shaders `may` be used: the requested one, else the measured choice, else the one
+    /// with the lowest estimate; among equal estimates, the first in the operation's list.
     fn choose(
         &mut self,
         graph: &Graph,
@@ -233,8 +233,8 @@ impl Selection<'_> {
         Ok(chosen)
     }
 
-    /// Takes a gradient from a dispatch that computes it beside another of the same operation anyway; where two could do that for
-    /// each other, from the one that takes less time.
+    /// Takes a gradient from a dispatch that already computes it along with another gradient of the same operation. If each of two
+    /// dispatches computes both, the faster one is used.
     fn share_dispatches(&mut self) {
         let gradients: Vec<usize> = self.chosen.keys().copied().filter(|&i| self.wanted(i).is_some()).collect();
         for &index in &gradients {
@@ -256,14 +256,14 @@ impl Selection<'_> {
         }
     }
 
-    /// The operation's node, the upstream gradient and the input of the gradient at `index`.
+    /// Returns the operation's node, the upstream gradient and the input of the gradient at `index`.
     fn wanted(&self, index: usize) -> Option<(usize, usize, &'static str)> {
         let call = self.calls[index]?;
         call.gradient.map(|(input, dy)| (call.node, dy, input))
     }
 
-    /// Takes a kernel that reads rows in place of one that reads quads, where no value that it reads comes as quads and it
-    /// gains less than [`WORTH_REPACKING`]: a chain of operations stays in one layout.
+    /// Replaces a kernel that uses quads by one that uses only rows if no value that it reads is stored as quads and its gain is
+    /// below [`WORTH_REPACKING`], so that a chain of operations stays in one layout.
     fn keep_layouts(&mut self, graph: &Graph, options: &Options, given_up: &BTreeSet<String>) -> Result<()> {
         let mut is_quads = vec![false; self.calls.len()];
         for index in (0..self.calls.len()).filter(|&i| self.chosen.contains_key(&i)).collect::<Vec<_>>() {
@@ -284,7 +284,7 @@ impl Selection<'_> {
         Ok(())
     }
 
-    /// Every step that reads `node` declares it as channel quads, and there is one.
+    /// Returns whether some step reads `node`, and every such step declares it as channel quads.
     pub fn is_read_as_quads(&self, node: usize) -> bool {
         let mut found = false;
         for (&reader, choice) in &self.chosen {

@@ -1,31 +1,31 @@
-//! What must hold for every plan, found out from its steps alone: nothing that the planner concluded on the way is believed.
+//! Checks what must hold for every plan, from its steps alone: no intermediate conclusion of the planner is trusted.
 
 use super::{Caps, Hold, MAX_DISPATCH_MS, Plan, Step, Value};
 use crate::error::{Error, Result};
 use crate::layout::{Layout, MAX_TEXELS};
 use crate::shader::reflect;
 
-/// Bytes at whose multiples a binding may begin, by WebGPU's default limits.
+/// Alignment of bindings in bytes, from WebGPU's default limits.
 const ALIGNMENT: u64 = 256;
 
-/// From the first step that touches a value to the last; the first is before all steps for what is there when a run begins, the
-/// last behind all for what must be there when it ends.
+/// The first and last step that use a value. The first is −1 for a value that exists when a run begins, and the last is the number
+/// of steps for one that must exist when it ends.
 type Life = (isize, isize);
 
 impl Plan {
-    /// Checks the plan against `limits` and against itself: every value is written before it is read, and by one operation only;
-    /// no memory is overwritten while it is needed, or read and written by one dispatch; every binding is what its shader
-    /// declares; no limit is passed.
+    /// Checks the plan against `caps` and against itself: every value is written before it is read, and by only one operation;
+    /// no memory is overwritten while it is needed, or both read and written by one dispatch; every binding matches the declaration
+    /// in its shader; no limit is exceeded.
     ///
     /// # Errors
-    /// The first breach, with the step and the value.
+    /// The first violation, with the step and the value.
     pub fn verify(&self, caps: &Caps) -> Result<()> {
         let lives = self.lives()?;
         self.verify_memory(&lives, caps)?;
         self.steps.iter().try_for_each(|step| self.verify_step(step, caps))
     }
 
-    /// Of every value; `None` where no step and no host touches it.
+    /// Returns the life of every value; `None` if neither a step nor the host uses it.
     fn lives(&self) -> Result<Vec<Option<Life>>> {
         let end = self.steps.len() as isize;
         let mut lives: Vec<Option<Life>> = vec![None; self.values.len()];
@@ -33,9 +33,9 @@ impl Plan {
         let members = |pack: usize| (0..self.values.len()).filter(move |&v| self.values[v].pack == Some(pack));
         for (v, value) in self.values.iter().enumerate() {
             let hold = &self.slots.get(value.slot).ok_or_else(|| broken(value, "has no slot"))?.hold;
-            // What once-only steps write must last until the next run, which does not write it again.
+            // What steps that run once write must last until the next run, which does not write it again.
             let is_always = matches!(hold, Hold::Node(_) | Hold::Prepared(_) | Hold::Pack { is_kept: true });
-            // The gaps of a pack hold zeros from the beginning.
+            // The gaps of a pack hold zeros from the start.
             let is_pack = matches!(hold, Hold::Pack { .. }) && value.pack.is_none();
             if is_always || is_pack {
                 lives[v] = Some((-1, end));
@@ -84,7 +84,7 @@ impl Plan {
             }
             for v in step.bindings.iter().filter(|b| !b.written).map(|b| b.value).chain(step.copies.iter().map(|c| c.0))
             {
-                // A pass reads what an earlier one of its own method wrote.
+                // A pass may read what an earlier pass of its method wrote.
                 if !is_written(&writer, v) {
                     return Err(broken(&self.values[v], &format!("is read by {} before it is written", step.name)));
                 }
@@ -100,7 +100,7 @@ impl Plan {
         Ok(lives)
     }
 
-    /// No two values that live at the same time lie at the same place, and all lie within what is allocated.
+    /// Checks that values with overlapping lives have disjoint memory, and that all values lie within what is allocated.
     fn verify_memory(&self, lives: &[Option<Life>], caps: &Caps) -> Result<()> {
         for (v, value) in self.values.iter().enumerate() {
             let (begin, bytes) = (value.offset_bytes, value.bytes());
@@ -109,14 +109,14 @@ impl Plan {
                 return Err(broken(value, &format!("does not lie within slot {}", value.slot)));
             }
             if begin % ALIGNMENT != 0 {
-                return Err(broken(value, &format!("begins at byte {begin}, no multiple of {ALIGNMENT}")));
+                return Err(broken(value, &format!("begins at byte {begin}, which is not a multiple of {ALIGNMENT}")));
             }
             match value.layout {
                 Layout::Rows if bytes > caps.binding_bytes => {
-                    return Err(broken(value, &format!("takes {bytes} bytes, more than a binding may")));
+                    return Err(broken(value, &format!("takes {bytes} bytes, more than a binding can have")));
                 }
                 Layout::Texels | Layout::Quads if value.layout.elements(&value.shape) > MAX_TEXELS => {
-                    return Err(broken(value, "takes more texels than a texture may"));
+                    return Err(broken(value, "takes more texels than a texture can have"));
                 }
                 _ => {}
             }
@@ -127,7 +127,7 @@ impl Plan {
                 let meet = life.0 <= other_life.1 && other_life.0 <= life.1;
                 let overlap = begin < other.offset_bytes + other.bytes() && other.offset_bytes < begin + bytes;
                 if meet && overlap {
-                    return Err(broken(value, &format!("lies where {} still is needed", other.name)));
+                    return Err(broken(value, &format!("lies where {} is still needed", other.name)));
                 }
             }
         }
@@ -147,19 +147,22 @@ impl Plan {
             let value = &self.values[b.value];
             let declared = shader.variable(&b.variable);
             if declared.is_none_or(|v| v.layout != b.layout || v.binding != b.binding || v.writable != b.writable) {
-                return fail(format!("{} is bound as the shader does not declare it", b.variable));
+                return fail(format!("{} is not bound as the shader declares it", b.variable));
             }
-            // What lies in scratch is the kernel's own affair.
+            // The type of scratch is up to the kernel.
             if value.node.is_some() && declared.is_some_and(|v| v.dtype != value.dtype) {
-                return fail(format!("{} is bound to {} of {}", b.variable, value.name, value.dtype));
+                return fail(format!(
+                    "{} is bound to {}, which has elements of {}",
+                    b.variable, value.name, value.dtype
+                ));
             }
             if value.layout != b.layout {
-                return fail(format!("{} is bound to {} of another layout", b.variable, value.name));
+                return fail(format!("{} is bound to {}, which has another layout", b.variable, value.name));
             }
             if b.written != entry.writes.contains(&b.variable) || (b.written && !b.writable) {
-                return fail(format!("{} is written without saying so", b.variable));
+                return fail(format!("the plan and the shader disagree on whether {} is written", b.variable));
             }
-            // One dispatch sees a buffer either as read or as written, and a texture by one variable.
+            // Within a dispatch, a buffer is either read or written, and a texture is bound to one variable.
             let place = |v: &Value| (v.slot, v.offset_bytes, v.offset_bytes + v.bytes());
             let (slot, begin, end) = place(value);
             for other in step.bindings.iter().filter(|o| o.binding != b.binding && b.written) {
@@ -205,13 +208,13 @@ impl Plan {
         }
         let ms = step.most_ms;
         if ms > MAX_DISPATCH_MS {
-            return fail(format!("may take {ms:.0} ms, more than {MAX_DISPATCH_MS}"));
+            return fail(format!("may take {ms:.0} ms, more than {MAX_DISPATCH_MS} ms"));
         }
         Ok(())
     }
 }
 
-/// Storage buffers and storage textures among variables of these layouts.
+/// Counts the storage buffers and storage textures among variables of these layouts.
 pub(crate) fn counts(layouts: impl Iterator<Item = Layout>) -> [usize; 2] {
     layouts.fold([0; 2], |mut counts, layout| {
         counts[usize::from(layout != Layout::Rows)] += 1;
@@ -237,11 +240,11 @@ mod tests {
     use proptest::prelude::*;
 
     fn caps(is_software: bool) -> Caps {
-        // As an adapter of this kind has them.
+        // The limits of real adapters of this kind.
         if is_software { Caps { storage_textures: 8, ..Caps::software() } } else { Caps::default() }
     }
 
-    /// A graph of operations drawn by number, over inputs and parameters of one shape.
+    /// Builds a graph of the operations that `choices` select by number, over inputs and parameters of one shape.
     fn drawn(choices: &[(usize, u16, u16)]) -> (Graph, Vec<NodeId>) {
         let mut g = Graph::new();
         let shape = [2, 4, 6, 5];
@@ -294,14 +297,14 @@ mod tests {
             trains: bool,
         ) {
             let (mut g, nodes) = drawn(&choices);
-            // The last layer has parameters whatever was drawn, and two losses share what is before.
+            // The last layer has parameters regardless of what was drawn, and two losses share what precedes them.
             let w = g.param("w", [4, 4, 3, 3], Init::Constant(0.1)).unwrap();
             let b = g.param("b", [1, 4, 1, 1], Init::Constant(0.0)).unwrap();
             let last = g.add(Conv2d::same(3), &[*nodes.last().unwrap(), w, b]).unwrap();
             let one = g.mse(last, nodes[1], Reduction::Mean).unwrap();
             let other = g.mse(last, nodes[0], Reduction::Sum).unwrap();
             let mut fetches = vec![last, other];
-            // Outputs besides the first, which no one else reads.
+            // Outputs after the first, which nothing else reads.
             let further = g.nodes().iter().filter(|node| matches!(node.kind, Kind::Output { .. }));
             fetches.extend(further.take(2).map(|node| g.find(&node.name).unwrap()));
             if trains {
@@ -317,7 +320,7 @@ mod tests {
         }
     }
 
-    /// A step of training on both families, which has packs, updates, scratch, once-only passes on one of them, and copies.
+    /// Plans a training step, which has packs, updates, scratch and copies, and passes that run once on one of the families.
     fn training(is_software: bool) -> Plan {
         let (mut g, nodes) = drawn(&[(9, 0, 0), (2, 2, 0), (5, 3, 0), (0, 4, 2), (6, 5, 0), (4, 6, 0)]);
         let loss = g.mse(*nodes.last().unwrap(), nodes[1], Reduction::Mean).unwrap();
@@ -342,7 +345,7 @@ mod tests {
                     assert!(said.contains(message), "{what}: {said:?}");
                 }
             };
-            // Each step whose result another one reads, left out.
+            // Leaves out each step whose result another step reads.
             let read_later = |plan: &Plan, i: usize| {
                 let written = |v: usize| plan.steps[i].bindings.iter().any(|b| b.written && b.value == v);
                 let reads = |b: &Binding| !b.written && written(b.value);
@@ -369,7 +372,7 @@ mod tests {
             let last = right.steps.len() - 1;
             let said = changed(&|plan| plan.steps.swap(0, last));
             assert!(!said.is_empty());
-            // Two values that live at the same time put into one slot.
+            // Puts two values that live at the same time into one slot.
             let merged = changed(&|plan| {
                 let reads: Vec<usize> =
                     plan.steps[last].bindings.iter().filter(|b| b.layout == Layout::Rows).map(|b| b.value).collect();
@@ -378,9 +381,9 @@ mod tests {
                 plan.slots[b].hold = plan.slots[a].hold.clone();
                 plan.values.iter_mut().filter(|v| v.slot == b).for_each(|v| v.slot = a);
             });
-            assert!(merged.contains("still is needed"), "{merged}");
+            assert!(merged.contains("is still needed"), "{merged}");
             let said = changed(&|plan| plan.steps[0].bindings[0].binding += 1);
-            assert!(said.contains("as the shader does not declare it"), "{said}");
+            assert!(said.contains("is not bound as the shader declares it"), "{said}");
             let said = changed(&|plan| drop(plan.steps[0].bindings.remove(0)));
             assert!(said.contains("is bound to nothing"), "{said}");
             let said = changed(&|plan| plan.steps[0].workgroups[0] = 0);

@@ -1,5 +1,4 @@
-//! WGSL: what a file says of itself ([`Shader`]), and its text with constants set and loops unrolled. The only room that
-//! names `naga::`.
+//! WGSL: what a file declares ([`Shader`]), and its text with constants set and loops unrolled. The only room that names `naga::`.
 
 mod reflect;
 mod unroll;

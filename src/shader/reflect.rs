@@ -1,6 +1,6 @@
-//! What a WGSL file says of itself, read by naga: entries, variables by name, layouts, members of `p`, limits.
+//! Reads with naga what a WGSL file declares: entries, variables by name, layouts, members of `p`, limits.
 //!
-//! Nothing that stands in a shader is written a second time in Rust.
+//! Nothing that a shader declares is repeated in Rust.
 
 use super::unroll;
 use crate::error::{Error, Result};
@@ -28,11 +28,11 @@ pub struct Variable {
 pub struct Member {
     pub name: String,
     pub offset_bytes: u32,
-    /// Declared `f32`; else `u32`.
+    /// Declared `f32`, otherwise `u32`.
     pub is_float: bool,
 }
 
-/// An entry point and what it uses, callees included.
+/// An entry point and what it uses, including through the functions that it calls.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
     pub name: String,
@@ -46,7 +46,7 @@ pub struct Entry {
 }
 
 impl Entry {
-    /// The entry's name without its pass: `backward_w` for `backward_w_2`.
+    /// Returns the entry's name without its pass: `backward_w` for `backward_w_2`.
     pub fn method(&self) -> &str {
         method_of(&self.name)
     }
@@ -60,14 +60,14 @@ pub struct Shader {
     pub stem: &'static str,
     pub variables: Vec<Variable>,
     pub members: Vec<Member>,
-    /// Bytes of `p`, a multiple of 16; 0 where the shader has no `p`.
+    /// Bytes of `p`, a multiple of 16; 0 if the shader has no `p`.
     pub params_bytes: u32,
     pub entries: Vec<Entry>,
     pub overrides: Vec<String>,
     /// Names of the `const`s that a launch may set.
     constants: Vec<String>,
     text: &'static str,
-    /// This shader with other constants, by name and value.
+    /// Variants of this shader with other constants, by their names and values.
     with_constants: Mutex<HashMap<Constants, Arc<Shader>>>,
     module: naga::Module,
     info: naga::valid::ModuleInfo,
@@ -80,10 +80,10 @@ impl std::fmt::Debug for Shader {
 }
 
 impl Shader {
-    /// Parses, validates and reflects.
+    /// Parses, validates and reflects a WGSL file.
     ///
     /// # Errors
-    /// The WGSL is not valid, or uses names, types or bindings outside the contract of [`Op`]; with line and column.
+    /// The WGSL is invalid (the error gives line and column), or uses names, types or bindings outside the contract of [`Op`].
     pub fn new(source: &Source) -> Result<Self> {
         Self::parse(source.stem, source.text, source.text)
     }
@@ -109,7 +109,7 @@ impl Shader {
                         return Err(fail(format!("uniform {name} must be a struct of u32 and f32")));
                     };
                     if name != "p" || params.is_some() {
-                        return Err(fail(format!("the one uniform must be called p, found {name}")));
+                        return Err(fail(format!("the only uniform must be called p, found {name}")));
                     }
                     check_binding(variable, 0, &name).map_err(&fail)?;
                     params = Some(handle);
@@ -192,7 +192,7 @@ impl Shader {
                 }
                 AddressSpace::WorkGroup | AddressSpace::Private => {}
                 other => {
-                    return Err(fail(format!("variable {name} is in {other:?}; only uniform, storage, workgroup")));
+                    return Err(fail(format!("variable {name} is in {other:?}; use uniform, storage or workgroup")));
                 }
             }
         }
@@ -241,7 +241,7 @@ impl Shader {
         })
     }
 
-    /// This shader under the constants among `values`, loops as they stand; `None` where it has none of them.
+    /// Returns this shader with the constants among `values` set and its loops unchanged; `None` if it has none of these constants.
     fn under(&self, values: &[(&'static str, f64)]) -> Result<Option<Arc<Shader>>> {
         let key: Constants = values
             .iter()
@@ -260,10 +260,10 @@ impl Shader {
         Ok(Some(shader))
     }
 
-    /// Bytes of workgroup memory of `entry` under these constants.
+    /// Returns the bytes of workgroup memory of `entry` with these constants.
     ///
     /// # Errors
-    /// WGSL that is not valid under them.
+    /// The WGSL is invalid with these constants.
     pub fn workgroup_bytes(&self, entry: &str, values: &[(&'static str, f64)]) -> Result<u32> {
         let under = self.under(values)?;
         Ok(under.as_deref().unwrap_or(self).entry(entry).map_or(0, |e| e.workgroup_bytes))
@@ -277,19 +277,19 @@ impl Shader {
         self.variables.iter().find(|v| v.name == name)
     }
 
-    /// Scratch lies in textures: for adapters where a texel costs much less to load than an element of a buffer.
+    /// Returns whether a variable is a texture. This suits adapters that load a texel much faster than an element of a buffer.
     pub fn uses_texels(&self) -> bool {
         self.variables.iter().any(|v| v.layout != Layout::Rows)
     }
 
-    /// The passes of `method`, in order.
+    /// Returns the passes of `method` in order.
     pub fn passes(&self, method: &str) -> Vec<&Entry> {
         let mut passes: Vec<&Entry> = self.entries.iter().filter(|e| e.method() == method).collect();
         passes.sort_by_key(|e| pass_of(&e.name));
         passes
     }
 
-    /// Names of the methods, in order of declaration: `forward`, `backward_x`, ….
+    /// Returns the names of the methods in order of declaration: `forward`, `backward_x`, ….
     pub fn methods(&self) -> Vec<&str> {
         let mut methods: Vec<&str> = Vec::new();
         for entry in &self.entries {
@@ -300,29 +300,29 @@ impl Shader {
         methods
     }
 
-    /// The method that writes the gradient for `input`.
+    /// Returns the method that writes the gradient for `input`.
     pub fn gradient_method(&self, input: &str) -> Option<&str> {
         let wanted = format!("d{input}");
         self.entries.iter().find(|e| e.name.starts_with("backward") && e.writes.contains(&wanted)).map(Entry::method)
     }
 
-    /// The uniform block's bytes for a launch.
+    /// Returns the bytes of the uniform block for a launch.
     ///
     /// # Errors
-    /// A member that the launch does not give, a name that the shader lacks, or another type.
+    /// The launch lacks a member, gives a name that the shader does not have, or gives a value of another type.
     pub fn pack_params(&self, entry: &str, launch: &Launch) -> Result<Vec<u8>> {
         let fail =
             |problem: String| Err(Error::Shader { file: self.stem.to_owned(), entry: entry.to_owned(), problem });
         for (name, _) in &launch.params {
             if !self.members.iter().any(|m| m.name == *name) {
                 let members: Vec<&str> = self.members.iter().map(|m| m.name.as_str()).collect();
-                return fail(format!("launch gives {name:?}, struct P has {members:?}"));
+                return fail(format!("the launch gives {name:?}, struct P has {members:?}"));
             }
         }
         for (name, _) in &launch.overrides {
             if !self.overrides.iter().chain(&self.constants).any(|o| o == name) {
                 return fail(format!(
-                    "launch overrides {name:?}, the shader has {:?} and constants {:?}",
+                    "the launch overrides {name:?}, the shader has overrides {:?} and constants {:?}",
                     self.overrides, self.constants
                 ));
             }
@@ -330,7 +330,7 @@ impl Shader {
         let mut bytes = vec![0; self.params_bytes as usize];
         for member in &self.members {
             let Some((_, value)) = launch.params.iter().find(|(name, _)| *name == member.name) else {
-                return fail(format!("struct P has member {:?}, which launch does not give", member.name));
+                return fail(format!("struct P has member {:?}, which the launch does not give", member.name));
             };
             let word = match (value, member.is_float) {
                 (Scalar::U32(v), false) => v.to_le_bytes(),
@@ -342,10 +342,10 @@ impl Shader {
         Ok(bytes)
     }
 
-    /// The workgroup size of `entry` under these overrides.
+    /// Returns the workgroup size of `entry` with these overrides.
     ///
     /// # Errors
-    /// An override that naga cannot evaluate.
+    /// There is no such entry; naga cannot evaluate an override.
     pub fn workgroup_size(&self, entry: &str, overrides: &[(&'static str, f64)]) -> Result<[u32; 3]> {
         if let Some(under) = self.under(overrides)? {
             let rest: Vec<_> =
@@ -380,10 +380,10 @@ impl Shader {
         })
     }
 
-    /// `entry` in the language of every back end: `spirv` (as words in hexadecimal), `msl`, `hlsl`, `glsl`, `wgsl`.
+    /// Translates `entry` to the language of every back end: `spirv` (as words in hexadecimal), `msl`, `hlsl`, `glsl`, `wgsl`.
     ///
     /// # Errors
-    /// A writer of naga's refuses, with its reason.
+    /// One of naga's writers rejects the shader; the error gives the reason.
     pub fn translate(&self, entry: &str, overrides: &[(&'static str, f64)]) -> Result<BTreeMap<&'static str, String>> {
         if let Some((text, rest)) = specialized(self.stem, self.text, overrides)? {
             let shader = Self::parse(self.stem, NO_CONSTANTS, &text)?;
@@ -428,11 +428,11 @@ impl Shader {
         Ok(out)
     }
 
-    /// Every name that an operation with these inputs and outputs may use: checks that the shader uses no other, of the type that
-    /// the operation says, and that entries read and write what their names promise.
+    /// Checks that the shader uses only the names that the contract gives to the inputs and outputs of `op`, with the types that `op`
+    /// declares, and that entries read and write what their names promise.
     ///
     /// # Errors
-    /// The first breach.
+    /// The first violation.
     pub fn check_contract(&self, op: &dyn Op) -> Result<()> {
         let fail = |entry: &str, problem: String| {
             Err(Error::Shader { file: self.stem.to_owned(), entry: entry.to_owned(), problem })
@@ -450,7 +450,7 @@ impl Shader {
                 return fail(
                     "",
                     format!(
-                        "variable {name:?} is none of p, dy, t0 to t3, {:?}, {:?}, {gradients:?}",
+                        "variable {name:?} is not one of p, dy, t0 to t3, {:?}, {:?}, {gradients:?}",
                         op.outputs(),
                         op.inputs()
                     ),
@@ -459,7 +459,7 @@ impl Shader {
             let is_gradient = name == "dy" || gradients.iter().any(|g| g == name);
             let expected = if is_gradient { DType::F32 } else { op.dtype(scratch_of(name)) };
             if !is_scratch(name) && variable.dtype != expected {
-                return fail("", format!("variable {name:?} has elements of {}, must have {expected}", variable.dtype));
+                return fail("", format!("variable {name:?} has elements of {}, expected {expected}", variable.dtype));
             }
         }
         for entry in &self.entries {
@@ -496,11 +496,11 @@ impl Shader {
 /// The text of a module that is already specialized.
 const NO_CONSTANTS: &str = "";
 
-/// What the driver is given for a shader under a launch's values: constants set, marked loops unrolled; with the values
-/// that are `override`s. `None` where the text stays as it is.
+/// Returns the text that the driver is given for a shader with a launch's values, with constants set and marked loops unrolled, and
+/// the values that are `override`s; `None` if the text does not change.
 ///
 /// # Errors
-/// A marked loop that cannot be unrolled.
+/// A marked loop cannot be unrolled.
 pub fn specialized<'v>(
     stem: &str,
     text: &str,
@@ -516,7 +516,7 @@ pub fn specialized<'v>(
     })
 }
 
-/// By the shader's text.
+/// Reflected shaders by their text.
 static CACHE: OnceLock<Mutex<HashMap<&'static str, Arc<Shader>>>> = OnceLock::new();
 
 /// Drops what [`reflect`] keeps of the shader `text`.
@@ -524,7 +524,7 @@ pub fn forget(text: &'static str) {
     CACHE.get_or_init(Mutex::default).lock().unwrap_or_else(PoisonError::into_inner).remove(text);
 }
 
-/// The reflection of `source`, made once a process.
+/// Returns the reflection of `source`, which is made once per process.
 ///
 /// # Errors
 /// The WGSL breaks the contract; see [`Shader::new`].

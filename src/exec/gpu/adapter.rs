@@ -2,7 +2,7 @@
 
 use super::super::timing::Clock;
 use crate::error::{Error, Result};
-use crate::layout::{Layout, MAX_TEXELS, TEXELS_A_ROW};
+use crate::layout::{Layout, MAX_TEXELS, TEXELS_PER_ROW};
 use crate::ops::{Caps, Family};
 use std::future::Future;
 use std::pin::Pin;
@@ -170,12 +170,12 @@ impl Gpu {
     /// Creates a texture for `bytes` of `layout`, plus `more` rows after them as far as the adapter allows.
     pub(super) fn texture(&self, bytes: u64, layout: Layout, more: u64) -> wgpu::TextureView {
         let (format, texel_bytes) = format_of(layout);
-        let row_bytes = texel_bytes * TEXELS_A_ROW as u64;
-        let most = bytes.div_ceil(row_bytes).max((MAX_TEXELS / TEXELS_A_ROW) as u64);
+        let row_bytes = texel_bytes * TEXELS_PER_ROW as u64;
+        let most = bytes.div_ceil(row_bytes).max((MAX_TEXELS / TEXELS_PER_ROW) as u64);
         let texture = self.device.create_texture(&wgpu::TextureDescriptor {
             label: Some("scratch"),
             size: wgpu::Extent3d {
-                width: TEXELS_A_ROW as u32,
+                width: TEXELS_PER_ROW as u32,
                 height: (bytes.div_ceil(row_bytes) + more).min(most) as u32,
                 depth_or_array_layers: 1,
             },
@@ -253,7 +253,7 @@ impl Future for MapFuture {
 }
 
 /// Returns the words per texel.
-pub(super) fn words_a_texel(layout: Layout) -> usize {
+pub(super) fn words_per_texel(layout: Layout) -> usize {
     (format_of(layout).1 / 4) as usize
 }
 

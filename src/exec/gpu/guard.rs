@@ -1,9 +1,9 @@
 //! Words that a checked session puts after every buffer and texture, and inspects after a run.
 
-use super::adapter::words_a_texel;
+use super::adapter::words_per_texel;
 use super::session::{GpuSession, Memory};
 use crate::error::Result;
-use crate::layout::{Layout, TEXELS_A_ROW};
+use crate::layout::{Layout, TEXELS_PER_ROW};
 use crate::plan::{Hold, Plan, Value};
 use crate::rng::Rng;
 use crate::tensor::len;
@@ -82,13 +82,13 @@ impl GpuSession {
             }
         }
         for (value, view) in self.textures(plan) {
-            let words = words_a_texel(value.layout);
+            let words = words_per_texel(value.layout);
             let used = value.layout.elements(&value.shape);
-            let total = (view.texture().height() as usize) * TEXELS_A_ROW;
+            let total = (view.texture().height() as usize) * TEXELS_PER_ROW;
             let all = guard.words(value.slot, (total - used) * words);
             // The rest of the row in which the value ends, then whole rows.
-            let rest = (used.next_multiple_of(TEXELS_A_ROW) - used) * words;
-            for (from, words) in [(used, &all[..rest]), (used.next_multiple_of(TEXELS_A_ROW), &all[rest..])] {
+            let rest = (used.next_multiple_of(TEXELS_PER_ROW) - used) * words;
+            for (from, words) in [(used, &all[..rest]), (used.next_multiple_of(TEXELS_PER_ROW), &all[rest..])] {
                 self.write_texels(view, value.layout, from, words);
             }
         }
@@ -116,7 +116,7 @@ impl GpuSession {
             }
         }
         for (value, view) in self.textures(plan) {
-            let words = words_a_texel(value.layout);
+            let words = words_per_texel(value.layout);
             let used = value.layout.elements(&value.shape);
             let all = self.read_texture(view, value.layout).await?;
             if all[used * words..] != guard.words(value.slot, all.len() - used * words) {

@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 /// Shader text, and the bits of the constants that it is specialized with.
 type ModuleKey = (&'static str, Vec<(&'static str, u64)>);
-/// Shader text, entry and overrides' bits.
+/// Shader text, entry, and the bits of the overrides.
 type PipelineKey = (&'static str, String, Vec<(&'static str, u64)>);
 
 /// Values of `override`s by name.
@@ -44,21 +44,21 @@ impl Pipelines {
         Self { gpu: Arc::new(gpu), cache: OnceLock::new(), modules: Mutex::default(), pipelines: Mutex::default() }
     }
 
-    /// Has the driver use and extend what it compiled before; `data` is what [`Pipelines::compiled`] gave, or nothing.
+    /// Makes the driver use and extend what it compiled before; `data` is what [`Pipelines::compiled`] returned, or nothing.
     ///
     /// # Safety
-    /// `data` must be what [`Pipelines::compiled`] gave: wgpu refuses that of another adapter, driver or version, but the driver
-    /// runs what is in the rest.
+    /// `data` must be what [`Pipelines::compiled`] returned: wgpu rejects data of another adapter, driver or version, but the driver
+    /// runs whatever the rest contains.
     #[allow(unsafe_code)]
     pub unsafe fn reuse(&self, data: Option<&[u8]>) {
         if self.gpu.device.features().contains(wgpu::Features::PIPELINE_CACHE) {
             let descriptor = wgpu::PipelineCacheDescriptor { label: Some("pipelines"), data, fallback: true };
-            // SAFETY: the caller's.
+            // SAFETY: the caller keeps the contract of this function.
             self.cache.get_or_init(|| unsafe { self.gpu.device.create_pipeline_cache(&descriptor) });
         }
     }
 
-    /// What the driver compiled so far, if it tells and was asked to keep it by [`Pipelines::reuse`].
+    /// Returns what the driver has compiled so far, if the backend can tell and [`Pipelines::reuse`] was called.
     pub fn compiled(&self) -> Option<Vec<u8>> {
         self.cache.get()?.get_data()
     }
@@ -69,7 +69,7 @@ impl Pipelines {
         self.pipelines.lock().unwrap_or_else(PoisonError::into_inner).retain(|key, _| key.0 != text);
     }
 
-    /// Returns the module of `source` for these values, and those of the values that are overrides.
+    /// Returns the module of `source` for these values, and the values that are overrides.
     fn module(&self, source: &Source, values: &[(&'static str, f64)]) -> Result<(Arc<wgpu::ShaderModule>, Overrides)> {
         let (text, rest) = match specialized(source.stem, source.text, values)? {
             Some((text, rest)) => (Cow::Owned(text), rest),
@@ -97,7 +97,7 @@ impl Pipelines {
     /// Returns the pipeline of a step, compiled if it is new.
     ///
     /// # Errors
-    /// A marked loop cannot be unrolled. What the driver refuses, the caller's error scope reports.
+    /// A marked loop cannot be unrolled. The caller's error scope reports what the driver rejects.
     pub fn pipeline(&self, step: &Step) -> Result<Arc<Pipeline>> {
         let source = &step.source;
         let overrides = step.overrides.iter().map(|(n, v)| (*n, v.to_bits())).collect();

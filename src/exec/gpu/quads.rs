@@ -1,14 +1,14 @@
 //! Channel quads on the host: what goes into and comes out of a texture of [`Layout::Quads`].
 
 use crate::error::Result;
-use crate::layout::{Layout, TEXELS_A_ROW};
+use crate::layout::{Layout, TEXELS_PER_ROW};
 use crate::tensor::{Shape, Tensor, len};
 
 /// Returns the texels of `tensor`, padded with zeros to whole rows of a texture.
 pub fn pack(tensor: &Tensor) -> Vec<[f32; 4]> {
     let [_, c, h, w] = tensor.shape().nchw();
     let plane = h * w;
-    let mut texels = vec![[0.0; 4]; Layout::Quads.elements(&tensor.shape()).next_multiple_of(TEXELS_A_ROW)];
+    let mut texels = vec![[0.0; 4]; Layout::Quads.elements(&tensor.shape()).next_multiple_of(TEXELS_PER_ROW)];
     for (map, values) in tensor.data().chunks_exact(plane).enumerate() {
         let (n, channel) = (map / c, map % c);
         let first = (n * c.div_ceil(4) + channel / 4) * plane;

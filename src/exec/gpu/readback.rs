@@ -1,15 +1,15 @@
-//! What lies in slots, read back.
+//! Reads the contents of slots back to the host.
 
-use super::adapter::words_a_texel;
+use super::adapter::words_per_texel;
 use super::session::{GpuSession, Memory};
 use crate::error::{Error, Result};
-use crate::layout::{Layout, TEXELS_A_ROW};
+use crate::layout::{Layout, TEXELS_PER_ROW};
 use crate::plan::Value;
 use crate::tensor::{Shape, Tensor, len};
 
-/// How channel quads lie in a buffer from `offset`: rows of texels without gaps.
+/// Returns the layout of channel quads in a buffer from `offset` on: rows of texels without gaps.
 fn quads_layout(offset: u64) -> wgpu::TexelCopyBufferLayout {
-    wgpu::TexelCopyBufferLayout { offset, bytes_per_row: Some(16 * TEXELS_A_ROW as u32), rows_per_image: None }
+    wgpu::TexelCopyBufferLayout { offset, bytes_per_row: Some(16 * TEXELS_PER_ROW as u32), rows_per_image: None }
 }
 
 /// Copies `bytes` of channel quads to `offset` of `buffer`.
@@ -20,14 +20,14 @@ pub(super) fn copy_quads(
     offset: u64,
     bytes: u64,
 ) {
-    let height = (bytes / (16 * TEXELS_A_ROW as u64)) as u32;
-    let size = wgpu::Extent3d { width: TEXELS_A_ROW as u32, height, depth_or_array_layers: 1 };
+    let height = (bytes / (16 * TEXELS_PER_ROW as u64)) as u32;
+    let size = wgpu::Extent3d { width: TEXELS_PER_ROW as u32, height, depth_or_array_layers: 1 };
     let to = wgpu::TexelCopyBufferInfo { buffer, layout: quads_layout(offset) };
     encoder.copy_texture_to_buffer(view.texture().as_image_copy(), to, size);
 }
 
 impl GpuSession {
-    /// The tensors of `values`, which lie in rows.
+    /// Reads the tensors of `values`, whose layout is rows.
     ///
     /// # Errors
     /// The adapter fails.
@@ -40,16 +40,16 @@ impl GpuSession {
         Ok(tensors)
     }
 
-    /// The texels of a slot that holds a value of `shape` as channel quads, four values each.
+    /// Reads the texels, each of four values, of a slot that holds a value of `shape` as channel quads.
     ///
     /// # Errors
-    /// The adapter fails.
+    /// The slot is not a texture; the adapter fails.
     pub async fn read_quads(&self, slot: usize, shape: Shape) -> Result<Vec<[f32; 4]>> {
         let Memory::Texture(view) = &self.memory[slot] else {
-            return Err(Error::plan(format!("slot {slot} is no texture")));
+            return Err(Error::plan(format!("slot {slot} is not a texture")));
         };
         let mut words = self.read_texture(view, Layout::Quads).await?;
-        words.truncate(words_a_texel(Layout::Quads) * Layout::Quads.elements(&shape));
+        words.truncate(words_per_texel(Layout::Quads) * Layout::Quads.elements(&shape));
         Ok(bytemuck::cast_slice(&words).to_vec())
     }
 
@@ -68,9 +68,9 @@ impl GpuSession {
         self.gpu.map(&staging, <[u8]>::to_vec).await
     }
 
-    /// All words of a texture.
+    /// Reads all words of a texture.
     pub(super) async fn read_texture(&self, view: &wgpu::TextureView, layout: Layout) -> Result<Vec<u32>> {
-        let row_bytes = (4 * words_a_texel(layout) * TEXELS_A_ROW) as u32;
+        let row_bytes = (4 * words_per_texel(layout) * TEXELS_PER_ROW) as u32;
         let texture = view.texture();
         let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
         let (staging, submission) = self

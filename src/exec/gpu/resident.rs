@@ -4,10 +4,10 @@ use super::adapter::Gpu;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// By parameter name.
+/// Buffers by the name of their parameter.
 type Buffers = BTreeMap<String, wgpu::Buffer>;
 
-/// Buffers of parameters, for each adapter that they were uploaded to.
+/// The buffers of parameters on each adapter to which they were uploaded.
 #[derive(Default)]
 pub struct Resident(Mutex<Vec<(Arc<Gpu>, Buffers)>>);
 

@@ -1,6 +1,6 @@
-//! A plan on an adapter: memory, commands, runs.
+//! A plan on an adapter: its memory, commands and runs.
 
-use super::adapter::{Gpu, words_a_texel};
+use super::adapter::{Gpu, words_per_texel};
 use super::guard::{GUARD_ROWS, GUARD_WORDS, Guard};
 use super::pipelines::{Pipeline, Pipelines};
 use super::quads;
@@ -8,40 +8,40 @@ use super::readback::copy_quads;
 use super::resident::Resident;
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Kind};
-use crate::layout::{Layout, TEXELS_A_ROW};
+use crate::layout::{Layout, TEXELS_PER_ROW};
 use crate::plan::{Hold, Plan, Value};
 use crate::tensor::{Tensor, len};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Work of one submission, estimated: past it the driver's watchdog might reset the adapter.
+/// Maximum estimated time of one submission in milliseconds: after a longer one, the driver's watchdog might reset the adapter.
 const MAX_SUBMIT_MS: f64 = 1000.0;
 
-/// Bytes at whose multiples the uniform block of a step may begin, by WebGPU's default limits.
+/// Alignment of a step's uniform block in bytes, from WebGPU's default limits.
 const UNIFORM_ALIGN: usize = 256;
 
-/// What a slot lies in.
+/// The memory of a slot.
 pub(super) enum Memory {
     Buffer(wgpu::Buffer),
-    /// Scratch between the passes of a step, or a copy of a buffer, made before the step that reads it.
+    /// Channel quads, scratch between the passes of a method, or a copy of a buffer that is made before the step that reads it.
     Texture(wgpu::TextureView),
 }
 
-/// A plan on an adapter: one buffer or texture per slot, one bind group per step, made once.
+/// A plan on an adapter: one buffer or texture per slot and one bind group per step, all created once.
 pub struct GpuSession {
     pub(super) gpu: Arc<Gpu>,
     pub(super) memory: Vec<Memory>,
     pub(super) commands: Vec<Command>,
     readback: Option<wgpu::Buffer>,
     pub(super) guard: Option<Guard>,
-    /// The steps that run once have run on the parameters as they are.
+    /// The steps that run once have run with the current parameters.
     is_prepared: AtomicBool,
-    /// One run at a time: runs share the slots.
+    /// A run is in progress. Runs share the slots, so only one is allowed at a time.
     is_running: AtomicBool,
 }
 
-/// Where to copy a value from and to, in slots, and how many elements.
+/// A copy of a value from the slot of a buffer to the slot of a texture.
 pub(super) struct Copy {
     buffer: usize,
     offset: u64,
@@ -64,11 +64,11 @@ pub(super) struct Command {
     bind_group: wgpu::BindGroup,
     workgroups: [u32; 3],
     estimate_ms: f64,
-    /// Runs again only when a parameter was written.
+    /// Runs again only after a parameter was written.
     once: bool,
 }
 
-/// The parameter that alone lies in `slot`, if no step writes it, and its name.
+/// Returns the node and name of the trainable parameter that `slot` holds; `None` if it holds none, or a step writes it.
 fn shared_parameter<'g>(graph: &'g Graph, plan: &Plan, slot: usize) -> Option<(usize, &'g str)> {
     let Hold::Node(node) = plan.slots[slot].hold else { return None };
     let Kind::Param { trainable: true, .. } = graph.nodes()[node].kind else { return None };
@@ -77,7 +77,7 @@ fn shared_parameter<'g>(graph: &'g Graph, plan: &Plan, slot: usize) -> Option<(u
     (!is_written).then(|| (node, graph.nodes()[node].name.as_str()))
 }
 
-/// The commands of a plan whose slots are `memory`, with their pipelines and bind groups.
+/// Creates the commands of a plan whose slots are `memory`, with their pipelines and bind groups.
 ///
 /// # Errors
 /// A marked loop of a shader cannot be unrolled.
@@ -108,7 +108,7 @@ fn commands(pipelines: &Pipelines, plan: &Plan, memory: &[Memory], guard_bytes: 
         }
         for b in &step.bindings {
             let value = &plan.values[b.value];
-            // Behind a pack's member lie other members.
+            // A member of a pack is followed by other members, not by a guard.
             let guard_bytes = if value.pack.is_none() { guard_bytes } else { 0 };
             let bytes = 4 * len(&value.shape) as u64 + guard_bytes;
             let resource = match &memory[value.slot] {
@@ -140,11 +140,11 @@ fn commands(pipelines: &Pipelines, plan: &Plan, memory: &[Memory], guard_bytes: 
 }
 
 impl GpuSession {
-    /// Allocates, compiles and uploads every parameter that is not `resident` yet. A guarded session fills memory before each run
-    /// and watches words behind every buffer and texture: for checks.
+    /// Allocates memory, compiles the shaders and uploads every parameter that is not yet `resident`. A guarded session, which is for
+    /// checks, fills memory before each run and watches the words after every buffer and texture.
     ///
     /// # Errors
-    /// The adapter has not enough memory or refuses a shader.
+    /// The adapter does not have enough memory or rejects a shader.
     pub async fn new(
         pipelines: &Pipelines,
         graph: &Graph,
@@ -159,9 +159,9 @@ impl GpuSession {
         let guard_bytes = if guard.is_some() { 4 * GUARD_WORDS as u64 } else { 0 };
         let guard_rows = if guard.is_some() { GUARD_ROWS } else { 0 };
         let fetched = plan.readback_bytes();
-        // One error scope for all that follows: leaving one waits for the adapter.
+        // A single error scope for everything that follows, because leaving a scope waits for the adapter.
         let what = format!("preparing {} steps in {} bytes", plan.steps.len(), plan.peak_bytes());
-        // The slots whose parameter is resident, and so uploaded.
+        // The slots whose parameter is resident, and thus uploaded.
         let mut is_uploaded = vec![false; plan.slots.len()];
         let prepare = || -> Result<_> {
             let mut memory = Vec::with_capacity(plan.slots.len());
@@ -189,7 +189,7 @@ impl GpuSession {
         let prepared = match gpu.scoped(&what, prepare).await {
             Ok(prepared) => prepared,
             Err(error) => {
-                // What the driver refused must not be found again.
+                // A later session must not find what the driver rejected.
                 plan.steps.iter().for_each(|step| pipelines.forget(step.source.text));
                 return Err(error);
             }
@@ -218,24 +218,25 @@ impl GpuSession {
         Ok(session)
     }
 
-    /// The buffer of a slot that is no texture.
+    /// Returns the buffer of a slot that is not a texture.
     pub(super) fn buffer(&self, slot: usize) -> &wgpu::Buffer {
         match &self.memory[slot] {
             Memory::Buffer(buffer) => buffer,
             Memory::Texture(_) => {
-                unreachable!("textures hold scratch and copies, and no one reads or writes them from here")
+                unreachable!("this slot is a texture, which nothing accesses as a buffer")
             }
         }
     }
 
-    /// Writes `words` to the texels from `from` on: a part of one row, or whole ones.
+    /// Writes `words` to the texels from `from` on: part of one row, or whole rows.
     pub(super) fn write_texels(&self, view: &wgpu::TextureView, layout: Layout, from: usize, words: &[u32]) {
-        let texels = words.len() / words_a_texel(layout);
+        let texels = words.len() / words_per_texel(layout);
         if texels == 0 {
             return;
         }
-        let (x, y) = (from % TEXELS_A_ROW, from / TEXELS_A_ROW);
-        let (width, height) = if texels < TEXELS_A_ROW { (texels, 1) } else { (TEXELS_A_ROW, texels / TEXELS_A_ROW) };
+        let (x, y) = (from % TEXELS_PER_ROW, from / TEXELS_PER_ROW);
+        let (width, height) =
+            if texels < TEXELS_PER_ROW { (texels, 1) } else { (TEXELS_PER_ROW, texels / TEXELS_PER_ROW) };
         self.gpu.queue.write_texture(
             wgpu::TexelCopyTextureInfo {
                 origin: wgpu::Origin3d { x: x as u32, y: y as u32, z: 0 },
@@ -244,22 +245,24 @@ impl GpuSession {
             bytemuck::cast_slice(words),
             wgpu::TexelCopyBufferLayout {
                 offset: 0,
-                bytes_per_row: Some((4 * words_a_texel(layout) * TEXELS_A_ROW) as u32),
+                bytes_per_row: Some((4 * words_per_texel(layout) * TEXELS_PER_ROW) as u32),
                 rows_per_image: None,
             },
             wgpu::Extent3d { width: width as u32, height: height as u32, depth_or_array_layers: 1 },
         );
     }
 
-    /// Refuses a second run while one is in progress; [`crate::Session::run`] waits for its turn before.
+    /// Rejects a second run while one is in progress; [`crate::Session::run`] waits for its turn first.
     pub(super) fn take_turn(&self) -> Result<Turn<'_>> {
         if self.is_running.swap(true, Ordering::Acquire) {
-            return Err(Error::Usage("this session is running; await that run first, or make a second session".into()));
+            return Err(Error::Usage(
+                "this session is running; await that run first, or create a second session".into(),
+            ));
         }
         Ok(Turn(&self.is_running))
     }
 
-    /// Overwrites a value that is kept between runs: a parameter.
+    /// Overwrites a value that is kept between runs, which is a parameter or constant.
     pub fn write(&self, value: &Value, tensor: &Tensor) {
         self.is_prepared.store(false, Ordering::Release);
         self.write_value(value, tensor);
@@ -276,10 +279,10 @@ impl GpuSession {
         }
     }
 
-    /// Feeds `inputs` (value, tensor), runs all steps, and returns the fetched values.
+    /// Uploads `inputs`, pairs of a value and its tensor, runs all steps, and returns the fetched values.
     ///
     /// # Errors
-    /// The adapter fails or does not answer in time.
+    /// The adapter fails or does not respond in time.
     pub async fn run(&self, plan: &Plan, inputs: &[(usize, &Tensor)]) -> Result<Vec<Tensor>> {
         let _turn = self.take_turn()?;
         self.gpu.check_lost()?;
@@ -366,15 +369,15 @@ impl GpuSession {
     /// Copies what `command` reads as texels: full rows, then the rest.
     pub(super) fn copy(&self, encoder: &mut wgpu::CommandEncoder, command: &Command) {
         for copy in &command.copies {
-            let (rows, rest) = (copy.elements / TEXELS_A_ROW, copy.elements % TEXELS_A_ROW);
+            let (rows, rest) = (copy.elements / TEXELS_PER_ROW, copy.elements % TEXELS_PER_ROW);
             let Memory::Texture(texture) = &self.memory[copy.texture] else {
-                unreachable!("a copy as texels has a texture's slot")
+                unreachable!("the slot of a copy as texels is a texture")
             };
-            for (row, width, height) in [(0, TEXELS_A_ROW, rows), (rows, rest, 1)] {
+            for (row, width, height) in [(0, TEXELS_PER_ROW, rows), (rows, rest, 1)] {
                 if width * height == 0 {
                     continue;
                 }
-                let bytes_per_row = 4 * TEXELS_A_ROW as u32;
+                let bytes_per_row = 4 * TEXELS_PER_ROW as u32;
                 encoder.copy_buffer_to_texture(
                     wgpu::TexelCopyBufferInfo {
                         buffer: self.buffer(copy.buffer),

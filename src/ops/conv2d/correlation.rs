@@ -31,12 +31,12 @@ impl Correlation {
     pub fn new(a: [usize; 4], b: [usize; 4], taps: [usize; 2], pad: [usize; 2], replicate: bool, bias: bool) -> Self {
         let (a_quads, b_quads) = (a[1].div_ceil(4), b[1].div_ceil(4));
         // Instructions for eight pixels; see the header.
-        let price = |[aq, bq]: [usize; 2]| {
+        let cost = |[aq, bq]: [usize; 2]| {
             let blocks = a_quads.div_ceil(aq) * b_quads.div_ceil(bq);
             blocks as f64 * (60.0 + 48.0 * (aq + bq) as f64 + 2.2 * (16 * aq * bq) as f64)
         };
         let blocks = (1..=7).flat_map(|aq| (1..=7).map(move |bq| [aq, bq])).filter(|[aq, bq]| aq * bq <= Self::MOST);
-        let block = blocks.min_by(|a, b| price(*a).total_cmp(&price(*b))).unwrap_or([1, 1]);
+        let block = blocks.min_by(|a, b| cost(*a).total_cmp(&cost(*b))).unwrap_or([1, 1]);
         let b_blocks = b_quads.div_ceil(block[1]);
         let units = a_quads.div_ceil(block[0]) * (b_blocks * taps[0] * taps[1] + usize::from(bias));
         let pixels = a[0] * a[2] * a[3];

@@ -5,7 +5,7 @@
 
 use super::fusion::{Fusion, slope_bound};
 use super::{Conv2d, PIXELS_AT_ONCE, fits};
-use crate::layout::TEXELS_A_ROW;
+use crate::layout::TEXELS_PER_ROW;
 use crate::ops::kernel::ToleranceOf;
 use crate::ops::{Accuracy, Call, Caps, EPS, Io, Launch, Op, Promise, Tolerance, Values, Work};
 use std::any::Any;
@@ -63,7 +63,7 @@ impl Winograd {
         let tiles = n * tiles_x * tiles_y;
         let m_quads = groups_out * oc / 4;
         let tile_bytes = positions * 16 * (quads_in + m_quads);
-        // A whole number of copies fills the weights.
+        // Large enough for 128 tiles, which share a copy of the weights, within the limits for the cache.
         let block_bytes = (128 * tile_bytes).clamp(BLOCK_BYTES, MAX_BLOCK_BYTES);
         let most = (block_bytes / tile_bytes).min(tiles.next_multiple_of(8));
         let lanes = [256, 128, 64].into_iter().find(|lanes| *lanes <= most).unwrap_or(most.max(8));
@@ -73,7 +73,7 @@ impl Winograd {
         let blocks = groups.div_ceil(most);
         let chunks = groups.div_ceil(blocks) * lanes / 8;
         // A row of texels begins with up to eight texels of shift per position.
-        let in_row = |quads: usize| (TEXELS_A_ROW - 8 * positions) / (8 * quads);
+        let in_row = |quads: usize| (TEXELS_PER_ROW - 8 * positions) / (8 * quads);
         let (v_chunks, m_chunks) = (in_row(quads_in), in_row(m_quads));
         (v_chunks > 0 && m_chunks > 0).then_some(Self {
             points,
@@ -106,7 +106,7 @@ impl Winograd {
         self.positions() * self.groups_out * self.quads_in * self.oc
     }
     fn scratch(&self) -> Vec<(&'static str, usize)> {
-        let texels = |in_row: usize| self.positions() * self.chunks.div_ceil(in_row) * TEXELS_A_ROW;
+        let texels = |in_row: usize| self.positions() * self.chunks.div_ceil(in_row) * TEXELS_PER_ROW;
         vec![("t0", texels(self.v_chunks)), ("t1", texels(self.m_chunks)), ("t2", self.biases() + 2 * self.m_quads())]
     }
     fn launch(&self, op: &Conv2d, fusion: Fusion, entry: &str, io: &Io) -> Option<Launch> {
