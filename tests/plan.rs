@@ -105,7 +105,7 @@ fn measured_times_bound_dispatches() {
     // Memory counts beside arithmetic.
     let narrow = Caps { bytes_per_second: 1e5, ..Caps::default() };
     let message = longest(16, 60.0, narrow).unwrap_err().to_string();
-    assert!(message.contains("may take 590 ms"), "{message}");
+    assert!(message.contains("may take 331 ms"), "{message}");
 }
 
 #[test]

@@ -157,28 +157,22 @@ impl Conv2d {
             let nearest = at.clamp(0, size as i64 - 1);
             (self.replicate || nearest == at).then_some(nearest as usize)
         };
-        for n in 0..n {
-            for o in 0..co {
-                let group = o / (co / self.groups);
+        for (n, o) in (0..n).flat_map(|n| (0..co).map(move |o| (n, o))) {
+            let (group, to) = (o / (co / self.groups), (n * co + o) * ho * wo);
+            for (c, tap) in (0..in_group).flat_map(|c| (0..kh * kw).map(move |tap| (c, tap))) {
+                let (u, v) = (tap / kw, tap % kw);
+                let from = (n * ci + group * in_group + c) * h * w;
+                let filter = match is_adjoint {
+                    true => (c * co + o) * kh * kw + kh * kw - 1 - tap,
+                    false => (o * in_group + c) * kh * kw + tap,
+                };
                 for i in 0..ho {
+                    let Some(r) = pixel(i * self.stride[0] + u * self.dilation[0], self.padding[0], h) else {
+                        continue;
+                    };
                     for j in 0..wo {
-                        for c in 0..in_group {
-                            for u in 0..kh {
-                                for v in 0..kw {
-                                    let r = pixel(i * self.stride[0] + u * self.dilation[0], self.padding[0], h);
-                                    let s = pixel(j * self.stride[1] + v * self.dilation[1], self.padding[1], w);
-                                    if let (Some(r), Some(s)) = (r, s) {
-                                        f(
-                                            ((n * co + o) * ho + i) * wo + j,
-                                            ((n * ci + group * in_group + c) * h + r) * w + s,
-                                            match is_adjoint {
-                                                true => ((c * co + o) * kh + kh - 1 - u) * kw + kw - 1 - v,
-                                                false => ((o * in_group + c) * kh + u) * kw + v,
-                                            },
-                                        );
-                                    }
-                                }
-                            }
+                        if let Some(s) = pixel(j * self.stride[1] + v * self.dilation[1], self.padding[1], w) {
+                            f(to + i * wo + j, from + r * w + s, filter);
                         }
                     }
                 }
