@@ -81,7 +81,7 @@ pub const MAX_DISPATCH_MS: f64 = 250.0;
 const PLAIN_FLOPS_PER_SECOND: f64 = 4e9;
 
 /// [`Caps::bytes_per_second`] if nothing is known.
-const PLAIN_BYTES_PER_SECOND: f64 = 1.5e9;
+const PLAIN_BYTES_PER_SECOND: f64 = 8e8;
 
 impl Default for Caps {
     fn default() -> Self {

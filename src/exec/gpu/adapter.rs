@@ -77,7 +77,8 @@ fn describe(adapter: &wgpu::Adapter) -> AdapterInfo {
             // What plain shaders sustain under lavapipe on two cores (a training step of FSRCNN: 4.6 GFLOP/s, 2026-11-24), and for
             // hardware a guess that all but the slowest exceed: an H100 sustains a hundred times that (docs/profile.md).
             flops_per_second: if is_cpu { 4e9 } else { 5e10 },
-            bytes_per_second: if is_cpu { 1.5e9 } else { 1e10 },
+            // Likewise: relu's gradient and Adam move 0.8 to 1 GB/s under lavapipe (2026-11-28).
+            bytes_per_second: if is_cpu { 8e8 } else { 1e10 },
             family: if is_cpu { Family::Software } else { Family::Hardware },
             ..Caps::default()
         },
