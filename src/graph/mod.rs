@@ -292,6 +292,10 @@ impl Graph {
         }
         let shapes: Vec<Shape> = indices.iter().map(|&i| self.nodes[i].shape).collect();
         let more = op.more_shapes(&shapes, shape);
+        if op.outputs()[0] != "y" || op.outputs().len() != 1 + more.len() {
+            let problem = format!("{} has outputs {:?} and {} shapes after y's", op.name(), op.outputs(), more.len());
+            return Err(Error::graph(path, problem));
+        }
         let outputs: Vec<String> = op.outputs()[1..].iter().map(|name| self.unique(format!("{path}.{name}"))).collect();
         let first = self.push_of(op.dtype("y"), path, Kind::Op(op.clone()), shape, indices)?;
         for (k, (path, shape)) in outputs.into_iter().zip(more).enumerate() {
