@@ -298,6 +298,11 @@ pub fn scratch_of(name: &str) -> &str {
     name.strip_suffix("_read").unwrap_or(name)
 }
 
+/// Returns which output of `op` a shader's variable is, if it is one.
+pub fn output_of(op: &dyn Op, variable: &str) -> Option<usize> {
+    op.outputs().iter().position(|output| *output == scratch_of(variable))
+}
+
 /// Evaluates the first output of `op` in f64.
 pub fn reference(op: &dyn Op, io: &Io, x: &[Vec<f64>]) -> Vec<f64> {
     let mut y = vec![0.0; io.y_len()];

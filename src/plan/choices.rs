@@ -24,6 +24,16 @@ pub struct Choice {
     pub candidates: Vec<Candidate>,
 }
 
+impl Choice {
+    /// Returns the milliseconds that the shader `stem` took, or `None` if it was not measured or is banned.
+    pub fn ms(&self, stem: &str) -> Option<f64> {
+        match self.candidates.iter().find(|candidate| candidate.stem == stem)?.outcome {
+            Outcome::Ms(ms) => Some(ms),
+            Outcome::Banned(_) => None,
+        }
+    }
+}
+
 /// A shader that was compared.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Candidate {
@@ -85,19 +95,15 @@ impl Choices {
         self.measured(op, gradient, x).map(|(_, choice)| choice)
     }
 
-    /// Returns the milliseconds that the shader `stem` took for a layer, or `None` if it was not measured. The time at another size
-    /// is scaled by the layer's cost.
-    pub fn ms(&self, op: &dyn Op, gradient: Option<&str>, x: &[Shape], stem: &str) -> Option<f64> {
+    /// Returns what was measured of a layer, as [`Choices::choice`] does, and the factor for its times: the ratio of the layers' costs.
+    pub fn scaled(&self, op: &dyn Op, gradient: Option<&str>, x: &[Shape]) -> Option<(&Choice, f64)> {
         let (shapes, choice) = self.measured(op, gradient, x)?;
-        let ms = choice.candidates.iter().find(|candidate| candidate.stem == stem).and_then(|c| match c.outcome {
-            Outcome::Ms(ms) => Some(ms),
-            Outcome::Banned(_) => None,
-        })?;
         let flops = |x: &[Shape]| {
             let y = op.shape(x).ok()?;
             Some(op.cost(FORWARD, &Io { x, y }).flops as f64)
         };
-        Some(ms * if shapes == x { 1.0 } else { flops(x)? / flops(&shapes)? })
+        let factor = if shapes == x { 1.0 } else { flops(x)? / flops(&shapes)? };
+        factor.is_finite().then_some((choice, factor))
     }
 
     /// Returns the layer that [`Choices::choice`] follows, with the shapes of its inputs.

@@ -8,7 +8,7 @@
 use crate::error::Result;
 use crate::graph::{Fused, Graph, Kind, Node, NodeId};
 use crate::ops::conv2d::{Combine, Conv2d, Fusion};
-use crate::ops::scratch_of;
+use crate::ops::output_of;
 use crate::ops::{Fusible, Io};
 use crate::plan::Options;
 use crate::shader::reflect;
@@ -42,7 +42,7 @@ pub fn fuse(graph: &Graph, fetches: &[NodeId], options: &Options) -> Result<Grap
             let method = shader.gradient_method(op.inputs()[input]).unwrap_or_default().to_owned();
             for name in shader.passes(&method).iter().flat_map(|pass| &pass.reads) {
                 // An activation whose gradient reads y must be a separate value: otherwise it would be computed a second time.
-                if let Some(k) = op.outputs().iter().position(|output| *output == scratch_of(name)) {
+                if let Some(k) = output_of(&**op, name) {
                     readers[of + k].push(index);
                 }
                 if let Some(k) = op.inputs().iter().position(|i| i == name) {

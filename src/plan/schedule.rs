@@ -9,7 +9,7 @@ use crate::graph::{Graph, Kind, NodeId};
 use crate::layout::{Layout, pack_offsets};
 use crate::ops::kernel::MAX_DISPATCH_MS;
 use crate::ops::repack::Repack;
-use crate::ops::{Call, Cost, FORWARD, Grid, Io, Launch, Op, Scalar, Source, Work, is_scratch, scratch_of};
+use crate::ops::{Call, Cost, FORWARD, Grid, Io, Launch, Op, Scalar, Source, Work, is_scratch, output_of, scratch_of};
 use crate::shader::{Entry, Shader, reflect};
 use crate::tensor::{DType, Shape};
 use std::collections::{BTreeMap, HashMap};
@@ -271,7 +271,7 @@ impl Builder<'_> {
         let layout_of = |name: &str| chosen.shader.variable(name).map_or(Layout::Rows, |v| v.layout);
         // Returns the node of the graph that a variable reads, or that the variable of an output writes.
         let node_of = |v: &str| -> Result<Option<usize>> {
-            if let Some(k) = op.outputs().iter().position(|output| *output == scratch_of(v)) {
+            if let Some(k) = output_of(op, v) {
                 return Ok(Some(node + k));
             }
             if v == "dy" {

@@ -6,7 +6,7 @@ use super::{Options, choices};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Kind, NodeId};
 use crate::layout::Layout;
-use crate::ops::{Call, FORWARD, Io, Kernel, Op, Work, is_scratch, scratch_of};
+use crate::ops::{Call, FORWARD, Io, Kernel, Op, Work, is_scratch, output_of};
 use crate::shader::{Entry, Shader, Variable, reflect};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -63,6 +63,7 @@ pub(crate) fn serving(op: &dyn Op, io: &Io, gradient: Option<&str>, options: &Op
             others.iter().filter(is_of_family).chain([plain]).copied().collect()
         }
     };
+    let measured = options.choices.and_then(|choices| choices.scaled(op, gradient, io.x));
     let mut found = Vec::new();
     for kernel in candidates {
         let shader = reflect(&kernel.source)?;
@@ -84,8 +85,8 @@ pub(crate) fn serving(op: &dyn Op, io: &Io, gradient: Option<&str>, options: &Op
         let entries: Vec<&str> = passes.iter().map(|pass| pass.name.as_str()).collect();
         let Some(work) = kernel.serve(&Call::new(op, &method, &entries, *io), &options.caps) else { continue };
         let gain = options.caps.plain_ns(op.cost(&method, io)) / work.ns;
-        let measured = options.choices.and_then(|choices| choices.ms(op, gradient, io.x, kernel.stem()));
-        let most_ms = measured.unwrap_or(work.ns / 1e6);
+        let measured_ms = measured.and_then(|(choice, factor)| Some(choice.ms(kernel.stem())? * factor));
+        let most_ms = measured_ms.unwrap_or(work.ns / 1e6);
         found.push(Chosen { kernel, method, shader, work, gain: if gain.is_nan() { 1.0 } else { gain }, most_ms });
     }
     Ok(found)
@@ -176,7 +177,7 @@ impl Selection<'_> {
     /// Marks what the passes of a gradient read as needed.
     fn need_reads(&mut self, call: &Asked, chosen: &Chosen) {
         for name in chosen.shader.passes(&chosen.method).iter().flat_map(|pass| &pass.reads) {
-            if let Some(k) = call.op.outputs().iter().position(|output| *output == scratch_of(name)) {
+            if let Some(k) = output_of(call.op, name) {
                 self.needed[call.node + k] = true;
             } else if let Some(k) = call.op.inputs().iter().position(|i| i == name) {
                 self.needed[call.inputs[k]] = true;
