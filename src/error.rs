@@ -16,6 +16,13 @@ pub enum Error {
     /// The graph was built or used wrongly: an unknown node, a duplicate name, a missing gradient.
     #[error("{node}: {problem}")]
     Graph { node: String, problem: String },
+    /// An operation of a [`Draft`](crate::graph::Draft) failed; `at` is the caller's line.
+    #[error("{source} (at {at})")]
+    At {
+        at: String,
+        #[source]
+        source: Box<Error>,
+    },
     /// A shader does not parse, validate, or match its operation.
     #[error("shaders/{file}.wgsl{}: {problem}", at(.entry))]
     Shader { file: String, entry: String, problem: String },

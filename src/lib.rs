@@ -123,14 +123,27 @@ pub mod vision;
 pub mod cli;
 
 pub use error::{Error, Result, ShapeError};
-pub use exec::{Device, Network, Params, Select, Session};
-pub use graph::{Graph, NodeId};
+pub use exec::{Device, Network, Outputs, Params, Select, Session};
+pub use graph::{Draft, Graph, NodeId, Var};
 pub use tensor::{Shape, Tensor};
 #[cfg(feature = "vision")]
 pub use vision::image::Picture;
 #[cfg(feature = "vision")]
 pub use vision::{image, metrics, models, tasks};
 pub use weights::Weights;
+
+/// What a program that builds, runs and trains networks needs: `use lineament::prelude::*`.
+pub mod prelude {
+    pub use crate::error::{Error, Result};
+    pub use crate::exec::{Device, Network, Outputs, Params, Select};
+    pub use crate::graph::{Draft, Init, Var};
+    pub use crate::ops::conv2d::Conv2d;
+    pub use crate::ops::loss::Reduction;
+    pub use crate::tensor::{DType, Shape, Tensor};
+    #[cfg(feature = "train")]
+    pub use crate::train::{Decay, Optimizer, Rule, Schedule};
+    pub use crate::weights::Weights;
+}
 
 /// Compiles the Rust code in the pages of docs.
 #[cfg(doctest)]

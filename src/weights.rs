@@ -34,6 +34,16 @@ impl Weights {
     pub fn manifest(&self) -> &BTreeMap<String, String> {
         &self.manifest
     }
+    /// Returns these weights with `tensors` added, or in place of those of the same name.
+    pub fn and(&self, tensors: BTreeMap<String, Tensor>) -> Self {
+        let mut all = self.clone();
+        all.tensors.extend(tensors);
+        all
+    }
+    /// Sets a tensor.
+    pub fn insert(&mut self, name: impl Into<String>, tensor: Tensor) {
+        self.tensors.insert(name.into(), tensor);
+    }
     /// Sets an entry of the manifest. `sha256` is computed on saving, regardless of what is set here.
     pub fn set_manifest(&mut self, key: impl Into<String>, value: impl Into<String>) {
         self.manifest.insert(key.into(), value.into());

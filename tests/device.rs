@@ -2,11 +2,11 @@
 
 mod common;
 
-use lineament::graph::Init;
+use lineament::graph::{Draft, Drafted, Given, Init};
 use lineament::ops::conv2d::Conv2d;
 use lineament::ops::loss::Reduction;
 use lineament::train::{HYPER, Optimizer, Rule};
-use lineament::{Device, Graph, Params, Select, Session, Tensor, Weights};
+use lineament::{Device, Graph, Network, Params, Select, Session, Tensor, Weights};
 use std::collections::BTreeSet;
 
 /// Returns the libraries that are loaded in this process, if the system tells.
@@ -148,26 +148,16 @@ fn a_training_that_was_given_shared_weights_leaves_them_as_they_are() {
 #[test]
 fn a_network_keeps_the_sessions_that_fit_its_budget() {
     let Some(device) = common::device() else { return };
-    let build = |g: &mut Graph, shapes: &[lineament::Shape]| {
-        let x = g.input("x", shapes[0])?;
-        let w = g.param("w", [8, 1, 3, 3], Init::Constant(0.0))?;
-        let b = g.param("b", [1, 8, 1, 1], Init::Constant(0.0))?;
-        Ok(vec![g.conv3x3(x, w, b)?])
-    };
-    let weights = {
-        let mut g = Graph::new();
-        build(&mut g, &[[1, 1, 4, 4].into()]).unwrap();
-        g.initialize(3)
-    };
+    let build = |g: &Draft| g.output("y", g.input("x").conv("conv", 8, 3, Conv2d::same(3)));
     let input = |side: usize| Tensor::filled([1, 1, side, side], 0.5);
     let bytes = |side: usize| {
-        let mut g = Graph::new();
-        let fetches = build(&mut g, &[[1, 1, side, side].into()]).unwrap();
-        device.plan(&g, &fetches).unwrap().peak_bytes()
+        let Drafted { graph, outputs, .. } =
+            Drafted::new(&[Given::new("x", [1, 1, side, side])], false, build).unwrap();
+        device.plan(&graph, &[outputs[0].1]).unwrap().peak_bytes()
     };
-    let budget = bytes(32) + bytes(48);
-    let mut network = device.network(weights.clone(), budget, build);
-    let sides = |network: &lineament::Network| -> Vec<usize> { network.shapes().iter().map(|s| s[0][2]).collect() };
+    let network = device.network(Params::fresh(3), build);
+    network.set_budget(bytes(32) + bytes(48));
+    let sides = |network: &Network| -> Vec<usize> { network.kept().iter().map(|given| given[0].shape[2]).collect() };
     let first = network.run(&[("x", &input(32))]).unwrap();
     network.run(&[("x", &input(48))]).unwrap();
     assert_eq!(sides(&network), [32, 48]);
@@ -181,12 +171,5 @@ fn a_network_keeps_the_sessions_that_fit_its_budget() {
     network.run(&[("x", &input(8))]).unwrap();
     assert_eq!(sides(&network), [8]);
     network.set_budget(0);
-    assert!(network.shapes().is_empty());
-    let alone = {
-        let mut g = Graph::new();
-        let fetches = build(&mut g, &[[1, 1, 32, 32].into()]).unwrap();
-        device.compile(&g, &fetches, weights).unwrap().run(&[("x", &input(32))]).unwrap()
-    };
-    assert_eq!(first, alone);
-    assert!(network.run(&[("x", &Tensor::filled([1, 2, 8, 8], 0.0))]).is_err());
+    assert!(network.kept().is_empty());
 }

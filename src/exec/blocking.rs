@@ -2,13 +2,12 @@
 
 use super::device::{Device, Select, adapters_async};
 use super::gpu::AdapterInfo;
-use super::network::Network;
+use super::network::{Network, Outputs};
 use super::params::Params;
 use super::session::Session;
 use super::timing::{Now, Run};
 use crate::error::Result;
-use crate::graph::{Graph, NodeId};
-use crate::shape::Shape;
+use crate::graph::{Given, Graph, NodeId};
 use crate::tensor::Tensor;
 use crate::weights::Weights;
 use pollster::block_on;
@@ -40,21 +39,41 @@ impl Device {
 }
 
 impl Network {
-    /// Returns the session for inputs of these shapes: a kept one, or a new one for which others may be dropped.
+    /// Returns the session for inputs of these shapes: a kept one, or a new one for which others may be dropped. It fetches the
+    /// outputs in their order.
     ///
     /// # Errors
     /// Those of the function that builds the network, and of [`Device::compile`].
-    pub fn session(&self, shapes: &[Shape]) -> Result<Arc<Session>> {
-        block_on(self.session_async(shapes))
+    pub fn session(&self, given: &[Given]) -> Result<Arc<Session>> {
+        block_on(self.session_async(given))
     }
 
-    /// Runs the network on inputs of any shapes that it accepts, and returns the fetched tensors in the order of its nodes.
+    /// Runs the network on inputs of any shapes that it accepts, and returns its outputs by name. Threads wait for each other.
     ///
     /// # Errors
     /// As [`Network::session`] and [`Session::run`].
-    pub fn run(&self, inputs: &[(&str, &Tensor)]) -> Result<Vec<Tensor>> {
-        let shapes: Vec<Shape> = inputs.iter().map(|(_, tensor)| tensor.shape()).collect();
-        self.session(&shapes)?.run(inputs)
+    pub fn run(&self, inputs: &[(&str, &Tensor)]) -> Result<Outputs> {
+        let _turn = self.turn();
+        block_on(self.run_async(inputs))
+    }
+
+    /// Runs the network and returns the outputs and nodes `names`: an output by its name, any other value by its path, such as
+    /// `conv3.relu`. Threads wait for each other.
+    ///
+    /// # Errors
+    /// As [`Network::run`]; there is neither an output nor a node of a name.
+    pub fn fetch(&self, names: &[&str], inputs: &[(&str, &Tensor)]) -> Result<Outputs> {
+        let _turn = self.turn();
+        block_on(self.fetch_async(names, inputs))
+    }
+
+    /// Returns the current weights, including what was learned since the network was created.
+    ///
+    /// # Errors
+    /// The device fails.
+    pub fn weights(&self) -> Result<Weights> {
+        let _turn = self.turn();
+        block_on(self.weights_async())
     }
 }
 

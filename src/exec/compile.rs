@@ -11,7 +11,6 @@ use crate::plan::fuse::fuse;
 use crate::plan::why::{Why, why};
 use crate::plan::{Choices, Options, Plan};
 use crate::tensor::{Shape, Tensor};
-use crate::weights::Weights;
 use std::collections::HashMap;
 
 impl Device {
@@ -55,7 +54,7 @@ impl Device {
         weights: impl Into<Params>,
     ) -> Result<Session> {
         let params = weights.into();
-        let parameters = parameters(graph, params.weights())?;
+        let parameters = parameters(graph, &params)?;
         self.open_session(self.planned(graph, fetches)?, &params, &parameters, None).await
     }
 
@@ -68,7 +67,7 @@ impl Device {
         guard: Option<Guard>,
     ) -> Result<Session> {
         let params = weights.into();
-        let parameters = parameters(graph, params.weights())?;
+        let parameters = parameters(graph, &params)?;
         self.open_session(Planned::new(graph, fetches, options)?, &params, &parameters, guard).await
     }
 
@@ -86,7 +85,7 @@ impl Device {
             Backend::Gpu(on) => {
                 Running::Gpu(GpuSession::new(on, &graph, &plan, parameters, params.resident(), guard).await?)
             }
-            Backend::Cpu => Running::Cpu(CpuSession::new(&graph, &plan, parameters)?),
+            Backend::Cpu => Running::Cpu(CpuSession::new(&graph, &plan, parameters, params.resident())?),
         };
         Ok(Session::new(self.clone(), graph, plan, params.resident().is_some(), running))
     }
@@ -116,10 +115,12 @@ fn is_short_for(saved: Shape, wanted: Shape) -> bool {
     }
 }
 
-/// Returns the values of all parameters by node, taken from `weights`. States that `weights` lacks start at their initial value.
-pub(super) fn parameters(graph: &Graph, weights: &Weights) -> Result<HashMap<usize, Tensor>> {
+/// Returns the values of all parameters by node, taken from the weights of `params`. States that these lack start at their initial
+/// value. The state of an optimiser, as in a checkpoint, need not be used.
+pub(super) fn parameters(graph: &Graph, params: &Params) -> Result<HashMap<usize, Tensor>> {
+    let weights = params.weights();
     let fail = |problem: String| Err(Error::weights(weights.name(), problem));
-    for name in weights.tensors().keys() {
+    for name in weights.tensors().keys().filter(|name| !name.starts_with("optimizer/")) {
         let is_parameter =
             graph.find(name).is_some_and(|id| matches!(graph.nodes()[id.index].kind, Kind::Param { .. }));
         if !is_parameter {
@@ -149,11 +150,12 @@ pub(super) fn parameters(graph: &Graph, weights: &Weights) -> Result<HashMap<usi
                     node.shape
                 ));
             }
-            None if trainable => {
+            None if trainable && params.seed().is_none() => {
                 return fail(format!("lacks tensor {:?} {:?}; is it another model's file?", node.name, node.shape));
             }
             None => {
-                values.insert(index, init.fill(node.shape, 0, &node.name));
+                let seed = params.seed().filter(|_| trainable).unwrap_or(0);
+                values.insert(index, init.fill(node.shape, seed, &node.name));
             }
         }
     }

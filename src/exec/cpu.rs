@@ -1,5 +1,6 @@
 //! The references as a device: slow, in f64, and independent of any adapter.
 
+use super::gpu::Resident;
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Kind};
 use crate::layout::pack_offsets;
@@ -7,7 +8,7 @@ use crate::ops::{Io, Op, reference_grad, reference_outputs};
 use crate::plan::{Plan, Step};
 use crate::tensor::{DType, Shape, Tensor, len};
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Maximum bytes of a plan. The references hold its f32 values as f64 and copy what an operation reads, so the process takes up to
 /// four times as much.
@@ -17,6 +18,8 @@ pub const MEMORY_BYTES: u64 = 512 << 20;
 pub struct CpuSession {
     /// Parameters and constants by node.
     kept: Mutex<HashMap<usize, Vec<f64>>>,
+    /// The parameters that this session shares with others, each a node with its name and shape.
+    shared: Option<(Arc<Resident>, Vec<(usize, String, Shape)>)>,
     /// The last step that uses each node's value.
     last_use: HashMap<usize, usize>,
 }
@@ -73,7 +76,13 @@ fn dy_of(plan: &Plan, first: usize) -> Option<usize> {
 }
 
 impl CpuSession {
-    pub fn new(graph: &Graph, plan: &Plan, parameters: &HashMap<usize, Tensor>) -> Result<Self> {
+    /// Creates a session with values for all parameters by node; those in `resident` replace them in every run if they are live.
+    pub fn new(
+        graph: &Graph,
+        plan: &Plan,
+        parameters: &HashMap<usize, Tensor>,
+        resident: Option<&Arc<Resident>>,
+    ) -> Result<Self> {
         let mut kept: HashMap<usize, Vec<f64>> = parameters.iter().map(|(&n, t)| (n, t.to_f64())).collect();
         for (index, node) in graph.nodes().iter().enumerate() {
             if let Kind::Constant(tensor) = &node.kind {
@@ -99,7 +108,11 @@ impl CpuSession {
                 last_use.extend(members(graph, node).iter().map(|&member| (member, usize::MAX)));
             }
         }
-        Ok(Self { kept: Mutex::new(kept), last_use })
+        let shared = resident.filter(|resident| resident.is_live()).map(|resident| {
+            let of_node = |&node: &usize| (node, graph.nodes()[node].name.clone(), graph.nodes()[node].shape);
+            (resident.clone(), parameters.keys().map(of_node).collect())
+        });
+        Ok(Self { kept: Mutex::new(kept), shared, last_use })
     }
 
     /// Runs the plan, and calls `after` with the index of each step when it is done.
@@ -114,6 +127,7 @@ impl CpuSession {
         mut after: impl FnMut(usize),
     ) -> Result<Vec<Tensor>> {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        self.take_shared(&mut kept);
         let mut values: HashMap<usize, Vec<f64>> = HashMap::new();
         for (value, tensor) in inputs {
             if let Some(node) = plan.values[*value].node {
@@ -161,6 +175,7 @@ impl CpuSession {
             values.retain(|node, _| self.last_use.get(node).is_some_and(|&last| last > i));
             after(i);
         }
+        self.give_shared(&kept);
         plan.fetches
             .iter()
             .map(|&v| {
@@ -172,12 +187,33 @@ impl CpuSession {
             .collect()
     }
 
+    fn take_shared(&self, kept: &mut HashMap<usize, Vec<f64>>) {
+        let Some((resident, nodes)) = &self.shared else { return };
+        let host = resident.host().lock().unwrap_or_else(PoisonError::into_inner);
+        for (node, name, _) in nodes {
+            if let Some((_, values)) = host.get(name) {
+                kept.insert(*node, values.clone());
+            }
+        }
+    }
+
+    fn give_shared(&self, kept: &HashMap<usize, Vec<f64>>) {
+        let Some((resident, nodes)) = &self.shared else { return };
+        let mut host = resident.host().lock().unwrap_or_else(PoisonError::into_inner);
+        for (node, name, shape) in nodes {
+            if let Some(values) = kept.get(node) {
+                host.insert(name.clone(), (*shape, values.clone()));
+            }
+        }
+    }
+
     /// Reads the current values of parameters.
     ///
     /// # Errors
     /// A node is not a parameter.
     pub fn read(&self, nodes: &[(usize, Shape)]) -> Result<Vec<Tensor>> {
-        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        self.take_shared(&mut kept);
         nodes
             .iter()
             .map(|&(node, shape)| {

@@ -14,7 +14,8 @@ pub mod timing;
 pub use blocking::adapters;
 pub use device::{Choose, Device, Select, adapters_async, default_adapter};
 pub use gpu::AdapterInfo;
-pub use network::Network;
+pub(crate) use network::{Cache, Compiled, Key};
+pub use network::{Network, Outputs};
 pub use params::Params;
 pub use session::Session;
 

@@ -10,13 +10,26 @@ use std::sync::Arc;
 pub struct Params {
     weights: Arc<Weights>,
     resident: Option<Arc<Resident>>,
+    /// The seed from which trainable parameters that the weights lack are initialized; otherwise these are an error.
+    seed: Option<u64>,
 }
 
 impl Params {
     /// Creates weights whose copy on a device is shared. A session that overwrites some of them, as in training, has its own copies
     /// of these. [`Session::load`](super::Session::load) is not available for sessions with shared weights.
     pub fn shared(weights: Weights) -> Self {
-        Self { weights: Arc::new(weights), resident: Some(Arc::default()) }
+        Self { resident: Some(Arc::default()), ..weights.into() }
+    }
+
+    /// Creates weights that are all drawn by their [`Init`](crate::graph::Init), as [`Graph::initialize`](crate::Graph::initialize)
+    /// draws them.
+    pub fn fresh(seed: u64) -> Self {
+        Self::partial(Weights::default(), seed)
+    }
+
+    /// Creates weights of which some may be missing; these are drawn as by [`Params::fresh`].
+    pub fn partial(weights: Weights, seed: u64) -> Self {
+        Self { seed: Some(seed), ..weights.into() }
     }
 
     /// Returns the same weights, shared.
@@ -24,18 +37,38 @@ impl Params {
         Self { resident: self.resident.or_else(|| Some(Arc::default())), ..self }
     }
 
+    /// Returns `weights` for sessions that also share what they overwrite.
+    pub(super) fn live(&self, weights: Weights) -> Self {
+        Self { weights: Arc::new(weights), resident: Some(Arc::new(Resident::live())), seed: self.seed }
+    }
+
+    /// Returns other weights with the same copies on devices.
+    pub(super) fn with(&self, weights: Weights) -> Self {
+        Self { weights: Arc::new(weights), ..self.clone() }
+    }
+
+    /// Returns new weights that are uploaded again, and shared as before.
+    pub(super) fn replaced(&self, weights: Weights) -> Self {
+        let is_live = self.resident.as_ref().is_some_and(|resident| resident.is_live());
+        if is_live { self.live(weights) } else { Self { seed: self.seed, ..Self::shared(weights) } }
+    }
+
     pub fn weights(&self) -> &Weights {
         &self.weights
     }
 
-    pub(super) fn resident(&self) -> Option<&Resident> {
-        self.resident.as_deref()
+    pub(super) fn resident(&self) -> Option<&Arc<Resident>> {
+        self.resident.as_ref()
+    }
+
+    pub(super) fn seed(&self) -> Option<u64> {
+        self.seed
     }
 }
 
 /// Weights that are not shared: every session has its own copy.
 impl From<Weights> for Params {
     fn from(weights: Weights) -> Self {
-        Self { weights: Arc::new(weights), resident: None }
+        Self { weights: Arc::new(weights), resident: None, seed: None }
     }
 }

@@ -2,6 +2,9 @@
 
 pub mod grad;
 mod methods;
+mod var;
+
+pub use var::{Draft, Drafted, Given, Var};
 
 use crate::error::{Error, Result, ShapeError};
 use crate::layout::pack_offsets;
@@ -116,6 +119,8 @@ pub struct Graph {
     nodes: Vec<Node>,
     names: HashMap<String, usize>,
     scope: Vec<String>,
+    /// What new operations are named after, with their own name: `conv3` for `conv3.relu`.
+    stem: Option<String>,
 }
 
 impl Clone for Graph {
@@ -123,7 +128,7 @@ impl Clone for Graph {
         let mut origins = self.origins.clone();
         origins.push((self.id, self.nodes.len()));
         let (nodes, names, scope) = (self.nodes.clone(), self.names.clone(), self.scope.clone());
-        Self { id: new_id(), origins, nodes, names, scope }
+        Self { id: new_id(), origins, nodes, names, scope, stem: None }
     }
 }
 
@@ -141,7 +146,14 @@ impl Default for Graph {
 
 impl Graph {
     pub fn new() -> Self {
-        Self { id: new_id(), origins: Vec::new(), nodes: Vec::new(), names: HashMap::new(), scope: Vec::new() }
+        Self {
+            id: new_id(),
+            origins: Vec::new(),
+            nodes: Vec::new(),
+            names: HashMap::new(),
+            scope: Vec::new(),
+            stem: None,
+        }
     }
 
     /// Returns all nodes; the inputs of a node come before it.
@@ -508,7 +520,7 @@ impl Graph {
     }
 
     fn fresh(&self, name: &str) -> String {
-        self.unique(self.path(name))
+        self.unique(self.stem.as_ref().map_or_else(|| self.path(name), |stem| format!("{stem}.{name}")))
     }
 
     /// Returns `path`, or `path_2`, `path_3`, … if it is taken.

@@ -3,6 +3,7 @@
 
 #[cfg(feature = "cli")]
 pub(crate) mod choices;
+mod finite;
 #[cfg(feature = "cli")]
 mod folder;
 #[cfg(feature = "cli")]
@@ -16,5 +17,7 @@ pub(crate) mod optimizer;
 pub mod run;
 #[cfg(feature = "cli")]
 pub(crate) mod threads;
+mod training;
 
 pub use optimizer::{Decay, Group, HYPER, Optimizer, Rule, Schedule, Step};
+pub use training::Training;

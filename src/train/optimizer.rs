@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 pub const HYPER: &str = "hyper";
 
 /// Name of the state that holds the average of the parameters.
-const AVERAGE: &str = "optimizer/average";
+pub(super) const AVERAGE: &str = "optimizer/average";
 
 /// How parameters are updated from their gradients.
 #[derive(Debug, Clone, Copy, PartialEq)]

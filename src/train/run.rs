@@ -16,12 +16,13 @@
 pub use super::folder::Folder;
 
 use super::choices;
+use super::finite::first_not_finite;
 use super::history::History;
 use super::log::Log;
 use super::optimizer::{HYPER, Rule, Schedule, Step};
 use crate::error::{Error, Result};
 use crate::exec::{Device, Session};
-use crate::graph::{Graph, Kind, NodeId};
+use crate::graph::Graph;
 use crate::tensor::Tensor;
 use crate::weights::Weights;
 use serde_json::{Map, Value, json};
@@ -262,7 +263,8 @@ impl<'a> Going<'a> {
     ) -> Error {
         let (what, value) = if loss.is_finite() { ("the norm of the gradients", norm) } else { ("the loss", loss) };
         let state = self.session.state();
-        let first = state.and_then(|state| first_not_finite(self.job, self.device, &state, inputs));
+        let (graph, loss) = (&self.job.graph, self.job.step.fetches[0]);
+        let first = state.and_then(|state| first_not_finite(graph, loss, self.device, &state, inputs));
         let first = first.unwrap_or_else(|e| format!("({e})"));
         let error = Error::Usage(format!("step {step}: {what} is {value}; {first}"));
         let mut saving = Ok(());
@@ -329,42 +331,6 @@ fn open_checkpoint(path: &Path, wanted: &Map<String, Value>) -> Result<(Weights,
     choices::same(&saved, wanted).map_err(fail)?;
     let best = weights.manifest().get("best").and_then(|best| best.parse().ok());
     Ok((weights, step, best))
-}
-
-/// Names the first value that is not finite, in the order of computation: a parameter, an input, a layer, a gradient.
-fn first_not_finite(job: &Job, device: &Device, state: &Weights, inputs: &[(&str, &Tensor)]) -> Result<String> {
-    let is_bad = |tensor: &Tensor| tensor.data().iter().any(|v| !v.is_finite());
-    if let Some((name, _)) = state.tensors().iter().find(|(_, tensor)| is_bad(tensor)) {
-        return Ok(format!("the parameter {name} is not finite"));
-    }
-    if let Some((name, _)) = inputs.iter().find(|(_, tensor)| is_bad(tensor)) {
-        return Ok(format!("the input {name} is not finite"));
-    }
-    let all = |wanted: fn(&Kind) -> bool| -> Result<Option<String>> {
-        let nodes = job.graph.nodes();
-        let of_loss =
-            |index: &usize| *index <= job.step.fetches[0].index || matches!(nodes[*index].kind, Kind::Grad { .. });
-        let fetches: Vec<NodeId> = (0..nodes.len())
-            .filter(|index| wanted(&nodes[*index].kind) && of_loss(index))
-            .filter_map(|index| job.graph.find(&nodes[index].name))
-            .collect();
-        let session = device.compile(&job.graph, &fetches, state.clone())?;
-        let known: Vec<(&str, &Tensor)> = inputs
-            .iter()
-            .filter(|(name, _)| session.plan().inputs.iter().any(|(input, _)| input == name))
-            .copied()
-            .collect();
-        let values = session.run(&known)?;
-        let found = fetches.iter().zip(&values).find(|(_, tensor)| is_bad(tensor));
-        Ok(found.map(|(id, _)| nodes[id.index].name.clone()))
-    };
-    if let Some(name) = all(|kind| matches!(kind, Kind::Op(_)))? {
-        return Ok(format!("the first layer whose value is not finite is {name}"));
-    }
-    Ok(match all(|kind| matches!(kind, Kind::Grad { .. }))? {
-        Some(name) => format!("the first gradient that is not finite is {name}"),
-        None => "every layer's value and gradient is finite, but the sum of their squares is too large".to_owned(),
-    })
 }
 
 /// Returns the commit that this library was built from, with "-modified" if its sources differed, or the version if there was no

@@ -1,6 +1,7 @@
 //! Words that a checked session puts after every buffer and texture, and inspects after a run.
 
 use super::adapter::words_per_texel;
+use super::resident::Place;
 use super::session::{GpuSession, Memory};
 use crate::error::Result;
 use crate::layout::{Layout, TEXELS_PER_ROW};
@@ -57,7 +58,7 @@ impl GpuSession {
         for (slot, s) in plan.slots.iter().enumerate() {
             if s.hold == Hold::Reused {
                 let words = guard.fill(slot, (s.bytes / 4) as usize);
-                self.gpu.queue.write_buffer(self.buffer(slot), 0, bytemuck::cast_slice(&words));
+                self.gpu.queue.write_buffer(&self.place(slot).buffer, 0, bytemuck::cast_slice(&words));
             }
         }
         for (value, view) in self.textures(plan).filter(|(value, _)| !value.is_prepared) {
@@ -68,7 +69,7 @@ impl GpuSession {
         let is_computed = |v: &&Value| plan.slots[v.slot].hold == Hold::Pack { is_kept: false };
         for value in plan.values.iter().filter(|v| v.pack.is_some()).filter(is_computed) {
             let words = guard.fill(value.slot, len(&value.shape));
-            let buffer = self.buffer(value.slot);
+            let buffer = &self.place(value.slot).buffer;
             self.gpu.queue.write_buffer(buffer, value.offset_bytes, bytemuck::cast_slice(&words));
         }
     }
@@ -76,7 +77,7 @@ impl GpuSession {
     /// Writes the watched words: after every buffer, and after the last texel of every value in a texture.
     pub(super) fn write_guards(&self, plan: &Plan, guard: Guard) {
         for (slot, s) in plan.slots.iter().enumerate() {
-            if let Memory::Buffer(buffer) = &self.memory[slot] {
+            if let Memory::Buffer(Place { buffer, .. }) = &self.memory[slot] {
                 let words = guard.words(slot, GUARD_WORDS);
                 self.gpu.queue.write_buffer(buffer, s.bytes, bytemuck::cast_slice(&words));
             }
@@ -110,7 +111,8 @@ impl GpuSession {
         let Some(guard) = self.guard else { return Ok(Vec::new()) };
         let mut broken = Vec::new();
         for (slot, s) in plan.slots.iter().enumerate().filter(|(_, s)| s.hold.layout() == Layout::Rows) {
-            let bytes = self.copy_out(slot, s.bytes, 4 * GUARD_WORDS as u64).await?;
+            let place = Place { offset: s.bytes, ..self.place(slot).clone() };
+            let bytes = self.gpu.copy_out(&place, 4 * GUARD_WORDS as u64).await?;
             if bytemuck::pod_collect_to_vec::<u8, u32>(&bytes) != guard.words(slot, GUARD_WORDS) {
                 broken.push(slot);
             }

@@ -1,6 +1,7 @@
 //! Reads the contents of slots back to the host.
 
-use super::adapter::words_per_texel;
+use super::adapter::{Gpu, words_per_texel};
+use super::resident::Place;
 use super::session::{GpuSession, Memory};
 use crate::error::{Error, Result};
 use crate::layout::{Layout, TEXELS_PER_ROW};
@@ -26,6 +27,26 @@ pub(super) fn copy_quads(
     encoder.copy_texture_to_buffer(view.texture().as_image_copy(), to, size);
 }
 
+impl Gpu {
+    /// Reads `bytes` from a place.
+    ///
+    /// # Errors
+    /// The adapter fails.
+    pub(super) async fn copy_out(&self, place: &Place, bytes: u64) -> Result<Vec<u8>> {
+        let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
+        let (staging, submission) = self
+            .scoped("reading back", || {
+                let staging = self.buffer("staging", bytes, usage);
+                let mut encoder = self.device.create_command_encoder(&Default::default());
+                encoder.copy_buffer_to_buffer(&place.buffer, place.offset, &staging, 0, bytes);
+                (staging, self.queue.submit([encoder.finish()]))
+            })
+            .await?;
+        self.wait(submission)?;
+        self.map(&staging, <[u8]>::to_vec).await
+    }
+}
+
 impl GpuSession {
     /// Reads the tensors of `values`, whose layout is rows.
     ///
@@ -34,7 +55,9 @@ impl GpuSession {
     pub async fn read(&self, values: &[&Value]) -> Result<Vec<Tensor>> {
         let mut tensors = Vec::with_capacity(values.len());
         for value in values {
-            let bytes = self.copy_out(value.slot, value.offset_bytes, 4 * len(&value.shape) as u64).await?;
+            let place = self.place(value.slot);
+            let place = Place { offset: place.offset + value.offset_bytes, ..place.clone() };
+            let bytes = self.gpu.copy_out(&place, 4 * len(&value.shape) as u64).await?;
             tensors.push(Tensor::from_bytes(value.shape, value.dtype, &bytes)?);
         }
         Ok(tensors)
@@ -51,21 +74,6 @@ impl GpuSession {
         let mut words = self.read_texture(view, Layout::Quads).await?;
         words.truncate(words_per_texel(Layout::Quads) * Layout::Quads.elements(&shape));
         Ok(bytemuck::cast_slice(&words).to_vec())
-    }
-
-    pub(super) async fn copy_out(&self, slot: usize, offset: u64, bytes: u64) -> Result<Vec<u8>> {
-        let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
-        let (staging, submission) = self
-            .gpu
-            .scoped("reading back", || {
-                let staging = self.gpu.buffer("staging", bytes, usage);
-                let mut encoder = self.gpu.device.create_command_encoder(&Default::default());
-                encoder.copy_buffer_to_buffer(self.buffer(slot), offset, &staging, 0, bytes);
-                (staging, self.gpu.queue.submit([encoder.finish()]))
-            })
-            .await?;
-        self.gpu.wait(submission)?;
-        self.gpu.map(&staging, <[u8]>::to_vec).await
     }
 
     /// Reads all words of a texture.

@@ -1,32 +1,124 @@
-//! Parameters on adapters, shared by sessions.
+//! Parameters on devices, shared by sessions.
 
 use super::adapter::Gpu;
+use crate::error::Result;
+use crate::shape::Shape;
+use crate::tensor::{DType, Tensor, len};
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Buffers by the name of their parameter.
-type Buffers = BTreeMap<String, wgpu::Buffer>;
+/// Part of a buffer, from `offset` bytes on.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Place {
+    pub buffer: wgpu::Buffer,
+    pub offset: u64,
+}
 
-/// The buffers of parameters on each adapter to which they were uploaded.
+/// A parameter in a slot.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Member<'g> {
+    pub name: &'g str,
+    pub shape: Shape,
+    /// In bytes, from the beginning of the slot.
+    pub offset: u64,
+}
+
+/// Places and shapes by the name of their parameter.
+type Places = BTreeMap<String, (Place, Shape)>;
+
+/// The places of parameters on each adapter to which they were uploaded.
 #[derive(Default)]
-pub struct Resident(Mutex<Vec<(Arc<Gpu>, Buffers)>>);
+pub struct Resident {
+    on: Mutex<Vec<(Arc<Gpu>, Places)>>,
+    /// What sessions on the references have overwritten, by name.
+    host: Mutex<BTreeMap<String, (Shape, Vec<f64>)>>,
+    /// Sessions also share what they overwrite.
+    is_live: bool,
+    /// Increases whenever a session overwrites a shared parameter.
+    version: AtomicU64,
+}
 
 impl std::fmt::Debug for Resident {
     fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
-        f.debug_struct("Resident").finish_non_exhaustive()
+        f.debug_struct("Resident").field("is_live", &self.is_live).finish_non_exhaustive()
     }
 }
 
 impl Resident {
-    /// Returns the buffer of parameter `name` on `gpu`. If there is none yet, `make` creates it and uploads the value before any
-    /// other session can see it.
-    pub(super) fn buffer(&self, gpu: &Arc<Gpu>, name: &str, make: impl FnOnce() -> wgpu::Buffer) -> wgpu::Buffer {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+    /// Creates places for sessions that share all parameters and states, including those that they overwrite.
+    pub fn live() -> Self {
+        Self { is_live: true, ..Self::default() }
+    }
+
+    pub fn is_live(&self) -> bool {
+        self.is_live
+    }
+
+    /// Returns how often shared parameters were overwritten.
+    pub(super) fn version(&self) -> u64 {
+        self.version.load(Ordering::Acquire)
+    }
+
+    /// Counts that shared parameters were overwritten, and returns the new version.
+    pub(super) fn overwritten(&self) -> u64 {
+        self.version.fetch_add(1, Ordering::AcqRel) + 1
+    }
+
+    /// Returns the place on `gpu` of the slot with these parameters. If they do not already lie together in this way, `make` creates a
+    /// buffer and uploads their values before any other session can see it.
+    pub(super) fn place(&self, gpu: &Arc<Gpu>, members: &[Member], make: impl FnOnce() -> wgpu::Buffer) -> Place {
+        let mut all = self.on.lock().unwrap_or_else(PoisonError::into_inner);
         let known = all.iter().position(|(on, _)| Arc::ptr_eq(on, gpu));
         let at = known.unwrap_or_else(|| {
             all.push((gpu.clone(), BTreeMap::new()));
             all.len() - 1
         });
-        all[at].1.entry(name.to_owned()).or_insert_with(make).clone()
+        let places = &mut all[at].1;
+        let begin = |member: &Member| {
+            let (place, shape) = places.get(member.name)?;
+            let offset = place.offset.checked_sub(member.offset)?;
+            (*shape == member.shape).then(|| Place { buffer: place.buffer.clone(), offset })
+        };
+        if let Some(first) = members.first().and_then(begin)
+            && members.iter().all(|member| begin(member).as_ref() == Some(&first))
+        {
+            return first;
+        }
+        let buffer = make();
+        for member in members {
+            let place = Place { buffer: buffer.clone(), offset: member.offset };
+            places.insert(member.name.to_owned(), (place, member.shape));
+        }
+        Place { buffer, offset: 0 }
+    }
+
+    /// Reads all parameters back from `gpu`, or from the references if there is none.
+    ///
+    /// # Errors
+    /// The adapter fails.
+    pub async fn read(&self, gpu: Option<&Arc<Gpu>>) -> Result<BTreeMap<String, Tensor>> {
+        let Some(gpu) = gpu else {
+            let host = self.host.lock().unwrap_or_else(PoisonError::into_inner);
+            let tensor = |(name, (shape, values)): (&String, &(Shape, Vec<f64>))| {
+                Ok((name.clone(), Tensor::from_f64(*shape, DType::F32, values)?))
+            };
+            return host.iter().map(tensor).collect();
+        };
+        let places = {
+            let all = self.on.lock().unwrap_or_else(PoisonError::into_inner);
+            all.iter().find(|(on, _)| Arc::ptr_eq(on, gpu)).map(|(_, places)| places.clone()).unwrap_or_default()
+        };
+        let mut tensors = BTreeMap::new();
+        for (name, (place, shape)) in places {
+            let bytes = gpu.copy_out(&place, 4 * len(&shape) as u64).await?;
+            tensors.insert(name, Tensor::from_bytes(shape, DType::F32, &bytes)?);
+        }
+        Ok(tensors)
+    }
+
+    /// Returns what sessions on the references have overwritten, by name.
+    pub fn host(&self) -> &Mutex<BTreeMap<String, (Shape, Vec<f64>)>> {
+        &self.host
     }
 }

@@ -5,7 +5,7 @@ use super::guard::{GUARD_ROWS, GUARD_WORDS, Guard};
 use super::pipelines::{Pipeline, Pipelines};
 use super::quads;
 use super::readback::copy_quads;
-use super::resident::Resident;
+use super::resident::{Member, Place, Resident};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Kind};
 use crate::layout::{Layout, TEXELS_PER_ROW};
@@ -13,7 +13,7 @@ use crate::plan::{Hold, Plan, Value};
 use crate::tensor::{Tensor, len};
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// Maximum estimated time of one submission in milliseconds: after a longer one, the driver's watchdog might reset the adapter.
 const MAX_SUBMIT_MS: f64 = 1000.0;
@@ -23,7 +23,7 @@ const UNIFORM_ALIGN: usize = 256;
 
 /// The memory of a slot.
 pub(super) enum Memory {
-    Buffer(wgpu::Buffer),
+    Buffer(Place),
     /// Channel quads, scratch between the passes of a method, or a copy of a buffer that is made before the step that reads it.
     Texture(wgpu::TextureView),
 }
@@ -35,8 +35,10 @@ pub struct GpuSession {
     pub(super) commands: Vec<Command>,
     readback: Option<wgpu::Buffer>,
     pub(super) guard: Option<Guard>,
-    /// The steps that run once have run with the current parameters.
-    is_prepared: AtomicBool,
+    /// The version of the parameters with which the steps that run once have run, plus 1; 0 if they have to run again.
+    prepared: AtomicU64,
+    /// The parameters that this session shares with others, and whether it overwrites some of them.
+    resident: Option<(Arc<Resident>, bool)>,
     /// A run is in progress. Runs share the slots, so only one is allowed at a time.
     is_running: AtomicBool,
 }
@@ -68,13 +70,28 @@ pub(super) struct Command {
     once: bool,
 }
 
-/// Returns the node and name of the trainable parameter that `slot` holds; `None` if it holds none, or a step writes it.
-fn shared_parameter<'g>(graph: &'g Graph, plan: &Plan, slot: usize) -> Option<(usize, &'g str)> {
-    let Hold::Node(node) = plan.slots[slot].hold else { return None };
-    let Kind::Param { trainable: true, .. } = graph.nodes()[node].kind else { return None };
-    let mut bindings = plan.steps.iter().flat_map(|step| &step.bindings);
-    let is_written = bindings.any(|b| b.writable && plan.values[b.value].slot == slot);
-    (!is_written).then(|| (node, graph.nodes()[node].name.as_str()))
+/// Returns whether a step writes a slot.
+fn is_written(plan: &Plan, slot: usize) -> bool {
+    plan.steps.iter().flat_map(|step| &step.bindings).any(|b| b.writable && plan.values[b.value].slot == slot)
+}
+
+/// Returns the parameters in `slot` that sessions share, each with its node. Unless the parameters are live, these are trainable and
+/// not written.
+fn shared_parameters<'g>(graph: &'g Graph, plan: &Plan, slot: usize, is_live: bool) -> Vec<(usize, Member<'g>)> {
+    if !matches!(plan.slots[slot].hold, Hold::Node(_) | Hold::Pack { is_kept: true }) {
+        return Vec::new();
+    }
+    let of_value = |value: &Value| {
+        let node = value.node.filter(|_| value.slot == slot)?;
+        match graph.nodes()[node].kind {
+            Kind::Param { trainable, .. } if trainable || is_live => {
+                Some((node, Member { name: &graph.nodes()[node].name, shape: value.shape, offset: value.offset_bytes }))
+            }
+            _ => None,
+        }
+    };
+    let is_shared = is_live || !is_written(plan, slot);
+    plan.values.iter().filter_map(of_value).filter(|_| is_shared).collect()
 }
 
 /// Creates the commands of a plan whose slots are `memory`, with their pipelines and bind groups.
@@ -112,7 +129,7 @@ fn commands(pipelines: &Pipelines, plan: &Plan, memory: &[Memory], guard_bytes: 
             let guard_bytes = if value.pack.is_none() { guard_bytes } else { 0 };
             let bytes = 4 * len(&value.shape) as u64 + guard_bytes;
             let resource = match &memory[value.slot] {
-                Memory::Buffer(buffer) => bind(buffer, value.offset_bytes, bytes),
+                Memory::Buffer(place) => bind(&place.buffer, place.offset + value.offset_bytes, bytes),
                 Memory::Texture(view) => wgpu::BindingResource::TextureView(view),
             };
             entries.push(wgpu::BindGroupEntry { binding: b.binding, resource });
@@ -150,7 +167,7 @@ impl GpuSession {
         graph: &Graph,
         plan: &Plan,
         parameters: &HashMap<usize, Tensor>,
-        resident: Option<&Resident>,
+        resident: Option<&Arc<Resident>>,
         guard: Option<Guard>,
     ) -> Result<Self> {
         let gpu = &pipelines.gpu;
@@ -159,6 +176,9 @@ impl GpuSession {
         let guard_bytes = if guard.is_some() { 4 * GUARD_WORDS as u64 } else { 0 };
         let guard_rows = if guard.is_some() { GUARD_ROWS } else { 0 };
         let fetched = plan.readback_bytes();
+        let is_live = resident.is_some_and(|resident| resident.is_live());
+        let overwrites = (0..plan.slots.len())
+            .any(|slot| is_live && is_written(plan, slot) && !shared_parameters(graph, plan, slot, true).is_empty());
         // A single error scope for everything that follows, because leaving a scope waits for the adapter.
         let what = format!("preparing {} steps in {} bytes", plan.steps.len(), plan.peak_bytes());
         // The slots whose parameter is resident, and thus uploaded.
@@ -167,17 +187,24 @@ impl GpuSession {
             let mut memory = Vec::with_capacity(plan.slots.len());
             for (slot, s) in plan.slots.iter().enumerate() {
                 let own = || gpu.buffer("slot", s.bytes + guard_bytes, usage);
-                memory.push(match (s.hold.layout(), resident.zip(shared_parameter(graph, plan, slot))) {
-                    (Layout::Rows, Some((resident, (node, name)))) if guard.is_none() => {
+                let shared = resident.filter(|_| guard.is_none()).map(|resident| {
+                    let (nodes, members): (Vec<_>, Vec<_>) =
+                        shared_parameters(graph, plan, slot, resident.is_live()).into_iter().unzip();
+                    (resident, nodes, members)
+                });
+                memory.push(match (s.hold.layout(), shared) {
+                    (Layout::Rows, Some((resident, nodes, members))) if !members.is_empty() => {
                         is_uploaded[slot] = true;
-                        Memory::Buffer(resident.buffer(gpu, name, || {
+                        Memory::Buffer(resident.place(gpu, &members, || {
                             let buffer = own();
-                            let value = parameters.get(&node).map_or(&[][..], Tensor::bytes);
-                            gpu.queue.write_buffer(&buffer, 0, value);
+                            for (node, member) in nodes.iter().zip(&members) {
+                                let value = parameters.get(node).map_or(&[][..], Tensor::bytes);
+                                gpu.queue.write_buffer(&buffer, member.offset, value);
+                            }
                             buffer
                         }))
                     }
-                    (Layout::Rows, _) => Memory::Buffer(own()),
+                    (Layout::Rows, _) => Memory::Buffer(Place { buffer: own(), offset: 0 }),
                     (layout, _) => Memory::Texture(gpu.texture(s.bytes, layout, guard_rows)),
                 });
             }
@@ -201,7 +228,8 @@ impl GpuSession {
             commands,
             readback,
             guard,
-            is_prepared: AtomicBool::new(false),
+            prepared: AtomicU64::new(0),
+            resident: resident.filter(|_| guard.is_none()).map(|resident| (resident.clone(), overwrites)),
             is_running: AtomicBool::new(false),
         };
         for value in plan.values.iter().filter(|v| v.layout == Layout::Rows && !is_uploaded[v.slot]) {
@@ -218,10 +246,10 @@ impl GpuSession {
         Ok(session)
     }
 
-    /// Returns the buffer of a slot that is not a texture.
-    pub(super) fn buffer(&self, slot: usize) -> &wgpu::Buffer {
+    /// Returns the memory of a slot that is not a texture.
+    pub(super) fn place(&self, slot: usize) -> &Place {
         match &self.memory[slot] {
-            Memory::Buffer(buffer) => buffer,
+            Memory::Buffer(place) => place,
             Memory::Texture(_) => {
                 unreachable!("this slot is a texture, which nothing accesses as a buffer")
             }
@@ -264,14 +292,14 @@ impl GpuSession {
 
     /// Overwrites a value that is kept between runs, which is a parameter or constant.
     pub fn write(&self, value: &Value, tensor: &Tensor) {
-        self.is_prepared.store(false, Ordering::Release);
+        self.prepared.store(0, Ordering::Release);
         self.write_value(value, tensor);
     }
 
     fn write_value(&self, value: &Value, tensor: &Tensor) {
         match &self.memory[value.slot] {
-            Memory::Buffer(buffer) => {
-                self.gpu.queue.write_buffer(buffer, value.offset_bytes, tensor.bytes());
+            Memory::Buffer(place) => {
+                self.gpu.queue.write_buffer(&place.buffer, place.offset + value.offset_bytes, tensor.bytes());
             }
             Memory::Texture(view) => {
                 self.write_texels(view, Layout::Quads, 0, bytemuck::cast_slice(&quads::pack(tensor)));
@@ -324,7 +352,8 @@ impl GpuSession {
     fn submit(&self, plan: &Plan, inputs: &[(usize, &Tensor)]) -> Vec<wgpu::SubmissionIndex> {
         self.upload(plan, inputs);
         let mut submissions = Vec::new();
-        let is_prepared = self.is_prepared.swap(true, Ordering::AcqRel);
+        let version = self.resident.as_ref().map_or(0, |(resident, _)| resident.version());
+        let is_prepared = self.prepared.swap(version + 1, Ordering::AcqRel) == version + 1;
         let commands: Vec<&Command> = self.commands.iter().filter(|c| !(c.once && is_prepared)).collect();
         let mut first = 0;
         while first < commands.len() {
@@ -347,6 +376,7 @@ impl GpuSession {
             }
             submissions.push(self.gpu.queue.submit([encoder.finish()]));
         }
+        self.tell_overwritten();
         if let Some(readback) = &self.readback {
             let mut encoder = self.gpu.device.create_command_encoder(&Default::default());
             let mut offset = 0;
@@ -354,8 +384,9 @@ impl GpuSession {
                 let value = &plan.values[value];
                 let bytes = value.bytes();
                 match &self.memory[value.slot] {
-                    Memory::Buffer(buffer) => {
-                        encoder.copy_buffer_to_buffer(buffer, value.offset_bytes, readback, offset, bytes);
+                    Memory::Buffer(place) => {
+                        let from = place.offset + value.offset_bytes;
+                        encoder.copy_buffer_to_buffer(&place.buffer, from, readback, offset, bytes);
                     }
                     Memory::Texture(view) => copy_quads(&mut encoder, view, readback, offset, bytes),
                 }
@@ -364,6 +395,14 @@ impl GpuSession {
             submissions.push(self.gpu.queue.submit([encoder.finish()]));
         }
         submissions
+    }
+
+    /// Tells the sessions that share parameters with this one that it has overwritten some, if it does.
+    pub(super) fn tell_overwritten(&self) {
+        if let Some((resident, true)) = &self.resident {
+            // What runs once in this session does not depend on what it overwrites.
+            self.prepared.store(resident.overwritten() + 1, Ordering::Release);
+        }
     }
 
     /// Copies what `command` reads as texels: full rows, then the rest.
@@ -380,9 +419,11 @@ impl GpuSession {
                 let bytes_per_row = 4 * TEXELS_PER_ROW as u32;
                 encoder.copy_buffer_to_texture(
                     wgpu::TexelCopyBufferInfo {
-                        buffer: self.buffer(copy.buffer),
+                        buffer: &self.place(copy.buffer).buffer,
                         layout: wgpu::TexelCopyBufferLayout {
-                            offset: copy.offset + row as u64 * u64::from(bytes_per_row),
+                            offset: self.place(copy.buffer).offset
+                                + copy.offset
+                                + row as u64 * u64::from(bytes_per_row),
                             bytes_per_row: Some(bytes_per_row),
                             rows_per_image: None,
                         },

@@ -24,7 +24,9 @@ impl GpuSession {
             let copies = (!command.copies.is_empty()).then_some(Timed::Copies(command));
             copies.into_iter().chain([Timed::Dispatch(command)])
         });
-        self.time_all(&timed.collect::<Vec<_>>(), now).await
+        let run = self.time_all(&timed.collect::<Vec<_>>(), now).await?;
+        self.tell_overwritten();
+        Ok(run)
     }
 
     /// Returns the time that the adapter's copy command takes for the first `bytes` from one buffer's slot to another's.
@@ -148,7 +150,8 @@ impl GpuSession {
         match timed {
             Timed::Copies(command) => self.copy(encoder, command),
             Timed::Buffer { from, to, bytes } => {
-                encoder.copy_buffer_to_buffer(self.buffer(*from), 0, self.buffer(*to), 0, *bytes);
+                let (from, to) = (self.place(*from), self.place(*to));
+                encoder.copy_buffer_to_buffer(&from.buffer, from.offset, &to.buffer, to.offset, *bytes);
             }
             Timed::Dispatch(_) => {}
         }

@@ -14,7 +14,7 @@ pub use chain::{Canvas, Chain, Passage, Step, factors};
 use super::windows::{Stretch, stretches};
 use crate::error::{Error, Result};
 use crate::exec::{Device, Network, Params, Select, Session};
-use crate::graph::{Graph, NodeId};
+use crate::graph::{Given, Graph, NodeId};
 use crate::ops::resize::{Kernel, Resize};
 use crate::plan::Plan;
 use crate::plan::why::Why;
@@ -107,10 +107,10 @@ impl Upscaler {
         let tile_px = tile.unwrap_or(TILES[0]);
         let weights = Params::shared(weights);
         let of_model = model.clone();
-        let network = device.network(weights.clone(), KEPT_BYTES, move |g, shapes| {
-            let x = g.input("x", shapes[0])?;
-            Ok(vec![of_model.build(g, x)?])
+        let network = device.network(weights.clone(), move |g| {
+            g.output("y", g.graph(&[g.input("x")], |graph, x| of_model.build(graph, x[0])));
         });
+        network.set_budget(KEPT_BYTES);
         let mut upscaler = Self { device, model, weights, tile: tile_px, memory_bytes: u64::MAX, network };
         if tile == Some(0) {
             upscaler.tile = usize::MAX;
@@ -324,7 +324,7 @@ impl Upscaler {
                 )));
             }
         }
-        self.network.session(&[[1, 1, size[0], size[1]].into()])
+        self.network.session(&[Given::new("x", [1, 1, size[0], size[1]])])
     }
 
     /// Enlarges a picture. `progress(done, all)` is called with numbers of output pixels after every window. Returning false

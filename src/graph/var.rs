@@ -1,0 +1,527 @@
+//! Networks written as formulas: a [`Var`] is a value of a [`Draft`], which keeps the first error instead of returning it.
+
+use super::{Graph, Init, NodeId};
+use crate::error::{Error, Result};
+use crate::ops::Op;
+use crate::ops::avg_pool2d::AvgPool2d;
+use crate::ops::conv_transpose2d::ConvTranspose2d;
+use crate::ops::conv2d::Conv2d;
+use crate::ops::dropout::Dropout;
+use crate::ops::l2_normalize::L2Normalize;
+use crate::ops::leaky_relu::LeakyRelu;
+use crate::ops::loss::Reduction;
+use crate::ops::max_pool2d::MaxPool2d;
+use crate::ops::one_hot::OneHot;
+use crate::ops::pixel_shuffle::PixelShuffle;
+use crate::ops::resize::Resize;
+use crate::ops::slice::Slice;
+use crate::ops::top_k::TopK;
+use crate::ops::warp::Warp;
+use crate::tensor::{DType, SCALAR, Shape, Tensor};
+use std::cell::RefCell;
+use std::panic::Location;
+
+/// A graph in the making, for one combination of input shapes.
+///
+/// A network is a function that gets a draft: it asks for its inputs by name, computes with [`Var`]s, and names its outputs and
+/// losses. The first error is kept, with the caller's line, and comes out when the network is compiled; what follows it is ignored.
+#[derive(Debug)]
+pub struct Draft(RefCell<State>);
+
+#[derive(Debug)]
+struct State {
+    graph: Graph,
+    given: Vec<Given>,
+    is_training: bool,
+    outputs: Vec<(String, NodeId)>,
+    losses: Vec<(String, NodeId)>,
+    error: Option<Error>,
+}
+
+/// Name, shape and element type of a given input.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Given {
+    pub name: String,
+    pub shape: Shape,
+    pub dtype: DType,
+}
+
+impl Given {
+    /// Describes a tensor of f32.
+    pub fn new(name: &str, shape: impl Into<Shape>) -> Self {
+        Self { name: name.to_owned(), shape: shape.into(), dtype: DType::F32 }
+    }
+}
+
+impl From<(&str, &Tensor)> for Given {
+    fn from((name, tensor): (&str, &Tensor)) -> Self {
+        Self { name: name.to_owned(), shape: tensor.shape(), dtype: tensor.dtype() }
+    }
+}
+
+/// A finished draft.
+#[derive(Debug)]
+pub struct Drafted {
+    pub graph: Graph,
+    pub outputs: Vec<(String, NodeId)>,
+    /// Empty unless the draft was one for training.
+    pub losses: Vec<(String, NodeId)>,
+}
+
+impl Drafted {
+    /// Calls `build` with a draft for the inputs `given`, in which losses count if `is_training` is set.
+    ///
+    /// # Errors
+    /// The first error of the draft; there is no output and no loss.
+    pub fn new(given: &[Given], is_training: bool, build: impl FnOnce(&Draft)) -> Result<Self> {
+        let (graph, given) = (Graph::new(), given.to_vec());
+        let (outputs, losses) = (Vec::new(), Vec::new());
+        let draft = Draft(RefCell::new(State { graph, given, is_training, outputs, losses, error: None }));
+        build(&draft);
+        let State { graph, outputs, losses, error, .. } = draft.0.into_inner();
+        if let Some(error) = error {
+            return Err(error);
+        }
+        if outputs.is_empty() && losses.is_empty() {
+            return Err(Error::Usage("the network has no outputs; name one with Draft::output".into()));
+        }
+        Ok(Self { graph, outputs, losses })
+    }
+}
+
+/// A value of a [`Draft`]: a handle that is copied, and computed with by methods and operators. After an error it stands for nothing
+/// and has the shape of what it would have been computed from.
+#[derive(Debug, Clone, Copy)]
+pub struct Var<'d> {
+    draft: &'d Draft,
+    node: Option<NodeId>,
+    shape: Shape,
+}
+
+/// Returns the part of a node's name to which an operation on it adds its own name: `conv3` for `conv3.relu` in the current scope;
+/// `None` for a node of another scope.
+fn stem<'n>(name: &'n str, scope: &str) -> Option<&'n str> {
+    let (above, last) = name.rsplit_once('/').unwrap_or(("", name));
+    let stem = last.split('.').next().unwrap_or(last);
+    (above == scope && !stem.is_empty()).then(|| &name[..name.len() - last.len() + stem.len()])
+}
+
+impl Draft {
+    /// Calls `f` unless there is an error already, and keeps its error with the place `at`. Operations are named after `first`.
+    fn apply<'d>(
+        &'d self,
+        at: &'static Location<'static>,
+        first: Option<Var<'d>>,
+        f: impl FnOnce(&mut State) -> Result<NodeId>,
+    ) -> Var<'d> {
+        let mut state = self.0.borrow_mut();
+        let mut var = Var { draft: self, node: None, shape: first.map_or(SCALAR, |var| var.shape) };
+        if state.error.is_some() {
+            return var;
+        }
+        let name =
+            first.and_then(|var| var.node).and_then(|id| state.graph.node(id).ok()).map(|node| node.name.clone());
+        let scope = state.graph.scope.join("/");
+        state.graph.stem = name.as_deref().and_then(|name| stem(name, &scope)).map(str::to_owned);
+        let added = f(&mut state);
+        state.graph.stem = None;
+        match added.and_then(|id| Ok((id, state.graph.shape(id)?))) {
+            Ok((id, shape)) => (var.node, var.shape) = (Some(id), shape),
+            Err(source) => state.error = Some(Error::At { at: at.to_string(), source: Box::new(source) }),
+        }
+        var
+    }
+
+    /// Returns the input `name`, with the shape and element type of the tensor that is given for it.
+    #[track_caller]
+    pub fn input(&self, name: &str) -> Var<'_> {
+        self.apply(Location::caller(), None, |state| {
+            let path = state.graph.path(name);
+            if let Some(known) = state.graph.find(&path) {
+                return Ok(known);
+            }
+            let Some(given) = state.given.iter().find(|given| given.name == path) else {
+                let names: Vec<&str> = state.given.iter().map(|given| given.name.as_str()).collect();
+                return Err(Error::graph(path, format!("this input was not given; given are {names:?}")));
+            };
+            state.graph.input_of(given.dtype, name, given.shape)
+        })
+    }
+
+    /// Returns whether the losses count: the graph is for [`Network::train`](crate::Network).
+    pub fn is_training(&self) -> bool {
+        self.0.borrow().is_training
+    }
+
+    /// Adds a trainable parameter.
+    #[track_caller]
+    pub fn param(&self, name: &str, shape: impl Into<Shape>, init: Init) -> Var<'_> {
+        let shape = shape.into();
+        self.apply(Location::caller(), None, |state| state.graph.param(name, shape, init))
+    }
+
+    /// Adds a value that is kept between runs and is not trained.
+    #[track_caller]
+    pub fn state(&self, name: &str, shape: impl Into<Shape>, init: Init) -> Var<'_> {
+        let shape = shape.into();
+        self.apply(Location::caller(), None, |state| state.graph.state(name, shape, init))
+    }
+
+    /// Adds a fixed value.
+    #[track_caller]
+    pub fn constant(&self, name: &str, value: Tensor) -> Var<'_> {
+        self.apply(Location::caller(), None, |state| state.graph.constant(name, value))
+    }
+
+    /// Adds any operation, built-in or the caller's own. `inputs` is not empty.
+    #[track_caller]
+    pub fn add<'d>(&'d self, op: impl Op + 'static, inputs: &[Var<'d>]) -> Var<'d> {
+        self.apply(Location::caller(), inputs.first().copied(), |state| state.graph.add(op, &ids(inputs)?))
+    }
+
+    /// Adds what `f` adds to the graph itself, such as one of [`crate::models`].
+    #[track_caller]
+    pub fn graph<'d>(&'d self, inputs: &[Var<'d>], f: impl FnOnce(&mut Graph, &[NodeId]) -> Result<NodeId>) -> Var<'d> {
+        self.apply(Location::caller(), None, |state| f(&mut state.graph, &ids(inputs)?))
+    }
+
+    /// Calls `f` to add values whose names begin with `scope/`.
+    pub fn within<T>(&self, scope: &str, f: impl FnOnce() -> T) -> T {
+        self.0.borrow_mut().graph.scope.push(scope.to_owned());
+        let result = f();
+        self.0.borrow_mut().graph.scope.pop();
+        result
+    }
+
+    /// Makes `var` an output of the network.
+    #[track_caller]
+    pub fn output(&self, name: &str, var: Var) {
+        self.name(Location::caller(), name, var, |state| &mut state.outputs);
+    }
+
+    /// Adds a loss, the scalar that `loss` returns, if the graph is for training; otherwise `loss` is not called, and what it asks
+    /// for need not be given. Training minimises the sum of all losses.
+    #[track_caller]
+    pub fn loss<'d>(&'d self, name: &str, loss: impl FnOnce() -> Var<'d>) {
+        let at = Location::caller();
+        if self.is_training() {
+            self.name(at, name, loss(), |state| &mut state.losses);
+        }
+    }
+
+    fn name(
+        &self,
+        at: &'static Location<'static>,
+        name: &str,
+        var: Var,
+        list: fn(&mut State) -> &mut Vec<(String, NodeId)>,
+    ) {
+        let _ = self.apply(at, None, |state| {
+            let id = var.id()?;
+            state.graph.node(id)?;
+            if state.outputs.iter().chain(&state.losses).any(|(known, _)| known == name) {
+                return Err(Error::graph(name, "is the name of another output or loss"));
+            }
+            list(state).push((name.to_owned(), id));
+            Ok(id)
+        });
+    }
+}
+
+fn ids(vars: &[Var]) -> Result<Vec<NodeId>> {
+    vars.iter().map(Var::id).collect()
+}
+
+impl<'d> Var<'d> {
+    /// Returns the node; only a draft with an error has a value without one.
+    fn id(&self) -> Result<NodeId> {
+        self.node.ok_or_else(|| Error::Usage("this value belongs to a draft with an error".into()))
+    }
+
+    #[track_caller]
+    fn then(self, f: impl FnOnce(&mut Graph, NodeId) -> Result<NodeId>) -> Self {
+        self.draft.apply(Location::caller(), Some(self), |state| {
+            let id = self.id()?;
+            f(&mut state.graph, id)
+        })
+    }
+
+    #[track_caller]
+    fn with(self, other: Self, f: impl FnOnce(&mut Graph, NodeId, NodeId) -> Result<NodeId>) -> Self {
+        self.draft.apply(Location::caller(), Some(self), |state| {
+            let (a, b) = (self.id()?, other.id()?);
+            f(&mut state.graph, a, b)
+        })
+    }
+
+    pub fn shape(&self) -> Shape {
+        self.shape
+    }
+
+    /// Adds any operation of one input, built-in or the caller's own.
+    #[track_caller]
+    pub fn apply(self, op: impl Op + 'static) -> Self {
+        self.then(|g, x| g.add(op, &[x]))
+    }
+
+    /// Applies the function `name` of `src/ops/pointwise/unary.rs` to each element.
+    #[track_caller]
+    pub fn pointwise(self, name: &str) -> Self {
+        self.then(|g, x| g.pointwise(x, name))
+    }
+
+    /// Applies the function `name` of `src/ops/pointwise/binary.rs` to each pair of elements, with NumPy's broadcasting.
+    #[track_caller]
+    pub fn binary(self, other: Self, name: &str) -> Self {
+        self.with(other, |g, a, b| g.binary(a, b, name))
+    }
+
+    /// max(x, 0).
+    #[track_caller]
+    pub fn relu(self) -> Self {
+        self.then(Graph::relu)
+    }
+
+    /// x where it is positive, else `slope`·x.
+    #[track_caller]
+    pub fn leaky_relu(self, slope: f32) -> Self {
+        self.then(|g, x| g.leaky_relu(x, LeakyRelu { slope }))
+    }
+
+    /// x where it is positive, else a·x with a parameter `a` of one slope per channel, initially 0.25.
+    #[track_caller]
+    pub fn prelu(self, name: &str) -> Self {
+        self.then(|g, x| {
+            let channels = g.shape(x)?.nchw()[1];
+            let a = g.param(&format!("{name}.a"), [1, channels, 1, 1], Init::Constant(0.25))?;
+            g.add_named(name, crate::ops::prelu::Prelu, &[x, a])
+        })
+    }
+
+    #[track_caller]
+    pub fn sigmoid(self) -> Self {
+        self.pointwise("sigmoid")
+    }
+
+    #[track_caller]
+    pub fn tanh(self) -> Self {
+        self.pointwise("tanh")
+    }
+
+    #[track_caller]
+    pub fn exp(self) -> Self {
+        self.pointwise("exp")
+    }
+
+    #[track_caller]
+    pub fn abs(self) -> Self {
+        self.pointwise("abs")
+    }
+
+    /// The larger of two values, with broadcasting.
+    #[track_caller]
+    pub fn max(self, other: Self) -> Self {
+        self.binary(other, "max")
+    }
+
+    /// The smaller of two values, with broadcasting.
+    #[track_caller]
+    pub fn min(self, other: Self) -> Self {
+        self.binary(other, "min")
+    }
+
+    /// The convolution with filters `w` `[Co,Ci/groups,Kh,Kw]` and biases `b` `[1,Co,1,1]`.
+    #[track_caller]
+    pub fn conv2d(self, w: Self, b: Self, op: Conv2d) -> Self {
+        let b = b.node;
+        self.with(w, |g, x, w| g.conv2d(x, w, b.unwrap_or(x), op))
+    }
+
+    /// A convolution to `channels` channels by filters of `kernel` × `kernel` taps, with parameters `name.w` (He's initialization)
+    /// and `name.b` (zero).
+    #[track_caller]
+    pub fn conv(self, name: &str, channels: usize, kernel: usize, op: Conv2d) -> Self {
+        self.then(|g, x| {
+            let inputs = g.shape(x)?.nchw()[1] / op.groups.max(1);
+            let init = Init::He { fan_in: inputs * kernel * kernel, slope: 0.0 };
+            let w = g.param(&format!("{name}.w"), [channels, inputs, kernel, kernel], init)?;
+            let b = g.param(&format!("{name}.b"), [1, channels, 1, 1], Init::Constant(0.0))?;
+            g.add_named(name, op, &[x, w, b])
+        })
+    }
+
+    /// A transposed convolution to `channels` channels by filters of `kernel` × `kernel` taps, with parameters `name.w` (He's
+    /// initialization) and `name.b` (zero).
+    #[track_caller]
+    pub fn conv_transpose(self, name: &str, channels: usize, kernel: usize, op: ConvTranspose2d) -> Self {
+        self.then(|g, x| {
+            let inputs = g.shape(x)?.nchw()[1];
+            let init = Init::He { fan_in: inputs * kernel * kernel, slope: 0.0 };
+            let w = g.param(&format!("{name}.w"), [inputs, channels, kernel, kernel], init)?;
+            let b = g.param(&format!("{name}.b"), [1, channels, 1, 1], Init::Constant(0.0))?;
+            g.add_named(name, op, &[x, w, b])
+        })
+    }
+
+    /// A fully connected layer to `outputs` numbers per picture, `[N,outputs,1,1]`, with parameters `name.w` (He's initialization)
+    /// and `name.b` (zero).
+    #[track_caller]
+    pub fn dense(self, name: &str, outputs: usize) -> Self {
+        self.then(|g, x| {
+            let [_, c, h, w] = g.shape(x)?.nchw();
+            let init = Init::He { fan_in: c * h * w, slope: 0.0 };
+            let weights = g.param(&format!("{name}.w"), [outputs, c * h * w, 1, 1], init)?;
+            let b = g.param(&format!("{name}.b"), [1, outputs, 1, 1], Init::Constant(0.0))?;
+            g.add_named(name, crate::ops::linear::Linear, &[x, weights, b])
+        })
+    }
+
+    /// The maximum of each window of `kernel` × `kernel` pixels, side by side.
+    #[track_caller]
+    pub fn max_pool(self, kernel: usize) -> Self {
+        self.apply(MaxPool2d::new(kernel, kernel))
+    }
+
+    /// The mean of each window of `kernel` × `kernel` pixels, side by side.
+    #[track_caller]
+    pub fn avg_pool(self, kernel: usize) -> Self {
+        self.apply(AvgPool2d::new(kernel, kernel))
+    }
+
+    /// Every `r`² channels become a block of `r` × `r` pixels.
+    #[track_caller]
+    pub fn pixel_shuffle(self, r: usize) -> Self {
+        self.apply(PixelShuffle { factor: r })
+    }
+
+    #[track_caller]
+    pub fn resize(self, op: Resize) -> Self {
+        self.apply(op)
+    }
+
+    /// Samples `[N,C,H,W]` at the positions `field` `[N,2,Ho,Wo]` (column, then row, in pixels).
+    #[track_caller]
+    pub fn warp(self, field: Self, op: Warp) -> Self {
+        self.with(field, |g, x, f| g.warp(x, f, op))
+    }
+
+    /// (1 − g)·self + g·other, where `g` has the shape of both or one channel.
+    #[track_caller]
+    pub fn gate(self, other: Self, g: Self) -> Self {
+        self.draft.add(crate::ops::gate::Gate, &[self, other, g])
+    }
+
+    /// The channels of this value, then those of the others.
+    #[track_caller]
+    pub fn concat(self, others: &[Self]) -> Self {
+        let others = ids(others);
+        self.then(|g, x| {
+            let all: Vec<NodeId> = std::iter::once(x).chain(others?).collect();
+            g.concat_all(&all)
+        })
+    }
+
+    /// `len` channels from `start` on.
+    #[track_caller]
+    pub fn channels(self, start: usize, len: usize) -> Self {
+        self.apply(Slice { start, len })
+    }
+
+    /// While training, sets elements to zero with this probability and scales the others; otherwise changes nothing.
+    #[track_caller]
+    pub fn dropout(self, op: Dropout) -> Self {
+        if self.draft.is_training() { self.then(|g, x| g.dropout(x, op)) } else { self }
+    }
+
+    /// Each of the N·H vectors of C·W numbers divided by its length.
+    #[track_caller]
+    pub fn l2_normalize(self, op: L2Normalize) -> Self {
+        self.apply(op)
+    }
+
+    /// Squared Euclidean distances `[N,M,1,1]` between rows `[N,D,1,1]` and those of `other` `[M,D,1,1]`.
+    #[track_caller]
+    pub fn pairwise_distance(self, other: Self) -> Self {
+        self.with(other, Graph::pairwise_distance)
+    }
+
+    /// Class indices, u32, as vectors of 0 and 1.
+    #[track_caller]
+    pub fn one_hot(self, op: OneHot) -> Self {
+        self.apply(op)
+    }
+
+    /// The largest or smallest elements along an axis, and their positions as u32.
+    #[track_caller]
+    pub fn top_k(self, op: TopK) -> (Self, Self) {
+        let y = self.apply(op);
+        (y, y.then(|g, y| g.output(y, "indices")))
+    }
+
+    /// The squared error.
+    #[track_caller]
+    pub fn mse(self, target: Self, reduction: Reduction) -> Self {
+        self.with(target, |g, a, b| g.mse(a, b, reduction))
+    }
+
+    /// The mean of √(d² + ε²), where d is the error.
+    #[track_caller]
+    pub fn charbonnier(self, target: Self, eps: f32) -> Self {
+        self.with(target, |g, a, b| g.charbonnier(a, b, eps))
+    }
+
+    /// The cross entropy of scores and target probabilities, with softmax over the channels.
+    #[track_caller]
+    pub fn softmax_cross_entropy(self, target: Self, reduction: Reduction) -> Self {
+        self.with(target, |g, x, t| g.softmax_cross_entropy(x, t, reduction))
+    }
+
+    /// A scalar as a constant.
+    #[track_caller]
+    fn scalar(self, value: f32) -> Self {
+        self.draft.apply(Location::caller(), Some(self), |state| {
+            let path = state.graph.fresh("constant");
+            state.graph.constant_at(path, Tensor::new([1], vec![value])?)
+        })
+    }
+}
+
+/// Implements an operator for two values and for a value and a number.
+macro_rules! operator {
+    ($trait:ident, $method:ident, $name:literal) => {
+        impl<'d> std::ops::$trait for Var<'d> {
+            type Output = Var<'d>;
+            #[track_caller]
+            fn $method(self, other: Var<'d>) -> Var<'d> {
+                self.binary(other, $name)
+            }
+        }
+        impl<'d> std::ops::$trait<f32> for Var<'d> {
+            type Output = Var<'d>;
+            #[track_caller]
+            fn $method(self, other: f32) -> Var<'d> {
+                self.binary(self.scalar(other), $name)
+            }
+        }
+        impl<'d> std::ops::$trait<Var<'d>> for f32 {
+            type Output = Var<'d>;
+            #[track_caller]
+            fn $method(self, other: Var<'d>) -> Var<'d> {
+                other.scalar(self).binary(other, $name)
+            }
+        }
+    };
+}
+
+operator!(Add, add, "add");
+operator!(Sub, sub, "sub");
+operator!(Mul, mul, "mul");
+operator!(Div, div, "div");
+
+impl<'d> std::ops::Neg for Var<'d> {
+    type Output = Var<'d>;
+    #[track_caller]
+    fn neg(self) -> Var<'d> {
+        self * -1.0
+    }
+}

@@ -1,0 +1,275 @@
+//! Trains a [`Network`]: steps whose losses and outputs have names, at any batch size, while the network runs with what was learned.
+
+use super::finite::first_not_finite;
+use super::optimizer::{AVERAGE, Group, HYPER, Rule, Step};
+use crate::error::{Error, Result};
+use crate::exec::{Cache, Compiled, Key, Network, Outputs};
+use crate::graph::{Given, Graph, Member, NodeId};
+use crate::tensor::{Tensor, len};
+use crate::weights::Weights;
+use std::collections::BTreeMap;
+
+/// Bytes that the sessions of a training may take together.
+const BUDGET_BYTES: u64 = 4 << 30;
+
+/// Names of the arenas that a rule keeps for each parameter: moments and average.
+const ARENAS: [&str; 3] = ["optimizer/m", "optimizer/v", AVERAGE];
+
+/// A network in training. Each combination of input shapes gets a plan of its own for forward pass, backward pass and update; all of
+/// them and the network's own sessions share one copy of the parameters on the device, so that [`Network::run`] always computes
+/// with what was learned so far.
+#[derive(Debug)]
+pub struct Training {
+    network: Network,
+    rule: Rule,
+    frozen: Vec<String>,
+    steps: u64,
+    cache: Cache,
+    /// The parameters that the current sessions update, and their places in the arenas.
+    members: Vec<Member>,
+    /// Moments and averages by arena and parameter, for sessions to come.
+    parked: BTreeMap<(&'static str, String), Vec<f32>>,
+}
+
+/// A step's graph and what to fetch from it.
+struct Prepared {
+    graph: Graph,
+    /// Names of the losses, then of the outputs.
+    names: Vec<String>,
+    fetches: Vec<NodeId>,
+    members: Vec<Member>,
+    total: NodeId,
+}
+
+impl Network {
+    /// Begins to train the network by `rule`, from its current weights. The network's function must name at least one
+    /// [loss](crate::Draft::loss).
+    ///
+    /// # Errors
+    /// The device fails.
+    pub fn train(&self, rule: impl Into<Rule>) -> Result<Training> {
+        self.restart(self.weights()?);
+        Ok(Training {
+            network: self.clone(),
+            rule: rule.into(),
+            frozen: Vec::new(),
+            steps: 0,
+            cache: Cache::new(BUDGET_BYTES),
+            members: Vec::new(),
+            parked: BTreeMap::new(),
+        })
+    }
+}
+
+impl Training {
+    /// Returns the number of steps done.
+    pub fn steps(&self) -> u64 {
+        self.steps
+    }
+
+    /// Performs a step with learning rate `lr` on these inputs, and returns its losses and outputs, all as they were before the
+    /// update, and `norm`, the Euclidean norm of all gradients together before any clipping.
+    ///
+    /// # Errors
+    /// A loss or a gradient is not finite: nothing was changed, and the message names the first value that is not. The network names
+    /// no loss, or a loss is not a scalar; a loss does not depend on a parameter; those of [`Network::run`].
+    pub fn step(&mut self, lr: f64, inputs: &[(&str, &Tensor)]) -> Result<Outputs> {
+        let given: Vec<Given> = inputs.iter().map(|&input| input.into()).collect();
+        let compiled = self.compiled(&given)?;
+        let hyper = self.rule.hyper(lr, self.steps + 1);
+        let mut all = inputs.to_vec();
+        all.push((HYPER, &hyper));
+        let turn = self.network.turn();
+        let mut tensors = compiled.session.run(&all)?;
+        drop(turn);
+        let clip = tensors.pop().map_or([0.0; 2], |clip| [clip.data()[0], clip.data()[1]]);
+        // The update skips a step without finite gradients, and says so by a factor of 0.
+        if clip[0] == 0.0 {
+            return Err(self.not_finite(&given, &all, clip[1]));
+        }
+        self.steps += 1;
+        let norm = ("norm".to_owned(), Tensor::scalar(clip[1]));
+        Ok(Outputs::new(compiled.names.iter().cloned().zip(tensors).chain([norm])))
+    }
+
+    fn not_finite(&self, given: &[Given], inputs: &[(&str, &Tensor)], norm: f32) -> Error {
+        let first = self.prepare(given).and_then(|prepared| {
+            let state = pollster::block_on(self.network.state_async())?;
+            first_not_finite(&prepared.graph, prepared.total, self.network.device(), &state, inputs)
+        });
+        let first = first.unwrap_or_else(|e| format!("({e})"));
+        let step = self.steps + 1;
+        Error::Usage(format!("step {step}: the norm of the gradients is {norm}; {first}; nothing was changed"))
+    }
+
+    /// Leaves the parameters whose names match `pattern` unchanged from now on, where `*` stands for any characters. Their moments are
+    /// kept for [`Training::unfreeze`].
+    ///
+    /// # Errors
+    /// The device fails.
+    pub fn freeze(&mut self, pattern: &str) -> Result<()> {
+        self.park()?;
+        self.frozen.push(pattern.to_owned());
+        Ok(())
+    }
+
+    /// Trains the parameters again that [`Training::freeze`] excluded by the same pattern.
+    ///
+    /// # Errors
+    /// Nothing was frozen by this pattern; the device fails.
+    pub fn unfreeze(&mut self, pattern: &str) -> Result<()> {
+        let Some(k) = self.frozen.iter().position(|frozen| frozen == pattern) else {
+            return Err(Error::Usage(format!("{pattern:?} is not frozen; frozen are {:?}", self.frozen)));
+        };
+        self.park()?;
+        self.frozen.remove(k);
+        Ok(())
+    }
+
+    /// Returns everything that a later [`Training::resume`] needs: parameters, states, moments and averages.
+    ///
+    /// # Errors
+    /// The device fails.
+    pub fn state(&mut self) -> Result<Weights> {
+        self.park()?;
+        let mut state = pollster::block_on(self.network.state_async())?;
+        for ((arena, name), values) in &self.parked {
+            state.insert(format!("{arena}/{name}"), Tensor::new([values.len()], values.clone())?);
+        }
+        state.set_manifest("step", self.steps.to_string());
+        Ok(state)
+    }
+
+    /// Continues from a [`Training::state`]: the following steps equal those without the interruption bit for bit.
+    ///
+    /// # Errors
+    /// The state has no number of steps.
+    pub fn resume(&mut self, state: &Weights) -> Result<()> {
+        let steps = state.manifest().get("step").and_then(|step| step.parse().ok()).ok_or_else(|| {
+            Error::weights(state.name(), "is not the state of a training: its manifest has no number of steps")
+        })?;
+        let mut weights = Weights::new(state.name(), BTreeMap::new(), state.manifest().clone());
+        let mut parked = BTreeMap::new();
+        for (name, tensor) in state.tensors() {
+            let of_arena = |arena: &&str| name.strip_prefix(arena).and_then(|rest| rest.strip_prefix('/'));
+            match ARENAS.into_iter().find_map(|arena| Some((arena, of_arena(&arena)?))) {
+                Some((arena, member)) => {
+                    parked.insert((arena, member.to_owned()), tensor.data().to_vec());
+                }
+                None => weights.insert(name.clone(), tensor.clone()),
+            }
+        }
+        self.network.restart(weights);
+        self.cache.clear();
+        (self.steps, self.parked) = (steps, parked);
+        Ok(())
+    }
+
+    /// Returns the current weights: the moving averages if the rule keeps them, else the parameters themselves.
+    ///
+    /// # Errors
+    /// The device fails.
+    pub fn weights(&self) -> Result<Weights> {
+        let mut weights = self.network.weights()?;
+        if self.rule.ema > 0.0 {
+            let state = pollster::block_on(self.network.state_async())?;
+            for (_, member, values) in self.arenas(&state).into_iter().filter(|(arena, ..)| *arena == AVERAGE) {
+                weights.insert(member.name.clone(), Tensor::new(member.shape, values)?);
+            }
+        }
+        Ok(weights)
+    }
+
+    /// Splits the arenas in `state` among their parameters.
+    fn arenas(&self, state: &Weights) -> Vec<(&'static str, &Member, Vec<f32>)> {
+        let mut all = Vec::new();
+        for arena in ARENAS {
+            let Some(values) = state.get(arena).map(Tensor::data) else { continue };
+            for member in &self.members {
+                let part = values.get(member.first..member.first + len(&member.shape)).unwrap_or_default();
+                all.push((arena, member, part.to_vec()));
+            }
+        }
+        all
+    }
+
+    /// Moves everything from the device to the host, so that sessions for other parameters can take it up.
+    fn park(&mut self) -> Result<()> {
+        if self.cache.last().is_none() {
+            return Ok(());
+        }
+        let state = pollster::block_on(self.network.state_async())?;
+        let arenas: Vec<_> = self
+            .arenas(&state)
+            .into_iter()
+            .map(|(arena, member, values)| ((arena, member.name.clone()), values))
+            .collect();
+        self.parked.extend(arenas);
+        let mut weights = Weights::new(state.name(), BTreeMap::new(), state.manifest().clone());
+        for (name, tensor) in state.tensors().iter().filter(|(name, _)| !ARENAS.contains(&name.as_str())) {
+            weights.insert(name.clone(), tensor.clone());
+        }
+        self.network.restart(weights);
+        self.cache.clear();
+        Ok(())
+    }
+
+    fn compiled(&mut self, given: &[Given]) -> Result<Compiled> {
+        let key = Key { given: given.to_vec(), fetch: Vec::new() };
+        if let Some(known) = self.cache.get(&key) {
+            return Ok(known);
+        }
+        let prepared = self.prepare(given)?;
+        self.network.learn_names(&prepared.graph, true);
+        // The network without its losses shows which states belong to its weights.
+        if let Ok(drafted) = self.network.draft_of(given, false) {
+            self.network.learn_names(&drafted.graph, false);
+        }
+        let mut more = Weights::default();
+        for arena in ARENAS {
+            let Some(shape) = prepared.graph.find(arena).and_then(|id| prepared.graph.shape(id).ok()) else { continue };
+            let mut values = vec![0.0; len(&shape)];
+            for member in &prepared.members {
+                if let Some(part) = self.parked.get(&(arena, member.name.clone())) {
+                    values[member.first..member.first + part.len()].copy_from_slice(part);
+                }
+            }
+            more.insert(arena, Tensor::new(shape, values)?);
+        }
+        if self.cache.last().is_none() {
+            // Their parameters lie apart, and not in the arena that this session creates.
+            self.network.drop_sessions();
+        }
+        let cache = &mut self.cache;
+        let open = self.network.open(&prepared.graph, &prepared.fetches, &more, |bytes| cache.make_room(bytes));
+        let (bytes, session) = pollster::block_on(open)?;
+        let compiled = Compiled { session: session.into(), names: prepared.names.into() };
+        self.cache.insert(key, bytes, compiled.clone());
+        self.members = prepared.members;
+        Ok(compiled)
+    }
+
+    fn prepare(&self, given: &[Given]) -> Result<Prepared> {
+        let drafted = self.network.draft(given, true)?;
+        let mut graph = drafted.graph;
+        let mut total: Option<NodeId> = None;
+        for (_, loss) in &drafted.losses {
+            total = Some(match total {
+                Some(sum) => graph.plus(sum, *loss)?,
+                None => *loss,
+            });
+        }
+        let Some(total) = total else {
+            return Err(Error::Usage("the network names no loss to train by; add one with Draft::loss".into()));
+        };
+        let mut rule = self.rule.clone();
+        let frozen = self.frozen.iter().map(|pattern| Group { pattern: pattern.clone(), lr: 0.0, weight_decay: 0.0 });
+        rule.groups = frozen.chain(rule.groups).collect();
+        let Step { fetches: step, members } = rule.minimize(&mut graph, total)?;
+        let (names, mut fetches): (Vec<String>, Vec<NodeId>) =
+            drafted.losses.into_iter().chain(drafted.outputs).unzip();
+        // The factor and norm of the gradients, then the updates.
+        fetches.extend(&step[1..]);
+        Ok(Prepared { graph, names, fetches, members, total })
+    }
+}
