@@ -84,12 +84,12 @@
 //! 5. `src/lab/judge.rs`: when a kernel is correct, and why the check can be trusted.
 
 #![deny(unsafe_code)]
-// Without lab, the engine contains items that only lab uses.
-#![cfg_attr(not(feature = "lab"), allow(dead_code, unused_imports))]
+// Without the command line, the library contains items that only it or another feature uses.
+#![cfg_attr(not(feature = "cli"), allow(dead_code, unused_imports))]
 #![warn(missing_debug_implementations)]
 
 pub mod error;
-#[cfg(feature = "cli")]
+#[cfg(feature = "files")]
 mod files;
 pub mod layout;
 pub mod rng;
@@ -116,7 +116,7 @@ pub mod import;
 #[cfg(feature = "train")]
 pub mod train;
 
-#[cfg(feature = "vision")]
+#[cfg(feature = "image")]
 pub mod vision;
 
 #[cfg(feature = "cli")]
@@ -126,10 +126,10 @@ pub use error::{Error, Result, ShapeError};
 pub use exec::{Device, Network, Outputs, Params, Select, Session};
 pub use graph::{Draft, Graph, NodeId, Var};
 pub use tensor::{Shape, Tensor};
+#[cfg(feature = "image")]
+pub use vision::image::{self, Picture};
 #[cfg(feature = "vision")]
-pub use vision::image::Picture;
-#[cfg(feature = "vision")]
-pub use vision::{image, metrics, models, tasks};
+pub use vision::{metrics, models, tasks};
 pub use weights::Weights;
 
 /// What a program that builds, runs and trains networks needs: `use lineament::prelude::*`.

@@ -120,7 +120,7 @@ pub fn write(tensor: &Tensor) -> Vec<u8> {
 ///
 /// # Errors
 /// Those of [`read`]; the file is missing, a folder, empty or cannot be read.
-#[cfg(feature = "cli")]
+#[cfg(feature = "files")]
 pub fn open(path: impl AsRef<std::path::Path>) -> Result<Tensor> {
     let path = path.as_ref();
     let bytes = crate::files::read(path, |file, problem| Error::Import { file, problem })?;

@@ -93,7 +93,7 @@ pub fn read_sized(name: &str, bytes: &[u8], size: InputSize, graph: &mut Graph) 
 ///
 /// # Errors
 /// Those of [`read_sized`]; the file is missing, a folder, empty or cannot be read.
-#[cfg(feature = "cli")]
+#[cfg(feature = "files")]
 pub fn open(path: impl AsRef<std::path::Path>, size: InputSize, graph: &mut Graph) -> Result<Imported> {
     let path = path.as_ref();
     let bytes = crate::files::read(path, |file, problem| Error::Import { file, problem })?;

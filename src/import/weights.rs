@@ -27,7 +27,7 @@ impl Weights {
     ///
     /// # Errors
     /// Those of [`Weights::from_bytes`]; the file is missing, a folder, empty or cannot be read.
-    #[cfg(feature = "cli")]
+    #[cfg(feature = "files")]
     pub fn open(path: impl AsRef<std::path::Path>) -> Result<Self> {
         let path = path.as_ref();
         let bytes = crate::files::read(path, |file, problem| Error::Weights { file, problem })?;
@@ -128,7 +128,7 @@ impl Weights {
     ///
     /// # Errors
     /// Those of [`Weights::to_bytes`]; the folder does not exist or cannot be written; the disk is full.
-    #[cfg(feature = "cli")]
+    #[cfg(feature = "files")]
     pub fn save(&self, path: impl AsRef<std::path::Path>) -> Result<()> {
         use std::io::Write;
         let path = path.as_ref();

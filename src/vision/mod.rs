@@ -1,8 +1,11 @@
 //! The applications built on the engine: pictures in, results out.
 
 pub mod image;
+#[cfg(feature = "vision")]
 pub mod metrics;
+#[cfg(feature = "vision")]
 pub mod models;
+#[cfg(feature = "vision")]
 pub mod tasks;
 #[cfg(feature = "cli")]
 pub mod training;

@@ -226,7 +226,6 @@ impl Picture {
     ///
     /// # Errors
     /// Those of [`Picture::decode`]; the file is missing, a folder, or cannot be read.
-    #[cfg(feature = "cli")]
     pub fn open(path: impl AsRef<std::path::Path>) -> Result<Self> {
         let path = path.as_ref();
         let bytes = crate::files::read(path, |file, problem| Error::Image { file, problem })?;

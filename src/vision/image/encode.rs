@@ -91,7 +91,6 @@ impl Picture {
     /// # Errors
     /// The extension is not png, jpg, jpeg, webp, bmp, tif, tiff or gif; those of [`Picture::encode`]; the folder does not
     /// exist or cannot be written; the disk is full.
-    #[cfg(feature = "cli")]
     pub fn save(&self, path: impl AsRef<std::path::Path>) -> Result<()> {
         let path = path.as_ref();
         let format = Self::format_for(&path.display().to_string())?;
@@ -102,7 +101,6 @@ impl Picture {
     ///
     /// # Errors
     /// Those of [`Picture::save`]; the file exists and must be kept.
-    #[cfg(feature = "cli")]
     pub(crate) fn save_as(
         &self,
         path: &std::path::Path,

@@ -166,7 +166,6 @@ impl Frames {
     ///
     /// # Errors
     /// Those of [`Frames::decode`]; the file is missing, a folder, or cannot be read.
-    #[cfg(feature = "cli")]
     pub fn open(path: impl AsRef<std::path::Path>) -> Result<Self> {
         let path = path.as_ref();
         let bytes = crate::files::read(path, |file, problem| Error::Image { file, problem })?;

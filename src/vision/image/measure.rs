@@ -123,7 +123,6 @@ fn png_header<R: BufRead + Seek>(source: R) -> Result<png::Reader<R>, png::Decod
     decoder.read_info()
 }
 
-#[cfg(feature = "cli")]
 impl super::Picture {
     /// Reads the header of a file. Returns `None` if [`super::Frames::open`] would fail for a reason that the header shows.
     pub fn measure(path: impl AsRef<std::path::Path>) -> Option<Size> {

@@ -16,7 +16,6 @@ pub const MAX_XMP_BYTES: usize = 16 << 20;
 pub const MAX_METADATA_BYTES: usize = 64 << 20;
 
 /// Largest factor by which deflated data can grow when unpacked.
-#[cfg(feature = "cli")]
 pub(super) const MAX_DEFLATE_RATIO: u64 = 1032;
 
 pub(super) const CM_PER_INCH: f64 = 2.54;

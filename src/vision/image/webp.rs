@@ -313,7 +313,6 @@ fn encode(picture: &Picture, quality: Option<u8>, name: &str) -> Result<Vec<u8>>
     encode_lossy(samples, [width, height], picture.channels(), quality, name)
 }
 
-#[cfg(feature = "cli")]
 fn encode_lossy(
     samples: &[u8],
     [width, height]: [u32; 2],
@@ -331,9 +330,4 @@ fn encode_lossy(
         Ok(out) => Ok(out.to_vec()),
         Err(e) => Err(Error::image(name, format!("cannot be written as lossy WebP: {e:?}"))),
     }
-}
-
-#[cfg(not(feature = "cli"))]
-fn encode_lossy(_: &[u8], _: [u32; 2], _: Channels, _: u8, name: &str) -> Result<Vec<u8>> {
-    Err(Error::image(name, "lossy WebP needs the feature cli of lineament; omit the quality"))
 }
