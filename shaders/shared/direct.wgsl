@@ -1,31 +1,5 @@
 // direct: shared by the shaders of conv2d that keep a block of results in registers: 8 rows of a column (backward_w: 8 taps) times
-// OC channels. The including shader defines OC, `x_load(k)` and `t0_store(k, value)`.
-
-const LOW = vec4<u32>(0u, 1u, 2u, 3u);
-const HIGH = vec4<u32>(4u, 5u, 6u, 7u);
-
-// Eight rows (backward_w: eight taps), each with channels 0–3 in low and 4–7 in high.
-struct Block { low: array<vec4<f32>, 8>, high: array<vec4<f32>, 8> }
-
-fn filled(low: vec4<f32>, high: vec4<f32>) -> Block {
-    var a: Block;
-    // unroll
-    for (var k = 0u; k < 8u; k++) {
-        a.low[k] = low;
-        a.high[k] = high;
-    }
-    return a;
-}
-
-// Eight factors times OC channels.
-fn add_outer(a: ptr<function, Block>, factors: array<f32, 8>, low: vec4<f32>, high: vec4<f32>) {
-    var r = factors;
-    // unroll
-    for (var k = 0u; k < 8u; k++) {
-        (*a).low[k] = fma(vec4(r[k]), low, (*a).low[k]);
-        if OC > 4u { (*a).high[k] = fma(vec4(r[k]), high, (*a).high[k]); }
-    }
-}
+// OC channels, as in shared/outer. The including shader defines OC, `x_load(k)` and `t0_store(k, value)`.
 
 // What a thread of forward and backward_x works on; a block of channels never crosses groups.
 struct Place { n: u32, group: u32, channel: u32, i: u32, j: u32 }

@@ -13,8 +13,11 @@
 //! Numerics: y is exact; dx sums at most ⌈k/stride⌉² values.
 //! Source: definition as in torch.nn.functional.max_pool2d (ceil_mode false); as there, NaN propagates.
 
-use super::{Call, Caps, Case, Cost, EPS, Fill, Io, Kernel, Launch, Op, Tolerance, Values, Work, wgsl, with_nan};
+use super::{
+    Call, Caps, Case, Cost, EPS, Family, Fill, Io, Kernel, Launch, Op, Tolerance, Values, Work, wgsl, with_nan,
+};
 use crate::error::ShapeError;
+use crate::layout::{Layout, MAX_TEXELS};
 use crate::rng::Rng;
 use crate::tensor::{Shape, len};
 
@@ -105,7 +108,10 @@ impl Op for MaxPool2d {
         &["x"]
     }
     fn kernels(&self) -> &'static [Kernel] {
-        const KERNELS: &[Kernel] = &[Kernel::new(wgsl!("max_pool2d/plain"), plain)];
+        const KERNELS: &[Kernel] = &[
+            Kernel::new(wgsl!("max_pool2d/plain"), plain),
+            Kernel::new(wgsl!("max_pool2d/quads" + "texels"), quads).only(Family::Software),
+        ];
         KERNELS
     }
     fn shape(&self, x: &[Shape]) -> Result<Shape, ShapeError> {
@@ -155,6 +161,31 @@ fn plain(call: &Call, caps: &Caps) -> Option<Work> {
     })
 }
 
+/// `shaders/max_pool2d/quads.wgsl`: windows side by side, at most 4 × 4 pixels, which are all unrolled.
+fn quads(call: &Call, caps: &Caps) -> Option<Work> {
+    let (op, io) = (call.op::<MaxPool2d>()?, &call.io);
+    if op.kernel != op.stride || op.padding > 0 || op.kernel > 4 || Layout::Quads.elements(&io.x[0]) > MAX_TEXELS {
+        return None;
+    }
+    let work = call.work(caps, |entry| {
+        let ([n, c, height, width], [_, _, out_height, out_width]) = (io.x[0].nchw(), io.y.nchw());
+        let cells = [height.div_ceil(op.kernel), width.div_ceil(op.kernel)];
+        let [high, wide] = if entry == "backward" { cells } else { [out_height, out_width] };
+        let threads = n * c.div_ceil(4) * high * wide;
+        let params = [
+            ("threads", threads.into()),
+            ("height", height.into()),
+            ("width", width.into()),
+            ("out_height", out_height.into()),
+            ("out_width", out_width.into()),
+            ("cells_high", cells[0].into()),
+            ("cells_wide", cells[1].into()),
+        ];
+        Some(Launch::threads(threads, params).with("K", op.kernel))
+    })?;
+    Some(work.faster(4.0))
+}
+
 /// Returns values that differ pairwise by at least 0.01, so that no finite difference of 1e-5 moves a maximum.
 fn apart(rng: &mut Rng, x: &[Shape], input: usize) -> Vec<f64> {
     let n = len(&x[input]);
@@ -176,6 +207,11 @@ pub fn cases() -> Vec<Case> {
         case(3, 1, 1, [1, 1, 2, 129]),
         case(2, 3, 1, [1, 5, 13, 4]),
         case(3, 2, 1, [2, 3, 9, 7]).fill(0, Fill::With(with_nan)).rough(),
+        // Windows side by side, with pixels past the last one below and to the right.
+        case(3, 3, 0, [2, 5, 11, 8]),
+        case(4, 4, 0, [1, 6, 8, 21]),
+        case(2, 2, 0, [2, 3, 9, 7]).fill(0, Fill::With(with_nan)).rough(),
+        case(2, 2, 0, [1, 64, 41, 33]).fill(0, Fill::With(ties)).real(),
         // Ties are left out of the gradient check, where a finite difference would move the maximum.
         case(3, 2, 1, [1, 64, 40, 32]).fill(0, Fill::With(ties)).real(),
     ]

@@ -35,6 +35,7 @@ mod fusion;
 mod plain;
 mod quads;
 mod straight;
+mod strided;
 mod texels;
 mod winograd;
 
@@ -197,7 +198,7 @@ impl Op for Conv2d {
     }
     fn kernels(&self) -> &'static [Kernel] {
         const KERNELS: &[Kernel] = &[
-            Kernel::new(wgsl!("conv2d/plain" + "direct"), plain::serve),
+            Kernel::new(wgsl!("conv2d/plain" + "direct" + "outer"), plain::serve),
             Kernel::new(wgsl!("conv2d/conv3x3_tile"), conv3x3_tile::serve).only(Family::Hardware),
             Kernel::new(
                 wgsl!("conv2d/conv3x3_winograd" + "texels" + "bound" + "tiles" + "winograd6"),
@@ -207,7 +208,8 @@ impl Op for Conv2d {
             Kernel::new(wgsl!("conv2d/columns" + "correlate" + "texels" + "bound"), columns::serve)
                 .only(Family::Software),
             Kernel::new(wgsl!("conv2d/quads" + "correlate" + "texels" + "bound"), quads::serve).only(Family::Software),
-            Kernel::new(wgsl!("conv2d/texels" + "direct" + "bound"), texels::serve).only(Family::Software),
+            Kernel::new(wgsl!("conv2d/texels" + "direct" + "outer" + "bound"), texels::serve).only(Family::Software),
+            Kernel::new(wgsl!("conv2d/strided" + "outer" + "texels" + "bound"), strided::serve).only(Family::Software),
         ];
         const FUSED: &[Kernel] = &[
             Kernel::new(wgsl!("conv2d/fused"), fusion::serve),
@@ -362,6 +364,10 @@ fn plain_cases() -> Vec<Case> {
             [2, 2, 11, 9],
             [3, 2, 4, 3],
         ),
+        // Phases of a stride: more rows than a block, channels past a block, taps of some phases only, groups.
+        case(Conv2d { stride: [2, 3], padding: [1, 2], ..Conv2d::default() }, [2, 5, 21, 10], [3, 5, 3, 4]),
+        case(Conv2d { stride: [3, 2], ..Conv2d::default() }, [1, 9, 8, 9], [2, 9, 2, 1]),
+        case(Conv2d { stride: [2, 2], groups: 2, ..Conv2d::same(3) }, [1, 12, 18, 7], [4, 6, 3, 3]),
         // Rows where taps are as far apart as outputs, both more than one.
         case(
             Conv2d { stride: [2, 1], dilation: [2, 1], padding: [2, 0], ..Conv2d::default() },
@@ -390,6 +396,8 @@ fn plain_cases() -> Vec<Case> {
         case(Conv2d::same(3), [3, 5, 9, 2], [9, 5, 3, 3]),
         // More than one iteration over tiles, channels past a block of eight on both sides.
         case(Conv2d::same(3), [3, 9, 13, 18], [17, 9, 3, 3]),
+        // A layer that halves the picture.
+        case(Conv2d { stride: [2, 2], ..Conv2d::same(3) }, [8, 16, 32, 32], [32, 16, 3, 3]).real(),
         // Layers of FSRCNN(56,12,4) in training: mapping, features, shrinking, expanding.
         case(Conv2d::same(3), [16, 12, 16, 16], [12, 12, 3, 3]).real(),
         case(Conv2d::same(5), [16, 1, 16, 16], [56, 1, 5, 5]).real(),
