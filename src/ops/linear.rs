@@ -50,6 +50,7 @@ impl Op for Linear {
         const KERNELS: &[Kernel] = &[
             Kernel::new(wgsl!("linear/plain"), plain),
             Kernel::new(wgsl!("linear/quads" + "rows" + "texels" + "bound"), quads).only(Family::Software),
+            Kernel::new(wgsl!("linear/gradients" + "rows" + "texels" + "bound"), gradients).only(Family::Software),
         ];
         KERNELS
     }
@@ -153,6 +154,37 @@ fn quads(call: &Call, caps: &Caps) -> Option<Work> {
     Some(work.scratch(vec![("t2", o * quads)]).faster(row_gain(n, o)))
 }
 
+/// `shaders/linear/gradients.wgsl`: dx = dy · w, and dw = dyᵀ · x.
+fn gradients(call: &Call, caps: &Caps) -> Option<Work> {
+    let [n, d, o] = sizes(&call.io);
+    // Rows of A and terms of each, and the distances in dy between rows and between terms.
+    let ([rows_a, terms], [row, step]) = match call.method {
+        "backward_x" => ([n, o], [o, 1]),
+        "backward_w" => ([o, n], [1, o]),
+        _ => return None,
+    };
+    let quads = terms.div_ceil(4);
+    if rows_a.max(d) * quads > MAX_TEXELS {
+        return None;
+    }
+    let work = call.work(caps, |entry| {
+        let threads = if entry.ends_with("_1") { (rows_a + d) * quads } else { row_blocks(rows_a, d) };
+        let params = [
+            ("rows_a", rows_a.into()),
+            ("rows_b", d.into()),
+            ("quads", quads.into()),
+            ("terms", terms.into()),
+            ("row", row.into()),
+            ("step", step.into()),
+            ("threads", threads.into()),
+        ];
+        Some(Launch::threads(threads, params))
+    })?;
+    let scratch = vec![("t1", rows_a * quads), ("t2", d * quads)];
+    // The copies cost as much as a few terms.
+    Some(work.scratch(scratch).faster(row_gain(rows_a, d) * terms as f64 / (terms + 4) as f64))
+}
+
 pub fn cases() -> Vec<Case> {
     let case = |x: [usize; 4], outputs| {
         let depth = x[1] * x[2] * x[3];
@@ -167,6 +199,9 @@ pub fn cases() -> Vec<Case> {
         // The depth ends where the second and the third of a thread's values would begin.
         case([3, 128, 1, 1], 5),
         case([2, 3, 8, 8], 6),
+        // Terms just past a quad, and a block of rows, in both gradients.
+        case([9, 17, 1, 1], 5),
+        case([5, 9, 1, 1], 9),
         case([16, 64, 3, 4], 136).real(),
     ]
 }
