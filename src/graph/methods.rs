@@ -8,6 +8,7 @@ use crate::ops::clip::Clip;
 use crate::ops::concat::Concat;
 use crate::ops::conv_transpose2d::ConvTranspose2d;
 use crate::ops::conv2d::Conv2d;
+use crate::ops::cross_entropy::CrossEntropy;
 use crate::ops::dropout::Dropout;
 use crate::ops::ema::Ema;
 use crate::ops::field::Field;
@@ -65,6 +66,14 @@ impl Graph {
     /// The limit is not above 0.
     pub fn clip(&mut self, x: NodeId, limit: f32) -> Result<NodeId> {
         self.add(Clip { limit }, &[x])
+    }
+
+    /// Adds the cross entropy of the probabilities sigmoid(a) and the targets `b`, in `[0, 1]` and of the same shape; `[1,1,1,1]`.
+    ///
+    /// # Errors
+    /// `a` and `b` have different shapes.
+    pub fn bce_with_logits(&mut self, a: NodeId, b: NodeId, reduction: Reduction) -> Result<NodeId> {
+        self.add(Loss { penalty: Penalty::BinaryCrossEntropy, reduction, weighted: false }, &[a, b])
     }
 
     /// Adds the channels of `a` followed by those of `b`.
@@ -136,6 +145,15 @@ impl Graph {
         self.add(op, &[x, w, b])
     }
 
+    /// Adds the cross entropy of scores `x` `[N, C, …]` and labels `t` of u32, which has x's shape without axis 1, with softmax over the
+    /// classes; `[1,1,1,1]`. Labels that are not below C are ignored.
+    ///
+    /// # Errors
+    /// The shape of `t` does not fit; `t` is not a tensor of u32.
+    pub fn cross_entropy(&mut self, x: NodeId, t: NodeId, reduction: Reduction) -> Result<NodeId> {
+        self.add(CrossEntropy { reduction }, &[x, t])
+    }
+
     /// Drops elements of `x` with the operation's probability, different ones in every run. Also adds the state that counts the runs.
     ///
     /// # Errors
@@ -169,6 +187,22 @@ impl Graph {
     /// The shapes do not fit; a node belongs to another graph.
     pub fn gate(&mut self, a: NodeId, b: NodeId, g: NodeId) -> Result<NodeId> {
         self.add(Gate, &[a, b, g])
+    }
+
+    /// Adds max(0, 1 − a·b) for scores `a` and classes `b` of −1 or 1, both of the same shape, as a mean or a sum; `[1,1,1,1]`.
+    ///
+    /// # Errors
+    /// `a` and `b` have different shapes.
+    pub fn hinge(&mut self, a: NodeId, b: NodeId, reduction: Reduction) -> Result<NodeId> {
+        self.add(Loss { penalty: Penalty::Hinge, reduction, weighted: false }, &[a, b])
+    }
+
+    /// Adds the error between `a` and `b`, both of the same shape, half its square up to `delta` and linear beyond; `[1,1,1,1]`.
+    ///
+    /// # Errors
+    /// `a` and `b` have different shapes; `delta` is not above 0.
+    pub fn huber(&mut self, a: NodeId, b: NodeId, delta: f32, reduction: Reduction) -> Result<NodeId> {
+        self.add(Loss { penalty: Penalty::Huber { delta }, reduction, weighted: false }, &[a, b])
     }
 
     /// Divides each of the N·H vectors of C·W numbers of `x` by its length.

@@ -38,6 +38,7 @@ ops! {
     concat,
     conv2d,
     conv_transpose2d,
+    cross_entropy,
     dropout,
     ema,
     field,
@@ -367,6 +368,12 @@ fn row_blocks(a: usize, b: usize) -> usize {
 /// reach past the end; even with one row of A the kernel is faster (136 rows of B, 1,024 terms: 0.3 ms instead of 1.2 ms).
 fn row_gain(a: usize, b: usize) -> f64 {
     (4.0 * (a * b) as f64 / (64 * row_blocks(a, b)) as f64).max(1.25)
+}
+
+/// Returns how many threads of `shared/lines.wgsl` take a line of `len` elements together: a power of two up to 64, so that each has
+/// about eight elements.
+fn lanes_of(len: usize) -> usize {
+    len.div_ceil(8).next_power_of_two().min(64)
 }
 
 /// The role of an operation in the planner's fusion.

@@ -1,0 +1,25 @@
+// log_sum: the logarithm of the sum of exp(x) over a line of p.len elements, p.stride apart, with shared/lines.wgsl.
+
+// The largest element, and the sum of exp(x - largest): the logarithm is top + log(sum).
+struct LogSum { top: f32, sum: f32 }
+
+// Every thread of the workgroup must call it; `first` is the line's first element.
+fn log_sum(first: u32, lane: u32, local: u32) -> LogSum {
+    var top = x[first];
+    for (var k = lane; k < p.len; k += LANES) {
+        top = max(top, x[first + k * p.stride]);
+    }
+    top = top_of(local, top);
+    var sum = 0.0;
+    var part = 0.0;
+    var count = 0u;
+    for (var k = lane; k < p.len; k += LANES) {
+        part += exp(x[first + k * p.stride] - top);
+        count += 1u;
+        if count % PART == 0u {
+            sum += part;
+            part = 0.0;
+        }
+    }
+    return LogSum(top, sum_of(local, sum + part));
+}
