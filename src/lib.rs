@@ -4,18 +4,21 @@
 //! lavapipe if there is no GPU), and on f64 references if there is no adapter at all.
 //!
 //! ```no_run
-//! use lineament::{Device, Graph, Select, Tensor, Weights, models};
+//! use lineament::prelude::*;
 //!
-//! # fn main() -> lineament::Result<()> {
+//! # fn main() -> Result<()> {
 //! let device = Device::open(&Select::Default)?; // or by name, by index, or Select::Cpu
-//! let mut g = Graph::new();
-//! let x = g.input("x", [1, 1, 128, 128])?;
-//! let y = models::fsrcnn::build(&mut g, x, &models::fsrcnn::Config::paper(3))?;
-//! let session = device.compile(&g, &[y], Weights::open("weights/fsrcnn_x3.safetensors")?)?; // plans, uploads once
-//! let image = Tensor::filled([1, 1, 128, 128], 0.5);
-//! let out = session.run(&[("x", &image)])?; // tensors in, tensors out
-//! println!("{}", session.plan());
-//! println!("{} {:?}", session.profile(&[("x", &image)])?, out[0].shape());
+//! let network = device.network(Params::fresh(1), |g| {
+//!     let x = g.input("x");
+//!     let y = x.conv("conv1", 32, 3, Conv2d::same(3)).relu().conv("conv2", 1, 3, Conv2d::same(3)) + x;
+//!     g.output("y", y);
+//!     g.loss("error", || y.mse(g.input("t"), Reduction::Mean)); // in training only
+//! });
+//! let (x, t) = (Tensor::filled([4, 1, 64, 64], 0.5), Tensor::filled([4, 1, 64, 64], 0.4));
+//! let mut training = network.train(Optimizer::adam())?;
+//! training.step(1e-3, &[("x", &x), ("t", &t)])?;
+//! let y = network.run(&[("x", &Tensor::filled([1, 1, 128, 96], 0.5))])?; // plans and compiles for each new size
+//! println!("{:?}", y["y"].shape());
 //! # Ok(())
 //! # }
 //! ```
@@ -42,7 +45,7 @@
 //!   and the function that launches it. A faster kernel has its own pair of files, and may be for adapters of one family only;
 //!   `shaders/shared` holds what several shaders have in common.
 //! - [`graph`]: nodes with paths and shapes, which are checked when they are added. [`graph::grad`] appends gradient nodes to the
-//!   same graph; `methods.rs` lists the built-in operations.
+//!   same graph; `methods.rs` lists the built-in operations. A [`Var`] is a node to compute with, of a [`Draft`] that keeps errors.
 //! - [`shader`]: reads from the WGSL, with naga, what each entry reads and writes, where the members of `p` lie, and how a
 //!   tensor is laid out. None of this is repeated in Rust.
 //! - [`plan`]: passes from a graph to steps over slots, plain data that prints as a table, with exact peak memory.
@@ -52,7 +55,7 @@
 //!   check to the test; [`lab::profile`] and [`lab::roof`] measure times; [`lab::tune`] measures which shader serves a layer fastest.
 //! - [`import`]: networks and arrays made by other programs, and weight files.
 //! - [`train`]: forward pass, backward pass and one update of all parameters, which lie in one buffer, as a single plan; resumed
-//!   runs match uninterrupted ones bit for bit.
+//!   runs match uninterrupted ones bit for bit. A [`train::Training`] is a [`Network`] that learns.
 //! - [`vision`]: the products. [`image`] reads and writes pictures, [`models`] are networks, [`tasks`] turn a picture into a
 //!   result, [`metrics`] measure how good it is, and `vision::training` trains the models.
 //! - `cli`: one file per command.
@@ -139,9 +142,10 @@ pub mod prelude {
     pub use crate::graph::{Draft, Init, Var};
     pub use crate::ops::conv2d::Conv2d;
     pub use crate::ops::loss::Reduction;
+    pub use crate::rng::Rng;
     pub use crate::tensor::{DType, Shape, Tensor};
     #[cfg(feature = "train")]
-    pub use crate::train::{Decay, Optimizer, Rule, Schedule};
+    pub use crate::train::{Decay, Loader, Optimizer, Rule, Schedule};
     pub use crate::weights::Weights;
 }
 

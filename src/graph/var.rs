@@ -470,6 +470,24 @@ impl<'d> Var<'d> {
         self.with(target, |g, a, b| g.charbonnier(a, b, eps))
     }
 
+    /// Half the squared error up to `delta`, and linear beyond.
+    #[track_caller]
+    pub fn huber(self, target: Self, delta: f32, reduction: Reduction) -> Self {
+        self.with(target, |g, a, b| g.huber(a, b, delta, reduction))
+    }
+
+    /// max(0, 1 − score·class) for classes of −1 or 1.
+    #[track_caller]
+    pub fn hinge(self, class: Self, reduction: Reduction) -> Self {
+        self.with(class, |g, a, b| g.hinge(a, b, reduction))
+    }
+
+    /// The cross entropy of the probabilities sigmoid(self) and targets in `[0, 1]`.
+    #[track_caller]
+    pub fn bce_with_logits(self, target: Self, reduction: Reduction) -> Self {
+        self.with(target, |g, a, b| g.bce_with_logits(a, b, reduction))
+    }
+
     /// The cross entropy of scores and target probabilities, with softmax over the channels.
     #[track_caller]
     pub fn softmax_cross_entropy(self, target: Self, reduction: Reduction) -> Self {

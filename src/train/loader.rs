@@ -15,9 +15,6 @@ pub fn most_held(threads: usize) -> usize {
     threads * (AHEAD + 1) + 1
 }
 
-/// Makes the batch of a step.
-pub type Make<T> = Arc<dyn Fn(u64) -> Result<T> + Send + Sync>;
-
 /// Threads that make the batches of the steps `first` to `last`; each of n threads makes every n-th batch.
 #[derive(Debug)]
 pub struct Loader<T> {
@@ -33,7 +30,13 @@ impl<T: Send + 'static> Loader<T> {
     ///
     /// # Errors
     /// The system refuses to start a thread.
-    pub fn new(threads: usize, first: u64, last: u64, make: Make<T>) -> Result<Self> {
+    pub fn new(
+        threads: usize,
+        first: u64,
+        last: u64,
+        make: impl Fn(u64) -> Result<T> + Send + Sync + 'static,
+    ) -> Result<Self> {
+        let make = Arc::new(make);
         let mut loader = Self { queues: Vec::new(), threads: Vec::new(), first, next: first };
         let steps = usize::try_from(last.saturating_sub(first).saturating_add(1)).unwrap_or(usize::MAX);
         let count = threads.clamp(1, steps.max(1));
@@ -92,7 +95,7 @@ mod tests {
     #[test]
     fn batches_come_in_order_from_any_number_of_threads() {
         for threads in [1, 2, 3, 7] {
-            let mut loader = Loader::new(threads, 5, 30, Arc::new(Ok)).unwrap();
+            let mut loader = Loader::new(threads, 5, 30, Ok).unwrap();
             for step in 5..=30 {
                 assert_eq!(loader.take(step).unwrap(), step, "{threads} threads");
             }
@@ -108,7 +111,7 @@ mod tests {
             counter.fetch_add(1, Ordering::SeqCst);
             Ok(step)
         };
-        let mut loader = Loader::new(2, 1, 1_000_000, Arc::new(make)).unwrap();
+        let mut loader = Loader::new(2, 1, 1_000_000, make).unwrap();
         loader.take(1).unwrap();
         std::thread::sleep(std::time::Duration::from_millis(50));
         // Two in each queue, one in progress per thread, and the one that was taken.
@@ -119,7 +122,7 @@ mod tests {
     #[test]
     fn an_error_comes_at_its_step() {
         let make = |step| if step == 3 { Err(Error::Usage("no picture".into())) } else { Ok(step) };
-        let mut loader = Loader::new(2, 1, 10, Arc::new(make)).unwrap();
+        let mut loader = Loader::new(2, 1, 10, make).unwrap();
         assert_eq!((loader.take(1).unwrap(), loader.take(2).unwrap()), (1, 2));
         assert_eq!(loader.take(3).unwrap_err().to_string(), "no picture");
     }

@@ -6,8 +6,7 @@ use crate::error::{Error, Result};
 use crate::exec::Device;
 use crate::graph::{Graph, Kind};
 use crate::ops::loss::Reduction;
-use crate::tensor::Tensor;
-use crate::train::loader::{Loader, Make, most_held};
+use crate::train::loader::{Loader, most_held};
 use crate::train::optimizer::{Decay, Group, Optimizer, Rule, Schedule, Step, fits};
 use crate::train::run::{self, Folder, Hooks, Job, Progress, Validation};
 use crate::train::{choices, threads};
@@ -451,12 +450,16 @@ pub fn train(
         },
     };
     let (n, seed) = (config.batch, config.seed);
-    let make: Make<(Tensor, Tensor)> = Arc::new(move |step| patches.batch(n, seed, step));
+    let patches = Arc::new(patches);
     let mut loader = None;
     let mut batch = |step| {
         let loader = match &mut loader {
             Some(loader) => loader,
-            none => none.insert(Loader::new(threads, step, config.steps, make.clone())?),
+            none => {
+                let patches = patches.clone();
+                let make = move |step| patches.batch(n, seed, step);
+                none.insert(Loader::new(threads, step, config.steps, make)?)
+            }
         };
         let (x, t) = loader.take(step)?;
         Ok(vec![("x", x), ("t", t)])
