@@ -34,7 +34,7 @@ struct P {
     taps: u32,         // in_group · kernel_h · kernel_w, the length of a filter.
     tap_blocks: u32,   // ⌈taps / 8⌉
     border: u32,       // Pixels of the border of x, each with its own thread in backward_x; 0 without `replicate`.
-    block_threads: u32,
+    border_threads: u32,
     walkers: u32,      // Partial sums per gradient of a weight or bias.
     threads: u32,
 }
@@ -202,11 +202,11 @@ fn border_gradient(thread: u32) {
 fn backward_x(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
     let thread = g.x + g.y * groups.x * WG;
     if thread >= p.threads { return; }
-    if thread >= p.block_threads {
-        border_gradient(thread - p.block_threads);
+    if thread < p.border_threads {
+        border_gradient(thread);
         return;
     }
-    let at = place(thread, p.width);
+    let at = place(thread - p.border_threads, p.width);
     let last = vec4(p.in_group - 1u);
     let area = p.kernel_h * p.kernel_w;
     let first_o = at.group * p.out_group;

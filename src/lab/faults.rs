@@ -53,9 +53,42 @@ fn members(code: &str) -> Vec<(&str, &str)> {
     body.split(',').filter_map(|member| member.split_once(':')).map(|(name, ty)| (name.trim(), ty.trim())).collect()
 }
 
-/// Returns every fault of the known kinds in `text`.
+/// Returns `code` with spaces in place of the functions that no entry calls: shared text may contain some.
+fn without_unused_functions(code: &str) -> String {
+    // A function reaches from its `fn` at the beginning of a line to the first `}` at the beginning of a line.
+    let starts = code.match_indices("\nfn ").map(|(at, _)| at + 1);
+    let functions: Vec<(usize, &str)> =
+        starts.map(|at| (at, &code[at..][..code[at..].find("\n}").map_or(code.len() - at, |len| len + 2)])).collect();
+    let name = |text: &'_ str| text[3..].split('(').next().unwrap_or_default().to_owned();
+    let is_entry =
+        |at: usize| code[..at].trim_end().lines().next_back().is_some_and(|line| line.starts_with("@compute"));
+    let mut used: Vec<bool> = functions.iter().map(|(at, _)| is_entry(*at)).collect();
+    // Without entries, the text is not a whole shader.
+    if !used.contains(&true) {
+        return code.to_owned();
+    }
+    let mut open: Vec<usize> = (0..used.len()).filter(|&k| used[k]).collect();
+    while let Some(caller) = open.pop() {
+        let body = functions[caller].1;
+        for (k, (_, text)) in functions.iter().enumerate() {
+            let call = format!("{}(", name(text));
+            if !used[k] && body.match_indices(&call).any(|(at, _)| is_word(body, at, call.len() - 1)) {
+                used[k] = true;
+                open.push(k);
+            }
+        }
+    }
+    let mut code = code.to_owned();
+    for ((at, text), _) in functions.iter().zip(used).filter(|(_, used)| !used) {
+        let blank: String = text.chars().map(|c| if c == '\n' { '\n' } else { ' ' }).collect();
+        code.replace_range(*at..*at + text.len(), &blank);
+    }
+    code
+}
+
+/// Returns every fault of the known kinds in the functions of `text` that an entry reaches.
 pub fn faults(text: &str) -> Vec<Fault> {
-    let code = without_comments(text);
+    let code = without_unused_functions(&without_comments(text));
     let mut found = Vec::new();
     let mut plant = |at: usize, len: usize, new: &str| {
         let line = code[..at].matches('\n').count();
@@ -160,6 +193,13 @@ pub fn harvest(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn functions_that_no_entry_calls_have_no_faults() {
+        let text = "fn used(a: f32) -> f32 {\n    return a * 2.5;\n}\nfn unused() -> f32 {\n    return 3.5;\n}\n@compute @workgroup_size(64)\nfn forward() {\n    y = used(1.0);\n}\n";
+        let lines: Vec<usize> = faults(&format!("\n{text}")).iter().map(|fault| fault.line).collect();
+        assert_eq!(lines, [3, 10]);
+    }
 
     #[test]
     fn faults_of_every_kind_are_planted() {

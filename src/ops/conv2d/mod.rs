@@ -41,7 +41,7 @@ mod winograd;
 
 pub use fusion::{Combine, Fusion};
 
-use super::{Case, Cost, EPS, Family, Io, Kernel, Op, Scalar, Tolerance, Values, wgsl};
+use super::{Case, Cost, EPS, Family, Fill, Io, Kernel, Op, Scalar, Tolerance, Values, wgsl, with_zeros};
 use crate::error::ShapeError;
 use crate::layout::{Layout, MAX_TEXELS};
 use crate::tensor::{Shape, len, position};
@@ -374,6 +374,8 @@ fn plain_cases() -> Vec<Case> {
             [1, 2, 19, 3],
             [2, 2, 3, 2],
         ),
+        // Rows of taps further apart than rows of outputs.
+        case(Conv2d { dilation: [2, 2], padding: [2, 2], ..Conv2d::default() }, [1, 3, 19, 6], [4, 3, 3, 3]),
         // Replicate padding wider than the picture is high.
         case(Conv2d { padding: [4, 2], replicate: true, ..Conv2d::default() }, [2, 2, 3, 6], [2, 2, 9, 5]),
         case(
@@ -453,6 +455,8 @@ fn fused_cases() -> Vec<Case> {
         combined(Combine::Multiply, false, [1, 3, 5, 9], 9, 5),
         combined(Combine::Mask(0.0), true, [2, 4, 6, 5], 5, 3),
         combined(Combine::Mask(0.25), true, [1, 6, 5, 5], 3, 1),
+        combined(Combine::Mask(0.25), true, [1, 6, 9, 5], 5, 3).fill(4, Fill::With(with_zeros)).rough(),
+        combined(Combine::Mask(0.25), false, [1, 5, 6, 7], 4, 5).fill(4, Fill::With(with_zeros)).rough(),
         combined(Combine::Add, false, [2, 9, 4, 7], 1, 3),
         shuffled(Combine::Nothing, 3, [2, 5, 4, 7], 1),
         shuffled(Combine::Add, 2, [2, 3, 5, 6], 1),

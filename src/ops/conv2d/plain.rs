@@ -69,7 +69,7 @@ pub fn serve(call: &Call, caps: &Caps) -> Option<Work> {
                 ("taps", taps.into()),
                 ("tap_blocks", tap_blocks.into()),
                 ("border", border.into()),
-                ("block_threads", block_threads.into()),
+                ("border_threads", (n * ci * border).into()),
                 ("walkers", walkers.into()),
                 ("threads", threads.into()),
             ]),
