@@ -18,13 +18,15 @@ use crate::ops::leaky_relu::LeakyRelu;
 use crate::ops::linear::Linear;
 use crate::ops::loss::{Loss, Penalty, Reduction};
 use crate::ops::max_pool2d::MaxPool2d;
+use crate::ops::not::Not;
 use crate::ops::one_hot::OneHot;
 use crate::ops::pairwise_distance::PairwiseDistance;
 use crate::ops::pixel_shuffle::PixelShuffle;
-use crate::ops::pointwise::{Binary, Unary, binary, unary};
+use crate::ops::pointwise::{Binary, Compare, Unary, binary, compare, unary};
 use crate::ops::prelu::Prelu;
 use crate::ops::relu::Relu;
 use crate::ops::resize::Resize;
+use crate::ops::select::Select;
 use crate::ops::sgd::Sgd;
 use crate::ops::slice::Slice;
 use crate::ops::softmax_cross_entropy::SoftmaxCrossEntropy;
@@ -76,6 +78,16 @@ impl Graph {
         self.add(Loss { penalty: Penalty::BinaryCrossEntropy, reduction, weighted: false }, &[a, b])
     }
 
+    /// Applies the predicate `name` of `src/ops/pointwise/compare.rs` to each pair of elements of `a` and `b`, with NumPy's broadcasting;
+    /// 1 or 0, as u32.
+    ///
+    /// # Errors
+    /// There is no such predicate; a dimension is larger than 1 in both and differs; the elements have another type.
+    pub fn compare(&mut self, a: NodeId, b: NodeId, name: &str) -> Result<NodeId> {
+        let op = Compare::named(name).ok_or_else(|| no_function(name, compare::ROWS.iter().map(|row| row.name)))?;
+        self.add(op, &[a, b])
+    }
+
     /// Adds the channels of `a` followed by those of `b`.
     ///
     /// # Errors
@@ -124,6 +136,16 @@ impl Graph {
     /// There is no such function.
     pub fn pointwise(&mut self, x: NodeId, name: &str) -> Result<NodeId> {
         let op = Unary::named(name).ok_or_else(|| no_function(name, unary::ROWS.iter().map(|row| row.name)))?;
+        self.add(op, &[x])
+    }
+
+    /// Applies the function `name` of `src/ops/pointwise/unary.rs` with these values of its parameters to each element of `x`.
+    ///
+    /// # Errors
+    /// There is no such function of so many parameters; one is not finite.
+    pub fn pointwise_with(&mut self, x: NodeId, name: &str, parameters: &[f32]) -> Result<NodeId> {
+        let rows = || unary::ROWS.iter().filter(|row| row.parameters.len() == parameters.len()).map(|row| row.name);
+        let op = Unary::with(name, parameters).ok_or_else(|| no_function(name, rows()))?;
         self.add(op, &[x])
     }
 
@@ -277,6 +299,14 @@ impl Graph {
         self.add(binary::mul(), &[a, b])
     }
 
+    /// Adds 1 where `x`, a tensor of u32, is 0, else 0.
+    ///
+    /// # Errors
+    /// `x` is not a tensor of u32.
+    pub fn not(&mut self, x: NodeId) -> Result<NodeId> {
+        self.add(Not, &[x])
+    }
+
     /// Turns each index of `x`, a tensor of u32, into a vector that is 1 at the class and 0 elsewhere.
     ///
     /// # Errors
@@ -320,6 +350,14 @@ impl Graph {
     /// A scale is zero or made of too large numbers; the output would have no elements; a node belongs to another graph.
     pub fn resize(&mut self, x: NodeId, op: Resize) -> Result<NodeId> {
         self.add(op, &[x])
+    }
+
+    /// Adds `a` where `c`, a tensor of u32, is not 0, else `b`, with NumPy's broadcasting of all three.
+    ///
+    /// # Errors
+    /// A dimension is larger than 1 in two of them and differs; `c` is not a tensor of u32.
+    pub fn select(&mut self, c: NodeId, a: NodeId, b: NodeId) -> Result<NodeId> {
+        self.add(Select, &[c, a, b])
     }
 
     /// Adds a step of gradient descent with inputs as in the table of [`crate::ops::sgd`]. The node has no value.
