@@ -11,6 +11,7 @@ use crate::ops::conv2d::Conv2d;
 use crate::ops::cross_entropy::CrossEntropy;
 use crate::ops::dropout::Dropout;
 use crate::ops::ema::Ema;
+use crate::ops::extremum::Extremum;
 use crate::ops::field::Field;
 use crate::ops::gate::Gate;
 use crate::ops::l2_normalize::L2Normalize;
@@ -24,6 +25,7 @@ use crate::ops::pairwise_distance::PairwiseDistance;
 use crate::ops::pixel_shuffle::PixelShuffle;
 use crate::ops::pointwise::{Binary, Compare, Unary, binary, compare, unary};
 use crate::ops::prelu::Prelu;
+use crate::ops::reduce::Reduce;
 use crate::ops::relu::Relu;
 use crate::ops::resize::Resize;
 use crate::ops::select::Select;
@@ -194,6 +196,15 @@ impl Graph {
         self.update(Ema, &[e, w, h])
     }
 
+    /// Adds the largest or smallest elements of `x` along some axes, and their positions there as u32.
+    ///
+    /// # Errors
+    /// There are no axes, one occurs twice or does not exist.
+    pub fn extremum(&mut self, x: NodeId, op: Extremum) -> Result<(NodeId, NodeId)> {
+        let y = self.add(op, &[x])?;
+        Ok((y, self.output(y, "indices")?))
+    }
+
     /// Adds `z + B·c`: the positions `z` `[1, 2, H, W]` displaced by the bases `b` `[2, K, H, W]` with the coefficients `c`
     /// `[N, K, 1, 1]`; `[N, 2, H, W]`.
     ///
@@ -337,6 +348,14 @@ impl Graph {
     /// The shape of `a` is not `[1, C, 1, 1]`.
     pub fn prelu(&mut self, x: NodeId, a: NodeId) -> Result<NodeId> {
         self.add(Prelu, &[x, a])
+    }
+
+    /// Adds the sum, the mean or the Euclidean length of `x` along some axes.
+    ///
+    /// # Errors
+    /// There are no axes, one occurs twice or does not exist.
+    pub fn reduce(&mut self, x: NodeId, op: Reduce) -> Result<NodeId> {
+        self.add(op, &[x])
     }
 
     /// Adds `max(x, 0)`; has the shape of `x`.
