@@ -31,6 +31,7 @@ use crate::ops::resize::Resize;
 use crate::ops::select::Select;
 use crate::ops::sgd::Sgd;
 use crate::ops::slice::Slice;
+use crate::ops::softmax::Softmax;
 use crate::ops::softmax_cross_entropy::SoftmaxCrossEntropy;
 use crate::ops::top_k::TopK;
 use crate::ops::warp::Warp;
@@ -397,6 +398,14 @@ impl Graph {
     /// # Errors
     /// The slice is empty or reaches past the channels of `x`; a node belongs to another graph.
     pub fn slice(&mut self, x: NodeId, op: Slice) -> Result<NodeId> {
+        self.add(op, &[x])
+    }
+
+    /// Adds `exp(x) / Σ exp(x)` along an axis, or its logarithm; has the shape of `x`.
+    ///
+    /// # Errors
+    /// There is no such axis.
+    pub fn softmax(&mut self, x: NodeId, op: Softmax) -> Result<NodeId> {
         self.add(op, &[x])
     }
 

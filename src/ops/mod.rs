@@ -61,6 +61,7 @@ ops! {
     select,
     sgd,
     slice,
+    softmax,
     softmax_cross_entropy,
     top_k,
     warp,
