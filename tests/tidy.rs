@@ -42,6 +42,8 @@ fn file_of(kernel: &Kernel) -> String {
     let is_unary = pointwise::unary::ROWS.iter().any(|unary| unary.name == row);
     let file = if is_unary {
         "unary"
+    } else if pointwise::compare::ROWS.iter().any(|compare| compare.name == row) {
+        "compare"
     } else if row.ends_with("_sums") {
         "binary_sums"
     } else {

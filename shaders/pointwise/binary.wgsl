@@ -11,7 +11,7 @@ alias T = f32;
 // Terms that are added to each other before their sum is: fewer roundings than in one long sum.
 const PART = 64u;
 
-// shared/broadcast.wgsl says what these are.
+// shared/broadcast.wgsl and shared/terms.wgsl say what these are.
 struct P {
     threads: u32, terms: u32, is_same: u32,
     s1: u32, s2: u32, s3: u32, s4: u32, s5: u32,
@@ -68,4 +68,10 @@ fn backward_b(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgrou
         part += dy[i] * slope_b(i, place(i));
     }
     db[element] = sum + part;
+}
+
+// Element of y that is term t of the gradient of element `element`.
+fn term(element: u32, t: u32) -> u32 {
+    if p.is_same == 1u { return element; }
+    return term_of(element, t);
 }

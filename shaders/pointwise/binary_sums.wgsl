@@ -8,7 +8,7 @@
 override WG: u32 = 64u;
 alias T = f32;
 
-// shared/broadcast.wgsl says what these are. parts: partial sums per element.
+// shared/broadcast.wgsl and shared/terms.wgsl say what these are. parts: partial sums per element.
 struct P {
     threads: u32, terms: u32, is_same: u32,
     s1: u32, s2: u32, s3: u32, s4: u32, s5: u32,
@@ -71,4 +71,10 @@ fn backward_b_2(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgr
     let element = g.x + g.y * groups.x * WG;
     if element >= p.threads { return; }
     db[element] = sum_of_parts(element);
+}
+
+// Element of y that is term t of the gradient of element `element`.
+fn term(element: u32, t: u32) -> u32 {
+    if p.is_same == 1u { return element; }
+    return term_of(element, t);
 }

@@ -1,4 +1,5 @@
-// pointwise/unary: y = f(x), element by element. Twin: src/ops/pointwise/unary.rs, whose rows define `apply(a)` and `slope(i)`.
+// pointwise/unary: y = f(x), element by element. Twin: src/ops/pointwise/unary.rs, whose rows define `apply(a)`, `slope(i)` and
+// `P`, the number of elements `len` and the row's parameters.
 //
 // entry     one thread computes  reads
 // forward   one y                x
@@ -7,7 +8,6 @@
 override WG: u32 = 64u;
 alias T = f32;
 
-struct P { len: u32 }
 @group(0) @binding(0) var<uniform> p: P;
 @group(0) @binding(1) var<storage, read> x: array<f32>;
 @group(0) @binding(2) var<storage, read_write> y: array<f32>;

@@ -11,6 +11,7 @@ use crate::ops::conv2d::Conv2d;
 use crate::ops::cross_entropy::CrossEntropy;
 use crate::ops::dropout::Dropout;
 use crate::ops::ema::Ema;
+use crate::ops::extremum::Extremum;
 use crate::ops::field::Field;
 use crate::ops::gate::Gate;
 use crate::ops::l2_normalize::L2Normalize;
@@ -18,15 +19,19 @@ use crate::ops::leaky_relu::LeakyRelu;
 use crate::ops::linear::Linear;
 use crate::ops::loss::{Loss, Penalty, Reduction};
 use crate::ops::max_pool2d::MaxPool2d;
+use crate::ops::not::Not;
 use crate::ops::one_hot::OneHot;
 use crate::ops::pairwise_distance::PairwiseDistance;
 use crate::ops::pixel_shuffle::PixelShuffle;
-use crate::ops::pointwise::{Binary, Unary, binary, unary};
+use crate::ops::pointwise::{Binary, Compare, Unary, binary, compare, unary};
 use crate::ops::prelu::Prelu;
+use crate::ops::reduce::Reduce;
 use crate::ops::relu::Relu;
 use crate::ops::resize::Resize;
+use crate::ops::select::Select;
 use crate::ops::sgd::Sgd;
 use crate::ops::slice::Slice;
+use crate::ops::softmax::Softmax;
 use crate::ops::softmax_cross_entropy::SoftmaxCrossEntropy;
 use crate::ops::top_k::TopK;
 use crate::ops::warp::Warp;
@@ -74,6 +79,16 @@ impl Graph {
     /// `a` and `b` have different shapes.
     pub fn bce_with_logits(&mut self, a: NodeId, b: NodeId, reduction: Reduction) -> Result<NodeId> {
         self.add(Loss { penalty: Penalty::BinaryCrossEntropy, reduction, weighted: false }, &[a, b])
+    }
+
+    /// Applies the predicate `name` of `src/ops/pointwise/compare.rs` to each pair of elements of `a` and `b`, with NumPy's broadcasting;
+    /// 1 or 0, as u32.
+    ///
+    /// # Errors
+    /// There is no such predicate; a dimension is larger than 1 in both and differs; the elements have another type.
+    pub fn compare(&mut self, a: NodeId, b: NodeId, name: &str) -> Result<NodeId> {
+        let op = Compare::named(name).ok_or_else(|| no_function(name, compare::ROWS.iter().map(|row| row.name)))?;
+        self.add(op, &[a, b])
     }
 
     /// Adds the channels of `a` followed by those of `b`.
@@ -127,6 +142,16 @@ impl Graph {
         self.add(op, &[x])
     }
 
+    /// Applies the function `name` of `src/ops/pointwise/unary.rs` with these values of its parameters to each element of `x`.
+    ///
+    /// # Errors
+    /// There is no such function of so many parameters; one is not finite.
+    pub fn pointwise_with(&mut self, x: NodeId, name: &str, parameters: &[f32]) -> Result<NodeId> {
+        let rows = || unary::ROWS.iter().filter(|row| row.parameters.len() == parameters.len()).map(|row| row.name);
+        let op = Unary::with(name, parameters).ok_or_else(|| no_function(name, rows()))?;
+        self.add(op, &[x])
+    }
+
     /// Applies the function `name` of `src/ops/pointwise/binary.rs` to each pair of elements of `a` and `b`, with NumPy's broadcasting.
     ///
     /// # Errors
@@ -170,6 +195,15 @@ impl Graph {
     /// The shapes do not fit; `e` is not a parameter, a state or a pack of them.
     pub fn ema(&mut self, e: NodeId, w: NodeId, h: NodeId) -> Result<NodeId> {
         self.update(Ema, &[e, w, h])
+    }
+
+    /// Adds the largest or smallest elements of `x` along some axes, and their positions there as u32.
+    ///
+    /// # Errors
+    /// There are no axes, one occurs twice or does not exist.
+    pub fn extremum(&mut self, x: NodeId, op: Extremum) -> Result<(NodeId, NodeId)> {
+        let y = self.add(op, &[x])?;
+        Ok((y, self.output(y, "indices")?))
     }
 
     /// Adds `z + B·c`: the positions `z` `[1, 2, H, W]` displaced by the bases `b` `[2, K, H, W]` with the coefficients `c`
@@ -277,6 +311,14 @@ impl Graph {
         self.add(binary::mul(), &[a, b])
     }
 
+    /// Adds 1 where `x`, a tensor of u32, is 0, else 0.
+    ///
+    /// # Errors
+    /// `x` is not a tensor of u32.
+    pub fn not(&mut self, x: NodeId) -> Result<NodeId> {
+        self.add(Not, &[x])
+    }
+
     /// Turns each index of `x`, a tensor of u32, into a vector that is 1 at the class and 0 elsewhere.
     ///
     /// # Errors
@@ -309,6 +351,14 @@ impl Graph {
         self.add(Prelu, &[x, a])
     }
 
+    /// Adds the sum, the mean or the Euclidean length of `x` along some axes.
+    ///
+    /// # Errors
+    /// There are no axes, one occurs twice or does not exist.
+    pub fn reduce(&mut self, x: NodeId, op: Reduce) -> Result<NodeId> {
+        self.add(op, &[x])
+    }
+
     /// Adds `max(x, 0)`; has the shape of `x`.
     pub fn relu(&mut self, x: NodeId) -> Result<NodeId> {
         self.add(Relu, &[x])
@@ -320,6 +370,14 @@ impl Graph {
     /// A scale is zero or made of too large numbers; the output would have no elements; a node belongs to another graph.
     pub fn resize(&mut self, x: NodeId, op: Resize) -> Result<NodeId> {
         self.add(op, &[x])
+    }
+
+    /// Adds `a` where `c`, a tensor of u32, is not 0, else `b`, with NumPy's broadcasting of all three.
+    ///
+    /// # Errors
+    /// A dimension is larger than 1 in two of them and differs; `c` is not a tensor of u32.
+    pub fn select(&mut self, c: NodeId, a: NodeId, b: NodeId) -> Result<NodeId> {
+        self.add(Select, &[c, a, b])
     }
 
     /// Adds a step of gradient descent with inputs as in the table of [`crate::ops::sgd`]. The node has no value.
@@ -340,6 +398,14 @@ impl Graph {
     /// # Errors
     /// The slice is empty or reaches past the channels of `x`; a node belongs to another graph.
     pub fn slice(&mut self, x: NodeId, op: Slice) -> Result<NodeId> {
+        self.add(op, &[x])
+    }
+
+    /// Adds `exp(x) / Σ exp(x)` along an axis, or its logarithm; has the shape of `x`.
+    ///
+    /// # Errors
+    /// There is no such axis.
+    pub fn softmax(&mut self, x: NodeId, op: Softmax) -> Result<NodeId> {
         self.add(op, &[x])
     }
 

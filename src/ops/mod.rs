@@ -41,6 +41,7 @@ ops! {
     cross_entropy,
     dropout,
     ema,
+    extremum,
     field,
     gate,
     l2_normalize,
@@ -48,15 +49,19 @@ ops! {
     linear,
     loss,
     max_pool2d,
+    not,
     one_hot,
     pairwise_distance,
     pixel_shuffle,
     prelu,
+    reduce,
     relu,
     repack,
     resize,
+    select,
     sgd,
     slice,
+    softmax,
     softmax_cross_entropy,
     top_k,
     warp,
@@ -374,6 +379,12 @@ fn row_gain(a: usize, b: usize) -> f64 {
 /// about eight elements.
 fn lanes_of(len: usize) -> usize {
     len.div_ceil(8).next_power_of_two().min(64)
+}
+
+/// Returns into how many partial sums a sum of `terms` is divided that there are `elements` of: enough for short sums, and one if there
+/// are enough elements for many threads and not many terms.
+fn parts_of(terms: usize, elements: usize) -> usize {
+    if terms < 64 || (elements > 4096 && terms < 4096) { 1 } else { terms.isqrt() }
 }
 
 /// The role of an operation in the planner's fusion.

@@ -13,14 +13,15 @@
 //! Numerics: each row states the error of its WGSL in units of 2⁻²³; sums are in a fixed order.
 //! Source: definitions as in PyTorch.
 
-use super::{FLUSH, uses};
+use super::broadcast::{broadcast, each, members, padded, strides, terms as terms_of};
+use super::{FLUSH, uses, with_shared};
 use crate::error::ShapeError;
 use crate::ops::{
     Call, Caps, Case, Cost, EPS, Fill, Fusible, Io, Kernel, Launch, Op, Registered, Scalar, Source, Tolerance, Values,
     Work, with_nan,
 };
 use crate::rng::Rng;
-use crate::tensor::{MAX_RANK, Shape, len};
+use crate::tensor::{Shape, len};
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
@@ -40,6 +41,8 @@ pub struct Row {
     pub errors: fn(f64, f64) -> [f64; 3],
     /// What the planner may fuse, if a and b have one shape.
     pub fusible: Option<Fusible>,
+    /// The function takes only a above 0, except where b is whole.
+    pub is_of_positive: bool,
 }
 
 /// Declares the rows: a function that returns each as an operation, and its line in the registry.
@@ -47,7 +50,7 @@ macro_rules! rows {
     ($($name:ident: $about:literal,
         $wgsl:literal, $f:expr,
         [$a_wgsl:literal, $b_wgsl:literal], [$a:expr, $b:expr],
-        $errors:expr, $fusible:expr;)*) => {
+        $errors:expr, $fusible:expr $(, $is_of_positive:literal)?;)*) => {
         $(
             #[doc = $about]
             pub fn $name() -> Binary {
@@ -60,6 +63,7 @@ macro_rules! rows {
                     slopes: [$a, $b],
                     errors: $errors,
                     fusible: $fusible,
+                    is_of_positive: false $(|| $is_of_positive)?,
                 };
                 Binary(&ROW)
             }
@@ -100,6 +104,11 @@ rows! {
         "a * b", |a, b| a * b,
         ["b", "a"], [|_, b| b, |a, _| a],
         |a, b| [(a * b).abs(), 0.0, 0.0], Some(Fusible::Product);
+    pow: "a to the power of b; 1 where b is 0, NaN where a is negative and b not whole; its derivative for b is 0 where a ≤ 0",
+        "power(a, b)", power,
+        ["select(b * power(a, b - T(1.0)), T(0.0), b == T(0.0))", "select(r * log(a), T(0.0), a <= T(0.0))"],
+        [|a, b| if b == 0.0 { 0.0 } else { b * power(a, b - 1.0) }, |a, b| if a <= 0.0 { 0.0 } else { power(a, b) * a.ln() }],
+        power_errors, None, true;
     sub: "a − b",
         "a - b", |a, b| a - b,
         ["T(1.0)", "T(-1.0)"], [|_, _| 1.0, |_, _| -1.0],
@@ -109,6 +118,23 @@ rows! {
 /// Returns 1 where a > b, 1/2 where they are equal, else 0.
 fn above(a: f64, b: f64) -> f64 {
     if a == b { 0.5 } else { f64::from(a > b) }
+}
+
+/// Returns a to the power of b, and NaN if either is, even where IEEE 754 gives 1.
+fn power(a: f64, b: f64) -> f64 {
+    if a.is_nan() || b.is_nan() { f64::NAN } else { a.powf(b) }
+}
+
+/// Returns the errors of exp2(b·log2(a)): log2's 2⁻²¹ or 3 ULP, the product's rounding, and exp2's 3 + 2·|exponent| ULP.
+fn power_errors(a: f64, b: f64) -> [f64; 3] {
+    let log = a.abs().log2().abs();
+    let log_error = if log <= 1.0 { 4.0 } else { 3.0 * log };
+    let relative = |b: f64| b.abs() * log_error + b.abs() * log + 3.0 + 2.0 * b.abs() * log;
+    // The difference b − 1 is rounded too.
+    let of_a = (b * power(a, b - 1.0)).abs() * (relative(b - 1.0) + (b - 1.0).abs() * log + 1.0);
+    let of_b = power(a, b).abs() * (log_error + (relative(b) + 1.0) * a.abs().ln().abs());
+    // Powers of 0 are exact, as are infinity and NaN.
+    [relative(b) * power(a, b).abs(), of_a, of_b].map(|error| if error.is_finite() { error } else { 0.0 })
 }
 
 /// A row as an operation; it has no attributes.
@@ -157,8 +183,10 @@ fn kernels_of(name: &str) -> &'static [Kernel] {
 /// Returns `template` with the functions that it leaves open. A derivative loads only the values that it names, so that the planner
 /// may free the rest.
 fn text_of(row: &Row, template: &str) -> String {
-    let shared = include_str!("../../../shaders/shared/broadcast.wgsl");
-    let mut text = format!("{template}\n{shared}\nfn apply(a: T, b: T) -> T {{\n    return {};\n}}\n", row.wgsl);
+    let (place, terms) =
+        (include_str!("../../../shaders/shared/broadcast.wgsl"), include_str!("../../../shaders/shared/terms.wgsl"));
+    let mut text =
+        format!("{template}\n{place}\n{terms}\nfn apply(a: T, b: T) -> T {{\n    return {};\n}}\n", row.wgsl);
     for (input, slope) in ["a", "b"].into_iter().zip(row.slopes_wgsl) {
         let argument = |variable, load| if uses(slope, variable) { load } else { "T()" };
         let loads =
@@ -169,42 +197,7 @@ fn text_of(row: &Row, template: &str) -> String {
             loads.join(", ")
         );
     }
-    text
-}
-
-/// Returns a shape's sizes with ones before them.
-fn padded(shape: &Shape) -> [usize; MAX_RANK] {
-    let mut sizes = [1; MAX_RANK];
-    sizes[MAX_RANK - shape.rank()..].copy_from_slice(shape);
-    sizes
-}
-
-/// Returns the distance in `shape` between elements that are neighbours along each dimension of y; 0 along one that is broadcast.
-fn strides(shape: &Shape) -> [usize; MAX_RANK] {
-    let sizes = padded(shape);
-    let mut stride = 1;
-    let mut strides = [0; MAX_RANK];
-    for d in (0..MAX_RANK).rev() {
-        if sizes[d] > 1 {
-            strides[d] = stride;
-        }
-        stride *= sizes[d];
-    }
-    strides
-}
-
-/// Calls `f` with every index in y and those in a and b that belong to it.
-fn each(io: &Io, mut f: impl FnMut(usize, usize, usize)) {
-    let (sizes, [a, b]) = (padded(&io.y), [0, 1].map(|k| strides(&io.x[k])));
-    for i in 0..io.y_len() {
-        let (mut rest, mut at) = (i, [0, 0]);
-        for d in (0..MAX_RANK).rev() {
-            let position = rest % sizes[d];
-            at = [at[0] + position * a[d], at[1] + position * b[d]];
-            rest /= sizes[d];
-        }
-        f(i, at[0], at[1]);
-    }
+    with_shared(text)
 }
 
 /// Returns how many elements of y an element of input `k` takes part in.
@@ -226,30 +219,18 @@ fn params<'p>(
     entry: &str,
     more: impl IntoIterator<Item = (&'static str, Scalar)> + 'p,
 ) -> Vec<(&'static str, Scalar)> {
-    let (y, a, b) = (padded(&io.y), strides(&io.x[0]), strides(&io.x[1]));
-    // In a gradient each dimension is either kept or summed over.
-    let (mut kept, mut summed) = ([1; MAX_RANK], [1; MAX_RANK]);
-    if let Some(k) = input_of(entry) {
-        kept = padded(&io.x[k]);
-        summed = std::array::from_fn(|d| y[d] / kept[d]);
-    }
-    const NAMES: [[&str; MAX_RANK]; 5] = [
-        ["s0", "s1", "s2", "s3", "s4", "s5"],
-        ["a0", "a1", "a2", "a3", "a4", "a5"],
-        ["b0", "b1", "b2", "b3", "b4", "b5"],
-        ["k0", "k1", "k2", "k3", "k4", "k5"],
-        ["r0", "r1", "r2", "r3", "r4", "r5"],
-    ];
-    let mut all = Vec::new();
-    for (names, values) in NAMES.into_iter().zip([y, a, b, kept, summed]) {
-        // The first size of y is not divided by, nor are those of what is kept and summed.
-        let first = usize::from(names[0] != "a0" && names[0] != "b0");
-        all.extend(names.into_iter().zip(values.map(Scalar::from)).skip(first));
-    }
-    let is_same = io.x[0] == io.x[1];
-    all.push(("is_same", u32::from(is_same).into()));
+    let is_same = u32::from(io.x[0] == io.x[1]);
+    let mut all = placement(io);
+    all.extend(terms_of(input_of(entry).map(|k| &io.x[k]), &io.y));
+    all.push(("is_same", is_same.into()));
     all.extend(more);
     all
+}
+
+/// Returns the members of P that `shared/broadcast.wgsl` reads, but for is_same.
+pub(super) fn placement(io: &Io) -> Vec<(&'static str, Scalar)> {
+    let of = |k: usize, prefix| members(prefix, strides(&io.x[k]));
+    [members('s', padded(&io.y)), of(0, 'a'), of(1, 'b')].concat()
 }
 
 /// `shaders/pointwise/binary.wgsl`.
@@ -294,17 +275,7 @@ impl Op for Binary {
         true
     }
     fn shape(&self, x: &[Shape]) -> Result<Shape, ShapeError> {
-        let [a, b] = [0, 1].map(|k| padded(&x[k]));
-        let mut sizes = [1; MAX_RANK];
-        for d in 0..MAX_RANK {
-            sizes[d] = a[d].max(b[d]);
-            if a[d].min(b[d]) != 1 && a[d] != b[d] {
-                let expected = format!("a's shape {:?}, or 1 where they differ", x[0]);
-                return Err(ShapeError::shape("b", expected, x[1]));
-            }
-        }
-        let rank = x[0].rank().max(x[1].rank());
-        Ok(Shape::new(&sizes[MAX_RANK - rank..]).unwrap_or(x[0]))
+        broadcast(self.inputs(), x)
     }
     fn fusible(&self) -> Option<Fusible> {
         self.0.fusible
@@ -314,10 +285,10 @@ impl Op for Binary {
         Cost::new(flops * io.y_len(), io.total_len())
     }
     fn reference(&self, io: &Io, x: &[Vec<f64>], y: &mut [f64]) {
-        each(io, |i, a, b| y[i] = (self.0.f)(x[0][a], x[1][b]));
+        each(io, |i, [a, b]| y[i] = (self.0.f)(x[0][a], x[1][b]));
     }
     fn reference_grad(&self, io: &Io, x: &[Vec<f64>], _y: &[f64], dy: &[f64], dx: &mut [Vec<f64>]) {
-        each(io, |i, a, b| {
+        each(io, |i, [a, b]| {
             dx[0][a] += dy[i] * (self.0.slopes[0])(x[0][a], x[1][b]);
             dx[1][b] += dy[i] * (self.0.slopes[1])(x[0][a], x[1][b]);
         });
@@ -326,7 +297,7 @@ impl Op for Binary {
         let k = match output {
             "y" => {
                 let mut allowed = vec![0.0; io.y_len()];
-                each(io, |i, a, b| allowed[i] = EPS * (self.0.errors)(at.x[0][a], at.x[1][b])[0] + FLUSH);
+                each(io, |i, [a, b]| allowed[i] = EPS * (self.0.errors)(at.x[0][a], at.x[1][b])[0] + FLUSH);
                 return Tolerance::Each(allowed);
             }
             "da" => 0,
@@ -335,7 +306,7 @@ impl Op for Binary {
         // The derivative's error, the product's rounding, and those of the sums, at most as many as there are terms.
         let additions = if terms(io, k) > 1 { terms(io, k) as f64 + 1.0 } else { 0.0 };
         let mut allowed = vec![FLUSH; io.x_len(k)];
-        each(io, |i, a, b| {
+        each(io, |i, [a, b]| {
             let (u, v) = (at.x[0][a], at.x[1][b]);
             let (slope, error) = ((self.0.slopes[k])(u, v).abs(), (self.0.errors)(u, v)[k + 1]);
             allowed[[a, b][k]] += at.dy[i].abs() * (EPS * (error + (1.0 + additions) * slope) + FLUSH);
@@ -355,12 +326,18 @@ fn halves(rng: &mut Rng, x: &[Shape], k: usize) -> Vec<f64> {
     (0..len(&x[k])).map(|_| if rng.below(3) == 0 { -size(rng) } else { size(rng) }).collect()
 }
 
+/// From -3 to 3, among them 0.
+fn small(rng: &mut Rng, x: &[Shape], k: usize) -> Vec<f64> {
+    (0..len(&x[k])).map(|_| rng.below(7) as f64 - 3.0).collect()
+}
+
 fn cases_of(op: Binary) -> Vec<Case> {
+    let of_a = if op.0.is_of_positive { Fill::Uniform { low: 0.3, high: 2.0, gap: 0.0 } } else { Fill::With(whole) };
     let case = |a: &[usize], b: &[usize]| {
         let shapes = [a, b].map(|sizes| Shape::new(sizes).expect("a case has one to six dimensions"));
-        Case::new(op, &shapes).fill(0, Fill::With(whole)).fill(1, Fill::With(halves))
+        Case::new(op, &shapes).fill(0, of_a).fill(1, Fill::With(halves))
     };
-    vec![
+    let mut cases = vec![
         case(&[1, 1, 1, 1], &[1, 1, 1, 1]),
         case(&[2, 3, 5, 7], &[2, 3, 5, 7]),
         case(&[2, 3, 4, 2, 3, 2], &[2, 3, 4, 2, 3, 2]),
@@ -380,7 +357,13 @@ fn cases_of(op: Binary) -> Vec<Case> {
         case(&[3, 50], &[3, 50]).fill(1, Fill::With(with_nan)).rough(),
         case(&[1, 64, 64, 64], &[1, 64, 64, 64]).real(),
         case(&[8, 64, 32, 32], &[64, 1, 1]).real(),
-    ]
+    ];
+    if op.0.is_of_positive {
+        // Negative a with whole b and with others, and zeros of both.
+        let case = case(&[3, 50], &[3, 50]).fill(0, Fill::With(small)).rough();
+        cases.extend([case.clone().fill(1, Fill::With(small)), case]);
+    }
+    cases
 }
 
 #[cfg(test)]
