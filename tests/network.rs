@@ -2,6 +2,7 @@
 
 use lineament::graph::{Draft, Drafted, Given};
 use lineament::ops::dropout::Dropout;
+use lineament::ops::softmax::Softmax;
 use lineament::prelude::*;
 use lineament::rng::Rng;
 
@@ -109,6 +110,33 @@ fn values_combine_as_numbers_do() {
         for (name, expected) in ["sum", "larger"].into_iter().zip(expected) {
             assert!((out[name].data()[i] - expected).abs() < 1e-6, "{name}: {} {expected}", out[name].data()[i]);
         }
+    }
+}
+
+#[test]
+fn labels_and_choices_are_integers() {
+    for device in devices() {
+        let network = device.network(Params::fresh(1), |g| {
+            let (a, b) = (g.input("a"), g.input("b"));
+            g.output("smaller", a.compare(b, "less").select(a, b));
+            g.output("probabilities", a.softmax(Softmax { axis: 1, log: false }));
+            g.output("loss", a.cross_entropy(g.input("labels"), Reduction::Sum));
+        });
+        let (a, b) = (noise([2, 3], 1), noise([3], 2));
+        let labels = Tensor::new([2], vec![2_u32, 0]).unwrap();
+        let out = network.run(&[("a", &a), ("b", &b), ("labels", &labels)]).unwrap();
+        let mut loss = 0.0;
+        for (row, label) in [2, 0].into_iter().enumerate() {
+            let line = &out["probabilities"].data()[row * 3..][..3];
+            assert!((line.iter().sum::<f32>() - 1.0).abs() < 1e-6, "{line:?}");
+            loss -= line[label].ln();
+            for k in 0..3 {
+                assert_eq!(out["smaller"].data()[row * 3 + k], a.data()[row * 3 + k].min(b.data()[k]));
+            }
+        }
+        assert!((out.scalar("loss") - loss).abs() < 1e-5, "{} {loss}", out.scalar("loss"));
+        let message = network.run(&[("a", &a), ("b", &b), ("labels", &a)]).expect_err("labels of f32").to_string();
+        assert!(message.contains("must be u32"), "{message}");
     }
 }
 

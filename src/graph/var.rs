@@ -7,14 +7,17 @@ use crate::ops::avg_pool2d::AvgPool2d;
 use crate::ops::conv_transpose2d::ConvTranspose2d;
 use crate::ops::conv2d::Conv2d;
 use crate::ops::dropout::Dropout;
+use crate::ops::extremum::Extremum;
 use crate::ops::l2_normalize::L2Normalize;
 use crate::ops::leaky_relu::LeakyRelu;
 use crate::ops::loss::Reduction;
 use crate::ops::max_pool2d::MaxPool2d;
 use crate::ops::one_hot::OneHot;
 use crate::ops::pixel_shuffle::PixelShuffle;
+use crate::ops::reduce::Reduce;
 use crate::ops::resize::Resize;
 use crate::ops::slice::Slice;
+use crate::ops::softmax::Softmax;
 use crate::ops::top_k::TopK;
 use crate::ops::warp::Warp;
 use crate::tensor::{DType, SCALAR, Shape, Tensor};
@@ -276,6 +279,43 @@ impl<'d> Var<'d> {
         self.with(other, |g, a, b| g.binary(a, b, name))
     }
 
+    /// Applies a function with parameters, such as `clamp`, to each element.
+    #[track_caller]
+    pub fn pointwise_with(self, name: &str, parameters: &[f32]) -> Self {
+        self.then(|g, x| g.pointwise_with(x, name, parameters))
+    }
+
+    /// Compares pairs of elements by the function `name`, such as `less`, with NumPy's broadcasting: 1 or 0, as u32.
+    #[track_caller]
+    pub fn compare(self, other: Self, name: &str) -> Self {
+        self.with(other, |g, a, b| g.compare(a, b, name))
+    }
+
+    /// `a` where this value, a u32, is not 0, else `b`, with NumPy's broadcasting.
+    #[track_caller]
+    pub fn select(self, a: Self, b: Self) -> Self {
+        self.draft.add(crate::ops::select::Select, &[self, a, b])
+    }
+
+    /// Reduces any set of axes, such as to their mean.
+    #[track_caller]
+    pub fn reduce(self, op: Reduce) -> Self {
+        self.apply(op)
+    }
+
+    /// The maximum or minimum over any set of axes, and its position as u32.
+    #[track_caller]
+    pub fn extremum(self, op: Extremum) -> (Self, Self) {
+        let y = self.apply(op);
+        (y, y.then(|g, y| g.output(y, "indices")))
+    }
+
+    /// Probabilities along an axis, or their logarithms.
+    #[track_caller]
+    pub fn softmax(self, op: Softmax) -> Self {
+        self.apply(op)
+    }
+
     /// max(x, 0).
     #[track_caller]
     pub fn relu(self) -> Self {
@@ -492,6 +532,12 @@ impl<'d> Var<'d> {
     #[track_caller]
     pub fn softmax_cross_entropy(self, target: Self, reduction: Reduction) -> Self {
         self.with(target, |g, x, t| g.softmax_cross_entropy(x, t, reduction))
+    }
+
+    /// The cross entropy of scores and class indices, u32, with softmax over the second axis.
+    #[track_caller]
+    pub fn cross_entropy(self, labels: Self, reduction: Reduction) -> Self {
+        self.with(labels, |g, x, t| g.cross_entropy(x, t, reduction))
     }
 
     /// A scalar as a constant.
