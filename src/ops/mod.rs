@@ -34,6 +34,7 @@ macro_rules! ops {
 ops! {
     adam,
     avg_pool2d,
+    batch_norm,
     clip,
     concat,
     conv2d,
@@ -49,6 +50,7 @@ ops! {
     linear,
     loss,
     max_pool2d,
+    normalize,
     not,
     one_hot,
     pairwise_distance,
