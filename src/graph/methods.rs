@@ -19,6 +19,7 @@ use crate::ops::l2_normalize::L2Normalize;
 use crate::ops::leaky_relu::LeakyRelu;
 use crate::ops::linear::Linear;
 use crate::ops::loss::{Loss, Penalty, Reduction};
+use crate::ops::matmul::Matmul;
 use crate::ops::max_pool2d::MaxPool2d;
 use crate::ops::normalize::Normalize;
 use crate::ops::not::Not;
@@ -308,6 +309,15 @@ impl Graph {
     /// The shape of `b` or `m` differs from that of `a`; `eps` is not above 0.
     pub fn charbonnier_weighted(&mut self, a: NodeId, b: NodeId, m: NodeId, eps: f32) -> Result<NodeId> {
         self.add(Loss { penalty: Penalty::Charbonnier { eps }, weighted: true, ..Loss::default() }, &[a, b, m])
+    }
+
+    /// Adds the products of the matrices in the last two dimensions of `a` `[…, M, K]` and `b` `[…, K, N]`, with NumPy's broadcasting of
+    /// the others: `[…, M, N]`.
+    ///
+    /// # Errors
+    /// The shapes do not fit; see [`Matmul`].
+    pub fn matmul(&mut self, a: NodeId, b: NodeId, op: Matmul) -> Result<NodeId> {
+        self.add(op, &[a, b])
     }
 
     /// Adds the maximum of every window.

@@ -49,6 +49,7 @@ ops! {
     leaky_relu,
     linear,
     loss,
+    matmul,
     max_pool2d,
     normalize,
     not,
