@@ -10,6 +10,7 @@ use crate::ops::concat::Concat;
 use crate::ops::conv_transpose2d::ConvTranspose2d;
 use crate::ops::conv2d::Conv2d;
 use crate::ops::cross_entropy::CrossEntropy;
+use crate::ops::cumulative_sum::CumulativeSum;
 use crate::ops::dropout::Dropout;
 use crate::ops::ema::Ema;
 use crate::ops::extremum::Extremum;
@@ -193,6 +194,14 @@ impl Graph {
     /// The shape of `t` does not fit; `t` is not a tensor of u32.
     pub fn cross_entropy(&mut self, x: NodeId, t: NodeId, reduction: Reduction) -> Result<NodeId> {
         self.add(CrossEntropy { reduction }, &[x, t])
+    }
+
+    /// Adds the sums of the elements of `x` up to each position along an axis; has the shape of `x`.
+    ///
+    /// # Errors
+    /// There is no such axis.
+    pub fn cumulative_sum(&mut self, x: NodeId, op: CumulativeSum) -> Result<NodeId> {
+        self.add(op, &[x])
     }
 
     /// Drops elements of `x` with the operation's probability, different ones in every run. Also adds the state that counts the runs.

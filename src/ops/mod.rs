@@ -40,6 +40,7 @@ ops! {
     conv2d,
     conv_transpose2d,
     cross_entropy,
+    cumulative_sum,
     dropout,
     ema,
     extremum,
