@@ -4,11 +4,13 @@ use super::{Graph, Init, NodeId};
 use crate::error::{Error, Result};
 use crate::ops::adam::Adam;
 use crate::ops::avg_pool2d::AvgPool2d;
+use crate::ops::batch_norm::BatchNorm;
 use crate::ops::clip::Clip;
 use crate::ops::concat::Concat;
 use crate::ops::conv_transpose2d::ConvTranspose2d;
 use crate::ops::conv2d::Conv2d;
 use crate::ops::cross_entropy::CrossEntropy;
+use crate::ops::cumulative_sum::CumulativeSum;
 use crate::ops::dropout::Dropout;
 use crate::ops::ema::Ema;
 use crate::ops::extremum::Extremum;
@@ -18,7 +20,9 @@ use crate::ops::l2_normalize::L2Normalize;
 use crate::ops::leaky_relu::LeakyRelu;
 use crate::ops::linear::Linear;
 use crate::ops::loss::{Loss, Penalty, Reduction};
+use crate::ops::matmul::Matmul;
 use crate::ops::max_pool2d::MaxPool2d;
+use crate::ops::normalize::Normalize;
 use crate::ops::not::Not;
 use crate::ops::one_hot::OneHot;
 use crate::ops::pairwise_distance::PairwiseDistance;
@@ -71,6 +75,19 @@ impl Graph {
     /// The limit is not above 0.
     pub fn clip(&mut self, x: NodeId, limit: f32) -> Result<NodeId> {
         self.add(Clip { limit }, &[x])
+    }
+
+    /// Normalises the channels of `x` `[N, C, …]`, with scale `w` and shift `b` `[C]`. Also adds the states `mean` and `variance` of
+    /// earlier batches, which the operation updates in training.
+    ///
+    /// # Errors
+    /// The shapes do not fit; there is one value per channel in training; an attribute is out of range.
+    pub fn batch_norm(&mut self, x: NodeId, w: NodeId, b: NodeId, op: BatchNorm) -> Result<NodeId> {
+        let channels = self.shape(x)?.get(1).copied().unwrap_or(1);
+        let path = self.fresh("batch_norm");
+        let mean = self.state_at(self.unique(format!("{path}.mean")), [channels], Init::Constant(0.0))?;
+        let variance = self.state_at(self.unique(format!("{path}.variance")), [channels], Init::Constant(1.0))?;
+        self.add_op(path, std::sync::Arc::new(op), &[x, w, b, mean, variance])
     }
 
     /// Adds the cross entropy of the probabilities sigmoid(a) and the targets `b`, in `[0, 1]` and of the same shape; `[1,1,1,1]`.
@@ -177,6 +194,14 @@ impl Graph {
     /// The shape of `t` does not fit; `t` is not a tensor of u32.
     pub fn cross_entropy(&mut self, x: NodeId, t: NodeId, reduction: Reduction) -> Result<NodeId> {
         self.add(CrossEntropy { reduction }, &[x, t])
+    }
+
+    /// Adds the sums of the elements of `x` up to each position along an axis; has the shape of `x`.
+    ///
+    /// # Errors
+    /// There is no such axis.
+    pub fn cumulative_sum(&mut self, x: NodeId, op: CumulativeSum) -> Result<NodeId> {
+        self.add(op, &[x])
     }
 
     /// Drops elements of `x` with the operation's probability, different ones in every run. Also adds the state that counts the runs.
@@ -295,6 +320,15 @@ impl Graph {
         self.add(Loss { penalty: Penalty::Charbonnier { eps }, weighted: true, ..Loss::default() }, &[a, b, m])
     }
 
+    /// Adds the products of the matrices in the last two dimensions of `a` `[…, M, K]` and `b` `[…, K, N]`, with NumPy's broadcasting of
+    /// the others: `[…, M, N]`.
+    ///
+    /// # Errors
+    /// The shapes do not fit; see [`Matmul`].
+    pub fn matmul(&mut self, a: NodeId, b: NodeId, op: Matmul) -> Result<NodeId> {
+        self.add(op, &[a, b])
+    }
+
     /// Adds the maximum of every window.
     ///
     /// # Errors
@@ -309,6 +343,14 @@ impl Graph {
     /// As [`Graph::binary`].
     pub fn times(&mut self, a: NodeId, b: NodeId) -> Result<NodeId> {
         self.add(binary::mul(), &[a, b])
+    }
+
+    /// Normalises lines of `x`, with scale `w` and shift `b`: layer, group or instance normalisation.
+    ///
+    /// # Errors
+    /// The shapes or attributes do not fit; see [`Normalize`].
+    pub fn normalize(&mut self, x: NodeId, w: NodeId, b: NodeId, op: Normalize) -> Result<NodeId> {
+        self.add(op, &[x, w, b])
     }
 
     /// Adds 1 where `x`, a tensor of u32, is 0, else 0.

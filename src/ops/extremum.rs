@@ -116,6 +116,8 @@ pub fn cases() -> Vec<Case> {
                 cases.push(case(&x, Axes { axes: vec![1], keep: false }).fill(0, Fill::With(fill)).rough());
             }
         }
+        let infinite = Fill::With(|_, _, _| [1.0, f64::INFINITY, f64::NEG_INFINITY].repeat(3));
+        cases.push(case(&[3, 3], Axes { axes: vec![1], keep: false }).fill(0, infinite).rough());
         let few = Fill::With(|rng, _, _| (0..1000).map(|_| rng.below(3) as f64).collect());
         cases.push(case(&[2, 500], Axes { axes: vec![1], keep: false }).fill(0, few).rough());
         cases

@@ -267,8 +267,8 @@ fn signs(rng: &mut Rng, x: &[Shape], k: usize) -> Vec<f64> {
 
 /// Confident scores for b, and then the truth: every penalty is small.
 fn confident(rng: &mut Rng, x: &[Shape], k: usize) -> Vec<f64> {
-    let score = |i: usize, size: f64| if i % 3 == 0 { -size } else { size };
-    let is_positive = |i: usize| if i % 3 == 0 { 0.0 } else { 1.0 };
+    let score = |i: usize, size: f64| if i.is_multiple_of(3) { -size } else { size };
+    let is_positive = |i: usize| if i.is_multiple_of(3) { 0.0 } else { 1.0 };
     (0..len(&x[k])).map(|i| if k == 0 { score(i, rng.uniform(9.0, 12.0)) } else { is_positive(i) }).collect()
 }
 

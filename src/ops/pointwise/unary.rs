@@ -154,7 +154,7 @@ rows! {
     hard_sigmoid(alpha = 1.0 / 6.0, beta = 0.5): "0 where alpha·a + beta < 0, 1 where it is > 1, else alpha·a + beta; the derivative at both \
         kinks is 0",
         "select(select(p.alpha * a + p.beta, T(1.0), p.alpha * a + p.beta > T(1.0)), T(0.0), p.alpha * a + p.beta < T(0.0))",
-        |a, [alpha, beta]| between(alpha * a + beta),
+        |a, [alpha, beta]| (alpha * a + beta).clamp(0.0, 1.0),
         "select(T(0.0), p.alpha, p.alpha * a + p.beta > T(0.0) && p.alpha * a + p.beta < T(1.0))",
         |a, [alpha, beta]| if alpha * a + beta > 0.0 && alpha * a + beta < 1.0 { alpha } else { 0.0 },
         |a, [alpha, beta]| [(alpha * a).abs() + (alpha * a + beta).abs(), 0.0], ALL;
@@ -231,17 +231,6 @@ rows! {
         |a, _| tanh_slope(a),
         // 1 − y² would be exact to 2⁻²³ only, however small it is.
         |a, _| [tanh_error(a), tanh_slope(a) * (10.0 + 3.0 * (3.0 + 4.0 * a.abs()))], ALL;
-}
-
-/// Returns a limited to `[0, 1]`; NaN stays.
-fn between(a: f64) -> f64 {
-    if a < 0.0 {
-        0.0
-    } else if a > 1.0 {
-        1.0
-    } else {
-        a
-    }
 }
 
 /// Returns the normal distribution.

@@ -1,0 +1,64 @@
+// scale_sums: the gradients of a scale w and a shift b that apply to many elements: every element of x whose parameter is
+// i / p.inner % p.params. The including shader defines `standard(i)`, what the scale multiplies, and binds dy, dw, db and t0. P has
+// terms, the elements per parameter, and parts, the partial sums per parameter, too.
+//
+// entry         one thread computes   reads                            terms and their order
+// backward_w_1  t0: a part of one dw  dy, and what `standard` reads    part, part + parts, …
+// backward_w_2  one dw                t0                               parts, ascending
+// backward_b_1, backward_b_2: the same for db, which reads only dy
+
+override GROUP: u32 = 64u;
+
+fn parameter(i: u32) -> u32 {
+    return i / p.inner % p.params;
+}
+
+// Element that is term t of the sum of a parameter.
+fn use_of(index: u32, t: u32) -> u32 {
+    return (t / p.inner * p.params + index) * p.inner + t % p.inner;
+}
+
+fn sum_of_parts(index: u32) -> f32 {
+    var sum = 0.0;
+    for (var k = 0u; k < p.parts; k++) {
+        sum += t0[index * p.parts + k];
+    }
+    return sum;
+}
+
+@compute @workgroup_size(GROUP)
+fn backward_w_1(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let thread = g.x + g.y * groups.x * GROUP;
+    if thread >= p.threads { return; }
+    var sum = 0.0;
+    for (var t = thread % p.parts; t < p.terms; t += p.parts) {
+        let i = use_of(thread / p.parts, t);
+        sum += dy[i] * standard(i);
+    }
+    t0[thread] = sum;
+}
+
+@compute @workgroup_size(GROUP)
+fn backward_w_2(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let index = g.x + g.y * groups.x * GROUP;
+    if index >= p.threads { return; }
+    dw[index] = sum_of_parts(index);
+}
+
+@compute @workgroup_size(GROUP)
+fn backward_b_1(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let thread = g.x + g.y * groups.x * GROUP;
+    if thread >= p.threads { return; }
+    var sum = 0.0;
+    for (var t = thread % p.parts; t < p.terms; t += p.parts) {
+        sum += dy[use_of(thread / p.parts, t)];
+    }
+    t0[thread] = sum;
+}
+
+@compute @workgroup_size(GROUP)
+fn backward_b_2(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let index = g.x + g.y * groups.x * GROUP;
+    if index >= p.threads { return; }
+    db[index] = sum_of_parts(index);
+}

@@ -1,0 +1,216 @@
+//! matmul: products of matrices, which lie in the last two dimensions; the others are broadcast as in NumPy.
+//!
+//! `y[…, i, j] = Σ_k a[…, i, k] · b[…, k, j]`
+//!
+//! | name | shape                                                     | meaning                |
+//! |------|-----------------------------------------------------------|------------------------|
+//! | a    | `[…, M, K]`, two to six dimensions; `[…, K, M]` if `transpose_a` | left matrices   |
+//! | b    | `[…, K, N]`, two to six dimensions; `[…, N, K]` if `transpose_b` | right matrices  |
+//! | y    | `[…, M, N]`                                               | products               |
+//!
+//! Gradients: for both, summed over what was broadcast. Backward reads dy and the other input.
+//! Errors: an input has one dimension; K differs; a dimension before the last two is larger than 1 in both and differs.
+//! Numerics: f32 sums in a fixed order, in parts of 64.
+//! Source: definition, as MatMul of ONNX.
+
+use super::pointwise::broadcast::{broadcast, each, members, padded, strides, terms};
+use super::{Call, Caps, Case, Cost, Fill, Io, Kernel, Launch, Op, Tolerance, Values, Work, wgsl, with_nan};
+use crate::error::ShapeError;
+use crate::tensor::{Shape, len};
+
+/// The operation; the default transposes nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Matmul {
+    /// Takes the transpose of each matrix of a.
+    pub transpose_a: bool,
+    /// Takes the transpose of each matrix of b.
+    pub transpose_b: bool,
+}
+
+/// The sizes of a product, and the distances between neighbours in the inputs.
+struct Sizes {
+    rows: usize,
+    columns: usize,
+    depth: usize,
+    /// Between rows and between columns of a, and of b.
+    a: [usize; 2],
+    b: [usize; 2],
+}
+
+/// Returns the dimensions before the last two; `[1]` if there are none.
+fn matrices(x: &Shape) -> Shape {
+    Shape::new(&x[..x.rank() - 2]).unwrap_or([1].into())
+}
+
+impl Matmul {
+    fn sizes(&self, io: &Io) -> Sizes {
+        let last = |x: &Shape| (x[x.rank() - 2], x[x.rank() - 1]);
+        let ((rows, columns), (high, wide), (_, width)) = (last(&io.y), last(&io.x[0]), last(&io.x[1]));
+        let depth = if self.transpose_a { high } else { wide };
+        let of = |is_transposed, width| if is_transposed { [1, width] } else { [width, 1] };
+        Sizes { rows, columns, depth, a: of(self.transpose_a, wide), b: of(self.transpose_b, width) }
+    }
+
+    /// Calls `f` with the indices in y, a and b of every product's term.
+    fn each(&self, io: &Io, mut f: impl FnMut(usize, usize, usize)) {
+        let Sizes { rows, columns, depth, a, b } = self.sizes(io);
+        let x = [matrices(&io.x[0]), matrices(&io.x[1])];
+        each(&Io { x: &x, y: matrices(&io.y) }, |matrix, [of_a, of_b]| {
+            for row in 0..rows {
+                for column in 0..columns {
+                    for k in 0..depth {
+                        let from_a = of_a * rows * depth + row * a[0] + k * a[1];
+                        let from_b = of_b * depth * columns + k * b[0] + column * b[1];
+                        f((matrix * rows + row) * columns + column, from_a, from_b);
+                    }
+                }
+            }
+        });
+    }
+
+    /// Returns how many terms an element of a method's result is the sum of.
+    fn terms(&self, method: &str, io: &Io) -> usize {
+        let Sizes { rows, columns, depth, .. } = self.sizes(io);
+        let uses = |k: usize| len(&matrices(&io.y)) / len(&matrices(&io.x[k]));
+        match method {
+            "forward" => depth,
+            "backward_a" => uses(0) * columns,
+            _ => uses(1) * rows,
+        }
+    }
+}
+
+impl Op for Matmul {
+    fn name(&self) -> &'static str {
+        "matmul"
+    }
+    fn inputs(&self) -> &'static [&'static str] {
+        &["a", "b"]
+    }
+    fn kernels(&self) -> &'static [Kernel] {
+        const KERNELS: &[Kernel] = &[Kernel::new(wgsl!("matmul/plain" + "broadcast" + "terms"), plain)];
+        KERNELS
+    }
+    fn takes_any_rank(&self) -> bool {
+        true
+    }
+    fn shape(&self, x: &[Shape]) -> Result<Shape, ShapeError> {
+        for (name, shape) in self.inputs().iter().zip(x) {
+            if shape.rank() < 2 {
+                return Err(ShapeError::shape(name, "two to six dimensions", *shape));
+            }
+        }
+        let last = |x: &Shape, is_transposed: bool| {
+            let [high, wide] = [x[x.rank() - 2], x[x.rank() - 1]];
+            if is_transposed { [wide, high] } else { [high, wide] }
+        };
+        let ([rows, depth], [high, columns]) = (last(&x[0], self.transpose_a), last(&x[1], self.transpose_b));
+        if high != depth {
+            let expected =
+                if self.transpose_b { format!("[..., N, K={depth}]") } else { format!("[..., K={depth}, N]") };
+            return Err(ShapeError::shape("b", expected, x[1]));
+        }
+        // The same dimensions, with matrices that take part in broadcasting as one element.
+        let ones = |shape: &Shape| {
+            let sizes = [&shape[..shape.rank() - 2], &[1, 1]].concat();
+            Shape::new(&sizes).unwrap_or(*shape)
+        };
+        let all = broadcast(self.inputs(), &[ones(&x[0]), ones(&x[1])])?;
+        Ok(Shape::new(&[&all[..all.rank() - 2], &[rows, columns]].concat()).unwrap_or(all))
+    }
+    fn cost(&self, _method: &str, io: &Io) -> Cost {
+        Cost::new(2 * io.y_len() * self.sizes(io).depth, io.total_len())
+    }
+    fn reference(&self, io: &Io, x: &[Vec<f64>], y: &mut [f64]) {
+        self.each(io, |i, a, b| y[i] += x[0][a] * x[1][b]);
+    }
+    fn reference_grad(&self, io: &Io, x: &[Vec<f64>], _y: &[f64], dy: &[f64], dx: &mut [Vec<f64>]) {
+        self.each(io, |i, a, b| {
+            dx[0][a] += dy[i] * x[1][b];
+            dx[1][b] += dy[i] * x[0][a];
+        });
+    }
+    fn tolerance(&self, output: &str, io: &Io, _at: &Values) -> Tolerance {
+        let terms = match output {
+            "y" => self.terms("forward", io),
+            "da" => self.terms("backward_a", io),
+            _ => self.terms("backward_b", io),
+        };
+        // The product, the additions of a part, and those of the parts.
+        Tolerance::Terms(1 + terms.min(64) + terms.div_ceil(64))
+    }
+}
+
+/// `shaders/matmul/plain.wgsl`.
+fn plain(call: &Call, caps: &Caps) -> Option<Work> {
+    let (op, io) = (call.op::<Matmul>()?, &call.io);
+    let Sizes { rows, columns, depth, a, b } = op.sizes(io);
+    let (of_a, of_b, of_y) = (matrices(&io.x[0]), matrices(&io.x[1]), matrices(&io.y));
+    call.work(caps, |entry| {
+        let (threads, kept) = match entry {
+            "forward" => (io.y_len(), None),
+            "backward_a" => (io.x_len(0), Some(&of_a)),
+            _ => (io.x_len(1), Some(&of_b)),
+        };
+        let mut params =
+            [members('s', padded(&of_y)), members('a', strides(&of_a)), members('b', strides(&of_b))].concat();
+        params.extend(terms(kept, &of_y));
+        params.extend([
+            ("threads", threads.into()),
+            ("rows", rows.into()),
+            ("columns", columns.into()),
+            ("depth", depth.into()),
+            ("a_row", a[0].into()),
+            ("a_column", a[1].into()),
+            ("b_row", b[0].into()),
+            ("b_column", b[1].into()),
+            ("uses", kept.map_or(1, |kept| len(&of_y) / len(kept)).into()),
+            ("is_same", u32::from(of_a == of_b).into()),
+        ]);
+        Some(Launch::threads(threads, params))
+    })
+}
+
+pub fn cases() -> Vec<Case> {
+    let of = |a: &[usize], b: &[usize], [transpose_a, transpose_b]: [bool; 2]| {
+        let shapes = [a, b].map(|sizes| Shape::new(sizes).expect("a case has one to six dimensions"));
+        Case::new(Matmul { transpose_a, transpose_b }, &shapes)
+    };
+    let case = |a: &[usize], b: &[usize]| of(a, b, [false; 2]);
+    vec![
+        case(&[1, 1], &[1, 1]),
+        case(&[5, 7], &[7, 3]),
+        of(&[7, 5], &[7, 3], [true, false]),
+        of(&[5, 7], &[3, 7], [false, true]),
+        of(&[2, 7, 5], &[2, 3, 7], [true, true]),
+        case(&[3, 150], &[150, 5]),
+        case(&[17, 19], &[19, 23]),
+        // Broadcast matrices, of either input and of both.
+        case(&[2, 3, 4, 5], &[5, 6]),
+        case(&[4, 5], &[3, 2, 5, 6]),
+        case(&[2, 1, 3, 1, 4, 5], &[1, 5, 1, 2, 5, 3]),
+        case(&[1, 5, 1, 2, 3, 4], &[2, 1, 3, 1, 4, 2]),
+        case(&[2, 3, 2, 2, 3, 4], &[2, 3, 2, 2, 4, 5]),
+        case(&[70, 3, 5], &[5, 4]),
+        case(&[9, 5], &[5, 7]).fill(0, Fill::With(with_nan)).rough(),
+        // A layer of a transformer, and its attention.
+        case(&[4, 64, 256], &[256, 128]).real(),
+        of(&[2, 8, 64, 32], &[2, 8, 64, 32], [false, true]).real(),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shapes_are_those_of_numpy() {
+        let shape =
+            |a: &[usize], b: &[usize]| Matmul::default().shape(&[Shape::new(a).unwrap(), Shape::new(b).unwrap()]);
+        assert_eq!(shape(&[8, 1, 2, 3], &[7, 3, 5]).unwrap(), [8, 7, 2, 5]);
+        assert_eq!(shape(&[2, 3], &[3, 5]).unwrap(), [2, 5]);
+        for (a, b) in [(&[3][..], &[3, 5][..]), (&[2, 3], &[2, 5]), (&[2, 2, 3], &[3, 3, 5])] {
+            assert!(shape(a, b).is_err());
+        }
+    }
+}
