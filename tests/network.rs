@@ -284,6 +284,36 @@ fn a_training_resumes_to_the_same_bits() {
 }
 
 #[test]
+fn running_statistics_belong_to_the_weights() {
+    fn normalised(g: &Draft) {
+        let y = g.input("x").conv("conv1", 3, 3, Conv2d::same(3)).batch_norm("norm").relu();
+        g.output("y", y);
+        g.loss("error", || y.mse(g.input("t"), Reduction::Mean));
+    }
+    for device in devices() {
+        let (x, t) = (noise([4, 1, 6, 6], 1), noise([4, 3, 6, 6], 2));
+        let network = device.network(Params::fresh(1), normalised);
+        let mut training = network.train(Optimizer::adam()).unwrap();
+        let loss = training.step(0.01, &[("x", &x), ("t", &t)]).unwrap().scalar("error");
+        for _ in 0..20 {
+            training.step(0.01, &[("x", &x), ("t", &t)]).unwrap();
+        }
+        let last = training.step(0.01, &[("x", &x), ("t", &t)]).unwrap();
+        assert!(last.scalar("error") < loss);
+        let weights = training.weights().unwrap();
+        let names: Vec<&String> = weights.tensors().keys().collect();
+        assert_eq!(names, ["conv1.b", "conv1.w", "norm.b", "norm.mean", "norm.variance", "norm.w"]);
+        assert!(weights.get("norm.variance").unwrap().data().iter().all(|v| *v != 1.0));
+        // One picture is enough for inference, which uses the running statistics.
+        let one = noise([1, 1, 6, 6], 3);
+        let opened = device.network(weights, normalised).run(&[("x", &one)]).unwrap();
+        assert!(same(&device, network.run(&[("x", &one)]).unwrap()["y"].data(), opened["y"].data()));
+        let outdated = device.network(Params::fresh(1), normalised).run(&[("x", &one)]).unwrap();
+        assert!(!same(&device, outdated["y"].data(), opened["y"].data()));
+    }
+}
+
+#[test]
 fn several_losses_add_up() {
     for device in devices() {
         let train = |two: bool| {

@@ -4,14 +4,18 @@ use super::{Graph, Init, NodeId};
 use crate::error::{Error, Result};
 use crate::ops::Op;
 use crate::ops::avg_pool2d::AvgPool2d;
+use crate::ops::batch_norm::BatchNorm;
 use crate::ops::conv_transpose2d::ConvTranspose2d;
 use crate::ops::conv2d::Conv2d;
+use crate::ops::cumulative_sum::CumulativeSum;
 use crate::ops::dropout::Dropout;
 use crate::ops::extremum::Extremum;
 use crate::ops::l2_normalize::L2Normalize;
 use crate::ops::leaky_relu::LeakyRelu;
 use crate::ops::loss::Reduction;
+use crate::ops::matmul::Matmul;
 use crate::ops::max_pool2d::MaxPool2d;
+use crate::ops::normalize::Normalize;
 use crate::ops::one_hot::OneHot;
 use crate::ops::pixel_shuffle::PixelShuffle;
 use crate::ops::reduce::Reduce;
@@ -414,6 +418,39 @@ impl<'d> Var<'d> {
             let b = g.param(&format!("{name}.b"), [1, outputs, 1, 1], Init::Constant(0.0))?;
             g.add_named(name, crate::ops::linear::Linear, &[x, weights, b])
         })
+    }
+
+    /// Normalises the channels with the batch's statistics in training, and with the running ones otherwise; scaled and shifted by the
+    /// parameters `name.w` (one) and `name.b` (zero). The running statistics are `name.mean` and `name.variance`.
+    #[track_caller]
+    pub fn batch_norm(self, name: &str) -> Self {
+        let op = BatchNorm { training: self.draft.is_training(), ..BatchNorm::default() };
+        self.then(|g, x| {
+            let channels = g.shape(x)?.get(1).copied().unwrap_or(1);
+            let w = g.param(&format!("{name}.w"), [channels], Init::Constant(1.0))?;
+            let b = g.param(&format!("{name}.b"), [channels], Init::Constant(0.0))?;
+            let mean = g.state(&format!("{name}.mean"), [channels], Init::Constant(0.0))?;
+            let variance = g.state(&format!("{name}.variance"), [channels], Init::Constant(1.0))?;
+            g.add_named(name, op, &[x, w, b, mean, variance])
+        })
+    }
+
+    /// Layer, group or instance normalisation with scale `w` and shift `b`.
+    #[track_caller]
+    pub fn normalize(self, w: Self, b: Self, op: Normalize) -> Self {
+        self.draft.add(op, &[self, w, b])
+    }
+
+    /// Products of the matrices in the last two dimensions, with NumPy's broadcasting of the others.
+    #[track_caller]
+    pub fn matmul(self, other: Self) -> Self {
+        self.with(other, |g, a, b| g.matmul(a, b, Matmul::default()))
+    }
+
+    /// Sums of the elements up to each position along an axis.
+    #[track_caller]
+    pub fn cumulative_sum(self, op: CumulativeSum) -> Self {
+        self.apply(op)
     }
 
     /// The maximum of each window of `kernel` × `kernel` pixels, side by side.
