@@ -18,8 +18,10 @@ pub const MEMORY_BYTES: u64 = 512 << 20;
 pub struct CpuSession {
     /// Parameters and constants by node.
     kept: Mutex<HashMap<usize, Vec<f64>>>,
-    /// The parameters that this session shares with others, each a node with its name and shape.
-    shared: Option<(Arc<Resident>, Vec<(usize, String, Shape)>)>,
+    /// Where the parameters are that this session shares with others, if it does.
+    resident: Option<Arc<Resident>>,
+    /// The parameters, each a node with its name and shape.
+    parameters: Vec<(usize, String, Shape)>,
     /// The last step that uses each node's value.
     last_use: HashMap<usize, usize>,
 }
@@ -108,11 +110,10 @@ impl CpuSession {
                 last_use.extend(members(graph, node).iter().map(|&member| (member, usize::MAX)));
             }
         }
-        let shared = resident.filter(|resident| resident.is_live()).map(|resident| {
-            let of_node = |&node: &usize| (node, graph.nodes()[node].name.clone(), graph.nodes()[node].shape);
-            (resident.clone(), parameters.keys().map(of_node).collect())
-        });
-        Ok(Self { kept: Mutex::new(kept), shared, last_use })
+        let resident = resident.filter(|resident| resident.is_live()).cloned();
+        let of_node = |&node: &usize| (node, graph.nodes()[node].name.clone(), graph.nodes()[node].shape);
+        let parameters = parameters.keys().map(of_node).collect();
+        Ok(Self { kept: Mutex::new(kept), resident, parameters, last_use })
     }
 
     /// Runs the plan, and calls `after` with the index of each step when it is done.
@@ -188,9 +189,9 @@ impl CpuSession {
     }
 
     fn take_shared(&self, kept: &mut HashMap<usize, Vec<f64>>) {
-        let Some((resident, nodes)) = &self.shared else { return };
+        let Some(resident) = &self.resident else { return };
         let host = resident.host().lock().unwrap_or_else(PoisonError::into_inner);
-        for (node, name, _) in nodes {
+        for (node, name, _) in &self.parameters {
             if let Some((_, values)) = host.get(name) {
                 kept.insert(*node, values.clone());
             }
@@ -198,9 +199,9 @@ impl CpuSession {
     }
 
     fn give_shared(&self, kept: &HashMap<usize, Vec<f64>>) {
-        let Some((resident, nodes)) = &self.shared else { return };
+        let Some(resident) = &self.resident else { return };
         let mut host = resident.host().lock().unwrap_or_else(PoisonError::into_inner);
-        for (node, name, shape) in nodes {
+        for (node, name, shape) in &self.parameters {
             if let Some(values) = kept.get(node) {
                 host.insert(name.clone(), (*shape, values.clone()));
             }
