@@ -28,16 +28,3 @@ fn sum_of(local: u32, value: f32) -> f32 {
     }
     return sum;
 }
-
-// Returns the largest of what the lanes of a line pass. Every thread of the workgroup must call it.
-fn top_of(local: u32, value: f32) -> f32 {
-    workgroupBarrier();
-    lanes[local] = value;
-    workgroupBarrier();
-    let first = local - local % LANES;
-    var top = lanes[first];
-    for (var k = 1u; k < LANES; k++) {
-        top = max(top, lanes[first + k]);
-    }
-    return top;
-}

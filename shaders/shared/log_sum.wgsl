@@ -23,3 +23,16 @@ fn log_sum(first: u32, lane: u32, local: u32) -> LogSum {
     }
     return LogSum(top, sum_of(local, sum + part));
 }
+
+// Returns the largest of what the lanes of a line pass. Every thread of the workgroup must call it.
+fn top_of(local: u32, value: f32) -> f32 {
+    workgroupBarrier();
+    lanes[local] = value;
+    workgroupBarrier();
+    let first = local - local % LANES;
+    var top = lanes[first];
+    for (var k = 1u; k < LANES; k++) {
+        top = max(top, lanes[first + k]);
+    }
+    return top;
+}

@@ -14,7 +14,7 @@
 //! Source: definition, as MatMul of ONNX.
 
 use super::pointwise::broadcast::{broadcast, each, members, padded, strides, terms};
-use super::{Call, Caps, Case, Cost, Fill, Io, Kernel, Launch, Op, Tolerance, Values, Work, wgsl, with_nan};
+use super::{Call, Caps, Case, Cost, Fill, Io, Kernel, Launch, Op, Scalar, Tolerance, Values, Work, wgsl, with_nan};
 use crate::error::ShapeError;
 use crate::tensor::{Shape, len};
 
@@ -88,7 +88,10 @@ impl Op for Matmul {
         &["a", "b"]
     }
     fn kernels(&self) -> &'static [Kernel] {
-        const KERNELS: &[Kernel] = &[Kernel::new(wgsl!("matmul/plain" + "broadcast" + "terms"), plain)];
+        const KERNELS: &[Kernel] = &[
+            Kernel::new(wgsl!("matmul/plain" + "broadcast" + "terms"), plain),
+            Kernel::new(wgsl!("matmul/block" + "broadcast"), block),
+        ];
         KERNELS
     }
     fn takes_any_rank(&self) -> bool {
@@ -141,10 +144,30 @@ impl Op for Matmul {
     }
 }
 
+impl Sizes {
+    /// Returns the members of P that both shaders have, for `threads` threads.
+    fn params(&self, io: &Io, threads: usize) -> Vec<(&'static str, Scalar)> {
+        let (of_a, of_b) = (matrices(&io.x[0]), matrices(&io.x[1]));
+        let of_y = members('s', padded(&matrices(&io.y)));
+        let mut params = [of_y, members('a', strides(&of_a)), members('b', strides(&of_b))].concat();
+        params.extend([
+            ("threads", threads.into()),
+            ("rows", self.rows.into()),
+            ("columns", self.columns.into()),
+            ("depth", self.depth.into()),
+            ("a_row", self.a[0].into()),
+            ("a_column", self.a[1].into()),
+            ("b_row", self.b[0].into()),
+            ("b_column", self.b[1].into()),
+            ("is_same", u32::from(of_a == of_b).into()),
+        ]);
+        params
+    }
+}
+
 /// `shaders/matmul/plain.wgsl`.
 fn plain(call: &Call, caps: &Caps) -> Option<Work> {
     let (op, io) = (call.op::<Matmul>()?, &call.io);
-    let Sizes { rows, columns, depth, a, b } = op.sizes(io);
     let (of_a, of_b, of_y) = (matrices(&io.x[0]), matrices(&io.x[1]), matrices(&io.y));
     call.work(caps, |entry| {
         let (threads, kept) = match entry {
@@ -152,23 +175,28 @@ fn plain(call: &Call, caps: &Caps) -> Option<Work> {
             "backward_a" => (io.x_len(0), Some(&of_a)),
             _ => (io.x_len(1), Some(&of_b)),
         };
-        let mut params =
-            [members('s', padded(&of_y)), members('a', strides(&of_a)), members('b', strides(&of_b))].concat();
+        let mut params = op.sizes(io).params(io, threads);
         params.extend(terms(kept, &of_y));
-        params.extend([
-            ("threads", threads.into()),
-            ("rows", rows.into()),
-            ("columns", columns.into()),
-            ("depth", depth.into()),
-            ("a_row", a[0].into()),
-            ("a_column", a[1].into()),
-            ("b_row", b[0].into()),
-            ("b_column", b[1].into()),
-            ("uses", kept.map_or(1, |kept| len(&of_y) / len(kept)).into()),
-            ("is_same", u32::from(of_a == of_b).into()),
-        ]);
+        params.push(("uses", kept.map_or(1, |kept| len(&of_y) / len(kept)).into()));
         Some(Launch::threads(threads, params))
     })
+}
+
+/// `shaders/matmul/block.wgsl`: products of several rows and columns.
+fn block(call: &Call, caps: &Caps) -> Option<Work> {
+    let (op, io) = (call.op::<Matmul>()?, &call.io);
+    let sizes = op.sizes(io);
+    let [down, across] = [sizes.rows, sizes.columns].map(|size| size.div_ceil(4));
+    if call.method != "forward" || sizes.rows < 4 || sizes.columns < 4 {
+        return None;
+    }
+    let threads = len(&matrices(&io.y)) * down * across;
+    let work = call.work(caps, |_| {
+        let mut params = sizes.params(io, threads);
+        params.extend([("blocks_down", down.into()), ("blocks_across", across.into())]);
+        Some(Launch::threads(threads, params))
+    })?;
+    Some(work.faster(1.5))
 }
 
 pub fn cases() -> Vec<Case> {
