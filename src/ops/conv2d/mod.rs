@@ -465,6 +465,9 @@ fn fused_cases() -> Vec<Case> {
         // Slopes that a mask must keep, by tiles of both sizes.
         combined(Combine::Mask(0.25), true, [1, 8, 12, 12], 8, 3),
         combined(Combine::Mask(0.25), false, [1, 5, 6, 7], 4, 5),
+        // So many tiles of 4 × 4 pixels that a position takes several rows of texels, or that there are two blocks.
+        fused(1, false, [1, 2, 250, 250], 3, 3).real(),
+        fused(1, false, [1, 4, 268, 264], 4, 3).real(),
         // Layers of cbn, small.
         fused(1, false, [1, 64, 16, 12], 64, 3).real(),
         fused(1, false, [1, 128, 8, 8], 128, 3).real(),
