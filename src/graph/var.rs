@@ -377,8 +377,8 @@ impl<'d> Var<'d> {
     /// The convolution with filters `w` `[Co,Ci/groups,Kh,Kw]` and biases `b` `[1,Co,1,1]`.
     #[track_caller]
     pub fn conv2d(self, w: Self, b: Self, op: Conv2d) -> Self {
-        let b = b.node;
-        self.with(w, |g, x, w| g.conv2d(x, w, b.unwrap_or(x), op))
+        let b = b.id();
+        self.with(w, |g, x, w| g.conv2d(x, w, b?, op))
     }
 
     /// A convolution to `channels` channels by filters of `kernel` × `kernel` taps, with parameters `name.w` (He's initialization)
