@@ -269,11 +269,15 @@ fn a_training_resumes_to_the_same_bits() {
         let network = device.network(Params::fresh(1), noisy);
         let mut training = network.train(rule.clone()).unwrap();
         steps(&mut training);
+        let averages = training.weights().unwrap();
         let state = training.state().unwrap();
+        assert_eq!(training.weights().unwrap(), averages);
         let (rest, end) = (steps(&mut training), training.weights().unwrap());
         let mut resumed = device.network(Params::fresh(9), noisy).train(rule.clone()).unwrap();
         resumed.resume(&state).unwrap();
         assert_eq!(resumed.steps(), 3);
+        let at_once = resumed.weights().unwrap();
+        assert!(averages.tensors().iter().all(|(name, tensor)| at_once.get(name) == Some(tensor)));
         assert_eq!(steps(&mut resumed), rest, "{device:?}");
         assert_eq!(resumed.weights().unwrap().tensors(), end.tensors());
         // What only training keeps is not part of the weights, which differ from the parameters by averaging.

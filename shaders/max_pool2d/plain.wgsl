@@ -8,6 +8,7 @@
 // Padding is at most half the kernel, so every window has a pixel.
 
 override WG: u32 = 64u;
+alias T = f32;
 
 struct P {
     threads: u32, height: u32, width: u32, out_height: u32, out_width: u32, kernel: u32, stride: u32, padding: u32
@@ -35,10 +36,6 @@ fn end_window(r: u32, count: u32) -> u32 {
     return min((r + p.padding) / p.stride + 1u, count);
 }
 
-// Tests the bits, since a compiler may assume that no number is NaN.
-fn is_nan(v: f32) -> bool {
-    return (bitcast<u32>(v) & 0x7FFFFFFFu) > 0x7F800000u;
-}
 fn is_same(a: f32, b: f32) -> bool {
     return a == b || (is_nan(a) && is_nan(b));
 }

@@ -2,7 +2,7 @@
 
 use super::gpu::Resident;
 use crate::error::{Error, Result};
-use crate::graph::{Graph, Kind};
+use crate::graph::{Graph, Kind, Node};
 use crate::layout::pack_offsets;
 use crate::ops::{Io, Op, reference_grad, reference_outputs};
 use crate::plan::{Plan, Step};
@@ -20,8 +20,8 @@ pub struct CpuSession {
     kept: Mutex<HashMap<usize, Vec<f64>>>,
     /// Where the parameters are that this session shares with others, if it does.
     resident: Option<Arc<Resident>>,
-    /// The parameters, each a node with its name and shape.
-    parameters: Vec<(usize, String, Shape)>,
+    /// The nodes of all parameters, with their names.
+    parameters: Vec<(usize, String)>,
     /// The last step that uses each node's value.
     last_use: HashMap<usize, usize>,
 }
@@ -111,8 +111,7 @@ impl CpuSession {
             }
         }
         let resident = resident.filter(|resident| resident.is_live()).cloned();
-        let of_node = |&node: &usize| (node, graph.nodes()[node].name.clone(), graph.nodes()[node].shape);
-        let parameters = parameters.keys().map(of_node).collect();
+        let parameters = parameters.keys().map(|&node| (node, graph.nodes()[node].name.clone())).collect();
         Ok(Self { kept: Mutex::new(kept), resident, parameters, last_use })
     }
 
@@ -129,6 +128,7 @@ impl CpuSession {
     ) -> Result<Vec<Tensor>> {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         self.take_shared(&mut kept);
+        let mut overwritten = Vec::new();
         let mut values: HashMap<usize, Vec<f64>> = HashMap::new();
         for (value, tensor) in inputs {
             if let Some(node) = plan.values[*value].node {
@@ -169,14 +169,16 @@ impl CpuSession {
                     }
                     op.reference_update(&io, &mut x);
                     for k in (0..x.len()).filter(updated) {
-                        kept.extend(parts_of(graph, node.inputs[k], std::mem::take(&mut x[k])));
+                        let parts = parts_of(graph, node.inputs[k], std::mem::take(&mut x[k]));
+                        overwritten.extend(parts.iter().map(|(part, _)| *part));
+                        kept.extend(parts);
                     }
                 }
             }
             values.retain(|node, _| self.last_use.get(node).is_some_and(|&last| last > i));
             after(i);
         }
-        self.give_shared(&kept);
+        self.give_shared(graph, &kept, &overwritten)?;
         plan.fetches
             .iter()
             .map(|&v| {
@@ -191,21 +193,22 @@ impl CpuSession {
     fn take_shared(&self, kept: &mut HashMap<usize, Vec<f64>>) {
         let Some(resident) = &self.resident else { return };
         let host = resident.host().lock().unwrap_or_else(PoisonError::into_inner);
-        for (node, name, _) in &self.parameters {
-            if let Some((_, values)) = host.get(name) {
-                kept.insert(*node, values.clone());
+        for (node, name) in &self.parameters {
+            if let Some(tensor) = host.get(name) {
+                kept.insert(*node, tensor.to_f64());
             }
         }
     }
 
-    fn give_shared(&self, kept: &HashMap<usize, Vec<f64>>) {
-        let Some(resident) = &self.resident else { return };
+    /// Gives the overwritten values of these nodes to the other sessions, as f32, which is what adapters keep.
+    fn give_shared(&self, graph: &Graph, kept: &HashMap<usize, Vec<f64>>, overwritten: &[usize]) -> Result<()> {
+        let Some(resident) = &self.resident else { return Ok(()) };
         let mut host = resident.host().lock().unwrap_or_else(PoisonError::into_inner);
-        for (node, name, shape) in &self.parameters {
-            if let Some(values) = kept.get(node) {
-                host.insert(name.clone(), (*shape, values.clone()));
-            }
+        for &node in overwritten {
+            let Node { name, shape, dtype, .. } = &graph.nodes()[node];
+            host.insert(name.clone(), Tensor::from_f64(*shape, *dtype, &kept[&node])?);
         }
+        Ok(())
     }
 
     /// Reads the current values of parameters.

@@ -109,7 +109,7 @@ impl Op for MaxPool2d {
     }
     fn kernels(&self) -> &'static [Kernel] {
         const KERNELS: &[Kernel] = &[
-            Kernel::new(wgsl!("max_pool2d/plain"), plain),
+            Kernel::new(wgsl!("max_pool2d/plain" + "is_nan"), plain),
             Kernel::new(wgsl!("max_pool2d/quads" + "texels"), quads).only(Family::Software),
         ];
         KERNELS

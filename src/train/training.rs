@@ -15,6 +15,9 @@ const BUDGET_BYTES: u64 = 4 << 30;
 /// Names of the arenas that a rule keeps for each parameter: moments and average.
 const ARENAS: [&str; 3] = ["optimizer/m", "optimizer/v", AVERAGE];
 
+/// Moments and averages by arena and parameter.
+type Parked = BTreeMap<(&'static str, String), Vec<f32>>;
+
 /// A network in training. Each combination of input shapes gets a plan of its own for forward pass, backward pass and update; all of
 /// them and the network's own sessions share one copy of the parameters on the device, so that [`Network::run`] always computes
 /// with what was learned so far.
@@ -27,8 +30,8 @@ pub struct Training {
     cache: Cache,
     /// The parameters that the current sessions update, and their places in the arenas.
     members: Vec<Member>,
-    /// Moments and averages by arena and parameter, for sessions to come.
-    parked: BTreeMap<(&'static str, String), Vec<f32>>,
+    /// Moments and averages for sessions to come, of parameters that the current sessions do not update.
+    parked: Parked,
 }
 
 /// A step's graph and what to fetch from it.
@@ -130,11 +133,10 @@ impl Training {
     ///
     /// # Errors
     /// The device fails.
-    pub fn state(&mut self) -> Result<Weights> {
-        self.park()?;
-        let mut state = pollster::block_on(self.network.state_async())?;
-        for ((arena, name), values) in &self.parked {
-            state.insert(format!("{arena}/{name}"), Tensor::new([values.len()], values.clone())?);
+    pub fn state(&self) -> Result<Weights> {
+        let (mut state, arenas) = self.read()?;
+        for ((arena, name), values) in arenas {
+            state.insert(format!("{arena}/{name}"), Tensor::new([values.len()], values)?);
         }
         state.set_manifest("step", self.steps.to_string());
         Ok(state)
@@ -172,43 +174,37 @@ impl Training {
     pub fn weights(&self) -> Result<Weights> {
         let mut weights = self.network.weights()?;
         if self.rule.ema > 0.0 {
-            let state = pollster::block_on(self.network.state_async())?;
-            for (_, member, values) in self.arenas(&state).into_iter().filter(|(arena, ..)| *arena == AVERAGE) {
-                weights.insert(member.name.clone(), Tensor::new(member.shape, values)?);
+            for ((_, name), values) in self.read()?.1.into_iter().filter(|((arena, _), _)| *arena == AVERAGE) {
+                if let Some(shape) = weights.get(&name).map(Tensor::shape) {
+                    weights.insert(name, Tensor::new(shape, values)?);
+                }
             }
         }
         Ok(weights)
     }
 
-    /// Splits the arenas in `state` among their parameters.
-    fn arenas(&self, state: &Weights) -> Vec<(&'static str, &Member, Vec<f32>)> {
-        let mut all = Vec::new();
-        for arena in ARENAS {
-            let Some(values) = state.get(arena).map(Tensor::data) else { continue };
+    /// Reads everything back from the device: parameters and states, and the arenas split among their parameters.
+    fn read(&self) -> Result<(Weights, Parked)> {
+        let state = pollster::block_on(self.network.state_async())?;
+        let mut weights = Weights::new(state.name(), BTreeMap::new(), state.manifest().clone());
+        let mut parked = self.parked.clone();
+        for (name, tensor) in state.tensors() {
+            let Some(arena) = ARENAS.into_iter().find(|arena| arena == name) else {
+                weights.insert(name.clone(), tensor.clone());
+                continue;
+            };
             for member in &self.members {
-                let part = values.get(member.first..member.first + len(&member.shape)).unwrap_or_default();
-                all.push((arena, member, part.to_vec()));
+                let part = tensor.data().get(member.first..member.first + len(&member.shape)).unwrap_or_default();
+                parked.insert((arena, member.name.clone()), part.to_vec());
             }
         }
-        all
+        Ok((weights, parked))
     }
 
     /// Moves everything from the device to the host, so that sessions for other parameters can take it up.
     fn park(&mut self) -> Result<()> {
-        if self.cache.last().is_none() {
-            return Ok(());
-        }
-        let state = pollster::block_on(self.network.state_async())?;
-        let arenas: Vec<_> = self
-            .arenas(&state)
-            .into_iter()
-            .map(|(arena, member, values)| ((arena, member.name.clone()), values))
-            .collect();
-        self.parked.extend(arenas);
-        let mut weights = Weights::new(state.name(), BTreeMap::new(), state.manifest().clone());
-        for (name, tensor) in state.tensors().iter().filter(|(name, _)| !ARENAS.contains(&name.as_str())) {
-            weights.insert(name.clone(), tensor.clone());
-        }
+        let (weights, parked) = self.read()?;
+        self.parked = parked;
         self.network.restart(weights);
         self.cache.clear();
         Ok(())

@@ -32,7 +32,7 @@ type Places = BTreeMap<String, (Place, Shape)>;
 pub struct Resident {
     on: Mutex<Vec<(Arc<Gpu>, Places)>>,
     /// What sessions on the references have overwritten, by name.
-    host: Mutex<BTreeMap<String, (Shape, Vec<f64>)>>,
+    host: Mutex<BTreeMap<String, Tensor>>,
     /// Sessions also share what they overwrite.
     is_live: bool,
     /// Increases whenever a session overwrites a shared parameter.
@@ -99,11 +99,7 @@ impl Resident {
     /// The adapter fails.
     pub async fn read(&self, gpu: Option<&Arc<Gpu>>) -> Result<BTreeMap<String, Tensor>> {
         let Some(gpu) = gpu else {
-            let host = self.host.lock().unwrap_or_else(PoisonError::into_inner);
-            let tensor = |(name, (shape, values)): (&String, &(Shape, Vec<f64>))| {
-                Ok((name.clone(), Tensor::from_f64(*shape, DType::F32, values)?))
-            };
-            return host.iter().map(tensor).collect();
+            return Ok(self.host.lock().unwrap_or_else(PoisonError::into_inner).clone());
         };
         let places = {
             let all = self.on.lock().unwrap_or_else(PoisonError::into_inner);
@@ -118,7 +114,7 @@ impl Resident {
     }
 
     /// Returns what sessions on the references have overwritten, by name.
-    pub fn host(&self) -> &Mutex<BTreeMap<String, (Shape, Vec<f64>)>> {
+    pub fn host(&self) -> &Mutex<BTreeMap<String, Tensor>> {
         &self.host
     }
 }
