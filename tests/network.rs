@@ -3,6 +3,7 @@
 use lineament::graph::{Draft, Drafted, Given};
 use lineament::ops::dropout::Dropout;
 use lineament::ops::softmax::Softmax;
+use lineament::plan::{Options as PlanOptions, Plan};
 use lineament::prelude::*;
 use lineament::rng::Rng;
 
@@ -379,4 +380,55 @@ fn weights_may_be_missing_where_a_seed_says_so() {
     let strict = device.network(part.clone(), small).run(&[("x", &x)]).expect_err("a part").to_string();
     assert!(strict.contains("lacks tensor"), "{strict}");
     assert_eq!(device.network(Params::partial(part, 4), small).run(&[("x", &x)]).unwrap(), y);
+}
+
+/// Reshapes of inputs, parameters and computed values, one of them of another reshape, give what the same formula without them gives:
+/// outputs, what is learned, and steps.
+#[test]
+fn reshapes_cost_no_step_and_pass_gradients() {
+    let bent = |g: &Draft| {
+        let w = g.param("w", [48], Init::Normal(0.3)).reshape([4, 3, 2, 2]);
+        let b = g.param("b", [1, 4, 1, 1], Init::Constant(0.1));
+        let x = g.input("x").reshape([2, 3, 6, 6]);
+        let y = x.conv2d(w, b, Conv2d { stride: [2, 2], ..Conv2d::default() }).relu();
+        let y = y.reshape([72]).reshape([2, 4, 9]).tanh().reshape([2, 4, 3, 3]) * y;
+        g.output("flat", y.flatten());
+        g.loss("loss", || y.mse(g.input("t"), Reduction::Mean));
+    };
+    let straight = |g: &Draft| {
+        let w = g.param("w", [4, 3, 2, 2], Init::Normal(0.3));
+        let b = g.param("b", [1, 4, 1, 1], Init::Constant(0.1));
+        let y = g.input("x").conv2d(w, b, Conv2d { stride: [2, 2], ..Conv2d::default() }).relu();
+        let y = y.tanh() * y;
+        g.output("flat", y);
+        g.loss("loss", || y.mse(g.input("t"), Reduction::Mean));
+    };
+    let (x, t) = (noise([2, 3, 6, 6], 1), noise([2, 4, 3, 3], 2));
+    let flat = Tensor::new([216], x.data().to_vec()).unwrap();
+    for device in devices() {
+        let learn = |build: fn(&Draft), x: &Tensor| {
+            let network = device.network(Params::fresh(3), build);
+            let mut training = network.train(Optimizer::adam()).unwrap();
+            for _ in 0..3 {
+                training.step(0.01, &[("x", x), ("t", &t)]).unwrap();
+            }
+            let y = network.run(&[("x", x)]).unwrap().take("flat").unwrap();
+            (training.weights().unwrap().get("w").unwrap().data().to_vec(), y)
+        };
+        let ((w, y), (wanted_w, wanted_y)) = (learn(bent, &flat), learn(straight, &x));
+        assert_eq!(y.shape(), [2, 36]);
+        assert_eq!((w, y.data()), (wanted_w, wanted_y.data()), "{}", device.describe());
+    }
+    let count = |build: fn(&Draft), shape: Shape| {
+        let drafted = Drafted::new(&[Given::new("x", shape)], false, build).unwrap();
+        Plan::new(&drafted.graph, &[drafted.outputs[0].1], &PlanOptions::default()).unwrap().steps.len()
+    };
+    assert_eq!(count(bent, [216].into()), count(straight, [2, 3, 6, 6].into()));
+}
+
+#[test]
+fn a_reshape_to_another_number_of_elements_is_refused() {
+    let wrong = Drafted::new(&[Given::new("x", [2, 3])], false, |g| g.output("y", g.input("x").reshape([7])));
+    let message = wrong.map(drop).unwrap_err().to_string();
+    assert!(message.starts_with("x.reshape: x has 6 elements, [2, 3]; as [7] it would have 7 (at tests/"), "{message}");
 }

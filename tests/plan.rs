@@ -222,7 +222,7 @@ fn parameters_and_gradients_lie_at_the_same_places_and_one_step_updates_them() {
     assert_eq!(updates.len(), 1, "{plan}");
     let bound = |name: &str| updates[0].bindings.iter().find(|b| b.variable == name).unwrap().value;
     let members = |pack: usize| -> Vec<(u64, u64)> {
-        let inside = plan.values.iter().filter(|v| v.pack == Some(pack));
+        let inside = plan.values.iter().filter(|v| v.within == Some(pack));
         let mut places: Vec<_> = inside
             .map(|v| {
                 assert_eq!(v.slot, plan.values[pack].slot, "{}", v.name);
@@ -240,7 +240,7 @@ fn parameters_and_gradients_lie_at_the_same_places_and_one_step_updates_them() {
     // No other value shares a slot whose gaps must stay zero.
     for pack in [bound("w"), bound("dw")] {
         let tenants = plan.values.iter().enumerate().filter(|(_, v)| v.slot == plan.values[pack].slot);
-        assert!(tenants.into_iter().all(|(i, v)| i == pack || v.pack == Some(pack)));
+        assert!(tenants.into_iter().all(|(i, v)| i == pack || v.within == Some(pack)));
     }
 }
 
@@ -290,5 +290,5 @@ fn packs_refuse_what_does_not_belong_together() {
     let q = g.pack("q", &[a, b]).unwrap();
     let y = g.relu(q).unwrap();
     let error = Plan::new(&g, &[y], &Options::default()).unwrap_err().to_string();
-    assert!(error.contains("members of one pack; leave one of them out of it"), "{error}");
+    assert!(error.contains("which lie in one buffer; take one of them out of its pack"), "{error}");
 }

@@ -37,14 +37,16 @@ pub(crate) fn op_of<'a>(graph: &'a Graph, step: &Step) -> Result<&'a dyn Op> {
     op.ok_or_else(|| Error::plan(format!("{} is not an operation", step.name)))
 }
 
-/// Returns the members of node `k` if it is a pack, else nothing.
-fn members(graph: &Graph, k: usize) -> &[usize] {
+/// Returns the nodes that hold the value of node `k`: the members if it is a pack, else what it is a reshape of, or itself.
+fn holders(graph: &Graph, k: usize) -> Vec<usize> {
+    let k = graph.unshaped(k);
     let node = &graph.nodes()[k];
-    if matches!(node.kind, Kind::Pack) { &node.inputs } else { &[] }
+    if matches!(node.kind, Kind::Pack) { node.inputs.clone() } else { vec![k] }
 }
 
-/// Returns the value of node `k`. The value of a pack consists of its members with zeros between them.
+/// Returns the value of node `k`. The value of a pack consists of its members with zeros between them; a reshape has that of its input.
 pub(crate) fn value_of(graph: &Graph, k: usize, get: impl Fn(usize) -> Result<Vec<f64>>) -> Result<Vec<f64>> {
+    let k = graph.unshaped(k);
     let node = &graph.nodes()[k];
     if !matches!(node.kind, Kind::Pack) {
         return get(k);
@@ -92,24 +94,16 @@ impl CpuSession {
             }
         }
         let mut last_use = HashMap::new();
+        let mut uses = |node: usize, step: usize| {
+            last_use.insert(node, step);
+            last_use.extend(holders(graph, node).into_iter().map(|holder| (holder, step)));
+        };
         for (i, step) in plan.steps.iter().enumerate() {
-            let node = &graph.nodes()[step.node];
-            for &used in node.inputs.iter().chain([&step.node]) {
-                last_use.insert(used, i);
-            }
-            for binding in &step.bindings {
-                if let Some(used) = plan.values[binding.value].node {
-                    last_use.insert(used, i);
-                    last_use.extend(members(graph, used).iter().map(|&member| (member, i)));
-                }
-            }
+            graph.nodes()[step.node].inputs.iter().for_each(|&input| uses(input, i));
+            uses(step.node, i);
+            step.bindings.iter().filter_map(|b| plan.values[b.value].node).for_each(|node| uses(node, i));
         }
-        for &value in &plan.fetches {
-            if let Some(node) = plan.values[value].node {
-                last_use.insert(node, usize::MAX);
-                last_use.extend(members(graph, node).iter().map(|&member| (member, usize::MAX)));
-            }
-        }
+        plan.fetches.iter().filter_map(|&value| plan.values[value].node).for_each(|node| uses(node, usize::MAX));
         let resident = resident.filter(|resident| resident.is_live()).cloned();
         let parameters = parameters.keys().map(|&node| (node, graph.nodes()[node].name.clone())).collect();
         Ok(Self { kept: Mutex::new(kept), resident, parameters, last_use })

@@ -47,6 +47,15 @@ pub fn backward(graph: &mut Graph, loss: NodeId, wrt: &[NodeId]) -> Result<Vec<N
         total.insert(index, dy);
         match graph.nodes()[index].kind {
             Kind::Op(_) => {}
+            Kind::Reshape => {
+                let input = graph.nodes()[index].inputs[0];
+                if needed[input] {
+                    let shape = graph.nodes()[input].shape;
+                    let d = graph.reshape(dy, shape)?;
+                    parts.entry(input).or_default().push(d);
+                }
+                continue;
+            }
             Kind::Output { .. } if needed[index] => {
                 let name = &graph.nodes()[index].name;
                 return Err(Error::graph(name, "has no gradient: only the first output of an operation has one"));

@@ -62,6 +62,8 @@ pub enum Kind {
     /// The memory of its inputs as one tensor `[1, 1, 1, L]`, in which they follow each other, each aligned to
     /// [`PACK_ALIGN`](crate::layout::PACK_ALIGN) elements, with zeros between them. It needs no step: the planner places its inputs there.
     Pack,
+    /// The elements of its input with other dimensions. It needs no step: it lies where its input lies.
+    Reshape,
 }
 
 /// One tensor of a pack.
@@ -377,10 +379,17 @@ impl Graph {
     /// computed values; the name is taken; a node belongs to another graph.
     pub fn pack(&mut self, name: &str, members: &[NodeId]) -> Result<NodeId> {
         let path = self.path(name);
+        let mut members = members.to_vec();
+        for member in &mut members {
+            // A reshape lies where its input lies, and a member in its pack.
+            if self.node(*member).is_ok_and(|node| matches!(node.kind, Kind::Reshape)) {
+                *member = self.copy(*member)?;
+            }
+        }
         let fail = |problem: String| Err(Error::graph(path.clone(), problem));
         let mut indices = Vec::with_capacity(members.len());
         let mut params = 0;
-        for &id in members {
+        for id in members {
             let node = self.node(id).map_err(|e| Error::graph(path.clone(), e.to_string()))?;
             match node.kind {
                 Kind::Param { .. } => params += 1,
@@ -418,6 +427,43 @@ impl Graph {
             Member { name: name.clone(), shape: *shape, first }
         };
         Ok(node.inputs.iter().zip(firsts).map(member).collect())
+    }
+
+    /// Returns the elements of `x` in memory of their own.
+    fn copy(&mut self, x: NodeId) -> Result<NodeId> {
+        self.pointwise_with(x, "clamp", &[f32::MIN, f32::MAX])
+    }
+
+    /// Returns the node whose elements node `index` holds: what it is a reshape of, or itself.
+    pub(crate) fn unshaped(&self, mut index: usize) -> usize {
+        while matches!(self.nodes[index].kind, Kind::Reshape) {
+            index = self.nodes[index].inputs[0];
+        }
+        index
+    }
+
+    /// Returns the elements of `x` in the same order with the dimensions `shape`. This takes no time and no memory.
+    ///
+    /// # Errors
+    /// The numbers of elements differ; `x` has no value or belongs to another graph.
+    pub fn reshape(&mut self, x: NodeId, shape: impl Into<Shape>) -> Result<NodeId> {
+        let path = self.fresh("reshape");
+        let shape = shape.into();
+        let node = self.node(x).map_err(|e| Error::graph(path.clone(), e.to_string()))?;
+        if matches!(node.kind, Kind::Update(_)) {
+            return Err(Error::graph(path, format!("{} is an update and has no value", node.name)));
+        }
+        if len(&node.shape) != len(&shape) {
+            let problem = format!(
+                "{} has {} elements, {:?}; as {shape:?} it would have {}",
+                node.name,
+                len(&node.shape),
+                node.shape,
+                len(&shape)
+            );
+            return Err(Error::graph(path, problem));
+        }
+        self.push_of(node.dtype, path, Kind::Reshape, shape, vec![x.index])
     }
 
     fn check_call(&self, path: &str, op: &dyn Op, inputs: &[NodeId]) -> Result<(Vec<usize>, Shape)> {

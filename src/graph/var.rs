@@ -535,6 +535,20 @@ impl<'d> Var<'d> {
         (y, y.then(|g, y| g.output(y, "indices")))
     }
 
+    /// The same elements with other dimensions, which takes no time and no memory.
+    #[track_caller]
+    pub fn reshape(self, shape: impl Into<Shape>) -> Self {
+        let shape = shape.into();
+        self.then(|g, x| g.reshape(x, shape))
+    }
+
+    /// The same elements as `[N, L]`: one row per element of the first axis.
+    #[track_caller]
+    pub fn flatten(self) -> Self {
+        let rows = self.shape[0];
+        self.reshape([rows, crate::tensor::len(&self.shape) / rows])
+    }
+
     /// The squared error.
     #[track_caller]
     pub fn mse(self, target: Self, reduction: Reduction) -> Self {

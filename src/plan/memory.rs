@@ -15,7 +15,7 @@ pub(super) fn assign(graph: &Graph, values: &mut [Value], returned: &[usize], op
     let mut slots: Vec<Slot> = Vec::new();
     let mut tenants: Vec<Vec<(usize, usize)>> = Vec::new();
     let mut order: Vec<usize> = (0..values.len()).collect();
-    order.retain(|&v| values[v].pack.is_none());
+    order.retain(|&v| values[v].within.is_none());
     order.sort_by_key(|&v| (std::cmp::Reverse(values[v].bytes()), v));
     for v in order {
         let value = &mut values[v];
@@ -57,9 +57,14 @@ pub(super) fn assign(graph: &Graph, values: &mut [Value], returned: &[usize], op
         tenants[value.slot].push(life);
     }
     for v in 0..values.len() {
-        if let Some(pack) = values[v].pack {
-            values[v].slot = values[pack].slot;
+        let mut offset_bytes = 0;
+        let mut whole = v;
+        // A reshape may lie within a member of a pack; a member's offset is that in its pack.
+        while let Some(next) = values[whole].within {
+            offset_bytes = offset_bytes.max(values[whole].offset_bytes);
+            whole = next;
         }
+        (values[v].slot, values[v].offset_bytes) = (values[whole].slot, offset_bytes);
     }
     let read: u64 = returned.iter().map(|&v| values[v].readback_bytes()).sum();
     let total = slots.iter().map(|s| s.bytes).sum::<u64>() + read;
@@ -73,21 +78,30 @@ pub(super) fn assign(graph: &Graph, values: &mut [Value], returned: &[usize], op
 }
 
 /// Rejects a dispatch that reads one member of a pack and writes another: within a dispatch, a buffer is either read or written.
+/// The same holds for a parameter and its reshapes.
 ///
 /// # Errors
 /// There is such a dispatch; the error gives the names.
 pub(super) fn check_packs(steps: &[Step], values: &[Value]) -> Result<()> {
     for step in steps {
         for b in step.bindings.iter().filter(|b| b.writable) {
-            let Some(pack) = values[b.value].pack else { continue };
-            let other = |o: &&Binding| !o.writable && (o.value == pack || values[o.value].pack == Some(pack));
+            let memory = whole(values, b.value);
+            let other = |o: &&Binding| !o.writable && whole(values, o.value) == memory;
             if let Some(read) = step.bindings.iter().find(other) {
                 return Err(Error::plan(format!(
-                    "{} reads {} and writes {}, members of one pack; leave one of them out of it",
+                    "{} reads {} and writes {}, which lie in one buffer; take one of them out of its pack, or copy it",
                     step.name, values[read.value].name, values[b.value].name
                 )));
             }
         }
     }
     Ok(())
+}
+
+/// Returns the value in whose memory `value` lies, or itself.
+fn whole(values: &[Value], mut value: usize) -> usize {
+    while let Some(next) = values[value].within {
+        value = next;
+    }
+    value
 }

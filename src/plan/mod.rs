@@ -86,10 +86,10 @@ pub struct Value {
     /// The node of the graph whose value, or a copy of it in another layout, this is; `None` for scratch and unwanted gradients.
     pub node: Option<usize>,
     pub slot: usize,
-    /// Offset in the slot: 0 except for members of a pack.
+    /// Offset in the slot: 0 except for what lies within a pack.
     pub offset_bytes: u64,
-    /// The value of the pack that this value is a member of.
-    pub pack: Option<usize>,
+    /// The value in whose memory this value lies: that of its pack, or what it is a reshape of.
+    pub within: Option<usize>,
     pub layout: Layout,
     /// First and last step that uses it. The lives of inputs start at 0; those of fetched values end at the number of steps.
     pub life: (usize, usize),

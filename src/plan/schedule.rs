@@ -57,7 +57,7 @@ pub(super) fn schedule(
         match nodes[index].kind {
             Kind::Input => {
                 // If every reader wants quads, the host packs them.
-                let layout = if selection.is_read_as_quads(index) { Layout::Quads } else { Layout::Rows };
+                let layout = if selection.is_read_as_quads(graph, index) { Layout::Quads } else { Layout::Rows };
                 inputs.push((nodes[index].name.clone(), builder.value_with(index, layout)));
             }
             Kind::Param { .. } | Kind::Constant(_) => {
@@ -80,6 +80,7 @@ pub(super) fn schedule(
                 }
             },
             None if matches!(nodes[index].kind, Kind::Pack) => builder.pack(index)?,
+            None if matches!(nodes[index].kind, Kind::Reshape) => builder.reshape(index)?,
             None => {}
         }
     }
@@ -92,6 +93,7 @@ pub(super) fn schedule(
             returned.push(value);
         }
     }
+    builder.extend_lives();
     Ok(Scheduled { steps: builder.steps, values: builder.values, inputs, returned })
 }
 
@@ -174,7 +176,7 @@ impl Builder<'_> {
             node,
             slot: usize::MAX,
             offset_bytes: 0,
-            pack: None,
+            within: None,
             layout,
             life: (now, now),
             is_prepared: false,
@@ -195,10 +197,30 @@ impl Builder<'_> {
         for (value, first) in values.into_iter().zip(offsets) {
             let begin = self.values[value].life.0;
             self.values[pack].life.0 = self.values[pack].life.0.min(begin);
-            self.values[value].pack = Some(pack);
+            self.values[value].within = Some(pack);
             self.values[value].offset_bytes = 4 * first as u64;
         }
         Ok(())
+    }
+
+    /// Adds the value of a reshape, which lies where its input lies.
+    fn reshape(&mut self, node: usize) -> Result<()> {
+        let input = self.value_of(self.graph.unshaped(node));
+        let rows = self.in_layout(input, Layout::Rows)?;
+        let value = self.value_of(node);
+        self.values[value].within = Some(rows);
+        Ok(())
+    }
+
+    /// Lets every value live at least as long as those that lie within it. Those come later in the list, except for members of packs,
+    /// whose memory nothing else uses.
+    fn extend_lives(&mut self) {
+        for v in (0..self.values.len()).rev() {
+            if let Some(whole) = self.values[v].within {
+                let last = self.values[v].life.1;
+                self.values[whole].life.1 = self.values[whole].life.1.max(last);
+            }
+        }
     }
 
     /// Returns the value that holds `value` in `layout` (rows or quads). Adds a step that repacks `value` if necessary.
@@ -297,8 +319,8 @@ impl Builder<'_> {
                 }
             }
         }
-        let is_fixed = |n: usize| match self.graph.nodes()[n].kind {
-            Kind::Param { .. } => !self.selection.updated[n],
+        let is_fixed = |n: usize| match self.graph.nodes()[self.graph.unshaped(n)].kind {
+            Kind::Param { .. } => !self.selection.updated[self.graph.unshaped(n)],
             Kind::Constant(_) => true,
             _ => false,
         };

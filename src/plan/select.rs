@@ -286,7 +286,12 @@ impl Selection<'_> {
     }
 
     /// Returns whether some step reads `node`, and every such step declares it as channel quads.
-    pub fn is_read_as_quads(&self, node: usize) -> bool {
+    pub fn is_read_as_quads(&self, graph: &Graph, node: usize) -> bool {
+        let is_reshape = |other: usize| matches!(graph.nodes()[other].kind, Kind::Reshape);
+        let reads = |other: usize| self.needed[other] && graph.nodes()[other].inputs == [node];
+        if (node + 1..self.needed.len()).any(|other| is_reshape(other) && reads(other)) {
+            return false;
+        }
         let mut found = false;
         for (&reader, choice) in &self.chosen {
             let Some(call) = self.calls[reader] else { continue };

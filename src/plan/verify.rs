@@ -25,18 +25,23 @@ impl Plan {
         self.steps.iter().try_for_each(|step| self.verify_step(step, caps))
     }
 
+    /// Returns `v` and the values within whose memory it lies.
+    fn wholes(&self, v: usize) -> impl Iterator<Item = usize> {
+        std::iter::successors(Some(v), |&v| self.values[v].within)
+    }
+
     /// Returns the life of every value; `None` if neither a step nor the host uses it.
     fn lives(&self) -> Result<Vec<Option<Life>>> {
         let end = self.steps.len() as isize;
         let mut lives: Vec<Option<Life>> = vec![None; self.values.len()];
         let mut writer: Vec<Option<usize>> = vec![None; self.values.len()];
-        let members = |pack: usize| (0..self.values.len()).filter(move |&v| self.values[v].pack == Some(pack));
+        let members = |pack: usize| (0..self.values.len()).filter(move |&v| self.values[v].within == Some(pack));
         for (v, value) in self.values.iter().enumerate() {
             let hold = &self.slots.get(value.slot).ok_or_else(|| broken(value, "has no slot"))?.hold;
             // What steps that run once write must last until the next run, which does not write it again.
             let is_always = matches!(hold, Hold::Node(_) | Hold::Prepared(_) | Hold::Pack { is_kept: true });
             // The gaps of a pack hold zeros from the start.
-            let is_pack = matches!(hold, Hold::Pack { .. }) && value.pack.is_none();
+            let is_pack = matches!(hold, Hold::Pack { .. }) && value.within.is_none();
             if is_always || is_pack {
                 lives[v] = Some((-1, end));
             }
@@ -56,13 +61,16 @@ impl Plan {
             }
             let now = i as isize;
             let touch = |lives: &mut Vec<Option<Life>>, v: usize| {
-                let life = lives[v].get_or_insert((now, now));
-                life.1 = life.1.max(now);
+                for v in self.wholes(v) {
+                    let life = lives[v].get_or_insert((now, now));
+                    life.1 = life.1.max(now);
+                }
             };
             let is_written = |writer: &Vec<Option<usize>>, v: usize| {
-                let mut parts = members(v).peekable();
-                let is_whole = parts.peek().is_some() && members(v).all(|m| writer[m].is_some() || is_there_before(m));
-                writer[v].is_some() || is_there_before(v) || is_whole
+                let has_value = |v: usize| writer[v].is_some() || is_there_before(v);
+                let is_whole = members(v).next().is_some() && members(v).all(has_value);
+                // What lies within a value is written with it.
+                self.wholes(v).any(has_value) || is_whole
             };
             let mut write = |lives: &mut Vec<Option<Life>>, v: usize| match writer[v] {
                 Some(other) if other != group => Err(broken(
@@ -92,9 +100,11 @@ impl Plan {
             }
         }
         for &v in &self.fetches {
-            match &mut lives[v] {
-                Some(life) => life.1 = end,
-                None => return Err(broken(&self.values[v], "is fetched, but no step writes it")),
+            if self.wholes(v).all(|v| lives[v].is_none()) {
+                return Err(broken(&self.values[v], "is fetched, but no step writes it"));
+            }
+            for v in self.wholes(v) {
+                lives[v].get_or_insert((end, end)).1 = end;
             }
         }
         Ok(lives)
@@ -102,6 +112,9 @@ impl Plan {
 
     /// Checks that values with overlapping lives have disjoint memory, and that all values lie within what is allocated.
     fn verify_memory(&self, lives: &[Option<Life>], caps: &Caps) -> Result<()> {
+        let is_pack = |v: usize| {
+            matches!(self.slots[self.values[v].slot].hold, Hold::Pack { .. }) && self.values[v].within.is_none()
+        };
         for (v, value) in self.values.iter().enumerate() {
             let (begin, bytes) = (value.offset_bytes, value.bytes());
             let slot = &self.slots[value.slot];
@@ -122,8 +135,10 @@ impl Plan {
             }
             let Some(life) = lives[v] else { continue };
             for (w, other) in self.values.iter().enumerate().take(v).filter(|(_, o)| o.slot == value.slot) {
-                let is_part = value.pack == Some(w) || other.pack == Some(v);
-                let Some(other_life) = lives[w].filter(|_| !is_part) else { continue };
+                let is_part = self.wholes(v).any(|whole| whole == w) || self.wholes(w).any(|whole| whole == v);
+                // Reshapes of one value, which no step writes.
+                let are_reshapes = value.within == other.within && value.within.is_some_and(|whole| !is_pack(whole));
+                let Some(other_life) = lives[w].filter(|_| !is_part && !are_reshapes) else { continue };
                 let meet = life.0 <= other_life.1 && other_life.0 <= life.1;
                 let overlap = begin < other.offset_bytes + other.bytes() && other.offset_bytes < begin + bytes;
                 if meet && overlap {
@@ -274,6 +289,12 @@ mod tests {
                 }
                 7 => g.dropout(a, Dropout { p: 0.5, seed: 1 }).unwrap(),
                 8 => g.top_k(a, TopK { k: 5, axis: 3, largest: true }).unwrap().0,
+                9 => {
+                    let row = g.reshape(a, [240]).unwrap();
+                    let row = if k % 2 == 0 { g.sigmoid(row).unwrap() } else { row };
+                    let again = g.reshape(row, [5, 48]).unwrap();
+                    g.reshape(again, shape).unwrap()
+                }
                 _ => {
                     let (w, b) = filter(3);
                     g.add(Conv2d::same(3), &[a, w, b]).unwrap()
@@ -322,7 +343,7 @@ mod tests {
 
     /// Plans a training step, which has packs, updates, scratch and copies, and passes that run once on one of the families.
     fn training(is_software: bool) -> Plan {
-        let (mut g, nodes) = drawn(&[(9, 0, 0), (2, 2, 0), (5, 3, 0), (0, 4, 2), (6, 5, 0), (4, 6, 0)]);
+        let (mut g, nodes) = drawn(&[(10, 0, 0), (2, 2, 0), (5, 3, 0), (0, 4, 2), (6, 5, 0), (4, 6, 0)]);
         let loss = g.mse(*nodes.last().unwrap(), nodes[1], Reduction::Mean).unwrap();
         let step = Rule::from(Optimizer::adam()).minimize(&mut g, loss).unwrap();
         plan(&g, &step.fetches, is_software)

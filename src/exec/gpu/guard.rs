@@ -67,7 +67,7 @@ impl GpuSession {
         }
         // The gaps of a pack stay zero.
         let is_computed = |v: &&Value| plan.slots[v.slot].hold == Hold::Pack { is_kept: false };
-        for value in plan.values.iter().filter(|v| v.pack.is_some()).filter(is_computed) {
+        for value in plan.values.iter().filter(|v| v.within.is_some()).filter(is_computed) {
             let words = guard.fill(value.slot, len(&value.shape));
             let buffer = &self.place(value.slot).buffer;
             self.gpu.queue.write_buffer(buffer, value.offset_bytes, bytemuck::cast_slice(&words));

@@ -125,8 +125,8 @@ fn commands(pipelines: &Pipelines, plan: &Plan, memory: &[Memory], guard_bytes: 
         }
         for b in &step.bindings {
             let value = &plan.values[b.value];
-            // A member of a pack is followed by other members, not by a guard.
-            let guard_bytes = if value.pack.is_none() { guard_bytes } else { 0 };
+            // What lies within a pack is followed by other members, not by a guard.
+            let guard_bytes = if value.within.is_none() { guard_bytes } else { 0 };
             let bytes = 4 * len(&value.shape) as u64 + guard_bytes;
             let resource = match &memory[value.slot] {
                 Memory::Buffer(place) => bind(&place.buffer, place.offset + value.offset_bytes, bytes),
