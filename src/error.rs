@@ -56,6 +56,9 @@ pub enum Error {
     /// A request makes no sense as given.
     #[error("{0}")]
     Usage(String),
+    /// A training step has a loss or a gradient that is not finite; the message names the first value that is not.
+    #[error("{0}")]
+    NotFinite(String),
     /// A training run stopped early; `kept` says what is saved and how to continue.
     #[error("{source}; {kept}")]
     Stopped {

@@ -6,6 +6,8 @@ use lineament::ops::softmax::Softmax;
 use lineament::plan::{Options as PlanOptions, Plan};
 use lineament::prelude::*;
 use lineament::rng::Rng;
+use lineament::train::Training;
+use lineament::train::run::{Folder, Hooks, Job, Progress};
 
 mod common;
 
@@ -431,4 +433,86 @@ fn a_reshape_to_another_number_of_elements_is_refused() {
     let wrong = Drafted::new(&[Given::new("x", [2, 3])], false, |g| g.output("y", g.input("x").reshape([7])));
     let message = wrong.map(drop).unwrap_err().to_string();
     assert!(message.starts_with("x.reshape: x has 6 elements, [2, 3]; as [7] it would have 7 (at tests/"), "{message}");
+}
+
+/// The averaged network reads what the steps average: after each of them it equals a network with the averaged weights, at another
+/// batch size too, while the network itself runs with the parameters.
+#[test]
+fn averages_run_where_they_are_kept() {
+    let rule = Rule { ema: 0.8, ..Rule::from(Optimizer::adam()) };
+    for device in devices() {
+        let network = device.network(Params::fresh(2), small);
+        let mut training = network.train(rule.clone()).unwrap();
+        let more = noise([3, 1, 7, 5], 9);
+        let run = |network: &Network| network.run(&[("x", &more)]).unwrap().take("y").unwrap();
+        assert_eq!(run(&training.averaged().unwrap()), run(&network), "there is no average before the first step");
+        for k in 1..5 {
+            let (x, t) = (noise([2, 1, 6, 6], k), noise([2, 1, 6, 6], k + 10));
+            training.step(0.05, &[("x", &x), ("t", &t)]).unwrap();
+            let averaged = run(&training.averaged().unwrap());
+            let expected = run(&device.network(training.weights().unwrap(), small));
+            assert_eq!(averaged, expected, "step {k} on {}", device.describe());
+            // In the first step, the average is the parameter.
+            assert_eq!(averaged == run(&network), k == 1, "step {k} on {}", device.describe());
+        }
+        let state = training.state().unwrap();
+        training.freeze("conv1*").unwrap();
+        training.step(0.05, &[("x", &noise([2, 1, 6, 6], 6)), ("t", &noise([2, 1, 6, 6], 7))]).unwrap();
+        let expected = run(&device.network(training.weights().unwrap(), small));
+        assert_eq!(run(&training.averaged().unwrap()), expected, "frozen, on {}", device.describe());
+        training.resume(&state).unwrap();
+        let expected = run(&device.network(training.weights().unwrap(), small));
+        assert_eq!(run(&training.averaged().unwrap()), expected, "resumed, on {}", device.describe());
+    }
+}
+
+/// A run of one's own network: interrupted and resumed it gives the same bits, and its folder holds what was learned.
+#[test]
+fn a_run_resumes_bit_for_bit_and_keeps_the_best() {
+    let Some(device) = common::device() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let job = Job { checkpoint_every: 3, val_every: 4, ..Job::new(8, Schedule::constant(0.02)) };
+    let run = |name: &str, until: u64| {
+        let path = folder.path().join(name);
+        let network = device.network(Params::fresh(5), |g| {
+            let x = g.input("x");
+            let y = x.conv("conv1", 3, 3, Conv2d::same(3)).relu().conv("conv2", 1, 3, Conv2d::same(3));
+            g.loss("error", || y.mse(g.input("t"), Reduction::Mean));
+            g.loss("size", || (y * y).mse(g.constant("zero", Tensor::zeros(y.shape())), Reduction::Mean) * 0.1);
+            g.output("y", y);
+        });
+        let mut training = network.train(Rule { ema: 0.5, ..Rule::from(Optimizer::adam()) }).unwrap();
+        let (x, t) = (noise([2, 1, 6, 6], 1), noise([2, 1, 6, 6], 2));
+        let mut batch = |k: u64| Ok(vec![("x", noise([2, 1, 6, 6], k)), ("t", noise([2, 1, 6, 6], k + 100))]);
+        let mut validate = |training: &Training| {
+            let y = training.averaged()?.run(&[("x", &x)])?.take("y")?;
+            let error: f64 = y.data().iter().zip(t.data()).map(|(y, t)| f64::from(y - t).powi(2)).sum();
+            Ok(vec![("minus_error", -error)])
+        };
+        let mut observe = |p: Progress| p.step != until;
+        let mut hooks = Hooks { validate: &mut validate, observe: &mut observe, ..Hooks::new(&mut batch) };
+        let result = lineament::train::run::run(&job, &mut training, &Folder::open(&path, "test").unwrap(), &mut hooks);
+        (result.map(|weights| weights.tensors().clone()), path)
+    };
+    let whole = run("a", 99).0.unwrap();
+    let (stopped, path) = run("b", 5);
+    assert!(matches!(stopped, Err(Error::Interrupted)), "{stopped:?}");
+    assert_eq!(run("b", 99).0.unwrap(), whole);
+    let lines = |name: &str| {
+        let text = std::fs::read_to_string(folder.path().join(name).join("log.jsonl")).unwrap();
+        let line = |line: &str| serde_json::from_str::<serde_json::Value>(line).unwrap();
+        let kept =
+            |line: serde_json::Value| (line["loss"].clone(), line["losses"].clone(), line["val_minus_error"].clone());
+        text.lines().map(line).map(kept).collect::<Vec<_>>()
+    };
+    assert_eq!(lines("a"), lines("b"));
+    assert_eq!(lines("a").len(), 8 + 2);
+    let first = &lines("a")[0];
+    let parts: Vec<f64> = ["error", "size"].iter().map(|name| first.1[name].as_f64().unwrap()).collect();
+    assert!((parts[0] + parts[1] - first.0.as_f64().unwrap()).abs() < 1e-6, "{first:?}");
+    let best = Weights::open(path.join("best.safetensors")).unwrap();
+    assert!(best.manifest()["measured"].starts_with("minus_error -"), "{:?}", best.manifest());
+    // The folder of another run is not touched.
+    let other = Folder::open(&path, "other").map(drop).unwrap_err().to_string();
+    assert!(other.contains("holds a run of `lineament train test`"), "{other}");
 }

@@ -7,9 +7,9 @@ use lineament::image::{Channels, Picture, Samples};
 use lineament::ops::loss::Reduction;
 use lineament::rng::Rng;
 use lineament::train::run::{self as job, Folder, Hooks, Job, Progress};
-use lineament::train::{Group, HYPER, Optimizer, Rule, Schedule};
+use lineament::train::{Group, HYPER, Optimizer, Rule, Schedule, Training};
 use lineament::vision::training::upscale::{self, Config, GroupConfig, Observer, train};
-use lineament::{Device, Error, Graph, Result, Tensor, Weights, models};
+use lineament::{Device, Error, Graph, NodeId, Params, Result, Tensor, Weights, models};
 use std::path::Path;
 
 /// Writes eight pictures of smooth waves, so that enlarging them can be learnt.
@@ -306,26 +306,15 @@ fn memory_does_not_grow_with_the_steps() {
     let steps = std::env::var("LINEAMENT_MEMORY_STEPS").ok().and_then(|steps| steps.parse().ok()).unwrap_or(600);
     // Short loops, such as those of `linear` over a batch of 4, would not test this: lavapipe (Mesa 22.3.6) inlines a uniform's
     // value into a shader if that halves it, compiles it anew for every dispatch, and keeps all versions.
-    let mut graph = Graph::new();
-    let x = graph.input("x", [2, 1, 9, 10]).unwrap();
-    let t = graph.input("t", [2, 1, 18, 20]).unwrap();
-    let y = models::fsrcnn::build(&mut graph, x, &models::fsrcnn::Config::small(2)).unwrap();
-    let loss = graph.mse(y, t, Reduction::Mean).unwrap();
-    let rule = Rule { ema: 0.9, ..Rule::from(Optimizer::adam()) };
-    let step = rule.minimize(&mut graph, loss).unwrap();
-    let initial = graph.initialize(1);
-    let job = Job {
-        graph,
-        step,
-        rule,
-        schedule: Schedule::constant(1e-3),
-        initial,
-        identity: serde_json::Map::new(),
-        manifest: vec![],
-        steps,
-        checkpoint_every: steps / 10,
-        val_every: steps / 10,
-    };
+    let network = device.network(Params::fresh(1), |g| {
+        let build = |g: &mut Graph, x: &[NodeId]| models::fsrcnn::build(g, x[0], &models::fsrcnn::Config::small(2));
+        let y = g.graph(&[g.input("x")], build);
+        g.output("y", y);
+        g.loss("error", || y.mse(g.input("t"), Reduction::Mean));
+    });
+    let mut training = network.train(Rule { ema: 0.9, ..Rule::from(Optimizer::adam()) }).unwrap();
+    let every = steps / 10;
+    let job = Job { checkpoint_every: every, val_every: every, ..Job::new(steps, Schedule::constant(1e-3)) };
     let folder = tempfile::tempdir().unwrap();
     let mut batch = |k: u64| {
         let mut rng = Rng::new(k);
@@ -341,15 +330,14 @@ fn memory_does_not_grow_with_the_steps() {
         }
         true
     };
-    let mut validate = |_: &Weights| Ok(vec![("something", 1.0)]);
-    let mut hooks = Hooks {
-        batch: &mut batch,
-        validate: &mut validate,
-        observe: &mut observe,
-        hold: &mut |_| {},
-        draw: &|_, _| Ok(()),
+    // The averages at another batch size, on the device.
+    let held_out = Tensor::filled([1, 1, 9, 10], 0.5);
+    let mut validate = |training: &Training| {
+        let y = training.averaged()?.run(&[("x", &held_out)])?;
+        Ok(vec![("something", f64::from(y["y"].data()[0]))])
     };
-    job::run(&job, &device, &Folder::create(folder.path(), "test").unwrap(), false, &mut hooks).unwrap();
+    let mut hooks = Hooks { validate: &mut validate, observe: &mut observe, ..Hooks::new(&mut batch) };
+    job::run(&job, &mut training, &Folder::create(folder.path(), "test").unwrap(), &mut hooks).unwrap();
     let grown: Vec<u64> = seen.windows(2).map(|two| two[1].saturating_sub(two[0])).collect();
     println!("{steps} steps: {} bytes after half of them, then {grown:?} more", seen[0]);
     // Leaks per step or checkpoint show in every tenth; now and then the heap grows by a MiB or two, but not repeatedly.

@@ -5,8 +5,8 @@ use super::device::{Backend, Device};
 use super::params::Params;
 use super::session::Session;
 use crate::error::{Error, Result};
-use crate::graph::{Draft, Drafted, Given, Graph, Kind, Node, NodeId};
-use crate::tensor::Tensor;
+use crate::graph::{Draft, Drafted, Given, Graph, Kind, Member, Node, NodeId};
+use crate::tensor::{Shape, Tensor};
 use crate::weights::Weights;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -41,10 +41,10 @@ pub struct Network(Arc<Inner>);
 
 struct Inner {
     device: Device,
-    build: Box<Build>,
+    build: Arc<Build>,
     state: Mutex<State>,
     /// Blocking callers wait here for each other.
-    turn: Mutex<()>,
+    turn: Arc<Mutex<()>>,
 }
 
 struct State {
@@ -59,6 +59,8 @@ struct State {
 pub(crate) struct Compiled {
     pub session: Arc<Session>,
     pub names: Arc<[String]>,
+    /// How many of the names, from the first on, are those of losses.
+    pub losses: usize,
 }
 
 /// What a session is for: shapes and types of the inputs, and the names of fetched nodes; none for the outputs.
@@ -168,10 +170,7 @@ impl Device {
     /// Creates a network with `weights`. `build` is called for each combination of input shapes, and asks the [`Draft`] for its
     /// inputs by name.
     pub fn network(&self, weights: impl Into<Params>, build: impl Fn(&Draft) + Send + Sync + 'static) -> Network {
-        let params = weights.into().into_shared();
-        let state = State { params, cache: Cache::new(BUDGET_BYTES), names: BTreeSet::new() };
-        let (device, build) = (self.clone(), Box::new(build));
-        Network(Arc::new(Inner { device, build, state: Mutex::new(state), turn: Mutex::default() }))
+        Network::new(self.clone(), Arc::new(build), weights.into(), BTreeSet::new(), Arc::default())
     }
 }
 
@@ -186,6 +185,31 @@ fn named(drafted: &Drafted, name: &str) -> Result<NodeId> {
 }
 
 impl Network {
+    fn new(device: Device, build: Arc<Build>, params: Params, names: BTreeSet<String>, turn: Arc<Mutex<()>>) -> Self {
+        let state = State { params: params.into_shared(), cache: Cache::new(BUDGET_BYTES), names };
+        Self(Arc::new(Inner { device, build, state: Mutex::new(state), turn }))
+    }
+
+    /// Returns a network with the same function and other weights.
+    pub fn with(&self, weights: impl Into<Params>) -> Self {
+        let Inner { device, build, .. } = &*self.0;
+        Self::new(device.clone(), build.clone(), weights.into(), BTreeSet::new(), Arc::default())
+    }
+
+    /// Returns the shape of a weight.
+    pub(crate) fn shape_of(&self, name: &str) -> Option<Shape> {
+        self.state().params.weights().get(name).map(Tensor::shape)
+    }
+
+    /// Returns a network with the same function that reads `members` at their places in the state `arena`, has `others` for itself, and
+    /// reads all other weights where this network has them.
+    pub(crate) fn beside(&self, arena: &str, members: &[Member], others: &BTreeMap<String, Tensor>) -> Self {
+        let Inner { device, build, turn, .. } = &*self.0;
+        let state = self.state();
+        let params = state.params.beside(arena, members, others);
+        Self::new(device.clone(), build.clone(), params, state.names.clone(), turn.clone())
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -240,7 +264,7 @@ impl Network {
         if let Some(known) = state.cache.get(&key) {
             return Ok(known);
         }
-        let compiled = Compiled { session: Arc::new(session), names: names.into() };
+        let compiled = Compiled { session: Arc::new(session), names: names.into(), losses: 0 };
         state.cache.insert(key, bytes, compiled.clone());
         Ok(compiled)
     }

@@ -1,7 +1,10 @@
 //! Weights that several sessions read.
 
 use super::gpu::Resident;
+use crate::graph::Member;
+use crate::tensor::Tensor;
 use crate::weights::Weights;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Weights for sessions of any device. Sessions compiled with clones of [`Params::shared`] read one copy on the device, which
@@ -40,6 +43,14 @@ impl Params {
     /// Returns `weights` for sessions that also share what they overwrite.
     pub(super) fn live(&self, weights: Weights) -> Self {
         Self { weights: Arc::new(weights), resident: Some(Arc::new(Resident::live())), seed: self.seed }
+    }
+
+    /// Returns the same weights, except that those of `members` are read at their places in the parameter `arena`, and
+    /// `others` replace those of their names.
+    pub(super) fn beside(&self, arena: &str, members: &[Member], others: &BTreeMap<String, Tensor>) -> Self {
+        let beside = |resident: &Arc<Resident>| Arc::new(resident.beside(arena, members, others.keys()));
+        let resident = self.resident.as_ref().map(beside);
+        Self { resident, ..self.with(self.weights.and(others.clone())) }
     }
 
     /// Returns other weights with the same copies on devices.

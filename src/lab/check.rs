@@ -127,6 +127,16 @@ impl StepReport {
     pub fn relative(&self) -> f64 {
         if self.error == 0.0 { 0.0 } else { self.error / self.scale.max(f64::MIN_POSITIVE) }
     }
+    /// Returns what to do about a failure.
+    fn remedy(&self) -> &'static str {
+        if self.got.is_nan() {
+            "the device gives NaN: an element that no thread writes, 0/0, or a root or logarithm of a negative number"
+        } else if self.error <= 1e3 * self.allowed && self.rms_error <= 1e3 * self.rms_allowed {
+            "the shader is close to the reference: sum in parts, or avoid what cancels; if f32 cannot do better, state tolerance"
+        } else {
+            "the shader computes another formula than the reference; compare them at this element"
+        }
+    }
     /// Returns the failure as an error.
     pub fn to_error(&self) -> Error {
         let entry = format!("{} {}", self.entry, self.output);
@@ -416,23 +426,29 @@ pub fn op(op: &dyn Op, cases: &[Case], device: Option<&Device>) -> OpReport {
 /// contract, WebGPU's default limits and naga's translators; and, if the device is not the CPU, each of `kernels` on every case.
 pub fn op_by(op: &dyn Op, cases: &[Case], device: Option<&Device>, kernels: &[Kernel]) -> OpReport {
     let mut report = OpReport::default();
-    let rerun = format!("rerun: lineament check ops {}", op.name());
+    let is_built_in = ops::registry().iter().any(|registered| registered.name == op.name());
+    let rerun = |case: Option<usize>| match case {
+        _ if is_built_in => format!("rerun: lineament check ops {}", op.name()),
+        Some(case) => format!("rerun it alone: check::op(&op, &cases[{case}..={case}], Some(&device))"),
+        None => "rerun: check::op(&op, &cases, None)".to_owned(),
+    };
     for kernel in kernels {
         report.cases += 1;
         if let Err(e) = shader(op, cases, kernel.stem()) {
-            report.fail(format!("{e}; {rerun}"));
+            report.fail(format!("{e}; {}", rerun(None)));
         }
     }
     for (index, case) in cases.iter().enumerate().filter(|(_, c)| !c.real && !c.is_rough) {
+        let rerun = rerun(Some(index));
         report.cases += 1;
         match gradient(case, 7) {
             Ok(g) => {
                 report.max_grad_error = report.max_grad_error.max(g.worst);
                 if g.worst > GRADIENT_LIMIT {
                     report.fail(format!(
-                        "{} case {index} x={:?}: reference_grad d{} at {:?} is {:e}, differences give {:e}; {rerun}",
-                        case.op.name(),
-                        case.x,
+                        "{}: reference_grad d{} at {:?} is {:e}, differences of reference give {:e}; one of the two is \
+                         wrong, or an input lies at a kink (keep it away with Case::gap); {rerun}",
+                        title(case, index),
                         g.input,
                         g.position,
                         g.analytic,
@@ -440,11 +456,12 @@ pub fn op_by(op: &dyn Op, cases: &[Case], device: Option<&Device>, kernels: &[Ke
                     ));
                 }
             }
-            Err(e) => report.fail(format!("{} case {index}: {e}; {rerun}", case.op.name())),
+            Err(e) => report.fail(format!("{}: {e}; {rerun}", title(case, index))),
         }
     }
     let Some(device) = device.filter(|d| !d.is_cpu()) else { return report };
     for (index, case) in cases.iter().enumerate() {
+        let rerun = rerun(Some(index));
         let mut references = References::new(true);
         for &kernel in case.op.kernels().iter().filter(|kernel| kernels.contains(kernel)) {
             match case_on_device(device, case, kernel, &mut references) {
@@ -457,28 +474,42 @@ pub fn op_by(op: &dyn Op, cases: &[Case], device: Option<&Device>, kernels: &[Ke
                             report.max_of_allowed.max(step.error / step.allowed).max(step.rms_error / step.rms_allowed);
                         for what in &step.passed {
                             report.fail(format!(
-                                "{:?} case {index} x={:?}: the bounds of {} {} would accept a formula that {what}; {rerun}",
-                                case.op, case.x, step.entry, step.output
+                                "{}: the bounds of {} {} would accept a formula that {what}; make tolerance tighter, or \
+                                 give the case larger inputs; {rerun}",
+                                title(case, index),
+                                step.entry,
+                                step.output
                             ));
                         }
                         if !step.is_ok() {
                             report.fail(format!(
-                                "{:?} case {index} x={:?}: {}; {rerun}",
-                                case.op,
-                                case.x,
-                                step.to_error()
+                                "{}: {}; {}; {rerun}",
+                                title(case, index),
+                                step.to_error(),
+                                step.remedy()
                             ));
                         }
                     }
                 }
                 Err(e) => {
                     report.cases += 1;
-                    report.fail(format!("{:?} case {index} x={:?} ({}): {e}; {rerun}", case.op, case.x, kernel.stem()));
+                    report.fail(format!("{} ({}): {e}; {rerun}", title(case, index), kernel.stem()));
                 }
             }
         }
     }
     report
+}
+
+/// Returns what identifies a case in messages: the operation, its attributes if it has any, and the shapes of its inputs.
+fn title(case: &Case, index: usize) -> String {
+    let (name, attributes) = (case.op.name(), format!("{:?}", case.op));
+    let attributes = match attributes.split_once(['{', '(']) {
+        Some((_, rest)) => format!(" ({})", rest.trim_end_matches(['}', ')', ' ']).trim()),
+        None => String::new(),
+    };
+    let shapes: Vec<String> = case.op.inputs().iter().zip(&case.x).map(|(x, shape)| format!("{x} {shape:?}")).collect();
+    format!("{name}{attributes}, case {index} with {}", shapes.join(", "))
 }
 
 /// Runs one case with one kernel. Returns `None` if the kernel does not serve the case.

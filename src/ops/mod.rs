@@ -7,6 +7,7 @@
 
 pub mod kernel;
 pub mod pointwise;
+mod sensitivity;
 
 use crate::error::ShapeError;
 use crate::rng::Rng;
@@ -266,8 +267,10 @@ pub trait Op: Any + std::fmt::Debug + Send + Sync {
     }
 
     /// Returns the error that `output` may have against the reference. `output` is an output's name, `dx`, …, or the input's
-    /// name for an update.
-    fn tolerance(&self, output: &str, io: &Io, at: &Values) -> Tolerance;
+    /// name for an update. By default it follows from how the formula reacts to inputs that are off by a few units in the last place.
+    fn tolerance(&self, output: &str, io: &Io, at: &Values) -> Tolerance {
+        sensitivity::tolerance(self, output, io, at)
+    }
 
     /// Returns the bound on the error of `output` that holds in addition to [`Op::tolerance`].
     fn accuracy(&self, _output: &str) -> Accuracy {

@@ -78,6 +78,14 @@ impl Folder {
         Self::claim(path, kind, &adopt)
     }
 
+    /// Locks the folder of a run of `kind`: a new one, or that of a run which continues.
+    ///
+    /// # Errors
+    /// As [`Folder::resume`].
+    pub fn open(path: &Path, kind: &str) -> Result<Self> {
+        Self::resume(path, kind, |_| false)
+    }
+
     /// Locks the folder; `adopt` decides about files that no marker claims.
     fn claim(path: &Path, kind: &str, adopt: &dyn Fn(&Path) -> Result<()>) -> Result<Self> {
         if path.is_file() {

@@ -16,28 +16,21 @@
 pub use super::folder::Folder;
 
 use super::choices;
-use super::finite::first_not_finite;
 use super::history::History;
 use super::log::Log;
-use super::optimizer::{HYPER, Rule, Schedule, Step};
+use super::optimizer::Schedule;
+use super::training::Training;
 use crate::error::{Error, Result};
-use crate::exec::{Device, Session};
-use crate::graph::Graph;
 use crate::tensor::Tensor;
 use crate::weights::Weights;
 use serde_json::{Map, Value, json};
 use std::path::Path;
 use std::time::Instant;
 
-/// What is trained, and for how long.
+/// How long to train, and what to keep of it.
 #[derive(Debug)]
 pub struct Job {
-    pub graph: Graph,
-    pub step: Step,
-    pub rule: Rule,
     pub schedule: Schedule,
-    /// Initial weights of a fresh run.
-    pub initial: Weights,
     /// What must agree between a checkpoint and the run that continues it, by name; `data` is a checksum of the files.
     pub identity: Map<String, Value>,
     /// Manifest entries of the weights that are saved along the way.
@@ -50,13 +43,21 @@ pub struct Job {
     pub val_every: u64,
 }
 
+impl Job {
+    /// Creates a job of `steps` steps with a checkpoint after each twentieth of them, without validation.
+    pub fn new(steps: u64, schedule: Schedule) -> Self {
+        let checkpoint_every = (steps / 20).max(1);
+        Self { schedule, identity: Map::new(), manifest: Vec::new(), steps, checkpoint_every, val_every: 0 }
+    }
+}
+
 /// The progress of a run, passed to the observer after every step.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Progress {
     /// Steps done.
     pub step: u64,
     pub steps: u64,
-    /// Loss of the step's batch, before its update.
+    /// Sum of all losses of the step's batch, before its update.
     pub loss: f32,
     /// Euclidean norm of all gradients together, before any clipping.
     pub norm: f32,
@@ -74,14 +75,28 @@ pub type Validation = Vec<(&'static str, f64)>;
 pub struct Hooks<'a> {
     /// Returns the inputs of step k (from 1), which must always be the same for k.
     pub batch: &'a mut dyn FnMut(u64) -> Result<Vec<(&'static str, Tensor)>>,
-    /// Measures weights.
-    pub validate: &'a mut dyn FnMut(&Weights) -> Result<Validation>,
+    /// Measures what was learned so far, as by [`Training::averaged`] or [`Training::weights`].
+    pub validate: &'a mut dyn FnMut(&Training) -> Result<Validation>,
     /// Called after every step. Returning false stops the run after a checkpoint, with [`Error::Interrupted`].
     pub observe: &'a mut dyn FnMut(Progress) -> bool,
     /// Called with true when there are steps that would be lost if the process ended, and with false when they are saved.
     pub hold: &'a mut dyn FnMut(bool),
     /// Draws the history so far to this file.
     pub draw: &'a dyn Fn(&History, &Path) -> Result<()>,
+}
+
+impl<'a> Hooks<'a> {
+    /// Creates hooks that make batches and do nothing else.
+    pub fn new(batch: &'a mut dyn FnMut(u64) -> Result<Vec<(&'static str, Tensor)>>) -> Self {
+        // A closure that captures nothing takes no memory, so that nothing leaks.
+        Self {
+            batch,
+            validate: Box::leak(Box::new(|_: &Training| Ok(Vec::new()))),
+            observe: Box::leak(Box::new(|_| true)),
+            hold: Box::leak(Box::new(|_| {})),
+            draw: &|_, _| Ok(()),
+        }
+    }
 }
 
 impl std::fmt::Debug for Hooks<'_> {
@@ -92,15 +107,15 @@ impl std::fmt::Debug for Hooks<'_> {
 
 /// Trains and returns the final weights; their manifest has only `time`.
 ///
-/// With `resume`, continues from the folder's checkpoint, so that the remaining losses equal those without the interruption bit
-/// for bit. If there is no checkpoint yet, starts anew.
+/// If the folder has a checkpoint, continues from it, so that the remaining losses equal those without the interruption bit for bit.
+/// Otherwise starts with the state of `training`.
 ///
 /// # Errors
 /// The checkpoint belongs to another run; the step takes more memory than the device has; a loss or gradient is not a number,
 /// with the first layer whose value is not finite; the disk, the device or a hook fails. The steps until then are saved, and the
 /// message says how to continue.
-pub fn run(job: &Job, device: &Device, folder: &Folder, resume: bool, hooks: &mut Hooks) -> Result<Weights> {
-    let mut going = Going::begin(job, device, folder, resume)?;
+pub fn run(job: &Job, training: &mut Training, folder: &Folder, hooks: &mut Hooks) -> Result<Weights> {
+    let mut going = Going::begin(job, training, folder)?;
     match going.run_to_the_end(hooks) {
         Ok(weights) => Ok(weights),
         Err(error) => Err(going.failed(error, hooks)),
@@ -110,39 +125,32 @@ pub fn run(job: &Job, device: &Device, folder: &Folder, resume: bool, hooks: &mu
 /// Largest number of steps of a run.
 pub const MAX_STEPS: u64 = 1_000_000_000;
 
-/// Refuses a step that takes more memory than the device allows, before any is allocated.
-///
-/// # Errors
-/// The step does not fit; the device cannot run it at all.
-pub fn check_memory(device: &Device, graph: &Graph, step: &Step) -> Result<()> {
-    device.plan(graph, &step.fetches).map(drop)
-}
-
 /// A run in progress.
 struct Going<'a> {
     job: &'a Job,
-    device: &'a Device,
+    training: &'a mut Training,
     folder: &'a Folder,
-    session: Session,
     log: Log,
     best: Option<f64>,
-    /// Step of the session's state.
+    /// Step of the training's state that is worth keeping.
     done: u64,
     /// Step of the checkpoint; 0: there is none.
     saved: u64,
 }
 
 impl<'a> Going<'a> {
-    fn begin(job: &'a Job, device: &'a Device, folder: &'a Folder, resume: bool) -> Result<Self> {
-        let (mut weights, mut done, mut best) = (job.initial.clone(), 0, None);
-        if resume && folder.last().exists() {
-            (weights, done, best) = open_checkpoint(&folder.last(), &job.identity)?;
+    fn begin(job: &'a Job, training: &'a mut Training, folder: &'a Folder) -> Result<Self> {
+        let (mut best, mut saved) = (None, 0);
+        if folder.last().exists() {
+            let state;
+            (state, saved, best) = open_checkpoint(&folder.last(), &job.identity)?;
+            training.resume(&state)?;
         }
-        let session = device.compile(&job.graph, &job.step.fetches, weights)?;
+        let done = training.steps();
         let log = Log::open(&folder.log(), done + 1)?;
         // The checkpoint of a step is made before its validation.
         let best = log.best().into_iter().chain(best).reduce(f64::max);
-        Ok(Self { job, device, folder, session, log, best, done, saved: done })
+        Ok(Self { job, training, folder, log, best, done, saved })
     }
 
     fn run_to_the_end(&mut self, hooks: &mut Hooks) -> Result<Weights> {
@@ -169,7 +177,7 @@ impl<'a> Going<'a> {
                 return Err(Error::Interrupted);
             }
         }
-        let mut weights = job.step.weights(&job.graph, &self.session.state()?)?;
+        let mut weights = self.weights()?;
         weights.set_manifest("time", format!("{:.0} s for all steps", self.log.ms / 1e3));
         Ok(weights)
     }
@@ -181,18 +189,21 @@ impl<'a> Going<'a> {
         let batch = (hooks.batch)(step)?;
         let wait_ms = begin.elapsed().as_secs_f64() * 1e3;
         let lr = job.schedule.at(step);
-        let hyper = job.rule.hyper(lr, step);
-        let mut inputs: Vec<(&str, &Tensor)> = batch.iter().map(|(name, tensor)| (*name, tensor)).collect();
-        inputs.push((HYPER, &hyper));
-        let outputs = self.session.run(&inputs)?;
-        let (loss, factor, norm) = (outputs[0].data()[0], outputs[1].data()[0], outputs[1].data()[1]);
-        if !loss.is_finite() || factor == 0.0 {
-            return Err(self.not_finite(step, [loss, factor, norm], &inputs, hooks));
+        let inputs: Vec<(&str, &Tensor)> = batch.iter().map(|(name, tensor)| (*name, tensor)).collect();
+        let (outputs, losses) = self.training.step_and_losses(lr, &inputs)?;
+        let losses: Vec<(&str, f32)> = losses.iter().map(|name| (name.as_str(), outputs.scalar(name))).collect();
+        let (loss, norm) = (losses.iter().map(|(_, loss)| loss).sum::<f32>(), outputs.scalar("norm"));
+        if !loss.is_finite() {
+            return Err(Error::NotFinite(format!("step {step}: the loss is {loss}, but its gradients are finite")));
         }
         self.done = step;
         (hooks.hold)(true);
         let ms = begin.elapsed().as_secs_f64() * 1e3;
-        self.log.write(&json!({ "step": step, "loss": loss, "norm": norm, "lr": lr, "ms": ms, "wait_ms": wait_ms }))?;
+        let mut line = json!({ "step": step, "loss": loss, "norm": norm, "lr": lr, "ms": ms, "wait_ms": wait_ms });
+        if losses.len() > 1 {
+            line["losses"] = losses.iter().map(|(name, loss)| ((*name).to_owned(), json!(loss))).collect();
+        }
+        self.log.write(&line)?;
         Ok(Progress { step, steps: job.steps, loss, norm, lr, ms, wait_ms })
     }
 
@@ -203,12 +214,12 @@ impl<'a> Going<'a> {
 
     /// Measures the weights, and saves them if they are the best so far.
     fn validate(&mut self, hooks: &mut Hooks) -> Result<()> {
-        let mut weights = self.job.step.weights(&self.job.graph, &self.session.state()?)?;
-        let numbers = (hooks.validate)(&weights)?;
+        let numbers = (hooks.validate)(self.training)?;
         if let Some(&(name, value)) = numbers.first()
             && self.best.is_none_or(|best| value > best)
         {
             self.best = Some(value);
+            let mut weights = self.weights()?;
             for (key, value) in &self.job.manifest {
                 weights.set_manifest(key, value);
             }
@@ -223,10 +234,15 @@ impl<'a> Going<'a> {
         self.log.write(&line)
     }
 
-    /// Saves a checkpoint of the session's state.
+    /// Returns the current weights, without the manifest of those with which the training began.
+    fn weights(&self) -> Result<Weights> {
+        Ok(Weights::from_tensors(self.training.weights()?.tensors().clone()))
+    }
+
+    /// Saves a checkpoint.
     fn save(&mut self, hooks: &mut Hooks) -> Result<()> {
         if self.saved < self.done {
-            save_checkpoint(&self.session, &self.job.identity, self.done, self.best, &self.folder.last())?;
+            save_checkpoint(self.training, &self.job.identity, self.done, self.best, &self.folder.last())?;
             self.saved = self.done;
             (hooks.hold)(false);
         }
@@ -235,57 +251,31 @@ impl<'a> Going<'a> {
 
     /// Saves what was done before `error`, and adds to the error how to continue.
     fn failed(&mut self, error: Error, hooks: &mut Hooks) -> Error {
-        let saving = self.save(hooks);
+        // An update that followed from a loss that is not finite must not be saved.
+        let is_good = self.training.steps() == self.done;
+        let lost = self.done - self.saved;
+        let saving = if is_good { self.save(hooks) } else { Ok(()) };
         if matches!(error, Error::Interrupted | Error::Stopped { .. }) {
             return saving.err().unwrap_or(error);
         }
         let last = self.folder.last().display().to_string();
-        let kept = match (saving, self.saved) {
-            (Ok(()), 0) => return error,
-            (Ok(()), step) => format!("step {step} is saved in {last}; continue with --resume"),
-            (Err(e), 0) => format!("steps 1 to {} could not be saved ({e})", self.done),
-            (Err(e), step) => {
-                let lost = format!("steps {} to {} could not be saved ({e})", step + 1, self.done);
-                format!("{lost}; step {step} is saved in {last}; continue with --resume")
-            }
+        let unsaved = match &saving {
+            Err(e) => format!("steps {} to {} could not be saved ({e}); ", self.done - lost + 1, self.done),
+            Ok(()) => String::new(),
         };
-        Error::Stopped { source: Box::new(error), kept }
-    }
-
-    /// Explains why `step` has no finite loss or gradient. If the factor is 0, the update was skipped, so that the state before it
-    /// still exists.
-    fn not_finite(
-        &mut self,
-        step: u64,
-        [loss, factor, norm]: [f32; 3],
-        inputs: &[(&str, &Tensor)],
-        hooks: &mut Hooks,
-    ) -> Error {
-        let (what, value) = if loss.is_finite() { ("the norm of the gradients", norm) } else { ("the loss", loss) };
-        let state = self.session.state();
-        let (graph, loss) = (&self.job.graph, self.job.step.fetches[0]);
-        let first = state.and_then(|state| first_not_finite(graph, loss, self.device, &state, inputs));
-        let first = first.unwrap_or_else(|e| format!("({e})"));
-        let error = Error::Usage(format!("step {step}: {what} is {value}; {first}"));
-        let mut saving = Ok(());
-        if factor == 0.0 {
-            saving = self.save(hooks);
-        }
-        // What is lost now must not be saved later, because it may not be finite.
-        let lost = self.done - self.saved;
-        self.done = self.saved;
-        let remedy = "with a lower --lr, with --clip, or with other data";
-        let mut kept = match self.saved {
-            0 => format!("no step is saved; start anew {remedy}"),
-            _ => {
-                let last = self.folder.last().display().to_string();
-                format!("{last} holds the last good state; start a new run from it with --init, {remedy}")
+        let kept = match (&error, self.saved) {
+            (Error::NotFinite(_), saved) => {
+                let remedy = "with a lower --lr, with --clip, or with other data";
+                match saved {
+                    0 => format!("no step is saved; start anew {remedy}"),
+                    _ => format!("{last} holds the last good state; start a new run from it with --init, {remedy}"),
+                }
             }
+            (_, 0) if saving.is_ok() => return error,
+            (_, 0) => return Error::Stopped { source: error.into(), kept: unsaved.trim_end_matches("; ").into() },
+            (_, step) => format!("step {step} is saved in {last}; continue with --resume"),
         };
-        if let Err(e) = saving {
-            kept = format!("{lost} steps before it could not be saved ({e}); {kept}");
-        }
-        Error::Stopped { source: Box::new(error), kept }
+        Error::Stopped { source: error.into(), kept: unsaved + &kept }
     }
 }
 
@@ -298,13 +288,13 @@ pub(crate) fn check_checkpoint(folder: &Folder, identity: &Map<String, Value>) -
 }
 
 fn save_checkpoint(
-    session: &Session,
+    training: &Training,
     identity: &Map<String, Value>,
     step: u64,
     best: Option<f64>,
     path: &Path,
 ) -> Result<()> {
-    let mut state = session.state()?;
+    let mut state = Weights::from_tensors(training.state()?.tensors().clone());
     state.set_manifest("step", step.to_string());
     state.set_manifest("config", json!(identity).to_string());
     if let Some(best) = best {

@@ -5,9 +5,11 @@ use super::optimizer::{AVERAGE, Group, HYPER, Rule, Step};
 use crate::error::{Error, Result};
 use crate::exec::{Cache, Compiled, Key, Network, Outputs};
 use crate::graph::{Given, Graph, Member, NodeId};
+use crate::plan::Plan;
 use crate::tensor::{Tensor, len};
 use crate::weights::Weights;
 use std::collections::BTreeMap;
+use std::sync::OnceLock;
 
 /// Bytes that the sessions of a training may take together.
 const BUDGET_BYTES: u64 = 4 << 30;
@@ -32,6 +34,8 @@ pub struct Training {
     members: Vec<Member>,
     /// Moments and averages for sessions to come, of parameters that the current sessions do not update.
     parked: Parked,
+    /// The network with the averages in place of the parameters, once it was asked for.
+    averaged: OnceLock<Network>,
 }
 
 /// A step's graph and what to fetch from it.
@@ -39,6 +43,7 @@ struct Prepared {
     graph: Graph,
     /// Names of the losses, then of the outputs.
     names: Vec<String>,
+    losses: usize,
     fetches: Vec<NodeId>,
     members: Vec<Member>,
     total: NodeId,
@@ -60,6 +65,7 @@ impl Network {
             cache: Cache::new(BUDGET_BYTES),
             members: Vec::new(),
             parked: BTreeMap::new(),
+            averaged: OnceLock::new(),
         })
     }
 }
@@ -77,6 +83,11 @@ impl Training {
     /// A loss or a gradient is not finite: nothing was changed, and the message names the first value that is not. The network names
     /// no loss, or a loss is not a scalar; a loss does not depend on a parameter; those of [`Network::run`].
     pub fn step(&mut self, lr: f64, inputs: &[(&str, &Tensor)]) -> Result<Outputs> {
+        Ok(self.step_and_losses(lr, inputs)?.0)
+    }
+
+    /// Performs a step as [`Training::step`] does, and also returns the names of its losses.
+    pub(crate) fn step_and_losses(&mut self, lr: f64, inputs: &[(&str, &Tensor)]) -> Result<(Outputs, Vec<String>)> {
         let given: Vec<Given> = inputs.iter().map(|&input| input.into()).collect();
         let compiled = self.compiled(&given)?;
         let hyper = self.rule.hyper(lr, self.steps + 1);
@@ -92,7 +103,8 @@ impl Training {
         }
         self.steps += 1;
         let norm = ("norm".to_owned(), Tensor::scalar(clip[1]));
-        Ok(Outputs::new(compiled.names.iter().cloned().zip(tensors).chain([norm])))
+        let losses = compiled.names[..compiled.losses].to_vec();
+        Ok((Outputs::new(compiled.names.iter().cloned().zip(tensors).chain([norm])), losses))
     }
 
     fn not_finite(&self, given: &[Given], inputs: &[(&str, &Tensor)], norm: f32) -> Error {
@@ -102,7 +114,7 @@ impl Training {
         });
         let first = first.unwrap_or_else(|e| format!("({e})"));
         let step = self.steps + 1;
-        Error::Usage(format!("step {step}: the norm of the gradients is {norm}; {first}; nothing was changed"))
+        Error::NotFinite(format!("step {step}: the norm of the gradients is {norm}; {first}; nothing was changed"))
     }
 
     /// Leaves the parameters whose names match `pattern` unchanged from now on, where `*` stands for any characters. Their moments are
@@ -145,11 +157,15 @@ impl Training {
     /// Continues from a [`Training::state`]: the following steps equal those without the interruption bit for bit.
     ///
     /// # Errors
-    /// The state has no number of steps.
+    /// The state has no number of steps, or was made by a version that kept moments in another form.
     pub fn resume(&mut self, state: &Weights) -> Result<()> {
         let steps = state.manifest().get("step").and_then(|step| step.parse().ok()).ok_or_else(|| {
             Error::weights(state.name(), "is not the state of a training: its manifest has no number of steps")
         })?;
+        if let Some(arena) = ARENAS.into_iter().find(|arena| state.get(arena).is_some()) {
+            let problem = format!("keeps {arena} as an older version did; begin anew with these weights");
+            return Err(Error::weights(state.name(), problem));
+        }
         let mut weights = Weights::new(state.name(), BTreeMap::new(), state.manifest().clone());
         let mut parked = BTreeMap::new();
         for (name, tensor) in state.tensors() {
@@ -163,6 +179,7 @@ impl Training {
         }
         self.network.restart(weights);
         self.cache.clear();
+        self.averaged = OnceLock::new();
         (self.steps, self.parked) = (steps, parked);
         Ok(())
     }
@@ -181,6 +198,40 @@ impl Training {
             }
         }
         Ok(weights)
+    }
+
+    /// Returns the network with what is to be used of it: the moving averages in place of the parameters if the rule keeps them, else
+    /// the network itself. On an adapter it reads the averages where the steps update them; on the references it is a copy of the
+    /// present state. After [`Training::freeze`], [`Training::unfreeze`] and [`Training::resume`], ask for it again.
+    ///
+    /// # Errors
+    /// The device fails.
+    pub fn averaged(&self) -> Result<Network> {
+        let is_on_device = self.cache.last().is_some();
+        if self.rule.ema == 0.0 || (!is_on_device && self.parked.is_empty()) {
+            return Ok(self.network.clone());
+        }
+        if !is_on_device || self.network.device().is_cpu() {
+            return Ok(self.network.with(self.weights()?));
+        }
+        // Averages of frozen parameters, which no session keeps.
+        let is_kept = |name: &str| self.members.iter().any(|member| member.name == name);
+        let mut parked = BTreeMap::new();
+        for ((arena, name), values) in &self.parked {
+            if let Some(shape) = self.network.shape_of(name).filter(|_| *arena == AVERAGE && !is_kept(name)) {
+                parked.insert(name.clone(), Tensor::new(shape, values.clone())?);
+            }
+        }
+        Ok(self.averaged.get_or_init(|| self.network.beside(AVERAGE, &self.members, &parked)).clone())
+    }
+
+    /// Returns the plan of a step for these inputs, which tells its memory before any is allocated.
+    ///
+    /// # Errors
+    /// The step does not fit the device; those of the function that builds the network.
+    pub fn plan(&self, given: &[Given]) -> Result<Plan> {
+        let Prepared { graph, fetches, .. } = self.prepare(given)?;
+        self.network.device().plan(&graph, &fetches)
     }
 
     /// Reads everything back from the device: parameters and states, and the arenas split among their parameters.
@@ -207,6 +258,7 @@ impl Training {
         self.parked = parked;
         self.network.restart(weights);
         self.cache.clear();
+        self.averaged = OnceLock::new();
         Ok(())
     }
 
@@ -239,7 +291,7 @@ impl Training {
         let cache = &mut self.cache;
         let open = self.network.open(&prepared.graph, &prepared.fetches, &more, |bytes| cache.make_room(bytes));
         let (bytes, session) = pollster::block_on(open)?;
-        let compiled = Compiled { session: session.into(), names: prepared.names.into() };
+        let compiled = Compiled { session: session.into(), names: prepared.names.into(), losses: prepared.losses };
         self.cache.insert(key, bytes, compiled.clone());
         self.members = prepared.members;
         Ok(compiled)
@@ -262,10 +314,11 @@ impl Training {
         let frozen = self.frozen.iter().map(|pattern| Group { pattern: pattern.clone(), lr: 0.0, weight_decay: 0.0 });
         rule.groups = frozen.chain(rule.groups).collect();
         let Step { fetches: step, members } = rule.minimize(&mut graph, total)?;
+        let losses = drafted.losses.len();
         let (names, mut fetches): (Vec<String>, Vec<NodeId>) =
             drafted.losses.into_iter().chain(drafted.outputs).unzip();
         // The factor and norm of the gradients, then the updates.
         fetches.extend(&step[1..]);
-        Ok(Prepared { graph, names, fetches, members, total })
+        Ok(Prepared { graph, names, losses, fetches, members, total })
     }
 }

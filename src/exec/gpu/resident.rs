@@ -2,6 +2,7 @@
 
 use super::adapter::Gpu;
 use crate::error::Result;
+use crate::graph;
 use crate::shape::Shape;
 use crate::tensor::{DType, Tensor, len};
 use std::collections::BTreeMap;
@@ -36,7 +37,7 @@ pub struct Resident {
     /// Sessions also share what they overwrite.
     is_live: bool,
     /// Increases whenever a session overwrites a shared parameter.
-    version: AtomicU64,
+    version: Arc<AtomicU64>,
 }
 
 impl std::fmt::Debug for Resident {
@@ -49,6 +50,26 @@ impl Resident {
     /// Creates places for sessions that share all parameters and states, including those that they overwrite.
     pub fn live() -> Self {
         Self { is_live: true, ..Self::default() }
+    }
+
+    /// Creates places that are these, except that those of `members` lie in the parameter `arena`, and those of `others` are unknown.
+    /// Both count as overwritten when either is.
+    pub fn beside<'n>(
+        &self,
+        arena: &str,
+        members: &[graph::Member],
+        others: impl Iterator<Item = &'n String> + Clone,
+    ) -> Self {
+        let mut on = self.on.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        for (_, places) in &mut on {
+            others.clone().for_each(|name| drop(places.remove(name)));
+            let Some((Place { buffer, offset }, _)) = places.get(arena).cloned() else { continue };
+            for member in members {
+                let place = Place { buffer: buffer.clone(), offset: offset + 4 * member.first as u64 };
+                places.insert(member.name.clone(), (place, member.shape));
+            }
+        }
+        Self { on: Mutex::new(on), host: Mutex::default(), is_live: self.is_live, version: self.version.clone() }
     }
 
     pub fn is_live(&self) -> bool {

@@ -4,10 +4,10 @@ use super::curves;
 use super::patches::Patches;
 use crate::error::{Error, Result};
 use crate::exec::Device;
-use crate::graph::{Graph, Kind};
+use crate::graph::{Graph, Kind, NodeId};
 use crate::ops::loss::Reduction;
 use crate::train::loader::{Loader, most_held};
-use crate::train::optimizer::{Decay, Group, Optimizer, Rule, Schedule, Step, fits};
+use crate::train::optimizer::{Decay, Group, Optimizer, Rule, Schedule, fits};
 use crate::train::run::{self, Folder, Hooks, Job, Progress, Validation};
 use crate::train::{choices, threads};
 use crate::vision::image::{Picture, folder};
@@ -293,8 +293,7 @@ impl Config {
 
 /// Returns the network, its loss and the update of every parameter as one graph with inputs `x`, `t` and
 /// [`crate::train::HYPER`].
-fn step_graph(config: &Config, model: &SuperResolution) -> Result<(Graph, Step)> {
-    let mut g = Graph::new();
+fn objective(g: &mut Graph, config: &Config, model: &SuperResolution) -> Result<NodeId> {
     let (side, smallest) = match model.reads {
         Reads::Small => (config.patch, 1),
         Reads::Enlarged => (config.patch * config.scale, (2 * model.cut_px() + 1).div_ceil(config.scale)),
@@ -306,14 +305,12 @@ fn step_graph(config: &Config, model: &SuperResolution) -> Result<(Graph, Step)>
         )));
     }
     let x = g.input("x", [config.batch, 1, side, side])?;
-    let y = model.build_for_training(&mut g, x)?;
+    let y = model.build_for_training(g, x)?;
     let t = g.input("t", g.shape(y)?)?;
-    let loss = match config.loss {
-        LossName::Mse => g.mse(y, t, Reduction::Mean)?,
-        LossName::Charbonnier => g.charbonnier(y, t, config.loss_eps)?,
-    };
-    let step = config.rule().minimize(&mut g, loss)?;
-    Ok((g, step))
+    match config.loss {
+        LossName::Mse => g.mse(y, t, Reduction::Mean),
+        LossName::Charbonnier => g.charbonnier(y, t, config.loss_eps),
+    }
 }
 
 /// Returns the initial weights of a fresh run: the tensors of `init` that fit, else random ones from the seed. Also returns
@@ -413,10 +410,16 @@ pub fn train(
     let threads = threads::count(config.threads)?;
     let model = SuperResolution::new(&config.model, config.scale)?;
     config.check_batches(threads)?;
-    let (graph, step) = step_graph(config, &model)?;
-    run::check_memory(device, &graph, &step)?;
+    let mut graph = Graph::new();
+    objective(&mut graph, config, &model)?;
     let is_resumed = resume && folder.last().exists();
     let (initial, anew) = if is_resumed { (Weights::default(), Vec::new()) } else { initial(config, &graph)? };
+    let own = (config.clone(), model.clone());
+    let network = device.network(initial, move |g| {
+        g.loss("loss", || g.graph(&[], |graph, _| objective(graph, &own.0, &own.1)));
+    });
+    let mut training = network.train(config.rule())?;
+    training.plan(&[])?;
     if !config.val.as_os_str().is_empty() {
         check_validation(config, threads)?;
     }
@@ -434,11 +437,7 @@ pub fn train(
     }
     config.save(&folder.config())?;
     let job = Job {
-        graph,
-        step,
-        rule: config.rule(),
         schedule: config.schedule(),
-        initial,
         identity,
         manifest: manifest(config, device, folder),
         steps: config.steps,
@@ -464,14 +463,15 @@ pub fn train(
         let (x, t) = loader.take(step)?;
         Ok(vec![("x", x), ("t", t)])
     };
+    let validate = &mut *observer.validate;
     let mut hooks = Hooks {
         batch: &mut batch,
-        validate: &mut *observer.validate,
+        validate: &mut |training| validate(&training.weights()?),
         observe: &mut *observer.step,
         hold: &mut *observer.hold,
         draw: &|history, path| curves::draw(history)?.save(path),
     };
-    let mut weights = run::run(&job, device, folder, resume, &mut hooks)?;
+    let mut weights = run::run(&job, &mut training, folder, &mut hooks)?;
     for (key, value) in &job.manifest {
         weights.set_manifest(key, value);
     }

@@ -6,7 +6,7 @@ use crate::error::Result;
 use crate::graph::{Graph, NodeId};
 use crate::ops::warp::{Border, Warp};
 use crate::tensor::Tensor;
-use crate::train::optimizer::{Group, Optimizer, Rule, Step};
+use crate::train::optimizer::{Group, Optimizer, Rule};
 use crate::vision::models::cbn::cascade::Variant;
 use crate::vision::models::cbn::network::{self, LevelConfig};
 
@@ -14,17 +14,15 @@ use crate::vision::models::cbn::network::{self, LevelConfig};
 /// branch below 0 before its last layer has grown, and then nothing ever moves again.
 pub const WARMUP: u64 = 20;
 
-/// Returns the networks of `part`, their loss and the update of every parameter as one graph; `partial` says that some faces
-/// are not shown whole.
-pub fn step_graph(
+/// Adds the networks of `part` and their loss, which it returns; `partial` says that some faces are not shown whole.
+pub fn objective(
+    g: &mut Graph,
     level: &LevelConfig,
     prior: &Tensor,
     [n, patch]: [usize; 2],
     part: Part,
     partial: bool,
-    rule: &Rule,
-) -> Result<(Graph, Step)> {
-    let mut g = Graph::new();
+) -> Result<NodeId> {
     let up = g.input("up", [n, 1, patch, patch])?;
     let hat = g.input("hat", [n, 1, patch, patch])?;
     let warped = |g: &mut Graph| -> Result<NodeId> {
@@ -37,38 +35,36 @@ pub fn step_graph(
     let shown = if partial { Some(g.input("shown", [n, 1, patch, patch])?) } else { None };
     // Both sides that a loss compares are 0 where a face is not shown.
     let seen = |g: &mut Graph, x: NodeId| shown.map_or(Ok(x), |shown| g.times(x, shown));
-    let (target, start) = (seen(&mut g, hat)?, seen(&mut g, up)?);
-    let loss = match part {
+    let (target, start) = (seen(g, hat)?, seen(g, up)?);
+    match part {
         Part::Common => {
-            let g_a = network::common(&mut g, up, level)?;
-            let g_a = seen(&mut g, g_a)?;
-            network::loss_a(&mut g, target, start, g_a)?
+            let g_a = network::common(g, up, level)?;
+            let g_a = seen(g, g_a)?;
+            network::loss_a(g, target, start, g_a)
         }
         Part::HighFrequency => {
-            let e_w = warped(&mut g)?;
-            let g_b = network::high_frequency(&mut g, up, e_w, level)?;
-            let g_b = seen(&mut g, g_b)?;
-            network::loss_b(&mut g, target, start, g_b, e_w)?
+            let e_w = warped(g)?;
+            let g_b = network::high_frequency(g, up, e_w, level)?;
+            let g_b = seen(g, g_b)?;
+            network::loss_b(g, target, start, g_b, e_w)
         }
         Part::Joint(variant) => {
             let residual = match variant {
-                Variant::Common => network::common(&mut g, up, level)?,
+                Variant::Common => network::common(g, up, level)?,
                 Variant::HighFrequency => {
-                    let e_w = warped(&mut g)?;
-                    network::high_frequency(&mut g, up, e_w, level)?
+                    let e_w = warped(g)?;
+                    network::high_frequency(g, up, e_w, level)?
                 }
                 Variant::Full | Variant::Fixed | Variant::Single => {
-                    let e_w = warped(&mut g)?;
-                    network::bi_network(&mut g, up, e_w, level)?.g
+                    let e_w = warped(g)?;
+                    network::bi_network(g, up, e_w, level)?.g
                 }
             };
-            let residual = seen(&mut g, residual)?;
+            let residual = seen(g, residual)?;
             let i = g.plus(start, residual)?;
-            network::loss(&mut g, target, i)?
+            network::loss(g, target, i)
         }
-    };
-    let step = rule.minimize(&mut g, loss)?;
-    Ok((g, step))
+    }
 }
 
 /// Returns the learning rate of a part, and its optimiser with the multipliers of the last layers and the gate.
@@ -131,7 +127,9 @@ mod tests {
         let parts = [Part::Common, Part::HighFrequency].into_iter().chain(Variant::ALL.map(Part::Joint));
         for part in parts {
             let (_, rule) = rule(&config, &level, part);
-            let (graph, step) = step_graph(&level, &prior, [4, side], part, true, &rule).unwrap();
+            let mut graph = Graph::new();
+            let loss = objective(&mut graph, &level, &prior, [4, side], part, true).unwrap();
+            let step = rule.minimize(&mut graph, loss).unwrap();
             let losses = |examples: &Examples| {
                 let batch = examples.batch([4, side], part, 1, 1).unwrap();
                 let hyper = rule.hyper(1e-3, 1);

@@ -2,11 +2,11 @@
 
 use super::super::curves;
 use super::examples::{Examples, Training};
-use super::objective::{WARMUP, rule, step_graph};
+use super::objective::{WARMUP, objective, rule};
 use super::parts::{Part, Place, at};
 use super::{Config, Observer};
 use crate::error::{Error, Result};
-use crate::exec::Device;
+use crate::exec::{Device, Network};
 use crate::graph::{Graph, NodeId};
 use crate::tensor::Tensor;
 use crate::train::choices;
@@ -18,7 +18,7 @@ use crate::vision::models::cbn::alignment::{self, Method};
 use crate::vision::models::cbn::bases::Bases;
 use crate::vision::models::cbn::cascade::{Alignment, Cascade, Fitted, Variant, weights_of};
 use crate::vision::models::cbn::descriptor::Descriptor;
-use crate::vision::models::cbn::network::{self, Correspondence};
+use crate::vision::models::cbn::network::{self, Correspondence, LevelConfig};
 use crate::vision::tasks::hallucinate::align::{Recipe, Regressor};
 use crate::vision::tasks::hallucinate::{batches, priors, sheet};
 use crate::weights::Weights;
@@ -119,10 +119,12 @@ impl Run<'_, '_> {
             let mut known = BTreeMap::new();
             for (index, part) in place.parts(self.config).into_iter().enumerate() {
                 let (_, rule) = rule(self.config, level, part);
-                let (graph, step) = step_graph(level, &prior, size, part, self.faces.more.is_some(), &rule)?;
+                let mut graph = Graph::new();
+                objective(&mut graph, level, &prior, size, part, self.faces.more.is_some())?;
                 let initial = self.initial(place, index, &graph, [&known, &start])?;
                 if !self.trained(place, part).is_file() {
-                    run::check_memory(self.device, &graph, &step)?;
+                    let network = self.network(level, &prior, size, part, Weights::from_tensors(initial.clone()));
+                    network.train(rule)?.plan(&[])?;
                 }
                 if place.variant == Variant::Full && part == Part::Common {
                     shared.insert(place.k, initial.clone());
@@ -277,15 +279,13 @@ impl Run<'_, '_> {
         let prior = &self.cascade.fitted[place.level].prior;
         let (name, steps, size) = (part_name(place, part), place.steps(self.config, part), self.batch(place));
         let (lr, rule) = rule(self.config, level, part);
-        let (graph, step) = step_graph(level, prior, size, part, self.faces.more.is_some(), &rule)?;
+        let mut graph = Graph::new();
+        objective(&mut graph, level, prior, size, part, self.faces.more.is_some())?;
         let seed = self.seed(place, index);
-        let initial = self.initial(place, index, &graph, known)?;
+        let initial = Weights::from_tensors(self.initial(place, index, &graph, known)?);
+        let mut training = self.network(level, prior, size, part, initial).train(rule)?;
         let job = Job {
-            graph,
-            step,
-            rule,
             schedule: Schedule { lr, warmup: steps / WARMUP, decay: Decay::Cosine { end: 0.0, steps } },
-            initial: Weights::from_tensors(initial),
             identity: identity.clone(),
             manifest: self.manifest.clone(),
             steps,
@@ -303,16 +303,23 @@ impl Run<'_, '_> {
             ms += progress.ms;
             report(&name, done + progress.step, progress)
         };
-        let mut validate = |_: &Weights| Ok(Vec::new());
         let hold = &mut *observer.hold;
         let draw = |history: &History, path: &Path| curves::draw(history)?.save(path);
-        let mut hooks = Hooks { batch: &mut batch, validate: &mut validate, observe: &mut observe, hold, draw: &draw };
-        let mut weights = run::run(&job, self.device, folder, true, &mut hooks)?;
+        let mut hooks = Hooks { observe: &mut observe, hold, draw: &draw, ..Hooks::new(&mut batch) };
+        let mut weights = run::run(&job, &mut training, folder, &mut hooks)?;
         weights.set_manifest("config", Value::Object(identity).to_string());
         weights.save(folder.weights())?;
         self.log(&json!({ "part": name, "steps": steps, "loss": loss, "ms": ms }))?;
         (self.observer.tell)(&format!("{name}: loss {loss:.3e} after {steps} steps, {:.0} s", ms / 1e3));
         Ok(weights)
+    }
+
+    /// Returns the networks of `part` and their loss, for training.
+    fn network(&self, level: &LevelConfig, prior: &Tensor, size: [usize; 2], part: Part, initial: Weights) -> Network {
+        let (level, prior, is_partial) = (level.clone(), prior.clone(), self.faces.more.is_some());
+        self.device.network(initial, move |g| {
+            g.loss("loss", || g.graph(&[], |graph, _| objective(graph, &level, &prior, size, part, is_partial)));
+        })
     }
 
     /// Returns the seed of part `index` of `place`.
