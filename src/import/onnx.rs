@@ -14,6 +14,7 @@
 //!
 //! Source: onnx.proto and Operators.md of <https://github.com/onnx/onnx>. Conv and Relu mean the same in all versions.
 
+pub mod export;
 mod proto;
 
 use crate::error::{Error, Result};

@@ -47,7 +47,7 @@ pub fn value(name: &str, dims: &[i64]) -> ValueInfo {
 pub fn model(node: Vec<Node>, initializer: Vec<Tensor>, input: ValueInfo, output: ValueInfo) -> Model {
     let graph = Graph { node, name: "net".into(), initializer, input: vec![input], output: vec![output] };
     let opset_import = vec![OperatorSet { domain: String::new(), version: 13 }];
-    Model { ir_version: 8, graph: Some(graph), opset_import }
+    Model { ir_version: 8, graph: Some(graph), opset_import, ..Default::default() }
 }
 
 pub fn bytes(model: &Model) -> Vec<u8> {

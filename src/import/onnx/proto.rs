@@ -1,4 +1,4 @@
-//! The fields of an ONNX file that are read; decoding skips all others.
+//! The fields of an ONNX file that are read or written; decoding skips all others.
 //!
 //! Names, numbers and types are those of onnx.proto (ONNX IR version 11).
 
@@ -7,10 +7,25 @@
 pub struct Model {
     #[prost(int64, tag = "1")]
     pub ir_version: i64,
+    #[prost(string, tag = "2")]
+    pub producer_name: String,
+    #[prost(string, tag = "3")]
+    pub producer_version: String,
     #[prost(message, optional, tag = "7")]
     pub graph: Option<Graph>,
     #[prost(message, repeated, tag = "8")]
     pub opset_import: Vec<OperatorSet>,
+    #[prost(message, repeated, tag = "14")]
+    pub metadata_props: Vec<Entry>,
+}
+
+/// A key and its value.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Entry {
+    #[prost(string, tag = "1")]
+    pub key: String,
+    #[prost(string, tag = "2")]
+    pub value: String,
 }
 
 /// A version of a set of operators; the empty domain is ONNX's own.
@@ -56,12 +71,17 @@ pub struct Node {
 pub struct Attribute {
     #[prost(string, tag = "1")]
     pub name: String,
+    #[prost(float, optional, tag = "2")]
+    pub f: Option<f32>,
     #[prost(int64, optional, tag = "3")]
     pub i: Option<i64>,
     #[prost(bytes = "vec", optional, tag = "4")]
     pub s: Option<Vec<u8>>,
     #[prost(int64, repeated, tag = "8")]
     pub ints: Vec<i64>,
+    /// Which of the fields holds the value: 1 f, 2 i, 3 s, 7 ints. Old versions leave it out.
+    #[prost(int32, tag = "20")]
+    pub r#type: i32,
     /// The attribute of an enclosing function to which it refers.
     #[prost(string, tag = "21")]
     pub ref_attr_name: String,
@@ -72,7 +92,7 @@ pub struct Attribute {
 pub struct Tensor {
     #[prost(int64, repeated, tag = "1")]
     pub dims: Vec<i64>,
-    /// 1 is float32.
+    /// 1 is float32, 7 is int64.
     #[prost(int32, tag = "2")]
     pub data_type: i32,
     #[prost(float, repeated, tag = "4")]
@@ -103,7 +123,7 @@ pub struct Type {
 
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct TensorType {
-    /// 1 is float32.
+    /// 1 is float32, 7 is int64.
     #[prost(int32, tag = "1")]
     pub elem_type: i32,
     #[prost(message, optional, tag = "2")]

@@ -326,6 +326,11 @@ impl Unary {
         (op.row.parameters.len() == parameters.len()).then_some(op)
     }
 
+    /// Returns the values of the parameters, 0 for those that the row lacks.
+    pub fn values(&self) -> [f32; 2] {
+        self.parameters
+    }
+
     fn parameters(&self) -> Parameters {
         self.parameters.map(f64::from)
     }

@@ -1,0 +1,750 @@
+//! Writes a network as an ONNX file, opset 17, for other programs to run.
+//!
+//! An operation becomes the ONNX operator of its meaning or, where there is none, a few operators. A value has the path of its node,
+//! and a weight its own name. Integers are int64, which ONNX's operators take as indices. What exists only in training, such as a
+//! loss or dropout, is refused.
+//!
+//! Source: Operators.md of <https://github.com/onnx/onnx>, version 17.
+
+use super::proto::{self, Attribute, Dimension, Dimensions, Entry, OperatorSet, TensorType, Type, ValueInfo};
+use crate::error::{Error, Result};
+use crate::exec::Network;
+use crate::graph::{Drafted, Given, Graph, Kind, Node, NodeId};
+use crate::ops::avg_pool2d::AvgPool2d;
+use crate::ops::batch_norm::BatchNorm;
+use crate::ops::conv_transpose2d::ConvTranspose2d;
+use crate::ops::conv2d::Conv2d;
+use crate::ops::cumulative_sum::CumulativeSum;
+use crate::ops::extremum::Extremum;
+use crate::ops::l2_normalize::L2Normalize;
+use crate::ops::leaky_relu::LeakyRelu;
+use crate::ops::matmul::Matmul;
+use crate::ops::max_pool2d::MaxPool2d;
+use crate::ops::normalize::{Normalize, Over};
+use crate::ops::one_hot::OneHot;
+use crate::ops::pixel_shuffle::PixelShuffle;
+use crate::ops::pointwise::Unary;
+use crate::ops::reduce::{Kind as Reduction, Reduce};
+use crate::ops::resize::{Resize, taps};
+use crate::ops::softmax::Softmax;
+use crate::ops::top_k::TopK;
+use crate::ops::warp::{Border, Warp};
+use crate::ops::{Io, Op};
+use crate::tensor::{DType, Shape, Tensor, len};
+use crate::weights::Weights;
+use prost::Message;
+use std::any::Any;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The version of ONNX's operators that files name.
+const OPSET: i64 = 17;
+
+/// The version of the format that came with it.
+const IR: i64 = 8;
+
+/// onnx.proto's numbers for element types.
+const FLOAT: i32 = 1;
+const INT64: i32 = 7;
+const BOOL: i64 = 9;
+
+impl Network {
+    /// Returns the network as an ONNX file for inputs of these shapes, with its current weights. Dimensions N, H and W of inputs that the
+    /// operations do not depend on are left open, so that other programs may choose them.
+    ///
+    /// # Errors
+    /// An operation has no form in ONNX (the error names the node); those of the function that builds the network; the device fails.
+    pub fn to_onnx(&self, given: &[Given]) -> Result<Vec<u8>> {
+        let weights = self.weights()?;
+        let model_of = |given: &[Given]| model(&self.draft(given, false)?, &weights);
+        let mut written = model_of(given)?;
+        for (axis, letter) in [(0, "N"), (2, "H"), (3, "W")] {
+            let is_spatial = |given: &Given| given.shape.rank() == 4;
+            let larger = |given: &Given| {
+                let mut dimensions = given.shape.to_vec();
+                if axis == 0 || is_spatial(given) {
+                    dimensions[axis] *= 2;
+                }
+                Given { shape: Shape::new(&dimensions).unwrap_or(given.shape), ..given.clone() }
+            };
+            let others: Vec<Given> = given.iter().map(larger).collect();
+            if others == given {
+                continue;
+            }
+            // A network that refuses the other size depends on this one.
+            if let Ok(other) = model_of(&others) {
+                leave_open(&mut written, &other, axis, letter);
+            }
+        }
+        Ok(written.encode_to_vec())
+    }
+}
+
+/// Replaces dimensions that differ between two models by names, if nothing else differs.
+fn leave_open(model: &mut proto::Model, other: &proto::Model, axis: usize, letter: &str) {
+    let (Some(mine), Some(theirs)) = (&mut model.graph, &other.graph) else { return };
+    if mine.node != theirs.node || mine.initializer != theirs.initializer {
+        return;
+    }
+    let is_input = mine.input.len();
+    let pairs = mine.input.iter_mut().chain(&mut mine.output).zip(theirs.input.iter().chain(&theirs.output));
+    for (k, (mine, theirs)) in pairs.enumerate() {
+        let name = mine.name.clone();
+        for (position, (dim, other)) in dims(mine).into_iter().zip(dims(&mut theirs.clone())).enumerate() {
+            if dim.dim_value.is_some() && dim.dim_value != other.dim_value {
+                let own = if k < is_input && position == axis { letter.to_owned() } else { format!("{name}.{position}") };
+                let own = if position == 0 && axis == 0 { letter.to_owned() } else { own };
+                *dim = Dimension { dim_param: Some(own), ..Dimension::default() };
+            }
+        }
+    }
+}
+
+fn dims(value: &mut ValueInfo) -> Vec<&mut Dimension> {
+    let tensor = value.r#type.as_mut().and_then(|t| t.tensor_type.as_mut());
+    tensor.and_then(|t| t.shape.as_mut()).map(|shape| shape.dim.iter_mut().collect()).unwrap_or_default()
+}
+
+/// Returns a drafted network as an ONNX file with `weights`.
+///
+/// # Errors
+/// An operation has no form in ONNX; a weight is missing.
+pub fn write(drafted: &Drafted, weights: &Weights) -> Result<Vec<u8>> {
+    Ok(model(drafted, weights)?.encode_to_vec())
+}
+
+fn model(drafted: &Drafted, weights: &Weights) -> Result<proto::Model> {
+    let graph = &drafted.graph;
+    let mut writer = Writer {
+        graph,
+        weights,
+        node: Vec::new(),
+        initializer: Vec::new(),
+        values: BTreeMap::new(),
+        taken: graph.nodes().iter().map(|node| node.name.clone()).collect(),
+        known: BTreeMap::new(),
+        path: String::new(),
+    };
+    let needed = needed(graph, &drafted.outputs);
+    let mut input = Vec::new();
+    for (index, node) in graph.nodes().iter().enumerate().filter(|(index, _)| needed[*index]) {
+        if matches!(node.kind, Kind::Input) {
+            input.push(value_info(&node.name, node.shape, node.dtype));
+        }
+        writer.add(index, node)?;
+    }
+    let mut output = Vec::new();
+    for (name, id) in &drafted.outputs {
+        let node = graph.node(*id)?;
+        let value = writer.value(id.index);
+        if *name != value {
+            if writer.taken.contains(name) {
+                let problem = "is the name of an output and of another value; give the output another name";
+                return Err(Error::graph(name, problem));
+            }
+            writer.put("Identity", &[&value], vec![], name);
+        }
+        output.push(value_info(name, node.shape, node.dtype));
+    }
+    let (node, initializer) = (writer.node, writer.initializer);
+    let network = proto::Graph { node, name: "lineament".into(), initializer, input, output };
+    let entry = |(key, value): (&String, &String)| Entry { key: key.clone(), value: value.clone() };
+    Ok(proto::Model {
+        ir_version: IR,
+        producer_name: "lineament".into(),
+        producer_version: env!("CARGO_PKG_VERSION").into(),
+        graph: Some(network),
+        opset_import: vec![OperatorSet { domain: String::new(), version: OPSET }],
+        metadata_props: weights.manifest().iter().map(entry).collect(),
+    })
+}
+
+/// Returns which nodes the outputs depend on.
+fn needed(graph: &Graph, outputs: &[(String, NodeId)]) -> Vec<bool> {
+    let mut needed = vec![false; graph.nodes().len()];
+    outputs.iter().for_each(|(_, id)| needed[id.index] = true);
+    for (index, node) in graph.nodes().iter().enumerate().rev() {
+        if needed[index] {
+            node.inputs.iter().for_each(|&input| needed[input] = true);
+        }
+        // An operation has all of its outputs.
+        if let Kind::Output { of, .. } = node.kind
+            && needed[index]
+        {
+            needed[of] = true;
+        }
+    }
+    needed
+}
+
+fn value_info(name: &str, shape: Shape, dtype: DType) -> ValueInfo {
+    let dim = shape.iter().map(|&d| Dimension { dim_value: Some(d as i64), ..Dimension::default() }).collect();
+    let tensor_type = Some(TensorType { elem_type: element_type(dtype), shape: Some(Dimensions { dim }) });
+    ValueInfo { name: name.into(), r#type: Some(Type { tensor_type }) }
+}
+
+fn element_type(dtype: DType) -> i32 {
+    if dtype == DType::F32 { FLOAT } else { INT64 }
+}
+
+fn int(name: &str, value: impl TryInto<i64>) -> Attribute {
+    let i = Some(value.try_into().unwrap_or(i64::MAX));
+    Attribute { name: name.into(), i, r#type: 2, ..Attribute::default() }
+}
+
+fn ints(name: &str, values: &[usize]) -> Attribute {
+    let ints = values.iter().map(|&v| v as i64).collect();
+    Attribute { name: name.into(), ints, r#type: 7, ..Attribute::default() }
+}
+
+fn float(name: &str, value: f32) -> Attribute {
+    Attribute { name: name.into(), f: Some(value), r#type: 1, ..Attribute::default() }
+}
+
+fn text(name: &str, value: &str) -> Attribute {
+    Attribute { name: name.into(), s: Some(value.as_bytes().to_vec()), r#type: 3, ..Attribute::default() }
+}
+
+/// Returns `op` as an operation of type T, if it is one.
+fn of<T: Op>(op: &dyn Op) -> Option<&T> {
+    (op as &dyn Any).downcast_ref()
+}
+
+struct Writer<'a> {
+    graph: &'a Graph,
+    weights: &'a Weights,
+    node: Vec<proto::Node>,
+    initializer: Vec<proto::Tensor>,
+    /// The names of values by node, where they differ from the node's path.
+    values: BTreeMap<usize, String>,
+    /// Names of values in use.
+    taken: BTreeSet<String>,
+    /// Initializers by node and dimensions.
+    known: BTreeMap<(usize, Vec<usize>), String>,
+    /// The path of the node that is being written.
+    path: String,
+}
+
+impl Writer<'_> {
+    fn shape(&self, index: usize) -> Shape {
+        self.graph.nodes()[index].shape
+    }
+
+    /// Returns the name of a node's value.
+    fn value(&mut self, index: usize) -> String {
+        let node = &self.graph.nodes()[index];
+        match node.kind {
+            Kind::Param { .. } | Kind::Constant(_) => self.shaped(index, &node.shape.to_vec()),
+            _ => self.values.get(&index).unwrap_or(&node.name).clone(),
+        }
+    }
+
+    /// Adds an operator that writes `output`.
+    fn put(&mut self, op: &str, inputs: &[&str], attribute: Vec<Attribute>, output: &str) {
+        self.put_all(op, inputs, attribute, &[output]);
+    }
+
+    fn put_all(&mut self, op: &str, inputs: &[&str], attribute: Vec<Attribute>, outputs: &[&str]) {
+        let own = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect();
+        let (input, output) = (own(inputs), own(outputs));
+        let name = outputs.iter().find(|name| !name.is_empty()).copied().unwrap_or_default().to_owned();
+        self.taken.extend(outputs.iter().map(|&name| name.to_owned()));
+        self.node.push(proto::Node { input, output, name, op_type: op.into(), attribute, domain: String::new() });
+    }
+
+    /// Returns a new name that begins with the path of the node that is being written.
+    fn fresh(&mut self, suffix: &str) -> String {
+        let base = format!("{}.{suffix}", self.path);
+        let mut name = base.clone();
+        let mut count = 1;
+        while !self.taken.insert(name.clone()) {
+            count += 1;
+            name = format!("{base}_{count}");
+        }
+        name
+    }
+
+    /// Adds an operator and returns its value.
+    fn then(&mut self, op: &str, inputs: &[&str], attribute: Vec<Attribute>) -> String {
+        let name = self.fresh(&op.to_lowercase());
+        self.put(op, inputs, attribute, &name);
+        name
+    }
+
+    fn floats(&mut self, suffix: &str, dims: &[usize], values: &[f32]) -> String {
+        let name = self.fresh(suffix);
+        let raw = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+        self.initializer.push(initializer(&name, dims, FLOAT, raw));
+        name
+    }
+
+    fn int64s(&mut self, suffix: &str, dims: &[usize], values: impl IntoIterator<Item = i64>) -> String {
+        let name = self.fresh(suffix);
+        let raw = values.into_iter().flat_map(i64::to_le_bytes).collect();
+        self.initializer.push(initializer(&name, dims, INT64, raw));
+        name
+    }
+
+    /// Returns the value of a node with other dimensions: a weight or constant as an initializer, anything else reshaped.
+    fn shaped(&mut self, index: usize, dims: &[usize]) -> String {
+        let node = &self.graph.nodes()[index];
+        let tensor = match &node.kind {
+            Kind::Constant(tensor) => Some((**tensor).clone()),
+            Kind::Param { init, .. } => {
+                // A state that no file has is still at its initial value.
+                let own = self.weights.get(&node.name).cloned();
+                Some(own.unwrap_or_else(|| init.fill(node.shape, 0, &node.name)))
+            }
+            _ => None,
+        };
+        let Some(tensor) = tensor else {
+            let value = self.value(index);
+            if node.shape[..] == *dims {
+                return value;
+            }
+            return self.reshaped(&value, dims);
+        };
+        if let Some(known) = self.known.get(&(index, dims.to_vec())) {
+            return known.clone();
+        }
+        // The first form has the weight's own name.
+        let is_first = !self.known.keys().any(|(known, _)| *known == index);
+        let name = if is_first { node.name.clone() } else { self.fresh(&format!("as_{}d", dims.len())) };
+        let raw = match tensor.dtype() {
+            DType::F32 => tensor.bytes().to_vec(),
+            _ => tensor.to_f64().iter().flat_map(|&v| (v as i64).to_le_bytes()).collect(),
+        };
+        self.initializer.push(initializer(&name, dims, element_type(tensor.dtype()), raw));
+        self.known.insert((index, dims.to_vec()), name.clone());
+        name
+    }
+
+    fn reshaped(&mut self, value: &str, dims: &[usize]) -> String {
+        let to = self.int64s("shape", &[dims.len()], dims.iter().map(|&d| d as i64));
+        self.then("Reshape", &[value, &to], vec![])
+    }
+
+    fn put_reshaped(&mut self, value: &str, dims: &[usize], output: &str) {
+        let to = self.int64s("shape", &[dims.len()], dims.iter().map(|&d| d as i64));
+        self.put("Reshape", &[value, &to], vec![], output);
+    }
+
+    fn add(&mut self, index: usize, node: &Node) -> Result<()> {
+        self.path.clone_from(&node.name);
+        let no_form = |what: &str| {
+            Err(Error::graph(&node.name, format!("{what} has no form in ONNX's opset {OPSET}; leave it out of the outputs")))
+        };
+        match &node.kind {
+            // They are written where they are used.
+            Kind::Input | Kind::Param { .. } | Kind::Constant(_) | Kind::Output { .. } => Ok(()),
+            Kind::Reshape => {
+                let x = self.value(node.inputs[0]);
+                self.put_reshaped(&x, &node.shape, &node.name);
+                Ok(())
+            }
+            Kind::Op(op) => match self.op(index, node, &**op)? {
+                true => Ok(()),
+                false => no_form(op.name()),
+            },
+            Kind::Grad { .. } => no_form("a gradient"),
+            Kind::Update(_) | Kind::Pack => no_form("an update"),
+        }
+    }
+
+    /// Writes an operation, and returns whether it has a form in ONNX.
+    fn op(&mut self, index: usize, node: &Node, op: &dyn Op) -> Result<bool> {
+        let shapes: Vec<Shape> = node.inputs.iter().map(|&input| self.shape(input)).collect();
+        let io = Io { x: &shapes, y: node.shape };
+        let y = node.name.as_str();
+        if let Some(op) = of::<Conv2d>(op) {
+            self.conv2d(node, op);
+        } else if let Some(op) = of::<ConvTranspose2d>(op) {
+            let (x, w) = (self.value(node.inputs[0]), self.value(node.inputs[1]));
+            let b = self.shaped(node.inputs[2], &[node.shape[1]]);
+            let pads = [op.padding[0], op.padding[1], op.padding[0], op.padding[1]];
+            let attributes = vec![
+                ints("kernel_shape", &shapes[1][2..]),
+                ints("strides", &op.stride),
+                ints("pads", &pads),
+                ints("output_padding", &op.output_padding),
+            ];
+            self.put("ConvTranspose", &[&x, &w, &b], attributes, y);
+        } else if of::<Warp>(op).is_some() || op.name() == "field" || op.name() == "pairwise_distance" {
+            return self.geometry(node, op);
+        } else if let Some(op) = of::<Resize>(op) {
+            self.resize(node, op, &io);
+        } else if let Some(op) = of::<Normalize>(op) {
+            self.normalize(node, op);
+        } else if let Some(op) = of::<Extremum>(op) {
+            self.extremum(index, node, op);
+        } else if of::<Unary>(op).is_some() || simple(op.name()).is_some() {
+            self.pointwise(node, op);
+        } else {
+            return self.other(index, node, op);
+        }
+        Ok(true)
+    }
+
+    fn conv2d(&mut self, node: &Node, op: &Conv2d) {
+        let kernel = self.shape(node.inputs[1])[2..].to_vec();
+        let (mut x, w) = (self.value(node.inputs[0]), self.value(node.inputs[1]));
+        let b = self.shaped(node.inputs[2], &[node.shape[1]]);
+        let mut pads = [op.padding[0], op.padding[1], op.padding[0], op.padding[1]];
+        if op.replicate {
+            let around = [0, 0, pads[0], pads[1], 0, 0, pads[2], pads[3]];
+            let around = self.int64s("pads", &[8], around.iter().map(|&pad| pad as i64));
+            x = self.then("Pad", &[&x, &around], vec![text("mode", "edge")]);
+            pads = [0; 4];
+        }
+        let attributes = vec![
+            ints("kernel_shape", &kernel),
+            ints("strides", &op.stride),
+            ints("dilations", &op.dilation),
+            ints("pads", &pads),
+            int("group", op.groups),
+        ];
+        self.put("Conv", &[&x, &w, &b], attributes, &node.name);
+    }
+
+    /// Writes functions of one or two values, comparisons and logic.
+    fn pointwise(&mut self, node: &Node, op: &dyn Op) {
+        let y = node.name.as_str();
+        let inputs: Vec<String> = node.inputs.iter().map(|&input| self.value(input)).collect();
+        let names: Vec<&str> = inputs.iter().map(String::as_str).collect();
+        let x = names[0];
+        let scalar = |writer: &mut Self, value: f32| writer.floats("constant", &[], &[value]);
+        let parameters = of::<Unary>(op).map_or([0.0; 2], Unary::values);
+        match op.name() {
+            "silu" => {
+                let s = self.then("Sigmoid", &[x], vec![]);
+                self.put("Mul", &[x, &s], vec![], y);
+            }
+            "mish" => {
+                let s = self.then("Softplus", &[x], vec![]);
+                let t = self.then("Tanh", &[&s], vec![]);
+                self.put("Mul", &[x, &t], vec![], y);
+            }
+            "gelu" => {
+                // x·(1 + erf(x/√2))/2
+                let [root, one, half] = [std::f32::consts::FRAC_1_SQRT_2, 1.0, 0.5].map(|v| scalar(self, v));
+                let a = self.then("Mul", &[x, &root], vec![]);
+                let a = self.then("Erf", &[&a], vec![]);
+                let a = self.then("Add", &[&a, &one], vec![]);
+                let a = self.then("Mul", &[x, &a], vec![]);
+                self.put("Mul", &[&a, &half], vec![], y);
+            }
+            "gelu_tanh" => {
+                // x·sigmoid(√(8/π)·(x + 0.044715·x³)), which is x·(1 + tanh(…/2))/2.
+                let [cube, root, three] = [0.044_715, (8.0 / std::f32::consts::PI).sqrt(), 3.0].map(|v| scalar(self, v));
+                let a = self.then("Pow", &[x, &three], vec![]);
+                let a = self.then("Mul", &[&a, &cube], vec![]);
+                let a = self.then("Add", &[x, &a], vec![]);
+                let a = self.then("Mul", &[&a, &root], vec![]);
+                let a = self.then("Sigmoid", &[&a], vec![]);
+                self.put("Mul", &[x, &a], vec![], y);
+            }
+            "clamp" => {
+                let [low, high] = parameters.map(|v| scalar(self, v));
+                self.put("Clip", &[x, &low, &high], vec![], y);
+            }
+            "elu" => self.put("Elu", &[x], vec![float("alpha", parameters[0])], y),
+            "hard_sigmoid" => {
+                let attributes = vec![float("alpha", parameters[0]), float("beta", parameters[1])];
+                self.put("HardSigmoid", &[x], attributes, y);
+            }
+            "and" | "or" | "xor" | "not" => {
+                let bools: Vec<String> = names.iter().map(|x| self.then("Cast", &[x], vec![int("to", BOOL)])).collect();
+                let bools: Vec<&str> = bools.iter().map(String::as_str).collect();
+                let held = self.then(simple(op.name()).unwrap_or_default(), &bools, vec![]);
+                self.put("Cast", &[&held], vec![int("to", INT64)], y);
+            }
+            "equal" | "greater" | "greater_or_equal" | "less" | "less_or_equal" => {
+                let held = self.then(simple(op.name()).unwrap_or_default(), &names, vec![]);
+                self.put("Cast", &[&held], vec![int("to", INT64)], y);
+            }
+            name => self.put(simple(name).unwrap_or_default(), &names, vec![], y),
+        }
+    }
+
+    /// Writes warp, field and pairwise_distance. Returns whether it could.
+    fn geometry(&mut self, node: &Node, op: &dyn Op) -> Result<bool> {
+        let y = node.name.as_str();
+        if let Some(op) = of::<Warp>(op) {
+            let [_, _, h, w] = self.shape(node.inputs[0]).nchw();
+            if h == 1 || w == 1 {
+                let problem = "GridSample cannot sample pictures of one row or column; use larger ones";
+                return Err(Error::graph(y, problem));
+            }
+            // GridSample counts positions from −1 to 1.
+            let (x, f) = (self.value(node.inputs[0]), self.value(node.inputs[1]));
+            let last = self.then("Transpose", &[&f], vec![ints("perm", &[0, 2, 3, 1])]);
+            let scale = self.floats("scale", &[2], &[w, h].map(|size| (2.0 / (size - 1) as f64) as f32));
+            let one = self.floats("one", &[], &[1.0]);
+            let scaled = self.then("Mul", &[&last, &scale], vec![]);
+            let grid = self.then("Sub", &[&scaled, &one], vec![]);
+            let border = if op.border == Border::Zero { "zeros" } else { "border" };
+            let attributes = vec![int("align_corners", 1), text("mode", "bilinear"), text("padding_mode", border)];
+            self.put("GridSample", &[&x, &grid], attributes, y);
+        } else if op.name() == "field" {
+            // c [N,1,1,K] times b [2,K,H·W] is [N,2,1,H·W].
+            let [n, _, h, w] = node.shape.nchw();
+            let k = self.shape(node.inputs[2])[1];
+            let z = self.value(node.inputs[0]);
+            let b = self.shaped(node.inputs[1], &[2, k, h * w]);
+            let c = self.shaped(node.inputs[2], &[n, 1, 1, k]);
+            let moved = self.then("MatMul", &[&c, &b], vec![]);
+            let moved = self.reshaped(&moved, &[n, 2, h, w]);
+            self.put("Add", &[&z, &moved], vec![], y);
+        } else {
+            let [n, d, m] = [self.shape(node.inputs[0])[0], self.shape(node.inputs[0])[1], node.shape[1]];
+            let a = self.shaped(node.inputs[0], &[n, 1, d, 1]);
+            let b = self.shaped(node.inputs[1], &[1, m, d, 1]);
+            let difference = self.then("Sub", &[&a, &b], vec![]);
+            self.put("ReduceSumSquare", &[&difference], vec![ints("axes", &[2]), int("keepdims", 1)], y);
+        }
+        Ok(true)
+    }
+
+    /// Writes a resize as products with the matrices of its weights: no attribute of ONNX's Resize describes MATLAB's borders.
+    fn resize(&mut self, node: &Node, op: &Resize, io: &Io) {
+        let mut matrix = |axis: usize, is_transposed: bool| {
+            let (inputs, outputs) = (io.x[0][2 + axis], io.y[2 + axis]);
+            let taps = taps(op, axis, inputs, outputs);
+            let mut all = vec![0.0f64; inputs * outputs];
+            for o in 0..outputs {
+                for (i, weight) in taps.of(o) {
+                    all[if is_transposed { i * outputs + o } else { o * inputs + i }] += weight;
+                }
+            }
+            let dims = if is_transposed { [inputs, outputs] } else { [outputs, inputs] };
+            let all: Vec<f32> = all.iter().map(|&weight| weight as f32).collect();
+            self.floats(["rows", "columns"][axis], &dims, &all)
+        };
+        let (rows, columns) = (matrix(0, false), matrix(1, true));
+        let x = self.value(node.inputs[0]);
+        let narrow = self.then("MatMul", &[&rows, &x], vec![]);
+        self.put("MatMul", &[&narrow, &columns], vec![], &node.name);
+    }
+
+    fn normalize(&mut self, node: &Node, op: &Normalize) {
+        let y = node.name.as_str();
+        let x = self.value(node.inputs[0]);
+        match op.over {
+            Over::AxesFrom(axis) => {
+                let (w, b) = (self.value(node.inputs[1]), self.value(node.inputs[2]));
+                let attributes = vec![int("axis", axis), float("epsilon", op.eps)];
+                self.put("LayerNormalization", &[&x, &w, &b], attributes, y);
+            }
+            Over::Groups(groups) => {
+                let (n, channels) = (node.shape[0], node.shape[1]);
+                let lines = self.reshaped(&x, &[n, groups, len(&node.shape) / n / groups]);
+                let one = self.floats("one", &[groups], &vec![1.0; groups]);
+                let zero = self.floats("zero", &[groups], &vec![0.0; groups]);
+                let attributes = vec![float("epsilon", op.eps)];
+                let standard = self.then("InstanceNormalization", &[&lines, &one, &zero], attributes);
+                let standard = self.reshaped(&standard, &node.shape);
+                let mut dims = vec![1; node.shape.rank() - 1];
+                dims[0] = channels;
+                let (w, b) = (self.shaped(node.inputs[1], &dims), self.shaped(node.inputs[2], &dims));
+                let scaled = self.then("Mul", &[&standard, &w], vec![]);
+                self.put("Add", &[&scaled, &b], vec![], y);
+            }
+        }
+    }
+
+    /// Writes the maximum and its position: the axes are brought to the end and made one.
+    fn extremum(&mut self, index: usize, node: &Node, op: &Extremum) {
+        let shape = self.shape(node.inputs[0]);
+        let mut x = self.value(node.inputs[0]);
+        let mut axes = op.axes.axes.clone();
+        axes.sort_unstable();
+        let kept: Vec<usize> = (0..shape.rank()).filter(|axis| !axes.contains(axis)).collect();
+        let order: Vec<usize> = kept.iter().chain(&axes).copied().collect();
+        if !order.iter().copied().eq(0..shape.rank()) {
+            x = self.then("Transpose", &[&x], vec![ints("perm", &order)]);
+        }
+        let terms: usize = axes.iter().map(|&axis| shape[axis]).product();
+        let mut dims: Vec<usize> = kept.iter().map(|&axis| shape[axis]).collect();
+        dims.push(terms);
+        let lines = self.reshaped(&x, &dims);
+        let (reduce, position) = if op.largest { ("ReduceMax", "ArgMax") } else { ("ReduceMin", "ArgMin") };
+        let last = dims.len() - 1;
+        let value = self.then(reduce, &[&lines], vec![ints("axes", &[last]), int("keepdims", 0)]);
+        let at = self.then(position, &[&lines], vec![int("axis", last), int("keepdims", 0)]);
+        self.put_reshaped(&value, &node.shape, &node.name);
+        let indices = self.graph.nodes()[index + 1].name.clone();
+        self.put_reshaped(&at, &node.shape, &indices);
+    }
+
+    /// Writes the other operations. Returns whether `op` is one of them.
+    fn other(&mut self, index: usize, node: &Node, op: &dyn Op) -> Result<bool> {
+        let y = node.name.as_str();
+        if op.name() == "linear" || of::<BatchNorm>(op).is_some() {
+            return self.layer(node, op);
+        }
+        let inputs: Vec<String> = node.inputs.iter().map(|&input| self.value(input)).collect();
+        let x = inputs[0].as_str();
+        let shape = self.shape(node.inputs[0]);
+        if let Some(op) = of::<MaxPool2d>(op) {
+            let attributes = vec![
+                ints("kernel_shape", &[op.kernel; 2]),
+                ints("strides", &[op.stride; 2]),
+                ints("pads", &[op.padding; 4]),
+            ];
+            self.put("MaxPool", &[x], attributes, y);
+        } else if let Some(op) = of::<AvgPool2d>(op) {
+            match op.kernel {
+                None => self.put("GlobalAveragePool", &[x], vec![], y),
+                Some(kernel) => {
+                    let attributes = vec![
+                        ints("kernel_shape", &[kernel; 2]),
+                        ints("strides", &[op.stride; 2]),
+                        ints("pads", &[op.padding; 4]),
+                        int("count_include_pad", i64::from(op.count_include_pad)),
+                    ];
+                    self.put("AveragePool", &[x], attributes, y);
+                }
+            }
+        } else if let Some(op) = of::<LeakyRelu>(op) {
+            self.put("LeakyRelu", &[x], vec![float("alpha", op.slope)], y);
+        } else if let Some(op) = of::<L2Normalize>(op) {
+            let eps = self.floats("eps", &[], &[op.eps * op.eps]);
+            let squares = self.then("ReduceSumSquare", &[x], vec![ints("axes", &[1, 3]), int("keepdims", 1)]);
+            let sum = self.then("Add", &[&squares, &eps], vec![]);
+            let length = self.then("Sqrt", &[&sum], vec![]);
+            self.put("Div", &[x, &length], vec![], y);
+        } else if let Some(op) = of::<Matmul>(op) {
+            let mut sides = [inputs[0].clone(), inputs[1].clone()];
+            for (k, is_transposed) in [op.transpose_a, op.transpose_b].into_iter().enumerate() {
+                if is_transposed {
+                    let rank = self.shape(node.inputs[k]).rank();
+                    let mut order: Vec<usize> = (0..rank).collect();
+                    order.swap(rank - 2, rank - 1);
+                    sides[k] = self.then("Transpose", &[&sides[k].clone()], vec![ints("perm", &order)]);
+                }
+            }
+            self.put("MatMul", &[&sides[0], &sides[1]], vec![], y);
+        } else if let Some(op) = of::<CumulativeSum>(op) {
+            let axis = self.int64s("axis", &[], [op.axis as i64]);
+            let attributes = vec![int("exclusive", i64::from(op.exclusive)), int("reverse", i64::from(op.reverse))];
+            self.put("CumSum", &[x, &axis], attributes, y);
+        } else if let Some(op) = of::<OneHot>(op) {
+            let depth = self.int64s("classes", &[], [op.classes as i64]);
+            let values = self.floats("values", &[2], &[0.0, 1.0]);
+            self.put("OneHot", &[x, &depth, &values], vec![int("axis", op.axis)], y);
+        } else if let Some(op) = of::<PixelShuffle>(op) {
+            self.put("DepthToSpace", &[x], vec![int("blocksize", op.factor), text("mode", "CRD")], y);
+        } else if let Some(op) = of::<Softmax>(op) {
+            self.put(if op.log { "LogSoftmax" } else { "Softmax" }, &[x], vec![int("axis", op.axis)], y);
+        } else if let Some(op) = of::<TopK>(op) {
+            let k = self.int64s("k", &[1], [op.k as i64]);
+            let indices = self.graph.nodes()[index + 1].name.clone();
+            let attributes = vec![int("axis", op.axis), int("largest", i64::from(op.largest)), int("sorted", 1)];
+            self.put_all("TopK", &[x, &k], attributes, &[y, &indices]);
+        } else if let Some(op) = of::<Reduce>(op) {
+            let keep = int("keepdims", i64::from(op.axes.keep));
+            let value = match op.kind {
+                Reduction::Sum => {
+                    let axes = self.int64s("axes", &[op.axes.axes.len()], op.axes.axes.iter().map(|&axis| axis as i64));
+                    self.then("ReduceSum", &[x, &axes], vec![keep])
+                }
+                kind => {
+                    let name = if kind == Reduction::Mean { "ReduceMean" } else { "ReduceL2" };
+                    self.then(name, &[x], vec![ints("axes", &op.axes.axes), keep])
+                }
+            };
+            // Without any dimension, ours has one of size 1.
+            self.put_reshaped(&value, &node.shape, y);
+        } else {
+            match op.name() {
+                "gate" => {
+                    let [a, b, g] = [0, 1, 2].map(|k| inputs[k].as_str());
+                    let one = self.floats("one", &[], &[1.0]);
+                    let rest = self.then("Sub", &[&one, g], vec![]);
+                    let (a, b) = (self.then("Mul", &[&rest, a], vec![]), self.then("Mul", &[g, b], vec![]));
+                    self.put("Add", &[&a, &b], vec![], y);
+                }
+                "concat" => self.put("Concat", &[x, &inputs[1]], vec![int("axis", 1)], y),
+                "select" => {
+                    let c = self.then("Cast", &[x], vec![int("to", BOOL)]);
+                    self.put("Where", &[&c, &inputs[1], &inputs[2]], vec![], y);
+                }
+                _ => return Ok(false),
+            }
+        }
+        Ok(true)
+    }
+
+    /// Writes linear and batch_norm. Returns whether it could.
+    fn layer(&mut self, node: &Node, op: &dyn Op) -> Result<bool> {
+        let y = node.name.as_str();
+        let x = self.value(node.inputs[0]);
+        match of::<BatchNorm>(op) {
+            Some(BatchNorm { training: true, .. }) => {
+                let problem = "batch_norm with the statistics of the batch is for training; export the network for inference";
+                return Err(Error::graph(y, problem));
+            }
+            Some(op) => {
+                let [w, b, mean, variance] = [1, 2, 3, 4].map(|k| self.value(node.inputs[k]));
+                let attributes = vec![float("epsilon", op.eps)];
+                self.put("BatchNormalization", &[&x, &w, &b, &mean, &variance], attributes, y);
+            }
+            None => {
+                let shape = self.shape(node.inputs[0]);
+                let [o, d] = [node.shape[1], len(&shape) / shape[0]];
+                let flat = self.then("Flatten", &[&x], vec![int("axis", 1)]);
+                let (w, b) = (self.shaped(node.inputs[1], &[o, d]), self.shaped(node.inputs[2], &[o]));
+                let rows = self.then("Gemm", &[&flat, &w, &b], vec![int("transB", 1)]);
+                let last = self.int64s("axes", &[2], [2, 3]);
+                self.put("Unsqueeze", &[&rows, &last], vec![], y);
+            }
+        }
+        Ok(true)
+    }
+}
+
+fn initializer(name: &str, dims: &[usize], data_type: i32, raw: Vec<u8>) -> proto::Tensor {
+    let dims = dims.iter().map(|&d| d as i64).collect();
+    proto::Tensor { dims, data_type, name: name.into(), raw_data: Some(raw), ..proto::Tensor::default() }
+}
+
+/// Returns the ONNX operator without attributes that is the operation `name`.
+fn simple(name: &str) -> Option<&'static str> {
+    Some(match name {
+        "abs" => "Abs",
+        "add" => "Add",
+        "and" => "And",
+        "ceil" => "Ceil",
+        "cos" => "Cos",
+        "div" => "Div",
+        "equal" => "Equal",
+        "erf" => "Erf",
+        "exp" => "Exp",
+        "floor" => "Floor",
+        "greater" => "Greater",
+        "greater_or_equal" => "GreaterOrEqual",
+        "hard_swish" => "HardSwish",
+        "less" => "Less",
+        "less_or_equal" => "LessOrEqual",
+        "log" => "Log",
+        "max" => "Max",
+        "min" => "Min",
+        "mul" => "Mul",
+        "neg" => "Neg",
+        "not" => "Not",
+        "or" => "Or",
+        "pow" => "Pow",
+        "prelu" => "PRelu",
+        "reciprocal" => "Reciprocal",
+        "relu" => "Relu",
+        "round" => "Round",
+        "sigmoid" => "Sigmoid",
+        "sign" => "Sign",
+        "sin" => "Sin",
+        "softplus" => "Softplus",
+        "sqrt" => "Sqrt",
+        "sub" => "Sub",
+        "tanh" => "Tanh",
+        "xor" => "Xor",
+        _ => return None,
+    })
+}
