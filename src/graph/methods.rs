@@ -1,7 +1,7 @@
 //! The built-in operations as methods of a [`Graph`]; [`Graph::add`] takes any other.
 
 use super::{Graph, Init, NodeId};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, ShapeError};
 use crate::ops::adam::Adam;
 use crate::ops::avg_pool2d::AvgPool2d;
 use crate::ops::batch_norm::BatchNorm;
@@ -34,11 +34,12 @@ use crate::ops::relu::Relu;
 use crate::ops::resize::Resize;
 use crate::ops::select::Select;
 use crate::ops::sgd::Sgd;
-use crate::ops::slice::Slice;
 use crate::ops::softmax::Softmax;
 use crate::ops::softmax_cross_entropy::SoftmaxCrossEntropy;
 use crate::ops::top_k::TopK;
+use crate::ops::view::{Border, View};
 use crate::ops::warp::Warp;
+use crate::tensor::Shape;
 
 fn no_function<'n>(name: &str, names: impl Iterator<Item = &'n str>) -> Error {
     Error::Usage(format!("there is no function {name:?}; there are {}", names.collect::<Vec<_>>().join(", ")))
@@ -231,6 +232,15 @@ impl Graph {
         Ok((y, self.output(y, "indices")?))
     }
 
+    /// Repeats `x` along axes of size 1, and along new axes before its own, so that it has this shape.
+    ///
+    /// # Errors
+    /// `x` has more axes than the shape; a size of `x` is neither 1 nor that of the shape.
+    pub fn expand(&mut self, x: NodeId, shape: impl Into<Shape>) -> Result<NodeId> {
+        let y = shape.into();
+        self.view_of(x, |shape| View::expand(shape, y))
+    }
+
     /// Adds `z + B·c`: the positions `z` `[1, 2, H, W]` displaced by the bases `b` `[2, K, H, W]` with the coefficients `c`
     /// `[N, K, 1, 1]`; `[N, 2, H, W]`.
     ///
@@ -238,6 +248,14 @@ impl Graph {
     /// The shapes do not fit; a node belongs to another graph.
     pub fn field(&mut self, z: NodeId, b: NodeId, c: NodeId) -> Result<NodeId> {
         self.add(Field, &[z, b, c])
+    }
+
+    /// Adds `x` with an axis in reverse order.
+    ///
+    /// # Errors
+    /// There is no such axis.
+    pub fn flip(&mut self, x: NodeId, axis: usize) -> Result<NodeId> {
+        self.view_of(x, |shape| View::flip(shape, axis))
     }
 
     /// Adds `(1 − g)·a + g·b`, where `a` and `b` have the same shape `[N,C,H,W]`, and `g` has this shape or one channel.
@@ -262,6 +280,14 @@ impl Graph {
     /// `a` and `b` have different shapes; `delta` is not above 0.
     pub fn huber(&mut self, a: NodeId, b: NodeId, delta: f32, reduction: Reduction) -> Result<NodeId> {
         self.add(Loss { penalty: Penalty::Huber { delta }, reduction, weighted: false }, &[a, b])
+    }
+
+    /// Adds one position on an axis of `x`, without that axis unless it is the only one.
+    ///
+    /// # Errors
+    /// There is no such axis or position.
+    pub fn index(&mut self, x: NodeId, axis: usize, position: usize) -> Result<NodeId> {
+        self.view_of(x, |shape| View::index(shape, axis, position))
     }
 
     /// Divides each of the N·H vectors of C·W numbers of `x` by its length.
@@ -345,6 +371,14 @@ impl Graph {
         self.add(binary::mul(), &[a, b])
     }
 
+    /// Adds `len` positions on an axis of `x`, from `start` on.
+    ///
+    /// # Errors
+    /// There is no such axis; the range is empty or reaches past its end.
+    pub fn narrow(&mut self, x: NodeId, axis: usize, start: usize, len: usize) -> Result<NodeId> {
+        self.view_of(x, |shape| View::narrow(shape, axis, start, len))
+    }
+
     /// Normalises lines of `x`, with scale `w` and shift `b`: layer, group or instance normalisation.
     ///
     /// # Errors
@@ -369,12 +403,28 @@ impl Graph {
         self.add(op, &[x])
     }
 
+    /// Surrounds `x` by `pads[k]` = (before, after) elements along each axis k.
+    ///
+    /// # Errors
+    /// There is not one pair for each axis; a pad is larger than the border allows.
+    pub fn pad(&mut self, x: NodeId, pads: &[(usize, usize)], border: Border) -> Result<NodeId> {
+        self.view_of(x, |shape| View::pad(shape, pads, border))
+    }
+
     /// Adds the squared Euclidean distances `[N, M, 1, 1]` between the rows of `a` `[N, D, 1, 1]` and those of `b` `[M, D, 1, 1]`.
     ///
     /// # Errors
     /// As [`Graph::add`].
     pub fn pairwise_distance(&mut self, a: NodeId, b: NodeId) -> Result<NodeId> {
         self.add(PairwiseDistance, &[a, b])
+    }
+
+    /// Adds `x` with its axes in another order: axis k is `axes[k]` of `x`.
+    ///
+    /// # Errors
+    /// `axes` does not have every axis of `x` once.
+    pub fn permute(&mut self, x: NodeId, axes: &[usize]) -> Result<NodeId> {
+        self.view_of(x, |shape| View::permute(shape, axes))
     }
 
     /// Rearranges `x` from `[N,C·r²,H,W]` to `[N,C,H·r,W·r]`.
@@ -435,12 +485,13 @@ impl Graph {
         self.pointwise(x, "sigmoid")
     }
 
-    /// Adds a range of channels of `x`.
+    /// Adds the positions `start`, `start + step`, … before `stop` on an axis of `x`. As in NumPy and ONNX, negative numbers count from the
+    /// end, and what lies outside `x` is cut off.
     ///
     /// # Errors
-    /// The slice is empty or reaches past the channels of `x`; a node belongs to another graph.
-    pub fn slice(&mut self, x: NodeId, op: Slice) -> Result<NodeId> {
-        self.add(op, &[x])
+    /// There is no such axis; the step is 0; nothing is left.
+    pub fn slice(&mut self, x: NodeId, axis: usize, start: i64, stop: i64, step: i64) -> Result<NodeId> {
+        self.view_of(x, |shape| View::slice(shape, axis, start, stop, step))
     }
 
     /// Adds `exp(x) / Σ exp(x)` along an axis, or its logarithm; has the shape of `x`.
@@ -459,6 +510,31 @@ impl Graph {
         self.add(SoftmaxCrossEntropy { reduction }, &[x, t])
     }
 
+    /// Adds consecutive ranges of an axis of `x`, of these sizes.
+    ///
+    /// # Errors
+    /// There is no such axis; a size is 0; the sizes do not add up to that of the axis.
+    pub fn split(&mut self, x: NodeId, axis: usize, sizes: &[usize]) -> Result<Vec<NodeId>> {
+        self.check_split(x, axis, sizes)?;
+        let mut start = 0;
+        let mut part = |len: &usize| {
+            start += len;
+            self.narrow(x, axis, start - len, *len)
+        };
+        sizes.iter().map(&mut part).collect()
+    }
+
+    /// Checks that there is this axis and that the sizes add up to its own.
+    pub(super) fn check_split(&self, x: NodeId, axis: usize, sizes: &[usize]) -> Result<()> {
+        let shape = self.shape(x)?;
+        let total = sizes.iter().fold(0usize, |sum, size| sum.saturating_add(*size));
+        if shape.get(axis) != Some(&total) {
+            let problem = format!("the sizes {sizes:?} do not add up to that of axis {axis} of {shape:?}");
+            return Err(Error::graph(self.fresh("split"), problem));
+        }
+        Ok(())
+    }
+
     /// Adds the k largest or smallest elements of `x` along an axis, and their positions as u32.
     ///
     /// # Errors
@@ -466,6 +542,45 @@ impl Graph {
     pub fn top_k(&mut self, x: NodeId, op: TopK) -> Result<(NodeId, NodeId)> {
         let y = self.add(op, &[x])?;
         Ok((y, self.output(y, "indices")?))
+    }
+
+    /// Adds `x` with two of its axes exchanged.
+    ///
+    /// # Errors
+    /// There is no such axis.
+    pub fn transpose(&mut self, x: NodeId, a: usize, b: usize) -> Result<NodeId> {
+        self.view_of(x, |shape| {
+            let exchange = |axis| {
+                if axis == a {
+                    b
+                } else if axis == b {
+                    a
+                } else {
+                    axis
+                }
+            };
+            View::permute(shape, &(0..shape.rank().max(a + 1).max(b + 1)).map(exchange).collect::<Vec<_>>())
+        })
+    }
+
+    /// Adds a strided copy of `x`.
+    ///
+    /// # Errors
+    /// An axis of `x` does not exist or is walked twice; the border does not allow what lies outside `x`.
+    pub fn view(&mut self, x: NodeId, op: View) -> Result<NodeId> {
+        self.add(op, &[x])
+    }
+
+    /// Adds the view of `x` that `of` makes from its shape.
+    fn view_of(
+        &mut self,
+        x: NodeId,
+        of: impl FnOnce(Shape) -> std::result::Result<View, ShapeError>,
+    ) -> Result<NodeId> {
+        match of(self.shape(x)?) {
+            Ok(op) => self.view(x, op),
+            Err(source) => Err(Error::Shape { node: self.fresh("view"), source }),
+        }
     }
 
     /// Samples `x` `[N, C, H, W]` at the positions `f` `[N, 2, Ho, Wo]` (column, then row, in pixels): `[N, C, Ho, Wo]`.
@@ -502,5 +617,28 @@ mod tests {
         assert_eq!(graph.concat_all(&parts[..1]).expect("one part"), parts[0]);
         let message = graph.concat_all(&[]).expect_err("nothing to join").to_string();
         assert_eq!(message, "concat: there is nothing to concatenate; pass at least one node");
+    }
+    #[test]
+    fn views_have_the_shapes_that_their_names_say() {
+        let mut g = Graph::new();
+        let x = g.input("x", [2, 3, 1, 5]).expect("a fresh name");
+        let mut shape = |f: fn(&mut Graph, NodeId) -> Result<NodeId>| {
+            f(&mut g, x).and_then(|y| g.shape(y)).map(|shape| shape.to_vec()).map_err(|e| e.to_string())
+        };
+        assert_eq!(shape(|g, x| g.permute(x, &[3, 1, 0, 2])).unwrap(), [5, 3, 2, 1]);
+        assert_eq!(shape(|g, x| g.transpose(x, 3, 0)).unwrap(), [5, 3, 1, 2]);
+        assert_eq!(shape(|g, x| g.slice(x, 3, -1, 0, -3)).unwrap(), [2, 3, 1, 2]);
+        assert_eq!(shape(|g, x| g.index(x, 1, 2)).unwrap(), [2, 1, 5]);
+        assert_eq!(shape(|g, x| g.expand(x, [4, 2, 3, 6, 5])).unwrap(), [4, 2, 3, 6, 5]);
+        assert_eq!(shape(|g, x| g.pad(x, &[(0, 0), (1, 2), (0, 1), (3, 3)], Border::Edge)).unwrap(), [2, 6, 2, 11]);
+        assert_eq!(shape(|g, x| g.split(x, 3, &[1, 4]).map(|all| all[1])).unwrap(), [2, 3, 1, 4]);
+        assert_eq!(
+            shape(|g, x| g.split(x, 3, &[1, usize::MAX]).map(|all| all[0])).unwrap_err(),
+            format!("split: the sizes [1, {}] do not add up to that of axis 3 of [2, 3, 1, 5]", usize::MAX)
+        );
+        assert_eq!(
+            shape(|g, x| g.transpose(x, 1, 4)).unwrap_err(),
+            "view: axes must be 0 to 3 in any order, each once, got [0, 4, 2, 3, 1]"
+        );
     }
 }

@@ -20,9 +20,9 @@ use crate::ops::one_hot::OneHot;
 use crate::ops::pixel_shuffle::PixelShuffle;
 use crate::ops::reduce::Reduce;
 use crate::ops::resize::Resize;
-use crate::ops::slice::Slice;
 use crate::ops::softmax::Softmax;
 use crate::ops::top_k::TopK;
+use crate::ops::view::Border;
 use crate::ops::warp::Warp;
 use crate::tensor::{DType, SCALAR, Shape, Tensor};
 use std::cell::RefCell;
@@ -501,7 +501,68 @@ impl<'d> Var<'d> {
     /// `len` channels from `start` on.
     #[track_caller]
     pub fn channels(self, start: usize, len: usize) -> Self {
-        self.apply(Slice { start, len })
+        self.narrow(1, start, len)
+    }
+
+    /// `len` positions on an axis, from `start` on.
+    #[track_caller]
+    pub fn narrow(self, axis: usize, start: usize, len: usize) -> Self {
+        self.then(|g, x| g.narrow(x, axis, start, len))
+    }
+
+    /// The positions `start`, `start + step`, … before `stop` on an axis. As in NumPy, negative numbers count from the end, and what
+    /// lies outside is cut off.
+    #[track_caller]
+    pub fn slice(self, axis: usize, start: i64, stop: i64, step: i64) -> Self {
+        self.then(|g, x| g.slice(x, axis, start, stop, step))
+    }
+
+    /// Consecutive ranges of an axis, of these sizes.
+    #[track_caller]
+    pub fn split<const K: usize>(self, axis: usize, sizes: [usize; K]) -> [Self; K] {
+        let whole = self.then(|g, x| g.check_split(x, axis, &sizes).map(|()| x));
+        let mut start = 0usize;
+        sizes.map(|len| {
+            let part = whole.narrow(axis, start, len);
+            start = start.saturating_add(len);
+            part
+        })
+    }
+
+    /// One position on an axis, which the result lacks, unless it is the only one.
+    #[track_caller]
+    pub fn index(self, axis: usize, position: usize) -> Self {
+        self.then(|g, x| g.index(x, axis, position))
+    }
+
+    /// The axes in another order: axis k is `axes[k]` of this value.
+    #[track_caller]
+    pub fn permute(self, axes: &[usize]) -> Self {
+        self.then(|g, x| g.permute(x, axes))
+    }
+
+    /// Two axes exchanged.
+    #[track_caller]
+    pub fn transpose(self, a: usize, b: usize) -> Self {
+        self.then(|g, x| g.transpose(x, a, b))
+    }
+
+    /// An axis in reverse order.
+    #[track_caller]
+    pub fn flip(self, axis: usize) -> Self {
+        self.then(|g, x| g.flip(x, axis))
+    }
+
+    /// `pads[k]` = (before, after) elements around each axis k.
+    #[track_caller]
+    pub fn pad(self, pads: &[(usize, usize)], border: Border) -> Self {
+        self.then(|g, x| g.pad(x, pads, border))
+    }
+
+    /// Repeated along axes of size 1, and along new axes before its own, to this shape.
+    #[track_caller]
+    pub fn expand(self, shape: impl Into<Shape>) -> Self {
+        self.then(|g, x| g.expand(x, shape))
     }
 
     /// While training, sets elements to zero with this probability and scales the others; otherwise changes nothing.

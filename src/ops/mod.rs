@@ -65,10 +65,10 @@ ops! {
     resize,
     select,
     sgd,
-    slice,
     softmax,
     softmax_cross_entropy,
     top_k,
+    view,
     warp,
 }
 
