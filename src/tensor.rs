@@ -190,7 +190,7 @@ impl Tensor {
     }
 
     /// Creates a tensor of `values`, rounded to f32, or truncated to integers and clamped to their range.
-    pub(crate) fn from_f64(shape: Shape, dtype: DType, values: &[f64]) -> Result<Self> {
+    pub fn from_f64(shape: Shape, dtype: DType, values: &[f64]) -> Result<Self> {
         match dtype {
             DType::F32 => Self::new(shape, values.iter().map(|&v| v as f32).collect()),
             DType::I32 => Self::new(shape, values.iter().map(|&v| v as i32).collect()),

@@ -67,6 +67,7 @@ fn help_shows_examples_everywhere() {
         &["profile", "--help"],
         &["profile", "upscale", "--help"],
         &["bench", "--help"],
+        &["convert", "--help"],
         &["train", "upscale", "--help"],
         &["train", "hallucinate", "--help"],
         &["hallucinate", "--help"],

@@ -6,6 +6,7 @@
 mod bench;
 mod check;
 mod completions;
+mod convert;
 mod devices;
 mod dump;
 mod eval;
@@ -73,6 +74,8 @@ enum Command {
     Plan(inspect::PlanCommand),
     /// Time every step of a task and compare it with the adapter's peak, or dump a shader.
     Profile(inspect::ProfileCommand),
+    /// Write a network with its weights as an ONNX file.
+    Convert(convert::Arguments),
     /// Time a network from an ONNX file, forward or training, and compare its output.
     Bench(bench::Arguments),
     /// Measure which shader serves each layer of a network fastest on this adapter, and remember it.
@@ -199,6 +202,7 @@ fn command(command: Command, started: Instant) -> Result<u8> {
         Command::Profile(c) => inspect::profile(&c),
         Command::Bench(a) => bench::run(&a, started),
         Command::Tune(a) => tune::run(&a),
+        Command::Convert(c) => convert::run(&c),
         Command::Train(c) => train::run(&c),
         Command::Reproduce(c) => reproduce::run(&c),
         Command::Completions(a) => completions::run(&a),

@@ -9,6 +9,7 @@ pub use var::{Draft, Drafted, Given, Var};
 use crate::error::{Error, Result, ShapeError};
 use crate::layout::pack_offsets;
 use crate::ops::Op;
+use crate::ops::view::View;
 use crate::rng::Rng;
 use crate::tensor::{DType, SCALAR, Shape, Tensor, len};
 use crate::weights::Weights;
@@ -271,8 +272,16 @@ impl Graph {
     /// # Errors
     /// The number or shapes of the inputs do not fit (the error gives the node's path); a node belongs to another graph.
     pub fn add(&mut self, op: impl Op + 'static, inputs: &[NodeId]) -> Result<NodeId> {
+        self.add_shared(Arc::new(op), inputs)
+    }
+
+    /// Adds an operation as [`Graph::add`] does, which others may hold too.
+    ///
+    /// # Errors
+    /// As [`Graph::add`].
+    pub fn add_shared(&mut self, op: Arc<dyn Op>, inputs: &[NodeId]) -> Result<NodeId> {
         let name = self.fresh(op.name());
-        self.add_op(name, Arc::new(op), inputs)
+        self.add_op(name, op, inputs)
     }
 
     /// Adds an operation as [`Graph::add`] does, under a name of the caller's choice.
@@ -431,7 +440,8 @@ impl Graph {
 
     /// Returns the elements of `x` in memory of their own.
     fn copy(&mut self, x: NodeId) -> Result<NodeId> {
-        self.pointwise_with(x, "clamp", &[f32::MIN, f32::MAX])
+        let view = View::of(self.shape(x)?);
+        self.add(view, &[x])
     }
 
     /// Returns the node whose elements node `index` holds: what it is a reshape of, or itself.

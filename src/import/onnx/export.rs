@@ -28,9 +28,10 @@ use crate::ops::reduce::{Kind as Reduction, Reduce};
 use crate::ops::resize::{Resize, taps};
 use crate::ops::softmax::Softmax;
 use crate::ops::top_k::TopK;
+use crate::ops::view::{Border as Outside, View};
 use crate::ops::warp::{Border, Warp};
 use crate::ops::{Io, Op};
-use crate::tensor::{DType, Shape, Tensor, len};
+use crate::tensor::{DType, Shape, len};
 use crate::weights::Weights;
 use prost::Message;
 use std::any::Any;
@@ -91,7 +92,8 @@ fn leave_open(model: &mut proto::Model, other: &proto::Model, axis: usize, lette
         let name = mine.name.clone();
         for (position, (dim, other)) in dims(mine).into_iter().zip(dims(&mut theirs.clone())).enumerate() {
             if dim.dim_value.is_some() && dim.dim_value != other.dim_value {
-                let own = if k < is_input && position == axis { letter.to_owned() } else { format!("{name}.{position}") };
+                let own =
+                    if k < is_input && position == axis { letter.to_owned() } else { format!("{name}.{position}") };
                 let own = if position == 0 && axis == 0 { letter.to_owned() } else { own };
                 *dim = Dimension { dim_param: Some(own), ..Dimension::default() };
             }
@@ -121,6 +123,7 @@ fn model(drafted: &Drafted, weights: &Weights) -> Result<proto::Model> {
         initializer: Vec::new(),
         values: BTreeMap::new(),
         taken: graph.nodes().iter().map(|node| node.name.clone()).collect(),
+        written: BTreeSet::new(),
         known: BTreeMap::new(),
         path: String::new(),
     };
@@ -141,7 +144,13 @@ fn model(drafted: &Drafted, weights: &Weights) -> Result<proto::Model> {
                 let problem = "is the name of an output and of another value; give the output another name";
                 return Err(Error::graph(name, problem));
             }
-            writer.put("Identity", &[&value], vec![], name);
+            // A computed value takes the output's name, unless it is another output too.
+            if writer.written.contains(&value) && !writer.values.contains_key(&id.index) {
+                writer.rename(&value, name);
+                writer.values.insert(id.index, name.clone());
+            } else {
+                writer.put("Identity", &[&value], vec![], name);
+            }
         }
         output.push(value_info(name, node.shape, node.dtype));
     }
@@ -218,6 +227,8 @@ struct Writer<'a> {
     values: BTreeMap<usize, String>,
     /// Names of values in use.
     taken: BTreeSet<String>,
+    /// Names of values that an operator has computed.
+    written: BTreeSet<String>,
     /// Initializers by node and dimensions.
     known: BTreeMap<(usize, Vec<usize>), String>,
     /// The path of the node that is being written.
@@ -238,6 +249,17 @@ impl Writer<'_> {
         }
     }
 
+    /// Gives a computed value another name.
+    fn rename(&mut self, from: &str, to: &str) {
+        for name in self.node.iter_mut().flat_map(|node| node.input.iter_mut().chain(&mut node.output)) {
+            if name == from {
+                to.clone_into(name);
+            }
+        }
+        self.taken.insert(to.to_owned());
+        self.written.insert(to.to_owned());
+    }
+
     /// Adds an operator that writes `output`.
     fn put(&mut self, op: &str, inputs: &[&str], attribute: Vec<Attribute>, output: &str) {
         self.put_all(op, inputs, attribute, &[output]);
@@ -248,6 +270,7 @@ impl Writer<'_> {
         let (input, output) = (own(inputs), own(outputs));
         let name = outputs.iter().find(|name| !name.is_empty()).copied().unwrap_or_default().to_owned();
         self.taken.extend(outputs.iter().map(|&name| name.to_owned()));
+        self.written.extend(outputs.iter().map(|&name| name.to_owned()));
         self.node.push(proto::Node { input, output, name, op_type: op.into(), attribute, domain: String::new() });
     }
 
@@ -331,11 +354,16 @@ impl Writer<'_> {
     fn add(&mut self, index: usize, node: &Node) -> Result<()> {
         self.path.clone_from(&node.name);
         let no_form = |what: &str| {
-            Err(Error::graph(&node.name, format!("{what} has no form in ONNX's opset {OPSET}; leave it out of the outputs")))
+            Err(Error::graph(
+                &node.name,
+                format!("{what} has no form in ONNX's opset {OPSET}; leave it out of the outputs"),
+            ))
         };
         match &node.kind {
             // They are written where they are used.
-            Kind::Input | Kind::Param { .. } | Kind::Constant(_) | Kind::Output { .. } => Ok(()),
+            Kind::Input | Kind::Param { .. } | Kind::Constant(_) => Ok(()),
+            Kind::Output { .. } if self.written.contains(&node.name) => Ok(()),
+            Kind::Output { .. } => no_form("this output"),
             Kind::Reshape => {
                 let x = self.value(node.inputs[0]);
                 self.put_reshaped(&x, &node.shape, &node.name);
@@ -356,6 +384,9 @@ impl Writer<'_> {
         let io = Io { x: &shapes, y: node.shape };
         let y = node.name.as_str();
         if let Some(op) = of::<Conv2d>(op) {
+            if op.fusion.is_some() {
+                return Ok(false);
+            }
             self.conv2d(node, op);
         } else if let Some(op) = of::<ConvTranspose2d>(op) {
             let (x, w) = (self.value(node.inputs[0]), self.value(node.inputs[1]));
@@ -372,6 +403,8 @@ impl Writer<'_> {
             return self.geometry(node, op);
         } else if let Some(op) = of::<Resize>(op) {
             self.resize(node, op, &io);
+        } else if let Some(op) = of::<View>(op) {
+            self.view(node, op);
         } else if let Some(op) = of::<Normalize>(op) {
             self.normalize(node, op);
         } else if let Some(op) = of::<Extremum>(op) {
@@ -434,7 +467,8 @@ impl Writer<'_> {
             }
             "gelu_tanh" => {
                 // x·sigmoid(√(8/π)·(x + 0.044715·x³)), which is x·(1 + tanh(…/2))/2.
-                let [cube, root, three] = [0.044_715, (8.0 / std::f32::consts::PI).sqrt(), 3.0].map(|v| scalar(self, v));
+                let [cube, root, three] =
+                    [0.044_715, (8.0 / std::f32::consts::PI).sqrt(), 3.0].map(|v| scalar(self, v));
                 let a = self.then("Pow", &[x, &three], vec![]);
                 let a = self.then("Mul", &[&a, &cube], vec![]);
                 let a = self.then("Add", &[x, &a], vec![]);
@@ -525,6 +559,74 @@ impl Writer<'_> {
         self.put("MatMul", &[&narrow, &columns], vec![], &node.name);
     }
 
+    /// Writes a view: what each axis of x takes, then the order of the axes, then repetition.
+    fn view(&mut self, node: &Node, op: &View) {
+        let shape = self.shape(node.inputs[0]);
+        let mut x = self.value(node.inputs[0]);
+        let walk = |axis: usize| op.axes.iter().find(|walked| walked.source == Some(axis));
+        for axis in 0..shape.rank() {
+            let (start, size) = (op.start[axis], shape[axis] as i64);
+            // An axis that is not walked, or stays where it is, has one position.
+            let (step, count) = match walk(axis) {
+                Some(walked) if walked.step != 0 => (walked.step, walked.len as i64),
+                _ => (1, 1),
+            };
+            let at = |k: i64| start + k * step;
+            let is_inside = |k: &i64| (0..size).contains(&at(*k));
+            let inside: Vec<i64> = (0..count).filter(is_inside).collect();
+            if inside.len() as i64 == count && step == 1 && count == size {
+                continue;
+            }
+            if matches!(op.border, Outside::None | Outside::Constant(_)) || inside.len() as i64 == count {
+                // Positions inside are neighbours, because the step is the same everywhere.
+                let (first, last) = (inside.first().copied().unwrap_or(0), inside.last().copied().unwrap_or(-1));
+                if !(step == 1 && inside.len() as i64 == size) {
+                    let (begin, end) = (at(first), at(last) + step.signum());
+                    // Before the first position, ONNX counts from the end.
+                    let end = if end < 0 { i64::MIN } else { end };
+                    let empty = inside.is_empty();
+                    let bounds = [if empty { 0 } else { begin }, if empty { 0 } else { end }, axis as i64, step];
+                    let names = bounds.map(|bound| self.int64s("bound", &[1], [bound]));
+                    x = self.then("Slice", &[&x, &names[0], &names[1], &names[2], &names[3]], vec![]);
+                }
+                if inside.len() as i64 != count {
+                    let constant = if let Outside::Constant(value) = op.border { value } else { 0.0 };
+                    let (before, after) = if inside.is_empty() { (count, 0) } else { (first, count - 1 - last) };
+                    let mut pads = vec![0; 2 * shape.rank()];
+                    (pads[axis], pads[shape.rank() + axis]) = (before, after);
+                    let pads = self.int64s("pads", &[pads.len()], pads);
+                    let constant = self.floats("constant", &[], &[constant]);
+                    x = self.then("Pad", &[&x, &pads, &constant], vec![text("mode", "constant")]);
+                }
+            } else {
+                let place = |k: i64| match op.border {
+                    Outside::Reflect if at(k) < 0 => -at(k),
+                    Outside::Reflect if at(k) >= size => 2 * (size - 1) - at(k),
+                    _ => at(k).clamp(0, size - 1),
+                };
+                let places = self.int64s("places", &[count as usize], (0..count).map(place));
+                x = self.then("Gather", &[&x, &places], vec![int("axis", axis)]);
+            }
+        }
+        let walked: Vec<usize> = op.axes.iter().filter_map(|axis| axis.source).collect();
+        let order: Vec<usize> =
+            walked.iter().copied().chain((0..shape.rank()).filter(|axis| !walked.contains(axis))).collect();
+        if !order.iter().copied().eq(0..order.len()) {
+            x = self.then("Transpose", &[&x], vec![ints("perm", &order)]);
+        }
+        let is_repeated = |axis: &crate::ops::view::Axis| axis.source.is_none() || axis.step == 0;
+        let once: Vec<usize> = op.axes.iter().map(|axis| if is_repeated(axis) { 1 } else { axis.len }).collect();
+        if walked.len() == shape.rank() && once == node.shape[..] {
+            return self.put("Identity", &[&x], vec![], &node.name);
+        }
+        if once == node.shape[..] {
+            return self.put_reshaped(&x, &once, &node.name);
+        }
+        let x = self.reshaped(&x, &once);
+        let to = self.int64s("shape", &[node.shape.rank()], node.shape.iter().map(|&d| d as i64));
+        self.put("Expand", &[&x, &to], vec![], &node.name);
+    }
+
     fn normalize(&mut self, node: &Node, op: &Normalize) {
         let y = node.name.as_str();
         let x = self.value(node.inputs[0]);
@@ -583,7 +685,6 @@ impl Writer<'_> {
         }
         let inputs: Vec<String> = node.inputs.iter().map(|&input| self.value(input)).collect();
         let x = inputs[0].as_str();
-        let shape = self.shape(node.inputs[0]);
         if let Some(op) = of::<MaxPool2d>(op) {
             let attributes = vec![
                 ints("kernel_shape", &[op.kernel; 2]),
@@ -680,7 +781,8 @@ impl Writer<'_> {
         let x = self.value(node.inputs[0]);
         match of::<BatchNorm>(op) {
             Some(BatchNorm { training: true, .. }) => {
-                let problem = "batch_norm with the statistics of the batch is for training; export the network for inference";
+                let problem =
+                    "batch_norm with the statistics of the batch is for training; export the network for inference";
                 return Err(Error::graph(y, problem));
             }
             Some(op) => {
