@@ -109,27 +109,27 @@ impl Graph {
         self.add(op, &[a, b])
     }
 
-    /// Adds the channels of `a` followed by those of `b`.
+    /// Adds the elements of `a` along an axis, followed by those of `b`.
     ///
     /// # Errors
-    /// `a` and `b` differ in N, H or W; a node belongs to another graph.
-    pub fn concat(&mut self, a: NodeId, b: NodeId) -> Result<NodeId> {
-        self.add(Concat, &[a, b])
+    /// There is no such axis; `a` and `b` differ on another one; a node belongs to another graph.
+    pub fn concat(&mut self, a: NodeId, b: NodeId, axis: usize) -> Result<NodeId> {
+        self.add(Concat { axis }, &[a, b])
     }
 
-    /// Adds the channels of all `parts` in order. Halves are joined recursively, so that the channels of k parts are copied
-    /// ⌈log₂ k⌉ times instead of k − 1 times. A single part is returned unchanged.
+    /// Adds the elements of all `parts` along an axis, in order. Halves are joined recursively, so that the elements of k parts are
+    /// copied ⌈log₂ k⌉ times instead of k − 1 times. A single part is returned unchanged.
     ///
     /// # Errors
     /// As [`Graph::concat`]; `parts` is empty.
-    pub fn concat_all(&mut self, parts: &[NodeId]) -> Result<NodeId> {
+    pub fn concat_all(&mut self, parts: &[NodeId], axis: usize) -> Result<NodeId> {
         match parts {
             [] => Err(Error::graph("concat", "there is nothing to concatenate; pass at least one node")),
             [one] => self.node(*one).map(|_| *one),
             _ => {
                 let (left, right) = parts.split_at(parts.len().div_ceil(2));
-                let (left, right) = (self.concat_all(left)?, self.concat_all(right)?);
-                self.concat(left, right)
+                let (left, right) = (self.concat_all(left, axis)?, self.concat_all(right, axis)?);
+                self.concat(left, right, axis)
             }
         }
     }
@@ -601,7 +601,7 @@ mod tests {
         let mut graph = Graph::new();
         let parts: Vec<NodeId> =
             (1..=5).map(|c| graph.input(&format!("x{c}"), [2, c, 3, 4]).expect("a fresh name")).collect();
-        let y = graph.concat_all(&parts).expect("shapes fit");
+        let y = graph.concat_all(&parts, 1).expect("shapes fit");
         assert_eq!(graph.shape(y).expect("own node"), [2, 15, 3, 4]);
         // Walks the tree from left to right.
         let mut order = Vec::new();
@@ -614,8 +614,8 @@ mod tests {
             stack.extend(node.inputs.iter().rev());
         }
         assert_eq!(order, ["x1", "x2", "x3", "x4", "x5"]);
-        assert_eq!(graph.concat_all(&parts[..1]).expect("one part"), parts[0]);
-        let message = graph.concat_all(&[]).expect_err("nothing to join").to_string();
+        assert_eq!(graph.concat_all(&parts[..1], 1).expect("one part"), parts[0]);
+        let message = graph.concat_all(&[], 1).expect_err("nothing to join").to_string();
         assert_eq!(message, "concat: there is nothing to concatenate; pass at least one node");
     }
     #[test]

@@ -488,13 +488,13 @@ impl<'d> Var<'d> {
         self.draft.add(crate::ops::gate::Gate, &[self, other, g])
     }
 
-    /// The channels of this value, then those of the others.
+    /// The elements of this value along an axis, then those of the others.
     #[track_caller]
-    pub fn concat(self, others: &[Self]) -> Self {
+    pub fn concat(self, others: &[Self], axis: usize) -> Self {
         let others = ids(others);
         self.then(|g, x| {
             let all: Vec<NodeId> = std::iter::once(x).chain(others?).collect();
-            g.concat_all(&all)
+            g.concat_all(&all, axis)
         })
     }
 
