@@ -16,6 +16,7 @@ use crate::ops::ema::Ema;
 use crate::ops::extremum::Extremum;
 use crate::ops::field::Field;
 use crate::ops::gate::Gate;
+use crate::ops::gather::Gather;
 use crate::ops::l2_normalize::L2Normalize;
 use crate::ops::leaky_relu::LeakyRelu;
 use crate::ops::linear::Linear;
@@ -32,6 +33,7 @@ use crate::ops::prelu::Prelu;
 use crate::ops::reduce::Reduce;
 use crate::ops::relu::Relu;
 use crate::ops::resize::Resize;
+use crate::ops::scatter_add::ScatterAdd;
 use crate::ops::select::Select;
 use crate::ops::sgd::Sgd;
 use crate::ops::softmax::Softmax;
@@ -266,6 +268,31 @@ impl Graph {
         self.add(Gate, &[a, b, g])
     }
 
+    /// Adds the elements of `x` along an axis at the positions `indices`, a tensor of u32 of any shape, which takes the place of the axis;
+    /// NaN for an index past the end.
+    ///
+    /// # Errors
+    /// There is no such axis; the result has more than six dimensions; `indices` is not a tensor of u32.
+    pub fn gather(&mut self, x: NodeId, indices: NodeId, axis: usize) -> Result<NodeId> {
+        self.add(Gather { axis, elements: false }, &[x, indices])
+    }
+
+    /// Adds `x[…, indices[…, j, …], …]`, in which every line along an axis has its own indices; NaN for an index past the end. On
+    /// another axis, `indices`, a tensor of u32, may be smaller than `x`, of which the first elements are used then.
+    ///
+    /// # Errors
+    /// There is no such axis; `indices` has another rank than `x`, or is larger on another axis.
+    pub fn gather_elements(&mut self, x: NodeId, indices: NodeId, axis: usize) -> Result<NodeId> {
+        let (mut from, wanted) = (x, self.shape(indices)?);
+        let shape = self.shape(x)?;
+        if shape.rank() == wanted.rank() {
+            for d in (0..shape.rank()).filter(|d| *d != axis && wanted[*d] < shape[*d]) {
+                from = self.narrow(from, d, 0, wanted[d])?;
+            }
+        }
+        self.add(Gather { axis, elements: true }, &[from, indices])
+    }
+
     /// Adds max(0, 1 − a·b) for scores `a` and classes `b` of −1 or 1, both of the same shape, as a mean or a sum; `[1,1,1,1]`.
     ///
     /// # Errors
@@ -462,6 +489,14 @@ impl Graph {
     /// A scale is zero or made of too large numbers; the output would have no elements; a node belongs to another graph.
     pub fn resize(&mut self, x: NodeId, op: Resize) -> Result<NodeId> {
         self.add(op, &[x])
+    }
+
+    /// Adds `x`, with the updates `u` added along an axis at the positions that [`ScatterAdd`] chooses by `indices`, a tensor of u32.
+    ///
+    /// # Errors
+    /// There is no such axis; the shapes do not fit; `indices` is not a tensor of u32.
+    pub fn scatter_add(&mut self, x: NodeId, indices: NodeId, u: NodeId, op: ScatterAdd) -> Result<NodeId> {
+        self.add(op, &[x, indices, u])
     }
 
     /// Adds `a` where `c`, a tensor of u32, is not 0, else `b`, with NumPy's broadcasting of all three.
