@@ -78,7 +78,7 @@ fn the_first_error_comes_out_with_its_line_and_node() {
         g.output("y", (y + g.input("z")).max_pool(0));
     });
     let line = line!() - 4;
-    assert_eq!(wrong, format!("x.slice: len must be 1 to 1 (C=2 from 1), got 2 (at tests/network.rs:{line}:60)"));
+    assert_eq!(wrong, format!("x.view: len must be 1 to 1 (of 2 from 1), got 2 (at tests/network.rs:{line}:60)"));
     assert!(message(|g| g.output("y", g.input("z"))).starts_with("z: this input was not given; given are [\"x\"]"));
     assert!(message(|_| ()).contains("has no outputs"));
     let twice = message(|g| {

@@ -16,6 +16,7 @@ use crate::ops::ema::Ema;
 use crate::ops::extremum::Extremum;
 use crate::ops::field::Field;
 use crate::ops::gate::Gate;
+use crate::ops::gather::Gather;
 use crate::ops::l2_normalize::L2Normalize;
 use crate::ops::leaky_relu::LeakyRelu;
 use crate::ops::linear::Linear;
@@ -32,6 +33,7 @@ use crate::ops::prelu::Prelu;
 use crate::ops::reduce::Reduce;
 use crate::ops::relu::Relu;
 use crate::ops::resize::Resize;
+use crate::ops::scatter_add::ScatterAdd;
 use crate::ops::select::Select;
 use crate::ops::sgd::Sgd;
 use crate::ops::softmax::Softmax;
@@ -109,27 +111,27 @@ impl Graph {
         self.add(op, &[a, b])
     }
 
-    /// Adds the channels of `a` followed by those of `b`.
+    /// Adds the elements of `a` along an axis, followed by those of `b`.
     ///
     /// # Errors
-    /// `a` and `b` differ in N, H or W; a node belongs to another graph.
-    pub fn concat(&mut self, a: NodeId, b: NodeId) -> Result<NodeId> {
-        self.add(Concat, &[a, b])
+    /// There is no such axis; `a` and `b` differ on another one; a node belongs to another graph.
+    pub fn concat(&mut self, a: NodeId, b: NodeId, axis: usize) -> Result<NodeId> {
+        self.add(Concat { axis }, &[a, b])
     }
 
-    /// Adds the channels of all `parts` in order. Halves are joined recursively, so that the channels of k parts are copied
-    /// ⌈log₂ k⌉ times instead of k − 1 times. A single part is returned unchanged.
+    /// Adds the elements of all `parts` along an axis, in order. Halves are joined recursively, so that the elements of k parts are
+    /// copied ⌈log₂ k⌉ times instead of k − 1 times. A single part is returned unchanged.
     ///
     /// # Errors
     /// As [`Graph::concat`]; `parts` is empty.
-    pub fn concat_all(&mut self, parts: &[NodeId]) -> Result<NodeId> {
+    pub fn concat_all(&mut self, parts: &[NodeId], axis: usize) -> Result<NodeId> {
         match parts {
             [] => Err(Error::graph("concat", "there is nothing to concatenate; pass at least one node")),
             [one] => self.node(*one).map(|_| *one),
             _ => {
                 let (left, right) = parts.split_at(parts.len().div_ceil(2));
-                let (left, right) = (self.concat_all(left)?, self.concat_all(right)?);
-                self.concat(left, right)
+                let (left, right) = (self.concat_all(left, axis)?, self.concat_all(right, axis)?);
+                self.concat(left, right, axis)
             }
         }
     }
@@ -264,6 +266,31 @@ impl Graph {
     /// The shapes do not fit; a node belongs to another graph.
     pub fn gate(&mut self, a: NodeId, b: NodeId, g: NodeId) -> Result<NodeId> {
         self.add(Gate, &[a, b, g])
+    }
+
+    /// Adds the elements of `x` along an axis at the positions `indices`, a tensor of u32 of any shape, which takes the place of the axis;
+    /// NaN for an index past the end.
+    ///
+    /// # Errors
+    /// There is no such axis; the result has more than six dimensions; `indices` is not a tensor of u32.
+    pub fn gather(&mut self, x: NodeId, indices: NodeId, axis: usize) -> Result<NodeId> {
+        self.add(Gather { axis, elements: false }, &[x, indices])
+    }
+
+    /// Adds `x[…, indices[…, j, …], …]`, in which every line along an axis has its own indices; NaN for an index past the end. On
+    /// another axis, `indices`, a tensor of u32, may be smaller than `x`, of which the first elements are used then.
+    ///
+    /// # Errors
+    /// There is no such axis; `indices` has another rank than `x`, or is larger on another axis.
+    pub fn gather_elements(&mut self, x: NodeId, indices: NodeId, axis: usize) -> Result<NodeId> {
+        let (mut from, wanted) = (x, self.shape(indices)?);
+        let shape = self.shape(x)?;
+        if shape.rank() == wanted.rank() {
+            for d in (0..shape.rank()).filter(|d| *d != axis && wanted[*d] < shape[*d]) {
+                from = self.narrow(from, d, 0, wanted[d])?;
+            }
+        }
+        self.add(Gather { axis, elements: true }, &[from, indices])
     }
 
     /// Adds max(0, 1 − a·b) for scores `a` and classes `b` of −1 or 1, both of the same shape, as a mean or a sum; `[1,1,1,1]`.
@@ -464,6 +491,14 @@ impl Graph {
         self.add(op, &[x])
     }
 
+    /// Adds `x`, with the updates `u` added along an axis at the positions that [`ScatterAdd`] chooses by `indices`, a tensor of u32.
+    ///
+    /// # Errors
+    /// There is no such axis; the shapes do not fit; `indices` is not a tensor of u32.
+    pub fn scatter_add(&mut self, x: NodeId, indices: NodeId, u: NodeId, op: ScatterAdd) -> Result<NodeId> {
+        self.add(op, &[x, indices, u])
+    }
+
     /// Adds `a` where `c`, a tensor of u32, is not 0, else `b`, with NumPy's broadcasting of all three.
     ///
     /// # Errors
@@ -601,7 +636,7 @@ mod tests {
         let mut graph = Graph::new();
         let parts: Vec<NodeId> =
             (1..=5).map(|c| graph.input(&format!("x{c}"), [2, c, 3, 4]).expect("a fresh name")).collect();
-        let y = graph.concat_all(&parts).expect("shapes fit");
+        let y = graph.concat_all(&parts, 1).expect("shapes fit");
         assert_eq!(graph.shape(y).expect("own node"), [2, 15, 3, 4]);
         // Walks the tree from left to right.
         let mut order = Vec::new();
@@ -614,8 +649,8 @@ mod tests {
             stack.extend(node.inputs.iter().rev());
         }
         assert_eq!(order, ["x1", "x2", "x3", "x4", "x5"]);
-        assert_eq!(graph.concat_all(&parts[..1]).expect("one part"), parts[0]);
-        let message = graph.concat_all(&[]).expect_err("nothing to join").to_string();
+        assert_eq!(graph.concat_all(&parts[..1], 1).expect("one part"), parts[0]);
+        let message = graph.concat_all(&[], 1).expect_err("nothing to join").to_string();
         assert_eq!(message, "concat: there is nothing to concatenate; pass at least one node");
     }
     #[test]

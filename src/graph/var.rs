@@ -20,6 +20,7 @@ use crate::ops::one_hot::OneHot;
 use crate::ops::pixel_shuffle::PixelShuffle;
 use crate::ops::reduce::Reduce;
 use crate::ops::resize::Resize;
+use crate::ops::scatter_add::ScatterAdd;
 use crate::ops::softmax::Softmax;
 use crate::ops::top_k::TopK;
 use crate::ops::view::Border;
@@ -488,13 +489,13 @@ impl<'d> Var<'d> {
         self.draft.add(crate::ops::gate::Gate, &[self, other, g])
     }
 
-    /// The channels of this value, then those of the others.
+    /// The elements of this value along an axis, then those of the others.
     #[track_caller]
-    pub fn concat(self, others: &[Self]) -> Self {
+    pub fn concat(self, others: &[Self], axis: usize) -> Self {
         let others = ids(others);
         self.then(|g, x| {
             let all: Vec<NodeId> = std::iter::once(x).chain(others?).collect();
-            g.concat_all(&all)
+            g.concat_all(&all, axis)
         })
     }
 
@@ -563,6 +564,34 @@ impl<'d> Var<'d> {
     #[track_caller]
     pub fn expand(self, shape: impl Into<Shape>) -> Self {
         self.then(|g, x| g.expand(x, shape))
+    }
+
+    /// The elements along an axis at the positions `indices`, u32 of any shape, which takes the place of the axis.
+    #[track_caller]
+    pub fn gather(self, indices: Self, axis: usize) -> Self {
+        self.with(indices, |g, x, indices| g.gather(x, indices, axis))
+    }
+
+    /// The elements along an axis, in which every line has its own indices, u32.
+    #[track_caller]
+    pub fn gather_elements(self, indices: Self, axis: usize) -> Self {
+        self.with(indices, |g, x, indices| g.gather_elements(x, indices, axis))
+    }
+
+    /// This value with updates added along an axis at the positions `indices`, u32.
+    #[track_caller]
+    pub fn scatter_add(self, indices: Self, updates: Self, op: ScatterAdd) -> Self {
+        self.draft.add(op, &[self, indices, updates])
+    }
+
+    /// Rows of a table, the parameter `name.w` `[rows, size]`, for indices of u32: their shape, followed by `size`. Rows are drawn from a
+    /// normal distribution of deviation 1.
+    #[track_caller]
+    pub fn embedding(self, name: &str, rows: usize, size: usize) -> Self {
+        self.then(|g, indices| {
+            let w = g.param(&format!("{name}.w"), [rows, size], Init::Normal(1.0))?;
+            g.add_named(name, crate::ops::gather::Gather { axis: 0, elements: false }, &[w, indices])
+        })
     }
 
     /// While training, sets elements to zero with this probability and scales the others; otherwise changes nothing.

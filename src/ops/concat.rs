@@ -1,25 +1,34 @@
-//! concat: the channels of a, then those of b.
+//! concat: the elements of a along an axis, then those of b.
 //!
-//! `y[n,c,i,j] = a[n,c,i,j] for c < Ca, else b[n,c−Ca,i,j]`
+//! `y[…,i,…] = a[…,i,…] for i < Sa, else b[…,i−Sa,…]`
 //!
-//! | name | shape           | meaning                    |
-//! |------|-----------------|----------------------------|
-//! | a    | `[N,Ca,H,W]`    | the first Ca channels of y |
-//! | b    | `[N,Cb,H,W]`    | the last Cb channels of y  |
-//! | y    | `[N,Ca+Cb,H,W]` | output                     |
+//! | name | shape                                  | meaning                       |
+//! |------|----------------------------------------|-------------------------------|
+//! | a    | any shape, Sa on the axis              | the first Sa positions of y   |
+//! | b    | as a, but Sb on the axis               | the last Sb positions of y    |
+//! | y    | as a, but Sa+Sb on the axis            | output                        |
 //!
-//! Gradients: the channels of dy that each input contributed.
-//! Errors: a and b differ in more than the channels.
+//! Gradients: the part of dy that each input contributed.
+//! Errors: the axis does not exist; a and b differ on another axis.
 //! Numerics: exact.
-//! Source: definition as in torch.cat(dim=1).
+//! Source: definition as in torch.cat and Concat of ONNX.
 
-use super::{Call, Caps, Case, Cost, Io, Kernel, Launch, Op, Tolerance, Values, Work, wgsl};
+use super::{Call, Caps, Case, Cost, Fill, Io, Kernel, Launch, Op, Tolerance, Values, Work, wgsl, with_nan};
 use crate::error::ShapeError;
 use crate::tensor::Shape;
 
-/// The operation; it has no attributes.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Concat;
+/// The operation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Concat {
+    pub axis: usize,
+}
+
+impl Concat {
+    /// Returns how many elements a and b have in a row in y: those of the axis and the ones behind it.
+    fn runs(&self, io: &Io) -> [usize; 2] {
+        [0, 1].map(|k| io.x[k][self.axis..].iter().product())
+    }
+}
 
 impl Op for Concat {
     fn name(&self) -> &'static str {
@@ -32,14 +41,20 @@ impl Op for Concat {
         const KERNELS: &[Kernel] = &[Kernel::new(wgsl!("concat/plain"), plain)];
         KERNELS
     }
+    fn takes_any_rank(&self) -> bool {
+        true
+    }
     fn shape(&self, x: &[Shape]) -> Result<Shape, ShapeError> {
-        let [n, ca, h, w] = x[0].nchw();
-        let [_, cb, _, _] = x[1].nchw();
-        let both = ca.checked_add(cb);
+        let (mut sizes, mut others) = (x[0].to_vec(), x[1].to_vec());
+        let Some(size) = sizes.get_mut(self.axis) else {
+            return Err(ShapeError::value("axis", format!("0 to {}", x[0].rank() - 1), self.axis));
+        };
+        let both = others.get_mut(self.axis).and_then(|other| size.checked_add(std::mem::replace(other, *size)));
         match both {
-            Some(c) if x[1] == [n, cb, h, w] => Ok([n, c, h, w].into()),
-            _ => Err(ShapeError::shape("b", format!("[N={n}, Cb, H={h}, W={w}] as a"), x[1])),
+            Some(both) if *x[0] == *others => *size = both,
+            _ => return Err(ShapeError::shape("b", format!("{:?} but for axis {}", x[0], self.axis), x[1])),
         }
+        Ok(Shape::new(&sizes).unwrap_or(x[0]))
     }
     fn cost(&self, method: &str, io: &Io) -> Cost {
         let moved = match method {
@@ -50,19 +65,17 @@ impl Op for Concat {
         Cost::new(0, 2 * moved)
     }
     fn reference(&self, io: &Io, x: &[Vec<f64>], y: &mut [f64]) {
-        let n = io.y[0];
-        let (image_a, image_b) = (io.x_len(0) / n, io.x_len(1) / n);
-        for (n, y) in y.chunks_exact_mut(image_a + image_b).enumerate() {
-            y[..image_a].copy_from_slice(&x[0][n * image_a..][..image_a]);
-            y[image_a..].copy_from_slice(&x[1][n * image_b..][..image_b]);
+        let [run_a, run_b] = self.runs(io);
+        for (n, y) in y.chunks_exact_mut(run_a + run_b).enumerate() {
+            y[..run_a].copy_from_slice(&x[0][n * run_a..][..run_a]);
+            y[run_a..].copy_from_slice(&x[1][n * run_b..][..run_b]);
         }
     }
     fn reference_grad(&self, io: &Io, _x: &[Vec<f64>], _y: &[f64], dy: &[f64], dx: &mut [Vec<f64>]) {
-        let n = io.y[0];
-        let (image_a, image_b) = (io.x_len(0) / n, io.x_len(1) / n);
-        for (n, dy) in dy.chunks_exact(image_a + image_b).enumerate() {
-            dx[0][n * image_a..][..image_a].copy_from_slice(&dy[..image_a]);
-            dx[1][n * image_b..][..image_b].copy_from_slice(&dy[image_a..]);
+        let [run_a, run_b] = self.runs(io);
+        for (n, dy) in dy.chunks_exact(run_a + run_b).enumerate() {
+            dx[0][n * run_a..][..run_a].copy_from_slice(&dy[..run_a]);
+            dx[1][n * run_b..][..run_b].copy_from_slice(&dy[run_a..]);
         }
     }
     fn tolerance(&self, _output: &str, _io: &Io, _at: &Values) -> Tolerance {
@@ -72,26 +85,47 @@ impl Op for Concat {
 
 /// `shaders/concat/plain.wgsl`.
 fn plain(call: &Call, caps: &Caps) -> Option<Work> {
-    let io = &call.io;
+    let (op, io) = (call.op::<Concat>()?, &call.io);
+    let [run_a, run_b] = op.runs(io);
     call.work(caps, |entry| {
-        let n = io.y[0];
         let threads = match entry {
             "backward_a" => io.x_len(0),
             "backward_b" => io.x_len(1),
             _ => io.y_len(),
         };
-        let params =
-            [("threads", threads.into()), ("image_a", (io.x_len(0) / n).into()), ("image_b", (io.x_len(1) / n).into())];
-        Some(Launch::threads(threads, params))
+        Some(Launch::threads(threads, [("threads", threads.into()), ("run_a", run_a.into()), ("run_b", run_b.into())]))
     })
 }
 
 pub fn cases() -> Vec<Case> {
+    let case = |axis, a: &[usize], b: &[usize]| {
+        let shapes = [a, b].map(|sizes| Shape::new(sizes).expect("a case has one to six dimensions"));
+        Case::new(Concat { axis }, &shapes)
+    };
     vec![
-        Case::new(Concat, &[[1, 1, 1, 1], [1, 1, 1, 1]]),
-        Case::new(Concat, &[[2, 3, 5, 7], [2, 2, 5, 7]]),
-        Case::new(Concat, &[[1, 1, 1, 257], [1, 2, 1, 257]]),
-        Case::new(Concat, &[[3, 1, 3, 2], [3, 5, 3, 2]]),
-        Case::new(Concat, &[[1, 64, 48, 40], [1, 14, 48, 40]]).real(),
+        case(1, &[1, 1, 1, 1], &[1, 1, 1, 1]),
+        case(1, &[2, 3, 5, 7], &[2, 2, 5, 7]),
+        case(1, &[1, 1, 1, 257], &[1, 2, 1, 257]),
+        case(0, &[300], &[1]),
+        case(2, &[3, 5, 1], &[3, 5, 4]),
+        case(4, &[2, 3, 2, 3, 4, 2], &[2, 3, 2, 3, 1, 2]),
+        case(0, &[3, 17], &[2, 17]).fill(0, Fill::With(with_nan)).fill(1, Fill::With(with_nan)).rough(),
+        case(1, &[1, 64, 48, 40], &[1, 14, 48, 40]).real(),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_axis_may_differ() {
+        let shape = |axis, a: &[usize], b: &[usize]| {
+            Concat { axis }.shape(&[a, b].map(|sizes| Shape::new(sizes).unwrap())).map_err(|e| e.to_string())
+        };
+        assert_eq!(shape(2, &[2, 3, 5], &[2, 3, 1]), Ok([2, 3, 6].into()));
+        assert_eq!(shape(1, &[2, 3, 5], &[2, 3, 1]), Err("b must be [2, 3, 5] but for axis 1, got [2, 3, 1]".into()));
+        assert!(shape(2, &[2, 3, 5], &[2, 3]).is_err());
+        assert_eq!(shape(3, &[2, 3, 5], &[2, 3, 5]), Err("axis must be 0 to 2, got 3".into()));
+    }
 }

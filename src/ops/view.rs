@@ -508,6 +508,12 @@ pub fn cases() -> Vec<Case> {
         own(&[5, 4, 7], &[-1, 2, -6], &[axis(Some(2), 3, 6), axis(Some(0), 0, 3)], Border::Edge),
         own(&[5, 4], &[8, 2], &[axis(Some(1), 1, 2), axis(Some(0), 0, 3)], Border::Edge),
         own(&[3, 4], &[-2, 3], &[axis(Some(1), -1, 4), axis(Some(0), 2, 3)], constant),
+        // Repeated positions at the border, and walks that begin there.
+        own(&[4, 3], &[0, -1], &[axis(Some(0), 0, 3), axis(Some(1), 1, 5)], Border::Edge),
+        own(&[4, 3], &[3, 0], &[axis(Some(0), 0, 3), axis(Some(1), -1, 3)], Border::Edge),
+        own(&[4, 3], &[3, 2], &[axis(Some(1), 2, 3), axis(Some(0), -2, 4)], Border::Edge),
+        // The begin of each axis.
+        own(&[2, 3, 2, 3, 2, 3], &[0; 6], &[0, 1, 2, 3, 4, 5].map(|k| axis(Some(k), 1, 1 + k % 2)), Border::None),
         permute(&[3, 50], &[1, 0]).fill(0, Fill::With(with_nan)).rough(),
         slice(&[1, 64, 48, 40], 1, 16, 48, 1).real(),
         // The heads of an attention, and a picture's border.

@@ -250,7 +250,7 @@ pub fn common(g: &mut Graph, up: NodeId, config: &LevelConfig) -> Result<NodeId>
 /// # Errors
 /// Those of [`common`].
 pub fn high_frequency(g: &mut Graph, up: NodeId, e_w: NodeId, config: &LevelConfig) -> Result<NodeId> {
-    let x = g.concat(up, e_w)?;
+    let x = g.concat(up, e_w, 1)?;
     convolutions(g, "high_frequency", x, &config.branch, 0.0)
 }
 
@@ -261,7 +261,7 @@ pub fn high_frequency(g: &mut Graph, up: NodeId, e_w: NodeId, config: &LevelConf
 pub fn bi_network(g: &mut Graph, up: NodeId, e_w: NodeId, config: &LevelConfig) -> Result<BiNetwork> {
     let g_a = common(g, up, config)?;
     let g_b = high_frequency(g, up, e_w, config)?;
-    let seen = g.concat_all(&[g_a, g_b, up, e_w])?;
+    let seen = g.concat_all(&[g_a, g_b, up, e_w], 1)?;
     let lambda = convolutions(g, "gate", seen, &config.gate, 0.5)?;
     let gated = g.add_named("g", Gate, &[g_a, g_b, lambda])?;
     Ok(BiNetwork { g_a, g_b, lambda, g: gated })
