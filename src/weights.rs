@@ -1,5 +1,6 @@
 //! A network's parameters by name, with their manifest. [`crate::import::weights`] reads and writes their files.
 
+use crate::error::{Error, Result};
 use crate::tensor::Tensor;
 use std::collections::BTreeMap;
 
@@ -39,6 +40,41 @@ impl Weights {
         let mut all = self.clone();
         all.tensors.extend(tensors);
         all
+    }
+    /// Returns these weights with the name that `rename` gives each tensor, without those for which it gives none: another program's
+    /// names, a prefix more or less, or a part of a network.
+    ///
+    /// ```
+    /// use lineament::prelude::*;
+    ///
+    /// # fn main() -> Result<()> {
+    /// let mut weights = Weights::default();
+    /// weights.insert("module.features.0.weight", Tensor::zeros([4, 1, 3, 3]));
+    /// weights.insert("module.classifier.weight", Tensor::zeros([2, 4]));
+    /// let backbone = weights.renamed(|name| {
+    ///     let layer = name.strip_prefix("module.features.")?.strip_suffix(".weight")?;
+    ///     Some(format!("backbone/conv{layer}.w"))
+    /// })?;
+    /// assert_eq!(backbone.tensors().keys().collect::<Vec<_>>(), ["backbone/conv0.w"]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// Two tensors get the same name.
+    pub fn renamed(&self, rename: impl Fn(&str) -> Option<String>) -> Result<Self> {
+        let mut tensors = BTreeMap::new();
+        for (name, tensor) in &self.tensors {
+            if let Some(new) = rename(name)
+                && tensors.insert(new.clone(), tensor.clone()).is_some()
+            {
+                return Err(Error::weights(
+                    self.name(),
+                    format!("{name:?} and another tensor are both renamed to {new:?}"),
+                ));
+            }
+        }
+        Ok(Self { tensors, ..self.clone() })
     }
     /// Sets a tensor.
     pub fn insert(&mut self, name: impl Into<String>, tensor: Tensor) {

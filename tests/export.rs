@@ -111,7 +111,7 @@ fn network_of(
 fn every_operation_is_that_of_onnx() {
     let folder = tempfile::tempdir().unwrap();
     let mut refused: BTreeMap<&str, String> = BTreeMap::new();
-    let mut written = 0;
+    let (mut written, mut past) = (0, 0);
     for registered in registry() {
         for (index, case) in (registered.cases)().iter().enumerate().filter(|(_, case)| !case.real && !case.is_rough) {
             if case.op.outputs().is_empty() {
@@ -119,6 +119,12 @@ fn every_operation_is_that_of_onnx() {
                 continue;
             }
             let values = case.values(&mut Rng::new(index as u64));
+            // An index past the end adds nothing here, and is an error in ONNX Runtime.
+            let is_past = |size: usize| values[1].iter().any(|&index| index >= size as f64);
+            if ["gather", "scatter_add"].contains(&registered.name) && case.x[0].iter().any(|&size| is_past(size)) {
+                past += 1;
+                continue;
+            }
             for has_weights in [false, true] {
                 let (drafted, weights, given) = network_of(case, &values, has_weights).unwrap();
                 let model = match export::write(&drafted, &weights) {
@@ -148,7 +154,7 @@ fn every_operation_is_that_of_onnx() {
     assert_eq!(names, WITHOUT, "{reasons:#?}");
     assert!(refused["batch_norm"].contains("statistics of the batch"), "{reasons:#?}");
     assert!(refused["warp"].contains("one row or column"), "{reasons:#?}");
-    assert!(written > 300, "{written} files");
+    assert!(written > 300 && past < 40, "{written} files, {past} cases with indices past the end");
     if let Some(wrong) = wrong_in_runtime(folder.path()) {
         assert!(wrong.is_empty(), "{wrong:#?}");
     }
@@ -245,7 +251,7 @@ fn what_has_no_form_is_refused_with_its_node() {
 fn the_shipped_networks_run_elsewhere() {
     let folder = tempfile::tempdir().unwrap();
     let device = Device::open(&Select::Cpu).unwrap();
-    for (name, side) in [("fsrcnn-s_x3", 7), ("srcnn_x3", 12), ("cbn-small", 16), ("cbn-small-8px", 8)] {
+    for name in ["fsrcnn-s_x3", "srcnn_x3", "cbn-small", "cbn-small-8px"] {
         let path = folder.path().join(format!("{name}.onnx"));
         let command = |more: &[&str]| {
             let mut command = Command::new(env!("CARGO_BIN_EXE_lineament"));
@@ -260,20 +266,24 @@ fn the_shipped_networks_run_elsewhere() {
         assert_eq!(said["bytes"], std::fs::metadata(&path).unwrap().len());
 
         let mut graph = lineament::Graph::new();
-        // A face of the middle of the range, with some texture.
-        let x = Tensor::new([1, 1, side, side], noise([side * side], 9).data().iter().map(|v| 0.5 + 0.3 * v).collect());
-        let x = x.unwrap();
-        let id = graph.input("x", x.shape()).unwrap();
-        let (y, weights) = if name.starts_with("cbn") {
+        let mut input = |side: usize| {
+            // Luminance in the middle of the range, with some texture.
+            let texture = noise([side * side], 9).data().iter().map(|v| 0.5 + 0.3 * v).collect();
+            let x = Tensor::new([1, 1, side, side], texture).unwrap();
+            (graph.input("x", x.shape()).unwrap(), x)
+        };
+        let (y, weights, x) = if name.starts_with("cbn") {
             let file = models::shipped::all().iter().find(|shipped| shipped.model == name).unwrap().open().unwrap();
             let (cascade, weights) = models::cbn::cascade::Cascade::open(&file).unwrap();
+            let (id, x) = input(cascade.config.side_before(0));
             let stages = cascade.build(&mut graph, id, models::cbn::cascade::Variant::Full, None).unwrap();
-            (stages.last().unwrap().i, models::cbn::cascade::weights_of(&graph, &weights))
+            (stages.last().unwrap().i, models::cbn::cascade::weights_of(&graph, &weights), x)
         } else {
             let (model, scale) = name.split_once("_x").unwrap();
             let scale = scale.parse().unwrap();
+            let (id, x) = input(9);
             let network = SuperResolution::new(model, scale).unwrap();
-            (network.build(&mut graph, id).unwrap(), models::shipped::open(model, scale).unwrap().unwrap())
+            (network.build(&mut graph, id).unwrap(), models::shipped::open(model, scale).unwrap().unwrap(), x)
         };
         let session = device.compile(&graph, &[y], weights).unwrap();
         let expected = session.run(&[("x", &x)]).unwrap();

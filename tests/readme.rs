@@ -221,6 +221,7 @@ pages! {
     faces "docs/faces.md"
     kernel "docs/kernel.md"
     network "docs/network.md"
+    phrasebook "docs/phrasebook.md"
     profile "docs/profile.md"
     reproduce "docs/reproduce.md"
     train "docs/train.md"

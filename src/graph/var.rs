@@ -18,7 +18,7 @@ use crate::ops::max_pool2d::MaxPool2d;
 use crate::ops::normalize::Normalize;
 use crate::ops::one_hot::OneHot;
 use crate::ops::pixel_shuffle::PixelShuffle;
-use crate::ops::reduce::Reduce;
+use crate::ops::reduce::{Axes, Kind, Reduce};
 use crate::ops::resize::Resize;
 use crate::ops::scatter_add::ScatterAdd;
 use crate::ops::softmax::Softmax;
@@ -306,6 +306,24 @@ impl<'d> Var<'d> {
     #[track_caller]
     pub fn reduce(self, op: Reduce) -> Self {
         self.apply(op)
+    }
+
+    /// The sum over these axes, which the result lacks.
+    #[track_caller]
+    pub fn sum(self, axes: &[usize]) -> Self {
+        self.apply(Reduce { kind: Kind::Sum, axes: Axes::without(axes) })
+    }
+
+    /// The mean over these axes, which the result lacks.
+    #[track_caller]
+    pub fn mean(self, axes: &[usize]) -> Self {
+        self.apply(Reduce { kind: Kind::Mean, axes: Axes::without(axes) })
+    }
+
+    /// The position of the largest element along an axis, which the result lacks, as u32.
+    #[track_caller]
+    pub fn arg_max(self, axis: usize) -> Self {
+        self.extremum(Extremum { largest: true, axes: Axes::without(&[axis]) }).1
     }
 
     /// The maximum or minimum over any set of axes, and its position as u32.

@@ -41,6 +41,11 @@ pub struct Axes {
 }
 
 impl Axes {
+    /// Creates axes that the output lacks.
+    pub fn without(axes: &[usize]) -> Self {
+        Self { axes: axes.to_vec(), keep: false }
+    }
+
     /// Returns the shape of the result for `x`.
     ///
     /// # Errors

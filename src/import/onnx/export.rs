@@ -12,10 +12,12 @@ use crate::exec::Network;
 use crate::graph::{Drafted, Given, Graph, Kind, Node, NodeId};
 use crate::ops::avg_pool2d::AvgPool2d;
 use crate::ops::batch_norm::BatchNorm;
+use crate::ops::concat::Concat;
 use crate::ops::conv_transpose2d::ConvTranspose2d;
 use crate::ops::conv2d::Conv2d;
 use crate::ops::cumulative_sum::CumulativeSum;
 use crate::ops::extremum::Extremum;
+use crate::ops::gather::Gather;
 use crate::ops::l2_normalize::L2Normalize;
 use crate::ops::leaky_relu::LeakyRelu;
 use crate::ops::matmul::Matmul;
@@ -26,6 +28,7 @@ use crate::ops::pixel_shuffle::PixelShuffle;
 use crate::ops::pointwise::Unary;
 use crate::ops::reduce::{Kind as Reduction, Reduce};
 use crate::ops::resize::{Resize, taps};
+use crate::ops::scatter_add::ScatterAdd;
 use crate::ops::softmax::Softmax;
 use crate::ops::top_k::TopK;
 use crate::ops::view::{Border as Outside, View};
@@ -732,6 +735,13 @@ impl Writer<'_> {
             let depth = self.int64s("classes", &[], [op.classes as i64]);
             let values = self.floats("values", &[2], &[0.0, 1.0]);
             self.put("OneHot", &[x, &depth, &values], vec![int("axis", op.axis)], y);
+        } else if let Some(op) = of::<Concat>(op) {
+            self.put("Concat", &[x, &inputs[1]], vec![int("axis", op.axis)], y);
+        } else if let Some(op) = of::<Gather>(op) {
+            let name = if op.elements { "GatherElements" } else { "Gather" };
+            self.put(name, &[x, &inputs[1]], vec![int("axis", op.axis)], y);
+        } else if let Some(op) = of::<ScatterAdd>(op) {
+            self.scatter_add(node, op);
         } else if let Some(op) = of::<PixelShuffle>(op) {
             self.put("DepthToSpace", &[x], vec![int("blocksize", op.factor), text("mode", "CRD")], y);
         } else if let Some(op) = of::<Softmax>(op) {
@@ -764,7 +774,6 @@ impl Writer<'_> {
                     let (a, b) = (self.then("Mul", &[&rest, a], vec![]), self.then("Mul", &[g, b], vec![]));
                     self.put("Add", &[&a, &b], vec![], y);
                 }
-                "concat" => self.put("Concat", &[x, &inputs[1]], vec![int("axis", 1)], y),
                 "select" => {
                     let c = self.then("Cast", &[x], vec![int("to", BOOL)]);
                     self.put("Where", &[&c, &inputs[1], &inputs[2]], vec![], y);
@@ -773,6 +782,22 @@ impl Writer<'_> {
             }
         }
         Ok(true)
+    }
+
+    /// Writes scatter_add: ScatterElements has an index for every update.
+    fn scatter_add(&mut self, node: &Node, op: &ScatterAdd) {
+        let [x, mut indices, mut updates] = [0, 1, 2].map(|k| self.value(node.inputs[k]));
+        if !op.elements {
+            let mut dims = self.shape(node.inputs[0]).to_vec();
+            dims[op.axis] = len(&self.shape(node.inputs[1]));
+            updates = self.reshaped(&updates, &dims);
+            let line: Vec<usize> = (0..dims.len()).map(|axis| if axis == op.axis { dims[axis] } else { 1 }).collect();
+            let once = self.reshaped(&indices, &line);
+            let to = self.int64s("shape", &[dims.len()], dims.iter().map(|&d| d as i64));
+            indices = self.then("Expand", &[&once, &to], vec![]);
+        }
+        let attributes = vec![int("axis", op.axis), text("reduction", "add")];
+        self.put("ScatterElements", &[&x, &indices, &updates], attributes, &node.name);
     }
 
     /// Writes linear and batch_norm. Returns whether it could.
