@@ -7,6 +7,7 @@
 
 pub mod kernel;
 pub mod pointwise;
+pub mod windows;
 
 use crate::error::ShapeError;
 use crate::rng::Rng;
