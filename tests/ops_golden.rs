@@ -15,10 +15,8 @@ const LIMIT: f64 = 1e-6;
 fn operation(name: &str, a: &Value) -> Result<Arc<dyn Op>, String> {
     Ok(match name {
         "avg_pool2d" => Arc::new(avg_pool2d::AvgPool2d {
-            kernel: if a["kernel"].is_null() { None } else { Some(integer(&a["kernel"])?) },
-            stride: integer(&a["stride"])?,
-            padding: integer(&a["padding"])?,
-            count_include_pad: flag(&a["count_include_pad"])?,
+            windows: windows_of(a)?,
+            count_include_pad: a["count_include_pad"].as_bool().unwrap_or(true),
         }),
         "conv2d" => Arc::new(conv2d::Conv2d {
             stride: pair(&a["stride"])?,
@@ -37,11 +35,7 @@ fn operation(name: &str, a: &Value) -> Result<Arc<dyn Op>, String> {
         "gate" => Arc::new(gate::Gate),
         "leaky_relu" => Arc::new(leaky_relu::LeakyRelu { slope: number(&a["slope"])? as f32 }),
         "linear" => Arc::new(linear::Linear),
-        "max_pool2d" => Arc::new(max_pool2d::MaxPool2d {
-            kernel: integer(&a["kernel"])?,
-            stride: integer(&a["stride"])?,
-            padding: integer(&a["padding"])?,
-        }),
+        "max_pool2d" => Arc::new(max_pool2d::MaxPool2d { windows: windows_of(a)? }),
         "loss" => Arc::new(loss::Loss {
             penalty: match a["eps"].as_f64() {
                 None => loss::Penalty::Square,
@@ -86,6 +80,20 @@ fn operation(name: &str, a: &Value) -> Result<Arc<dyn Op>, String> {
         }),
         _ => return Err(format!("tests/ops_golden.rs does not know the operation {name}")),
     })
+}
+
+/// Returns the windows of a pool: those that adapt to a picture if the attributes have a size.
+fn windows_of(a: &Value) -> Result<windows::Windows, String> {
+    if a["size"].is_array() {
+        return Ok(windows::Windows::Adaptive(pair(&a["size"])?));
+    }
+    Ok(windows::Windows::Sliding(windows::Sliding {
+        kernel: pair(&a["kernel"])?,
+        stride: pair(&a["stride"])?,
+        dilation: pair(&a["dilation"])?,
+        padding: integers(&a["padding"])?.try_into().map_err(|_| "padding has four numbers".to_owned())?,
+        ceil: flag(&a["ceil"])?,
+    }))
 }
 
 fn main() {

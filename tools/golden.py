@@ -218,28 +218,57 @@ def linear():
 
 
 def pools():
-    sizes = [((2, 2, 4, 6), 2, 2, 0), ((1, 2, 5, 7), 3, 2, 1), ((1, 1, 6, 5), 3, 1, 1)]
+    def sliding(kernel, stride, dilation=(1, 1), padding=(0, 0, 0, 0), ceil=False):
+        sizes = {"kernel": kernel, "stride": stride, "dilation": dilation, "padding": padding}
+        return {name: list(values) for name, values in sizes.items()} | {"ceil": ceil}
+
+    def padded(x, a, value):
+        top, left, bottom, right = a["padding"]
+        return F.pad(x, (left, right, top, bottom), value=value)
+
+    # The padding of PyTorch is the same on both sides, except where a picture is padded by hand.
+    same = [
+        ((2, 2, 4, 6), sliding((2, 2), (2, 2))),
+        ((1, 2, 5, 7), sliding((3, 3), (2, 2), padding=(1, 1, 1, 1))),
+        ((1, 1, 6, 5), sliding((3, 3), (1, 1), padding=(1, 1, 1, 1))),
+        ((1, 2, 5, 7), sliding((3, 2), (2, 3), padding=(1, 0, 1, 0))),
+        ((1, 2, 6, 7), sliding((2, 3), (3, 2), ceil=True)),
+        ((1, 1, 6, 8), sliding((3, 3), (2, 4), padding=(1, 1, 1, 1), ceil=True)),
+    ]
+    other = [
+        ((1, 2, 7, 8), sliding((3, 2), (2, 1), dilation=(2, 3), padding=(1, 1, 1, 1))),
+        ((1, 1, 7, 9), sliding((2, 2), (2, 3), dilation=(3, 2), padding=(1, 1, 1, 1), ceil=True)),
+    ]
+    uneven = [((1, 2, 4, 5), sliding((3, 3), (2, 2), padding=(1, 0, 2, 1)))]
+    adaptive = [((1, 2, 5, 7), [2, 3]), ((1, 1, 3, 4), [5, 4]), ((2, 2, 3, 5), [1, 1])]
     m = Maker("max_pool2d")
-    for shape, kernel, stride, padding in sizes:
+    for shape, a in same + other:
         m.case(
-            {"kernel": kernel, "stride": stride, "padding": padding},
+            a,
             {"x": m.distinct(*shape)},
-            lambda x, k=kernel, s=stride, p=padding: F.max_pool2d(x, k, s, p),
+            lambda x, a=a: F.max_pool2d(x, a["kernel"], a["stride"], a["padding"][:2], a["dilation"], a["ceil"]),
         )
+    for shape, a in uneven:
+        m.case(a, {"x": m.distinct(*shape)}, lambda x, a=a: F.max_pool2d(padded(x, a, -9.0), a["kernel"], a["stride"]))
+    for shape, size in adaptive:
+        m.case({"size": size}, {"x": m.distinct(*shape)}, lambda x, s=size: F.adaptive_max_pool2d(x, s))
     m.write()
     m = Maker("avg_pool2d")
     for include in [True, False]:
-        for shape, kernel, stride, padding in sizes:
+        for shape, a in same:
             m.case(
-                {"kernel": kernel, "stride": stride, "padding": padding, "count_include_pad": include},
+                a | {"count_include_pad": include},
                 {"x": m.values(*shape)},
-                lambda x, k=kernel, s=stride, p=padding, i=include: F.avg_pool2d(x, k, s, p, count_include_pad=i),
+                lambda x, a=a, i=include: F.avg_pool2d(x, a["kernel"], a["stride"], a["padding"][:2], a["ceil"], i),
             )
-    m.case(
-        {"kernel": None, "stride": 1, "padding": 0, "count_include_pad": True},
-        {"x": m.values(2, 2, 3, 5)},
-        lambda x: F.adaptive_avg_pool2d(x, 1),
-    )
+    for shape, a in uneven:
+        m.case(
+            a | {"count_include_pad": True},
+            {"x": m.values(*shape)},
+            lambda x, a=a: F.avg_pool2d(padded(x, a, 0.0), a["kernel"], a["stride"]),
+        )
+    for shape, size in adaptive:
+        m.case({"size": size}, {"x": m.values(*shape)}, lambda x, s=size: F.adaptive_avg_pool2d(x, s))
     m.write()
 
 

@@ -484,6 +484,18 @@ impl<'d> Var<'d> {
         self.apply(AvgPool2d::new(kernel, kernel))
     }
 
+    /// The maximum of each window.
+    #[track_caller]
+    pub fn max_pool2d(self, op: MaxPool2d) -> Self {
+        self.apply(op)
+    }
+
+    /// The mean of each window.
+    #[track_caller]
+    pub fn avg_pool2d(self, op: AvgPool2d) -> Self {
+        self.apply(op)
+    }
+
     /// Every `r`² channels become a block of `r` × `r` pixels.
     #[track_caller]
     pub fn pixel_shuffle(self, r: usize) -> Self {

@@ -1,18 +1,20 @@
-//! max_pool2d: the largest value of each window of k × k pixels, k = kernel.
+//! max_pool2d: the largest value of each window.
 //!
-//! `y[n,c,i,j] = max of x[n,c,i·stride+u−padding,j·stride+v−padding] over 0 ≤ u,v < k inside the image`
+//! `y[n,c,i,j] = max of x[n,c,r,s] over the pixels (r, s) of window (i, j) inside the picture`
 //!
-//! | name | shape         | meaning                                   |
-//! |------|---------------|-------------------------------------------|
-//! | x    | `[N,C,H,W]`   | input                                     |
-//! | y    | `[N,C,H',W']` | output, H' = ⌊(H+2·padding−k)/stride⌋ + 1 |
+//! | name | shape         | meaning                             |
+//! |------|---------------|-------------------------------------|
+//! | x    | `[N,C,H,W]`   | input                               |
+//! | y    | `[N,C,H',W']` | output, a pixel per window          |
 //!
+//! [`Windows`](super::windows::Windows) says where the windows are; padding is never the largest.
 //! Gradient: for x; each dy goes to its window's maximum, or to the first of several in row order, as in PyTorch.
 //! Windows may overlap; a pixel sums their dy in row order. Backward reads x, y and dy.
-//! Errors: kernel or stride is 0, padding exceeds half the kernel, the window exceeds the padded image.
-//! Numerics: y is exact; dx sums at most ⌈k/stride⌉² values.
-//! Source: definition as in torch.nn.functional.max_pool2d (ceil_mode false); as there, NaN propagates.
+//! Errors: an attribute is out of range, the window exceeds the padded image, a window has padding alone.
+//! Numerics: y is exact; dx sums the windows that have the pixel.
+//! Source: definitions as in torch.nn.functional.max_pool2d and adaptive_max_pool2d; as there, NaN propagates.
 
+use super::windows::{Sliding, Windows, layouts};
 use super::{
     Call, Caps, Case, Cost, EPS, Family, Fill, Io, Kernel, Launch, Op, Tolerance, Values, Work, wgsl, with_nan,
 };
@@ -21,82 +23,36 @@ use crate::layout::{Layout, MAX_TEXELS};
 use crate::rng::Rng;
 use crate::tensor::{Shape, len};
 
-/// Square windows.
-#[derive(Debug, Clone, PartialEq)]
+/// The operation.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MaxPool2d {
-    /// Side of the window in pixels, 1 to 65535.
-    pub kernel: usize,
-    /// Pixels from one window to the next, 1 to 65535.
-    pub stride: usize,
-    /// Pixels added at each border, never chosen as the maximum; at most half the kernel.
-    pub padding: usize,
+    pub windows: Windows,
 }
 
 impl MaxPool2d {
     /// Creates square windows without padding.
     pub fn new(kernel: usize, stride: usize) -> Self {
-        Self { kernel, stride, padding: 0 }
+        Self::sliding(Sliding::square(kernel, stride))
     }
-}
+    /// Creates windows of one size.
+    pub fn sliding(windows: Sliding) -> Self {
+        Self { windows: Windows::Sliding(windows) }
+    }
+    /// Creates the windows that make an output of this size.
+    pub fn adaptive(size: [usize; 2]) -> Self {
+        Self { windows: Windows::Adaptive(size) }
+    }
 
-/// Returns the shape of `x` after pooling with square windows, for both kinds of pooling.
-pub(super) fn pooled(x: Shape, kernel: usize, stride: usize, padding: usize) -> Result<Shape, ShapeError> {
-    // The bounds keep the shader's u32 arithmetic exact: kernel² and every padded coordinate stay below 2³².
-    const LARGEST: usize = 65_535;
-    if !(1..=LARGEST).contains(&kernel) {
-        return Err(ShapeError::value("kernel", format!("1 to {LARGEST}"), kernel));
-    }
-    if !(1..=LARGEST).contains(&stride) {
-        return Err(ShapeError::value("stride", format!("1 to {LARGEST}"), stride));
-    }
-    if padding > kernel / 2 {
-        return Err(ShapeError::value("padding", format!("at most {}, half the kernel", kernel / 2), padding));
-    }
-    let windows = |size: usize| {
-        let padded = size.checked_add(2 * padding).filter(|&s| s >= kernel && u32::try_from(s).is_ok())?;
-        Some((padded - kernel) / stride + 1)
-    };
-    let [n, c, h, w] = x.nchw();
-    match (windows(h), windows(w)) {
-        (Some(high), Some(wide)) => Ok([n, c, high, wide].into()),
-        _ => {
-            let least = kernel - 2 * padding;
-            Err(ShapeError::shape(
-                "x",
-                format!("[N, C, H, W], H and W at least {least} and below 2^32 with padding"),
-                x,
-            ))
-        }
-    }
-}
-
-impl MaxPool2d {
     /// Calls `f` with every output's index and the index of its window's first maximum; NaN counts as the largest value.
-    fn maxima(&self, io: &Io, x: &[f64], mut f: impl FnMut(usize, usize)) {
-        let [_, _, height, width] = io.x[0].nchw();
-        let [n, c, high, wide] = io.y.nchw();
-        for plane in 0..n * c {
-            for i in 0..high {
-                for j in 0..wide {
-                    let mut best: Option<usize> = None;
-                    for u in 0..self.kernel {
-                        for v in 0..self.kernel {
-                            let (r, s) = (i * self.stride + u, j * self.stride + v);
-                            let inside = |k: usize, size| k >= self.padding && k - self.padding < size;
-                            if !inside(r, height) || !inside(s, width) {
-                                continue;
-                            }
-                            let at = (plane * height + r - self.padding) * width + s - self.padding;
-                            let is_first_nan = |b: usize| x[at].is_nan() && !x[b].is_nan();
-                            if best.is_none_or(|b| x[at] > x[b] || is_first_nan(b)) {
-                                best = Some(at);
-                            }
-                        }
-                    }
-                    f((plane * high + i) * wide + j, best.expect("padding is at most half the kernel"));
-                }
+    fn maxima(&self, io: &Io, x: &[f64], f: impl FnMut((usize, usize))) {
+        let mut best: Vec<Option<usize>> = vec![None; io.y_len()];
+        self.windows.each(io, |i, at| {
+            let is_first_nan = |b: usize| x[at].is_nan() && !x[b].is_nan();
+            if best[i].is_none_or(|b| x[at] > x[b] || is_first_nan(b)) {
+                best[i] = Some(at);
             }
-        }
+        });
+        best.into_iter().enumerate().filter_map(|(i, at)| Some((i, at?))).for_each(f);
     }
 }
 
@@ -109,24 +65,25 @@ impl Op for MaxPool2d {
     }
     fn kernels(&self) -> &'static [Kernel] {
         const KERNELS: &[Kernel] = &[
-            Kernel::new(wgsl!("max_pool2d/plain" + "is_nan"), plain),
+            Kernel::new(wgsl!("max_pool2d/plain" + "windows" + "is_nan"), plain),
             Kernel::new(wgsl!("max_pool2d/quads" + "texels"), quads).only(Family::Software),
         ];
         KERNELS
     }
     fn shape(&self, x: &[Shape]) -> Result<Shape, ShapeError> {
-        pooled(x[0], self.kernel, self.stride, self.padding)
+        self.windows.pooled(x[0])
     }
     fn cost(&self, method: &str, io: &Io) -> Cost {
-        let flops = io.y_len() * self.kernel * self.kernel;
+        let [rows, columns] = self.windows.axes(io).map(|axis| axis.most_pixels());
+        let flops = io.y_len() * rows * columns;
         let floats = if method == "forward" { io.x_len(0) + io.y_len() } else { 2 * io.x_len(0) + 2 * io.y_len() };
         Cost::new(flops, floats)
     }
     fn reference(&self, io: &Io, x: &[Vec<f64>], y: &mut [f64]) {
-        self.maxima(io, &x[0], |i, at| y[i] = x[0][at]);
+        self.maxima(io, &x[0], |(i, at)| y[i] = x[0][at]);
     }
     fn reference_grad(&self, io: &Io, x: &[Vec<f64>], _y: &[f64], dy: &[f64], dx: &mut [Vec<f64>]) {
-        self.maxima(io, &x[0], |i, at| dx[0][at] += dy[i]);
+        self.maxima(io, &x[0], |(i, at)| dx[0][at] += dy[i]);
     }
     fn tolerance(&self, output: &str, io: &Io, at: &Values) -> Tolerance {
         if output == "y" {
@@ -134,8 +91,9 @@ impl Op for MaxPool2d {
         }
         // Not `Terms`: absolute values of x would have their maxima elsewhere.
         let mut size = vec![0.0; len(&io.x[0])];
-        self.maxima(io, &at.x[0], |i, k| size[k] += at.dy[i].abs());
-        let additions = self.kernel.div_ceil(self.stride).pow(2) - 1;
+        self.maxima(io, &at.x[0], |(i, k)| size[k] += at.dy[i].abs());
+        let [rows, columns] = self.windows.axes(io).map(|axis| axis.most_windows());
+        let additions = rows * columns - 1;
         Tolerance::Each(size.into_iter().map(|s| additions as f64 * EPS * s).collect())
     }
 }
@@ -144,32 +102,22 @@ impl Op for MaxPool2d {
 fn plain(call: &Call, caps: &Caps) -> Option<Work> {
     let (op, io) = (call.op::<MaxPool2d>()?, &call.io);
     call.work(caps, |entry| {
-        let [_, _, height, width] = io.x[0].nchw();
-        let [_, _, out_height, out_width] = io.y.nchw();
         let threads = if entry == "backward" { io.x_len(0) } else { io.y_len() };
-        let params = [
-            ("threads", threads.into()),
-            ("height", height.into()),
-            ("width", width.into()),
-            ("out_height", out_height.into()),
-            ("out_width", out_width.into()),
-            ("kernel", op.kernel.into()),
-            ("stride", op.stride.into()),
-            ("padding", op.padding.into()),
-        ];
-        Some(Launch::threads(threads, params))
+        Some(Launch::threads(threads, op.windows.params(io, threads)))
     })
 }
 
-/// `shaders/max_pool2d/quads.wgsl`: windows side by side, at most 4 × 4 pixels, which are all unrolled.
+/// `shaders/max_pool2d/quads.wgsl`: square windows side by side, at most 4 × 4 pixels, which are all unrolled.
 fn quads(call: &Call, caps: &Caps) -> Option<Work> {
     let (op, io) = (call.op::<MaxPool2d>()?, &call.io);
-    if op.kernel != op.stride || op.padding > 0 || op.kernel > 4 || Layout::Quads.elements(&io.x[0]) > MAX_TEXELS {
+    let [kernel, other] = op.windows.axes(io).map(|axis| axis.side_by_side());
+    let kernel = kernel.filter(|k| other == Some(*k) && *k <= 4)?;
+    if Layout::Quads.elements(&io.x[0]) > MAX_TEXELS {
         return None;
     }
     let work = call.work(caps, |entry| {
         let ([n, c, height, width], [_, _, out_height, out_width]) = (io.x[0].nchw(), io.y.nchw());
-        let cells = [height.div_ceil(op.kernel), width.div_ceil(op.kernel)];
+        let cells = [height.div_ceil(kernel), width.div_ceil(kernel)];
         let [high, wide] = if entry == "backward" { cells } else { [out_height, out_width] };
         let threads = n * c.div_ceil(4) * high * wide;
         let params = [
@@ -181,7 +129,7 @@ fn quads(call: &Call, caps: &Caps) -> Option<Work> {
             ("cells_high", cells[0].into()),
             ("cells_wide", cells[1].into()),
         ];
-        Some(Launch::threads(threads, params).with("K", op.kernel))
+        Some(Launch::threads(threads, params).with("K", kernel))
     })?;
     Some(work.faster(4.0))
 }
@@ -198,23 +146,25 @@ fn ties(rng: &mut Rng, x: &[Shape], input: usize) -> Vec<f64> {
 }
 
 pub fn cases() -> Vec<Case> {
-    let case =
-        |kernel, stride, padding, x| Case::new(MaxPool2d { kernel, stride, padding }, &[x]).fill(0, Fill::With(apart));
-    vec![
-        case(1, 1, 0, [1, 1, 1, 1]),
-        case(2, 2, 0, [2, 3, 5, 7]),
-        case(3, 2, 1, [2, 3, 5, 7]),
-        case(3, 1, 1, [1, 1, 2, 129]),
-        case(2, 3, 1, [1, 5, 13, 4]),
-        case(3, 2, 1, [2, 3, 9, 7]).fill(0, Fill::With(with_nan)).rough(),
+    let case = |(windows, x): (Windows, Shape)| Case::new(MaxPool2d { windows }, &[x]).fill(0, Fill::With(apart));
+    let square = |kernel, stride, padding, x: [usize; 4]| {
+        case((Windows::Sliding(Sliding::square(kernel, stride).padded(padding)), x.into()))
+    };
+    let mut cases: Vec<Case> = layouts().into_iter().map(case).collect();
+    let dilated = Sliding { dilation: [2, 3], ..Sliding::square(3, 2).padded(2) };
+    cases.extend([
+        square(3, 2, 1, [2, 3, 9, 7]).fill(0, Fill::With(with_nan)).rough(),
+        case((Windows::Sliding(dilated), [1, 2, 9, 11].into())).fill(0, Fill::With(ties)).rough(),
+        case((Windows::Adaptive([4, 3]), [1, 2, 9, 7].into())).fill(0, Fill::With(with_nan)).rough(),
         // Windows side by side, with pixels past the last one below and to the right.
-        case(3, 3, 0, [2, 5, 11, 8]),
-        case(4, 4, 0, [1, 6, 8, 21]),
-        case(2, 2, 0, [2, 3, 9, 7]).fill(0, Fill::With(with_nan)).rough(),
-        case(2, 2, 0, [1, 64, 41, 33]).fill(0, Fill::With(ties)).real(),
+        square(3, 3, 0, [2, 5, 11, 8]),
+        square(4, 4, 0, [1, 6, 8, 21]),
+        square(2, 2, 0, [2, 3, 9, 7]).fill(0, Fill::With(with_nan)).rough(),
+        square(2, 2, 0, [1, 64, 41, 33]).fill(0, Fill::With(ties)).real(),
         // Ties are left out of the gradient check, where a finite difference would move the maximum.
-        case(3, 2, 1, [1, 64, 40, 32]).fill(0, Fill::With(ties)).real(),
-    ]
+        square(3, 2, 1, [1, 64, 40, 32]).fill(0, Fill::With(ties)).real(),
+    ]);
+    cases
 }
 
 #[cfg(test)]
@@ -229,18 +179,5 @@ mod tests {
         let mut dx = vec![vec![0.0; 6]];
         op.reference_grad(&io, &[vec![1.0, 2.0, 2.0, 2.0, 0.0, 2.0]], &[2.0, 2.0], &[3.0, 5.0], &mut dx);
         assert_eq!(dx[0], [0.0, 8.0, 0.0, 0.0, 0.0, 0.0]);
-    }
-
-    #[test]
-    fn shape_when_windows_do_not_fit_is_refused() {
-        let shape = |kernel, stride, padding| {
-            MaxPool2d { kernel, stride, padding }.shape(&[[1, 2, 4, 5].into()]).map_err(|e| e.to_string())
-        };
-        assert_eq!(shape(3, 2, 1), Ok([1, 2, 2, 3].into()));
-        assert_eq!(shape(2, 0, 0), Err("stride must be 1 to 65535, got 0".into()));
-        assert_eq!(shape(0, 1, 0), Err("kernel must be 1 to 65535, got 0".into()));
-        assert_eq!(shape(3, 1, 2), Err("padding must be at most 1, half the kernel, got 2".into()));
-        let message = shape(5, 1, 0).expect_err("the image is 4 pixels high");
-        assert_eq!(message, "x must be [N, C, H, W], H and W at least 5 and below 2^32 with padding, got [1, 2, 4, 5]");
     }
 }

@@ -8,6 +8,7 @@
 pub mod kernel;
 pub mod pointwise;
 mod sensitivity;
+pub mod windows;
 
 use crate::error::ShapeError;
 use crate::rng::Rng;

@@ -33,6 +33,7 @@ use crate::ops::softmax::Softmax;
 use crate::ops::top_k::TopK;
 use crate::ops::view::{Border as Outside, View};
 use crate::ops::warp::{Border, Warp};
+use crate::ops::windows::{Sliding, Windows};
 use crate::ops::{Io, Op};
 use crate::tensor::{DType, Shape, len};
 use crate::weights::Weights;
@@ -689,25 +690,10 @@ impl Writer<'_> {
         let inputs: Vec<String> = node.inputs.iter().map(|&input| self.value(input)).collect();
         let x = inputs[0].as_str();
         if let Some(op) = of::<MaxPool2d>(op) {
-            let attributes = vec![
-                ints("kernel_shape", &[op.kernel; 2]),
-                ints("strides", &[op.stride; 2]),
-                ints("pads", &[op.padding; 4]),
-            ];
-            self.put("MaxPool", &[x], attributes, y);
+            return Ok(self.pool(node, &op.windows, "Max", vec![]));
         } else if let Some(op) = of::<AvgPool2d>(op) {
-            match op.kernel {
-                None => self.put("GlobalAveragePool", &[x], vec![], y),
-                Some(kernel) => {
-                    let attributes = vec![
-                        ints("kernel_shape", &[kernel; 2]),
-                        ints("strides", &[op.stride; 2]),
-                        ints("pads", &[op.padding; 4]),
-                        int("count_include_pad", i64::from(op.count_include_pad)),
-                    ];
-                    self.put("AveragePool", &[x], attributes, y);
-                }
-            }
+            let counts = int("count_include_pad", i64::from(op.count_include_pad));
+            return Ok(self.pool(node, &op.windows, "Average", vec![counts]));
         } else if let Some(op) = of::<LeakyRelu>(op) {
             self.put("LeakyRelu", &[x], vec![float("alpha", op.slope)], y);
         } else if let Some(op) = of::<L2Normalize>(op) {
@@ -782,6 +768,36 @@ impl Writer<'_> {
             }
         }
         Ok(true)
+    }
+
+    /// Writes the maxima or means of windows. Returns whether it could: ONNX has neither windows of different sizes nor, in this
+    /// version, dilated means.
+    fn pool(&mut self, node: &Node, windows: &Windows, kind: &str, mut more: Vec<Attribute>) -> bool {
+        let x = self.value(node.inputs[0]);
+        let [_, _, h, w] = self.shape(node.inputs[0]).nchw();
+        let sliding = match windows {
+            Windows::Adaptive([1, 1]) => {
+                self.put(&format!("Global{kind}Pool"), &[&x], vec![], &node.name);
+                return true;
+            }
+            Windows::Adaptive([rows, columns]) if h % rows == 0 && w % columns == 0 => {
+                let sides = [h / rows, w / columns];
+                Sliding { kernel: sides, stride: sides, ..Sliding::square(1, 1) }
+            }
+            Windows::Adaptive(_) => return false,
+            Windows::Sliding(sliding) => sliding.clone(),
+        };
+        if kind == "Max" {
+            more.push(ints("dilations", &sliding.dilation));
+        } else if sliding.dilation != [1, 1] {
+            return false;
+        }
+        more.push(ints("kernel_shape", &sliding.kernel));
+        more.push(ints("strides", &sliding.stride));
+        more.push(ints("pads", &sliding.padding));
+        more.push(int("ceil_mode", i64::from(sliding.ceil)));
+        self.put(&format!("{kind}Pool"), &[&x], more, &node.name);
+        true
     }
 
     /// Writes scatter_add: ScatterElements has an index for every update.
