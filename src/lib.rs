@@ -145,9 +145,15 @@ pub mod prelude {
     pub use crate::rng::Rng;
     pub use crate::tensor::{DType, Shape, Tensor};
     #[cfg(feature = "train")]
-    pub use crate::train::{Decay, Loader, Optimizer, Rule, Schedule};
+    pub use crate::train::{Decay, Folder, Hooks, Job, Loader, Optimizer, Progress, Rule, Schedule, Training};
     pub use crate::weights::Weights;
 }
+
+/// Compiles the Rust code in README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+#[derive(Debug)]
+pub struct Readme;
 
 /// Compiles the Rust code in the pages of docs.
 #[cfg(doctest)]

@@ -6,8 +6,7 @@ use lineament::ops::softmax::Softmax;
 use lineament::plan::{Options as PlanOptions, Plan};
 use lineament::prelude::*;
 use lineament::rng::Rng;
-use lineament::train::Training;
-use lineament::train::run::{Folder, Hooks, Job, Progress};
+use lineament::train::{Folder, Hooks, Job, Progress, Training};
 
 mod common;
 
@@ -499,7 +498,7 @@ fn a_run_resumes_bit_for_bit_and_keeps_the_best() {
         };
         let mut observe = |p: Progress| p.step != until;
         let mut hooks = Hooks { validate: &mut validate, observe: &mut observe, ..Hooks::new(&mut batch) };
-        let result = lineament::train::run::run(&job, &mut training, &Folder::open(&path, "test").unwrap(), &mut hooks);
+        let result = training.run(&job, &Folder::open(&path, "test").unwrap(), &mut hooks);
         (result.map(|weights| weights.tensors().clone()), path)
     };
     let whole = run("a", 99).0.unwrap();

@@ -6,8 +6,7 @@ use lineament::graph::Init;
 use lineament::image::{Channels, Picture, Samples};
 use lineament::ops::loss::Reduction;
 use lineament::rng::Rng;
-use lineament::train::run::{self as job, Folder, Hooks, Job, Progress};
-use lineament::train::{Group, HYPER, Optimizer, Rule, Schedule, Training};
+use lineament::train::{Folder, Group, HYPER, Hooks, Job, Optimizer, Progress, Rule, Schedule, Training};
 use lineament::vision::training::upscale::{self, Config, GroupConfig, Observer, train};
 use lineament::{Device, Error, Graph, NodeId, Params, Result, Tensor, Weights, models};
 use std::path::Path;
@@ -337,7 +336,7 @@ fn memory_does_not_grow_with_the_steps() {
         Ok(vec![("something", f64::from(y["y"].data()[0]))])
     };
     let mut hooks = Hooks { validate: &mut validate, observe: &mut observe, ..Hooks::new(&mut batch) };
-    job::run(&job, &mut training, &Folder::create(folder.path(), "test").unwrap(), &mut hooks).unwrap();
+    training.run(&job, &Folder::create(folder.path(), "test").unwrap(), &mut hooks).unwrap();
     let grown: Vec<u64> = seen.windows(2).map(|two| two[1].saturating_sub(two[0])).collect();
     println!("{steps} steps: {} bytes after half of them, then {grown:?} more", seen[0]);
     // Leaks per step or checkpoint show in every tenth; now and then the heap grows by a MiB or two, but not repeatedly.

@@ -5,7 +5,7 @@ use super::out::{self, say};
 use crate::error::{Error, Result};
 use crate::exec::{Device, Network, Params, Select};
 use crate::files::{self, Existing};
-use crate::graph::{Draft, Given, Graph};
+use crate::graph::{Draft, Given, Graph, NodeId};
 use crate::vision::models::cbn::cascade::{Cascade, Variant, weights_of};
 use crate::vision::models::{SuperResolution, shipped};
 use crate::weights::Weights;
@@ -117,7 +117,7 @@ fn network(a: &Arguments, weights: Weights) -> Result<(Network, Given)> {
 fn of(
     device: &Device,
     weights: impl Into<Params>,
-    build: impl Fn(&mut Graph, crate::NodeId) -> Result<crate::NodeId> + Send + Sync + 'static,
+    build: impl Fn(&mut Graph, NodeId) -> Result<NodeId> + Send + Sync + 'static,
 ) -> Network {
     device.network(weights, move |g: &Draft| {
         g.output("y", g.graph(&[g.input("x")], |graph, x| build(graph, x[0])));

@@ -5,7 +5,7 @@ mod hallucinate;
 use super::out::{self, note, say, shown};
 use super::{Common, interrupt, progress};
 use crate::error::{Error, Result};
-use crate::train::run::{Folder, Progress};
+use crate::train::{Folder, Progress};
 use crate::vision::models::SuperResolution;
 use crate::vision::tasks::upscale::Upscaler;
 use crate::vision::training::upscale::{

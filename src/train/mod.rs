@@ -12,6 +12,8 @@ pub mod run;
 pub(crate) mod threads;
 mod training;
 
+pub use folder::Folder;
 pub use loader::Loader;
 pub use optimizer::{Decay, Group, HYPER, Optimizer, Rule, Schedule, Step};
+pub use run::{Hooks, Job, Progress, Validation};
 pub use training::Training;

@@ -13,9 +13,8 @@
 //! Every file except the log is written under a temporary name and renamed; a log that ends in the middle of a line is repaired
 //! when the run resumes. Whatever fails, the steps until then are saved first, as far as the disk and the device allow.
 
-pub use super::folder::Folder;
-
 use super::choices;
+use super::folder::Folder;
 use super::history::History;
 use super::log::Log;
 use super::optimizer::Schedule;
@@ -105,20 +104,22 @@ impl std::fmt::Debug for Hooks<'_> {
     }
 }
 
-/// Trains and returns the final weights; their manifest has only `time`.
-///
-/// If the folder has a checkpoint, continues from it, so that the remaining losses equal those without the interruption bit for bit.
-/// Otherwise starts with the state of `training`.
-///
-/// # Errors
-/// The checkpoint belongs to another run; the step takes more memory than the device has; a loss or gradient is not a number,
-/// with the first layer whose value is not finite; the disk, the device or a hook fails. The steps until then are saved, and the
-/// message says how to continue.
-pub fn run(job: &Job, training: &mut Training, folder: &Folder, hooks: &mut Hooks) -> Result<Weights> {
-    let mut going = Going::begin(job, training, folder)?;
-    match going.run_to_the_end(hooks) {
-        Ok(weights) => Ok(weights),
-        Err(error) => Err(going.failed(error, hooks)),
+impl Training {
+    /// Trains and returns the final weights; their manifest has only `time`.
+    ///
+    /// If the folder has a checkpoint, continues from it, so that the remaining losses equal those without the interruption bit for
+    /// bit. Otherwise starts with the training's present state.
+    ///
+    /// # Errors
+    /// The checkpoint belongs to another run; the step takes more memory than the device has; a loss or gradient is not a number,
+    /// with the first layer whose value is not finite; the disk, the device or a hook fails. The steps until then are saved, and the
+    /// message says how to continue.
+    pub fn run(&mut self, job: &Job, folder: &Folder, hooks: &mut Hooks) -> Result<Weights> {
+        let mut going = Going::begin(job, self, folder)?;
+        match going.run_to_the_end(hooks) {
+            Ok(weights) => Ok(weights),
+            Err(error) => Err(going.failed(error, hooks)),
+        }
     }
 }
 

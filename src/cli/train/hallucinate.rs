@@ -4,7 +4,7 @@ use super::super::out::{self, note, say, shown};
 use super::super::{Common, finite, interrupt, progress};
 use super::{Unsaved, explain};
 use crate::error::{Error, Result};
-use crate::train::run::Progress;
+use crate::train::Progress;
 use crate::vision::models::cbn::network::PRESETS;
 use crate::vision::training::hallucinate::{Config, Observer, folder, steps, train};
 use clap::Args;

@@ -773,9 +773,9 @@ impl Writer<'_> {
     /// Writes the maxima or means of windows. Returns whether it could: ONNX has neither windows of different sizes nor, in this
     /// version, dilated means.
     fn pool(&mut self, node: &Node, windows: &Windows, kind: &str, mut more: Vec<Attribute>) -> bool {
-        let x = self.value(node.inputs[0]);
+        let mut x = self.value(node.inputs[0]);
         let [_, _, h, w] = self.shape(node.inputs[0]).nchw();
-        let sliding = match windows {
+        let mut sliding = match windows {
             Windows::Adaptive([1, 1]) => {
                 self.put(&format!("Global{kind}Pool"), &[&x], vec![], &node.name);
                 return true;
@@ -787,8 +787,30 @@ impl Writer<'_> {
             Windows::Adaptive(_) => return false,
             Windows::Sliding(sliding) => sliding.clone(),
         };
+        // Where ONNX rounds up, it also counts windows in the padding alone; so the padding becomes that which the windows reach.
+        let reach = |d: usize| (sliding.kernel[d] - 1) * sliding.dilation[d] + 1;
+        let needed = |d: usize| {
+            let end = (node.shape[2 + d] - 1) * sliding.stride[d] + reach(d);
+            end.saturating_sub([h, w][d] + sliding.padding[d])
+        };
+        let [below, right] = [needed(0), needed(1)];
+        let is_within = below <= sliding.padding[2] && right <= sliding.padding[3];
+        // A mean that counts the padding does not count what a window has beyond it.
+        let counts_padding = more.iter().any(|a| a.name == "count_include_pad" && a.i == Some(1));
+        if !counts_padding || is_within {
+            (sliding.padding[2], sliding.padding[3], sliding.ceil) = (below, right, false);
+        }
         if kind == "Max" {
             more.push(ints("dilations", &sliding.dilation));
+            // ONNX Runtime refuses padding as large as the window's count of pixels.
+            if (0..4).any(|k| sliding.padding[k] >= sliding.kernel[k % 2]) {
+                let [top, left, below, right] = sliding.padding;
+                let around = [0, 0, top, left, 0, 0, below, right];
+                let around = self.int64s("pads", &[8], around.iter().map(|&pad| pad as i64));
+                let least = self.floats("least", &[], &[f32::NEG_INFINITY]);
+                x = self.then("Pad", &[&x, &around, &least], vec![text("mode", "constant")]);
+                sliding.padding = [0; 4];
+            }
         } else if sliding.dilation != [1, 1] {
             return false;
         }

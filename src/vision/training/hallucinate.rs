@@ -41,7 +41,7 @@ use super::faces::{self, Faces};
 use crate::error::{Error, Result};
 use crate::exec::Device;
 use crate::train::choices;
-use crate::train::run::{self, Folder, Progress};
+use crate::train::{Folder, Progress, run};
 use crate::vision::models::cbn::cascade::{Cascade, Variant};
 use crate::vision::models::cbn::network;
 use crate::vision::models::cbn::shape::SHARE;

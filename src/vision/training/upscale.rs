@@ -8,7 +8,7 @@ use crate::graph::{Graph, Kind, NodeId};
 use crate::ops::loss::Reduction;
 use crate::train::loader::{Loader, most_held};
 use crate::train::optimizer::{Decay, Group, Optimizer, Rule, Schedule, fits};
-use crate::train::run::{self, Folder, Hooks, Job, Progress, Validation};
+use crate::train::{Folder, Hooks, Job, Progress, Validation, run};
 use crate::train::{choices, threads};
 use crate::vision::image::{Picture, folder};
 use crate::vision::models::{Reads, SuperResolution};
@@ -471,7 +471,7 @@ pub fn train(
         hold: &mut *observer.hold,
         draw: &|history, path| curves::draw(history)?.save(path),
     };
-    let mut weights = run::run(&job, &mut training, folder, &mut hooks)?;
+    let mut weights = training.run(&job, folder, &mut hooks)?;
     for (key, value) in &job.manifest {
         weights.set_manifest(key, value);
     }

@@ -12,7 +12,7 @@ use crate::tensor::Tensor;
 use crate::train::choices;
 use crate::train::history::History;
 use crate::train::optimizer::{Decay, Schedule};
-use crate::train::run::{self, Folder, Hooks, Job, Progress};
+use crate::train::{Folder, Hooks, Job, Progress};
 use crate::vision::metrics::mean_landmark_error;
 use crate::vision::models::cbn::alignment::{self, Method};
 use crate::vision::models::cbn::bases::Bases;
@@ -306,7 +306,7 @@ impl Run<'_, '_> {
         let hold = &mut *observer.hold;
         let draw = |history: &History, path: &Path| curves::draw(history)?.save(path);
         let mut hooks = Hooks { observe: &mut observe, hold, draw: &draw, ..Hooks::new(&mut batch) };
-        let mut weights = run::run(&job, &mut training, folder, &mut hooks)?;
+        let mut weights = training.run(&job, folder, &mut hooks)?;
         weights.set_manifest("config", Value::Object(identity).to_string());
         weights.save(folder.weights())?;
         self.log(&json!({ "part": name, "steps": steps, "loss": loss, "ms": ms }))?;
