@@ -139,7 +139,7 @@ pub use weights::Weights;
 pub mod prelude {
     pub use crate::error::{Error, Result};
     pub use crate::exec::{Device, Network, Outputs, Params, Select};
-    pub use crate::graph::{Draft, Init, Var};
+    pub use crate::graph::{Draft, Init, Layer, Var};
     pub use crate::ops::conv2d::Conv2d;
     pub use crate::ops::loss::Reduction;
     pub use crate::rng::Rng;

@@ -212,7 +212,7 @@ fn what_rides_along_with_convolutions_gives_what_the_operations_give() {
         let w = g.constant(&format!("w{k}"), random([5, 5, sides, sides].into())).unwrap();
         let b = g.constant(&format!("b{k}"), random([1, 5, 1, 1].into())).unwrap();
         parameters.push(w);
-        let op = Conv2d { padding: [sides / 2; 2], ..Conv2d::default() };
+        let op = Conv2d { padding: [sides / 2; 4], ..Conv2d::default() };
         g.conv2d(x, w, b, op).unwrap()
     };
     let y = layer(&mut g, x, 3);
@@ -224,7 +224,7 @@ fn what_rides_along_with_convolutions_gives_what_the_operations_give() {
     let y = g.times(y, residual).unwrap();
     let w = g.constant("w", random([20, 5, 3, 3].into())).unwrap();
     let b = g.constant("b", random([1, 20, 1, 1].into())).unwrap();
-    let large = g.conv2d(y, w, b, Conv2d { padding: [1; 2], ..Conv2d::default() }).unwrap();
+    let large = g.conv2d(y, w, b, Conv2d { padding: [1; 4], ..Conv2d::default() }).unwrap();
     let large = g.pixel_shuffle(large, PixelShuffle { factor: 2 }).unwrap();
     let loss = g.mse(y, x, Reduction::Mean).unwrap();
     let mut fetches = vec![large, y, loss];

@@ -85,7 +85,7 @@ fn two_sizes(device: &lineament::Device, params: &Params) -> Vec<(Session, Tenso
         let x = graph.input("x", [1, 1, side, side]).unwrap();
         let w = graph.param("w", [64, 1, 64, 64], Init::Constant(0.0)).unwrap();
         let b = graph.param("b", [1, 64, 1, 1], Init::Constant(0.0)).unwrap();
-        let op = Conv2d { padding: [32, 32], ..Conv2d::default() };
+        let op = Conv2d { padding: [32; 4], ..Conv2d::default() };
         let y = graph.conv2d(x, w, b, op).unwrap();
         (device.compile(&graph, &[y], params.clone()).unwrap(), Tensor::filled([1, 1, side, side], 1.0))
     };

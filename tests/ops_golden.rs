@@ -21,7 +21,7 @@ fn operation(name: &str, a: &Value) -> Result<Arc<dyn Op>, String> {
         "conv2d" => Arc::new(conv2d::Conv2d {
             stride: pair(&a["stride"])?,
             dilation: pair(&a["dilation"])?,
-            padding: pair(&a["padding"])?,
+            padding: four(&a["padding"])?,
             replicate: flag(&a["replicate"])?,
             groups: integer(&a["groups"])?,
             fusion: None,
@@ -31,6 +31,8 @@ fn operation(name: &str, a: &Value) -> Result<Arc<dyn Op>, String> {
             stride: pair(&a["stride"])?,
             padding: pair(&a["padding"])?,
             output_padding: pair(&a["output_padding"])?,
+            dilation: pair(&a["dilation"])?,
+            groups: integer(&a["groups"])?,
         }),
         "gate" => Arc::new(gate::Gate),
         "leaky_relu" => Arc::new(leaky_relu::LeakyRelu { slope: number(&a["slope"])? as f32 }),
@@ -91,7 +93,7 @@ fn windows_of(a: &Value) -> Result<windows::Windows, String> {
         kernel: pair(&a["kernel"])?,
         stride: pair(&a["stride"])?,
         dilation: pair(&a["dilation"])?,
-        padding: integers(&a["padding"])?.try_into().map_err(|_| "padding has four numbers".to_owned())?,
+        padding: four(&a["padding"])?,
         ceil: flag(&a["ceil"])?,
     }))
 }
@@ -199,6 +201,10 @@ fn integers(value: &Value) -> Result<Vec<usize>, String> {
 
 fn shape(value: &Value) -> Result<Shape, String> {
     Shape::new(&integers(value)?).ok_or_else(|| format!("{value} is no shape"))
+}
+
+fn four(value: &Value) -> Result<[usize; 4], String> {
+    integers(value)?.try_into().map_err(|_| format!("{value} does not have four numbers"))
 }
 
 fn pair(value: &Value) -> Result<[usize; 2], String> {

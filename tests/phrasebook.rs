@@ -29,7 +29,7 @@ fn phrases(g: &Draft) {
         x.permute(&[0, 2, 3, 1]), x.narrow(1, 1, 2), a.concat(&[b], 1), x.mean(&[2, 3]), x.arg_max(1),
         x.softmax(Softmax { axis: 1, log: false }), a.matmul(b),
     ];
-    let i = g.input("words");
+    let i = g.input("i");
     g.output("embedded", i.embedding("words", 100, 16));
     g.output("normalised", y);
     for (k, value) in more.into_iter().enumerate() {
@@ -47,7 +47,7 @@ fn every_phrase_runs() -> Result<()> {
     assert_eq!(Tensor::new([2, 3], data)?.shape(), [2, 3]);
     let words = Tensor::new([2, 5], vec![7u32; 10])?;
     let x = Tensor::filled([2, 3, 4, 4], 0.5);
-    let out = device.network(Params::fresh(1), phrases).run(&[("x", &x), ("words", &words)])?;
+    let out = device.network(Params::fresh(1), phrases).run(&[("x", &x), ("i", &words)])?;
     let shapes = ["embedded", "12", "13"].map(|name| out[name].shape().to_vec());
     assert_eq!(shapes, [vec![2, 5, 16], vec![2, 3], vec![2, 4, 4]]);
     let labels = Tensor::new([2], vec![1u32, 3])?;

@@ -22,7 +22,7 @@ fn network() -> (Graph, NodeId) {
     let x = g.input("x", X).unwrap();
     let w = g.param("w", [8, 8, 3, 3], Init::Constant(0.1)).unwrap();
     let b = g.param("b", [1, 8, 1, 1], Init::Constant(0.0)).unwrap();
-    let y = g.conv2d(x, w, b, Conv2d { padding: [1, 1], ..Conv2d::default() }).unwrap();
+    let y = g.conv2d(x, w, b, Conv2d { padding: [1; 4], ..Conv2d::default() }).unwrap();
     let y = g.relu(y).unwrap();
     (g, y)
 }
@@ -40,7 +40,7 @@ fn choices(keys: &[String], stem: &str) -> Choices {
 #[test]
 fn plans_follow_choices_and_ignore_those_that_do_not_serve() {
     let (g, y) = network();
-    let op = Conv2d { padding: [1, 1], ..Conv2d::default() };
+    let op = Conv2d { padding: [1; 4], ..Conv2d::default() };
     let keys = [key(&op, None, &[X.into(), [8, 8, 3, 3].into(), [1, 8, 1, 1].into()])];
     // Without texels nothing is fused, so the convolution is its own layer.
     let plan = |choices: Option<&Choices>| {

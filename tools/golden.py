@@ -89,7 +89,7 @@ def tensor(t):
 def conv2d():
     m = Maker("conv2d")
 
-    def run(x, w, b, stride=(1, 1), dilation=(1, 1), padding=(0, 0), replicate=False, groups=1):
+    def run(x, w, b, stride=(1, 1), dilation=(1, 1), padding=(0, 0, 0, 0), replicate=False, groups=1):
         attributes = {
             "stride": list(stride),
             "dilation": list(dilation),
@@ -99,21 +99,20 @@ def conv2d():
         }
 
         def function(x, w, b):
-            p = padding
-            if replicate:
-                x = F.pad(x, (p[1], p[1], p[0], p[0]), mode="replicate")
-                p = (0, 0)
-            return F.conv2d(x, w, b.reshape(-1), stride, p, dilation, groups)
+            top, left, bottom, right = padding
+            x = F.pad(x, (left, right, top, bottom), mode="replicate" if replicate else "constant")
+            return F.conv2d(x, w, b.reshape(-1), stride, 0, dilation, groups)
 
         m.case(attributes, {"x": x, "w": w, "b": b}, function)
 
     v = m.values
     run(v(2, 2, 5, 6), v(3, 2, 3, 2), v(1, 3, 1, 1))
-    run(v(1, 2, 7, 6), v(2, 2, 3, 3), v(1, 2, 1, 1), stride=(2, 3), padding=(1, 2))
-    run(v(1, 2, 7, 8), v(2, 2, 3, 2), v(1, 2, 1, 1), dilation=(2, 3), padding=(2, 1))
-    run(v(2, 4, 4, 5), v(6, 2, 3, 3), v(1, 6, 1, 1), groups=2, padding=(1, 1))
-    run(v(1, 3, 5, 4), v(3, 1, 3, 3), v(1, 3, 1, 1), groups=3, stride=(2, 1), padding=(1, 1))
-    run(v(1, 2, 4, 5), v(2, 2, 3, 5), v(1, 2, 1, 1), padding=(1, 2), replicate=True)
+    run(v(1, 2, 7, 6), v(2, 2, 3, 3), v(1, 2, 1, 1), stride=(2, 3), padding=(1, 2, 1, 2))
+    run(v(1, 2, 7, 8), v(2, 2, 3, 2), v(1, 2, 1, 1), dilation=(2, 3), padding=(2, 1, 2, 1))
+    run(v(2, 4, 4, 5), v(6, 2, 3, 3), v(1, 6, 1, 1), groups=2, padding=(1, 1, 1, 1))
+    run(v(1, 3, 5, 4), v(3, 1, 3, 3), v(1, 3, 1, 1), groups=3, stride=(2, 1), padding=(1, 1, 1, 1))
+    run(v(1, 2, 4, 5), v(2, 2, 3, 5), v(1, 2, 1, 1), padding=(1, 2, 0, 3), replicate=True)
+    run(v(1, 2, 4, 5), v(2, 2, 3, 2), v(1, 2, 1, 1), padding=(2, 0, 1, 3))
     m.write()
 
 
@@ -128,18 +127,23 @@ def conv3x3():
 def conv_transpose2d():
     m = Maker("conv_transpose2d")
 
-    def run(x, w, b, stride, padding, output_padding):
-        attributes = {"stride": list(stride), "padding": list(padding), "output_padding": list(output_padding)}
+    def run(x, w, b, stride, padding, output_padding, dilation=(1, 1), groups=1):
+        pairs = {"stride": stride, "padding": padding, "output_padding": output_padding, "dilation": dilation}
+        attributes = {name: list(pair) for name, pair in pairs.items()} | {"groups": groups}
         m.case(
             attributes,
             {"x": x, "w": w, "b": b},
-            lambda x, w, b: F.conv_transpose2d(x, w, b.reshape(-1), stride, padding, output_padding),
+            lambda x, w, b: F.conv_transpose2d(
+                x, w, b.reshape(-1), stride, padding, output_padding, groups, dilation
+            ),
         )
 
     v = m.values
     run(v(2, 2, 3, 4), v(2, 3, 3, 2), v(1, 3, 1, 1), (1, 1), (0, 0), (0, 0))
     run(v(1, 2, 3, 2), v(2, 2, 5, 4), v(1, 2, 1, 1), (3, 2), (2, 1), (0, 1))
     run(v(1, 3, 2, 3), v(3, 1, 9, 9), v(1, 1, 1, 1), (3, 3), (4, 4), (2, 2))
+    run(v(2, 4, 3, 2), v(4, 1, 2, 3), v(1, 2, 1, 1), (2, 1), (1, 0), (1, 0), groups=2)
+    run(v(1, 2, 3, 4), v(2, 3, 3, 2), v(1, 3, 1, 1), (2, 4), (1, 2), (0, 3), dilation=(3, 6))
     m.write()
 
 

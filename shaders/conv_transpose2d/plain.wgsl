@@ -1,9 +1,9 @@
-// conv_transpose2d/plain: y[n,o,i,j] = b[o] + sum over c and the taps u ≡ i + padding (mod stride) of w[c,o,u,v] · x[n,c,r,s],
-// r = (i + padding - u) / stride, columns likewise. Twin: src/ops/conv_transpose2d.rs.
+// conv_transpose2d/plain: y[n,o,i,j] = b[o] + sum over c of o's group and the taps d·u ≡ i + padding (mod stride) of w[c,o,u,v] ·
+// x[n,c,r,s], r = (i + padding - d·u) / stride, columns likewise, for the dilation d. Twin: src/ops/conv_transpose2d.rs.
 //
 // entry         one thread computes                 reads    terms and their order
-// forward       one y                               x, w, b  b, then c, u, v ascending: Ci·ceil(Kh/stride)·ceil(Kw/stride)
-// backward_x    one dx                              w, dy    o, u, v ascending: Co·Kh·Kw
+// forward       one y                               x, w, b  b, then c, u, v ascending
+// backward_x    one dx                              w, dy    o, u, v ascending: Co/G·Kh·Kw
 // backward_w_1  one filter tap's sum over `rows`    x, dy    rows of the batch (N·H of them), then columns, ascending
 //               rows of the batch, into t0
 // backward_w_2  one dw                              t0       `chunks` sums, ascending
@@ -17,7 +17,11 @@ override WG: u32 = 64u;
 
 struct P {
     n: u32, ci: u32, co: u32, height: u32, width: u32, out_height: u32, out_width: u32, kernel_h: u32, kernel_w: u32,
-    stride_h: u32, stride_w: u32, padding_h: u32, padding_w: u32,
+    stride_h: u32, stride_w: u32, padding_h: u32, padding_w: u32, dilation_h: u32, dilation_w: u32,
+    // Channels per group.
+    in_group: u32, out_group: u32,
+    // The greatest common divisor of stride and dilation; both divided by it; the inverse of the latter modulo the former.
+    common_h: u32, common_w: u32, step_h: u32, step_w: u32, apart_h: u32, apart_w: u32, inverse_h: u32, inverse_w: u32,
     // backward_w: rows per chunk, chunks; backward_b: elements per part, parts per picture.
     rows: u32, chunks: u32, part: u32, parts: u32,
 }
@@ -32,6 +36,15 @@ struct P {
 @group(0) @binding(8) var<storage, read_write> db: array<f32>;
 @group(0) @binding(9) var<storage, read_write> t0: array<f32>;
 
+// The first tap that meets output row `i`, counted with the padding, and its input row; further ones are `step` taps and `apart` rows
+// on. If there is none, the tap is past every filter; a row below zero is a huge number.
+fn first_tap(i: u32, stride: u32, dilation: u32, divisor: u32, step: u32, inverse: u32) -> vec2<u32> {
+    let phase = i % stride;
+    if phase % divisor != 0u { return vec2(0xFFFFFFFFu, 0u); }
+    let tap = phase / divisor * inverse % step;
+    return vec2(tap, u32((i32(i) - i32(tap * dilation)) / i32(stride)));
+}
+
 @compute @workgroup_size(WG)
 fn forward(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
     let index = g.x + g.y * groups.x * WG;
@@ -42,33 +55,32 @@ fn forward(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgroups)
     let map = row / p.out_height;
     let o = map % p.co;
     let n = map / p.co;
-    let u_first = i % p.stride_h;
-    let v_first = j % p.stride_w;
-    let r_first = i / p.stride_h;
-    let s_first = j / p.stride_w;
+    let rows = first_tap(i, p.stride_h, p.dilation_h, p.common_h, p.step_h, p.inverse_h);
+    let columns = first_tap(j, p.stride_w, p.dilation_w, p.common_w, p.step_w, p.inverse_w);
     let taps = p.kernel_h * p.kernel_w;
     let plane = p.height * p.width;
-    var x_map = n * p.ci * plane;
-    var w_map = o * taps;
+    let c_first = o / p.out_group * p.in_group;
+    var x_map = (n * p.ci + c_first) * plane;
+    var w_map = (c_first * p.out_group + o % p.out_group) * taps;
     var sum = b[o];
-    for (var c = 0u; c < p.ci; c++) {
-        var r = r_first;
-        for (var u = u_first; u < p.kernel_h; u += p.stride_h) {
+    for (var c = 0u; c < p.in_group; c++) {
+        var r = rows.y;
+        for (var u = rows.x; u < p.kernel_h; u += p.step_h) {
             if r < p.height {
                 let x_row = x_map + r * p.width;
                 let w_row = w_map + u * p.kernel_w;
-                var s = s_first;
-                for (var v = v_first; v < p.kernel_w; v += p.stride_w) {
+                var s = columns.y;
+                for (var v = columns.x; v < p.kernel_w; v += p.step_w) {
                     if s < p.width {
                         sum += w[w_row + v] * x[x_row + s];
                     }
-                    s -= 1u;
+                    s -= p.apart_w;
                 }
             }
-            r -= 1u;
+            r -= p.apart_h;
         }
         x_map += plane;
-        w_map += p.co * taps;
+        w_map += p.out_group * taps;
     }
     y[index] = sum;
 }
@@ -86,16 +98,16 @@ fn backward_x(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgrou
     let i_first = r * p.stride_h - p.padding_h;
     let j_first = s * p.stride_w - p.padding_w;
     let out_plane = p.out_height * p.out_width;
-    var tap = c * p.co * p.kernel_h * p.kernel_w;
-    var dy_map = n * p.co * out_plane;
+    var tap = c * p.out_group * p.kernel_h * p.kernel_w;
+    var dy_map = (n * p.co + c / p.in_group * p.out_group) * out_plane;
     var sum = 0.0;
-    for (var o = 0u; o < p.co; o++) {
+    for (var o = 0u; o < p.out_group; o++) {
         for (var u = 0u; u < p.kernel_h; u++) {
-            let i = i_first + u;
+            let i = i_first + u * p.dilation_h;
             if i < p.out_height {
                 let dy_row = dy_map + i * p.out_width;
                 for (var v = 0u; v < p.kernel_w; v++) {
-                    let j = j_first + v;
+                    let j = j_first + v * p.dilation_w;
                     if j < p.out_width {
                         sum += w[tap + v] * dy[dy_row + j];
                     }
@@ -111,25 +123,25 @@ fn backward_x(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgrou
 @compute @workgroup_size(WG)
 fn backward_w_1(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
     let index = g.x + g.y * groups.x * WG;
-    let filters = p.ci * p.co * p.kernel_h * p.kernel_w;
+    let filters = p.ci * p.out_group * p.kernel_h * p.kernel_w;
     if index >= filters * p.chunks { return; }
     let tap = index % filters;
     let chunk = index / filters;
     let v = tap % p.kernel_w;
     let u = tap / p.kernel_w % p.kernel_h;
     let map = tap / (p.kernel_w * p.kernel_h);
-    let o = map % p.co;
-    let c = map / p.co;
+    let c = map / p.out_group;
+    let o = c / p.in_group * p.out_group + map % p.out_group;
     let q_end = min((chunk + 1u) * p.rows, p.n * p.height);
     var sum = 0.0;
     for (var q = chunk * p.rows; q < q_end; q++) {
         let n = q / p.height;
         let r = q - n * p.height;
-        let i = r * p.stride_h + u - p.padding_h;
+        let i = r * p.stride_h + u * p.dilation_h - p.padding_h;
         if i < p.out_height {
             let x_row = ((n * p.ci + c) * p.height + r) * p.width;
             let dy_row = ((n * p.co + o) * p.out_height + i) * p.out_width;
-            var j = v - p.padding_w;
+            var j = v * p.dilation_w - p.padding_w;
             for (var s = 0u; s < p.width; s++) {
                 if j < p.out_width {
                     sum += x[x_row + s] * dy[dy_row + j];
@@ -144,7 +156,7 @@ fn backward_w_1(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgr
 @compute @workgroup_size(WG)
 fn backward_w_2(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
     let index = g.x + g.y * groups.x * WG;
-    let filters = p.ci * p.co * p.kernel_h * p.kernel_w;
+    let filters = p.ci * p.out_group * p.kernel_h * p.kernel_w;
     if index >= filters { return; }
     var sum = 0.0;
     for (var chunk = 0u; chunk < p.chunks; chunk++) {

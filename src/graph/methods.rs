@@ -41,7 +41,7 @@ use crate::ops::softmax_cross_entropy::SoftmaxCrossEntropy;
 use crate::ops::top_k::TopK;
 use crate::ops::view::{Border, View};
 use crate::ops::warp::Warp;
-use crate::tensor::Shape;
+use crate::tensor::{Shape, Tensor};
 
 fn no_function<'n>(name: &str, names: impl Iterator<Item = &'n str>) -> Error {
     Error::Usage(format!("there is no function {name:?}; there are {}", names.collect::<Vec<_>>().join(", ")))
@@ -136,12 +136,23 @@ impl Graph {
         }
     }
 
-    /// Adds the convolution of `x` `[N,Ci,H,W]` with filters `w` `[Co,Ci/groups,Kh,Kw]` and bias `b` `[1,Co,1,1]`: `[N,Co,Ho,Wo]`.
+    /// Adds the convolution of `x` `[N,Ci,H,W]` with filters `w` `[Co,Ci/groups,Kh,Kw]` and bias `b` `[1,Co,1,1]`, or `None`:
+    /// `[N,Co,Ho,Wo]`.
     ///
     /// # Errors
     /// The shapes of `w` or `b` or an attribute do not fit.
-    pub fn conv2d(&mut self, x: NodeId, w: NodeId, b: NodeId, op: Conv2d) -> Result<NodeId> {
+    pub fn conv2d(&mut self, x: NodeId, w: NodeId, b: impl Into<Option<NodeId>>, op: Conv2d) -> Result<NodeId> {
+        let channels = self.shape(w)?.nchw()[0];
+        let b = self.bias(b.into(), channels)?;
         self.add(op, &[x, w, b])
+    }
+
+    /// Returns the bias `b`, or zeros for so many channels if there is none.
+    pub(super) fn bias(&mut self, b: Option<NodeId>, channels: usize) -> Result<NodeId> {
+        match b {
+            Some(b) => Ok(b),
+            None => self.constant_at(self.fresh("no_bias"), Tensor::filled([1, channels, 1, 1], 0.0)),
+        }
     }
 
     /// Adds the 3×3 convolution of `x` `[N,Ci,H,W]` with filters `w` `[Co,Ci,3,3]` and bias `b` `[1,Co,1,1]`, with stride 1 and
@@ -182,11 +193,19 @@ impl Graph {
         self.add(op, &[a, b])
     }
 
-    /// Transposed convolution of `x` `[N,Ci,H,W]` with the filters `w` `[Ci,Co,Kh,Kw]` and the bias `b` `[1,Co,1,1]`.
+    /// Transposed convolution of `x` `[N,Ci,H,W]` with the filters `w` `[Ci,Co/groups,Kh,Kw]` and the bias `b` `[1,Co,1,1]`, or `None`.
     ///
     /// # Errors
     /// The shapes or attributes do not fit; see [`ConvTranspose2d`].
-    pub fn conv_transpose2d(&mut self, x: NodeId, w: NodeId, b: NodeId, op: ConvTranspose2d) -> Result<NodeId> {
+    pub fn conv_transpose2d(
+        &mut self,
+        x: NodeId,
+        w: NodeId,
+        b: impl Into<Option<NodeId>>,
+        op: ConvTranspose2d,
+    ) -> Result<NodeId> {
+        let channels = self.shape(w)?.nchw()[1].saturating_mul(op.groups.max(1));
+        let b = self.bias(b.into(), channels)?;
         self.add(op, &[x, w, b])
     }
 
@@ -333,11 +352,13 @@ impl Graph {
         self.add(op, &[x])
     }
 
-    /// Adds `b + w·x` for every picture of `x` `[N,C,H,W]`, with `w` `[O,C·H·W,1,1]` and `b` `[1,O,1,1]`: `[N,O,1,1]`.
+    /// Adds `b + w·x` for every picture of `x` `[N,C,H,W]`, with `w` `[O,C·H·W,1,1]` and `b` `[1,O,1,1]`, or `None`: `[N,O,1,1]`.
     ///
     /// # Errors
     /// `w` or `b` does not fit; a node belongs to another graph.
-    pub fn linear(&mut self, x: NodeId, w: NodeId, b: NodeId) -> Result<NodeId> {
+    pub fn linear(&mut self, x: NodeId, w: NodeId, b: impl Into<Option<NodeId>>) -> Result<NodeId> {
+        let channels = self.shape(w)?.nchw()[0];
+        let b = self.bias(b.into(), channels)?;
         self.add(Linear, &[x, w, b])
     }
 

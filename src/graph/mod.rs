@@ -4,11 +4,12 @@ pub mod grad;
 mod methods;
 mod var;
 
-pub use var::{Draft, Drafted, Given, Var};
+pub use var::{Draft, Drafted, Given, Layer, Var};
 
 use crate::error::{Error, Result, ShapeError};
 use crate::layout::pack_offsets;
 use crate::ops::Op;
+use crate::ops::conv_transpose2d::ConvTranspose2d;
 use crate::ops::view::View;
 use crate::rng::Rng;
 use crate::tensor::{DType, SCALAR, Shape, Tensor, len};
@@ -559,7 +560,8 @@ impl Graph {
             if matches!(w.kind, Kind::Param { trainable: true, .. }) {
                 let [n, c, kh, kw] = w.shape.nchw();
                 // The first dimension of a transposed convolution's filters counts input channels.
-                let (to, from) = if op.name() == "conv_transpose2d" { (c, n) } else { (n, c) };
+                let transposed = (&**op as &dyn std::any::Any).downcast_ref::<ConvTranspose2d>();
+                let (to, from) = transposed.map_or((n, c), |op| (c, n / op.groups.max(1)));
                 let init = scheme.init(from * kh * kw, to * kh * kw);
                 tensors.insert(w.name.clone(), init.fill(w.shape, seed, &w.name));
             }

@@ -236,6 +236,31 @@ impl Draft {
     }
 }
 
+/// An operation of a layer with parameters, and whether these include a bias. An operation by itself becomes a layer with one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Layer<O> {
+    pub op: O,
+    pub bias: bool,
+}
+
+impl<O> Layer<O> {
+    /// Creates a layer without a bias, as before a normalisation.
+    pub fn unbiased(op: O) -> Self {
+        Self { op, bias: false }
+    }
+}
+
+impl<O> From<O> for Layer<O> {
+    fn from(op: O) -> Self {
+        Self { op, bias: true }
+    }
+}
+
+/// Returns the bias of the layer `name`: the parameter `name.b`, or zeros.
+fn bias_of(g: &mut Graph, name: &str, channels: usize, bias: bool) -> Result<NodeId> {
+    if bias { g.param(&format!("{name}.b"), [1, channels, 1, 1], Init::Constant(0.0)) } else { g.bias(None, channels) }
+}
+
 fn ids(vars: &[Var]) -> Result<Vec<NodeId>> {
     vars.iter().map(Var::id).collect()
 }
@@ -393,35 +418,50 @@ impl<'d> Var<'d> {
         self.binary(other, "min")
     }
 
-    /// The convolution with filters `w` `[Co,Ci/groups,Kh,Kw]` and biases `b` `[1,Co,1,1]`.
+    /// The convolution with filters `w` `[Co,Ci/groups,Kh,Kw]` and biases `b` `[1,Co,1,1]`, or `None`.
     #[track_caller]
-    pub fn conv2d(self, w: Self, b: Self, op: Conv2d) -> Self {
-        let b = b.id();
+    pub fn conv2d(self, w: Self, b: impl Into<Option<Self>>, op: Conv2d) -> Self {
+        let b = b.into().map(|b| b.id()).transpose();
         self.with(w, |g, x, w| g.conv2d(x, w, b?, op))
     }
 
-    /// A convolution to `channels` channels by filters of `kernel` × `kernel` taps, with parameters `name.w` (He's initialization)
-    /// and `name.b` (zero).
+    /// The transposed convolution with filters `w` `[Ci,Co/groups,Kh,Kw]` and biases `b` `[1,Co,1,1]`, or `None`.
     #[track_caller]
-    pub fn conv(self, name: &str, channels: usize, kernel: usize, op: Conv2d) -> Self {
+    pub fn conv_transpose2d(self, w: Self, b: impl Into<Option<Self>>, op: ConvTranspose2d) -> Self {
+        let b = b.into().map(|b| b.id()).transpose();
+        self.with(w, |g, x, w| g.conv_transpose2d(x, w, b?, op))
+    }
+
+    /// A convolution to `channels` channels by filters of `kernel` × `kernel` taps, with parameters `name.w` (He's initialization)
+    /// and, unless it is [`Layer::unbiased`], `name.b` (zero).
+    #[track_caller]
+    pub fn conv(self, name: &str, channels: usize, kernel: usize, layer: impl Into<Layer<Conv2d>>) -> Self {
+        let Layer { op, bias } = layer.into();
         self.then(|g, x| {
             let inputs = g.shape(x)?.nchw()[1] / op.groups.max(1);
             let init = Init::He { fan_in: inputs * kernel * kernel, slope: 0.0 };
             let w = g.param(&format!("{name}.w"), [channels, inputs, kernel, kernel], init)?;
-            let b = g.param(&format!("{name}.b"), [1, channels, 1, 1], Init::Constant(0.0))?;
+            let b = bias_of(g, name, channels, bias)?;
             g.add_named(name, op, &[x, w, b])
         })
     }
 
     /// A transposed convolution to `channels` channels by filters of `kernel` × `kernel` taps, with parameters `name.w` (He's
-    /// initialization) and `name.b` (zero).
+    /// initialization) and, unless it is [`Layer::unbiased`], `name.b` (zero).
     #[track_caller]
-    pub fn conv_transpose(self, name: &str, channels: usize, kernel: usize, op: ConvTranspose2d) -> Self {
+    pub fn conv_transpose(
+        self,
+        name: &str,
+        channels: usize,
+        kernel: usize,
+        layer: impl Into<Layer<ConvTranspose2d>>,
+    ) -> Self {
+        let Layer { op, bias } = layer.into();
         self.then(|g, x| {
-            let inputs = g.shape(x)?.nchw()[1];
-            let init = Init::He { fan_in: inputs * kernel * kernel, slope: 0.0 };
-            let w = g.param(&format!("{name}.w"), [inputs, channels, kernel, kernel], init)?;
-            let b = g.param(&format!("{name}.b"), [1, channels, 1, 1], Init::Constant(0.0))?;
+            let (inputs, groups) = (g.shape(x)?.nchw()[1], op.groups.max(1));
+            let init = Init::He { fan_in: inputs / groups * kernel * kernel, slope: 0.0 };
+            let w = g.param(&format!("{name}.w"), [inputs, channels / groups, kernel, kernel], init)?;
+            let b = bias_of(g, name, channels, bias)?;
             g.add_named(name, op, &[x, w, b])
         })
     }
@@ -430,11 +470,22 @@ impl<'d> Var<'d> {
     /// and `name.b` (zero).
     #[track_caller]
     pub fn dense(self, name: &str, outputs: usize) -> Self {
+        self.dense_with(name, outputs, true)
+    }
+
+    /// [`Var::dense`] without a bias.
+    #[track_caller]
+    pub fn dense_unbiased(self, name: &str, outputs: usize) -> Self {
+        self.dense_with(name, outputs, false)
+    }
+
+    #[track_caller]
+    fn dense_with(self, name: &str, outputs: usize, bias: bool) -> Self {
         self.then(|g, x| {
             let [_, c, h, w] = g.shape(x)?.nchw();
             let init = Init::He { fan_in: c * h * w, slope: 0.0 };
             let weights = g.param(&format!("{name}.w"), [outputs, c * h * w, 1, 1], init)?;
-            let b = g.param(&format!("{name}.b"), [1, outputs, 1, 1], Init::Constant(0.0))?;
+            let b = bias_of(g, name, outputs, bias)?;
             g.add_named(name, crate::ops::linear::Linear, &[x, weights, b])
         })
     }

@@ -2,8 +2,8 @@
 //!
 //! | operator | becomes                                                       | refused                                      |
 //! |----------|---------------------------------------------------------------|----------------------------------------------|
-//! | Conv     | `conv3x3` (stride 1, zero padding 1, one group) or `conv2d`   | 1-D, 3-D, padding that differs on two sides,  |
-//! |          | with stride, padding, dilation, groups; no bias is one of 0   | filters that are computed, SAME_* padding    |
+//! | Conv     | `conv3x3` (stride 1, zero padding 1, one group) or `conv2d`   | 1-D, 3-D, filters that are computed, SAME_*  |
+//! |          | with stride, four pads, dilation, groups; no bias is one of 0 | padding                                      |
 //! | Relu     | `relu`                                                        |                                              |
 //!
 //! Every other operator is an error that names it. There must be one input and one output, float32 `[N,C,H,W]`. A symbolic N
@@ -27,7 +27,7 @@ use prost::Message;
 use std::collections::{BTreeMap, HashMap};
 
 /// The supported operators, as messages list them.
-const COVERED: &str = "covered are Conv (2-D, stride, dilation, groups, equal padding on both sides) and Relu";
+const COVERED: &str = "covered are Conv (2-D, stride, dilation, groups, four pads) and Relu";
 
 /// onnx.proto's number for float32.
 const FLOAT: i32 = 1;
@@ -309,11 +309,7 @@ impl<'a> Reader<'a> {
                 "strides" => op.stride = [numbers(2)?[0], numbers(2)?[1]],
                 "dilations" => op.dilation = [numbers(2)?[0], numbers(2)?[1]],
                 "pads" => {
-                    let pads = numbers(4)?;
-                    if pads[..2] != pads[2..] {
-                        return self.fail(format!("pads is {pads:?}, expected the same on both sides; {COVERED}"));
-                    }
-                    op.padding = [pads[0], pads[1]];
+                    op.padding.copy_from_slice(&numbers(4)?);
                 }
                 "group" => match attribute.i.and_then(|v| usize::try_from(v).ok()) {
                     Some(groups) => op.groups = groups,

@@ -1,18 +1,21 @@
 //! conv_transpose2d: transposed convolution, which makes a map `stride` times larger (also called deconvolution).
 //!
-//! `y[n,o,i,j] = b[o] + Σ_{c,u,v} w[c,o,u,v] · x[n,c,r,s] over the taps with r·stride + u − padding = i, and likewise for j.`
+//! `y[n,o,i,j] = b[o] + Σ_{c,u,v} w[c,o,u,v] · x[n,c,r,s] over the taps with r·stride + u·dilation − padding = i, likewise for j`
+//!
+//! with c from the group of o: of G groups, each has Ci/G input and Co/G output channels, and w has o's number in its group.
 //!
 //! | name | shape                           | meaning                                                                    |
 //! |------|---------------------------------|----------------------------------------------------------------------------|
 //! | x    | `[N,Ci,H,W]`                    | input                                                                      |
-//! | w    | `[Ci,Co,Kh,Kw]`, Kh, Kw 1 to 11 | filters                                                                    |
+//! | w    | `[Ci,Co/G,Kh,Kw]`, Kh, Kw 1 to 11 | filters                                                                    |
 //! | b    | `[1,Co,1,1]`                    | bias                                                                       |
-//! | y    | `[N,Co,H',W']`                  | output, H' = (H − 1)·stride − 2·padding + Kh + output_padding, W' likewise |
+//! | y    | `[N,Co,H',W']`                  | output, H' = (H − 1)·stride − 2·padding + (Kh − 1)·dilation + 1 + output_padding, W' likewise |
 //!
 //! Gradients: for x (a strided convolution of dy), w and b; backward reads x, w and dy.
-//! Errors: w or b disagrees with x; a kernel outside 1 to 11; stride 0; output_padding not below stride; no output left.
+//! Errors: w or b disagrees with x; a kernel outside 1 to 11; a stride or dilation of 0 or above 65,535;
+//! groups that do not divide Ci; output_padding not below stride or dilation; no output left.
 //! Numerics: f32 sums in a fixed order, the same for every output and every picture size; dw and db in two passes.
-//! Source: definition as in torch.nn.functional.conv_transpose2d, whose layout of w it uses (groups 1, dilation 1).
+//! Source: definition as in torch.nn.functional.conv_transpose2d, whose layout of w it uses.
 
 use super::conv2d::correlation::Correlation;
 use super::{Accuracy, Call, Caps, Case, Cost, Family, Io, Kernel, Launch, Op, Scalar, Tolerance, Values, Work, wgsl};
@@ -31,18 +34,22 @@ const MAX_PARTIALS: usize = 1 << 22;
 /// Attributes, each for rows and columns.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConvTranspose2d {
-    /// Output pixels per input pixel; at least 1.
+    /// Output pixels per input pixel, 1 to 65,535.
     pub stride: [usize; 2],
     /// Output pixels cut off at each edge.
     pub padding: [usize; 2],
-    /// Output pixels added at the bottom and right edge; below `stride`.
+    /// Output pixels added at the bottom and right edge; below `stride` or `dilation`.
     pub output_padding: [usize; 2],
+    /// Output pixels from one tap to the next, 1 to 65,535.
+    pub dilation: [usize; 2],
+    /// Number of independent groups that the channels are split into.
+    pub groups: usize,
 }
 
 impl Default for ConvTranspose2d {
-    /// Stride 1, no padding.
+    /// Stride 1, dilation 1, no padding, one group.
     fn default() -> Self {
-        Self { stride: [1, 1], padding: [0, 0], output_padding: [0, 0] }
+        Self { stride: [1, 1], padding: [0, 0], output_padding: [0, 0], dilation: [1, 1], groups: 1 }
     }
 }
 
@@ -50,23 +57,38 @@ impl ConvTranspose2d {
     /// Returns the output size along `axis` (0 rows, 1 columns), or the error of an invalid attribute.
     fn size(&self, axis: usize, input: usize, kernel: usize) -> Result<usize, ShapeError> {
         let (stride, padding, more) = (self.stride[axis], self.padding[axis], self.output_padding[axis]);
-        if stride == 0 {
-            return Err(ShapeError::value("stride", "at least 1", stride));
+        for (name, value) in [("stride", stride), ("dilation", self.dilation[axis])] {
+            if !(1..=65_535).contains(&value) {
+                return Err(ShapeError::value(name, "1 to 65535", value));
+            }
         }
-        if more >= stride {
-            return Err(ShapeError::value("output_padding", format!("below the stride {stride}"), more));
+        let dilation = self.dilation[axis];
+        if more >= stride.max(dilation) {
+            let expected = format!("below the stride {stride} or the dilation {dilation}");
+            return Err(ShapeError::value("output_padding", expected, more));
         }
+        let reach = (kernel - 1).saturating_mul(dilation).saturating_add(more);
         let full = input
             .checked_sub(1)
             .and_then(|n| n.checked_mul(stride))
-            .and_then(|n| n.checked_add(kernel + more))
-            .filter(|&n| u32::try_from(n).is_ok())
-            .ok_or_else(|| ShapeError::value("stride", format!("at most 2^32 output pixels for {input}"), stride))?;
+            .and_then(|n| n.checked_add(reach)?.checked_add(1))
+            .filter(|&n| i32::try_from(n).is_ok())
+            .ok_or_else(|| ShapeError::value("stride", format!("at most 2^31 output pixels for {input}"), stride))?;
         match padding.checked_mul(2) {
             Some(cut) if cut < full => Ok(full - cut),
             _ => Err(ShapeError::value("padding", format!("below half of the {full} output pixels"), padding)),
         }
     }
+}
+
+/// The taps of an output pixel are every `step`-th, and their input pixels `apart`.
+struct Steps {
+    /// The greatest common divisor of stride and dilation; `step` is the stride divided by it, and `apart` the dilation.
+    common: usize,
+    step: usize,
+    apart: usize,
+    /// inverse · apart is 1 modulo step.
+    inverse: usize,
 }
 
 /// How `dw` and `db` are split into partial sums.
@@ -101,11 +123,34 @@ struct Phases {
 }
 
 impl ConvTranspose2d {
-    /// Returns `None` for several output channels, unequal sides, or filters whose code would be too long.
+    /// Returns which taps an output pixel has along `axis`.
+    fn steps(&self, axis: usize) -> Steps {
+        let (stride, dilation) = (self.stride[axis], self.dilation[axis]);
+        let (mut common, mut rest) = (stride, dilation);
+        while rest > 0 {
+            (common, rest) = (rest, common % rest);
+        }
+        let (step, apart) = (stride / common, dilation / common);
+        let inverse = (0..step).find(|k| k * apart % step == 1 % step).unwrap_or(0);
+        Steps { common, step, apart, inverse }
+    }
+
+    /// Returns whether every tap is next to another and there is one group.
+    fn is_dense(&self) -> bool {
+        self.dilation == [1, 1] && self.groups == 1
+    }
+
+    /// Returns `None` for several output channels, groups, dilation, unequal sides, or filters whose code would be too long.
     fn phases(&self, io: &Io) -> Option<Phases> {
         let ([n, ci, ..], [_, co, kh, kw], [_, _, oh, ow]) = (io.x[0].nchw(), io.x[1].nchw(), io.y.nchw());
         let (stride, padding) = (self.stride[0], self.padding[0]);
-        if co != 1 || kh != kw || self.stride[1] != stride || self.padding[1] != padding || stride > 16 {
+        if !self.is_dense()
+            || co != 1
+            || kh != kw
+            || self.stride[1] != stride
+            || self.padding[1] != padding
+            || stride > 16
+        {
             return None;
         }
         let (taps, quads_in) = (kh.div_ceil(stride), ci.div_ceil(4));
@@ -181,11 +226,17 @@ struct Strides {
 }
 
 impl ConvTranspose2d {
-    /// Returns `None` for several output channels, unequal sides, or filters whose code would be too long.
+    /// Returns `None` for several output channels, groups, dilation, unequal sides, or filters whose code would be too long.
     fn strides(&self, io: &Io) -> Option<Strides> {
         let (x, [_, co, kh, kw], [n, _, oh, ow]) = (io.x[0].nchw(), io.x[1].nchw(), io.y.nchw());
         let (stride, padding) = (self.stride[0], self.padding[0]);
-        if co != 1 || kh != kw || self.stride[1] != stride || self.padding[1] != padding || stride > 16 {
+        if !self.is_dense()
+            || co != 1
+            || kh != kw
+            || self.stride[1] != stride
+            || self.padding[1] != padding
+            || stride > 16
+        {
             return None;
         }
         let pad = padding.div_ceil(stride);
@@ -281,9 +332,16 @@ impl Op for ConvTranspose2d {
     }
     fn shape(&self, x: &[Shape]) -> Result<Shape, ShapeError> {
         let [n, ci, h, w] = x[0].nchw();
-        let [wi, co, kh, kw] = x[1].nchw();
-        if wi != ci || !(1..=MAX_KERNEL).contains(&kh) || !(1..=MAX_KERNEL).contains(&kw) {
-            return Err(ShapeError::shape("w", format!("[Ci={ci}, Co, 1 to {MAX_KERNEL}, 1 to {MAX_KERNEL}]"), x[1]));
+        let [wi, out_group, kh, kw] = x[1].nchw();
+        let groups = self.groups;
+        if groups == 0 || ci % groups != 0 {
+            return Err(ShapeError::value("groups", format!("a divisor of Ci={ci}"), groups));
+        }
+        let co = out_group * groups;
+        if wi != ci || out_group == 0 || !(1..=MAX_KERNEL).contains(&kh) || !(1..=MAX_KERNEL).contains(&kw) {
+            let channels = if groups == 1 { "Co" } else { "Co/groups" };
+            let expected = format!("[Ci={ci}, {channels}, 1 to {MAX_KERNEL}, 1 to {MAX_KERNEL}]");
+            return Err(ShapeError::shape("w", expected, x[1]));
         }
         if x[2] != [1, co, 1, 1] {
             return Err(ShapeError::shape("b", format!("[1, Co={co}, 1, 1]"), x[2]));
@@ -331,7 +389,10 @@ impl Op for ConvTranspose2d {
             "dx" => co * kh * kw + 1,
             "dw" => rows * w + chunks + 1,
             "db" => part + n * parts,
-            _ => ci * kh.div_ceil(self.stride[0]) * kw.div_ceil(self.stride[1]) + 2,
+            _ => {
+                let taps = kh.div_ceil(self.steps(0).step) * kw.div_ceil(self.steps(1).step);
+                ci / self.groups * taps + 2
+            }
         })
     }
 }
@@ -340,12 +401,25 @@ impl Op for ConvTranspose2d {
 fn plain(call: &Call, caps: &Caps) -> Option<Work> {
     let (op, io) = (call.op::<ConvTranspose2d>()?, &call.io);
     let [n, ci, h, w] = io.x[0].nchw();
-    let [_, co, kh, kw] = io.x[1].nchw();
-    let [_, _, oh, ow] = io.y.nchw();
-    let shape: [(&'static str, Scalar); 13] = [
+    let [_, _, kh, kw] = io.x[1].nchw();
+    let [_, co, oh, ow] = io.y.nchw();
+    let steps = [0, 1].map(|axis| op.steps(axis));
+    let shape: [(&'static str, Scalar); 25] = [
         ("n", n.into()),
         ("ci", ci.into()),
         ("co", co.into()),
+        ("in_group", (ci / op.groups).into()),
+        ("out_group", (co / op.groups).into()),
+        ("dilation_h", op.dilation[0].into()),
+        ("dilation_w", op.dilation[1].into()),
+        ("common_h", steps[0].common.into()),
+        ("common_w", steps[1].common.into()),
+        ("step_h", steps[0].step.into()),
+        ("step_w", steps[1].step.into()),
+        ("apart_h", steps[0].apart.into()),
+        ("apart_w", steps[1].apart.into()),
+        ("inverse_h", steps[0].inverse.into()),
+        ("inverse_w", steps[1].inverse.into()),
         ("height", h.into()),
         ("width", w.into()),
         ("out_height", oh.into()),
@@ -398,20 +472,21 @@ impl ConvTranspose2d {
     /// Calls `f` with the elements of x, w and y in every product, as the definition scatters them.
     fn each_product(&self, io: &Io, mut f: impl FnMut(usize, usize, usize)) {
         let [n, ci, h, w] = io.x[0].nchw();
-        let [_, co, kh, kw] = io.x[1].nchw();
-        let [_, _, oh, ow] = io.y.nchw();
+        let [_, out_group, kh, kw] = io.x[1].nchw();
+        let [_, co, oh, ow] = io.y.nchw();
         for x_at in 0..n * ci * h * w {
             let [n, c, r, s] = crate::tensor::position(&io.x[0], x_at).nchw();
-            for o in 0..co {
+            for o in 0..out_group {
+                let channel = c / (ci / self.groups) * out_group + o;
                 for u in 0..kh {
-                    let i = (r * self.stride[0] + u).wrapping_sub(self.padding[0]);
+                    let i = (r * self.stride[0] + u * self.dilation[0]).wrapping_sub(self.padding[0]);
                     if i >= oh {
                         continue;
                     }
                     for v in 0..kw {
-                        let j = (s * self.stride[1] + v).wrapping_sub(self.padding[1]);
+                        let j = (s * self.stride[1] + v * self.dilation[1]).wrapping_sub(self.padding[1]);
                         if j < ow {
-                            f(x_at, ((c * co + o) * kh + u) * kw + v, ((n * co + o) * oh + i) * ow + j);
+                            f(x_at, ((c * out_group + o) * kh + u) * kw + v, ((n * co + channel) * oh + i) * ow + j);
                         }
                     }
                 }
@@ -422,8 +497,13 @@ impl ConvTranspose2d {
 
 pub fn cases() -> Vec<Case> {
     let case = |x: [usize; 4], co: usize, k: [usize; 2], stride, padding, output_padding| {
-        let op = ConvTranspose2d { stride, padding, output_padding };
+        let op = ConvTranspose2d { stride, padding, output_padding, ..ConvTranspose2d::default() };
         Case::new(op, &[x, [x[1], co, k[0], k[1]], [1, co, 1, 1]])
+    };
+    let grouped = |x: [usize; 4], w: [usize; 4], groups, stride, dilation, padding| {
+        let op =
+            ConvTranspose2d { stride, dilation, padding, groups, output_padding: [1, 0].map(|k| k.min(stride[0] - 1)) };
+        Case::new(op, &[x, w, [1, w[1] * groups, 1, 1]])
     };
     vec![
         case([1, 1, 1, 1], 1, [1, 1], [1, 1], [0, 0], [0, 0]),
@@ -440,6 +520,11 @@ pub fn cases() -> Vec<Case> {
         case([1, 60, 2, 2], 3, [11, 11], [1, 1], [5, 5], [0, 0]),
         case([1, 60, 2, 3], 1, [6, 5], [2, 3], [1, 0], [0, 2]),
         case([2, 2, 13, 11], 1, [5, 7], [2, 1], [2, 3], [1, 0]),
+        // Groups and dilation: taps that meet all, some and no phases of a stride, and such that reach past the picture.
+        grouped([2, 6, 3, 5], [6, 2, 3, 4], 3, [1, 1], [2, 3], [2, 1]),
+        grouped([1, 4, 5, 4], [4, 1, 3, 3], 4, [2, 3], [1, 1], [0, 2]),
+        grouped([1, 3, 4, 3], [3, 2, 4, 5], 1, [4, 6], [6, 4], [3, 5]),
+        grouped([2, 4, 3, 6], [4, 3, 5, 2], 2, [3, 2], [2, 4], [4, 0]),
         // FSRCNN's last layer at scale 3 in training (Dong et al. 2016, section 3.2).
         case([16, 56, 16, 16], 1, [9, 9], [3, 3], [3, 3], [0, 0]).real(),
     ]

@@ -102,10 +102,11 @@ pub fn fuse(graph: &Graph, fetches: &[NodeId], options: &Options) -> Result<Grap
                 let Some(Fusible::Convolution { padding, replicate: false }) = op.fusible() else { continue };
                 let w = nodes[*of].inputs[1];
                 let [_, _, kh, kw] = nodes[w].shape.nchw();
-                if padding[0] >= kh || padding[1] >= kw {
+                let [top, left, bottom, right] = padding;
+                if top.max(bottom) >= kh || left.max(right) >= kw {
                     continue;
                 }
-                let padding = [kh - 1 - padding[0], kw - 1 - padding[1]];
+                let padding = [kh - 1 - top, kw - 1 - left, kh - 1 - bottom, kw - 1 - right];
                 let fusion = Fusion { adjoint: true, ..Fusion::default() };
                 let op = Conv2d { padding, fusion: Some(fusion), ..Conv2d::default() };
                 let dy = node.inputs[0];

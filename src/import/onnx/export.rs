@@ -401,6 +401,8 @@ impl Writer<'_> {
                 ints("strides", &op.stride),
                 ints("pads", &pads),
                 ints("output_padding", &op.output_padding),
+                ints("dilations", &op.dilation),
+                int("group", op.groups),
             ];
             self.put("ConvTranspose", &[&x, &w, &b], attributes, y);
         } else if of::<Warp>(op).is_some() || op.name() == "field" || op.name() == "pairwise_distance" {
@@ -425,7 +427,7 @@ impl Writer<'_> {
         let kernel = self.shape(node.inputs[1])[2..].to_vec();
         let (mut x, w) = (self.value(node.inputs[0]), self.value(node.inputs[1]));
         let b = self.shaped(node.inputs[2], &[node.shape[1]]);
-        let mut pads = [op.padding[0], op.padding[1], op.padding[0], op.padding[1]];
+        let mut pads = op.padding;
         if op.replicate {
             let around = [0, 0, pads[0], pads[1], 0, 0, pads[2], pads[3]];
             let around = self.int64s("pads", &[8], around.iter().map(|&pad| pad as i64));

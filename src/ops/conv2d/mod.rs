@@ -2,7 +2,7 @@
 //!
 //! `y[n,o,i,j] = b[o] + Σ_{c,u,v} w[o,c,u,v] · x[n, g·Ci/G + c, i·s₀ + u·d₀ − p₀, j·s₁ + v·d₁ − p₁]`
 //!
-//! with stride s, dilation d, padding p, G groups, and o in group g = ⌊o·G/Co⌋; outside the picture x is 0 or, with
+//! with stride s, dilation d, padding p (above, left, below, right), G groups, and o in group g = ⌊o·G/Co⌋; outside the picture x is 0 or, with
 //! `replicate`, its nearest pixel.
 //!
 //! | name | shape             | meaning                                   |
@@ -10,7 +10,7 @@
 //! | x    | `[N,Ci,H,W]`      | input                                     |
 //! | w    | `[Co,Ci/G,Kh,Kw]` | filters                                   |
 //! | b    | `[1,Co,1,1]`      | bias                                      |
-//! | y    | `[N,Co,Ho,Wo]`    | output, Ho = ⌊(H+2p₀−(Kh−1)·d₀−1)/s₀⌋ + 1 |
+//! | y    | `[N,Co,Ho,Wo]`    | output, Ho = ⌊(H+p₀+p₂−(Kh−1)·d₀−1)/s₀⌋ + 1 |
 //!
 //! With a [`Fusion`] it also takes slopes a `[1,Co,1,1]` and, if it combines, z of y's shape. Then `y = h(f_o(…), z)`, where
 //! `f_o(s) = s` for s > 0, else `a[o]·s`, and `h(s, z)` is s, s + z, s·z or (s where z > 0, else a slope times s), as [`Combine`] says.
@@ -53,8 +53,8 @@ pub struct Conv2d {
     pub stride: [usize; 2],
     /// Input pixels from one tap to the next, 1 to 65,535.
     pub dilation: [usize; 2],
-    /// Pixels added on both sides, 0 to 65,535.
-    pub padding: [usize; 2],
+    /// Pixels added above, to the left, below and to the right, 0 to 65,535.
+    pub padding: [usize; 4],
     /// The added pixels repeat the nearest one of the picture instead of being 0.
     pub replicate: bool,
     /// Number of independent groups that the channels are split into; the number of input channels for a depthwise filter.
@@ -65,14 +65,14 @@ pub struct Conv2d {
 
 impl Default for Conv2d {
     fn default() -> Self {
-        Self { stride: [1, 1], dilation: [1, 1], padding: [0, 0], replicate: false, groups: 1, fusion: None }
+        Self { stride: [1, 1], dilation: [1, 1], padding: [0; 4], replicate: false, groups: 1, fusion: None }
     }
 }
 
 impl Conv2d {
     /// Creates a convolution whose zero padding keeps the picture's size for a filter of `kernel` × `kernel` taps, `kernel` odd.
     pub fn same(kernel: usize) -> Self {
-        Self { padding: [kernel / 2; 2], ..Self::default() }
+        Self { padding: [kernel / 2; 4], ..Self::default() }
     }
 
     /// Returns whether stride and dilation are 1 and there is one group.
@@ -102,7 +102,7 @@ impl Conv2d {
     /// Returns the rows or columns of the output for `size` of the input and `kernel` taps along dimension `d`.
     fn out_size(&self, d: usize, size: usize, kernel: usize) -> Result<usize, ShapeError> {
         let limit = 1 << 30;
-        let padded = size + 2 * self.padding[d];
+        let padded = size + self.padding[d] + self.padding[2 + d];
         let reach = kernel.saturating_sub(1).saturating_mul(self.dilation[d]).saturating_add(1);
         if kernel == 0 || reach > padded {
             return Err(ShapeError::value(
@@ -331,8 +331,8 @@ impl Op for Conv2d {
             }
             return fusion.bounds(bounds, at);
         }
-        // With replicate padding a border pixel stands for at most 2p + 1 rows (columns) of the padded picture.
-        let copies = |d: usize| if self.replicate { 2 * self.padding[d] + 1 } else { 1 };
+        // With replicate padding a border pixel stands for itself and the rows (columns) of the padding.
+        let copies = |d: usize| if self.replicate { self.padding[d] + self.padding[2 + d] + 1 } else { 1 };
         Tolerance::Terms(match output {
             // One product and one addition per term, and the bias.
             "y" => in_group * kh * kw + 2,
@@ -357,33 +357,42 @@ fn plain_cases() -> Vec<Case> {
         // 1×1 over channels just past a block, more rows than a thread's block.
         case(Conv2d::default(), [2, 9, 9, 4], [10, 9, 1, 1]),
         // One more than a workgroup's lanes.
-        case(Conv2d { padding: [0, 1], ..Conv2d::default() }, [1, 1, 2, 257], [2, 1, 2, 2]),
+        case(Conv2d { padding: [0, 1, 0, 1], ..Conv2d::default() }, [1, 1, 2, 257], [2, 1, 2, 2]),
         // Strides, dilations and paddings that all differ; the last column of x is read by no tap.
         case(
-            Conv2d { stride: [2, 3], dilation: [1, 2], padding: [2, 1], ..Conv2d::default() },
+            Conv2d { stride: [2, 3], dilation: [1, 2], padding: [2, 1, 2, 1], ..Conv2d::default() },
             [2, 2, 11, 9],
             [3, 2, 4, 3],
         ),
         // Phases of a stride: more rows than a block, channels past a block, taps of some phases only, groups.
-        case(Conv2d { stride: [2, 3], padding: [1, 2], ..Conv2d::default() }, [2, 5, 21, 10], [3, 5, 3, 4]),
+        case(Conv2d { stride: [2, 3], padding: [1, 2, 1, 2], ..Conv2d::default() }, [2, 5, 21, 10], [3, 5, 3, 4]),
         case(Conv2d { stride: [3, 2], ..Conv2d::default() }, [1, 9, 8, 9], [2, 9, 2, 1]),
         case(Conv2d { stride: [2, 2], groups: 2, ..Conv2d::same(3) }, [1, 12, 18, 7], [4, 6, 3, 3]),
         // Rows where taps are as far apart as outputs, both more than one.
         case(
-            Conv2d { stride: [2, 1], dilation: [2, 1], padding: [2, 0], ..Conv2d::default() },
+            Conv2d { stride: [2, 1], dilation: [2, 1], padding: [2, 0, 2, 0], ..Conv2d::default() },
             [1, 2, 19, 3],
             [2, 2, 3, 2],
         ),
         // Rows of taps further apart than rows of outputs.
-        case(Conv2d { dilation: [2, 2], padding: [2, 2], ..Conv2d::default() }, [1, 3, 19, 6], [4, 3, 3, 3]),
+        case(Conv2d { dilation: [2, 2], padding: [2, 2, 2, 2], ..Conv2d::default() }, [1, 3, 19, 6], [4, 3, 3, 3]),
         // Replicate padding wider than the picture is high.
-        case(Conv2d { padding: [4, 2], replicate: true, ..Conv2d::default() }, [2, 2, 3, 6], [2, 2, 9, 5]),
+        case(Conv2d { padding: [4, 2, 4, 2], replicate: true, ..Conv2d::default() }, [2, 2, 3, 6], [2, 2, 9, 5]),
         case(
-            Conv2d { stride: [2, 3], dilation: [2, 1], padding: [3, 2], replicate: true, ..Conv2d::default() },
+            Conv2d { stride: [2, 3], dilation: [2, 1], padding: [3, 2, 3, 2], replicate: true, ..Conv2d::default() },
             [1, 2, 7, 10],
             [3, 2, 3, 4],
         ),
-        case(Conv2d { padding: [1, 1], replicate: true, ..Conv2d::default() }, [1, 2, 1, 1], [2, 2, 3, 3]),
+        case(Conv2d { padding: [1, 1, 1, 1], replicate: true, ..Conv2d::default() }, [1, 2, 1, 1], [2, 2, 3, 3]),
+        // Four different pads.
+        case(Conv2d { padding: [1, 0, 2, 3], ..Conv2d::default() }, [2, 3, 5, 7], [5, 3, 3, 3]),
+        case(Conv2d { padding: [0, 2, 3, 1], replicate: true, ..Conv2d::default() }, [1, 2, 4, 6], [3, 2, 3, 2]),
+        case(
+            Conv2d { stride: [2, 3], dilation: [1, 2], padding: [3, 0, 1, 2], ..Conv2d::default() },
+            [1, 5, 11, 9],
+            [6, 5, 4, 3],
+        ),
+        case(Conv2d { stride: [2, 2], padding: [0, 0, 1, 1], ..Conv2d::default() }, [2, 4, 9, 11], [3, 4, 3, 3]),
         // Two groups.
         case(Conv2d { groups: 2, ..Conv2d::same(3) }, [1, 4, 5, 6], [10, 2, 3, 3]),
         // Depthwise; the second one with two outputs per channel and a stride.
@@ -410,7 +419,7 @@ fn plain_cases() -> Vec<Case> {
 
 fn fused_cases() -> Vec<Case> {
     let case = |fusion: Fusion, padding: usize, replicate: bool, x: [usize; 4], co: usize, k: usize| {
-        let op = Conv2d { padding: [padding; 2], replicate, fusion: Some(fusion), ..Conv2d::default() };
+        let op = Conv2d { padding: [padding; 4], replicate, fusion: Some(fusion), ..Conv2d::default() };
         let w = if fusion.adjoint { [x[1], co, k, k] } else { [co, x[1], k, k] };
         let mut shapes = vec![x, w, [1, co, 1, 1], [1, co, 1, 1]];
         if fusion.combine != Combine::Nothing {
@@ -430,7 +439,16 @@ fn fused_cases() -> Vec<Case> {
     let shuffled = |combine, factor: usize, x, c: usize| {
         case(Fusion { combine, factor, ..Fusion::default() }, 1, true, x, c * factor * factor, 3)
     };
+    let uneven = |padding, adjoint, x: [usize; 4], co, k: usize| {
+        let fusion = Fusion { adjoint, ..Fusion::default() };
+        let w = if adjoint { [x[1], co, k, k] } else { [co, x[1], k, k] };
+        let op = Conv2d { padding, fusion: Some(fusion), ..Conv2d::default() };
+        Case::new(op, &[x, w, [1, co, 1, 1], [1, co, 1, 1]])
+    };
     vec![
+        uneven([1, 1, 0, 2], false, [2, 5, 7, 6], 6, 3),
+        uneven([2, 0, 1, 1], true, [1, 4, 6, 9], 5, 3),
+        uneven([2, 2, 3, 1], false, [1, 3, 8, 9], 5, 5),
         fused(0, false, [1, 1, 1, 1], 1, 1),
         fused(1, false, [2, 3, 5, 7], 4, 3),
         fused(1, true, [2, 5, 9, 6], 3, 3),

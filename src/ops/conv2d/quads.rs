@@ -11,7 +11,8 @@ pub fn serve(call: &Call, caps: &Caps) -> Option<Work> {
         return None;
     }
     let ([n, ci, h, w], [_, _, kh, kw], [_, co, ho, wo]) = (io.x[0].nchw(), io.x[1].nchw(), io.y.nchw());
-    let c = Correlation::new([n, co, ho, wo], [n, ci, h, w], [kh, kw], op.padding, op.replicate, true);
+    let c =
+        Correlation::new([n, co, ho, wo], [n, ci, h, w], [kh, kw], [op.padding[0], op.padding[1]], op.replicate, true);
     let work = call.work(caps, |entry| {
         let groups = match entry {
             "backward_w_1" => c.groups(),

@@ -74,6 +74,7 @@ pub fn build(g: &mut Graph, x: NodeId, config: &Config) -> Result<NodeId> {
         stride: [scale; 2],
         padding: [padding; 2],
         output_padding: [2 * padding - (DECONV - scale); 2],
+        ..ConvTranspose2d::default()
     };
     g.add_named("deconv", op, &[y, w, b])
 }
