@@ -23,7 +23,7 @@ use crate::ops::resize::Resize;
 use crate::ops::scatter_add::ScatterAdd;
 use crate::ops::softmax::Softmax;
 use crate::ops::top_k::TopK;
-use crate::ops::view::Border;
+use crate::ops::view::{Border, View};
 use crate::ops::warp::Warp;
 use crate::tensor::{DType, SCALAR, Shape, Tensor};
 use std::cell::RefCell;
@@ -321,6 +321,12 @@ impl<'d> Var<'d> {
         self.with(other, |g, a, b| g.compare(a, b, name))
     }
 
+    /// 1 where this value, a u32, is 0, else 0.
+    #[track_caller]
+    pub fn not(self) -> Self {
+        self.then(Graph::not)
+    }
+
     /// `a` where this value, a u32, is not 0, else `b`, with NumPy's broadcasting.
     #[track_caller]
     pub fn select(self, a: Self, b: Self) -> Self {
@@ -517,6 +523,19 @@ impl<'d> Var<'d> {
         self.with(other, |g, a, b| g.matmul(a, b, Matmul::default()))
     }
 
+    /// Products of matrices of which either may be transposed.
+    #[track_caller]
+    pub fn matmul_with(self, other: Self, op: Matmul) -> Self {
+        self.with(other, |g, a, b| g.matmul(a, b, op))
+    }
+
+    /// b + w·x for every picture, with `w` `[O,C·H·W,1,1]` and `b` `[1,O,1,1]`, or `None`: `[N,O,1,1]`.
+    #[track_caller]
+    pub fn linear(self, w: Self, b: impl Into<Option<Self>>) -> Self {
+        let b = b.into().map(|b| b.id()).transpose();
+        self.with(w, |g, x, w| g.linear(x, w, b?))
+    }
+
     /// Sums of the elements up to each position along an axis.
     #[track_caller]
     pub fn cumulative_sum(self, op: CumulativeSum) -> Self {
@@ -562,6 +581,12 @@ impl<'d> Var<'d> {
     #[track_caller]
     pub fn warp(self, field: Self, op: Warp) -> Self {
         self.with(field, |g, x, f| g.warp(x, f, op))
+    }
+
+    /// These positions `[1,2,H,W]` displaced by the bases `b` `[2,K,H,W]` with the coefficients `c` `[N,K,1,1]`: `[N,2,H,W]`.
+    #[track_caller]
+    pub fn field(self, b: Self, c: Self) -> Self {
+        self.draft.add(crate::ops::field::Field, &[self, b, c])
     }
 
     /// (1 − g)·self + g·other, where `g` has the shape of both or one channel.
@@ -639,6 +664,12 @@ impl<'d> Var<'d> {
     #[track_caller]
     pub fn pad(self, pads: &[(usize, usize)], border: Border) -> Self {
         self.then(|g, x| g.pad(x, pads, border))
+    }
+
+    /// A strided copy.
+    #[track_caller]
+    pub fn view(self, op: View) -> Self {
+        self.apply(op)
     }
 
     /// Repeated along axes of size 1, and along new axes before its own, to this shape.
@@ -726,10 +757,24 @@ impl<'d> Var<'d> {
         self.with(target, |g, a, b| g.mse(a, b, reduction))
     }
 
+    /// The squared error with a weight for each element; the mean is over all elements, regardless of the weights.
+    #[track_caller]
+    pub fn mse_weighted(self, target: Self, weights: Self, reduction: Reduction) -> Self {
+        let weights = weights.id();
+        self.with(target, |g, a, b| g.mse_weighted(a, b, weights?, reduction))
+    }
+
     /// The mean of √(d² + ε²), where d is the error.
     #[track_caller]
     pub fn charbonnier(self, target: Self, eps: f32) -> Self {
         self.with(target, |g, a, b| g.charbonnier(a, b, eps))
+    }
+
+    /// The mean of √(d² + ε²) with a weight for each element; it is over all elements, regardless of the weights.
+    #[track_caller]
+    pub fn charbonnier_weighted(self, target: Self, weights: Self, eps: f32) -> Self {
+        let weights = weights.id();
+        self.with(target, |g, a, b| g.charbonnier_weighted(a, b, weights?, eps))
     }
 
     /// Half the squared error up to `delta`, and linear beyond.

@@ -87,7 +87,7 @@ impl Op for MaxPool2d {
     }
     fn tolerance(&self, output: &str, io: &Io, at: &Values) -> Tolerance {
         if output == "y" {
-            return Tolerance::Terms(0);
+            return Tolerance::Each(vec![0.0; io.y_len()]);
         }
         // Not `Terms`: absolute values of x would have their maxima elsewhere.
         let mut size = vec![0.0; len(&io.x[0])];
@@ -145,6 +145,12 @@ fn ties(rng: &mut Rng, x: &[Shape], input: usize) -> Vec<f64> {
     (0..len(&x[input])).map(|_| (rng.below(7) as f64 - 4.0).max(0.0) * 0.5).collect()
 }
 
+/// Returns infinities and NaNs, in every order.
+fn infinite(rng: &mut Rng, x: &[Shape], input: usize) -> Vec<f64> {
+    let values = [f64::INFINITY, f64::NEG_INFINITY, f64::NAN, 1.0];
+    (0..len(&x[input])).map(|_| values[rng.below(4)]).collect()
+}
+
 pub fn cases() -> Vec<Case> {
     let case = |(windows, x): (Windows, Shape)| Case::new(MaxPool2d { windows }, &[x]).fill(0, Fill::With(apart));
     let square = |kernel, stride, padding, x: [usize; 4]| {
@@ -156,6 +162,8 @@ pub fn cases() -> Vec<Case> {
         square(3, 2, 1, [2, 3, 9, 7]).fill(0, Fill::With(with_nan)).rough(),
         case((Windows::Sliding(dilated), [1, 2, 9, 11].into())).fill(0, Fill::With(ties)).rough(),
         case((Windows::Adaptive([4, 3]), [1, 2, 9, 7].into())).fill(0, Fill::With(with_nan)).rough(),
+        square(3, 2, 1, [1, 2, 7, 9]).fill(0, Fill::With(infinite)).rough(),
+        square(2, 2, 0, [1, 5, 8, 8]).fill(0, Fill::With(infinite)).rough(),
         // Windows side by side, with pixels past the last one below and to the right.
         square(3, 3, 0, [2, 5, 11, 8]),
         square(4, 4, 0, [1, 6, 8, 21]),

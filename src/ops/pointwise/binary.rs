@@ -353,6 +353,7 @@ fn cases_of(op: Binary) -> Vec<Case> {
         // Sums of many terms, in parts.
         case(&[3, 2, 17, 19], &[2, 1, 1]),
         case(&[5, 1, 1], &[2, 5, 9, 11]),
+        case(&[3, 30, 2, 1, 1, 2], &[1, 1, 2, 1, 1, 2]),
         case(&[3, 50], &[3, 50]).fill(0, Fill::With(with_nan)).rough(),
         case(&[3, 50], &[3, 50]).fill(1, Fill::With(with_nan)).rough(),
         case(&[1, 64, 64, 64], &[1, 64, 64, 64]).real(),
@@ -362,6 +363,11 @@ fn cases_of(op: Binary) -> Vec<Case> {
         // Negative a with whole b and with others, and zeros of both.
         let case = case(&[3, 50], &[3, 50]).fill(0, Fill::With(small)).rough();
         cases.extend([case.clone().fill(1, Fill::With(small)), case]);
+        let broadcast = |a: &[usize], b: &[usize]| {
+            let shapes = [a, b].map(|sizes| Shape::new(sizes).expect("a case has one to six dimensions"));
+            Case::new(op, &shapes).fill(0, Fill::With(small)).fill(1, Fill::With(small)).rough()
+        };
+        cases.extend([broadcast(&[5, 1, 1], &[2, 5, 9, 11]), broadcast(&[2, 5, 9, 11], &[5, 1, 1])]);
     }
     cases
 }

@@ -97,11 +97,11 @@ rows! {
         "ceil(a)", |a, _| a.ceil(),
         "T(0.0)", |_, _| 0.0,
         |_, _| [0.0, 0.0], ALL;
-    clamp(low = f32::MIN, high = f32::MAX): "low where a < low, high where a > high, else a; the derivative at both is 1",
+    clamp(low = f32::MIN, high = f32::MAX): "low where a < low, high where a > high, else a; the derivative at both is 0",
         "select(select(a, p.high, a > p.high), p.low, a < p.low)",
         |a, [low, high]| if a < low { low } else if a > high { high } else { a },
-        "select(T(0.0), T(1.0), a >= p.low && a <= p.high)",
-        |a, [low, high]| f64::from(a >= low && a <= high),
+        "select(T(0.0), T(1.0), a > p.low && a < p.high)",
+        |a, [low, high]| f64::from(a > low && a < high),
         |_, _| [0.0, 0.0], ALL;
     cos: "the cosine of a in radians; |a| up to 10,000",
         "sine(a, 1)", |a, _| a.cos(),
