@@ -78,12 +78,11 @@ fn save(folder: &Path, name: &str, model: &[u8], inputs: &[(&str, &Tensor)], out
     }
 }
 
+/// Inputs by name.
+type Inputs = Vec<(&'static str, Tensor)>;
+
 /// Returns the case as a network whose inputs after the first are weights if `has_weights` is set.
-fn network_of(
-    case: &Case,
-    values: &[Vec<f64>],
-    has_weights: bool,
-) -> Result<(Drafted, Weights, Vec<(&'static str, Tensor)>)> {
+fn network_of(case: &Case, values: &[Vec<f64>], has_weights: bool) -> Result<(Drafted, Weights, Inputs)> {
     let mut graph = lineament::Graph::new();
     let (mut ids, mut tensors, mut given) = (Vec::new(), BTreeMap::new(), Vec::new());
     for (k, (&name, shape)) in case.op.inputs().iter().zip(&case.x).enumerate() {

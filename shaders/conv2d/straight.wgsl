@@ -35,7 +35,7 @@ const COMBINE: u32 = 0u;
 
 struct P {
     c_in: u32, c_out: u32, height: u32, width: u32, out_height: u32, out_width: u32,
-    pad_h: u32, pad_w: u32,
+    stride_h: u32, stride_w: u32, pad_h: u32, pad_w: u32,
     adjoint: u32,            // w is [Ci,Co,Kh,Kw], and its taps are rotated by 180°.
     replicate: u32,
     quads_out: u32,          // Of the convolution.
@@ -128,7 +128,7 @@ fn forward_2(@builtin(local_invocation_id) l: vec3<u32>, @builtin(workgroup_id) 
     let rest = pixel - n * out_plane;
     let i = rest / p.out_width;
     let j = rest - i * p.out_width;
-    let sum = straight(n, i, j, vec2(p.height, p.width), vec2(p.pad_h, p.pad_w), p.replicate != 0u);
+    let sum = straight(n, i * p.stride_h, j * p.stride_w, vec2(p.height, p.width), vec2(p.pad_h, p.pad_w), p.replicate != 0u);
     // unroll
     for (var q = 0u; q < OQ; q++) {
         let quad = g.x * OQ + q;

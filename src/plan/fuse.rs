@@ -58,9 +58,9 @@ pub fn fuse(graph: &Graph, fetches: &[NodeId], options: &Options) -> Result<Grap
         let node = &nodes[index];
         match &node.kind {
             Kind::Op(op) => {
-                let Some(Fusible::Convolution { padding, replicate }) = op.fusible() else { continue };
+                let Some(Fusible::Convolution { stride, padding, replicate }) = op.fusible() else { continue };
                 let fusion = Fusion::default();
-                let op = Conv2d { padding, replicate, fusion: Some(fusion), ..Conv2d::default() };
+                let op = Conv2d { stride, padding, replicate, fusion: Some(fusion), ..Conv2d::default() };
                 let [x, w, b] = node.inputs[..] else { continue };
                 let Some(ns) = estimate_ns(&op, graph, [x, w, b], node.shape, options)? else { continue };
                 let channels = node.shape[1];
@@ -99,7 +99,9 @@ pub fn fuse(graph: &Graph, fetches: &[NodeId], options: &Options) -> Result<Grap
             }
             Kind::Grad { of, input: 0 } => {
                 let Kind::Op(op) = &nodes[*of].kind else { continue };
-                let Some(Fusible::Convolution { padding, replicate: false }) = op.fusible() else { continue };
+                let Some(Fusible::Convolution { stride: [1, 1], padding, replicate: false }) = op.fusible() else {
+                    continue;
+                };
                 let w = nodes[*of].inputs[1];
                 let [_, _, kh, kw] = nodes[w].shape.nchw();
                 let [top, left, bottom, right] = padding;

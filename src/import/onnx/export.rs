@@ -248,7 +248,7 @@ impl Writer<'_> {
     fn value(&mut self, index: usize) -> String {
         let node = &self.graph.nodes()[index];
         match node.kind {
-            Kind::Param { .. } | Kind::Constant(_) => self.shaped(index, &node.shape.to_vec()),
+            Kind::Param { .. } | Kind::Constant(_) => self.shaped(index, &node.shape),
             _ => self.values.get(&index).unwrap_or(&node.name).clone(),
         }
     }

@@ -3,12 +3,12 @@
 use super::Conv2d;
 use crate::ops::{Call, Caps, EPS, Launch, Tolerance, Values, Work};
 
-/// What is fused with a convolution of stride and dilation 1 and one group: a slope per channel for negative results, then a
+/// What is fused with a convolution of dilation 1 and one group: a slope per channel for negative results, then a
 /// combination with another value. The planner makes it (src/plan/fuse.rs); gradients remain those of the operations that it
 /// replaces.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Fusion {
-    /// Filters are stored as `[Ci,Co,Kh,Kw]` and rotated by 180°, as in the gradient of a convolution for its input.
+    /// Filters are stored as `[Ci,Co,Kh,Kw]` and rotated by 180°, as in the gradient of a convolution of stride 1 for its input.
     pub adjoint: bool,
     /// How the result is combined with `z`.
     pub combine: Combine,
@@ -107,6 +107,8 @@ pub fn serve(call: &Call, caps: &Caps) -> Option<Work> {
         ("out_width", wo.into()),
         ("kernel_h", kh.into()),
         ("kernel_w", kw.into()),
+        ("stride_h", op.stride[0].into()),
+        ("stride_w", op.stride[1].into()),
         ("pad_h", op.padding[0].into()),
         ("pad_w", op.padding[1].into()),
         ("adjoint", u32::from(fusion.adjoint).into()),

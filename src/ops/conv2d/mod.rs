@@ -257,8 +257,10 @@ impl Op for Conv2d {
         }
         let sums = Shape::from([n, co, self.out_size(0, h, kh)?, self.out_size(1, w, kw)?]);
         let Some(fusion) = self.fusion else { return Ok(sums) };
-        if !self.is_dense() {
-            return Err(ShapeError::value("fusion", "none with a stride, dilation or groups", format!("{fusion:?}")));
+        let has_stride = self.stride != [1, 1];
+        if self.dilation != [1, 1] || self.groups != 1 || (has_stride && fusion.adjoint) {
+            let expected = "none with dilation or groups, and no adjoint one with a stride";
+            return Err(ShapeError::value("fusion", expected, format!("{fusion:?}")));
         }
         if x[3] != [1, co, 1, 1] {
             return Err(ShapeError::shape("a", format!("[1, Co={co}, 1, 1]"), x[3]));
@@ -270,8 +272,12 @@ impl Op for Conv2d {
         }
     }
     fn fusible(&self) -> Option<super::Fusible> {
-        (self.is_dense() && self.fusion.is_none())
-            .then_some(super::Fusible::Convolution { padding: self.padding, replicate: self.replicate })
+        let &Self { stride, padding, replicate, .. } = self;
+        (self.dilation == [1, 1] && self.groups == 1 && self.fusion.is_none()).then_some(super::Fusible::Convolution {
+            stride,
+            padding,
+            replicate,
+        })
     }
     fn cost(&self, method: &str, io: &Io) -> Cost {
         // Padding counts as work.
@@ -445,7 +451,21 @@ fn fused_cases() -> Vec<Case> {
         let op = Conv2d { padding, fusion: Some(fusion), ..Conv2d::default() };
         Case::new(op, &[x, w, [1, co, 1, 1], [1, co, 1, 1]])
     };
+    let strided = |combine, stride, replicate, x: [usize; 4], co, k: usize| {
+        let fusion = Fusion { combine, ..Fusion::default() };
+        let op = Conv2d { stride, replicate, fusion: Some(fusion), ..Conv2d::same(k) };
+        let mut shapes = vec![x, [co, x[1], k, k], [1, co, 1, 1], [1, co, 1, 1]];
+        if combine != Combine::Nothing {
+            let side = |d: usize| (x[2 + d] - 1) / stride[d] + 1;
+            shapes.push([x[0], co, side(0), side(1)]);
+        }
+        Case::new(op, &shapes)
+    };
     vec![
+        strided(Combine::Nothing, [2, 2], false, [2, 3, 9, 8], 5, 3),
+        strided(Combine::Add, [3, 1], true, [1, 6, 8, 7], 4, 5),
+        strided(Combine::Nothing, [1, 2], false, [1, 4, 5, 67], 1, 3),
+        strided(Combine::Nothing, [2, 2], false, [2, 16, 32, 32], 32, 3).real(),
         uneven([1, 1, 0, 2], false, [2, 5, 7, 6], 6, 3),
         uneven([2, 0, 1, 1], true, [1, 4, 6, 9], 5, 3),
         uneven([2, 2, 3, 1], false, [1, 3, 8, 9], 5, 5),

@@ -64,6 +64,8 @@ impl Straight {
                 ("width", w.into()),
                 ("out_height", ho.into()),
                 ("out_width", wo.into()),
+                ("stride_h", op.stride[0].into()),
+                ("stride_w", op.stride[1].into()),
                 ("pad_h", op.padding[0].into()),
                 ("pad_w", op.padding[1].into()),
                 ("adjoint", u32::from(fusion.adjoint).into()),
