@@ -101,7 +101,7 @@ fn the_first_layer_is_what_onnx_says() {
                 for c in 0..2 {
                     for u in 0..3 {
                         for v in 0..5 {
-                            let (row, column) = ((2 * i + u) as i64 - 1, (j + 2 * v) as i64 - 3);
+                            let (row, column) = ((2 * i + u) as i64, (j + 2 * v) as i64 - 4);
                             if (0..7).contains(&row) && (0..6).contains(&column) {
                                 let x = x.at([0, o / 3 * 2 + c, row as usize, column as usize]);
                                 sum += f64::from(x) * f64::from(w.at([o, c, u, v]));

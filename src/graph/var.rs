@@ -321,12 +321,6 @@ impl<'d> Var<'d> {
         self.with(other, |g, a, b| g.compare(a, b, name))
     }
 
-    /// 1 where this value, a u32, is 0, else 0.
-    #[track_caller]
-    pub fn not(self) -> Self {
-        self.then(Graph::not)
-    }
-
     /// `a` where this value, a u32, is not 0, else `b`, with NumPy's broadcasting.
     #[track_caller]
     pub fn select(self, a: Self, b: Self) -> Self {
@@ -822,5 +816,14 @@ impl<'d> std::ops::Neg for Var<'d> {
     #[track_caller]
     fn neg(self) -> Var<'d> {
         self * -1.0
+    }
+}
+
+/// 1 where a value, a u32, is 0, else 0.
+impl<'d> std::ops::Not for Var<'d> {
+    type Output = Var<'d>;
+    #[track_caller]
+    fn not(self) -> Var<'d> {
+        self.then(Graph::not)
     }
 }
