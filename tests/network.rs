@@ -523,3 +523,15 @@ fn a_run_resumes_bit_for_bit_and_keeps_the_best() {
     let other = Folder::open(&path, "other").map(drop).unwrap_err().to_string();
     assert!(other.contains("holds a run of `lineament train test`"), "{other}");
 }
+
+#[test]
+fn channels_are_shuffled_between_groups() {
+    let device = Device::open(&Select::Cpu).unwrap();
+    let network = device.network(Params::fresh(1), |g: &Draft| g.output("y", g.input("x").channel_shuffle(2)));
+    let x = Tensor::new([1, 6, 1, 2], (0..12).map(|k| k as f32).collect()).unwrap();
+    let y = network.run(&[("x", &x)]).unwrap().take("y").unwrap();
+    assert_eq!(y.data(), [0.0, 1.0, 6.0, 7.0, 2.0, 3.0, 8.0, 9.0, 4.0, 5.0, 10.0, 11.0]);
+    let odd = Tensor::zeros([1, 5, 1, 2]);
+    let error = network.run(&[("x", &odd)]).unwrap_err().to_string();
+    assert!(error.starts_with("x: x must be [N, C, H, W] with C a multiple of groups=2, got [1, 5, 1, 2]"), "{error}");
+}

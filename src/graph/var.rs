@@ -731,6 +731,12 @@ impl<'d> Var<'d> {
         (y, y.then(|g, y| g.output(y, "indices")))
     }
 
+    /// Spreads the channels of every group over all groups.
+    #[track_caller]
+    pub fn channel_shuffle(self, groups: usize) -> Self {
+        self.then(|g, x| g.channel_shuffle(x, groups))
+    }
+
     /// The same elements with other dimensions, which takes no time and no memory.
     #[track_caller]
     pub fn reshape(self, shape: impl Into<Shape>) -> Self {

@@ -90,14 +90,13 @@ fn leave_open(model: &mut proto::Model, other: &proto::Model, axis: usize, lette
     if mine.node != theirs.node || mine.initializer != theirs.initializer {
         return;
     }
-    let is_input = mine.input.len();
+    let inputs = mine.input.len();
     let pairs = mine.input.iter_mut().chain(&mut mine.output).zip(theirs.input.iter().chain(&theirs.output));
     for (k, (mine, theirs)) in pairs.enumerate() {
         let name = mine.name.clone();
         for (position, (dim, other)) in dims(mine).into_iter().zip(dims(&mut theirs.clone())).enumerate() {
             if dim.dim_value.is_some() && dim.dim_value != other.dim_value {
-                let own =
-                    if k < is_input && position == axis { letter.to_owned() } else { format!("{name}.{position}") };
+                let own = if k < inputs && position == axis { letter.to_owned() } else { format!("{name}.{position}") };
                 let own = if position == 0 && axis == 0 { letter.to_owned() } else { own };
                 *dim = Dimension { dim_param: Some(own), ..Dimension::default() };
             }
