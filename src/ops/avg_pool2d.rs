@@ -7,7 +7,7 @@
 //! | x    | `[N,C,H,W]`   | input                                                       |
 //! | y    | `[N,C,H',W']` | output, a pixel per window; the global form has H' = W' = 1 |
 //!
-//! [`Windows`](super::windows::Windows) says where the windows are. The area is the number of the window's pixels inside the picture
+//! [`Windows`] says where the windows are. The area is the number of the window's pixels inside the picture
 //! and, if `count_include_pad` is set, inside its padding.
 //! Gradient: for x; every pixel sums dy / area over the windows that contain it, in row order. Backward reads only dy.
 //! Errors: an attribute is out of range, the window exceeds the padded image, a window has padding alone.

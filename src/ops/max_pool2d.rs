@@ -7,7 +7,7 @@
 //! | x    | `[N,C,H,W]`   | input                               |
 //! | y    | `[N,C,H',W']` | output, a pixel per window          |
 //!
-//! [`Windows`](super::windows::Windows) says where the windows are; padding is never the largest.
+//! [`Windows`] says where the windows are; padding is never the largest.
 //! Gradient: for x; each dy goes to its window's maximum, or to the first of several in row order, as in PyTorch.
 //! Windows may overlap; a pixel sums their dy in row order. Backward reads x, y and dy.
 //! Errors: an attribute is out of range, the window exceeds the padded image, a window has padding alone.
