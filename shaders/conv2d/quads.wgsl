@@ -1,4 +1,4 @@
-// conv2d/quads: gradients of conv2d for w and b on channel quads, stride 1, for lavapipe.
+// conv2d/quads: gradients of conv2d for w and b on channel quads, for lavapipe.
 // Twin: src/ops/conv2d/quads.rs.
 //
 // entry         one thread computes                                  reads   terms and their order

@@ -11,6 +11,7 @@
 // almost nothing; a multiply-add 0.16 to 0.37. So the weights go to workgroup memory once for up to 256 pixels, and at
 // most 2,048 multiply-adds follow without a loop or branch (more code costs more than the loads it saves).
 
+// Rows and columns of x that a thread reads.
 const KH: u32 = 1u;
 const KW: u32 = 1u;
 // Quads of input channels, and how many channels of a quad are real: 4, or fewer if there is one quad.
@@ -26,7 +27,14 @@ const LANES: u32 = 64u;
 // Texels of weights per group, and how many each lane copies.
 const FILL: u32 = 1u;
 const COPIES: u32 = 1u;
-// r: channel c·r² + u·r + v goes to channel c, pixel (i·r + u, j·r + v). The four channels of a quad have the same (u, v)
+// 1, or S > 1 if the pixels of x lie S apart, with zeros between them. A thread then computes the S × S outputs (i·S + a, j·S + b), the
+// places of its channels. Row i·S + a meets row i + k − pad_h of x at tap k·S + REST_H − a, if the filter has it.
+const SPREAD_BY: u32 = 1u;
+const TAPS_H: u32 = 1u;
+const TAPS_W: u32 = 1u;
+const REST_H: u32 = 0u;
+const REST_W: u32 = 0u;
+// S, or r: channel c·r² + u·r + v goes to channel c, pixel (i·r + u, j·r + v). The four channels of a quad have the same (u, v)
 // and four values of c, so that the quad stays one texel. LONE: there is one c, and a quad goes to four texels.
 const FACTOR: u32 = 1u;
 const LONE: u32 = 0u;
@@ -35,12 +43,13 @@ const COMBINE: u32 = 0u;
 
 struct P {
     c_in: u32, c_out: u32, height: u32, width: u32, out_height: u32, out_width: u32,
+    grid_height: u32, grid_width: u32,   // Rows and columns of threads.
     stride_h: u32, stride_w: u32, pad_h: u32, pad_w: u32,
     adjoint: u32,            // w is [Ci,Co,Kh,Kw], and its taps are rotated by 180°.
     replicate: u32,
     quads_out: u32,          // Of the convolution.
     y_quads: u32,            // Of y.
-    pixels: u32,             // Of all pictures.
+    pixels: u32,             // Of the grid, all pictures.
     groups_out: u32,         // Groups of OQ quads.
     biases: u32,             // First texel of the biases in t2; the slopes follow.
     slope: f32,
@@ -61,7 +70,7 @@ fn source(k: u32) -> vec4<f32> {
 }
 
 fn filter_index(o: u32, c: u32, tap: u32) -> u32 {
-    let area = KH * KW;
+    let area = TAPS_H * TAPS_W;
     return select((o * p.c_in + c) * area + tap, (c * p.c_out + o) * area + area - 1u - tap, p.adjoint != 0u);
 }
 
@@ -69,13 +78,26 @@ fn filter_index(o: u32, c: u32, tap: u32) -> u32 {
 fn channels(quad: u32) -> vec4<u32> {
     let lane = vec4(0u, 1u, 2u, 3u);
     if LONE == 1u { return quad * 4u + lane; }
+    if SPREAD_BY > 1u { return quad / (FACTOR * FACTOR) * 4u + lane; }
     return (quad / (FACTOR * FACTOR) * 4u + lane) * (FACTOR * FACTOR) + quad % (FACTOR * FACTOR);
 }
 
 // Texel of y for pixel (i, j) of the convolution, a quad of y and number u·r + v.
 fn place(n: u32, quad: u32, number: u32, i: u32, j: u32) -> vec2<u32> {
-    let row = (n * p.y_quads + quad) * p.out_height * FACTOR + i * FACTOR + number / FACTOR;
-    return texel(row * p.out_width * FACTOR + j * FACTOR + number % FACTOR);
+    let row = (n * p.y_quads + quad) * p.out_height + i * FACTOR + number / FACTOR;
+    return texel(row * p.out_width + j * FACTOR + number % FACTOR);
+}
+
+// The tap of a filter at row u and column v of the window, for output quad q; TAPS_H · TAPS_W if it has none.
+fn tap_of(u: u32, v: u32, q: u32) -> u32 {
+    let number = q % (SPREAD_BY * SPREAD_BY);
+    let row = u * SPREAD_BY + REST_H - number / SPREAD_BY;   // Modulo 2³²: rows above the filter are past its end.
+    let column = v * SPREAD_BY + REST_W - number % SPREAD_BY;
+    return select(TAPS_H * TAPS_W, row * TAPS_W + column, row < TAPS_H && column < TAPS_W);
+}
+
+fn meets(u: u32, v: u32, q: u32) -> bool {
+    return tap_of(u, v, q) < TAPS_H * TAPS_W;
 }
 
 @compute @workgroup_size(64)
@@ -107,12 +129,14 @@ fn forward_1(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgroup
         c = vec4(k % (KQ * KC));
         o = channels(thread / FILL * OQ + thread % OQ);
     }
-    let is_real = (o < vec4(p.c_out)) & (c < vec4(p.c_in));
+    let at = tap_of(tap / KW, tap % KW, thread % OQ);
+    let is_real = (o < vec4(p.c_out)) & (c < vec4(p.c_in)) & vec4(at < TAPS_H * TAPS_W);
     let oc = min(o, vec4(p.c_out - 1u));
     let cc = min(c, vec4(p.c_in - 1u));
+    let real = min(at, TAPS_H * TAPS_W - 1u);
     let value = vec4(
-        w[filter_index(oc.x, cc.x, tap)], w[filter_index(oc.y, cc.y, tap)],
-        w[filter_index(oc.z, cc.z, tap)], w[filter_index(oc.w, cc.w, tap)],
+        w[filter_index(oc.x, cc.x, real)], w[filter_index(oc.y, cc.y, real)],
+        w[filter_index(oc.z, cc.z, real)], w[filter_index(oc.w, cc.w, real)],
     );
     textureStore(t2, texel(thread), select(vec4(0.0), value, is_real));
 }
@@ -123,11 +147,11 @@ fn forward_2(@builtin(local_invocation_id) l: vec3<u32>, @builtin(workgroup_id) 
     copy_weights(g.x, l.x);
     let number = g.y * LANES + l.x;
     let pixel = min(number, p.pixels - 1u);
-    let out_plane = p.out_height * p.out_width;
-    let n = pixel / out_plane;
-    let rest = pixel - n * out_plane;
-    let i = rest / p.out_width;
-    let j = rest - i * p.out_width;
+    let grid_plane = p.grid_height * p.grid_width;
+    let n = pixel / grid_plane;
+    let rest = pixel - n * grid_plane;
+    let i = rest / p.grid_width;
+    let j = rest - i * p.grid_width;
     let sum = straight(n, i * p.stride_h, j * p.stride_w, vec2(p.height, p.width), vec2(p.pad_h, p.pad_w), p.replicate != 0u);
     // unroll
     for (var q = 0u; q < OQ; q++) {
@@ -146,9 +170,12 @@ fn forward_2(@builtin(local_invocation_id) l: vec3<u32>, @builtin(workgroup_id) 
                 if number < p.pixels && quad * 4u + k < p.c_out { textureStore(y, at, select(vec4(0.0), value, number < p.pixels)); }
             }
         } else {
-            let at = place(n, last / (FACTOR * FACTOR), last % (FACTOR * FACTOR), i, j);
+            let which = last % (FACTOR * FACTOR);
+            // Places below and to the right of the picture.
+            let is_outside = SPREAD_BY > 1u && (i * FACTOR + which / FACTOR >= p.out_height || j * FACTOR + which % FACTOR >= p.out_width);
+            let at = place(n, last / (FACTOR * FACTOR), which, i, j);
             let value = combined(result, at);
-            if number < p.pixels && quad < p.quads_out { textureStore(y, at, select(vec4(0.0), value, number < p.pixels)); }
+            if number < p.pixels && quad < p.quads_out && !is_outside { textureStore(y, at, select(vec4(0.0), value, number < p.pixels)); }
         }
     }
 }

@@ -56,6 +56,10 @@ fn source(k: u32) -> vec4<f32> {
     return textureLoad(t0_read, texel(k));
 }
 
+fn meets(u: u32, v: u32, q: u32) -> bool {
+    return true;
+}
+
 fn a_load(k: u32) -> vec4<f32> {
     return textureLoad(x, texel(k));
 }

@@ -1,8 +1,8 @@
 // correlate: shared by the shaders of filter gradients: sums over pixels of products of two pictures in channel quads,
 //
-//   Σ_{n,i,j} A[n, a, i, j] · B[n, b, i + u − pad_h, j + v − pad_w]   for every channel a, channel b and tap (u, v),
+//   Σ_{n,i,j} A[n, a, i, j] · B[n, b, i·s + u·d − pad_h, j·s' + v·d' − pad_w]   for every channel a, channel b and tap (u, v),
 //
-// where B is 0 outside the picture (with p.replicate, its border). The including shader defines `a_load(k)` and `b_load(k)`,
+// with stride s, s' and dilation d, d', where B is 0 outside the picture (with p.replicate, its border). The including shader defines `a_load(k)` and `b_load(k)`,
 // texel k of A and of B, scratch t1, and these members of P:
 //   a_height, a_width, b_height, b_width, a_quads, b_quads, pad_h, pad_w, replicate
 //   taps, taps_w                  of a filter, and of one of its rows
@@ -23,6 +23,11 @@ const SUMS: u32 = AQ * BQ * 4u;
 const UNROLL: u32 = 2u;
 const LEFTS: u32 = UNROLL * AQ;
 const RIGHTS: u32 = UNROLL * BQ;
+// Pixels of B from one pixel of A to the next, and from one tap to the next.
+const STRIDE_H: u32 = 1u;
+const STRIDE_W: u32 = 1u;
+const DILATION_H: u32 = 1u;
+const DILATION_W: u32 = 1u;
 
 struct Place { n: u32, i: u32, j: u32 }
 
@@ -70,12 +75,14 @@ fn correlate(lane: u32, group: u32) {
         for (var c = 0u; c < UNROLL; c++) {
             let is_real = number < p.pixels;
             let n = min(at.n, p.batch - 1u);
-            let r = at.i + u - p.pad_h;      // Modulo 2³²: rows above the picture are past its end.
-            let s = at.j + v - p.pad_w;
+            let below = at.i * STRIDE_H + u * DILATION_H;
+            let right_of = at.j * STRIDE_W + v * DILATION_W;
+            let r = below - p.pad_h;         // Modulo 2³²: rows above the picture are past its end.
+            let s = right_of - p.pad_w;
             let is_inside = is_real && ((r < p.b_height && s < p.b_width) || p.replicate != 0u || is_bias);
             // With replicate, a row above the picture counts as the first.
-            let row = select(min(r, p.b_height - 1u), 0u, at.i + u < p.pad_h);
-            let column = select(min(s, p.b_width - 1u), 0u, at.j + v < p.pad_w);
+            let row = select(min(r, p.b_height - 1u), 0u, below < p.pad_h);
+            let column = select(min(s, p.b_width - 1u), 0u, right_of < p.pad_w);
             // unroll
             for (var q = 0u; q < AQ; q++) {
                 let quad = min(a_block * AQ + q, p.a_quads - 1u);

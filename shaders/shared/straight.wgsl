@@ -1,5 +1,6 @@
 // straight: shared by the shaders that convolve channel quads with every tap written out (conv2d/straight explains it).
-// The including shader defines `source(k)`, texel k of the picture, and has its weights in t2: for each group KH · KW taps,
+// The including shader defines `source(k)`, texel k of the picture, and `meets(u, v, q)`, whether output quad q has a weight at tap (u, v),
+// and has its weights in t2: for each group KH · KW taps,
 // KQ · KC input channels (DOT: KQ quads), OQ output quads.
 
 var<workgroup> weights: array<vec4<f32>, FILL>;
@@ -49,7 +50,7 @@ fn straight(n: u32, i: u32, j: u32, size: vec2<u32>, pad: vec2<u32>, replicate: 
                 for (var c = 0u; c < KC * SPREAD; c++) {
                     // unroll
                     for (var q = 0u; q < OQ; q++) {
-                        sum[q] += weights[(((u * KW + v) * KQ + k) * KC + c) * OQ + q] * part[c];
+                        if meets(u, v, q) { sum[q] += weights[(((u * KW + v) * KQ + k) * KC + c) * OQ + q] * part[c]; }
                     }
                 }
             }

@@ -3,8 +3,9 @@
 use super::clock::now_ms;
 use super::roof::{self, Measured, Roofs};
 use crate::error::Result;
-use crate::exec::Session;
 use crate::exec::timing::{Clock, Phase, Run};
+use crate::exec::{Network, Session};
+use crate::graph::Given;
 use crate::ops::Cost;
 use crate::plan::Plan;
 use crate::table::{self, Column};
@@ -302,6 +303,17 @@ impl Session {
     /// Those of [`Session::run`].
     pub fn profile(&self, inputs: &[(&str, &Tensor)]) -> Result<Profile> {
         self.profile_runs(inputs, 5)
+    }
+}
+
+impl Network {
+    /// Times every step of a run on `inputs`, as [`Session::profile`] does.
+    ///
+    /// # Errors
+    /// Those of [`Network::run`].
+    pub fn profile(&self, inputs: &[(&str, &Tensor)]) -> Result<Profile> {
+        let given: Vec<Given> = inputs.iter().map(|&input| input.into()).collect();
+        self.session(&given)?.profile(inputs)
     }
 }
 

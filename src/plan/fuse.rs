@@ -99,7 +99,7 @@ pub fn fuse(graph: &Graph, fetches: &[NodeId], options: &Options) -> Result<Grap
             }
             Kind::Grad { of, input: 0 } => {
                 let Kind::Op(op) = &nodes[*of].kind else { continue };
-                let Some(Fusible::Convolution { stride: [1, 1], padding, replicate: false }) = op.fusible() else {
+                let Some(Fusible::Convolution { stride, padding, replicate: false }) = op.fusible() else {
                     continue;
                 };
                 let w = nodes[*of].inputs[1];
@@ -108,10 +108,14 @@ pub fn fuse(graph: &Graph, fetches: &[NodeId], options: &Options) -> Result<Grap
                 if top.max(bottom) >= kh || left.max(right) >= kw {
                     continue;
                 }
-                let padding = [kh - 1 - top, kw - 1 - left, kh - 1 - bottom, kw - 1 - right];
-                let fusion = Fusion { adjoint: true, ..Fusion::default() };
-                let op = Conv2d { padding, fusion: Some(fusion), ..Conv2d::default() };
                 let dy = node.inputs[0];
+                // Below and to the right may lie pixels that no output reads.
+                let reach = |d: usize| (nodes[dy].shape[2 + d] - 1) * stride[d] + 1;
+                let bottom = node.shape[2] + top - reach(0);
+                let right = node.shape[3] + left - reach(1);
+                let padding = [kh - 1 - top, kw - 1 - left, bottom, right];
+                let fusion = Fusion { adjoint: true, ..Fusion::default() };
+                let op = Conv2d { stride, padding, fusion: Some(fusion), ..Conv2d::default() };
                 let channels = node.shape[1];
                 let b = fused.constant_of(channels, 0.0)?;
                 if estimate_ns(&op, &fused, [dy, w, b], node.shape, options)?.is_none() {

@@ -234,6 +234,23 @@ impl Training {
         self.network.device().plan(&graph, &fetches)
     }
 
+    /// Times every step of the plan of a training step, as [`Session::profile`](crate::exec::Session::profile) does. The training is
+    /// afterwards as it was.
+    ///
+    /// # Errors
+    /// Those of [`Training::step`], except that numbers which are not finite are none.
+    #[cfg(feature = "lab")]
+    pub fn profile(&mut self, inputs: &[(&str, &Tensor)]) -> Result<crate::lab::profile::Profile> {
+        let before = self.state()?;
+        let compiled = self.compiled(&inputs.iter().map(|&input| input.into()).collect::<Vec<_>>())?;
+        let hyper = self.rule.hyper(0.0, self.steps + 1);
+        let mut all = inputs.to_vec();
+        all.push((HYPER, &hyper));
+        let profile = compiled.session.profile(&all);
+        self.resume(&before)?;
+        profile
+    }
+
     /// Reads everything back from the device: parameters and states, and the arenas split among their parameters.
     fn read(&self) -> Result<(Weights, Parked)> {
         let state = pollster::block_on(self.network.state_async())?;

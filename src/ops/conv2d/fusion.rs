@@ -8,7 +8,8 @@ use crate::ops::{Call, Caps, EPS, Launch, Tolerance, Values, Work};
 /// replaces.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Fusion {
-    /// Filters are stored as `[Ci,Co,Kh,Kw]` and rotated by 180°, as in the gradient of a convolution of stride 1 for its input.
+    /// Filters are stored as `[Ci,Co,Kh,Kw]` and rotated by 180°, and the pixels of x lie `stride` apart with zeros between them, as in
+    /// the gradient of a convolution of that stride for its input. The outputs have stride 1.
     pub adjoint: bool,
     /// How the result is combined with `z`.
     pub combine: Combine,
@@ -107,8 +108,10 @@ pub fn serve(call: &Call, caps: &Caps) -> Option<Work> {
         ("out_width", wo.into()),
         ("kernel_h", kh.into()),
         ("kernel_w", kw.into()),
-        ("stride_h", op.stride[0].into()),
-        ("stride_w", op.stride[1].into()),
+        ("stride_h", op.out_stride()[0].into()),
+        ("stride_w", op.out_stride()[1].into()),
+        ("spread_h", op.spread()[0].into()),
+        ("spread_w", op.spread()[1].into()),
         ("pad_h", op.padding[0].into()),
         ("pad_w", op.padding[1].into()),
         ("adjoint", u32::from(fusion.adjoint).into()),

@@ -14,7 +14,8 @@
 //!
 //! With a [`Fusion`] it also takes slopes a `[1,Co,1,1]` and, if it combines, z of y's shape. Then `y = h(f_o(…), z)`, where
 //! `f_o(s) = s` for s > 0, else `a[o]·s`, and `h(s, z)` is s, s + z, s·z or (s where z > 0, else a slope times s), as [`Combine`] says.
-//! With a `factor` r, `f_o` lies at channel o / r², row i·r + (o % r²) / r, column j·r + o % r of y and z, as after pixel_shuffle.
+//! If it is `adjoint`, w is `[Ci,Co,Kh,Kw]` and rotated by 180°, and x lies on a grid of distance s in a picture that is 0 elsewhere, which is
+//! convolved with stride 1. With a `factor` r, `f_o` lies at channel o / r², row i·r + (o % r²) / r, column j·r + o % r of y and z, as after pixel_shuffle.
 //!
 //! Gradients: for x, w and b, without a fusion. Backward reads x, w and dy. With `replicate`, the gradient for x is the exact
 //! adjoint: a border pixel collects every tap that was clamped to it.
@@ -99,10 +100,21 @@ fn fits(scratch: &[(&str, usize)], io: &Io) -> bool {
 }
 
 impl Conv2d {
+    /// Returns how many pixels of its padded input lie from one output to the next.
+    fn out_stride(&self) -> [usize; 2] {
+        if self.fusion.is_some_and(|fusion| fusion.adjoint) { [1, 1] } else { self.stride }
+    }
+
+    /// Returns how many pixels of its padded input lie from one pixel of x to the next; all between them are 0.
+    fn spread(&self) -> [usize; 2] {
+        if self.fusion.is_some_and(|fusion| fusion.adjoint) { self.stride } else { [1, 1] }
+    }
+
     /// Returns the rows or columns of the output for `size` of the input and `kernel` taps along dimension `d`.
     fn out_size(&self, d: usize, size: usize, kernel: usize) -> Result<usize, ShapeError> {
         let limit = 1 << 30;
-        let padded = size + self.padding[d] + self.padding[2 + d];
+        let spread = (size - 1).saturating_mul(self.spread()[d]).saturating_add(1);
+        let padded = spread.saturating_add(self.padding[d] + self.padding[2 + d]);
         let reach = kernel.saturating_sub(1).saturating_mul(self.dilation[d]).saturating_add(1);
         if kernel == 0 || reach > padded {
             return Err(ShapeError::value(
@@ -114,7 +126,7 @@ impl Conv2d {
         if padded >= limit {
             return Err(ShapeError::value("x", format!("below {limit} pixels per side with padding"), padded));
         }
-        Ok((padded - reach) / self.stride[d] + 1)
+        Ok((padded - reach) / self.out_stride()[d] + 1)
     }
 
     /// Returns the members of `p` that describe the layer in the shaders that serve strides, dilations and groups.
@@ -152,11 +164,12 @@ impl Conv2d {
     fn each_product(&self, io: &Io, mut f: impl FnMut(usize, usize, usize)) {
         let ([n, ci, h, w], [_, co, ho, wo], [_, _, kh, kw]) = (io.x[0].nchw(), self.sums(io).nchw(), io.x[1].nchw());
         let (in_group, is_adjoint) = (ci / self.groups, self.fusion.is_some_and(|fusion| fusion.adjoint));
-        // The pixel of x that the padded index reads, if any.
-        let pixel = |padded: usize, padding: usize, size: usize| {
-            let at = padded as i64 - padding as i64;
-            let nearest = at.clamp(0, size as i64 - 1);
-            (self.replicate || nearest == at).then_some(nearest as usize)
+        let (stride, spread) = (self.out_stride(), self.spread());
+        // The row or column of x that output `k` reads at tap `tap`, if any.
+        let pixel = |d: usize, k: usize, tap: usize, size: usize| {
+            let at = (k * stride[d] + tap * self.dilation[d]) as i64 - self.padding[d] as i64;
+            let nearest = (at / spread[d] as i64).clamp(0, size as i64 - 1);
+            (self.replicate || nearest * spread[d] as i64 == at).then_some(nearest as usize)
         };
         for (n, o) in (0..n).flat_map(|n| (0..co).map(move |o| (n, o))) {
             let (group, to) = (o / (co / self.groups), (n * co + o) * ho * wo);
@@ -168,11 +181,9 @@ impl Conv2d {
                     false => (o * in_group + c) * kh * kw + tap,
                 };
                 for i in 0..ho {
-                    let Some(r) = pixel(i * self.stride[0] + u * self.dilation[0], self.padding[0], h) else {
-                        continue;
-                    };
+                    let Some(r) = pixel(0, i, u, h) else { continue };
                     for j in 0..wo {
-                        if let Some(s) = pixel(j * self.stride[1] + v * self.dilation[1], self.padding[1], w) {
+                        if let Some(s) = pixel(1, j, v, w) {
                             f(to + i * wo + j, from + r * w + s, filter);
                         }
                     }
@@ -257,9 +268,9 @@ impl Op for Conv2d {
         }
         let sums = Shape::from([n, co, self.out_size(0, h, kh)?, self.out_size(1, w, kw)?]);
         let Some(fusion) = self.fusion else { return Ok(sums) };
-        let has_stride = self.stride != [1, 1];
-        if self.dilation != [1, 1] || self.groups != 1 || (has_stride && fusion.adjoint) {
-            let expected = "none with dilation or groups, and no adjoint one with a stride";
+        let is_spread = self.spread() != [1, 1];
+        if self.dilation != [1, 1] || self.groups != 1 || (is_spread && (self.replicate || fusion.factor != 1)) {
+            let expected = "none with dilation or groups, and no adjoint one with a stride that replicates or shuffles";
             return Err(ShapeError::value("fusion", expected, format!("{fusion:?}")));
         }
         if x[3] != [1, co, 1, 1] {
@@ -280,8 +291,8 @@ impl Op for Conv2d {
         })
     }
     fn cost(&self, method: &str, io: &Io) -> Cost {
-        // Padding counts as work.
-        let products = io.y_len() * len(&io.x[1]) / self.sums(io)[1];
+        // Padding counts as work, the zeros of a spread input do not.
+        let products = io.y_len() * len(&io.x[1]) / self.sums(io)[1] / self.spread().iter().product::<usize>();
         match method {
             "forward" => Cost::new(2 * products, io.total_len()),
             "backward_b" => Cost::new(io.y_len(), io.y_len() + io.x_len(2)),
@@ -330,7 +341,8 @@ impl Op for Conv2d {
             let (x, w) = (absolute(&at.x[0]), absolute(&at.x[1]));
             self.each_product(io, |yi, xi, wi| sums[yi] += w[wi] * x[xi]);
             let mut bounds = vec![0.0; sums.len()];
-            let k = (len(&io.x[1]) / co + 3) as f64;
+            let [rows, columns] = self.spread();
+            let k = (io.x[0][1] * kh.div_ceil(rows) * kw.div_ceil(columns) + 3) as f64;
             for (index, sum) in sums.into_iter().enumerate() {
                 let place = position(&shape, index);
                 bounds[fusion.place(shape.nchw(), place.nchw())] = k * EPS * sum * fusion::slope_bound(at, place[1]);
@@ -461,7 +473,31 @@ fn fused_cases() -> Vec<Case> {
         }
         Case::new(op, &shapes)
     };
+    // The gradient for x `[N,Co,…]` of a convolution of `stride` from `to` with `padding`.
+    let spread = |combine, stride: [usize; 2], padding: [usize; 4], x: [usize; 4], to: [usize; 4], k: [usize; 2]| {
+        let begin = [0, 1].map(|d| k[d] - 1 - padding[d]);
+        let end = [0, 1].map(|d| to[2 + d] + k[d] - 2 - (x[2 + d] - 1) * stride[d] - begin[d]);
+        let fusion = Fusion { adjoint: true, combine, ..Fusion::default() };
+        let padding = [begin[0], begin[1], end[0], end[1]];
+        let op = Conv2d { stride, padding, fusion: Some(fusion), ..Conv2d::default() };
+        let mut shapes = vec![x, [x[1], to[1], k[0], k[1]], [1, to[1], 1, 1], [1, to[1], 1, 1]];
+        if combine != Combine::Nothing {
+            shapes.push(to);
+        }
+        Case::new(op, &shapes)
+    };
+    let halved = |combine, x, to| spread(combine, [2, 2], [1; 4], x, to, [3, 3]);
     vec![
+        // Strides: an even and an odd picture, one pixel that no tap reads, phases without a tap, oblong strides.
+        halved(Combine::Nothing, [2, 5, 4, 3], [2, 3, 8, 5]),
+        halved(Combine::Mask(0.25), [1, 4, 3, 5], [1, 6, 5, 10]),
+        halved(Combine::Mask(0.0), [2, 9, 4, 4], [2, 17, 8, 8]),
+        spread(Combine::Nothing, [3, 3], [0; 4], [1, 3, 3, 2], [1, 5, 9, 6], [2, 2]),
+        spread(Combine::Add, [2, 2], [2; 4], [1, 2, 3, 4], [1, 4, 5, 8], [5, 5]),
+        spread(Combine::Nothing, [4, 4], [1, 2, 2, 1], [1, 6, 3, 2], [1, 2, 10, 8], [3, 5]),
+        spread(Combine::Nothing, [2, 1], [1; 4], [1, 3, 4, 5], [1, 4, 7, 5], [3, 3]),
+        halved(Combine::Nothing, [1, 8, 5, 130], [1, 4, 10, 259]),
+        halved(Combine::Nothing, [2, 32, 16, 16], [2, 16, 32, 32]).real(),
         strided(Combine::Nothing, [2, 2], false, [2, 3, 9, 8], 5, 3),
         strided(Combine::Add, [3, 1], true, [1, 6, 8, 7], 4, 5),
         strided(Combine::Nothing, [1, 2], false, [1, 4, 5, 67], 1, 3),

@@ -1,4 +1,4 @@
-//! The gradients of conv2d for w and b on channel quads, stride 1.
+//! The gradients of conv2d for w and b on channel quads, for any stride and dilation.
 
 use super::Conv2d;
 use super::correlation::Correlation;
@@ -7,7 +7,7 @@ use crate::ops::{Call, Caps, Launch, Work};
 /// `shaders/conv2d/quads.wgsl`.
 pub fn serve(call: &Call, caps: &Caps) -> Option<Work> {
     let (op, io) = (call.op::<Conv2d>()?, &call.io);
-    if !op.is_dense() {
+    if op.groups != 1 {
         return None;
     }
     let ([n, ci, h, w], [_, _, kh, kw], [_, co, ho, wo]) = (io.x[0].nchw(), io.x[1].nchw(), io.y.nchw());
@@ -21,7 +21,10 @@ pub fn serve(call: &Call, caps: &Caps) -> Option<Work> {
         };
         let params = [("c_in", ci.into()), ("c_out", co.into()), ("threads", c.products().into())];
         let groups = [u32::try_from(groups).ok().filter(|g| *g <= 65_535)?, 1, 1];
-        c.fits().then(|| c.set(Launch::groups(groups, params.into_iter().chain(c.params()))))
+        let launch = Launch::groups(groups, params.into_iter().chain(c.params()));
+        let launch = launch.with("STRIDE_H", op.stride[0]).with("STRIDE_W", op.stride[1]);
+        let launch = launch.with("DILATION_H", op.dilation[0]).with("DILATION_W", op.dilation[1]);
+        c.fits().then(|| c.set(launch))
     })?;
     Some(work.scratch(vec![("t1", c.partials())]).faster(6.0))
 }

@@ -6,10 +6,16 @@ use crate::ops::{Call, Caps, Io, Launch, Work};
 
 /// How a layer is laid out.
 struct Straight {
-    taps: usize,
+    /// Rows and columns of x that an output pixel reads; if x is spread, that the outputs of a cell read together.
+    window: [usize; 2],
+    /// Window rows and columns before a cell's first, and the rest of the padding: see the shader.
+    before: [usize; 2],
+    rest: [usize; 2],
     quads_in: usize,
     /// Real channels per quad.
     channels: usize,
+    /// Side of the block of pixels that the output quads at an index go to: the stride if x is spread, else that of the shuffle.
+    factor: usize,
     /// Output quads per group.
     oq: usize,
     groups_out: usize,
@@ -17,37 +23,77 @@ struct Straight {
     is_dot: bool,
     /// Texels of weights per group.
     fill: usize,
+    /// Rows and columns of threads.
+    grid: [usize; 2],
     pixels: usize,
     lanes: usize,
+    /// Texels of weights by which a thread multiplies.
+    products: usize,
 }
 
 impl Straight {
     /// Returns `None` if a pixel of four channels takes more multiply-adds than fit.
     fn new(op: &Conv2d, fusion: Fusion, io: &Io) -> Option<Self> {
         let ([_, ci, ..], [n, co, ho, wo], [_, _, kh, kw]) = (io.x[0].nchw(), op.sums(io).nchw(), io.x[1].nchw());
-        let square = fusion.factor * fusion.factor;
-        let quads_out = if co == square { co.div_ceil(4) } else { square * (co / square).div_ceil(4) };
-        let (quads_in, taps) = (ci.div_ceil(4), kh * kw);
-        let channels = ci.min(4);
-        let is_dot = co == 1 && ci >= 4;
-        let texels = taps * quads_in * if is_dot { 1 } else { channels };
-        // At most 2,048 multiply-adds per pixel and group, and 1,024 texels of weights (16 KiB).
-        let most = if is_dot { (texels <= 512).then_some(1)? } else { (512 / texels).min(quads_out) };
+        let (kernel, spread) = ([kh, kw], op.spread());
+        let is_spread = spread != [1, 1];
+        if spread[0] != spread[1] {
+            return None;
+        }
+        // An output row i·s + a meets row i + r − before of x at its tap r·s + rest − a.
+        let before = [0, 1].map(|d| op.padding[d] / spread[d]);
+        let rest = [0, 1].map(|d| op.padding[d] % spread[d]);
+        let window = [0, 1].map(|d| (kernel[d] + spread[d] - 2 - rest[d]) / spread[d] + 1);
+        let factor = if is_spread { spread[0] } else { fusion.factor };
+        let square = factor * factor;
+        let quads_out = match (is_spread, co == square) {
+            (true, _) => square * co.div_ceil(4),
+            (false, true) => co.div_ceil(4),
+            (false, false) => square * (co / square).div_ceil(4),
+        };
+        let (quads_in, channels) = (ci.div_ceil(4), ci.min(4));
+        let is_dot = co == 1 && ci >= 4 && !is_spread;
+        let of_tap = quads_in * if is_dot { 1 } else { channels };
+        let (texels, products) = (window[0] * window[1] * of_tap, kh * kw * of_tap);
+        // A group has every place of its channels. At most 2,048 multiply-adds per pixel and group, 2,304 if x is spread, and 1,024
+        // texels of weights (16 KiB).
+        let (places, most) =
+            if is_spread { (square, (576 / products).min(1024 / (texels * square))) } else { (1, 512 / products) };
+        let most = if is_dot { most.min(1) } else { most.min(quads_out / places) };
         if most == 0 {
             return None;
         }
-        let groups_out = quads_out.div_ceil(most);
-        let oq = quads_out.div_ceil(groups_out);
-        let pixels = n * ho * wo;
+        let groups_out = (quads_out / places).div_ceil(most);
+        let channel_quads = (quads_out / places).div_ceil(groups_out);
+        let oq = channel_quads * places;
+        let grid = if is_spread { [ho.div_ceil(factor), wo.div_ceil(factor)] } else { [ho, wo] };
+        let pixels = n * grid[0] * grid[1];
         let lanes = if pixels >= 1024 { 256 } else { (pixels.div_ceil(2)).next_multiple_of(8).min(256) };
-        Some(Self { taps, quads_in, channels, oq, groups_out, quads_out, is_dot, fill: texels * oq, pixels, lanes })
+        let (fill, products) = (texels * oq, products * channel_quads);
+        Some(Self {
+            window,
+            before,
+            rest,
+            quads_in,
+            channels,
+            factor,
+            oq,
+            groups_out,
+            quads_out,
+            is_dot,
+            fill,
+            products,
+            grid,
+            pixels,
+            lanes,
+        })
     }
 
     fn scratch(&self) -> Vec<(&'static str, usize)> {
         vec![("t2", self.groups_out * (self.fill + 2 * self.oq))]
     }
     fn launch(&self, op: &Conv2d, fusion: Fusion, entry: &str, io: &Io) -> Option<Launch> {
-        let ([_, ci, h, w], [_, co, ho, wo], [_, _, kh, kw]) = (io.x[0].nchw(), op.sums(io).nchw(), io.x[1].nchw());
+        let ([_, ci, h, w], [_, _, kh, kw]) = (io.x[0].nchw(), io.x[1].nchw());
         let biases = self.groups_out * self.fill;
         let threads = biases + 2 * self.groups_out * self.oq;
         let groups: [u32; 3] = match entry {
@@ -59,15 +105,17 @@ impl Straight {
             groups,
             [
                 ("c_in", ci.into()),
-                ("c_out", co.into()),
+                ("c_out", op.sums(io)[1].into()),
                 ("height", h.into()),
                 ("width", w.into()),
-                ("out_height", ho.into()),
-                ("out_width", wo.into()),
-                ("stride_h", op.stride[0].into()),
-                ("stride_w", op.stride[1].into()),
-                ("pad_h", op.padding[0].into()),
-                ("pad_w", op.padding[1].into()),
+                ("grid_height", self.grid[0].into()),
+                ("grid_width", self.grid[1].into()),
+                ("out_height", io.y[2].into()),
+                ("out_width", io.y[3].into()),
+                ("stride_h", op.out_stride()[0].into()),
+                ("stride_w", op.out_stride()[1].into()),
+                ("pad_h", self.before[0].into()),
+                ("pad_w", self.before[1].into()),
                 ("adjoint", u32::from(fusion.adjoint).into()),
                 ("replicate", u32::from(op.replicate).into()),
                 ("quads_out", self.quads_out.into()),
@@ -79,22 +127,31 @@ impl Straight {
                 ("threads", threads.into()),
             ],
         );
-        let launch = launch.with("KH", kh).with("KW", kw).with("KQ", self.quads_in).with("KC", self.channels);
+        let launch = launch
+            .with("KH", self.window[0])
+            .with("KW", self.window[1])
+            .with("KQ", self.quads_in)
+            .with("KC", self.channels);
         let launch = launch
             .with("OQ", self.oq)
             .with("DOT", usize::from(self.is_dot))
             .with("SPREAD", usize::from(!self.is_dot))
             .with("COMBINE", fusion.combine.code().0 as usize)
-            .with("FACTOR", fusion.factor)
+            .with("TAPS_H", kh)
+            .with("TAPS_W", kw)
+            .with("REST_H", self.rest[0])
+            .with("REST_W", self.rest[1])
+            .with("FACTOR", self.factor)
+            .with("SPREAD_BY", op.spread()[0])
             .with("LONE", usize::from(fusion.factor > 1 && io.y[1] == 1))
             .with("LANES", self.lanes);
         Some(launch.with("FILL", self.fill).with("COPIES", self.fill.div_ceil(self.lanes)))
     }
     /// Returns the nanoseconds for eight pixels on a thread of a Zen 3 under Mesa 22.3.6.
     fn ns(&self) -> f64 {
-        let loads = (self.taps * self.quads_in * self.groups_out) as f64;
-        let products = if self.is_dot { 4.0 } else { 4.0 * (self.channels * self.oq) as f64 };
-        loads * (6.0 + 0.25 * products) + 75.0 * self.quads_out as f64 + 100.0
+        let loads = (self.window[0] * self.window[1] * self.quads_in * self.groups_out) as f64;
+        let products = 4.0 * (self.products * self.groups_out) as f64;
+        6.0 * loads + 0.25 * products + 75.0 * self.quads_out as f64 + 100.0
     }
 }
 
