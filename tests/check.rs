@@ -207,26 +207,34 @@ fn what_rides_along_with_convolutions_gives_what_the_operations_give() {
     let image = random([2, 5, 9, 13].into());
     let x = g.input("x", image.shape()).unwrap();
     let mut parameters = Vec::new();
-    let mut layer = |g: &mut Graph, x, sides: usize| {
+    let mut layer = |g: &mut Graph, x, sides: usize, op: Conv2d| {
         let k = parameters.len();
         let w = g.constant(&format!("w{k}"), random([5, 5, sides, sides].into())).unwrap();
         let b = g.constant(&format!("b{k}"), random([1, 5, 1, 1].into())).unwrap();
         parameters.push(w);
-        let op = Conv2d { padding: [sides / 2; 4], ..Conv2d::default() };
         g.conv2d(x, w, b, op).unwrap()
     };
-    let y = layer(&mut g, x, 3);
+    let y = layer(&mut g, x, 3, Conv2d::same(3));
     let y = g.relu(y).unwrap();
-    let y = layer(&mut g, y, 1);
+    let y = layer(&mut g, y, 1, Conv2d::default());
     let residual = g.plus(x, y).unwrap();
-    let y = layer(&mut g, residual, 5);
+    let y = layer(&mut g, residual, 5, Conv2d::same(5));
     let y = g.leaky_relu(y, LeakyRelu { slope: 0.1 }).unwrap();
     let y = g.times(y, residual).unwrap();
+    // Strides, of which the first reads every pixel, the second not the last column, the third all but the last two rows.
+    let small = layer(&mut g, y, 3, Conv2d { stride: [2, 2], ..Conv2d::same(3) });
+    let small = g.leaky_relu(small, LeakyRelu { slope: 0.25 }).unwrap();
+    let small = layer(&mut g, small, 2, Conv2d { stride: [2, 2], padding: [1, 0, 0, 0], ..Conv2d::default() });
+    let small = g.relu(small).unwrap();
+    let small = layer(&mut g, small, 1, Conv2d { stride: [3, 3], ..Conv2d::default() });
     let w = g.constant("w", random([20, 5, 3, 3].into())).unwrap();
     let b = g.constant("b", random([1, 20, 1, 1].into())).unwrap();
     let large = g.conv2d(y, w, b, Conv2d { padding: [1; 4], ..Conv2d::default() }).unwrap();
     let large = g.pixel_shuffle(large, PixelShuffle { factor: 2 }).unwrap();
     let loss = g.mse(y, x, Reduction::Mean).unwrap();
+    let small_target = g.constant("small", random(g.shape(small).unwrap())).unwrap();
+    let small_loss = g.mse(small, small_target, Reduction::Mean).unwrap();
+    let loss = g.plus(loss, small_loss).unwrap();
     let mut fetches = vec![large, y, loss];
     fetches.extend(lineament::graph::grad::backward(&mut g, loss, &parameters).unwrap());
     for fetches in [&fetches[..1], &fetches[1..2], &fetches[..]] {

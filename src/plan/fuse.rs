@@ -317,4 +317,26 @@ mod tests {
         let plan = Plan::new(&fuse(&g, &gradients, &options).unwrap(), &gradients, &options).unwrap();
         assert!(plan.steps.iter().all(|s| s.op != "relu"), "{plan}");
     }
+
+    #[test]
+    fn a_step_of_strided_layers_stays_in_quads() {
+        let mut g = Graph::new();
+        let mut x = g.input("x", [2, 4, 32, 24]).unwrap();
+        let mut parameters = Vec::new();
+        for k in 0..3 {
+            let w = g.param(&format!("w{k}"), [4, 4, 3, 3], Init::Constant(0.1)).unwrap();
+            let b = g.param(&format!("b{k}"), [1, 4, 1, 1], Init::Constant(0.0)).unwrap();
+            x = g.add(Conv2d { stride: [2, 2], ..Conv2d::same(3) }, &[x, w, b]).unwrap();
+            x = g.relu(x).unwrap();
+            parameters.push(w);
+        }
+        let target = g.input("t", g.shape(x).unwrap()).unwrap();
+        let loss = g.mse(x, target, Reduction::Mean).unwrap();
+        let gradients = grad::backward(&mut g, loss, &parameters).unwrap();
+        let options = Options { caps: Caps::software(), ..Options::default() };
+        let plan = Plan::new(&fuse(&g, &gradients, &options).unwrap(), &gradients, &options).unwrap();
+        let count = |op: &str| plan.steps.iter().filter(|s| s.op == op).count();
+        // The loss reads and writes rows, and its gradient meets the last relu's by itself.
+        assert_eq!((count("repack"), count("relu")), (2, 1), "{plan}");
+    }
 }

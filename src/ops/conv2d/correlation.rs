@@ -12,8 +12,8 @@ pub(in crate::ops) struct Correlation {
     replicate: bool,
     a_quads: usize,
     b_quads: usize,
-    /// Quads per block of A and of B.
-    block: [usize; 2],
+    /// Quads per block of A and of B, and taps side by side.
+    block: [usize; 3],
     b_blocks: usize,
     units: usize,
     pixels: usize,
@@ -24,21 +24,23 @@ pub(in crate::ops) struct Correlation {
 impl Correlation {
     /// Chunks of eight pixels per iteration.
     const UNROLL: usize = 2;
-    /// Maximum pairs of quads per block: their sums, 512 bytes each for eight lanes, stay in a first-level cache of 32 KiB.
+    /// Maximum pairs of quads and taps per block: their sums, 512 bytes each for eight lanes, stay in a first-level cache of 32 KiB.
     const MOST: usize = 16;
 
     /// Lays out the sums for pictures A and B `[N,C,H,W]`, with taps and padding in rows and columns; `bias` also sums A by itself.
     pub fn new(a: [usize; 4], b: [usize; 4], taps: [usize; 2], pad: [usize; 2], replicate: bool, bias: bool) -> Self {
         let (a_quads, b_quads) = (a[1].div_ceil(4), b[1].div_ceil(4));
         // Instructions for eight pixels; see the header.
-        let cost = |[aq, bq]: [usize; 2]| {
-            let blocks = a_quads.div_ceil(aq) * b_quads.div_ceil(bq);
-            blocks as f64 * (60.0 + 48.0 * (aq + bq) as f64 + 2.2 * (16 * aq * bq) as f64)
+        let cost = |[aq, bq, tw]: [usize; 3]| {
+            let blocks = a_quads.div_ceil(aq) * b_quads.div_ceil(bq) * taps[1] / tw;
+            blocks as f64 * (60.0 + 48.0 * (aq + bq * tw) as f64 + 2.2 * (16 * aq * bq * tw) as f64)
         };
-        let blocks = (1..=7).flat_map(|aq| (1..=7).map(move |bq| [aq, bq])).filter(|[aq, bq]| aq * bq <= Self::MOST);
-        let block = blocks.min_by(|a, b| cost(*a).total_cmp(&cost(*b))).unwrap_or([1, 1]);
+        let sides = || (1..=7).flat_map(|aq| (1..=7).map(move |bq| [aq, bq]));
+        let blocks = (1..=taps[1]).filter(|tw| taps[1] % tw == 0).flat_map(|tw| sides().map(move |[aq, bq]| [aq, bq, tw]));
+        let blocks = blocks.filter(|block| block.iter().product::<usize>() <= Self::MOST);
+        let block = blocks.min_by(|a, b| cost(*a).total_cmp(&cost(*b))).unwrap_or([1, 1, 1]);
         let b_blocks = b_quads.div_ceil(block[1]);
-        let units = a_quads.div_ceil(block[0]) * (b_blocks * taps[0] * taps[1] + usize::from(bias));
+        let units = a_quads.div_ceil(block[0]) * (b_blocks * taps[0] * taps[1] / block[2] + usize::from(bias));
         let pixels = a[0] * a[2] * a[3];
         let all = pixels.div_ceil(8);
         // Enough walkers for the processor's threads, each with at least 32 chunks.
@@ -47,7 +49,7 @@ impl Correlation {
         Self { a, b, taps, pad, replicate, a_quads, b_quads, block, b_blocks, units, pixels, walkers, chunks }
     }
     fn sums(&self) -> usize {
-        4 * self.block[0] * self.block[1]
+        4 * self.block.iter().product::<usize>()
     }
     /// Returns the number of workgroups of `correlate`.
     pub fn groups(&self) -> usize {
@@ -92,8 +94,9 @@ impl Correlation {
     }
     /// Sets the block sizes of `launch`.
     pub fn set(&self, launch: Launch) -> Launch {
-        let [aq, bq] = self.block;
-        let launch = launch.with("AQ", aq).with("BQ", bq).with("SUMS", self.sums()).with("UNROLL", Self::UNROLL);
-        launch.with("LEFTS", Self::UNROLL * aq).with("RIGHTS", Self::UNROLL * bq)
+        let [aq, bq, tw] = self.block;
+        let launch = launch.with("AQ", aq).with("BQ", bq).with("TW", tw).with("SUMS", self.sums());
+        let launch = launch.with("UNROLL", Self::UNROLL);
+        launch.with("LEFTS", Self::UNROLL * aq).with("RIGHTS", Self::UNROLL * bq * tw)
     }
 }
