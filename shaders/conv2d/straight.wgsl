@@ -9,7 +9,7 @@
 // Costs that it is designed for (ns for eight lanes; Zen 3 at 3.2 GHz, Mesa 22.3.6): a load of a texel of four values 4,
 // with its border mask 6; a store 60 or more; a word of workgroup memory at a constant address in straight-line code
 // almost nothing; a multiply-add 0.16 to 0.37. So the weights go to workgroup memory once for up to 256 pixels, and at
-// most 2,048 multiply-adds follow without a loop or branch (more code costs more than the loads it saves).
+// most 4,096 multiply-adds follow without a loop or branch. The fewer groups, the less often x is loaded.
 
 // Rows and columns of x that a thread reads.
 const KH: u32 = 1u;

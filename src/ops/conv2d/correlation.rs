@@ -36,7 +36,8 @@ impl Correlation {
             blocks as f64 * (60.0 + 48.0 * (aq + bq * tw) as f64 + 2.2 * (16 * aq * bq * tw) as f64)
         };
         let sides = || (1..=7).flat_map(|aq| (1..=7).map(move |bq| [aq, bq]));
-        let blocks = (1..=taps[1]).filter(|tw| taps[1] % tw == 0).flat_map(|tw| sides().map(move |[aq, bq]| [aq, bq, tw]));
+        let blocks =
+            (1..=taps[1]).filter(|tw| taps[1] % tw == 0).flat_map(|tw| sides().map(move |[aq, bq]| [aq, bq, tw]));
         let blocks = blocks.filter(|block| block.iter().product::<usize>() <= Self::MOST);
         let block = blocks.min_by(|a, b| cost(*a).total_cmp(&cost(*b))).unwrap_or([1, 1, 1]);
         let b_blocks = b_quads.div_ceil(block[1]);

@@ -55,10 +55,9 @@ impl Straight {
         let is_dot = co == 1 && ci >= 4 && !is_spread;
         let of_tap = quads_in * if is_dot { 1 } else { channels };
         let (texels, products) = (window[0] * window[1] * of_tap, kh * kw * of_tap);
-        // A group has every place of its channels. At most 2,048 multiply-adds per pixel and group, 2,304 if x is spread, and 1,024
-        // texels of weights (16 KiB).
+        // Workgroup memory holds 1,024 texels of weights (16 KiB). A group has every place of its channels.
         let (places, most) =
-            if is_spread { (square, (576 / products).min(1024 / (texels * square))) } else { (1, 512 / products) };
+            if is_spread { (square, (576 / products).min(1024 / (texels * square))) } else { (1, 1024 / products) };
         let most = if is_dot { most.min(1) } else { most.min(quads_out / places) };
         if most == 0 {
             return None;
