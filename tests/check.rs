@@ -3,6 +3,7 @@
 mod common;
 
 use lineament::lab::check;
+use lineament::ops::conv_transpose2d::ConvTranspose2d;
 use lineament::ops::conv2d::Conv2d;
 use lineament::ops::leaky_relu::LeakyRelu;
 use lineament::ops::loss::Reduction;
@@ -206,7 +207,7 @@ fn what_rides_along_with_convolutions_gives_what_the_operations_give() {
     };
     let image = random([2, 5, 9, 13].into());
     let x = g.input("x", image.shape()).unwrap();
-    let mut parameters = Vec::new();
+    let (mut parameters, mut transposed) = (Vec::new(), Vec::new());
     let mut layer = |g: &mut Graph, x, sides: usize, op: Conv2d| {
         let k = parameters.len();
         let w = g.constant(&format!("w{k}"), random([5, 5, sides, sides].into())).unwrap();
@@ -231,11 +232,30 @@ fn what_rides_along_with_convolutions_gives_what_the_operations_give() {
     let b = g.constant("b", random([1, 20, 1, 1].into())).unwrap();
     let large = g.conv2d(y, w, b, Conv2d { padding: [1; 4], ..Conv2d::default() }).unwrap();
     let large = g.pixel_shuffle(large, PixelShuffle { factor: 2 }).unwrap();
+    // Transposed: one output that no tap reaches below and to the right, then one with every pixel covered twice.
+    let mut wide = residual;
+    for (k, op) in [
+        ConvTranspose2d { stride: [2, 2], padding: [0, 1], output_padding: [1, 1], ..ConvTranspose2d::default() },
+        ConvTranspose2d { padding: [1, 1], ..ConvTranspose2d::default() },
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let w = g.constant(&format!("v{k}"), random([5, 5, 3, 3].into())).unwrap();
+        let b = g.constant(&format!("c{k}"), random([1, 5, 1, 1].into())).unwrap();
+        transposed.push(w);
+        wide = g.conv_transpose2d(wide, w, b, op).unwrap();
+        wide = g.relu(wide).unwrap();
+    }
     let loss = g.mse(y, x, Reduction::Mean).unwrap();
+    let wide_target = g.constant("wide", random(g.shape(wide).unwrap())).unwrap();
+    let wide_loss = g.mse(wide, wide_target, Reduction::Mean).unwrap();
+    let loss = g.plus(loss, wide_loss).unwrap();
     let small_target = g.constant("small", random(g.shape(small).unwrap())).unwrap();
     let small_loss = g.mse(small, small_target, Reduction::Mean).unwrap();
     let loss = g.plus(loss, small_loss).unwrap();
     let mut fetches = vec![large, y, loss];
+    parameters.extend(transposed);
     fetches.extend(lineament::graph::grad::backward(&mut g, loss, &parameters).unwrap());
     for fetches in [&fetches[..1], &fetches[1..2], &fetches[..]] {
         let run =

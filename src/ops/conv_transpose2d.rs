@@ -140,19 +140,18 @@ impl ConvTranspose2d {
         self.dilation == [1, 1] && self.groups == 1
     }
 
-    /// Returns `None` for several output channels, groups, dilation, unequal sides, or filters whose code would be too long.
+    /// Returns stride and padding; `None` for several output channels, groups, dilation, unequal sides, or a stride above 16.
+    fn square(&self, io: &Io) -> Option<(usize, usize)> {
+        let [_, channels, kh, kw] = io.x[1].nchw();
+        let [stride, padding] = [self.stride, self.padding];
+        let is_square = kh == kw && stride[0] == stride[1] && padding[0] == padding[1];
+        (self.is_dense() && channels == 1 && is_square && stride[0] <= 16).then_some((stride[0], padding[0]))
+    }
+
+    /// Returns `None` if [`ConvTranspose2d::square`] does, or for filters whose code would be too long.
     fn phases(&self, io: &Io) -> Option<Phases> {
-        let ([n, ci, ..], [_, co, kh, kw], [_, _, oh, ow]) = (io.x[0].nchw(), io.x[1].nchw(), io.y.nchw());
-        let (stride, padding) = (self.stride[0], self.padding[0]);
-        if !self.is_dense()
-            || co != 1
-            || kh != kw
-            || self.stride[1] != stride
-            || self.padding[1] != padding
-            || stride > 16
-        {
-            return None;
-        }
+        let ([n, ci, ..], [_, _, kh, _], [_, _, oh, ow]) = (io.x[0].nchw(), io.x[1].nchw(), io.y.nchw());
+        let (stride, padding) = self.square(io)?;
         let (taps, quads_in) = (kh.div_ceil(stride), ci.div_ceil(4));
         let first_run = (stride - padding % stride) % stride;
         let runs = [first_run, stride - first_run];
@@ -226,19 +225,10 @@ struct Strides {
 }
 
 impl ConvTranspose2d {
-    /// Returns `None` for several output channels, groups, dilation, unequal sides, or filters whose code would be too long.
+    /// Returns `None` if [`ConvTranspose2d::square`] does, or for filters whose code would be too long.
     fn strides(&self, io: &Io) -> Option<Strides> {
-        let (x, [_, co, kh, kw], [n, _, oh, ow]) = (io.x[0].nchw(), io.x[1].nchw(), io.y.nchw());
-        let (stride, padding) = (self.stride[0], self.padding[0]);
-        if !self.is_dense()
-            || co != 1
-            || kh != kw
-            || self.stride[1] != stride
-            || self.padding[1] != padding
-            || stride > 16
-        {
-            return None;
-        }
+        let (x, [_, _, kh, _], [n, _, oh, ow]) = (io.x[0].nchw(), io.x[1].nchw(), io.y.nchw());
+        let (stride, padding) = self.square(io)?;
         let pad = padding.div_ceil(stride);
         let taps = (kh - 1 + pad * stride - padding) / stride + 1;
         let (quads_in, quads) = (x[1].div_ceil(4), (stride * stride).div_ceil(4));
@@ -327,6 +317,8 @@ impl Op for ConvTranspose2d {
             Kernel::new(wgsl!("conv_transpose2d/phases" + "texels"), phases).only(Family::Software),
             Kernel::new(wgsl!("conv_transpose2d/quads" + "straight" + "correlate" + "texels" + "bound"), strides)
                 .only(Family::Software),
+            Kernel::new(wgsl!("conv_transpose2d/filters" + "correlate" + "texels" + "bound"), filters)
+                .only(Family::Software),
         ];
         KERNELS
     }
@@ -347,6 +339,10 @@ impl Op for ConvTranspose2d {
             return Err(ShapeError::shape("b", format!("[1, Co={co}, 1, 1]"), x[2]));
         }
         Ok([n, co, self.size(0, h, kh)?, self.size(1, w, kw)?].into())
+    }
+    fn fusible(&self) -> Option<super::Fusible> {
+        let &Self { stride, padding, .. } = self;
+        self.is_dense().then_some(super::Fusible::Transposed { stride, padding })
     }
     fn cost(&self, method: &str, io: &Io) -> Cost {
         // Every input pixel meets every tap once, except at the edges.
@@ -495,6 +491,28 @@ impl ConvTranspose2d {
     }
 }
 
+/// `shaders/conv_transpose2d/filters.wgsl`.
+fn filters(call: &Call, caps: &Caps) -> Option<Work> {
+    let (op, io) = (call.op::<ConvTranspose2d>()?, &call.io);
+    let (x, [_, _, kh, kw], y) = (io.x[0].nchw(), io.x[1].nchw(), io.y.nchw());
+    // One channel fills a quarter of its texels.
+    if op.groups != 1 || y[1] == 1 {
+        return None;
+    }
+    let c = Correlation::new(x, y, [kh, kw], op.padding, false, false).apart(op.stride, op.dilation);
+    let work = call.work(caps, |entry| {
+        let groups = match entry {
+            "backward_w_1" => c.groups(),
+            "backward_w_2" => c.products().div_ceil(64),
+            _ => return None,
+        };
+        let params = [("c_in", x[1].into()), ("c_out", y[1].into()), ("threads", c.products().into())];
+        let groups = [u32::try_from(groups).ok().filter(|g| *g <= 65_535)?, 1, 1];
+        c.fits().then(|| c.set(Launch::groups(groups, params.into_iter().chain(c.params()))))
+    })?;
+    Some(work.scratch(vec![("t1", c.partials())]).faster(6.0))
+}
+
 pub fn cases() -> Vec<Case> {
     let case = |x: [usize; 4], co: usize, k: [usize; 2], stride, padding, output_padding| {
         let op = ConvTranspose2d { stride, padding, output_padding, ..ConvTranspose2d::default() };
@@ -525,6 +543,10 @@ pub fn cases() -> Vec<Case> {
         grouped([1, 4, 5, 4], [4, 1, 3, 3], 4, [2, 3], [1, 1], [0, 2]),
         grouped([1, 3, 4, 3], [3, 2, 4, 5], 1, [4, 6], [6, 4], [3, 5]),
         grouped([2, 4, 3, 6], [4, 3, 5, 2], 2, [3, 2], [2, 4], [4, 0]),
+        // Channels past a block on both sides.
+        case([2, 9, 5, 4], 17, [3, 2], [2, 1], [1, 0], [1, 0]),
+        // A layer that doubles the picture.
+        case([2, 32, 8, 8], 16, [4, 4], [2, 2], [1, 1], [0, 0]).real(),
         // FSRCNN's last layer at scale 3 in training (Dong et al. 2016, section 3.2).
         case([16, 56, 16, 16], 1, [9, 9], [3, 3], [3, 3], [0, 0]).real(),
     ]

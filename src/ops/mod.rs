@@ -403,6 +403,8 @@ pub enum Fusible {
     /// A convolution of x with w and b, with this stride, dilation 1 and one group, padded above, to the left, below and to the right,
     /// with zeros or by `replicate`.
     Convolution { stride: [usize; 2], padding: [usize; 4], replicate: bool },
+    /// A transposed convolution of x with w and b, with this stride, dilation 1 and one group, that cuts off this padding.
+    Transposed { stride: [usize; 2], padding: [usize; 2] },
     /// x if it is positive, else this slope times x.
     Slope(f32),
     /// x if it is positive, else the input `a` times x, where `a` is a slope per channel.

@@ -58,9 +58,19 @@ pub fn fuse(graph: &Graph, fetches: &[NodeId], options: &Options) -> Result<Grap
         let node = &nodes[index];
         match &node.kind {
             Kind::Op(op) => {
-                let Some(Fusible::Convolution { stride, padding, replicate }) = op.fusible() else { continue };
-                let fusion = Fusion::default();
-                let op = Conv2d { stride, padding, replicate, fusion: Some(fusion), ..Conv2d::default() };
+                let shape = |k: usize| nodes[node.inputs[k]].shape;
+                let op = match op.fusible() {
+                    Some(Fusible::Convolution { stride, padding, replicate }) => {
+                        Conv2d { stride, padding, replicate, fusion: Some(Fusion::default()), ..Conv2d::default() }
+                    }
+                    // A single channel has kernels of its own.
+                    Some(Fusible::Transposed { stride, padding }) if node.shape[1] > 1 => {
+                        let Some(op) = spread(stride, padding, shape(1), shape(0), node.shape) else { continue };
+                        op
+                    }
+                    _ => continue,
+                };
+                let fusion = op.fusion.unwrap_or_default();
                 let [x, w, b] = node.inputs[..] else { continue };
                 let Some(ns) = estimate_ns(&op, graph, [x, w, b], node.shape, options)? else { continue };
                 let channels = node.shape[1];
@@ -99,23 +109,19 @@ pub fn fuse(graph: &Graph, fetches: &[NodeId], options: &Options) -> Result<Grap
             }
             Kind::Grad { of, input: 0 } => {
                 let Kind::Op(op) = &nodes[*of].kind else { continue };
-                let Some(Fusible::Convolution { stride, padding, replicate: false }) = op.fusible() else {
-                    continue;
+                let (dy, Some(&w)) = (node.inputs[0], nodes[*of].inputs.get(1)) else { continue };
+                let (kernel, from) = (nodes[w].shape, nodes[dy].shape);
+                let op = match op.fusible() {
+                    Some(Fusible::Convolution { stride, padding: [top, left, ..], replicate: false }) => {
+                        spread(stride, [top, left], kernel, from, node.shape)
+                    }
+                    Some(Fusible::Transposed { stride, padding }) if from[1] > 1 => {
+                        Some(gathered(stride, padding, kernel, from, node.shape))
+                    }
+                    _ => None,
                 };
-                let w = nodes[*of].inputs[1];
-                let [_, _, kh, kw] = nodes[w].shape.nchw();
-                let [top, left, bottom, right] = padding;
-                if top.max(bottom) >= kh || left.max(right) >= kw {
-                    continue;
-                }
-                let dy = node.inputs[0];
-                // Below and to the right may lie pixels that no output reads.
-                let reach = |d: usize| (nodes[dy].shape[2 + d] - 1) * stride[d] + 1;
-                let bottom = node.shape[2] + top - reach(0);
-                let right = node.shape[3] + left - reach(1);
-                let padding = [kh - 1 - top, kw - 1 - left, bottom, right];
-                let fusion = Fusion { adjoint: true, ..Fusion::default() };
-                let op = Conv2d { stride, padding, fusion: Some(fusion), ..Conv2d::default() };
+                let Some(op) = op else { continue };
+                let fusion = op.fusion.unwrap_or_default();
                 let channels = node.shape[1];
                 let b = fused.constant_of(channels, 0.0)?;
                 if estimate_ns(&op, &fused, [dy, w, b], node.shape, options)?.is_none() {
@@ -138,6 +144,29 @@ pub fn fuse(graph: &Graph, fetches: &[NodeId], options: &Options) -> Result<Grap
         }
     }
     Ok(fused)
+}
+
+/// Returns the convolution that takes pictures of shape `from`, each pixel times a filter of shape `kernel`, added up `stride` apart, to
+/// pictures of shape `to`, which begin `padding` below and to the right of the first of these sums: a transposed convolution, or the
+/// gradient of a convolution for its input. `None` if sums are cut off that a convolution must compute.
+fn spread(stride: [usize; 2], padding: [usize; 2], kernel: Shape, from: Shape, to: Shape) -> Option<Conv2d> {
+    let ends = |d: usize| {
+        let begin = (kernel[2 + d] - 1).checked_sub(padding[d])?;
+        let reach = (from[2 + d] - 1) * stride[d] + 1 + begin;
+        Some((begin, (to[2 + d] + kernel[2 + d] - 1).checked_sub(reach)?))
+    };
+    let ((top, bottom), (left, right)) = (ends(0)?, ends(1)?);
+    let fusion = Fusion { adjoint: true, ..Fusion::default() };
+    Some(Conv2d { stride, padding: [top, left, bottom, right], fusion: Some(fusion), ..Conv2d::default() })
+}
+
+/// Returns the convolution that computes the gradient of a transposed one for its input of shape `to` from that for its result of
+/// shape `from`.
+fn gathered(stride: [usize; 2], [top, left]: [usize; 2], kernel: Shape, from: Shape, to: Shape) -> Conv2d {
+    let end =
+        |d: usize, begin: usize| ((to[2 + d] - 1) * stride[d] + kernel[2 + d]).saturating_sub(from[2 + d] + begin);
+    let padding = [top, left, end(0, top), end(1, left)];
+    Conv2d { stride, padding, fusion: Some(Fusion::default()), ..Conv2d::default() }
 }
 
 /// Returns the only node that reads the value of node `index`, and its role in fusion, if it is an operation that has one.

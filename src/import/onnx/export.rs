@@ -153,12 +153,6 @@ fn needed(graph: &Graph, outputs: &[(String, NodeId)]) -> Vec<bool> {
         if needed[index] {
             node.inputs.iter().for_each(|&input| needed[input] = true);
         }
-        // An operation has all of its outputs.
-        if let Kind::Output { of, .. } = node.kind
-            && needed[index]
-        {
-            needed[of] = true;
-        }
     }
     needed
 }

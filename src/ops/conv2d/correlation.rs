@@ -9,6 +9,8 @@ pub(in crate::ops) struct Correlation {
     b: [usize; 4],
     taps: [usize; 2],
     pad: [usize; 2],
+    stride: [usize; 2],
+    dilation: [usize; 2],
     replicate: bool,
     a_quads: usize,
     b_quads: usize,
@@ -36,8 +38,9 @@ impl Correlation {
             blocks as f64 * (60.0 + 48.0 * (aq + bq * tw) as f64 + 2.2 * (16 * aq * bq * tw) as f64)
         };
         let sides = || (1..=7).flat_map(|aq| (1..=7).map(move |bq| [aq, bq]));
-        let blocks =
-            (1..=taps[1]).filter(|tw| taps[1] % tw == 0).flat_map(|tw| sides().map(move |[aq, bq]| [aq, bq, tw]));
+        let blocks = (1..=taps[1])
+            .filter(|tw| taps[1].is_multiple_of(*tw))
+            .flat_map(|tw| sides().map(move |[aq, bq]| [aq, bq, tw]));
         let blocks = blocks.filter(|block| block.iter().product::<usize>() <= Self::MOST);
         let block = blocks.min_by(|a, b| cost(*a).total_cmp(&cost(*b))).unwrap_or([1, 1, 1]);
         let b_blocks = b_quads.div_ceil(block[1]);
@@ -47,7 +50,24 @@ impl Correlation {
         // Enough walkers for the processor's threads, each with at least 32 chunks.
         let walkers = 128usize.div_ceil(units).min(all.div_ceil(32));
         let chunks = all.div_ceil(walkers).next_multiple_of(Self::UNROLL);
-        Self { a, b, taps, pad, replicate, a_quads, b_quads, block, b_blocks, units, pixels, walkers, chunks }
+        let [stride, dilation] = [[1; 2]; 2];
+        Self {
+            a,
+            b,
+            taps,
+            pad,
+            stride,
+            dilation,
+            replicate,
+            a_quads,
+            b_quads,
+            block,
+            b_blocks,
+            units,
+            pixels,
+            walkers,
+            chunks,
+        }
     }
     fn sums(&self) -> usize {
         4 * self.block.iter().product::<usize>()
@@ -93,11 +113,17 @@ impl Correlation {
             ("step_j", (8 % width).into()),
         ]
     }
+    /// Sets pixels of B from one pixel of A to the next, and from one tap to the next, in rows and columns.
+    pub fn apart(self, stride: [usize; 2], dilation: [usize; 2]) -> Self {
+        Self { stride, dilation, ..self }
+    }
     /// Sets the block sizes of `launch`.
     pub fn set(&self, launch: Launch) -> Launch {
         let [aq, bq, tw] = self.block;
         let launch = launch.with("AQ", aq).with("BQ", bq).with("TW", tw).with("SUMS", self.sums());
         let launch = launch.with("UNROLL", Self::UNROLL);
+        let launch = launch.with("STRIDE_H", self.stride[0]).with("STRIDE_W", self.stride[1]);
+        let launch = launch.with("DILATION_H", self.dilation[0]).with("DILATION_W", self.dilation[1]);
         launch.with("LEFTS", Self::UNROLL * aq).with("RIGHTS", Self::UNROLL * bq * tw)
     }
 }

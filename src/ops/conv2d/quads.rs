@@ -12,7 +12,8 @@ pub fn serve(call: &Call, caps: &Caps) -> Option<Work> {
     }
     let ([n, ci, h, w], [_, _, kh, kw], [_, co, ho, wo]) = (io.x[0].nchw(), io.x[1].nchw(), io.y.nchw());
     let c =
-        Correlation::new([n, co, ho, wo], [n, ci, h, w], [kh, kw], [op.padding[0], op.padding[1]], op.replicate, true);
+        Correlation::new([n, co, ho, wo], [n, ci, h, w], [kh, kw], [op.padding[0], op.padding[1]], op.replicate, true)
+            .apart(op.stride, op.dilation);
     let work = call.work(caps, |entry| {
         let groups = match entry {
             "backward_w_1" => c.groups(),
@@ -21,10 +22,7 @@ pub fn serve(call: &Call, caps: &Caps) -> Option<Work> {
         };
         let params = [("c_in", ci.into()), ("c_out", co.into()), ("threads", c.products().into())];
         let groups = [u32::try_from(groups).ok().filter(|g| *g <= 65_535)?, 1, 1];
-        let launch = Launch::groups(groups, params.into_iter().chain(c.params()));
-        let launch = launch.with("STRIDE_H", op.stride[0]).with("STRIDE_W", op.stride[1]);
-        let launch = launch.with("DILATION_H", op.dilation[0]).with("DILATION_W", op.dilation[1]);
-        c.fits().then(|| c.set(launch))
+        c.fits().then(|| c.set(Launch::groups(groups, params.into_iter().chain(c.params()))))
     })?;
     Some(work.scratch(vec![("t1", c.partials())]).faster(6.0))
 }

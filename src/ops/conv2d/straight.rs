@@ -37,7 +37,7 @@ impl Straight {
         let ([_, ci, ..], [n, co, ho, wo], [_, _, kh, kw]) = (io.x[0].nchw(), op.sums(io).nchw(), io.x[1].nchw());
         let (kernel, spread) = ([kh, kw], op.spread());
         let is_spread = spread != [1, 1];
-        if spread[0] != spread[1] {
+        if spread[0] != spread[1] || (is_spread && fusion.factor != 1) {
             return None;
         }
         // An output row i·s + a meets row i + r − before of x at its tap r·s + rest − a.
