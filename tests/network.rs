@@ -159,6 +159,28 @@ fn any_value_is_fetched_by_its_path() {
 }
 
 #[test]
+fn weights_go_up_once() {
+    let Some(device) = common::device() else { return };
+    let network = device.network(Params::fresh(3), |g| {
+        let y = g.input("x").conv("conv1", 96, 3, Conv2d::same(3)).relu().conv("conv2", 96, 3, Conv2d::same(3));
+        g.output("y", y);
+    });
+    assert!(network.weights().unwrap_err().to_string().contains("not drawn yet"));
+    // Each session replaces the one before.
+    network.set_budget(0);
+    let mut deltas = Vec::new();
+    for k in 0..6 {
+        let x = noise([1, 1, 3 + k, 4], k as u64);
+        let before = device.uploaded_bytes();
+        network.run(&[("x", &x)]).unwrap();
+        deltas.push(device.uploaded_bytes() - before - 4 * x.data().len() as u64);
+    }
+    let weights: usize = network.weights().unwrap().tensors().values().map(|w| 4 * w.data().len()).sum();
+    // A session's own constants, such as a relu's slopes, are a few hundred bytes.
+    assert!(deltas[0] >= weights as u64 && deltas[1..].iter().all(|d| *d < 2000), "{deltas:?} of {weights}");
+}
+
+#[test]
 fn sessions_of_many_shapes_equal_fresh_ones_within_the_budget() {
     let Some(device) = common::device() else { return };
     let network = device.network(Params::fresh(3), small);

@@ -195,6 +195,14 @@ impl Device {
         }
     }
 
+    /// Returns the bytes of inputs, parameters and constants that were copied to the device since it was opened; 0 for the references.
+    pub fn uploaded_bytes(&self) -> u64 {
+        match &self.backend {
+            Backend::Gpu(on) => on.gpu.uploaded_bytes(),
+            Backend::Cpu => 0,
+        }
+    }
+
     /// Returns the limits of the device, which plans respect.
     pub fn caps(&self) -> Caps {
         match &self.backend {

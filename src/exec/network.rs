@@ -331,8 +331,19 @@ impl Network {
     /// Returns the current weights, including what was learned since the network was created.
     ///
     /// # Errors
-    /// The device fails.
+    /// All of them are still to be drawn, because their shapes are known only when the network is first given inputs; the device fails.
     pub async fn weights_async(&self) -> Result<Weights> {
+        let weights = self.known_weights_async().await?;
+        if weights.tensors().is_empty() && self.state().names.is_empty() && self.state().params.seed().is_some() {
+            return Err(Error::Usage(
+                "the network's weights are not drawn yet; run it once, on inputs of any shape".into(),
+            ));
+        }
+        Ok(weights)
+    }
+
+    /// Returns the current weights, without those that are still to be drawn.
+    pub(crate) async fn known_weights_async(&self) -> Result<Weights> {
         let all = self.state_async().await?;
         let state = self.state();
         // Before any graph was built, nothing is known of what the weights hold.

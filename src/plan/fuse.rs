@@ -241,6 +241,7 @@ mod tests {
     use super::*;
     use crate::graph::Init;
     use crate::graph::grad;
+    use crate::ops::conv_transpose2d::ConvTranspose2d;
     use crate::ops::loss::Reduction;
     use crate::ops::pixel_shuffle::PixelShuffle;
     use crate::plan::{Caps, Plan};
@@ -367,5 +368,26 @@ mod tests {
         let count = |op: &str| plan.steps.iter().filter(|s| s.op == op).count();
         // The loss reads and writes rows, and its gradient meets the last relu's by itself.
         assert_eq!((count("repack"), count("relu")), (2, 1), "{plan}");
+    }
+
+    #[test]
+    fn a_transposed_convolution_is_a_convolution_of_a_spread_input() {
+        let mut g = Graph::new();
+        let x = g.input("x", [2, 8, 8, 6]).unwrap();
+        let w = g.param("w", [8, 4, 4, 4], Init::Constant(0.1)).unwrap();
+        let b = g.param("b", [1, 4, 1, 1], Init::Constant(0.0)).unwrap();
+        let op = ConvTranspose2d { stride: [2, 2], padding: [1, 1], ..ConvTranspose2d::default() };
+        let y = g.add(op, &[x, w, b]).unwrap();
+        let y = g.relu(y).unwrap();
+        let target = g.input("t", g.shape(y).unwrap()).unwrap();
+        let loss = g.mse(y, target, Reduction::Mean).unwrap();
+        let mut fetches = vec![y];
+        fetches.extend(grad::backward(&mut g, loss, &[x, w, b]).unwrap());
+        let options = Options { caps: Caps::software(), ..Options::default() };
+        let plan = Plan::new(&fuse(&g, &fetches, &options).unwrap(), &fetches, &options).unwrap();
+        let stems: std::collections::BTreeSet<&str> = plan.steps.iter().map(|s| s.stem()).collect();
+        assert!(stems.contains("conv2d/straight") && stems.contains("conv_transpose2d/filters"), "{plan}");
+        let is_plain = |s: &&crate::plan::Step| s.stem() == "conv_transpose2d/plain";
+        assert!(plan.steps.iter().filter(is_plain).all(|s| s.entry.starts_with("backward_b")), "{plan}");
     }
 }

@@ -56,7 +56,7 @@ impl Network {
     /// # Errors
     /// The device fails.
     pub fn train(&self, rule: impl Into<Rule>) -> Result<Training> {
-        self.restart(self.weights()?);
+        self.restart(pollster::block_on(self.known_weights_async())?);
         Ok(Training {
             network: self.clone(),
             rule: rule.into(),

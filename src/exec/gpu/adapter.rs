@@ -6,6 +6,7 @@ use crate::layout::{Layout, MAX_TEXELS, TEXELS_PER_ROW};
 use crate::ops::{Caps, Family};
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -35,6 +36,8 @@ pub struct Gpu {
     /// Nanoseconds per timestamp tick, if the adapter has timestamps.
     pub(super) timestamp_ns: Option<f32>,
     lost: Arc<Mutex<Option<String>>>,
+    /// Bytes of tensors that were copied from the host.
+    uploaded: AtomicU64,
 }
 
 impl std::fmt::Debug for Gpu {
@@ -98,6 +101,21 @@ pub async fn adapters() -> Vec<Adapter> {
 }
 
 impl Gpu {
+    /// Returns the bytes of tensors that were copied from the host so far.
+    pub fn uploaded_bytes(&self) -> u64 {
+        self.uploaded.load(Ordering::Relaxed)
+    }
+
+    /// Copies `bytes` of a tensor to `offset` of `buffer`.
+    pub(super) fn upload(&self, buffer: &wgpu::Buffer, offset: u64, bytes: &[u8]) {
+        self.count_uploaded(bytes.len());
+        self.queue.write_buffer(buffer, offset, bytes);
+    }
+
+    pub(super) fn count_uploaded(&self, bytes: usize) {
+        self.uploaded.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
     /// Returns the bytes of all live allocations, if the backend reports them (Vulkan and DX12). Waits for uploads first, since
     /// until they end they hold a second copy of their data.
     pub fn allocated_bytes(&self) -> Option<u64> {
@@ -129,7 +147,7 @@ impl Gpu {
             *remember.lock().unwrap_or_else(PoisonError::into_inner) = Some(format!("{reason:?} {message}"));
         });
         let timestamp_ns = info.has_timestamps.then(|| queue.get_timestamp_period()).filter(|&ns| ns > 0.0);
-        Ok(Self { device, queue, info, timestamp_ns, lost })
+        Ok(Self { device, queue, info, timestamp_ns, lost, uploaded: AtomicU64::new(0) })
     }
 
     /// Returns what times this adapter's steps.

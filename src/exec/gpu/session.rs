@@ -199,7 +199,7 @@ impl GpuSession {
                             let buffer = own();
                             for (node, member) in nodes.iter().zip(&members) {
                                 let value = parameters.get(node).map_or(&[][..], Tensor::bytes);
-                                gpu.queue.write_buffer(&buffer, member.offset, value);
+                                gpu.upload(&buffer, member.offset, value);
                             }
                             buffer
                         }))
@@ -299,9 +299,10 @@ impl GpuSession {
     fn write_value(&self, value: &Value, tensor: &Tensor) {
         match &self.memory[value.slot] {
             Memory::Buffer(place) => {
-                self.gpu.queue.write_buffer(&place.buffer, place.offset + value.offset_bytes, tensor.bytes());
+                self.gpu.upload(&place.buffer, place.offset + value.offset_bytes, tensor.bytes());
             }
             Memory::Texture(view) => {
+                self.gpu.count_uploaded(tensor.bytes().len());
                 self.write_texels(view, Layout::Quads, 0, bytemuck::cast_slice(&quads::pack(tensor)));
             }
         }
