@@ -114,9 +114,9 @@ fn operations_shaders_and_registry_agree() {
 }
 
 /// The rooms of src; each may name only those before it.
-const ROOMS: [&str; 18] = [
+const ROOMS: [&str; 19] = [
     "shape", "error", "rng", "layout", "table", "tensor", "weights", "files", "ops", "graph", "shader", "plan", "exec",
-    "lab", "import", "train", "vision", "cli",
+    "vectors", "lab", "import", "train", "vision", "cli",
 ];
 
 /// Returns what `text` names against the order of [`ROOMS`]; it is the code of a file `depth` folders below the root of `room`.

@@ -1,0 +1,137 @@
+//! Nearest neighbours and clusters.
+
+use lineament::prelude::*;
+use lineament::rng::Rng;
+use lineament::vectors::{KMeans, Neighbours};
+
+mod common;
+
+fn devices() -> Vec<Device> {
+    [Device::open(&Select::Cpu).ok(), common::device()].into_iter().flatten().collect()
+}
+
+/// Vectors of which many lie at equal distances: small whole numbers.
+fn whole_numbers(n: usize, d: usize, seed: u64) -> Tensor {
+    let mut rng = Rng::new(seed);
+    Tensor::new([n, d], (0..n * d).map(|_| rng.below(3) as f32).collect()).unwrap()
+}
+
+fn rows(vectors: &Tensor) -> Vec<Vec<f64>> {
+    vectors.data().chunks(vectors.shape()[1]).map(|row| row.iter().map(|v| f64::from(*v)).collect()).collect()
+}
+
+fn distance(a: &[f64], b: &[f64]) -> f64 {
+    a.iter().zip(b).map(|(a, b)| (a - b).powi(2)).sum()
+}
+
+/// The k nearest by definition.
+fn nearest(known: &Tensor, vector: &[f64], k: usize) -> Vec<(usize, f64)> {
+    let mut all: Vec<(usize, f64)> =
+        rows(known).iter().enumerate().map(|(index, row)| (index, distance(row, vector))).collect();
+    all.sort_by(|a, b| a.1.total_cmp(&b.1).then(a.0.cmp(&b.0)));
+    all.truncate(k);
+    all
+}
+
+#[test]
+fn the_nearest_are_exact_and_ties_go_to_the_lower_index() {
+    for device in devices() {
+        for (known, k) in [(whole_numbers(40, 3, 1), 5), (whole_numbers(7, 9, 2), 7), (whole_numbers(1, 1, 3), 1)] {
+            let vectors = whole_numbers(30, known.shape()[1], 4);
+            let found = Neighbours::new(&device, &known).unwrap().nearest(&vectors, k).unwrap();
+            assert_eq!(found.k(), k);
+            for (n, vector) in rows(&vectors).iter().enumerate() {
+                assert_eq!(found.of(n).collect::<Vec<_>>(), nearest(&known, vector, k));
+            }
+        }
+    }
+}
+
+#[test]
+fn what_f32_cannot_tell_apart_is_compared_exactly() {
+    // Far from the origin and closer together than an f32 distance resolves: the nearest comes last among fifty.
+    let known: Vec<f32> = (0..50).flat_map(|k| [4096.0, 1.0 + (49 - k) as f32 * f32::EPSILON]).collect();
+    let known = Tensor::new([50, 2], known).unwrap();
+    let vector = Tensor::new([1, 2], vec![0.0, 0.0]).unwrap();
+    for device in devices() {
+        let found = Neighbours::new(&device, &known).unwrap().nearest(&vector, 3).unwrap();
+        assert_eq!(found.of(0).map(|(index, _)| index).collect::<Vec<_>>(), [49, 48, 47], "{}", device.describe());
+    }
+}
+
+#[test]
+fn many_vectors_are_looked_up_in_parts() {
+    let Some(device) = common::device() else { return };
+    let (known, vectors) = (whole_numbers(33, 2, 5), whole_numbers(4099, 2, 6));
+    let found = Neighbours::new(&device, &known).unwrap().nearest(&vectors, 1).unwrap();
+    let firsts: Vec<(usize, f64)> = found.first().collect();
+    assert_eq!(firsts.len(), 4099);
+    for (vector, first) in rows(&vectors).iter().zip(firsts) {
+        assert_eq!(vec![first], nearest(&known, vector, 1));
+    }
+}
+
+#[test]
+fn clusters_are_found_and_every_device_finds_the_same() {
+    let mut rng = Rng::new(7);
+    let centres = [[0.0, 0.0, 0.0], [8.0, 0.0, 0.0], [0.0, 8.0, 1.0], [8.0, 8.0, 8.0]];
+    let values = (0..120).flat_map(|k| centres[k % 4].map(|c| c + rng.normal())).map(|v| v as f32).collect();
+    let vectors = Tensor::new([120, 3], values).unwrap();
+    let mut all = Vec::new();
+    for device in devices() {
+        let clusters = KMeans::new(4).run(&device, &vectors).unwrap();
+        assert_eq!(clusters.counts(), [30; 4]);
+        assert!((0..120).all(|k| clusters.labels[k] == clusters.labels[k % 4]));
+        // Every centroid is the mean of its vectors, and the inertia that of the definition.
+        let (points, centroids) = (rows(&vectors), rows(&clusters.centroids));
+        let sum: f64 = points.iter().zip(&clusters.labels).map(|(p, label)| distance(p, &centroids[*label])).sum();
+        assert!((clusters.inertia / sum - 1.0).abs() < 1e-12, "{} {sum}", clusters.inertia);
+        for (label, centroid) in centroids.iter().enumerate() {
+            let own: Vec<_> = points.iter().zip(&clusters.labels).filter(|(_, l)| **l == label).collect();
+            for (d, value) in centroid.iter().enumerate() {
+                let mean = own.iter().map(|(p, _)| p[d]).sum::<f64>() / own.len() as f64;
+                assert!((value - mean).abs() < 1e-6, "{value} {mean}");
+            }
+        }
+        all.push(clusters);
+    }
+    assert!(all.windows(2).all(|pair| pair[0].centroids == pair[1].centroids && pair[0].rounds == pair[1].rounds));
+}
+
+#[test]
+fn a_cluster_that_loses_its_vectors_gets_the_farthest_one() {
+    let device = Device::open(&Select::Cpu).unwrap();
+    let vectors = Tensor::new([4, 1], vec![0.0, 1.0, 2.0, 10.0]).unwrap();
+    let start = Some(Tensor::new([2, 1], vec![3.0, 100.0]).unwrap());
+    let clusters = KMeans { start, ..KMeans::new(2) }.run(&device, &vectors).unwrap();
+    assert_eq!((clusters.labels, clusters.centroids.data()), (vec![0, 0, 0, 1], &[1.0, 10.0][..]));
+    assert_eq!(clusters.inertia, 2.0);
+    // As many clusters as vectors, some of which are equal.
+    let equal = Tensor::filled([3, 2], 0.5);
+    let clusters = KMeans::new(3).run(&device, &equal).unwrap();
+    assert_eq!((clusters.inertia, clusters.labels), (0.0, vec![0; 3]));
+    // A round is not enough to settle.
+    let start = Some(Tensor::new([2, 1], vec![0.0, 1.0]).unwrap());
+    let one = KMeans { start, rounds: 1, ..KMeans::new(2) }.run(&device, &vectors).unwrap();
+    assert_eq!((one.rounds, one.labels), (1, vec![0, 1, 1, 1]));
+}
+
+#[test]
+fn wrong_vectors_are_refused() {
+    let device = Device::open(&Select::Cpu).unwrap();
+    let known = whole_numbers(4, 2, 1);
+    let message = |result: Result<lineament::vectors::Nearest>| result.unwrap_err().to_string();
+    let neighbours = Neighbours::new(&device, &known).unwrap();
+    assert!(message(neighbours.nearest(&whole_numbers(1, 3, 1), 1)).contains("2 dimensions as the known ones, got 3"));
+    assert!(message(neighbours.nearest(&known, 5)).contains("k must be 1 to 4, the number of known vectors, got 5"));
+    assert!(message(neighbours.nearest(&known, 0)).contains("got 0"));
+    let nan = Tensor::new([2, 2], vec![0.0, 1.0, f32::NAN, 2.0]).unwrap();
+    assert!(message(neighbours.nearest(&nan, 1)).contains("vector 1, dimension 0 is NaN"));
+    let error = Neighbours::new(&device, &Tensor::filled([2, 2, 1, 1], 0.0)).unwrap_err().to_string();
+    assert!(error.contains("must be vectors [N, D], got [2, 2, 1, 1]"), "{error}");
+    let error = KMeans::new(5).run(&device, &known).unwrap_err().to_string();
+    assert!(error.contains("clusters must be 1 to 4"), "{error}");
+    let start = Some(whole_numbers(3, 2, 1));
+    let error = KMeans { start, ..KMeans::new(2) }.run(&device, &known).unwrap_err().to_string();
+    assert!(error.contains("start must be [2, 2], got [3, 2]"), "{error}");
+}
