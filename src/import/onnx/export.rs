@@ -34,7 +34,7 @@ impl Network {
     /// # Errors
     /// An operation has no form in ONNX (the error names the node); those of the function that builds the network; the device fails.
     pub fn to_onnx(&self, given: &[Given]) -> Result<Vec<u8>> {
-        let weights = self.weights()?;
+        let weights = pollster::block_on(self.known_weights_async())?;
         let model_of = |given: &[Given]| model(&self.draft(given, false)?, &weights);
         let mut written = model_of(given)?;
         for (axis, letter) in [(0, "N"), (2, "H"), (3, "W")] {
