@@ -63,6 +63,13 @@ fn operation(name: &str, a: &Value) -> Result<Arc<dyn Op>, String> {
             reduction: reduction(&a["reduction"])?,
             weighted: flag(&a["weighted"])?,
         }),
+        "quintuplet" => {
+            let margins: [f64; 3] = numbers(&a["margins"])?.try_into().map_err(|_| "three margins")?;
+            Arc::new(quintuplet::Quintuplet {
+                margins: margins.map(|g| g as f32),
+                reduction: reduction(&a["reduction"])?,
+            })
+        }
         "matmul" => {
             Arc::new(matmul::Matmul { transpose_a: flag(&a["transpose_a"])?, transpose_b: flag(&a["transpose_b"])? })
         }

@@ -393,6 +393,25 @@ def cross_entropy():
     m.write()
 
 
+def quintuplet():
+    m = Maker("quintuplet")
+    for reduction in ["mean", "sum"]:
+        for count, d in [(1, 3), (6, 2)]:
+            margins = [0.25, 0.5, 1.0]
+
+            def function(f, w, count=count, reduction=reduction, margins=margins):
+                anchor, *partners = f.split(count)
+                far = [((anchor - partner) ** 2).sum(1) for partner in partners]
+                hinges = [F.relu(g + near - next) for g, near, next in zip(margins, far, far[1:])]
+                loss = (w * torch.stack(hinges, 1)).sum() / (count if reduction == "mean" else 1)
+                return loss.reshape(1, 1, 1, 1)
+
+            weights = m.values(count, 3, low=0.0, high=2.0)
+            inputs = {"f": m.values(5 * count, d), "m": weights}
+            m.case({"margins": margins, "reduction": reduction}, inputs, function, without=("m",))
+    m.write()
+
+
 def pointwise():
     """All functions in one file. Their kinks are among the numbers."""
     m = Maker("pointwise", rank=1)
@@ -615,6 +634,7 @@ if __name__ == "__main__":
     resize()
     loss()
     cross_entropy()
+    quintuplet()
     pointwise()
     selections()
     sums()

@@ -30,6 +30,7 @@ use crate::ops::pairwise_distance::PairwiseDistance;
 use crate::ops::pixel_shuffle::PixelShuffle;
 use crate::ops::pointwise::{Binary, Compare, Unary, binary, compare, unary};
 use crate::ops::prelu::Prelu;
+use crate::ops::quintuplet::Quintuplet;
 use crate::ops::reduce::Reduce;
 use crate::ops::relu::Relu;
 use crate::ops::resize::Resize;
@@ -565,6 +566,15 @@ impl Graph {
     /// There is no such axis; the step is 0; nothing is left.
     pub fn slice(&mut self, x: NodeId, axis: usize, start: i64, stop: i64, step: i64) -> Result<NodeId> {
         self.view_of(x, |shape| View::slice(shape, axis, start, stop, step))
+    }
+
+    /// Adds the triple-header hinge loss of embeddings `f` `[5N,D,1,1]`, anchors and then their four partners, with weights `m` `[N,3,1,1]`
+    /// of the hinges; `[1,1,1,1]`.
+    ///
+    /// # Errors
+    /// The shapes do not fit.
+    pub fn quintuplet(&mut self, f: NodeId, m: NodeId, op: Quintuplet) -> Result<NodeId> {
+        self.add(op, &[f, m])
     }
 
     /// Adds `exp(x) / Σ exp(x)` along an axis, or its logarithm; has the shape of `x`.

@@ -18,6 +18,7 @@ use crate::ops::max_pool2d::MaxPool2d;
 use crate::ops::normalize::Normalize;
 use crate::ops::one_hot::OneHot;
 use crate::ops::pixel_shuffle::PixelShuffle;
+use crate::ops::quintuplet::Quintuplet;
 use crate::ops::reduce::{Axes, Kind, Reduce};
 use crate::ops::resize::Resize;
 use crate::ops::scatter_add::ScatterAdd;
@@ -793,6 +794,13 @@ impl<'d> Var<'d> {
     #[track_caller]
     pub fn bce_with_logits(self, target: Self, reduction: Reduction) -> Self {
         self.with(target, |g, a, b| g.bce_with_logits(a, b, reduction))
+    }
+
+    /// The triple-header hinge loss of embeddings `[5N,D,1,1]`, anchors and then their four partners, with weights `[N,3,1,1]` of the
+    /// hinges.
+    #[track_caller]
+    pub fn quintuplet(self, weights: Self, op: Quintuplet) -> Self {
+        self.with(weights, |g, f, m| g.quintuplet(f, m, op))
     }
 
     /// The cross entropy of scores and target probabilities, with softmax over the channels.

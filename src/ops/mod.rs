@@ -61,6 +61,7 @@ ops! {
     pairwise_distance,
     pixel_shuffle,
     prelu,
+    quintuplet,
     reduce,
     relu,
     repack,
