@@ -545,6 +545,8 @@ pub fn cases() -> Vec<Case> {
         grouped([2, 4, 3, 6], [4, 3, 5, 2], 2, [3, 2], [2, 4], [4, 0]),
         // Channels past a block on both sides.
         case([2, 9, 5, 4], 17, [3, 2], [2, 1], [1, 0], [1, 0]),
+        // More pixels than a walker takes.
+        case([1, 5, 24, 23], 2, [2, 3], [1, 2], [0, 1], [0, 0]),
         // A layer that doubles the picture.
         case([2, 32, 8, 8], 16, [4, 4], [2, 2], [1, 1], [0, 0]).real(),
         // FSRCNN's last layer at scale 3 in training (Dong et al. 2016, section 3.2).
