@@ -557,3 +557,31 @@ fn channels_are_shuffled_between_groups() {
     let error = network.run(&[("x", &odd)]).unwrap_err().to_string();
     assert!(error.starts_with("x: x must be [N, C, H, W] with C a multiple of groups=2, got [1, 5, 1, 2]"), "{error}");
 }
+
+#[test]
+fn a_training_is_profiled_and_goes_on_as_if_it_had_not_been() {
+    for device in devices() {
+        let (x, t) = (noise([2, 1, 6, 5], 1), noise([2, 1, 6, 5], 2));
+        let inputs = [("x", &x), ("t", &t)];
+        let mut trainings = [false, true].map(|is_profiled| {
+            let network = device.network(Params::fresh(3), small);
+            let mut training = network.train(Optimizer::adam()).unwrap();
+            training.step(1e-2, &inputs).unwrap();
+            if is_profiled {
+                let profile = training.profile(&inputs).unwrap();
+                assert!(profile.rows.iter().any(|row| row.name.contains("conv1")), "{profile}");
+                let rows = network.profile(&[("x", &x)]).unwrap().rows.len();
+                assert!((1..profile.rows.len()).contains(&rows), "a step computes more than a run: {rows}");
+            }
+            training
+        });
+        let [a, b] = trainings.each_mut().map(|training| {
+            training.step(1e-2, &inputs).unwrap();
+            training.state().unwrap()
+        });
+        assert_eq!(a.manifest(), b.manifest());
+        for (name, tensor) in a.tensors() {
+            assert!(same(&device, tensor.data(), b.get(name).unwrap().data()), "{name}");
+        }
+    }
+}
