@@ -1,8 +1,10 @@
 //! Nearest neighbours and clusters.
 
+use lineament::ops::l2_normalize::L2Normalize;
+use lineament::ops::quintuplet::Quintuplet;
 use lineament::prelude::*;
 use lineament::rng::Rng;
-use lineament::vectors::{KMeans, Neighbours};
+use lineament::vectors::{Classifier, KMeans, Neighbours, Quintuplets, Rule};
 
 mod common;
 
@@ -134,4 +136,78 @@ fn wrong_vectors_are_refused() {
     let start = Some(whole_numbers(3, 2, 1));
     let error = KMeans { start, ..KMeans::new(2) }.run(&device, &known).unwrap_err().to_string();
     assert!(error.contains("start must be [2, 2], got [3, 2]"), "{error}");
+}
+
+#[test]
+fn classes_are_decided_by_vote_or_by_margin() {
+    // Three of class 0 around one of class 1; a query at 0.9.
+    let known = Tensor::new([5, 1], vec![0.0, 2.0, 3.0, 1.0, 9.0]).unwrap();
+    let classes = [0, 0, 0, 1, 2];
+    let queries = Tensor::new([3, 1], vec![0.9, 8.0, 2.5]).unwrap();
+    for device in devices() {
+        let of = |k, rule| Classifier::new(&device, &known, &classes, k, rule).unwrap().classify(&queries).unwrap();
+        assert_eq!(of(1, Rule::Vote), [1, 2, 0]);
+        assert_eq!(of(3, Rule::Vote), [0, 0, 0]);
+        // Query 0.9: of class 1, 0.81 − 0.01; of class 0, 0.01 − 1.21. Query 8 with k = 2: of class 2, 25 − 1.
+        assert_eq!(of(3, Rule::Margin)[0], 1);
+        assert_eq!(of(2, Rule::Margin), [1, 2, 0]);
+        // All of them, and no more.
+        assert_eq!(of(99, Rule::Vote), [0; 3]);
+    }
+    let device = Device::open(&Select::Cpu).unwrap();
+    let error = Classifier::new(&device, &known, &classes[1..], 1, Rule::Vote).unwrap_err().to_string();
+    assert!(error.contains("classes must be 5, one for each known vector, got 4"), "{error}");
+    assert!(Classifier::new(&device, &known, &classes, 0, Rule::Vote).is_err());
+}
+
+#[test]
+fn partners_are_the_farthest_and_nearest_that_the_paper_names() {
+    // Class 0 has the clusters {0, 1, 2} and {3, 4}; class 1 only {5, 6}, of the same number as one of class 0; class 2 is alone.
+    let vectors = Tensor::new([8, 1], vec![0.0, 1.0, 3.0, 5.0, 8.0, 4.0, 20.0, -9.0]).unwrap();
+    let (classes, clusters) = ([0, 0, 0, 0, 0, 1, 1, 2], [0, 0, 0, 1, 1, 0, 0, 0]);
+    for device in devices() {
+        let all = Quintuplets::new(&device, &vectors, &classes, &clusters).unwrap();
+        assert_eq!(all.partners[0], [2, 3, 4, 5]);
+        assert_eq!(all.partners[3], [4, 2, 0, 5]);
+        assert_eq!(all.partners[4], [3, 2, 0, 5]);
+        assert_eq!((all.partners[5], all.weights[5]), ([6, 5, 6, 2], [0.0, 0.0, 1.0]));
+        assert_eq!((all.partners[7], all.weights[7]), ([7, 7, 7, 0], [0.0; 3]));
+        assert_eq!(all.weights[0], [1.0; 3]);
+        let (rows, weights) = all.batch(&[3, 5]).unwrap();
+        assert_eq!(rows, [3, 5, 4, 6, 2, 5, 0, 6, 5, 2]);
+        assert_eq!(weights.data(), [1.0, 1.0, 1.0, 0.0, 0.0, 1.0]);
+        assert!(all.batch(&[8]).unwrap_err().to_string().contains("anchors must be below 8"));
+        let error = Quintuplets::new(&device, &vectors, &classes[1..], &clusters).unwrap_err().to_string();
+        assert!(error.contains("classes must be 8, one for each vector, got 7"), "{error}");
+    }
+}
+
+#[test]
+fn an_embedding_learns_from_quintuplets() {
+    // Two classes of two clusters each, which alternate along a line, and a third of the vectors of the rarer class.
+    let mut rng = Rng::new(11);
+    let (mut values, mut classes, mut clusters) = (Vec::new(), Vec::new(), Vec::new());
+    for k in 0..60 {
+        let cluster = [0, 0, 1, 2, 2, 3][k % 6];
+        values.extend([cluster as f64 + 0.2 * rng.normal(), rng.normal()].map(|v| v as f32));
+        classes.push(cluster % 2);
+        clusters.push(cluster);
+    }
+    let vectors = Tensor::new([60, 2], values).unwrap();
+    for device in devices() {
+        let all = Quintuplets::new(&device, &vectors, &classes, &clusters).unwrap();
+        let anchors: Vec<usize> = (0..60).collect();
+        let (rows, weights) = all.batch(&anchors).unwrap();
+        let picked = rows.iter().flat_map(|row| &vectors.data()[2 * row..2 * row + 2]).copied().collect();
+        let x = Tensor::new([300, 2, 1, 1], picked).unwrap();
+        let network = device.network(Params::fresh(2), |g| {
+            let f = g.input("x").dense("one", 16).relu().dense("two", 4).l2_normalize(L2Normalize::default());
+            g.output("f", f);
+            g.loss("loss", || f.quintuplet(g.input("m"), Quintuplet::default()));
+        });
+        let mut training = network.train(Optimizer::adam()).unwrap();
+        let losses: Vec<f32> =
+            (0..60).map(|_| training.step(0.02, &[("x", &x), ("m", &weights)]).unwrap().scalar("loss")).collect();
+        assert!(losses[59] < 0.5 * losses[0], "{} to {}", losses[0], losses[59]);
+    }
 }

@@ -186,7 +186,7 @@ pub struct Work {
     /// Number of elements, or texels of a texture, of each scratch variable `t0` to `t3` that the passes use.
     pub scratch: Vec<(&'static str, usize)>,
     /// Number of blocks into which the work is divided. All passes of a block run before the next block begins, so that the data
-    /// between passes stays in a cache. The planner sets the member `block` of `P` to the number of the block.
+    /// between passes stays in a cache. If there is more than one, the planner sets the member `block` of `P` to its number.
     pub blocks: usize,
     /// Estimated time of all blocks on the adapter, in nanoseconds. The planner takes the kernel with the lowest estimate, and
     /// bounds a dispatch by it.

@@ -347,7 +347,7 @@ impl Builder<'_> {
                 }
                 let mut launch = launch.clone();
                 for (member, value) in &mut launch.params {
-                    if *member == "block" {
+                    if blocks > 1 && *member == "block" {
                         *value = Scalar::from(block);
                     }
                 }

@@ -1,8 +1,13 @@
-//! Sets of vectors: the nearest to others, and clusters. Both work on any device, and give the same results on each.
+//! Sets of vectors: the nearest to others, clusters, classes by the nearest, and quintuplets to learn better vectors from. All work on any
+//! device.
 
+mod classifier;
 mod k_means;
+mod quintuplets;
 
+pub use classifier::{Classifier, Rule};
 pub use k_means::{Clusters, KMeans};
+pub use quintuplets::Quintuplets;
 
 use crate::error::{Error, Result};
 use crate::exec::{Device, Network};
@@ -102,21 +107,48 @@ impl Neighbours {
         Ok(Self { device: device.clone(), known: known.clone() })
     }
 
-    /// Finds the `k` nearest to each of `vectors` `[N, D]`. The device computes distances in f32 and selects a few more than k; those
-    /// are compared in f64, and where that leaves a doubt, all are. So the result is exact.
-    ///
-    /// # Errors
-    /// `vectors` has other dimensions or a number that is not finite; `k` is 0 or larger than the set; the device fails.
-    pub fn nearest(&self, vectors: &Tensor, k: usize) -> Result<Nearest> {
+    /// Returns the numbers of known vectors, of their dimensions, and of `vectors`.
+    fn sizes_with(&self, vectors: &Tensor) -> Result<[usize; 3]> {
         let ([m, d], [n, dimensions]) = (sizes("known", &self.known)?, sizes("vectors", vectors)?);
         if dimensions != d {
             return Err(Error::Usage(format!("vectors must have {d} dimensions as the known ones, got {dimensions}")));
         }
+        Ok([m, d, n])
+    }
+
+    /// Calls `found` for each of `vectors` `[N, D]` with its number and its squared distances to all known vectors, in f32 as the
+    /// device computes them.
+    ///
+    /// # Errors
+    /// `vectors` has other dimensions or a number that is not finite; the device fails.
+    pub fn each_distance(&self, vectors: &Tensor, mut found: impl FnMut(usize, &[f32])) -> Result<()> {
+        let [m, d, _] = self.sizes_with(vectors)?;
+        let network = self.network(None)?;
+        let step = (MOST_DISTANCES / m).clamp(1, MOST_AT_ONCE);
+        let mut number = 0;
+        for chunk in vectors.data().chunks(step * d) {
+            let chunk = Tensor::new([chunk.len() / d, d, 1, 1], chunk.to_vec())?;
+            let distances = network.run(&[("vectors", &chunk)])?.take("distances")?;
+            for row in distances.data().chunks(m) {
+                found(number, row);
+                number += 1;
+            }
+        }
+        Ok(())
+    }
+
+    /// Finds the `k` nearest to each of `vectors` `[N, D]`. The device computes distances in f32 and selects a few more than k; those
+    /// are compared in f64, and where that leaves a doubt, all are. So the result is exact, and the same on every device.
+    ///
+    /// # Errors
+    /// `vectors` has other dimensions or a number that is not finite; `k` is 0 or larger than the set; the device fails.
+    pub fn nearest(&self, vectors: &Tensor, k: usize) -> Result<Nearest> {
+        let [m, d, n] = self.sizes_with(vectors)?;
         if !(1..=m).contains(&k) {
             return Err(Error::Usage(format!("k must be 1 to {m}, the number of known vectors, got {k}")));
         }
         let candidates = (k + SPARE).min(m);
-        let network = self.network(candidates)?;
+        let network = self.network(Some(candidates))?;
         let step = (MOST_DISTANCES / m).clamp(1, MOST_AT_ONCE);
         let mut found = Vec::with_capacity(n * k);
         for chunk in vectors.data().chunks(step * d) {
@@ -132,16 +164,20 @@ impl Neighbours {
         Ok(Nearest { k, found })
     }
 
-    fn network(&self, candidates: usize) -> Result<Network> {
+    /// Returns the network of all distances, or of the smallest and their indices.
+    fn network(&self, candidates: Option<usize>) -> Result<Network> {
         let [m, d] = sizes("known", &self.known)?;
         let mut weights = Weights::default();
         weights.insert("known", self.known.clone().reshaped([m, d, 1, 1])?);
         Ok(self.device.network(weights, move |g: &Draft| {
             let known = g.param("known", [m, d, 1, 1], Init::Constant(0.0));
-            let op = TopK { k: candidates, axis: 1, largest: false };
-            let (distances, indices) = g.input("vectors").pairwise_distance(known).top_k(op);
+            let mut distances = g.input("vectors").pairwise_distance(known);
+            if let Some(k) = candidates {
+                let (smallest, indices) = distances.top_k(TopK { k, axis: 1, largest: false });
+                distances = smallest;
+                g.output("indices", indices);
+            }
             g.output("distances", distances);
-            g.output("indices", indices);
         }))
     }
 

@@ -14,8 +14,9 @@
 //!
 //! With a [`Fusion`] it also takes slopes a `[1,Co,1,1]` and, if it combines, z of y's shape. Then `y = h(f_o(…), z)`, where
 //! `f_o(s) = s` for s > 0, else `a[o]·s`, and `h(s, z)` is s, s + z, s·z or (s where z > 0, else a slope times s), as [`Combine`] says.
-//! If it is `adjoint`, w is `[Ci,Co,Kh,Kw]` and rotated by 180°, and x lies on a grid of distance s in a picture that is 0 elsewhere, which is
-//! convolved with stride 1. With a `factor` r, `f_o` lies at channel o / r², row i·r + (o % r²) / r, column j·r + o % r of y and z, as after pixel_shuffle.
+//! If it is `adjoint`, w is `[Ci,Co,Kh,Kw]` and rotated by 180°, and x lies on a grid of distance s in a picture that is 0 elsewhere,
+//! which is convolved with stride 1. With a `factor` r, `f_o` lies at channel o / r², row i·r + (o % r²) / r, column j·r + o % r of y and
+//! z, as after pixel_shuffle.
 //!
 //! Gradients: for x, w and b, without a fusion. Backward reads x, w and dy. With `replicate`, the gradient for x is the exact
 //! adjoint: a border pixel collects every tap that was clamped to it.
@@ -113,7 +114,7 @@ impl Conv2d {
     /// Returns the rows or columns of the output for `size` of the input and `kernel` taps along dimension `d`.
     fn out_size(&self, d: usize, size: usize, kernel: usize) -> Result<usize, ShapeError> {
         let limit = 1 << 30;
-        let spread = (size - 1).saturating_mul(self.spread()[d]).saturating_add(1);
+        let spread = size.saturating_sub(1).saturating_mul(self.spread()[d]).saturating_add(1);
         let padded = spread.saturating_add(self.padding[d] + self.padding[2 + d]);
         let reach = kernel.saturating_sub(1).saturating_mul(self.dilation[d]).saturating_add(1);
         if kernel == 0 || reach > padded {

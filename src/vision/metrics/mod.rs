@@ -1,10 +1,12 @@
 //! The papers' metrics, computed as the papers compute them.
 
+pub mod classes;
 pub mod landmarks;
 pub mod psnr;
 pub mod region;
 pub mod ssim;
 
+pub use classes::{Confusion, roc_area};
 pub use landmarks::{landmark_error, mean_landmark_error};
 pub use psnr::psnr;
 pub use region::Region;
