@@ -130,7 +130,9 @@ fn wrong_vectors_are_refused() {
     let nan = Tensor::new([2, 2], vec![0.0, 1.0, f32::NAN, 2.0]).unwrap();
     assert!(message(neighbours.nearest(&nan, 1)).contains("vector 1, dimension 0 is NaN"));
     let error = Neighbours::new(&device, &Tensor::filled([2, 2, 1, 1], 0.0)).unwrap_err().to_string();
-    assert!(error.contains("must be vectors [N, D], got [2, 2, 1, 1]"), "{error}");
+    assert!(error.contains("must be vectors [N, D], at least one, got [2, 2, 1, 1]"), "{error}");
+    let none = Tensor::new([0, 2], Vec::<f32>::new()).unwrap();
+    assert!(message(neighbours.nearest(&none, 1)).contains("vectors must be vectors [N, D], at least one, got [0, 2]"));
     let error = KMeans::new(5).run(&device, &known).unwrap_err().to_string();
     assert!(error.contains("clusters must be 1 to 4"), "{error}");
     let start = Some(whole_numbers(3, 2, 1));

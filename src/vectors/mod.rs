@@ -76,8 +76,10 @@ impl Nearest {
 /// `vectors` is not `[N, D]`, or holds a number that is not finite.
 fn sizes(name: &str, vectors: &Tensor) -> Result<[usize; 2]> {
     let shape = vectors.shape();
-    let [n, d] = <[usize; 2]>::try_from(&shape[..])
-        .map_err(|_| Error::Usage(format!("{name} must be vectors [N, D], got {shape:?}")))?;
+    let matrix = <[usize; 2]>::try_from(&shape[..]).ok().filter(|[n, d]| *n > 0 && *d > 0);
+    let Some([n, d]) = matrix else {
+        return Err(Error::Usage(format!("{name} must be vectors [N, D], at least one, got {shape:?}")));
+    };
     let Some(values) = vectors.elements::<f32>() else {
         return Err(Error::Usage(format!("{name} must hold f32, got {}", vectors.dtype())));
     };

@@ -114,7 +114,7 @@ impl Conv2d {
     /// Returns the rows or columns of the output for `size` of the input and `kernel` taps along dimension `d`.
     fn out_size(&self, d: usize, size: usize, kernel: usize) -> Result<usize, ShapeError> {
         let limit = 1 << 30;
-        let spread = size.saturating_sub(1).saturating_mul(self.spread()[d]).saturating_add(1);
+        let spread = size.saturating_sub(1).saturating_mul(self.spread()[d]).saturating_add(size.min(1));
         let padded = spread.saturating_add(self.padding[d] + self.padding[2 + d]);
         let reach = kernel.saturating_sub(1).saturating_mul(self.dilation[d]).saturating_add(1);
         if kernel == 0 || reach > padded {
