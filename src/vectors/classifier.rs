@@ -65,7 +65,7 @@ impl Classifier {
                 Rule::Vote => of_class().count() as f64,
                 Rule::Margin => {
                     let next = found.iter().find(|(c, _)| *c != class).map_or(f64::INFINITY, |(_, distance)| *distance);
-                    next - of_class().last().map_or(f64::INFINITY, |(_, distance)| *distance)
+                    next - of_class().next_back().map_or(f64::INFINITY, |(_, distance)| *distance)
                 }
             }
         };
