@@ -500,17 +500,7 @@ fn filters(call: &Call, caps: &Caps) -> Option<Work> {
         return None;
     }
     let c = Correlation::new(x, y, [kh, kw], op.padding, false, false).apart(op.stride, op.dilation);
-    let work = call.work(caps, |entry| {
-        let groups = match entry {
-            "backward_w_1" => c.groups(),
-            "backward_w_2" => c.products().div_ceil(64),
-            _ => return None,
-        };
-        let params = [("c_in", x[1].into()), ("c_out", y[1].into()), ("threads", c.products().into())];
-        let groups = [u32::try_from(groups).ok().filter(|g| *g <= 65_535)?, 1, 1];
-        c.fits().then(|| c.set(Launch::groups(groups, params.into_iter().chain(c.params()))))
-    })?;
-    Some(work.scratch(vec![("t1", c.partials())]).faster(6.0))
+    c.serve(call, caps, [x[1], y[1]])
 }
 
 pub fn cases() -> Vec<Case> {

@@ -10,7 +10,7 @@ pub use k_means::{Clusters, KMeans};
 pub use quintuplets::Quintuplets;
 
 use crate::error::{Error, Result};
-use crate::exec::{Device, Network};
+use crate::exec::{Device, Network, Outputs};
 use crate::graph::{Draft, Init};
 use crate::ops::top_k::TopK;
 use crate::tensor::Tensor;
@@ -41,6 +41,8 @@ const SPARE: usize = 2;
 pub struct Neighbours {
     device: Device,
     known: Tensor,
+    /// The number of known vectors and of their dimensions.
+    sizes: [usize; 2],
 }
 
 /// For each vector the nearest ones, in ascending order of distance, and of index where distances are equal.
@@ -105,17 +107,27 @@ impl Neighbours {
     /// # Errors
     /// `known` is not a matrix of finite f32.
     pub fn new(device: &Device, known: &Tensor) -> Result<Self> {
-        sizes("known", known)?;
-        Ok(Self { device: device.clone(), known: known.clone() })
+        Ok(Self { device: device.clone(), known: known.clone(), sizes: sizes("known", known)? })
     }
 
-    /// Returns the numbers of known vectors, of their dimensions, and of `vectors`.
-    fn sizes_with(&self, vectors: &Tensor) -> Result<[usize; 3]> {
-        let ([m, d], [n, dimensions]) = (sizes("known", &self.known)?, sizes("vectors", vectors)?);
+    /// Runs `network` on `vectors` in parts, and calls `found` with the numbers of each part and its outputs.
+    fn in_parts(
+        &self,
+        network: &Network,
+        vectors: &Tensor,
+        mut found: impl FnMut(&[f32], Outputs) -> Result<()>,
+    ) -> Result<()> {
+        let [m, d] = self.sizes;
+        let [_, dimensions] = sizes("vectors", vectors)?;
         if dimensions != d {
             return Err(Error::Usage(format!("vectors must have {d} dimensions as the known ones, got {dimensions}")));
         }
-        Ok([m, d, n])
+        let step = (MOST_DISTANCES / m).clamp(1, MOST_AT_ONCE);
+        for part in vectors.data().chunks(step * d) {
+            let input = Tensor::new([part.len() / d, d, 1, 1], part.to_vec())?;
+            found(part, network.run(&[("vectors", &input)])?)?;
+        }
+        Ok(())
     }
 
     /// Calls `found` for each of `vectors` `[N, D]` with its number and its squared distances to all known vectors, in f32 as the
@@ -124,19 +136,14 @@ impl Neighbours {
     /// # Errors
     /// `vectors` has other dimensions or a number that is not finite; the device fails.
     pub fn each_distance(&self, vectors: &Tensor, mut found: impl FnMut(usize, &[f32])) -> Result<()> {
-        let [m, d, _] = self.sizes_with(vectors)?;
-        let network = self.network(None)?;
-        let step = (MOST_DISTANCES / m).clamp(1, MOST_AT_ONCE);
         let mut number = 0;
-        for chunk in vectors.data().chunks(step * d) {
-            let chunk = Tensor::new([chunk.len() / d, d, 1, 1], chunk.to_vec())?;
-            let distances = network.run(&[("vectors", &chunk)])?.take("distances")?;
-            for row in distances.data().chunks(m) {
+        self.in_parts(&self.network(None)?, vectors, |_, mut out| {
+            for row in out.take("distances")?.data().chunks(self.sizes[0]) {
                 found(number, row);
                 number += 1;
             }
-        }
-        Ok(())
+            Ok(())
+        })
     }
 
     /// Finds the `k` nearest to each of `vectors` `[N, D]`. The device computes distances in f32 and selects a few more than k; those
@@ -145,30 +152,27 @@ impl Neighbours {
     /// # Errors
     /// `vectors` has other dimensions or a number that is not finite; `k` is 0 or larger than the set; the device fails.
     pub fn nearest(&self, vectors: &Tensor, k: usize) -> Result<Nearest> {
-        let [m, d, n] = self.sizes_with(vectors)?;
+        let [m, d] = self.sizes;
         if !(1..=m).contains(&k) {
             return Err(Error::Usage(format!("k must be 1 to {m}, the number of known vectors, got {k}")));
         }
         let candidates = (k + SPARE).min(m);
-        let network = self.network(Some(candidates))?;
-        let step = (MOST_DISTANCES / m).clamp(1, MOST_AT_ONCE);
-        let mut found = Vec::with_capacity(n * k);
-        for chunk in vectors.data().chunks(step * d) {
-            let count = chunk.len() / d;
-            let mut out = network.run(&[("vectors", &Tensor::new([count, d, 1, 1], chunk.to_vec())?)])?;
+        let mut found = Vec::new();
+        self.in_parts(&self.network(Some(candidates))?, vectors, |part, mut out| {
             let (indices, distances) = (out.take("indices")?, out.take("distances")?);
             let indices = indices.elements::<u32>().unwrap_or_default();
-            for (number, vector) in chunk.chunks(d).enumerate() {
+            for (number, vector) in part.chunks(d).enumerate() {
                 let range = number * candidates..(number + 1) * candidates;
                 self.settle(vector, &indices[range.clone()], &distances.data()[range], k, &mut found);
             }
-        }
+            Ok(())
+        })?;
         Ok(Nearest { k, found })
     }
 
     /// Returns the network of all distances, or of the smallest and their indices.
     fn network(&self, candidates: Option<usize>) -> Result<Network> {
-        let [m, d] = sizes("known", &self.known)?;
+        let [m, d] = self.sizes;
         let mut weights = Weights::default();
         weights.insert("known", self.known.clone().reshaped([m, d, 1, 1])?);
         Ok(self.device.network(weights, move |g: &Draft| {
@@ -194,8 +198,8 @@ impl Neighbours {
         let last = f64::from(distances.last().copied().unwrap_or(f32::INFINITY).min(f32::MAX));
         let nearest_other =
             last / (1.0 + (d + 2) as f64 * f64::from(f32::EPSILON)) - d as f64 * f64::from(f32::MIN_POSITIVE);
-        if indices.len() * d < self.known.data().len() && all[k - 1].1 >= nearest_other {
-            let count = self.known.data().len() / d;
+        let count = self.sizes[0];
+        if indices.len() < count && all[k - 1].1 >= nearest_other {
             all = (0..count as u32).map(exact).collect();
             all.sort_unstable_by(order);
         }

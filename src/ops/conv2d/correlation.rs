@@ -1,7 +1,7 @@
 //! Sums over pixels of products of two pictures in channel quads: the parameters of `shared/correlate.wgsl`.
 
 use crate::layout::{Layout, MAX_TEXELS};
-use crate::ops::{Launch, Scalar};
+use crate::ops::{Call, Caps, Launch, Scalar, Work};
 
 /// How `shared/correlate.wgsl` lays out a sum over pixels; its header explains the terms.
 pub(in crate::ops) struct Correlation {
@@ -83,6 +83,20 @@ impl Correlation {
     /// Returns the number of texels of `t1`.
     pub fn partials(&self) -> usize {
         self.units * self.walkers * self.sums() * 8
+    }
+    /// Serves the method backward_w of two passes, `correlate` and `product`, of a shader with these input and output channels.
+    pub fn serve(&self, call: &Call, caps: &Caps, [c_in, c_out]: [usize; 2]) -> Option<Work> {
+        let work = call.work(caps, |entry| {
+            let groups = match entry {
+                "backward_w_1" => self.groups(),
+                "backward_w_2" => self.products().div_ceil(64),
+                _ => return None,
+            };
+            let params = [("c_in", c_in.into()), ("c_out", c_out.into()), ("threads", self.products().into())];
+            let groups = [u32::try_from(groups).ok().filter(|g| *g <= 65_535)?, 1, 1];
+            self.fits().then(|| self.set(Launch::groups(groups, params.into_iter().chain(self.params()))))
+        })?;
+        Some(work.scratch(vec![("t1", self.partials())]).faster(6.0))
     }
     pub fn fits(&self) -> bool {
         let quads = |shape: &[usize; 4]| Layout::Quads.elements(&(*shape).into());
