@@ -2,6 +2,8 @@
 // Signals, pipes and process limits are tested only on Linux.
 #![cfg_attr(not(target_os = "linux"), allow(unused_imports, unused_variables))]
 
+#[path = "common/attributes.rs"]
+mod attributes;
 #[path = "common/command.rs"]
 mod command;
 mod common;
@@ -10,6 +12,7 @@ mod faces;
 #[path = "common/onnx.rs"]
 mod onnx;
 
+use attributes::attribute_folder;
 use command::{Folder, lineament, noise as picture};
 use faces::face_folder;
 use lineament::image::{Channels, Picture, Samples};
@@ -947,6 +950,48 @@ fn reproduce_cbn_measures_every_row_and_draws() {
     assert_eq!(size("out/ghosting.png"), (5 * 128, 16 + 128));
     let error = fails(&["reproduce", "cbn", "--data", &folder.text("none")]);
     assert!(error.contains("helen68_testset_128: is not a folder"), "{error}");
+}
+
+#[test]
+fn reproduce_lmle_measures_every_row_and_continues() {
+    if common::device().is_none() {
+        return;
+    }
+    let folder = Folder::new();
+    attribute_folder(&folder.path("celeba8k"), 24);
+    let (data, out) = (folder.text(""), folder.text("out"));
+    let short = ["--seeds", "2", "--steps", "2", "--head-steps", "4", "--json"];
+    let all = |more: &[&str]| {
+        let mut arguments = vec!["reproduce", "lmle", "--data", &data, "--out", &out];
+        arguments.extend(short.iter().chain(more));
+        json(&arguments)
+    };
+    let object = all(&[]);
+    assert_eq!((object["judged"].as_str(), object["rows"].as_object().unwrap().len()), (Some("test"), 12));
+    for row in object["rows"].as_object().unwrap().values() {
+        let shares = row["attributes"].as_array().unwrap().iter().map(|v| v.as_f64().unwrap());
+        let mean = shares.clone().sum::<f64>() / 3.0;
+        assert!(shares.clone().all(|share| (0.0..=1.0).contains(&share)), "{row}");
+        assert!((row["balanced"]["mean"].as_f64().unwrap() - mean).abs() < 1e-9, "{row}");
+        assert!((0.0..=1.0).contains(&row["plain"]["mean"].as_f64().unwrap()), "{row}");
+    }
+    let table = std::fs::read_to_string(folder.path("out/table.md")).unwrap();
+    assert!(table.contains("| LMLE-kNN | ") && table.contains("| 84.25 | ") && table.contains("| Bald | "), "{table}");
+    assert!(table.contains("| 13000 | ") && !table.contains("NaN"), "{table}");
+    let size = |file: &str| Picture::measure(folder.text(file)).map(|s| (s.width, s.height)).unwrap();
+    assert_eq!((size("out/gain.png"), size("out/embedding.png")), ((960, 360), (1200, 400)));
+    let error = fails(&["reproduce", "lmle", "--data", &data, "--out", &out]);
+    assert!(error.contains("table.md"), "{error}");
+    // The networks are there already, and give the same numbers.
+    let trained = |name: &str| std::fs::metadata(folder.path(name)).unwrap().modified().unwrap();
+    let before = trained("out/trunk-2.safetensors");
+    let again = all(&["--overwrite"]);
+    assert_eq!((trained("out/trunk-2.safetensors"), &again["rows"]), (before, &object["rows"]));
+    let other = all(&["--overwrite", "--validation"]);
+    assert_eq!(other["judged"], "validation");
+    assert_ne!(other["rows"], object["rows"]);
+    let error = fails(&["reproduce", "lmle", "--data", &folder.text("out"), "--out", &folder.text("none")]);
+    assert!(error.contains("holds no faces; it needs list_attr_celeba.txt"), "{error}");
 }
 
 #[test]

@@ -50,6 +50,7 @@ fn operation(name: &str, a: &Value) -> Result<Arc<dyn Op>, String> {
         "gather" => Arc::new(gather::Gather { axis: integer(&a["axis"])?, elements: flag(&a["elements"])? }),
         "leaky_relu" => Arc::new(leaky_relu::LeakyRelu { slope: number(&a["slope"])? as f32 }),
         "linear" => Arc::new(linear::Linear),
+        "local_conv2d" => Arc::new(local_conv2d::LocalConv2d { side: integer(&a["side"])? }),
         "max_pool2d" => Arc::new(max_pool2d::MaxPool2d { windows: windows_of(a)? }),
         "loss" => Arc::new(loss::Loss {
             penalty: match (a["penalty"].as_str(), a["eps"].as_f64()) {

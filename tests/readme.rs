@@ -10,12 +10,15 @@
 //! `<!-- test: skip: why -->`.
 #![cfg(unix)]
 
+#[path = "common/attributes.rs"]
+mod attributes;
 mod common;
 #[path = "common/faces.rs"]
 mod faces;
 #[path = "common/onnx.rs"]
 mod onnx;
 
+use attributes::attribute_folder;
 use faces::face_folder;
 use lineament::image::{Channels, Picture, Samples};
 use lineament::models::SuperResolution;
@@ -33,6 +36,7 @@ const SHORTER: &[(&str, &str)] = &[
     ("train hallucinate", "--pretrain 1 --joint 1 --batch 2 --patch 16"),
     ("reproduce speed", "--sizes 16,32 --size 32 --runs 1"),
     ("reproduce cbn", "--runs 0"),
+    ("reproduce lmle", "--seeds 1 --steps 1 --head-steps 2"),
     ("profile upscale", "--size 24x24"),
     ("tune upscale", "--size 16x16 --budget 1"),
     ("tune", "--budget 1"),
@@ -120,6 +124,9 @@ fn clone(at: &Path) -> PathBuf {
         "../shared/data/faces/helen68_testset_128",
     ] {
         face_folder(&folder.join(set), 5);
+    }
+    for set in ["faces/celeba8k", "../shared/data/faces/celeba8k"] {
+        attribute_folder(&folder.join(set), 16);
     }
     fs::write(folder.join("net.onnx"), onnx::chain(&[1, 2, 1], 8).encode_to_vec()).unwrap();
     let npy = |name: &str, value: f32| {

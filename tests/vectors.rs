@@ -4,7 +4,7 @@ use lineament::ops::l2_normalize::L2Normalize;
 use lineament::ops::quintuplet::Quintuplet;
 use lineament::prelude::*;
 use lineament::rng::Rng;
-use lineament::vectors::{Classifier, KMeans, Neighbours, Quintuplets, Rule};
+use lineament::vectors::{Classifier, KMeans, Neighbours, Pca, Quintuplets, Rule};
 
 mod common;
 
@@ -100,6 +100,44 @@ fn clusters_are_found_and_every_device_finds_the_same() {
     assert!(all.windows(2).all(|pair| pair[0].centroids == pair[1].centroids && pair[0].rounds == pair[1].rounds));
 }
 
+/// Bounds save most look-ups, but never change a label: whole numbers, with many equal distances, cluster as by the definition.
+#[test]
+fn clusters_are_those_of_looking_up_every_vector() {
+    for (n, d, count, seed) in [(300, 2, 9, 1), (200, 11, 20, 2), (150, 4, 5, 3), (64, 3, 1, 4)] {
+        let vectors = whole_numbers(n, d, seed);
+        let start = Tensor::new([count, d], vectors.data()[..count * d].to_vec()).unwrap();
+        let points = rows(&vectors);
+        let mut centroids = rows(&start);
+        let mut labels = vec![usize::MAX; n];
+        let mut rounds = 0;
+        loop {
+            rounds += 1;
+            let found: Vec<usize> = points.iter().map(|p| nearest(&as_tensor(&centroids), p, 1)[0].0).collect();
+            let counts = |label: usize| found.iter().filter(|l| **l == label).count();
+            assert!((0..count).all(|label| counts(label) > 0), "choose another seed: a cluster is lost");
+            if found == labels {
+                break;
+            }
+            labels = found;
+            for (label, centroid) in centroids.iter_mut().enumerate() {
+                let own: Vec<_> = points.iter().zip(&labels).filter(|(_, l)| **l == label).map(|(p, _)| p).collect();
+                for (k, value) in centroid.iter_mut().enumerate() {
+                    *value = f64::from((own.iter().map(|p| p[k]).sum::<f64>() / own.len() as f64) as f32);
+                }
+            }
+        }
+        for device in devices() {
+            let clusters = KMeans { start: Some(start.clone()), ..KMeans::new(count) }.run(&device, &vectors).unwrap();
+            assert_eq!((&clusters.labels, clusters.rounds), (&labels, rounds), "{n} × {d} into {count}");
+            assert_eq!(rows(&clusters.centroids), centroids);
+        }
+    }
+}
+
+fn as_tensor(rows: &[Vec<f64>]) -> Tensor {
+    Tensor::new([rows.len(), rows[0].len()], rows.iter().flatten().map(|v| *v as f32).collect::<Vec<f32>>()).unwrap()
+}
+
 #[test]
 fn a_cluster_that_loses_its_vectors_gets_the_farthest_one() {
     let device = Device::open(&Select::Cpu).unwrap();
@@ -175,6 +213,7 @@ fn partners_are_the_farthest_and_nearest_that_the_paper_names() {
         assert_eq!((all.partners[5], all.weights[5]), ([6, 5, 6, 2], [0.0, 0.0, 1.0]));
         assert_eq!((all.partners[7], all.weights[7]), ([7, 7, 7, 0], [0.0; 3]));
         assert_eq!(all.weights[0], [1.0; 3]);
+        assert_eq!(all, Quintuplets::among(&vectors, &classes, &clusters).unwrap());
         let (rows, weights) = all.batch(&[3, 5]).unwrap();
         assert_eq!(rows, [3, 5, 4, 6, 2, 5, 0, 6, 5, 2]);
         assert_eq!(weights.data(), [1.0, 1.0, 1.0, 0.0, 0.0, 1.0]);
@@ -211,5 +250,57 @@ fn an_embedding_learns_from_quintuplets() {
         let losses: Vec<f32> =
             (0..60).map(|_| training.step(0.02, &[("x", &x), ("m", &weights)]).unwrap().scalar("loss")).collect();
         assert!(losses[59] < 0.5 * losses[0], "{} to {}", losses[0], losses[59]);
+    }
+}
+
+#[test]
+fn principal_components_are_those_of_the_covariance() {
+    let mut rng = Rng::new(5);
+    let (n, d) = (400, 12);
+    // Variances from 9 down to 0.04 along directions that are not the axes, far from zero.
+    let basis: Vec<Vec<f64>> = (0..d).map(|_| (0..d).map(|_| rng.normal()).collect()).collect();
+    let values = (0..n).flat_map(|_| {
+        let weights: Vec<f64> = (0..d).map(|k| 3.0 * 0.7f64.powi(k) * rng.normal()).collect();
+        (0..d as usize)
+            .map(|i| (20.0 + basis.iter().zip(&weights).map(|(b, w)| b[i] * w).sum::<f64>()) as f32)
+            .collect::<Vec<_>>()
+    });
+    let vectors = Tensor::new([n, d as usize], values.collect::<Vec<f32>>()).unwrap();
+    let points = rows(&vectors);
+    let mean: Vec<f64> = (0..d as usize).map(|i| points.iter().map(|p| p[i]).sum::<f64>() / n as f64).collect();
+    let covariance =
+        |i: usize, j: usize| points.iter().map(|p| (p[i] - mean[i]) * (p[j] - mean[j])).sum::<f64>() / n as f64;
+    for device in devices() {
+        let pca = Pca::new(&device, &vectors, 3).unwrap();
+        let axes = rows(&pca.components);
+        for (axis, variance) in axes.iter().zip(&pca.variances) {
+            // The covariance scales its own vectors, by their variances.
+            let image: Vec<f64> =
+                (0..d as usize).map(|i| (0..d as usize).map(|j| covariance(i, j) * axis[j]).sum()).collect();
+            let worst = image.iter().zip(axis).map(|(a, b)| (a - variance * b).abs()).fold(0.0, f64::max);
+            assert!(worst < 1e-4 * pca.variances[0], "{worst} {variance}");
+            assert!((axis.iter().map(|v| v * v).sum::<f64>() - 1.0).abs() < 1e-6);
+            assert!(axis.iter().fold(0.0f64, |most, v| if v.abs() > most.abs() { *v } else { most }) > 0.0);
+        }
+        assert!(pca.variances.windows(2).all(|pair| pair[0] > pair[1]), "{:?}", pca.variances);
+        // No direction that was left out varies as much: the sum of all variances is the trace.
+        let trace: f64 = (0..d as usize).map(|i| covariance(i, i)).sum();
+        let all = Pca::new(&device, &vectors, d as usize).unwrap();
+        assert!((all.variances.iter().sum::<f64>() / trace - 1.0).abs() < 1e-5);
+        assert!(all.variances.iter().zip(&pca.variances).all(|(a, b)| (a / b - 1.0).abs() < 1e-4));
+        let flat = rows(&pca.transform(&vectors).unwrap());
+        for (k, variance) in pca.variances.iter().enumerate() {
+            let own = flat.iter().map(|p| p[k]);
+            assert!(own.clone().sum::<f64>().abs() < 1e-2, "coordinates are from the mean");
+            assert!((own.map(|v| v * v).sum::<f64>() / n as f64 / variance - 1.0).abs() < 1e-4);
+        }
+        for (wrong, word) in [(0, "k must be 1 to 12"), (13, "k must be 1 to 12")] {
+            assert!(Pca::new(&device, &vectors, wrong).unwrap_err().to_string().contains(word));
+        }
+        let other = Tensor::new([1, 3], vec![0.0; 3]).unwrap();
+        assert!(pca.transform(&other).unwrap_err().to_string().contains("must have 12 dimensions"));
+        // A set without any variance still has directions.
+        let flat = Pca::new(&device, &Tensor::filled([4, 3], 2.0), 2).unwrap();
+        assert_eq!(flat.variances, [0.0; 2]);
     }
 }

@@ -231,6 +231,36 @@ def linear():
     m.write()
 
 
+def local_conv2d():
+    """Filters of each cell on patches by unfold, whose samples are counted row by row."""
+    m = Maker("local_conv2d")
+
+    def function(side, kernel):
+        def run(x, w, b):
+            n, c, height, width = x.shape
+            rows, columns = height - kernel + 1, width - kernel + 1
+            cells = rows // side * (columns // side)
+            patches = F.unfold(x, kernel).reshape(n, c * kernel * kernel, rows, columns)
+            y = torch.zeros(n, w.shape[0] // cells, rows, columns, dtype=x.dtype)
+            filters = w.flatten(1).reshape(cells, -1, c * kernel * kernel)
+            bias = b.reshape(cells, -1)
+            for cell in range(cells):
+                i, j = cell // (columns // side) * side, cell % (columns // side) * side
+                seen = patches[:, :, i : i + side, j : j + side]
+                y[:, :, i : i + side, j : j + side] = (
+                    torch.einsum("od,ndij->noij", filters[cell], seen) + bias[cell][None, :, None, None]
+                )
+            return y
+
+        return run
+
+    for (n, c, h, w), outputs, kernel, side in [((2, 3, 6, 8), 2, 3, 2), ((1, 2, 4, 3), 3, 2, 1), ((2, 1, 4, 4), 2, 2, 3)]:
+        filters = (h - kernel + 1) // side * ((w - kernel + 1) // side) * outputs
+        x, k, b = m.values(n, c, h, w), m.values(filters, c, kernel, kernel), m.values(1, filters, 1, 1)
+        m.case({"side": side}, {"x": x, "w": k, "b": b}, function(side, kernel))
+    m.write()
+
+
 def pools():
     def sliding(kernel, stride, dilation=(1, 1), padding=(0, 0, 0, 0), ceil=False):
         sizes = {"kernel": kernel, "stride": stride, "dilation": dilation, "padding": padding}
@@ -629,6 +659,7 @@ if __name__ == "__main__":
     warp()
     pairwise_distance()
     linear()
+    local_conv2d()
     pools()
     pixel_shuffle()
     resize()

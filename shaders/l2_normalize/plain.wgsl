@@ -1,11 +1,9 @@
 // l2_normalize/plain: y[n,c,h,w] = x[n,c,h,w] / √(ε² + Σ_{c,w} x²). Twin: src/ops/l2_normalize.rs.
 //
-// entry       one workgroup computes       reads  summed terms, in order
-// forward     one vector (n, h) of y       x      element = lane, lane + 64, …; then the 64 lanes
+// entry       LANES threads compute        reads  summed terms, in order
+// forward     one vector (n, h) of y       x      element = lane, lane + LANES, …; then the lanes
 // backward_x  one vector (n, h) of dx      x, dy  the same; dx = dy / s − x·(Σ dy·x) / s³ with s = √(ε² + Σ x²)
-// Element e of a vector lies at channel e / W, column e % W.
-
-const WG = 64u;
+// Element e of a vector lies at channel e / W, column e % W. shared/lines.wgsl explains the lanes; a vector is a line.
 
 // channels, height, width: C, H, W. vectors: N·H. len: C·W. square: ε².
 struct P { channels: u32, height: u32, width: u32, vectors: u32, len: u32, square: f32 }
@@ -15,66 +13,55 @@ struct P { channels: u32, height: u32, width: u32, vectors: u32, len: u32, squar
 @group(0) @binding(3) var<storage, read> dy: array<f32>;
 @group(0) @binding(4) var<storage, read_write> dx: array<f32>;
 
-// A lane's sums: of x², and of dy·x.
-var<workgroup> partial: array<vec2<f32>, WG>;
-
 fn offset(vector: u32, e: u32) -> u32 {
     let n = vector / p.height;
     let c = e / p.width;
     return ((n * p.channels + c) * p.height + vector - n * p.height) * p.width + e - c * p.width;
 }
 
-fn total() -> vec2<f32> {
-    var sum = vec2<f32>();
-    for (var l = 0u; l < WG; l++) {
-        sum += partial[l];
-    }
-    return sum;
+// Where the elements of a lane end: nowhere, if its line is past the last.
+fn end_of(line: u32) -> u32 {
+    return select(0u, p.len, line < p.vectors);
 }
 
 @compute @workgroup_size(WG)
 fn forward(
-    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(global_invocation_id) g: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) lane: u32,
+    @builtin(local_invocation_index) local: u32,
 ) {
-    let vector = group.x + group.y * groups.x;
-    if vector >= p.vectors { return; }
+    let at = lane_of(g, groups);
+    let end = end_of(at.line);
     var sum = 0.0;
-    for (var e = lane; e < p.len; e += WG) {
-        let v = x[offset(vector, e)];
+    for (var e = at.lane; e < end; e += LANES) {
+        let v = x[offset(at.line, e)];
         sum += v * v;
     }
-    partial[lane] = vec2(sum, 0.0);
-    workgroupBarrier();
-    let length = sqrt(p.square + total().x);
-    for (var e = lane; e < p.len; e += WG) {
-        let at = offset(vector, e);
-        y[at] = x[at] / length;
+    let length = sqrt(p.square + sum_of(local, sum));
+    for (var e = at.lane; e < end; e += LANES) {
+        let i = offset(at.line, e);
+        y[i] = x[i] / length;
     }
 }
 
 @compute @workgroup_size(WG)
 fn backward_x(
-    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(global_invocation_id) g: vec3<u32>,
     @builtin(num_workgroups) groups: vec3<u32>,
-    @builtin(local_invocation_index) lane: u32,
+    @builtin(local_invocation_index) local: u32,
 ) {
-    let vector = group.x + group.y * groups.x;
-    if vector >= p.vectors { return; }
+    let at = lane_of(g, groups);
+    let end = end_of(at.line);
     var sum = vec2<f32>();
-    for (var e = lane; e < p.len; e += WG) {
-        let at = offset(vector, e);
-        sum += x[at] * vec2(x[at], dy[at]);
+    for (var e = at.lane; e < end; e += LANES) {
+        let i = offset(at.line, e);
+        sum += x[i] * vec2(x[i], dy[i]);
     }
-    partial[lane] = sum;
-    workgroupBarrier();
-    let sums = total();
-    let square = p.square + sums.x;
+    let square = p.square + sum_of(local, sum.x);
     let length = sqrt(square);
-    let along = sums.y / square;
-    for (var e = lane; e < p.len; e += WG) {
-        let at = offset(vector, e);
-        dx[at] = (dy[at] - x[at] * along) / length;
+    let along = sum_of(local, sum.y) / square;
+    for (var e = at.lane; e < end; e += LANES) {
+        let i = offset(at.line, e);
+        dx[i] = (dy[i] - x[i] * along) / length;
     }
 }

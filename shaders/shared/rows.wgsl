@@ -14,31 +14,37 @@ const AM: u32 = 8u;
 const BM: u32 = 8u;
 const SUMS: u32 = 16u;
 
-struct Block { a: u32, b: u32, is_real: bool }
+// a, b: the first rows; from_a, from_b: the texels before the matrices.
+struct Block { a: u32, b: u32, is_real: bool, from_a: u32, from_b: u32 }
 
 // First rows of thread `thread`; neighbours take neighbouring rows of B.
 fn block_of(thread: u32) -> Block {
     let columns = (p.rows_b + BM - 1u) / BM;
     let a = thread / columns;
-    return Block(a * AM, (thread - a * columns) * BM, a * AM < p.rows_a);
+    return Block(a * AM, (thread - a * columns) * BM, a * AM < p.rows_a, 0u, 0u);
 }
 
 // Returns the sums of a block: sum 2k + h is for row block.b + k of B and the four rows of A from block.a + 4h. Rows past the
 // end repeat the last.
 fn rows(block: Block, thread: u32) -> array<vec4<f32>, SUMS> {
+    return rows_between(block, 0u, p.quads, thread);
+}
+
+// Returns the same for the quads from `first` to before `end`.
+fn rows_between(block: Block, first: u32, end: u32, thread: u32) -> array<vec4<f32>, SUMS> {
     var a: array<u32, AM>;
     var b: array<u32, BM>;
     var sum: array<vec4<f32>, SUMS>;
     // unroll
-    for (var k = 0u; k < AM; k++) { a[k] = min(block.a + k, p.rows_a - 1u) * p.quads; }
+    for (var k = 0u; k < AM; k++) { a[k] = block.from_a + min(block.a + k, p.rows_a - 1u) * p.quads; }
     // unroll
     for (var k = 0u; k < BM; k++) {
-        b[k] = min(block.b + k, p.rows_b - 1u) * p.quads;
+        b[k] = block.from_b + min(block.b + k, p.rows_b - 1u) * p.quads;
         sum[2u * k] = vec4(0.0);
         sum[2u * k + 1u] = vec4(0.0);
     }
-    let quads = bound(p.quads, thread);
-    for (var q = 0u; q < quads; q++) {
+    let last = bound(end, thread);
+    for (var q = first; q < last; q++) {
         var v: array<vec4<f32>, AM>;
         // unroll
         for (var k = 0u; k < AM; k++) { v[k] = a_load(a[k] + q); }

@@ -1,6 +1,7 @@
 //! `lineament reproduce`: the papers' tables, measured values beside published ones.
 
 mod cbn;
+mod lmle;
 
 use super::out::{self, say};
 use super::upscale::Model;
@@ -29,6 +30,8 @@ pub enum Command {
     Speed(SpeedArguments),
     /// CBN face hallucination: PSNR and SSIM of all rows of its ablation, landmark errors, contact sheet, time per level.
     Cbn(cbn::Arguments),
+    /// LMLE: balanced accuracy of face attributes beside class-weighted, resampled and triplet baselines, and each part's share.
+    Lmle(lmle::Arguments),
 }
 
 #[derive(Args)]
@@ -89,6 +92,7 @@ pub fn run(command: &Command) -> Result<u8> {
         Command::Sr(arguments) => sr(arguments),
         Command::Speed(arguments) => speed(arguments),
         Command::Cbn(arguments) => cbn::run(arguments),
+        Command::Lmle(arguments) => lmle::run(arguments),
     }
 }
 

@@ -20,6 +20,7 @@ use crate::ops::gather::Gather;
 use crate::ops::l2_normalize::L2Normalize;
 use crate::ops::leaky_relu::LeakyRelu;
 use crate::ops::linear::Linear;
+use crate::ops::local_conv2d::LocalConv2d;
 use crate::ops::loss::{Loss, Penalty, Reduction};
 use crate::ops::matmul::Matmul;
 use crate::ops::max_pool2d::MaxPool2d;
@@ -361,6 +362,15 @@ impl Graph {
         let channels = self.shape(w)?.nchw()[0];
         let b = self.bias(b.into(), channels)?;
         self.add(Linear, &[x, w, b])
+    }
+
+    /// Adds the convolution of `x` `[N,Ci,H,W]` with filters `w` `[cells·Co,Ci,K,K]` and biases `b` `[1,cells·Co,1,1]` of their own for each
+    /// cell of the output `[N,Co,H−K+1,W−K+1]`.
+    ///
+    /// # Errors
+    /// `w` or `b` does not fit; cells do not divide the output; a node belongs to another graph.
+    pub fn local_conv2d(&mut self, x: NodeId, w: NodeId, b: NodeId, op: LocalConv2d) -> Result<NodeId> {
+        self.add(op, &[x, w, b])
     }
 
     /// Adds the squared error between `a` and `b`, both of the same shape, as a mean or a sum; `[1,1,1,1]`.

@@ -12,6 +12,7 @@ use crate::ops::dropout::Dropout;
 use crate::ops::extremum::Extremum;
 use crate::ops::l2_normalize::L2Normalize;
 use crate::ops::leaky_relu::LeakyRelu;
+use crate::ops::local_conv2d::LocalConv2d;
 use crate::ops::loss::Reduction;
 use crate::ops::matmul::Matmul;
 use crate::ops::max_pool2d::MaxPool2d;
@@ -465,6 +466,28 @@ impl<'d> Var<'d> {
             let b = bias_of(g, name, channels, bias)?;
             g.add_named(name, op, &[x, w, b])
         })
+    }
+
+    /// A locally connected layer to `channels` channels by filters of `kernel` × `kernel` taps, without padding: each cell of `side` × `side`
+    /// positions of the output has filters of its own. Parameters are `name.w` (He's initialization) and `name.b` (zero).
+    #[track_caller]
+    pub fn local_conv(self, name: &str, channels: usize, kernel: usize, side: usize) -> Self {
+        self.then(|g, x| {
+            let [_, inputs, height, width] = g.shape(x)?.nchw();
+            // The operation refuses sizes that do not fit, whatever this is then.
+            let cells = |size: usize| ((size + 1).saturating_sub(kernel) / side.max(1)).max(1);
+            let filters = cells(height) * cells(width) * channels;
+            let init = Init::He { fan_in: inputs * kernel * kernel, slope: 0.0 };
+            let w = g.param(&format!("{name}.w"), [filters, inputs, kernel, kernel], init)?;
+            let b = g.param(&format!("{name}.b"), [1, filters, 1, 1], Init::Constant(0.0))?;
+            g.add_named(name, LocalConv2d { side }, &[x, w, b])
+        })
+    }
+
+    /// The locally connected layer with filters `w` `[cells·Co,Ci,K,K]` and biases `b` `[1,cells·Co,1,1]`.
+    #[track_caller]
+    pub fn local_conv2d(self, w: Self, b: Self, op: LocalConv2d) -> Self {
+        self.draft.add(op, &[self, w, b])
     }
 
     /// A fully connected layer to `outputs` numbers per picture, `[N,outputs,1,1]`, with parameters `name.w` (He's initialization)

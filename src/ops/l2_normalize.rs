@@ -13,7 +13,7 @@
 //! vector whose squares overflow becomes zero.
 //! Source: definition; ε² under the root as in the L2 blocks of Dalal and Triggs 2005, section 6.4.
 
-use super::{Call, Caps, Case, Cost, EPS, Io, Kernel, Launch, Op, Scalar, Tolerance, Values, Work, wgsl};
+use super::{Call, Caps, Case, Cost, EPS, Io, Kernel, Launch, Op, Scalar, Tolerance, Values, Work, lanes_of, wgsl};
 use crate::error::ShapeError;
 use crate::tensor::Shape;
 
@@ -29,9 +29,6 @@ impl Default for L2Normalize {
         Self { eps: 1e-6 }
     }
 }
-
-/// Invocations of a workgroup; `WG` in the shader.
-const WORKGROUP: usize = 64;
 
 /// Returns the indices of the elements of vector `vector`.
 fn elements(shape: Shape, vector: usize) -> impl Iterator<Item = usize> {
@@ -57,7 +54,7 @@ impl Op for L2Normalize {
         &["x"]
     }
     fn kernels(&self) -> &'static [Kernel] {
-        const KERNELS: &[Kernel] = &[Kernel::new(wgsl!("l2_normalize/plain"), plain)];
+        const KERNELS: &[Kernel] = &[Kernel::new(wgsl!("l2_normalize/plain" + "lines"), plain)];
         KERNELS
     }
     fn shape(&self, x: &[Shape]) -> Result<Shape, ShapeError> {
@@ -85,7 +82,8 @@ impl Op for L2Normalize {
         let [_, c, _, w] = io.y.nchw();
         // One product, the sums of a lane's share and of the lanes, and ε². A root halves the relative error and adds 4 of
         // its own (WGSL allows the error of 1/inverseSqrt); a division adds 3.
-        let sums = (c * w).div_ceil(WORKGROUP) + WORKGROUP + 2;
+        let lanes = lanes_of(c * w);
+        let sums = (c * w).div_ceil(lanes) + lanes + 2;
         let length = sums as f64 / 2.0 + 4.0;
         let mut allowed = vec![0.0; io.y_len()];
         for (vector, s) in self.lengths(io.y, &at.x[0]).into_iter().enumerate() {
@@ -117,7 +115,8 @@ fn plain(call: &Call, caps: &Caps) -> Option<Work> {
             ("len", (c * w).into()),
             ("square", Scalar::F32(op.eps * op.eps)),
         ];
-        Some(Launch::threads(n * h * WORKGROUP, params))
+        let lanes = lanes_of(c * w);
+        Some(Launch::threads(n * h * lanes, params).with("LANES", lanes))
     })
 }
 

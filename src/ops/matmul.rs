@@ -14,8 +14,12 @@
 //! Source: definition, as MatMul of ONNX.
 
 use super::pointwise::broadcast::{broadcast, each, members, padded, strides, terms};
-use super::{Call, Caps, Case, Cost, Fill, Io, Kernel, Launch, Op, Scalar, Tolerance, Values, Work, wgsl, with_nan};
+use super::{
+    Call, Caps, Case, Cost, Family, Fill, Io, Kernel, Launch, Op, Scalar, Tolerance, Values, Work, row_blocks,
+    row_gain, wgsl, with_nan,
+};
 use crate::error::ShapeError;
+use crate::layout::MAX_TEXELS;
 use crate::tensor::{Shape, len};
 
 /// The operation; the default transposes nothing.
@@ -91,6 +95,7 @@ impl Op for Matmul {
         const KERNELS: &[Kernel] = &[
             Kernel::new(wgsl!("matmul/plain" + "broadcast" + "terms"), plain),
             Kernel::new(wgsl!("matmul/block" + "broadcast"), block),
+            Kernel::new(wgsl!("matmul/rows" + "broadcast" + "rows" + "texels" + "bound"), rows).only(Family::Software),
         ];
         KERNELS
     }
@@ -145,11 +150,18 @@ impl Op for Matmul {
 }
 
 impl Sizes {
-    /// Returns the members of P that both shaders have, for `threads` threads.
-    fn params(&self, io: &Io, threads: usize) -> Vec<(&'static str, Scalar)> {
+    /// Returns the members of P of `shaders/shared/broadcast.wgsl`.
+    fn places(io: &Io) -> Vec<(&'static str, Scalar)> {
         let (of_a, of_b) = (matrices(&io.x[0]), matrices(&io.x[1]));
         let of_y = members('s', padded(&matrices(&io.y)));
         let mut params = [of_y, members('a', strides(&of_a)), members('b', strides(&of_b))].concat();
+        params.push(("is_same", u32::from(of_a == of_b).into()));
+        params
+    }
+
+    /// Returns the members of P that plain and block have, for `threads` threads.
+    fn params(&self, io: &Io, threads: usize) -> Vec<(&'static str, Scalar)> {
+        let mut params = Self::places(io);
         params.extend([
             ("threads", threads.into()),
             ("rows", self.rows.into()),
@@ -159,7 +171,6 @@ impl Sizes {
             ("a_column", self.a[1].into()),
             ("b_row", self.b[0].into()),
             ("b_column", self.b[1].into()),
-            ("is_same", u32::from(of_a == of_b).into()),
         ]);
         params
     }
@@ -199,6 +210,52 @@ fn block(call: &Call, caps: &Caps) -> Option<Work> {
     Some(work.faster(1.5))
 }
 
+/// `shaders/matmul/rows.wgsl`: y = a · b, da = dy · bᵀ, and db = aᵀ · dy, each as A · Bᵀ. A gradient is one product unless its matrix takes
+/// part in several.
+fn rows(call: &Call, caps: &Caps) -> Option<Work> {
+    let (op, io) = (call.op::<Matmul>()?, &call.io);
+    let Sizes { rows, columns, depth, a, b } = op.sizes(io);
+    let counts = [len(&matrices(&io.x[0])), len(&matrices(&io.x[1])), len(&matrices(&io.y))];
+    // Rows of A, rows of B and terms; distances between rows and between terms of A and of B; those between rows and between columns of
+    // the result; whether A and B are a, b or dy.
+    let ([rows_a, rows_b, terms], of_a, of_b, of_y, which) = match call.method {
+        "forward" => ([rows, columns, depth], a, [b[1], b[0]], [columns, 1], [0, 1]),
+        "backward_a" if counts[0] == counts[2] => ([rows, depth, columns], [columns, 1], b, a, [2, 1]),
+        "backward_b" if counts[1] == counts[2] => ([depth, columns, rows], [a[1], a[0]], [1, columns], b, [0, 2]),
+        _ => return None,
+    };
+    let (quads, blocks) = (terms.div_ceil(4), row_blocks(rows_a, rows_b));
+    let texels = [counts[which[0]] * rows_a * quads, counts[which[1]] * rows_b * quads];
+    if texels[0].max(texels[1]) > MAX_TEXELS {
+        return None;
+    }
+    let work = call.work(caps, |entry| {
+        let threads = if entry.ends_with("_1") { texels[0] + texels[1] } else { counts[2] * blocks };
+        let mut params = Sizes::places(io);
+        params.extend([
+            ("threads", threads.into()),
+            ("rows_a", rows_a.into()),
+            ("rows_b", rows_b.into()),
+            ("terms", terms.into()),
+            ("quads", quads.into()),
+            ("of_a", texels[0].into()),
+            ("blocks", blocks.into()),
+            ("a_row", of_a[0].into()),
+            ("a_step", of_a[1].into()),
+            ("b_row", of_b[0].into()),
+            ("b_step", of_b[1].into()),
+            ("y_row", of_y[0].into()),
+            ("y_step", of_y[1].into()),
+            ("which_a", which[0].into()),
+            ("which_b", which[1].into()),
+        ]);
+        Some(Launch::threads(threads, params))
+    })?;
+    let scratch = vec![("t1", texels[0]), ("t2", texels[1])];
+    // The copies cost as much as a few terms.
+    Some(work.scratch(scratch).faster(row_gain(rows_a, rows_b) * terms as f64 / (terms + 4) as f64))
+}
+
 pub fn cases() -> Vec<Case> {
     let of = |a: &[usize], b: &[usize], [transpose_a, transpose_b]: [bool; 2]| {
         let shapes = [a, b].map(|sizes| Shape::new(sizes).expect("a case has one to six dimensions"));
@@ -213,6 +270,8 @@ pub fn cases() -> Vec<Case> {
         of(&[2, 7, 5], &[2, 3, 7], [true, true]),
         case(&[3, 150], &[150, 5]),
         case(&[17, 19], &[19, 23]),
+        of(&[3, 70, 9], &[3, 70, 10], [true, false]),
+        of(&[3, 9, 70], &[3, 10, 70], [false, true]),
         // Broadcast matrices, of either input and of both.
         case(&[2, 3, 4, 5], &[5, 6]),
         case(&[4, 5], &[3, 2, 5, 6]),

@@ -52,6 +52,7 @@ ops! {
     l2_normalize,
     leaky_relu,
     linear,
+    local_conv2d,
     loss,
     matmul,
     max_pool2d,

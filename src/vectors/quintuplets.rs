@@ -2,7 +2,7 @@
 //!
 //! Source: Huang, Li, Loy and Tang, "Learning Deep Representation for Imbalanced Classification", CVPR 2016, section 3.1.
 
-use super::{Neighbours, sizes};
+use super::{Neighbours, distance, sizes};
 use crate::error::{Error, Result};
 use crate::exec::Device;
 use crate::tensor::Tensor;
@@ -24,6 +24,30 @@ impl Quintuplets {
     /// # Errors
     /// `vectors` is not a matrix of finite f32; classes or clusters are not one for each; the device fails.
     pub fn new(device: &Device, vectors: &Tensor, classes: &[usize], clusters: &[usize]) -> Result<Self> {
+        let mut all = Self::checked(vectors, classes, clusters)?;
+        Neighbours::new(device, vectors)?
+            .each_distance(vectors, |anchor, distances| all.choose(anchor, distances, classes, clusters))?;
+        Ok(all)
+    }
+
+    /// Does as [`Quintuplets::new`] without a device, which is sooner for a few hundred vectors, such as a random part of a set. Partners
+    /// from a small part are nearer to typical than those from all vectors, which tend to be mislabelled: with them an embedding of few
+    /// data learns better.
+    ///
+    /// # Errors
+    /// Those of [`Quintuplets::new`].
+    pub fn among(vectors: &Tensor, classes: &[usize], clusters: &[usize]) -> Result<Self> {
+        let mut all = Self::checked(vectors, classes, clusters)?;
+        let rows: Vec<&[f32]> = vectors.data().chunks(vectors.shape()[1]).collect();
+        for (anchor, row) in rows.iter().enumerate() {
+            let distances: Vec<f32> = rows.iter().map(|other| distance(row, other) as f32).collect();
+            all.choose(anchor, &distances, classes, clusters);
+        }
+        Ok(all)
+    }
+
+    /// Returns an empty list for these vectors.
+    fn checked(vectors: &Tensor, classes: &[usize], clusters: &[usize]) -> Result<Self> {
         let [n, _] = sizes("vectors", vectors)?;
         for (name, numbers) in [("classes", classes), ("clusters", clusters)] {
             if numbers.len() != n {
@@ -31,31 +55,32 @@ impl Quintuplets {
                 return Err(Error::Usage(problem));
             }
         }
-        let mut all = Self { partners: Vec::with_capacity(n), weights: Vec::with_capacity(n) };
-        Neighbours::new(device, vectors)?.each_distance(vectors, |anchor, distances| {
-            let mut found: [Option<usize>; 4] = [None; 4];
-            for (other, distance) in distances.iter().enumerate().filter(|(other, _)| *other != anchor) {
-                let mut keep = |which: usize, is_better: fn(&f32, &f32) -> bool| {
-                    if found[which].is_none_or(|best| is_better(distance, &distances[best])) {
-                        found[which] = Some(other);
-                    }
-                };
-                if classes[other] != classes[anchor] {
-                    keep(3, f32::lt);
-                    continue;
+        Ok(Self { partners: Vec::with_capacity(n), weights: Vec::with_capacity(n) })
+    }
+
+    /// Appends the partners of `anchor` by its distances to all vectors.
+    fn choose(&mut self, anchor: usize, distances: &[f32], classes: &[usize], clusters: &[usize]) {
+        let mut found: [Option<usize>; 4] = [None; 4];
+        for (other, distance) in distances.iter().enumerate().filter(|(other, _)| *other != anchor) {
+            let mut keep = |which: usize, is_better: fn(&f32, &f32) -> bool| {
+                if found[which].is_none_or(|best| is_better(distance, &distances[best])) {
+                    found[which] = Some(other);
                 }
-                keep(2, f32::gt);
-                if clusters[other] == clusters[anchor] {
-                    keep(0, f32::gt);
-                } else {
-                    keep(1, f32::lt);
-                }
+            };
+            if classes[other] != classes[anchor] {
+                keep(3, f32::lt);
+                continue;
             }
-            let hinge = |k: usize| f32::from(u8::from(found[k].is_some() && found[k + 1].is_some()));
-            all.weights.push([hinge(0), hinge(1), hinge(2)]);
-            all.partners.push(found.map(|partner| partner.unwrap_or(anchor)));
-        })?;
-        Ok(all)
+            keep(2, f32::gt);
+            if clusters[other] == clusters[anchor] {
+                keep(0, f32::gt);
+            } else {
+                keep(1, f32::lt);
+            }
+        }
+        let hinge = |k: usize| f32::from(u8::from(found[k].is_some() && found[k + 1].is_some()));
+        self.weights.push([hinge(0), hinge(1), hinge(2)]);
+        self.partners.push(found.map(|partner| partner.unwrap_or(anchor)));
     }
 
     /// Returns the rows of a batch of these anchors in the order that [`quintuplet`](mod@crate::ops::quintuplet) takes: the anchors, then

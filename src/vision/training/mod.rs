@@ -1,5 +1,6 @@
 //! Training of the networks of [`super::models`]: data, objectives, runs.
 
+pub mod attributes;
 pub mod curves;
 pub mod faces;
 pub mod hallucinate;

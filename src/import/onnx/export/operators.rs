@@ -14,6 +14,7 @@ use crate::ops::extremum::Extremum;
 use crate::ops::gather::Gather;
 use crate::ops::l2_normalize::L2Normalize;
 use crate::ops::leaky_relu::LeakyRelu;
+use crate::ops::local_conv2d::LocalConv2d;
 use crate::ops::matmul::Matmul;
 use crate::ops::max_pool2d::MaxPool2d;
 use crate::ops::normalize::{Normalize, Over};
@@ -82,6 +83,8 @@ impl Writer<'_> {
                 int("group", op.groups),
             ];
             self.put("ConvTranspose", &[&x, &w, &b], attributes, y);
+        } else if let Some(op) = of::<LocalConv2d>(op) {
+            self.local_conv2d(node, op);
         } else if of::<Warp>(op).is_some() || op.name() == "field" || op.name() == "pairwise_distance" {
             return self.geometry(node, op);
         } else if let Some(op) = of::<Resize>(op) {
@@ -119,6 +122,37 @@ impl Writer<'_> {
             int("group", op.groups),
         ];
         self.put("Conv", &[&x, &w, &b], attributes, &node.name);
+    }
+
+    /// Writes a convolution for each cell, and joins their results.
+    fn local_conv2d(&mut self, node: &Node, op: &LocalConv2d) {
+        let [_, outputs, rows, columns] = node.shape.nchw();
+        let kernel = self.shape(node.inputs[1])[2];
+        let (down, across) = (rows / op.side, columns / op.side);
+        let (x, w) = (self.value(node.inputs[0]), self.value(node.inputs[1]));
+        let b = self.shaped(node.inputs[2], &[down * across * outputs]);
+        let mut bands = Vec::new();
+        for row in 0..down {
+            let mut cells = Vec::new();
+            for column in 0..across {
+                let first = (row * across + column) * outputs;
+                let [w, b] = [&w, &b].map(|all| self.sliced(all, &[0], &[first], outputs));
+                let seen = self.sliced(&x, &[2, 3], &[row * op.side, column * op.side], op.side + kernel - 1);
+                cells.push(self.then("Conv", &[&seen, &w, &b], vec![ints("kernel_shape", &[kernel; 2])]));
+            }
+            let cells: Vec<&str> = cells.iter().map(String::as_str).collect();
+            bands.push(self.then("Concat", &cells, vec![int("axis", 3)]));
+        }
+        let bands: Vec<&str> = bands.iter().map(String::as_str).collect();
+        self.put("Concat", &bands, vec![int("axis", 2)], &node.name);
+    }
+
+    /// Returns the part of a value that begins at `first` and has the length `len` on each of these axes.
+    fn sliced(&mut self, value: &str, axes: &[usize], first: &[usize], len: usize) -> String {
+        let mut bounds = |values: Vec<usize>| self.int64s("bound", &[axes.len()], values.into_iter().map(|v| v as i64));
+        let (begin, end) = (bounds(first.to_vec()), bounds(first.iter().map(|first| first + len).collect()));
+        let axes = bounds(axes.to_vec());
+        self.then("Slice", &[value, &begin, &end, &axes], vec![])
     }
 
     /// Writes functions of one or two values, comparisons and logic.

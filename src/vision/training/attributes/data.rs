@@ -1,0 +1,404 @@
+//! Faces with binary attributes: CelebA as it is distributed, or a smaller set of the same faces.
+
+use crate::error::{Error, Result};
+use crate::files;
+use crate::ops::resize::{Kernel, Resize};
+use crate::rng::Rng;
+use crate::vision::image::{Channel, Picture, Rect};
+use crate::vision::models::deepid2::SIZE;
+use flate2::read::GzDecoder;
+use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
+use std::io::Read as _;
+use std::ops::Range;
+use std::path::Path;
+
+/// Numbers of a face: three channels of [`SIZE`].
+pub const PIXELS: usize = 3 * SIZE[0] * SIZE[1];
+
+/// Faces as they are set aside for training, for choices, and for one last look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    Train,
+    Validation,
+    Test,
+}
+
+/// Faces with attributes, one after the other.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Faces {
+    /// Names of the attributes.
+    pub attributes: Vec<String>,
+    /// Three planes each, in grey levels.
+    pictures: Vec<u8>,
+    /// One flag for each face and attribute.
+    labels: Vec<bool>,
+    ends: [usize; 3],
+    /// SHA-256 of all pictures and labels, in order.
+    pub fingerprint: String,
+}
+
+/// The mirrored and shifted form in which a face is seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Look {
+    pub is_mirrored: bool,
+    /// Rows and columns by which the face is shifted; its border is repeated.
+    pub shift: [i32; 2],
+}
+
+/// Most pixels of a shift.
+const SHIFT: i32 = 3;
+
+impl Look {
+    /// Draws a form.
+    pub fn random(rng: &mut Rng) -> Self {
+        let is_mirrored = rng.below(2) == 0;
+        Self { is_mirrored, shift: [0, 0].map(|_: i32| rng.below(2 * SHIFT as usize + 1) as i32 - SHIFT) }
+    }
+}
+
+/// Where a set's pictures and labels lie, and how many of its faces belong to each part.
+struct Source {
+    attributes: Vec<String>,
+    /// Names of the pictures, in order, with their labels.
+    faces: Vec<(String, Vec<bool>)>,
+    ends: [usize; 3],
+}
+
+impl Faces {
+    /// Reads faces from `folder`, which holds either
+    ///
+    /// - CelebA as it is distributed: `list_attr_celeba.txt`, `list_eval_partition.txt` and the folder `img_align_celeba`, of which the
+    ///   first 100,000 faces of the training part, the first 10,000 of the validation part and the first 10,000 of the test part are
+    ///   used, as in the talk; or
+    /// - `celeba8k`, or what that folder contains: `attributes.csv` or `attributes.csv.gz`, whose header is `half,image` and the names of
+    ///   attributes, and whose lines are `dev,000001.jpg,0,1,…`; and the pictures, in the folder or in `celeba8k.tar.gz`. Lines that begin
+    ///   with another word are not read. Of n faces the last eighth is for the test, the eighth before it for validation.
+    ///
+    /// `read` is told how many of how many faces were read, and ends the reading by false.
+    ///
+    /// # Errors
+    /// A file is missing or broken; the error names it. `read` returned false ([`Error::Interrupted`]).
+    pub fn open(folder: &Path, read: &mut dyn FnMut(usize, usize) -> bool) -> Result<Self> {
+        let list = folder.join("list_attr_celeba.txt");
+        let (source, pictures, archive) = if list.is_file() {
+            (whole(folder, &list)?, folder.join("img_align_celeba"), None)
+        } else {
+            let inner = folder.join("celeba8k");
+            let inner = if inner.is_dir() { inner } else { folder.to_owned() };
+            let archive = inner.join("celeba8k.tar.gz");
+            (part(&inner)?, inner, archive.is_file().then_some(archive))
+        };
+        let mut packed = archive.map(|archive| unpacked(&archive, &source)).transpose()?;
+        let (mut all, mut labels) = (Vec::with_capacity(source.faces.len() * PIXELS), Vec::new());
+        let mut hash = Sha256::new();
+        for (number, (name, own)) in source.faces.iter().enumerate() {
+            let path = pictures.join(name);
+            let bytes = match &mut packed {
+                Some(packed) => packed.remove(name).ok_or_else(|| missing(&path, "is not in celeba8k.tar.gz"))?,
+                None => files::read(&path, |file, problem| Error::Image { file, problem })?,
+            };
+            hash.update(Sha256::digest(&bytes));
+            hash.update(own.iter().map(|is| u8::from(*is)).collect::<Vec<_>>());
+            pixels(&Picture::decode(&bytes, &path.display().to_string())?, &mut all)?;
+            labels.extend_from_slice(own);
+            if !read(number + 1, source.faces.len()) {
+                return Err(Error::Interrupted);
+            }
+        }
+        let fingerprint = hash.finalize().iter().map(|b| format!("{b:02x}")).collect();
+        Ok(Self { attributes: source.attributes, pictures: all, labels, ends: source.ends, fingerprint })
+    }
+
+    /// Returns the numbers of the faces of a part.
+    pub fn part(&self, part: Part) -> Range<usize> {
+        match part {
+            Part::Train => 0..self.ends[0],
+            Part::Validation => self.ends[0]..self.ends[1],
+            Part::Test => self.ends[1]..self.ends[2],
+        }
+    }
+
+    /// Returns whether `face` has `attribute`.
+    pub fn has(&self, face: usize, attribute: usize) -> bool {
+        self.labels[face * self.attributes.len() + attribute]
+    }
+
+    /// Returns the share of the training faces that have each attribute.
+    pub fn rates(&self) -> Vec<f64> {
+        let train = self.part(Part::Train);
+        let count = train.len() as f64;
+        (0..self.attributes.len()).map(|a| train.clone().filter(|&k| self.has(k, a)).count() as f64 / count).collect()
+    }
+
+    /// Appends a face's three planes, row by row, with grey levels 0 to 255 as −2 to 2.
+    pub fn write(&self, face: usize, look: Look, out: &mut Vec<f32>) {
+        let [height, width] = SIZE.map(|side| side as i32);
+        for plane in self.pictures[face * PIXELS..][..PIXELS].chunks(SIZE[0] * SIZE[1]) {
+            for row in 0..height {
+                let from = ((row + look.shift[0]).clamp(0, height - 1) * width) as usize;
+                out.extend((0..width).map(|column| {
+                    let column = if look.is_mirrored { width - 1 - column } else { column };
+                    let grey = plane[from + (column + look.shift[1]).clamp(0, width - 1) as usize];
+                    4.0 * (f32::from(grey) / 255.0 - 0.5)
+                }));
+            }
+        }
+    }
+}
+
+fn missing(file: &Path, problem: impl Into<String>) -> Error {
+    Error::Import { file: file.display().to_string(), problem: problem.into() }
+}
+
+fn text(path: &Path) -> Result<String> {
+    let bytes = files::read(path, |file, problem| Error::Import { file, problem })?;
+    String::from_utf8(bytes).map_err(|_| missing(path, "is not UTF-8 text"))
+}
+
+/// Returns a flag for a number that must be one of these.
+fn flag(field: &str, [yes, no]: [&str; 2]) -> Option<bool> {
+    if field == yes { Some(true) } else { (field == no).then_some(false) }
+}
+
+/// Most faces of each part of CelebA: the talk's 100,000 and 10,000, and as many for validation.
+const WHOLE: [usize; 3] = [100_000, 10_000, 10_000];
+
+/// Reads CelebA's lists: a line of counts, one of names, then a line per picture with 1 and −1; and parts by number.
+fn whole(folder: &Path, list: &Path) -> Result<Source> {
+    let table = text(list)?;
+    let mut lines = table.lines().skip(1);
+    let attributes: Vec<String> = lines.next().unwrap_or_default().split_whitespace().map(str::to_owned).collect();
+    let partition = folder.join("list_eval_partition.txt");
+    let parts = text(&partition)?;
+    let parts: BTreeMap<&str, &str> = parts.lines().filter_map(|line| line.split_once(' ')).collect();
+    let mut found: [Vec<(String, Vec<bool>)>; 3] = Default::default();
+    for line in lines.filter(|line| !line.trim().is_empty()) {
+        let mut fields = line.split_whitespace();
+        let name = fields.next().unwrap_or_default();
+        let labels: Option<Vec<bool>> = fields.map(|field| flag(field, ["1", "-1"])).collect();
+        let Some(labels) = labels.filter(|labels| labels.len() == attributes.len()) else {
+            let problem = format!("{name}: needs {} numbers 1 or -1 after its name", attributes.len());
+            return Err(missing(list, problem));
+        };
+        let part = parts.get(name).and_then(|part| ["0", "1", "2"].iter().position(|p| *p == part.trim()));
+        let Some(part) = part else {
+            return Err(missing(&partition, format!("does not give the part of {name}, 0, 1 or 2")));
+        };
+        if found[part].len() < WHOLE[part] {
+            found[part].push((name.to_owned(), labels));
+        }
+    }
+    let mut end = 0;
+    let ends = [0, 1, 2].map(|part: usize| {
+        end += found[part].len();
+        end
+    });
+    checked(list, Source { attributes, faces: found.into_iter().flatten().collect(), ends })
+}
+
+/// Reads `attributes.csv` or `attributes.csv.gz`.
+fn part(folder: &Path) -> Result<Source> {
+    let (plain, zipped) = (folder.join("attributes.csv"), folder.join("attributes.csv.gz"));
+    let (list, table) = if plain.is_file() || !zipped.is_file() {
+        if !plain.is_file() {
+            let wanted = "list_attr_celeba.txt (CelebA), celeba8k, or attributes.csv with the pictures beside it";
+            return Err(Error::Usage(format!("{}: holds no faces; it needs {wanted}", folder.display())));
+        }
+        (plain.clone(), text(&plain)?)
+    } else {
+        let bytes = files::read(&zipped, |file, problem| Error::Import { file, problem })?;
+        let mut table = String::new();
+        GzDecoder::new(&bytes[..])
+            .take(MOST_BYTES)
+            .read_to_string(&mut table)
+            .map_err(|e| missing(&zipped, format!("cannot be unpacked: {e}")))?;
+        (zipped, table)
+    };
+    let mut lines = table.lines();
+    let attributes: Vec<String> = lines.next().unwrap_or_default().split(',').skip(2).map(str::to_owned).collect();
+    let mut faces = Vec::new();
+    for line in lines.filter(|line| line.starts_with("dev,")) {
+        let mut fields = line.split(',').skip(1);
+        let name = fields.next().unwrap_or_default();
+        let labels: Option<Vec<bool>> = fields.map(|field| flag(field, ["1", "0"])).collect();
+        match labels.filter(|labels| labels.len() == attributes.len()) {
+            Some(labels) => faces.push((name.to_owned(), labels)),
+            None => {
+                let problem = format!("{name}: needs {} numbers 0 or 1 after its name", attributes.len());
+                return Err(missing(&list, problem));
+            }
+        }
+    }
+    let count = faces.len();
+    checked(&list, Source { attributes, faces, ends: [count - 2 * (count / 8), count - count / 8, count] })
+}
+
+/// Refuses a set without attributes, or with an empty part.
+fn checked(list: &Path, source: Source) -> Result<Source> {
+    let [train, validation, test] = source.ends;
+    if source.attributes.is_empty() {
+        return Err(missing(list, "names no attributes"));
+    }
+    if train == 0 || validation == train || test == validation {
+        return Err(missing(list, "needs faces for training, validation and test, at least eight in all"));
+    }
+    Ok(source)
+}
+
+/// Most bytes that an archive may unpack to.
+const MOST_BYTES: u64 = 4 << 30;
+
+/// Reads those files of an archive that `source` names.
+fn unpacked(archive: &Path, source: &Source) -> Result<BTreeMap<String, Vec<u8>>> {
+    let broken = |e: std::io::Error| missing(archive, format!("cannot be unpacked: {e}"));
+    let wanted: BTreeMap<&str, ()> = source.faces.iter().map(|(name, _)| (name.as_str(), ())).collect();
+    let file = std::fs::File::open(archive).map_err(|e| Error::io(archive, e))?;
+    let mut tar = tar::Archive::new(GzDecoder::new(std::io::BufReader::new(file)).take(MOST_BYTES));
+    let mut found = BTreeMap::new();
+    for entry in tar.entries().map_err(broken)? {
+        let mut entry = entry.map_err(broken)?;
+        let path = entry.path().map_err(broken)?.into_owned();
+        let Some(name) = path.file_name().and_then(|name| name.to_str()).filter(|name| wanted.contains_key(name))
+        else {
+            continue;
+        };
+        let mut bytes = Vec::new();
+        entry.read_to_end(&mut bytes).map_err(broken)?;
+        found.insert(name.to_owned(), bytes);
+    }
+    Ok(found)
+}
+
+/// Appends the three planes of an aligned CelebA picture as [`SIZE`]: it is resized to the width, and the rows in the middle are taken.
+fn pixels(picture: &Picture, out: &mut Vec<u8>) -> Result<()> {
+    let [height, width] = SIZE;
+    let from = [picture.height(), picture.width()];
+    // 109 rows of 89 become 57 of 47.
+    let rows = (from[0] * width / from[1]).max(height);
+    let op =
+        Resize::to(Kernel::Bicubic, from, [rows, width]).map_err(|e| Error::image(picture.name(), e.to_string()))?;
+    let small = picture.resize(&op)?.crop(Rect { top: (rows - height) / 2, left: 0, height, width })?;
+    for channel in [Channel::Red, Channel::Green, Channel::Blue] {
+        out.extend(small.plane(channel, small.whole())?.iter().map(|v| (v * 255.0 + 0.5) as u8));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::vision::image::{Channels, Samples};
+    use flate2::write::GzEncoder;
+    use std::io::Write as _;
+
+    /// A picture of CelebA's proportions whose grey level is `grey` on the left and 255 on the right.
+    fn picture(grey: u8) -> Vec<u8> {
+        let samples = (0..109 * 89).flat_map(|k| [if k % 89 < 44 { grey } else { 255 }; 3]).collect();
+        let picture = Picture::from_samples("face", 89, 109, Channels::Rgb, Samples::U8(samples)).unwrap();
+        picture.encode(Picture::format_for("face.png").unwrap()).unwrap()
+    }
+
+    fn open(folder: &Path) -> Result<Faces> {
+        Faces::open(folder, &mut |_, _| true)
+    }
+
+    /// Checks faces 0 to 7 whose grey level is ten times their number and that have the second attribute if the number is odd.
+    fn check(faces: &Faces) {
+        assert_eq!(faces.attributes, ["Bald", "Young"]);
+        assert_eq!(faces.rates(), [0.0, 0.5]);
+        for face in 0..8 {
+            assert_eq!((faces.has(face, 0), faces.has(face, 1)), (face == 7, face % 2 == 1), "{face}");
+            let mut plain = Vec::new();
+            faces.write(face, Look::default(), &mut plain);
+            assert_eq!(plain.len(), PIXELS);
+            let grey = 4.0 * (10.0 * face as f32 / 255.0 - 0.5);
+            assert!(
+                (plain[0] - grey).abs() < 1e-2 && (plain[46] - 2.0).abs() < 1e-2,
+                "{face}: {} {}",
+                plain[0],
+                plain[46]
+            );
+            let mut moved = Vec::new();
+            faces.write(face, Look { is_mirrored: true, shift: [0, 3] }, &mut moved);
+            assert!((moved[46] - plain[3]).abs() < 1e-6 && (moved[0] - plain[46]).abs() < 1e-6);
+            assert!((moved[20] - plain[29]).abs() < 1e-6, "three pixels to the left of the mirrored one");
+        }
+    }
+
+    #[test]
+    fn a_table_with_pictures_beside_it_or_packed_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut table = String::from("half,image,Bald,Young\n");
+        for k in 0..8u8 {
+            table += &format!("dev,{k}.png,{},{}\n", u8::from(k == 7), k % 2);
+        }
+        table += "aside,9.png,1,1\n";
+        for k in 0..8u8 {
+            std::fs::write(folder.path().join(format!("{k}.png")), picture(10 * k)).unwrap();
+        }
+        std::fs::write(folder.path().join("attributes.csv"), &table).unwrap();
+        let beside = open(folder.path()).unwrap();
+        check(&beside);
+        assert_eq!([Part::Train, Part::Validation, Part::Test].map(|part| beside.part(part)), [0..6, 6..7, 7..8]);
+
+        let other = tempfile::tempdir().unwrap();
+        let inner = other.path().join("celeba8k");
+        std::fs::create_dir(&inner).unwrap();
+        let mut packer = GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        packer.write_all(table.as_bytes()).unwrap();
+        std::fs::write(inner.join("attributes.csv.gz"), packer.finish().unwrap()).unwrap();
+        let mut tar = tar::Builder::new(GzEncoder::new(Vec::new(), flate2::Compression::fast()));
+        for k in (0..8u8).rev() {
+            let bytes = picture(10 * k);
+            let mut header = tar::Header::new_gnu();
+            header.set_size(bytes.len() as u64);
+            header.set_mode(0o644);
+            tar.append_data(&mut header, format!("faces/{k}.png"), &bytes[..]).unwrap();
+        }
+        let archive = inner.join("celeba8k.tar.gz");
+        std::fs::write(&archive, tar.into_inner().unwrap().finish().unwrap()).unwrap();
+        assert_eq!(open(other.path()).unwrap(), beside, "the same faces and fingerprint");
+
+        let mut read = 0;
+        let stopped = Faces::open(folder.path(), &mut |number, _| {
+            read = number;
+            number < 3
+        });
+        assert!(matches!(stopped, Err(Error::Interrupted)) && read == 3);
+        std::fs::write(&archive, b"no archive").unwrap();
+        assert!(open(other.path()).unwrap_err().to_string().contains("celeba8k.tar.gz"));
+        std::fs::remove_file(folder.path().join("3.png")).unwrap();
+        assert!(open(folder.path()).unwrap_err().to_string().contains("3.png"));
+        std::fs::write(folder.path().join("attributes.csv"), table.replace("dev,4.png,0,0", "dev,4.png,0")).unwrap();
+        let problem = open(folder.path()).unwrap_err().to_string();
+        assert!(problem.contains("4.png: needs 2 numbers 0 or 1"), "{problem}");
+        std::fs::write(folder.path().join("attributes.csv"), "half,image,Bald\ndev,0.png,1\n").unwrap();
+        assert!(open(folder.path()).unwrap_err().to_string().contains("at least eight"));
+        let empty = tempfile::tempdir().unwrap();
+        assert!(open(empty.path()).unwrap_err().to_string().contains("list_attr_celeba.txt"));
+    }
+
+    #[test]
+    fn celeba_is_read_as_it_is_distributed() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("img_align_celeba")).unwrap();
+        let (mut list, mut parts) = (String::from("8\nBald Young \n"), String::new());
+        for k in 0..8u8 {
+            let sign = |is: bool| if is { " 1" } else { "-1" };
+            list += &format!("{k}.png {} {}\n", sign(k == 7), sign(k % 2 == 1));
+            parts += &format!("{k}.png {}\n", k.saturating_sub(5));
+            std::fs::write(folder.path().join(format!("img_align_celeba/{k}.png")), picture(10 * k)).unwrap();
+        }
+        let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+        write("list_attr_celeba.txt", &list);
+        write("list_eval_partition.txt", &parts);
+        let faces = open(folder.path()).unwrap();
+        check(&faces);
+        assert_eq!([Part::Train, Part::Validation, Part::Test].map(|part| faces.part(part)), [0..6, 6..7, 7..8]);
+        write("list_eval_partition.txt", &parts.replace("2.png 0\n", ""));
+        assert!(open(folder.path()).unwrap_err().to_string().contains("does not give the part of 2.png"));
+        write("list_attr_celeba.txt", &list.replace("3.png -1  1", "3.png -1 0"));
+        assert!(open(folder.path()).unwrap_err().to_string().contains("3.png: needs 2 numbers 1 or -1"));
+    }
+}
