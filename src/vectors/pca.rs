@@ -146,16 +146,12 @@ fn orthonormalize(rows: &mut [Vec<f64>], rng: &mut Rng) {
 }
 
 /// Returns the eigenvalues of a symmetric matrix in descending order, and its eigenvectors as columns, by Jacobi's rotations.
-fn eigen(mut a: Vec<Vec<f64>>) -> (Vec<f64>, Vec<Vec<f64>>) {
-    let n = a.len();
+fn eigen(of: Vec<Vec<f64>>) -> (Vec<f64>, Vec<Vec<f64>>) {
+    let n = of.len();
     let mut v: Vec<Vec<f64>> = (0..n).map(|i| (0..n).map(|j| f64::from(u8::from(i == j))).collect()).collect();
     // The two halves differ by the rounding of f32.
-    for i in 0..n {
-        for j in 0..i {
-            let mean = 0.5 * (a[i][j] + a[j][i]);
-            (a[i][j], a[j][i]) = (mean, mean);
-        }
-    }
+    let mut a: Vec<Vec<f64>> =
+        (0..n).map(|i| of[i].iter().zip(&of).map(|(v, row)| 0.5 * (v + row[i])).collect()).collect();
     let scale = a.iter().flatten().map(|v| v * v).sum::<f64>();
     for _sweep in 0..60 {
         let off: f64 = (0..n).flat_map(|i| (0..i).map(move |j| (i, j))).map(|(i, j)| a[i][j] * a[i][j]).sum();
@@ -175,8 +171,9 @@ fn eigen(mut a: Vec<Vec<f64>>) -> (Vec<f64>, Vec<Vec<f64>>) {
                 for row in a.iter_mut().chain(&mut v) {
                     (row[p], row[q]) = (c * row[p] - s * row[q], s * row[p] + c * row[q]);
                 }
-                for k in 0..n {
-                    (a[p][k], a[q][k]) = (c * a[p][k] - s * a[q][k], s * a[p][k] + c * a[q][k]);
+                let (above, below) = a.split_at_mut(q);
+                for (of_p, of_q) in above[p].iter_mut().zip(&mut below[0]) {
+                    (*of_p, *of_q) = (c * *of_p - s * *of_q, s * *of_p + c * *of_q);
                 }
             }
         }

@@ -188,7 +188,8 @@ impl Run<'_> {
         let key = format!("{choices:?} {}", self.faces.fingerprint);
         let name = format!("trunk-{}{seed}.safetensors", if is_weighted { "weighted-" } else { "" });
         let path = self.a.out.join(name);
-        if let Some(weights) = path.is_file().then(|| Weights::open(&path)).transpose()? {
+        if path.is_file() {
+            let weights = Weights::open(&path)?;
             if weights.manifest().get("key") == Some(&key) {
                 return Ok(weights);
             }

@@ -78,11 +78,11 @@ impl Panel {
             GRID,
         ))?;
         if let Some(names) = &self.axes {
-            for axis in 0..2 {
-                // Four parts with round ends are enough to read a tendency.
-                let step = round_step((ends[axis][1] - ends[axis][0]) / 5.0);
-                let first = (ends[axis][0] / step).ceil() as i64;
-                for tick in (first..).map(|k| k as f64 * step).take_while(|tick| *tick <= ends[axis][1]) {
+            for (axis, [low, high]) in ends.into_iter().enumerate() {
+                // Five parts with round ends are enough to read a tendency.
+                let step = round_step((high - low) / 5.0);
+                let first = (low / step).ceil() as i64;
+                for tick in (first..).map(|k| k as f64 * step).take_while(|tick| *tick <= high) {
                     let at = place(axis, tick);
                     let (points, label, style) = match axis {
                         0 => (
