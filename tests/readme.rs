@@ -225,6 +225,7 @@ macro_rules! pages {
 pages! {
     readme "README.md"
     weights "weights/README.md"
+    attributes_page "docs/attributes.md"
     faces "docs/faces.md"
     kernel "docs/kernel.md"
     network "docs/network.md"

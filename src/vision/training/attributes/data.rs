@@ -398,6 +398,7 @@ mod tests {
         assert_eq!([Part::Train, Part::Validation, Part::Test].map(|part| faces.part(part)), [0..6, 6..7, 7..8]);
         write("list_eval_partition.txt", &parts.replace("2.png 0\n", ""));
         assert!(open(folder.path()).unwrap_err().to_string().contains("does not give the part of 2.png"));
+        write("list_eval_partition.txt", &parts);
         write("list_attr_celeba.txt", &list.replace("3.png -1  1", "3.png -1 0"));
         assert!(open(folder.path()).unwrap_err().to_string().contains("3.png: needs 2 numbers 1 or -1"));
     }
