@@ -367,8 +367,13 @@ impl Run<'_> {
         let count = |a: usize| part.clone().filter(|&face| faces.has(face, a)).count();
         let attribute = groups.rare.iter().rev().copied().find(|&a| count(a) >= 10).unwrap_or(groups.balanced[0]);
         let all = features.plain.len() / FEATURES;
+        // Of length 1, as embeddings are; a feature that seldom fires would be all that one sees.
+        let lengths =
+            features.plain.chunks(FEATURES).map(|row| row.iter().map(|v| v * v).sum::<f32>().sqrt().max(1e-6));
+        let directions =
+            features.plain.chunks(FEATURES).zip(lengths).flat_map(|(row, length)| row.iter().map(move |v| v / length));
         let spaces = [
-            ("features of the network", Tensor::new([all, FEATURES], features.plain.clone())?),
+            ("features of the network", Tensor::new([all, FEATURES], directions.collect::<Vec<f32>>())?),
             ("triplets", embeddings[0].attributes[attribute].clone()),
             ("quintuplets", embeddings[1].attributes[attribute].clone()),
         ];

@@ -21,7 +21,7 @@ pub struct Panel {
     pub title: String,
     /// What the axes show; without names they have no ticks.
     pub axes: Option<[String; 2]>,
-    /// Named series of points, at most three; later ones lie above.
+    /// Named series of points, at most three; later ones lie above. One without a name is not in the legend.
     pub series: Vec<(String, Vec<[f64; 2]>)>,
     /// Draws a horizontal line at 0.
     pub has_zero: bool,
@@ -119,7 +119,7 @@ impl Panel {
         }
         canvas.draw_text(&self.title, &text(15, HPos::Left, VPos::Top), corner(left + 6, 4))?;
         let mut x = to[0];
-        for ((name, _), color) in self.series.iter().zip(COLORS).rev() {
+        for ((name, _), color) in self.series.iter().zip(COLORS).rev().filter(|((name, _), _)| !name.is_empty()) {
             canvas.draw_text(name, &text(13, HPos::Right, VPos::Center), corner(x, MARGIN[2] - 10))?;
             x -= 7 * name.chars().count() as i32 + 6;
             canvas.draw(&Circle::new(corner(x, MARGIN[2] - 10), FINE * 4, color.filled()))?;
