@@ -51,7 +51,7 @@
 //! - [`plan`]: passes from a graph to steps over slots, plain data that prints as a table, with exact peak memory.
 //!   [`plan::Plan::verify`] checks a plan from its steps alone.
 //! - [`exec`]: runs a plan on an adapter (`gpu`) or on the references (`cpu`); a [`Network`] has a session for each input size.
-//! - [`vectors`]: the nearest of a set of vectors, clusters, classes by the nearest, and quintuplets.
+//! - [`vectors`]: the nearest of a set of vectors, clusters, principal components, classes by the nearest, and quintuplets.
 //! - [`lab`]: judges kernels and plans. [`lab::check`] compares every step with its reference, and [`lab::faults`] puts the
 //!   check to the test; [`lab::profile`] and [`lab::roof`] measure times; [`lab::tune`] measures which shader serves a layer fastest.
 //! - [`import`]: networks and arrays made by other programs, and weight files.

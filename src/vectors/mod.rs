@@ -1,5 +1,5 @@
-//! Sets of vectors: the nearest to others, clusters, classes by the nearest, and quintuplets to learn better vectors from. All work on any
-//! device.
+//! Sets of vectors: the nearest to others, clusters, principal components, classes by the nearest, and quintuplets to learn better vectors
+//! from. All work on any device.
 
 mod classifier;
 mod k_means;

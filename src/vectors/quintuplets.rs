@@ -30,9 +30,8 @@ impl Quintuplets {
         Ok(all)
     }
 
-    /// Does as [`Quintuplets::new`] without a device, which is sooner for a few hundred vectors, such as a random part of a set. Partners
-    /// from a small part are nearer to typical than those from all vectors, which tend to be mislabelled: with them an embedding of few
-    /// data learns better.
+    /// Does as [`Quintuplets::new`] without a device, which is faster for up to a few hundred vectors, such as a random group of a set. The
+    /// partners in a group are less extreme than those among all vectors, which may be mislabelled and make an embedding collapse.
     ///
     /// # Errors
     /// Those of [`Quintuplets::new`].
