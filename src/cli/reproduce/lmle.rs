@@ -144,7 +144,6 @@ const PUBLISHED_MEANS: [(usize, &str, &str); 3] =
     [(0, "80.02 (ANet)", "87.24"), (TRIPLET, "72", "–"), (LMLE, "84.25", "90.35")];
 
 /// Accuracies of one row and seed, as shares.
-#[derive(Clone)]
 struct Scores {
     /// Balanced accuracy of each attribute.
     balanced: Vec<f64>,
@@ -264,12 +263,10 @@ pub fn run(a: &Arguments) -> Result<u8> {
     outputs.iter().try_for_each(|path| files::check_output(path, existing))?;
     let device = a.common.open()?;
     let bar = progress::bar(0, "faces");
-    let mut is_stopped = false;
     let faces = Faces::open(&a.data, &mut |read, all| {
         bar.set_length(all as u64);
         bar.set_position(read as u64);
-        is_stopped = is_stopped || interrupt::is_requested();
-        !is_stopped
+        !interrupt::is_requested()
     });
     bar.finish_and_clear();
     let faces = Arc::new(faces?);

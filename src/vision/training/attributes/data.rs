@@ -8,7 +8,7 @@ use crate::vision::image::{Channel, Picture, Rect};
 use crate::vision::models::deepid2::SIZE;
 use flate2::read::GzDecoder;
 use sha2::{Digest, Sha256};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read as _;
 use std::ops::Range;
 use std::path::Path;
@@ -252,15 +252,14 @@ const MOST_BYTES: u64 = 4 << 30;
 /// Reads those files of an archive that `source` names.
 fn unpacked(archive: &Path, source: &Source) -> Result<BTreeMap<String, Vec<u8>>> {
     let broken = |e: std::io::Error| missing(archive, format!("cannot be unpacked: {e}"));
-    let wanted: BTreeMap<&str, ()> = source.faces.iter().map(|(name, _)| (name.as_str(), ())).collect();
+    let wanted: BTreeSet<&str> = source.faces.iter().map(|(name, _)| name.as_str()).collect();
     let file = std::fs::File::open(archive).map_err(|e| Error::io(archive, e))?;
     let mut tar = tar::Archive::new(GzDecoder::new(std::io::BufReader::new(file)).take(MOST_BYTES));
     let mut found = BTreeMap::new();
     for entry in tar.entries().map_err(broken)? {
         let mut entry = entry.map_err(broken)?;
         let path = entry.path().map_err(broken)?.into_owned();
-        let Some(name) = path.file_name().and_then(|name| name.to_str()).filter(|name| wanted.contains_key(name))
-        else {
+        let Some(name) = path.file_name().and_then(|name| name.to_str()).filter(|name| wanted.contains(name)) else {
             continue;
         };
         let mut bytes = Vec::new();

@@ -2,11 +2,10 @@
 //! is compared with.
 
 use super::data::{Faces, Part};
-use super::trunk::{Features, WEIGHT_DECAY, balance, schedule};
-use crate::error::{Error, Result};
+use super::trunk::{Features, WEIGHT_DECAY, balance, learn, schedule, weighted_entropy};
+use crate::error::Result;
 use crate::exec::{Device, Params};
 use crate::graph::{Draft, Init};
-use crate::ops::loss::{Loss, Penalty, Reduction};
 use crate::rng::Rng;
 use crate::tensor::Tensor;
 use crate::train::{Loader, Optimizer};
@@ -52,7 +51,7 @@ pub(super) fn classes(faces: &Faces) -> Vec<[Vec<usize>; 2]> {
 /// Trains by the features of the training faces, and returns the logits of all faces, `[faces × attributes]`.
 ///
 /// # Errors
-/// A gradient is not finite; `step` returned false ([`Error::Interrupted`]); the device fails.
+/// A gradient is not finite; `step` returned false ([`Error::Interrupted`](crate::Error::Interrupted)); the device fails.
 pub fn logits(
     device: &Device,
     faces: &Arc<Faces>,
@@ -65,10 +64,7 @@ pub fn logits(
         let w = g.param("w", [attributes, FEATURES, 1], Init::He { fan_in: FEATURES, slope: 1.0 });
         let logits = g.input("h").matmul(w) + g.param("b", [attributes, 1, 1], Init::Constant(0.0));
         g.output("logits", logits);
-        g.loss("loss", || {
-            let entropy = Loss { penalty: Penalty::BinaryCrossEntropy, reduction: Reduction::Mean, weighted: true };
-            g.add(entropy, &[logits, g.input("t"), g.input("m")])
-        });
+        g.loss("loss", || weighted_entropy(g, logits));
     });
     let mut training = network.train(Optimizer::adamw(WEIGHT_DECAY))?;
     let (all, known, count) = (faces.clone(), features.clone(), faces.part(Part::Train).len());
@@ -109,13 +105,7 @@ pub fn logits(
         Ok([Tensor::new([attributes, BATCH, FEATURES], h)?, Tensor::new(of_labels, t)?, Tensor::new(of_labels, m)?])
     })?;
     let schedule = schedule(LR, steps);
-    for number in 1..=steps {
-        let [h, t, m] = loader.take(number)?;
-        let out = training.step(schedule.at(number), &[("h", &h), ("t", &t), ("m", &m)])?;
-        if !step(out.scalar("loss")) {
-            return Err(Error::Interrupted);
-        }
-    }
+    learn(&mut training, &mut loader, &schedule, 1..=steps, ["h", "t", "m"], step)?;
     let h = Tensor::new([1, features.plain.len() / FEATURES, FEATURES], features.plain.clone())?;
     let found = network.run(&[("h", &h)])?.take("logits")?;
     let count = features.plain.len() / FEATURES;

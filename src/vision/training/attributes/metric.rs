@@ -5,8 +5,8 @@
 
 use super::data::{Faces, Part};
 use super::linear::classes;
-use super::trunk::{Features, WEIGHT_DECAY, schedule};
-use crate::error::{Error, Result};
+use super::trunk::{Features, WEIGHT_DECAY, learn, schedule};
+use crate::error::Result;
 use crate::exec::{Device, Network, Params};
 use crate::graph::{Draft, Init};
 use crate::ops::l2_normalize::L2Normalize;
@@ -189,7 +189,7 @@ impl Table {
 /// Trains the embeddings by the features of the training faces, and returns those of all faces.
 ///
 /// # Errors
-/// A gradient is not finite; `step` returned false ([`Error::Interrupted`]); the device fails.
+/// A gradient is not finite; `step` returned false ([`Error::Interrupted`](crate::Error::Interrupted)); the device fails.
 pub fn train(
     device: &Device,
     faces: &Arc<Faces>,
@@ -202,10 +202,13 @@ pub fn train(
     let mut training = network.train(Optimizer::adamw(WEIGHT_DECAY))?;
     let (classes, schedule) = (classes(faces), schedule(choices.lr, choices.steps));
     let train = faces.part(Part::Train).len();
-    // The features themselves serve for the first clusters.
-    let mut vectors = vec![Tensor::new([train, FEATURES], features.looks[0].clone())?; attributes];
     let mut first = 1;
     while first <= choices.steps {
+        let vectors = match first {
+            // The features themselves serve for the first clusters.
+            1 => vec![Tensor::new([train, FEATURES], features.looks[0].clone())?; attributes],
+            _ => embed(&network, &features.looks[0], attributes, choices.dimensions)?.attributes,
+        };
         let last = (first + choices.refresh - 1).min(choices.steps);
         let clusters = match choices.is_quintuplet {
             true => (vectors.iter().zip(&classes))
@@ -216,14 +219,7 @@ pub fn train(
         let (classes, choices) = (classes.clone(), *choices);
         let table = Table { faces: faces.clone(), features: features.clone(), classes, vectors, clusters, choices };
         let mut loader = Loader::new(1, first, last, move |step| table.batch(step))?;
-        for number in first..=last {
-            let [h, partners, weights] = loader.take(number)?;
-            let inputs = [("h", &h), ("partners", &partners), ("weights", &weights)];
-            if !step(training.step(schedule.at(number), &inputs)?.scalar("loss")) {
-                return Err(Error::Interrupted);
-            }
-        }
-        vectors = embed(&network, &features.looks[0], attributes, choices.dimensions)?.attributes;
+        learn(&mut training, &mut loader, &schedule, first..=last, ["h", "partners", "weights"], step)?;
         first = last + 1;
     }
     embed(&network, &features.plain, attributes, choices.dimensions)

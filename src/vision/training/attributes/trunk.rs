@@ -3,13 +3,14 @@
 use super::data::{Faces, Look, Part};
 use crate::error::{Error, Result};
 use crate::exec::{Device, Network, Params};
-use crate::graph::Draft;
+use crate::graph::{Draft, Var};
 use crate::ops::loss::{Loss, Penalty, Reduction};
 use crate::rng::Rng;
 use crate::tensor::Tensor;
-use crate::train::{Decay, Loader, Optimizer, Schedule};
+use crate::train::{Decay, Loader, Optimizer, Schedule, Training};
 use crate::vision::models::deepid2::{self, Config, FEATURES, SIZE};
 use crate::weights::Weights;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 /// How the network is trained.
@@ -46,10 +47,33 @@ fn build(g: &Draft, attributes: usize, config: &Config) {
     let logits = features.dense("attributes", attributes);
     g.output("features", features);
     g.output("logits", logits);
-    g.loss("loss", || {
-        let entropy = Loss { penalty: Penalty::BinaryCrossEntropy, reduction: Reduction::Mean, weighted: true };
-        g.add(entropy, &[logits, g.input("t"), g.input("m")])
-    });
+    g.loss("loss", || weighted_entropy(g, logits));
+}
+
+/// Adds the mean cross entropy of logits and the input `t`, weighted by the input `m`.
+pub(super) fn weighted_entropy<'d>(g: &'d Draft, logits: Var<'d>) -> Var<'d> {
+    let entropy = Loss { penalty: Penalty::BinaryCrossEntropy, reduction: Reduction::Mean, weighted: true };
+    g.add(entropy, &[logits, g.input("t"), g.input("m")])
+}
+
+/// Makes the steps `numbers` with the loader's batches, whose tensors are the inputs `names`. `step` is called after each with its
+/// loss, and ends the training by false.
+pub(super) fn learn(
+    training: &mut Training,
+    loader: &mut Loader<[Tensor; 3]>,
+    schedule: &Schedule,
+    numbers: RangeInclusive<u64>,
+    names: [&str; 3],
+    step: &mut dyn FnMut(f32) -> bool,
+) -> Result<()> {
+    for number in numbers {
+        let batch = loader.take(number)?;
+        let inputs = [0, 1, 2].map(|k| (names[k], &batch[k]));
+        if !step(training.step(schedule.at(number), &inputs)?.scalar("loss")) {
+            return Err(Error::Interrupted);
+        }
+    }
+    Ok(())
 }
 
 /// Returns the network of these weights for as many attributes.
@@ -76,8 +100,7 @@ pub fn train(
     let attributes = faces.attributes.len();
     let network = network(device, attributes, choices.network, Params::fresh(choices.seed));
     let mut training = network.train(Optimizer::adamw(WEIGHT_DECAY))?;
-    let (all, count, [seed, batch]) =
-        (faces.clone(), faces.part(Part::Train).len(), [choices.seed, choices.batch as u64]);
+    let (all, count, Choices { seed, batch, .. }) = (faces.clone(), faces.part(Part::Train).len(), *choices);
     let classes = if choices.is_weighted { balance(&faces.rates()) } else { vec![[1.0; 2]; attributes] };
     let mut loader = Loader::new(1, 1, choices.steps, move |step| {
         let mut rng = Rng::of_step(seed, step);
@@ -91,18 +114,11 @@ pub fn train(
                 m.push(if has { *positive } else { *negative });
             }
         }
-        let n = batch as usize;
-        let of_labels = [n, classes.len(), 1, 1];
-        Ok([Tensor::new([n, 3, SIZE[0], SIZE[1]], x)?, Tensor::new(of_labels, t)?, Tensor::new(of_labels, m)?])
+        let of_labels = [batch, classes.len(), 1, 1];
+        Ok([Tensor::new([batch, 3, SIZE[0], SIZE[1]], x)?, Tensor::new(of_labels, t)?, Tensor::new(of_labels, m)?])
     })?;
     let schedule = schedule(choices.lr, choices.steps);
-    for number in 1..=choices.steps {
-        let [x, t, m] = loader.take(number)?;
-        let out = training.step(schedule.at(number), &[("x", &x), ("t", &t), ("m", &m)])?;
-        if !step(out.scalar("loss")) {
-            return Err(Error::Interrupted);
-        }
-    }
+    learn(&mut training, &mut loader, &schedule, 1..=choices.steps, ["x", "t", "m"], step)?;
     training.weights()
 }
 
