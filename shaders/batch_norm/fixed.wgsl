@@ -21,20 +21,22 @@ struct P { threads: u32, inner: u32, params: u32, terms: u32, parts: u32, eps: f
 @group(0) @binding(10) var<storage, read_write> db: array<f32>;
 @group(0) @binding(11) var<storage, read_write> t0: array<f32>;
 
-fn standard(i: u32) -> f32 {
-    return (x[i] - m[parameter(i)]) * inverseSqrt(v[parameter(i)] + p.eps);
+fn standard(i: u32, index: u32) -> f32 {
+    return (x[i] - m[index]) * inverseSqrt(v[index] + p.eps);
 }
 
 @compute @workgroup_size(WG)
 fn forward(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
     let i = g.x + g.y * groups.x * WG;
     if i >= p.threads { return; }
-    y[i] = standard(i) * w[parameter(i)] + b[parameter(i)];
+    let k = parameter(i);
+    y[i] = standard(i, k) * w[k] + b[k];
 }
 
 @compute @workgroup_size(WG)
 fn backward_x(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
     let i = g.x + g.y * groups.x * WG;
     if i >= p.threads { return; }
-    dx[i] = dy[i] * (w[parameter(i)] * inverseSqrt(v[parameter(i)] + p.eps));
+    let k = parameter(i);
+    dx[i] = dy[i] * (w[k] * inverseSqrt(v[k] + p.eps));
 }

@@ -4,6 +4,11 @@
 @group(0) @binding(12) var<storage, read_write> m: array<f32>;
 @group(0) @binding(13) var<storage, read_write> v: array<f32>;
 
+// A line is a channel, which has one parameter.
+fn line_of(i: u32, index: u32) -> u32 {
+    return index;
+}
+
 fn note(line: u32, middle: f32, variance: f32) {
     m[line] = (1.0 - p.momentum) * m[line] + p.momentum * middle;
     // The estimate without bias.

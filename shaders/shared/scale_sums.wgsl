@@ -1,5 +1,6 @@
 // scale_sums: the gradients of a scale w and a shift b that apply to many elements: every element of x whose parameter is
-// i / p.inner % p.params. The including shader defines `standard(i)`, what the scale multiplies, and binds dy, dw, db and t0. P has
+// i / p.inner % p.params. The including shader defines `standard(i, index)`, what the scale multiplies in
+// element i with the parameter `index`, and binds dy, dw, db and t0. P has
 // terms, the elements per parameter, and parts, the partial sums per parameter, too.
 //
 // entry         one thread computes   reads                            terms and their order
@@ -13,9 +14,23 @@ fn parameter(i: u32) -> u32 {
     return i / p.inner % p.params;
 }
 
-// Element that is term t of the sum of a parameter.
-fn use_of(index: u32, t: u32) -> u32 {
-    return (t / p.inner * p.params + index) * p.inner + t % p.inner;
+// Term t of the sum of a parameter: element i, at place `inner` of its run of elements with that parameter.
+struct Use { t: u32, i: u32, inner: u32 }
+
+fn use_of(index: u32, t: u32) -> Use {
+    let inner = t % p.inner;
+    return Use(t, (t / p.inner * p.params + index) * p.inner + inner, inner);
+}
+
+// Moves p.parts terms on, which are `whole` runs and `rest` elements.
+fn follow(at: ptr<function, Use>, whole: u32, rest: u32) {
+    (*at).t += p.parts;
+    (*at).inner += rest;
+    (*at).i += whole * p.params * p.inner + rest;
+    if (*at).inner >= p.inner {
+        (*at).inner -= p.inner;
+        (*at).i += (p.params - 1u) * p.inner;
+    }
 }
 
 fn sum_of_parts(index: u32) -> f32 {
@@ -30,10 +45,12 @@ fn sum_of_parts(index: u32) -> f32 {
 fn backward_w_1(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
     let thread = g.x + g.y * groups.x * GROUP;
     if thread >= p.threads { return; }
+    let whole = p.parts / p.inner;
+    let rest = p.parts % p.inner;
+    let index = thread / p.parts;
     var sum = 0.0;
-    for (var t = thread % p.parts; t < p.terms; t += p.parts) {
-        let i = use_of(thread / p.parts, t);
-        sum += dy[i] * standard(i);
+    for (var q = use_of(index, thread % p.parts); q.t < p.terms; follow(&q, whole, rest)) {
+        sum += dy[q.i] * standard(q.i, index);
     }
     t0[thread] = sum;
 }
@@ -49,9 +66,11 @@ fn backward_w_2(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgr
 fn backward_b_1(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
     let thread = g.x + g.y * groups.x * GROUP;
     if thread >= p.threads { return; }
+    let whole = p.parts / p.inner;
+    let rest = p.parts % p.inner;
     var sum = 0.0;
-    for (var t = thread % p.parts; t < p.terms; t += p.parts) {
-        sum += dy[use_of(thread / p.parts, t)];
+    for (var q = use_of(thread / p.parts, thread % p.parts); q.t < p.terms; follow(&q, whole, rest)) {
+        sum += dy[q.i];
     }
     t0[thread] = sum;
 }

@@ -1,5 +1,6 @@
 // standardize: shared by the shaders that subtract the mean of a line of elements, divide by their standard deviation, scale and
-// shift: y = (x - mean) · rstd · w + b. The including shader defines `note(line, mean, variance)`, which one thread of each line calls.
+// shift: y = (x - mean) · rstd · w + b. The including shader defines `note(line, mean, variance)`, which one thread of each line calls,
+// and `line_of(i, index)`, the line of element i with the parameter `index`.
 //
 // entry       LANES threads compute           reads                     terms and their order
 // forward     a line of y, its mean and rstd  x, w, b                   shared/lines.wgsl
@@ -27,9 +28,44 @@ fn element(line: u32, t: u32) -> u32 {
     return (t / p.run * p.lines + line) * p.run + t % p.run;
 }
 
-fn standard(i: u32) -> f32 {
-    let line = i / p.run % p.lines;
+fn standard(i: u32, index: u32) -> f32 {
+    let line = line_of(i, index);
     return (x[i] - mean[line]) * rstd[line];
+}
+
+// Where a lane is: term t of its line, which is element i. It has the parameter k, and `run` and `inner` are its places in its run and
+// among the elements that share the parameter.
+struct Place { t: u32, i: u32, run: u32, k: u32, inner: u32 }
+
+fn place(line: u32, t: u32) -> Place {
+    let i = element(line, t);
+    return Place(t, i, t % p.run, parameter(i), i % p.inner);
+}
+
+// LANES terms, as runs and what is left of one, and as parameters and what is left of one.
+struct Step { runs: u32, run: u32, ks: u32, inner: u32 }
+
+fn step() -> Step {
+    // In a line of several runs, all have the parameter of the line.
+    let ks = select(0u, LANES / p.inner, p.run == p.len);
+    return Step(LANES / p.run, LANES % p.run, ks, select(0u, LANES % p.inner, p.run == p.len));
+}
+
+// Moves LANES terms on, without a division.
+fn advance(at: ptr<function, Place>, by: Step) {
+    (*at).t += LANES;
+    (*at).i += (by.runs * p.lines) * p.run + by.run;
+    (*at).run += by.run;
+    if (*at).run >= p.run {
+        (*at).run -= p.run;
+        (*at).i += (p.lines - 1u) * p.run;
+    }
+    (*at).k += by.ks;
+    (*at).inner += by.inner;
+    if (*at).inner >= p.inner {
+        (*at).inner -= p.inner;
+        (*at).k += 1u;
+    }
 }
 
 @compute @workgroup_size(WG)
@@ -40,11 +76,13 @@ fn forward(
 ) {
     let at = lane_of(g, groups);
     let line = min(at.line, p.lines - 1u);
+    let by = step();
+    let first = place(line, at.lane);
     var sum = 0.0;
     var part = 0.0;
     var count = 0u;
-    for (var t = at.lane; t < p.len; t += LANES) {
-        part += x[element(line, t)];
+    for (var q = first; q.t < p.len; advance(&q, by)) {
+        part += x[q.i];
         count += 1u;
         if count % PART == 0u {
             sum += part;
@@ -54,8 +92,8 @@ fn forward(
     let middle = sum_of(local, sum + part) / f32(p.len);
     sum = 0.0;
     part = 0.0;
-    for (var t = at.lane; t < p.len; t += LANES) {
-        let d = x[element(line, t)] - middle;
+    for (var q = first; q.t < p.len; advance(&q, by)) {
+        let d = x[q.i] - middle;
         part += d * d;
         count += 1u;
         if count % PART == 0u {
@@ -71,9 +109,8 @@ fn forward(
         rstd[line] = factor;
         note(line, middle, variance);
     }
-    for (var t = at.lane; t < p.len; t += LANES) {
-        let i = element(line, t);
-        y[i] = (x[i] - middle) * factor * w[parameter(i)] + b[parameter(i)];
+    for (var q = first; q.t < p.len; advance(&q, by)) {
+        y[q.i] = (x[q.i] - middle) * factor * w[q.k] + b[q.k];
     }
 }
 
@@ -85,13 +122,16 @@ fn backward_x(
 ) {
     let at = lane_of(g, groups);
     let line = min(at.line, p.lines - 1u);
+    let by = step();
+    let first = place(line, at.lane);
+    let middle = mean[line];
+    let factor = rstd[line];
     // Of dy · w, and of its product with the standardised x.
     var sum = vec2<f32>();
     var part = vec2<f32>();
     var count = 0u;
-    for (var t = at.lane; t < p.len; t += LANES) {
-        let i = element(line, t);
-        part += dy[i] * w[parameter(i)] * vec2(1.0, standard(i));
+    for (var q = first; q.t < p.len; advance(&q, by)) {
+        part += dy[q.i] * w[q.k] * vec2(1.0, (x[q.i] - middle) * factor);
         count += 1u;
         if count % PART == 0u {
             sum += part;
@@ -101,8 +141,7 @@ fn backward_x(
     let plain = sum_of(local, sum.x + part.x) / f32(p.len);
     let along = sum_of(local, sum.y + part.y) / f32(p.len);
     if at.line >= p.lines { return; }
-    for (var t = at.lane; t < p.len; t += LANES) {
-        let i = element(line, t);
-        dx[i] = rstd[line] * (dy[i] * w[parameter(i)] - plain - standard(i) * along);
+    for (var q = first; q.t < p.len; advance(&q, by)) {
+        dx[q.i] = factor * (dy[q.i] * w[q.k] - plain - (x[q.i] - middle) * factor * along);
     }
 }

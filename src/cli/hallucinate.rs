@@ -90,11 +90,11 @@ pub struct Arguments {
 }
 
 /// Left, top, width, height.
-#[derive(Debug, Clone, Copy)]
-struct Area([f64; 4]);
+pub type Area = [f64; 4];
 
-fn parse_box(text: &str) -> std::result::Result<Area, String> {
-    let area = finite(text).filter(|[_, _, w, h]| *w > 0.0 && *h > 0.0).map(Area);
+/// Parses a box with an area.
+pub fn parse_box(text: &str) -> std::result::Result<Area, String> {
+    let area = finite(text).filter(|[_, _, w, h]| *w > 0.0 && *h > 0.0);
     area.ok_or_else(|| format!("expected X,Y,W,H in pixels, such as 310,84,22,22, got {text:?}"))
 }
 
@@ -118,7 +118,7 @@ fn frame(a: &Arguments, picture: &Picture) -> Result<Frame> {
         return Frame::of_face(&face.points, size).map_err(|e| wrong(format!("the landmarks of {name}: {e}")));
     }
     let (width, height) = (size[1] as f64, size[0] as f64);
-    let Some(Area([x, y, w, h])) = a.area else {
+    let Some([x, y, w, h]) = a.area else {
         // The square lies within the picture.
         let side = width.min(height);
         return Frame::of_square([0.5 * (width - side), 0.5 * (height - side)], side);

@@ -3,6 +3,7 @@
 //! Results go to stdout. Errors go to stderr as one line, with exit code 1, or 2 for wrong usage. `--json` prints one object
 //! as the last line of stdout, after the text for people; with `--quiet`, stdout holds only the object.
 
+mod attributes;
 mod bench;
 mod check;
 mod completions;
@@ -61,6 +62,8 @@ enum Command {
     Models(models::Arguments),
     /// Reconstruct a large face from one of about 16 × 16 pixels.
     Hallucinate(hallucinate::Arguments),
+    /// Label faces with attributes such as Smiling or Eyeglasses.
+    Attributes(attributes::Arguments),
     /// Measure a model against ground truth.
     #[command(subcommand)]
     Eval(eval::Command),
@@ -195,6 +198,7 @@ fn command(command: Command, started: Instant) -> Result<u8> {
         Command::Upscale(a) => upscale::run(&a),
         Command::Models(a) => models::run(&a),
         Command::Hallucinate(a) => hallucinate::run(&a),
+        Command::Attributes(a) => attributes::run(&a),
         Command::Eval(c) => eval::run(&c),
         Command::Ops(a) => ops::run(&a),
         Command::Check(c) => check::run(&c),

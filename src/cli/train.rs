@@ -1,5 +1,6 @@
 //! `lineament train`.
 
+mod attributes;
 mod hallucinate;
 
 use super::out::{self, note, say, shown};
@@ -22,6 +23,8 @@ pub enum Command {
     Upscale(Box<Arguments>),
     /// Train the face hallucination: alignment, priors and networks of every level, in the order of its paper.
     Hallucinate(Box<hallucinate::Arguments>),
+    /// Train the network that labels faces with attributes, on CelebA or on faces of your own.
+    Attributes(attributes::Arguments),
 }
 
 #[derive(Args)]
@@ -164,6 +167,7 @@ pub fn run(command: &Command) -> Result<u8> {
     match command {
         Command::Upscale(a) => upscale(a),
         Command::Hallucinate(a) => hallucinate::run(a),
+        Command::Attributes(a) => attributes::run(a),
     }
 }
 

@@ -20,6 +20,7 @@ use super::log::Log;
 use super::optimizer::Schedule;
 use super::training::Training;
 use crate::error::{Error, Result};
+use crate::exec::Device;
 use crate::tensor::Tensor;
 use crate::weights::Weights;
 use serde_json::{Map, Value, json};
@@ -324,9 +325,23 @@ fn open_checkpoint(path: &Path, wanted: &Map<String, Value>) -> Result<(Weights,
     Ok((weights, step, best))
 }
 
+/// Returns the manifest of every weights file of a run: how it was made, and the caller's `own` entries that are not empty.
+pub(crate) fn manifest(device: &Device, folder: &Folder, own: &[(&str, &str)]) -> Vec<(String, String)> {
+    let (command, commit, device) = (command(), commit(), device.describe());
+    let made = [
+        ("command", command.as_str()),
+        ("commit", &commit),
+        ("run", folder.id()),
+        ("device", &device),
+        ("licence", "MIT OR Apache-2.0"),
+    ];
+    let all = made.iter().chain(own).filter(|(_, value)| !value.is_empty());
+    all.map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+}
+
 /// Returns the commit that this library was built from, with "-modified" if its sources differed, or the version if there was no
 /// commit.
-pub(crate) fn commit() -> String {
+fn commit() -> String {
     match env!("LINEAMENT_COMMIT") {
         "" => format!("lineament {}", env!("CARGO_PKG_VERSION")),
         commit => commit.to_owned(),
@@ -334,6 +349,6 @@ pub(crate) fn commit() -> String {
 }
 
 /// Returns the command line, as far as it is text.
-pub(crate) fn command() -> String {
+fn command() -> String {
     std::env::args_os().map(|argument| argument.to_string_lossy().into_owned()).collect::<Vec<_>>().join(" ")
 }

@@ -217,10 +217,10 @@ impl Run<'_> {
             let own = &logits[asked.start * attributes..asked.end * attributes];
             scores(faces, self.part, &own.iter().map(|logit| *logit > 0.0).collect::<Vec<_>>())
         };
-        let network = trunk::Choices::default().network;
+        let base = trunk::Choices::default().base;
         let [plain, weighted] = [false, true].map(|is_weighted| {
             bar.suspend(|| self.trunk(seed, is_weighted))
-                .and_then(|weights| trunk::features(device, faces, network, weights, seed))
+                .and_then(|weights| trunk::features(device, faces, base, weights, seed))
         });
         let (features, weighted) = (Arc::new(plain?), weighted?);
         let mut rows = vec![of_logits(&features.logits)?, of_logits(&weighted.logits)?];

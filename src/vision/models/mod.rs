@@ -1,5 +1,6 @@
 //! Networks as functions that add named nodes and parameters to a [`Graph`].
 
+pub mod attributes;
 pub mod cbn;
 pub mod deepid2;
 pub mod fsrcnn;

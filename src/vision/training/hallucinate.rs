@@ -373,20 +373,14 @@ fn manifest(config: &Config, device: &Device, folder: &Folder, faces: &str) -> V
         false => format!(" and {}", config.more.display()),
     };
     let list = |list: &[u64]| list.iter().map(u64::to_string).collect::<Vec<_>>().join(",");
-    [
-        ("model", "cbn".to_owned()),
-        ("preset", config.preset.clone()),
-        ("command", run::command()),
-        ("data", format!("{}{more} ({faces})", config.data.display())),
-        ("data_terms", config.data_terms.clone()),
-        ("seed", config.seed.to_string()),
-        ("steps", format!("{} per branch alone, {} end to end, by level", list(&config.pretrain), list(&config.joint))),
-        ("commit", run::commit()),
-        ("run", folder.id().to_owned()),
-        ("device", device.describe()),
-        ("licence", "MIT OR Apache-2.0".to_owned()),
-    ]
-    .into_iter()
-    .map(|(key, value)| (key.to_owned(), value))
-    .collect()
+    let steps = format!("{} per branch alone, {} end to end, by level", list(&config.pretrain), list(&config.joint));
+    let own = [
+        ("model", "cbn"),
+        ("preset", &config.preset),
+        ("data", &format!("{}{more} ({faces})", config.data.display())),
+        ("data_terms", &config.data_terms),
+        ("seed", &config.seed.to_string()),
+        ("steps", &steps),
+    ];
+    run::manifest(device, folder, &own)
 }

@@ -496,22 +496,14 @@ fn check_validation(config: &Config, threads: usize) -> Result<()> {
 
 /// Returns the manifest of every weights file of a run.
 fn manifest(config: &Config, device: &Device, folder: &Folder) -> Vec<(String, String)> {
-    [
-        ("model", config.model.clone()),
-        ("scale", config.scale.to_string()),
-        ("command", run::command()),
-        ("data", config.data.display().to_string()),
-        ("data_terms", config.data_terms.clone()),
-        ("seed", config.seed.to_string()),
-        ("steps", config.steps.to_string()),
-        ("commit", run::commit()),
-        ("run", folder.id().to_owned()),
-        ("device", device.describe()),
-        ("licence", "MIT OR Apache-2.0".into()),
-        ("init", config.init.display().to_string()),
-    ]
-    .into_iter()
-    .filter(|(_, value)| !value.is_empty())
-    .map(|(key, value)| (key.to_owned(), value))
-    .collect()
+    let own = [
+        ("model", config.model.as_str()),
+        ("scale", &config.scale.to_string()),
+        ("data", &config.data.display().to_string()),
+        ("data_terms", &config.data_terms),
+        ("seed", &config.seed.to_string()),
+        ("steps", &config.steps.to_string()),
+        ("init", &config.init.display().to_string()),
+    ];
+    run::manifest(device, folder, &own)
 }

@@ -2,19 +2,16 @@
 
 use crate::error::{Error, Result};
 use crate::files;
-use crate::ops::resize::{Kernel, Resize};
 use crate::rng::Rng;
-use crate::vision::image::{Channel, Picture, Rect};
+use crate::vision::image::Picture;
 use crate::vision::models::deepid2::SIZE;
+use crate::vision::tasks::attributes::{Frame, PIXELS, scaled};
 use flate2::read::GzDecoder;
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read as _;
 use std::ops::Range;
 use std::path::Path;
-
-/// Numbers of a face: three channels of [`SIZE`].
-pub const PIXELS: usize = 3 * SIZE[0] * SIZE[1];
 
 /// Faces as they are set aside for training, for choices, and for one last look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,22 +35,49 @@ pub struct Faces {
     pub fingerprint: String,
 }
 
-/// The mirrored and shifted form in which a face is seen.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+/// The form in which a face is seen.
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Look {
     pub is_mirrored: bool,
     /// Rows and columns by which the face is shifted; its border is repeated.
-    pub shift: [i32; 2],
+    pub shift: [f32; 2],
+    /// Angle by which it is turned, in radians, and factor by which it is enlarged.
+    pub angle: f32,
+    pub zoom: f32,
+    /// Factor on the network's input and what is added to it.
+    pub contrast: f32,
+    pub brightness: f32,
+}
+
+impl Default for Look {
+    /// The face as it is.
+    fn default() -> Self {
+        Self { is_mirrored: false, shift: [0.0; 2], angle: 0.0, zoom: 1.0, contrast: 1.0, brightness: 0.0 }
+    }
 }
 
 /// Most pixels of a shift.
 const SHIFT: i32 = 3;
+/// Largest angle in radians, and relative change of size and contrast, and change of brightness, of [`Look::wide`].
+const ANGLE: f64 = 0.14;
+const ZOOM: f64 = 0.1;
+const CONTRAST: f64 = 0.2;
+const BRIGHTNESS: f64 = 0.3;
 
 impl Look {
-    /// Draws a form.
+    /// Draws a mirrored and shifted form.
     pub fn random(rng: &mut Rng) -> Self {
         let is_mirrored = rng.below(2) == 0;
-        Self { is_mirrored, shift: [0, 0].map(|_: i32| rng.below(2 * SHIFT as usize + 1) as i32 - SHIFT) }
+        let shift = [0; 2].map(|_| (rng.below(2 * SHIFT as usize + 1) as i32 - SHIFT) as f32);
+        Self { is_mirrored, shift, ..Self::default() }
+    }
+
+    /// Draws a form that is also turned, resized, and brighter or darker.
+    pub fn wide(rng: &mut Rng) -> Self {
+        let mut within = |most: f64| rng.uniform(-most, most) as f32;
+        let [angle, zoom] = [within(ANGLE), 1.0 + within(ZOOM)];
+        let [contrast, brightness] = [1.0 + within(CONTRAST), within(BRIGHTNESS)];
+        Self { angle, zoom, contrast, brightness, ..Self::random(rng) }
     }
 }
 
@@ -100,7 +124,8 @@ impl Faces {
             };
             hash.update(Sha256::digest(&bytes));
             hash.update(own.iter().map(|is| u8::from(*is)).collect::<Vec<_>>());
-            pixels(&Picture::decode(&bytes, &path.display().to_string())?, &mut all)?;
+            let picture = Picture::decode(&bytes, &path.display().to_string())?;
+            all.extend(Frame::centred(&picture).planes(&picture)?);
             labels.extend_from_slice(own);
             if !read(number + 1, source.faces.len()) {
                 return Err(Error::Interrupted);
@@ -131,18 +156,35 @@ impl Faces {
         (0..self.attributes.len()).map(|a| train.clone().filter(|&k| self.has(k, a)).count() as f64 / count).collect()
     }
 
+    /// Returns a face's three planes in grey levels.
+    pub fn planes(&self, face: usize) -> &[u8] {
+        &self.pictures[face * PIXELS..][..PIXELS]
+    }
+
     /// Appends a face's three planes, row by row, with grey levels 0 to 255 as −2 to 2.
     pub fn write(&self, face: usize, look: Look, out: &mut Vec<f32>) {
-        let [height, width] = SIZE.map(|side| side as i32);
-        for plane in self.pictures[face * PIXELS..][..PIXELS].chunks(SIZE[0] * SIZE[1]) {
-            for row in 0..height {
-                let from = ((row + look.shift[0]).clamp(0, height - 1) * width) as usize;
-                out.extend((0..width).map(|column| {
-                    let column = if look.is_mirrored { width - 1 - column } else { column };
-                    let grey = plane[from + (column + look.shift[1]).clamp(0, width - 1) as usize];
-                    4.0 * (f32::from(grey) / 255.0 - 0.5)
-                }));
-            }
+        let middle = SIZE.map(|side| (side - 1) as f32 / 2.0);
+        let (sin, cos) = (look.angle.sin() / look.zoom, look.angle.cos() / look.zoom);
+        // Where each pixel comes from: the offset in a plane of the pixel above and to the left, the steps to those below and to the
+        // right, and how near it is to these.
+        let mut sources = Vec::with_capacity(SIZE[0] * SIZE[1]);
+        for (row, column) in (0..SIZE[0]).flat_map(|row| (0..SIZE[1]).map(move |column| (row, column))) {
+            let column = if look.is_mirrored { SIZE[1] - 1 - column } else { column };
+            let [y, x] = [row as f32 - middle[0], column as f32 - middle[1]];
+            let at = [cos * y - sin * x + middle[0] + look.shift[0], sin * y + cos * x + middle[1] + look.shift[1]];
+            let at = [0, 1].map(|axis| at[axis].clamp(0.0, (SIZE[axis] - 1) as f32));
+            let [top, left] = at.map(|v| v as usize);
+            let [down, right] = [usize::from(top + 1 < SIZE[0]) * SIZE[1], usize::from(left + 1 < SIZE[1])];
+            sources.push((top * SIZE[1] + left, down, right, at.map(f32::fract)));
+        }
+        for plane in self.planes(face).chunks(SIZE[0] * SIZE[1]) {
+            out.extend(sources.iter().map(|&(first, down, right, [y, x])| {
+                let grey = |offset: usize| f32::from(plane[first + offset]);
+                let between = |a: f32, b: f32, part: f32| a + part * (b - a);
+                let above = between(grey(0), grey(right), x);
+                let below = between(grey(down), grey(down + right), x);
+                look.contrast * scaled(between(above, below, y)) + look.brightness
+            }));
         }
     }
 }
@@ -269,21 +311,6 @@ fn unpacked(archive: &Path, source: &Source) -> Result<BTreeMap<String, Vec<u8>>
     Ok(found)
 }
 
-/// Appends the three planes of an aligned CelebA picture as [`SIZE`]: it is resized to the width, and the rows in the middle are taken.
-fn pixels(picture: &Picture, out: &mut Vec<u8>) -> Result<()> {
-    let [height, width] = SIZE;
-    let from = [picture.height(), picture.width()];
-    // 109 rows of 89 become 57 of 47.
-    let rows = (from[0] * width / from[1]).max(height);
-    let op =
-        Resize::to(Kernel::Bicubic, from, [rows, width]).map_err(|e| Error::image(picture.name(), e.to_string()))?;
-    let small = picture.resize(&op)?.crop(Rect { top: (rows - height) / 2, left: 0, height, width })?;
-    for channel in [Channel::Red, Channel::Green, Channel::Blue] {
-        out.extend(small.plane(channel, small.whole())?.iter().map(|v| (v * 255.0 + 0.5) as u8));
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -319,7 +346,7 @@ mod tests {
                 plain[46]
             );
             let mut moved = Vec::new();
-            faces.write(face, Look { is_mirrored: true, shift: [0, 3] }, &mut moved);
+            faces.write(face, Look { is_mirrored: true, shift: [0.0, 3.0], ..Look::default() }, &mut moved);
             assert!((moved[46] - plain[3]).abs() < 1e-6 && (moved[0] - plain[46]).abs() < 1e-6);
             assert!((moved[20] - plain[29]).abs() < 1e-6, "three pixels to the left of the mirrored one");
         }

@@ -8,15 +8,25 @@ use crate::ops::loss::{Loss, Penalty, Reduction};
 use crate::rng::Rng;
 use crate::tensor::Tensor;
 use crate::train::{Decay, Loader, Optimizer, Schedule, Training};
-use crate::vision::models::deepid2::{self, Config, FEATURES, SIZE};
+use crate::vision::models::attributes;
+use crate::vision::models::deepid2::{self, FEATURES, SIZE};
 use crate::weights::Weights;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
+/// What makes the features of a face.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Base {
+    /// [`deepid2`].
+    DeepId2,
+    /// [`attributes`].
+    Shared,
+}
+
 /// How the network is trained.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Choices {
-    pub network: Config,
+    pub base: Base,
     pub steps: u64,
     /// Faces per step.
     pub batch: usize,
@@ -29,7 +39,7 @@ pub struct Choices {
 
 impl Default for Choices {
     fn default() -> Self {
-        Self { network: Config::default(), steps: 1000, batch: 64, lr: 2e-3, is_weighted: false, seed: 1 }
+        Self { base: Base::DeepId2, steps: 1000, batch: 64, lr: 2e-3, is_weighted: false, seed: 1 }
     }
 }
 
@@ -42,9 +52,13 @@ pub(super) fn schedule(lr: f64, steps: u64) -> Schedule {
 }
 
 /// Adds the network of `x` `[N, 3, 55, 47]` with the outputs `features` `[N, 160, 1, 1]` and `logits` `[N, attributes, 1, 1]`.
-fn build(g: &Draft, attributes: usize, config: &Config) {
-    let features = deepid2::features(g.input("x"), config);
-    let logits = features.dense("attributes", attributes);
+fn build(g: &Draft, attributes: usize, base: Base) {
+    let x = g.input("x");
+    let features = match base {
+        Base::DeepId2 => deepid2::features(x, 0.5),
+        Base::Shared => attributes::features(x),
+    };
+    let logits = attributes::logits(features, attributes);
     g.output("features", features);
     g.output("logits", logits);
     g.loss("loss", || weighted_entropy(g, logits));
@@ -77,14 +91,57 @@ pub(super) fn learn(
 }
 
 /// Returns the network of these weights for as many attributes.
-pub fn network(device: &Device, attributes: usize, config: Config, weights: impl Into<Params>) -> Network {
-    device.network(weights, move |g: &Draft| build(g, attributes, &config))
+pub fn network(device: &Device, attributes: usize, base: Base, weights: impl Into<Params>) -> Network {
+    device.network(weights, move |g: &Draft| build(g, attributes, base))
 }
 
 /// Returns the weight of a positive and of a negative face for each attribute, with which both classes count alike and the mean is 1.
 pub(super) fn balance(rates: &[f64]) -> Vec<[f32; 2]> {
     // A class without faces has no weight to matter.
     rates.iter().map(|rate| [0.5 / rate.max(1e-9), 0.5 / (1.0 - rate).max(1e-9)].map(|v| v as f32)).collect()
+}
+
+/// Batches of training faces in random forms.
+#[derive(Debug, Clone)]
+pub(super) struct Batches {
+    faces: Arc<Faces>,
+    batch: usize,
+    seed: u64,
+    /// The weight of a positive and of a negative face for each attribute.
+    weights: Vec<[f32; 2]>,
+    look: fn(&mut Rng) -> Look,
+}
+
+impl Batches {
+    pub fn new(faces: &Arc<Faces>, choices: &Choices) -> Self {
+        let weights = match choices.is_weighted {
+            true => balance(&faces.rates()),
+            false => vec![[1.0; 2]; faces.attributes.len()],
+        };
+        let look = match choices.base {
+            Base::DeepId2 => Look::random,
+            Base::Shared => Look::wide,
+        };
+        Self { faces: faces.clone(), batch: choices.batch, seed: choices.seed, weights, look }
+    }
+
+    /// Returns the inputs `x`, `t` and `m` of a step.
+    pub fn of(&self, step: u64) -> Result<[Tensor; 3]> {
+        let (batch, count) = (self.batch, self.faces.part(Part::Train).len());
+        let mut rng = Rng::of_step(self.seed, step);
+        let (mut x, mut t, mut m) = (Vec::new(), Vec::new(), Vec::new());
+        for _ in 0..batch {
+            let face = rng.below(count);
+            self.faces.write(face, (self.look)(&mut rng), &mut x);
+            for (attribute, [positive, negative]) in self.weights.iter().enumerate() {
+                let has = self.faces.has(face, attribute);
+                t.push(f32::from(u8::from(has)));
+                m.push(if has { *positive } else { *negative });
+            }
+        }
+        let of_labels = [batch, self.weights.len(), 1, 1];
+        Ok([Tensor::new([batch, 3, SIZE[0], SIZE[1]], x)?, Tensor::new(of_labels, t)?, Tensor::new(of_labels, m)?])
+    }
 }
 
 /// Trains the network; `step` is called after each step with its loss, and ends the training by false.
@@ -98,25 +155,10 @@ pub fn train(
     step: &mut dyn FnMut(f32) -> bool,
 ) -> Result<Weights> {
     let attributes = faces.attributes.len();
-    let network = network(device, attributes, choices.network, Params::fresh(choices.seed));
+    let network = network(device, attributes, choices.base, Params::fresh(choices.seed));
     let mut training = network.train(Optimizer::adamw(WEIGHT_DECAY))?;
-    let (all, count, Choices { seed, batch, .. }) = (faces.clone(), faces.part(Part::Train).len(), *choices);
-    let classes = if choices.is_weighted { balance(&faces.rates()) } else { vec![[1.0; 2]; attributes] };
-    let mut loader = Loader::new(1, 1, choices.steps, move |step| {
-        let mut rng = Rng::of_step(seed, step);
-        let (mut x, mut t, mut m) = (Vec::new(), Vec::new(), Vec::new());
-        for _ in 0..batch {
-            let face = rng.below(count);
-            all.write(face, Look::random(&mut rng), &mut x);
-            for (attribute, [positive, negative]) in classes.iter().enumerate() {
-                let has = all.has(face, attribute);
-                t.push(f32::from(u8::from(has)));
-                m.push(if has { *positive } else { *negative });
-            }
-        }
-        let of_labels = [batch, classes.len(), 1, 1];
-        Ok([Tensor::new([batch, 3, SIZE[0], SIZE[1]], x)?, Tensor::new(of_labels, t)?, Tensor::new(of_labels, m)?])
-    })?;
+    let batches = Batches::new(faces, choices);
+    let mut loader = Loader::new(1, 1, choices.steps, move |step| batches.of(step))?;
     let schedule = schedule(choices.lr, choices.steps);
     learn(&mut training, &mut loader, &schedule, 1..=choices.steps, ["x", "t", "m"], step)?;
     training.weights()
@@ -143,8 +185,8 @@ const AT_ONCE: usize = 250;
 ///
 /// # Errors
 /// The weights do not fit; the device fails.
-pub fn features(device: &Device, faces: &Faces, config: Config, weights: Weights, seed: u64) -> Result<Features> {
-    let network = network(device, faces.attributes.len(), config, weights);
+pub fn features(device: &Device, faces: &Faces, base: Base, weights: Weights, seed: u64) -> Result<Features> {
+    let network = network(device, faces.attributes.len(), base, weights);
     let run = |numbers: std::ops::Range<usize>, look: &mut dyn FnMut() -> Look| -> Result<[Vec<f32>; 2]> {
         let (mut features, mut logits) = (Vec::new(), Vec::new());
         for first in numbers.clone().step_by(AT_ONCE) {

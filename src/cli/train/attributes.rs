@@ -1,0 +1,118 @@
+//! `lineament train attributes`.
+
+use super::super::out::{self, note, say, shown};
+use super::super::{Common, interrupt, progress};
+use super::{Unsaved, explain};
+use crate::error::Result;
+use crate::train::Progress;
+use crate::vision::training::attributes::data::Faces;
+use crate::vision::training::attributes::run::{Config, Observer, folder, train};
+use clap::Args;
+use serde_json::json;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+#[derive(Args)]
+#[command(after_help = "Examples:
+  lineament train attributes --data celeba/ --steps 4000 --out runs/attributes
+  lineament train attributes --out runs/attributes --resume
+  lineament attributes face.jpg --weights runs/attributes/weights.safetensors
+
+DATA holds CelebA as it is distributed (img_align_celeba, list_attr_celeba.txt, list_eval_partition.txt), or celeba8k, or attributes.csv \
+with the header half,image,NAME,… and lines dev,FILE,0,1,… and the pictures beside it, all framed alike. Of n faces in attributes.csv the \
+last eighth measures the result, the eighth before it calibrates scores, and the others train.
+
+OUT holds lineament-run.json (which marks it as the folder of a run), config.toml (every choice of the run), log.jsonl (a line per step \
+and per validation), last.safetensors (from which --resume continues, to the same bits), best.safetensors (from the best validation, not \
+calibrated), weights.safetensors (after the last step) and curves.png. Ctrl-C saves a checkpoint and exits.")]
+pub struct Arguments {
+    /// The run's folder: new or empty, or with --resume an existing run's.
+    #[arg(long)]
+    out: PathBuf,
+    /// Continue the run in OUT, with its choices.
+    #[arg(long)]
+    resume: bool,
+    /// A file of choices, such as another run's config.toml.
+    #[arg(long, value_name = "FILE.toml")]
+    config: Option<PathBuf>,
+    /// Folder of faces with attributes.
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// Terms of use of the data, for the manifest.
+    #[arg(long)]
+    data_terms: Option<String>,
+    /// [default: 1]
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Total steps [default: 1000]
+    #[arg(long)]
+    steps: Option<u64>,
+    /// Faces per step [default: 64]
+    #[arg(long)]
+    batch: Option<usize>,
+    /// Highest learning rate [default: 2e-3]
+    #[arg(long)]
+    lr: Option<f64>,
+    /// Steps between checkpoints, after each of which the validation faces are judged [default: 200]
+    #[arg(long)]
+    checkpoint_every: Option<u64>,
+    #[command(flatten)]
+    common: Common,
+}
+
+/// Returns `base` overridden by the flags.
+fn overlaid(mut base: Config, a: &Arguments) -> Config {
+    macro_rules! overlay {
+        ($($name:ident)*) => {
+            $(if let Some(value) = &a.$name { base.$name = value.clone(); })*
+        };
+    }
+    overlay!(data data_terms seed steps batch lr checkpoint_every);
+    base
+}
+
+pub fn run(a: &Arguments) -> Result<u8> {
+    let own = Some(a.out.join("config.toml")).filter(|own| a.resume && own.is_file());
+    let base = match (&a.config, &own) {
+        (Some(file), _) | (None, Some(file)) => Config::open(file)?,
+        (None, None) => Config::default(),
+    };
+    let config = overlaid(base, a);
+    config.check()?;
+    let folder = folder(&a.out, a.resume)?;
+    let device = a.common.open()?;
+    let bar = progress::bar(0, "faces");
+    let faces = Faces::open(&config.data, &mut |read, all| {
+        bar.set_length(all as u64);
+        bar.set_position(read as u64);
+        !interrupt::is_requested()
+    });
+    bar.finish_and_clear();
+    let faces = Arc::new(faces?);
+    note!("training on {} in {}", device.describe(), shown(folder.path()));
+    let bar = progress::bar(config.steps, "steps");
+    let mut mean = None;
+    let mut step = |p: Progress| {
+        let now = mean.map_or(f64::from(p.loss), |mean: f64| 0.98 * mean + 0.02 * f64::from(p.loss));
+        mean = Some(now);
+        bar.set_position(p.step);
+        bar.set_message(format!("loss {now:.4}, {:.0} ms", p.ms));
+        !interrupt::is_requested()
+    };
+    let mut hold = Unsaved::default();
+    let mut observer = Observer { step: &mut step, hold: &mut |is| hold.set(is) };
+    let trained = train(&config, &device, &faces, &folder, &mut observer);
+    bar.finish_and_clear();
+    let weights = trained.inspect_err(|e| explain(e, &folder, folder.last().exists()))?;
+    weights.save(folder.weights())?;
+    let measured = weights.manifest().get("measured").map_or("", String::as_str);
+    say!("wrote {} (log: {})\n{measured}", shown(folder.weights()), shown(folder.log()));
+    if a.common.json {
+        let object = json!({
+            "out": out::path(folder.path()), "weights": out::path(folder.weights()), "log": out::path(folder.log()),
+            "steps": config.steps, "loss": mean, "measured": measured,
+        });
+        out::json(&object);
+    }
+    Ok(0)
+}
