@@ -1,11 +1,13 @@
 //! Sets of vectors: the nearest to others, clusters, principal components, classes by the nearest, and quintuplets to learn better vectors
 //! from. All work on any device.
 
+mod class_clusters;
 mod classifier;
 mod k_means;
 mod pca;
 mod quintuplets;
 
+pub use class_clusters::ClassClusters;
 pub use classifier::{Classifier, Rule};
 pub use k_means::{Clusters, KMeans};
 pub use pca::Pca;

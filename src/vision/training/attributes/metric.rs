@@ -14,7 +14,7 @@ use crate::ops::quintuplet::Quintuplet;
 use crate::rng::Rng;
 use crate::tensor::Tensor;
 use crate::train::{Loader, Optimizer};
-use crate::vectors::{Classifier, KMeans, Quintuplets, Rule};
+use crate::vectors::{ClassClusters, Classifier, Quintuplets, Rule};
 use crate::vision::models::deepid2::FEATURES;
 use std::sync::Arc;
 
@@ -58,8 +58,6 @@ impl Default for Choices {
     }
 }
 
-/// Rounds of k-means; more change few labels.
-const ROUNDS: usize = 10;
 /// Groups of each attribute per step.
 const GROUPS: usize = 8;
 
@@ -68,34 +66,6 @@ const GROUPS: usize = 8;
 pub struct Embedding {
     /// `[faces, dimensions]` for each attribute.
     pub attributes: Vec<Tensor>,
-}
-
-/// Clusters of one attribute's training faces.
-struct Clustered {
-    centroids: Tensor,
-    /// The class of each centroid.
-    classes: Vec<usize>,
-    /// The number of each face's cluster.
-    labels: Vec<usize>,
-}
-
-/// Clusters `vectors` `[N, D]` of each class by themselves, about `size` in each.
-fn cluster(device: &Device, vectors: &Tensor, classes: &[Vec<usize>; 2], size: usize, seed: u64) -> Result<Clustered> {
-    let d = vectors.shape()[1];
-    let (mut centroids, mut of, mut labels) = (Vec::new(), Vec::new(), vec![0; vectors.shape()[0]]);
-    for (members, class) in classes.iter().zip([1, 0]) {
-        if members.is_empty() {
-            continue;
-        }
-        let rows = members.iter().flat_map(|&k| &vectors.data()[k * d..][..d]).copied().collect::<Vec<f32>>();
-        let clusters = ((members.len() + size / 2) / size).clamp(1, members.len());
-        let found = KMeans { rounds: ROUNDS, seed, ..KMeans::new(clusters) }
-            .run(device, &Tensor::new([members.len(), d], rows)?)?;
-        members.iter().zip(&found.labels).for_each(|(&k, label)| labels[k] = of.len() + label);
-        centroids.extend_from_slice(found.centroids.data());
-        of.extend(std::iter::repeat_n(class, clusters));
-    }
-    Ok(Clustered { centroids: Tensor::new([of.len(), d], centroids)?, classes: of, labels })
 }
 
 fn network(device: &Device, attributes: usize, choices: Choices) -> Network {
@@ -211,8 +181,11 @@ pub fn train(
         };
         let last = (first + choices.refresh - 1).min(choices.steps);
         let clusters = match choices.is_quintuplet {
-            true => (vectors.iter().zip(&classes))
-                .map(|(vectors, own)| Ok(cluster(device, vectors, own, choices.cluster, choices.seed)?.labels))
+            true => (vectors.iter().enumerate())
+                .map(|(a, vectors)| {
+                    let own = of_training(faces, a);
+                    Ok(ClassClusters::new(device, vectors, &own, choices.cluster, choices.seed)?.labels)
+                })
                 .collect::<Result<_>>()?,
             false => vec![vec![0; train]; attributes],
         };
@@ -223,6 +196,11 @@ pub fn train(
         first = last + 1;
     }
     embed(&network, &features.plain, attributes, choices.dimensions)
+}
+
+/// Returns the class of each training face: 1 if it has the attribute.
+fn of_training(faces: &Faces, attribute: usize) -> Vec<usize> {
+    faces.part(Part::Train).map(|face| usize::from(faces.has(face, attribute))).collect()
 }
 
 /// How classes are found in an embedding.
@@ -248,12 +226,14 @@ pub fn classify(
 ) -> Result<Vec<bool>> {
     let (train, asked) = (faces.part(Part::Train).len(), faces.part(part));
     let mut found = vec![false; asked.len() * faces.attributes.len()];
-    for (a, (all, own)) in embedding.attributes.iter().zip(classes(faces)).enumerate() {
+    for (a, all) in embedding.attributes.iter().enumerate() {
         let d = all.shape()[1];
         let known = Tensor::new([train, d], all.data()[..train * d].to_vec())?;
+        let own = of_training(faces, a);
         let classifier = match decision {
             Decision::Clusters { cluster: size, k } => {
-                let Clustered { mut centroids, classes, .. } = cluster(device, &known, &own, size, seed)?;
+                let ClassClusters { mut centroids, classes, .. } =
+                    ClassClusters::new(device, &known, &own, size, seed)?;
                 // Means of directions are directions again at length 1.
                 for row in centroids.data_mut().chunks_mut(d) {
                     let length = row.iter().map(|v| v * v).sum::<f32>().sqrt().max(1e-6);
@@ -261,10 +241,7 @@ pub fn classify(
                 }
                 Classifier::new(device, &centroids, &classes, k, Rule::Margin)?
             }
-            Decision::Samples { k } => {
-                let classes: Vec<usize> = (0..train).map(|face| usize::from(faces.has(face, a))).collect();
-                Classifier::new(device, &known, &classes, k, Rule::Vote)?
-            }
+            Decision::Samples { k } => Classifier::new(device, &known, &own, k, Rule::Vote)?,
         };
         let rows = all.data()[asked.start * d..asked.end * d].to_vec();
         let classes = classifier.classify(&Tensor::new([asked.len(), d], rows)?)?;
