@@ -2,11 +2,14 @@
 //!
 //! Source: Lloyd 1982; the start by Arthur and Vassilvitskii 2007, "k-means++".
 
-use super::{Neighbours, distance, sizes};
+use super::assigned::Assigned;
+use super::{distance, in_threads, sizes};
 use crate::error::{Error, Result};
-use crate::exec::Device;
 use crate::rng::Rng;
 use crate::tensor::Tensor;
+
+/// Vectors whose distances to a centroid a thread computes at a time.
+const PART: usize = 256;
 
 /// How to cluster.
 #[derive(Debug, Clone)]
@@ -51,13 +54,12 @@ impl Clusters {
 }
 
 impl KMeans {
-    /// Clusters `vectors` `[N, D]`. The same vectors and settings give the same clusters on every device. A cluster that loses all of its
-    /// vectors gets the one that is farthest from its centroid.
+    /// Clusters `vectors` `[N, D]` on the processor, in all of its threads. The same vectors and settings give the same clusters on every
+    /// machine. A cluster that loses all of its vectors gets the one that is farthest from its centroid.
     ///
     /// # Errors
-    /// `vectors` or `start` is not a matrix of finite f32 of fitting shape; the number of clusters or rounds is out of range; the
-    /// device fails.
-    pub fn run(&self, device: &Device, vectors: &Tensor) -> Result<Clusters> {
+    /// `vectors` or `start` is not a matrix of finite f32 of fitting shape; the number of clusters or rounds is out of range.
+    pub fn run(&self, vectors: &Tensor) -> Result<Clusters> {
         let [n, d] = sizes("vectors", vectors)?;
         if !(1..=n).contains(&self.clusters) {
             return Err(Error::Usage(format!(
@@ -76,14 +78,17 @@ impl KMeans {
                 return Err(Error::Usage(format!("start must be {wanted:?}, got {:?}", start.shape())));
             }
         };
-        let mut assigned = Assigned::default();
+        let mut assigned = Assigned::new(vectors, &centroids);
+        let mut members = Vec::new();
         for round in 1.. {
-            let has_changed = assigned.update(device, &centroids, vectors)?;
-            if !has_changed || round == self.rounds {
-                let inertia = assigned.distances(&centroids, vectors).iter().sum();
+            let before = assigned.labels.clone();
+            assigned.update(&centroids);
+            let is_settled = round > 1 && assigned.labels == before;
+            if is_settled || round == self.rounds {
+                let inertia = assigned.distances(&centroids).iter().sum();
                 return Ok(Clusters { centroids, labels: assigned.labels, inertia, rounds: round });
             }
-            let means = self.means(vectors, &assigned, &centroids)?;
+            let means = self.means(vectors, &assigned, &centroids, &mut members)?;
             assigned.follow(&centroids, &means);
             centroids = means;
         }
@@ -98,9 +103,11 @@ impl KMeans {
         let mut left = vec![f64::INFINITY; rows.len() / d];
         while chosen.len() < self.clusters {
             let last = &rows[chosen[chosen.len() - 1] * d..][..d];
-            for (left, row) in left.iter_mut().zip(rows.chunks(d)) {
-                *left = left.min(distance(row, last));
-            }
+            in_threads(left.chunks_mut(PART).zip(rows.chunks(PART * d)), |(left, rows)| {
+                for (left, row) in left.iter_mut().zip(rows.chunks(d)) {
+                    *left = left.min(distance(row, last));
+                }
+            });
             let mut rest = rng.unit() * left.iter().sum::<f64>();
             let mut reaches = |left: &f64| {
                 rest -= left;
@@ -115,14 +122,21 @@ impl KMeans {
         Tensor::new([self.clusters, d], values)
     }
 
-    /// Returns the mean of each cluster.
-    fn means(&self, vectors: &Tensor, assigned: &Assigned, centroids: &Tensor) -> Result<Tensor> {
+    /// Returns the mean of each cluster. `members` are the labels of which `centroids` are the means, none at first; they become those of the
+    /// result.
+    fn means(
+        &self,
+        vectors: &Tensor,
+        assigned: &Assigned,
+        centroids: &Tensor,
+        members: &mut Vec<usize>,
+    ) -> Result<Tensor> {
         let d = vectors.shape()[1];
         let mut labels = assigned.labels.clone();
         let mut counts = vec![0usize; self.clusters];
         labels.iter().for_each(|label| counts[*label] += 1);
         if counts.contains(&0) {
-            let distances = assigned.distances(centroids, vectors);
+            let distances = assigned.distances(centroids);
             let mut by_distance: Vec<usize> = (0..labels.len()).collect();
             by_distance.sort_by(|a, b| distances[*b].total_cmp(&distances[*a]));
             let mut farthest = by_distance.into_iter();
@@ -137,89 +151,20 @@ impl KMeans {
                 }
             }
         }
+        // A cluster that neither lost nor got a vector keeps its mean.
+        let mut is_new = vec![members.is_empty(); self.clusters];
+        for (before, after) in members.iter().zip(&labels).filter(|(before, after)| before != after) {
+            (is_new[*before], is_new[*after]) = (true, true);
+        }
         let mut sums = vec![0.0f64; self.clusters * d];
-        for (row, &label) in vectors.data().chunks(d).zip(&labels) {
+        for (row, &label) in vectors.data().chunks(d).zip(&labels).filter(|(_, label)| is_new[**label]) {
             sums[label * d..][..d].iter_mut().zip(row).for_each(|(sum, value)| *sum += f64::from(*value));
         }
-        let mean = |(k, sum): (usize, f64)| (sum / counts[k / d] as f64) as f32;
-        Tensor::new([self.clusters, d], sums.into_iter().enumerate().map(mean).collect::<Vec<f32>>())
-    }
-}
-
-/// Which centroid is nearest to each vector, and bounds that show for most that it stays the nearest when centroids move.
-///
-/// Source: Hamerly 2010, "Making k-means even faster".
-#[derive(Default)]
-struct Assigned {
-    labels: Vec<usize>,
-    /// At least the distance to the own centroid, and at most that to any other.
-    upper: Vec<f64>,
-    lower: Vec<f64>,
-}
-
-/// Relative margin for the rounding of bounds, far above that of a few hundred sums in f64.
-const MARGIN: f64 = 1e-9;
-
-impl Assigned {
-    /// Finds the nearest of `centroids` for those vectors whose bounds leave a doubt. Returns whether any label changed.
-    fn update(&mut self, device: &Device, centroids: &Tensor, vectors: &Tensor) -> Result<bool> {
-        let [n, d] = [vectors.shape()[0], vectors.shape()[1]];
-        let is_first = self.labels.is_empty();
-        if is_first {
-            (self.labels, self.upper, self.lower) = (vec![0; n], vec![f64::INFINITY; n], vec![0.0; n]);
+        *members = labels;
+        let mut means = centroids.data().to_vec();
+        for (k, (mean, sum)) in means.chunks_mut(d).zip(sums.chunks(d)).enumerate().filter(|(k, _)| is_new[*k]) {
+            mean.iter_mut().zip(sum).for_each(|(mean, sum)| *mean = (sum / counts[k] as f64) as f32);
         }
-        let mut doubtful = Vec::new();
-        for (k, row) in vectors.data().chunks(d).enumerate() {
-            let is_settled = |upper: f64| upper * (1.0 + MARGIN) < self.lower[k];
-            if !is_first && !is_settled(self.upper[k]) {
-                self.upper[k] = distance(row, &centroids.data()[self.labels[k] * d..][..d]).sqrt();
-            }
-            if is_first || !is_settled(self.upper[k]) {
-                doubtful.push(k);
-            }
-        }
-        if doubtful.is_empty() {
-            return Ok(false);
-        }
-        let neighbours = Neighbours::new(device, centroids)?;
-        let count = centroids.shape()[0].min(2);
-        let nearest = match doubtful.len() == n {
-            true => neighbours.nearest(vectors, count)?,
-            false => {
-                let rows = doubtful.iter().flat_map(|&k| &vectors.data()[k * d..][..d]).copied().collect::<Vec<f32>>();
-                neighbours.nearest(&Tensor::new([doubtful.len(), d], rows)?, count)?
-            }
-        };
-        let mut has_changed = is_first;
-        for (number, &k) in doubtful.iter().enumerate() {
-            let mut found = nearest.of(number);
-            if let Some((label, own)) = found.next() {
-                has_changed |= label != self.labels[k];
-                let other = found.next().map_or(f64::INFINITY, |(_, other)| other.sqrt());
-                (self.labels[k], self.upper[k], self.lower[k]) = (label, own.sqrt(), other);
-            }
-        }
-        Ok(has_changed)
-    }
-
-    /// Widens the bounds by how far the centroids move.
-    fn follow(&mut self, before: &Tensor, after: &Tensor) {
-        let d = before.shape()[1];
-        let rows = before.data().chunks(d).zip(after.data().chunks(d));
-        let moved: Vec<f64> = rows.map(|(a, b)| distance(a, b).sqrt()).collect();
-        // The farthest that any centroid moved, and any but that one.
-        let farthest = (0..moved.len()).fold(0, |most, k| if moved[k] > moved[most] { k } else { most });
-        let others = moved.iter().enumerate().filter(|(k, _)| *k != farthest).map(|(_, m)| *m).fold(0.0, f64::max);
-        for ((label, upper), lower) in self.labels.iter().zip(&mut self.upper).zip(&mut self.lower) {
-            *upper += moved[*label];
-            *lower -= (1.0 + MARGIN) * if *label == farthest { others } else { moved[farthest] };
-        }
-    }
-
-    /// Returns the squared distance of each vector to its centroid.
-    fn distances(&self, centroids: &Tensor, vectors: &Tensor) -> Vec<f64> {
-        let d = vectors.shape()[1];
-        let own = |(row, label): (&[f32], &usize)| distance(row, &centroids.data()[label * d..][..d]);
-        vectors.data().chunks(d).zip(&self.labels).map(own).collect()
+        Tensor::new([self.clusters, d], means)
     }
 }
