@@ -57,9 +57,9 @@ fn main() -> Result<()> {
         neighbours.nearest(&x, k)?;
         println!("the {k} nearest of {CLUSTERS} to each: {:.0} ms", 1e3 * begin.elapsed().as_secs_f64());
     }
-    k_means.run(&x)?;
+    k_means.run(&device, &x)?;
     let begin = Instant::now();
-    let clusters = k_means.run(&x)?;
+    let clusters = k_means.run(&device, &x)?;
     let ms = 1e3 * begin.elapsed().as_secs_f64();
     println!("k-means, lineament:    {ms:.0} ms, inertia {:.4}, {} rounds", clusters.inertia, clusters.rounds);
     if let Ok(python) = std::env::var("LINEAMENT_SKLEARN_PYTHON") {

@@ -73,13 +73,18 @@ fn many_vectors_are_looked_up_in_parts() {
     }
 }
 
+/// The device for what needs none.
+fn references() -> Device {
+    Device::open(&Select::Cpu).unwrap()
+}
+
 #[test]
-fn clusters_are_found_and_every_run_finds_the_same() {
+fn clusters_are_found_and_every_device_finds_the_same() {
     let mut rng = Rng::new(7);
     let centres = [[0.0, 0.0, 0.0], [8.0, 0.0, 0.0], [0.0, 8.0, 1.0], [8.0, 8.0, 8.0]];
     let values = (0..120).flat_map(|k| centres[k % 4].map(|c| c + rng.normal())).map(|v| v as f32).collect();
     let vectors = Tensor::new([120, 3], values).unwrap();
-    let clusters = KMeans::new(4).run(&vectors).unwrap();
+    let clusters = KMeans::new(4).run(&references(), &vectors).unwrap();
     assert_eq!(clusters.counts(), [30; 4]);
     assert!((0..120).all(|k| clusters.labels[k] == clusters.labels[k % 4]));
     // Every centroid is the mean of its vectors, and the inertia that of the definition.
@@ -93,8 +98,10 @@ fn clusters_are_found_and_every_run_finds_the_same() {
             assert!((value - mean).abs() < 1e-6, "{value} {mean}");
         }
     }
-    let again = KMeans::new(4).run(&vectors).unwrap();
-    assert_eq!((again.centroids, again.rounds), (clusters.centroids, clusters.rounds));
+    if let Some(device) = common::device() {
+        let again = KMeans::new(4).run(&device, &vectors).unwrap();
+        assert_eq!((again.centroids, again.rounds), (clusters.centroids, clusters.rounds));
+    }
 }
 
 /// The labels, centroids and rounds of k-means by definition. A lost cluster gets the farthest vector of a cluster that has another.
@@ -146,11 +153,12 @@ fn clusters_are_those_of_looking_up_every_vector() {
     // Some are equal to those that start, so that clusters are lost.
     let twice = Tensor::new([200, 3], all[5].0.data()[..300].repeat(2)).unwrap();
     all.push((twice, 150));
+    let device = common::device().unwrap_or_else(references);
     for (vectors, count) in all {
         let [n, d] = [vectors.shape()[0], vectors.shape()[1]];
         let start = Tensor::new([count, d], vectors.data()[..count * d].to_vec()).unwrap();
         let (labels, centroids, rounds) = by_definition(&vectors, &start);
-        let clusters = KMeans { start: Some(start), ..KMeans::new(count) }.run(&vectors).unwrap();
+        let clusters = KMeans { start: Some(start), ..KMeans::new(count) }.run(&device, &vectors).unwrap();
         assert_eq!((&clusters.labels, clusters.rounds), (&labels, rounds), "{n} × {d} into {count}");
         assert_eq!(rows(&clusters.centroids), centroids, "{n} × {d} into {count}");
     }
@@ -164,16 +172,16 @@ fn as_tensor(rows: &[Vec<f64>]) -> Tensor {
 fn a_cluster_that_loses_its_vectors_gets_the_farthest_one() {
     let vectors = Tensor::new([4, 1], vec![0.0, 1.0, 2.0, 10.0]).unwrap();
     let start = Some(Tensor::new([2, 1], vec![3.0, 100.0]).unwrap());
-    let clusters = KMeans { start, ..KMeans::new(2) }.run(&vectors).unwrap();
+    let clusters = KMeans { start, ..KMeans::new(2) }.run(&references(), &vectors).unwrap();
     assert_eq!((clusters.labels, clusters.centroids.data()), (vec![0, 0, 0, 1], &[1.0, 10.0][..]));
     assert_eq!(clusters.inertia, 2.0);
     // As many clusters as vectors, some of which are equal.
     let equal = Tensor::filled([3, 2], 0.5);
-    let clusters = KMeans::new(3).run(&equal).unwrap();
+    let clusters = KMeans::new(3).run(&references(), &equal).unwrap();
     assert_eq!((clusters.inertia, clusters.labels), (0.0, vec![0; 3]));
     // A round is not enough to settle.
     let start = Some(Tensor::new([2, 1], vec![0.0, 1.0]).unwrap());
-    let one = KMeans { start, rounds: 1, ..KMeans::new(2) }.run(&vectors).unwrap();
+    let one = KMeans { start, rounds: 1, ..KMeans::new(2) }.run(&references(), &vectors).unwrap();
     assert_eq!((one.rounds, one.labels), (1, vec![0, 1, 1, 1]));
 }
 
@@ -192,10 +200,10 @@ fn wrong_vectors_are_refused() {
     assert!(error.contains("must be vectors [N, D], at least one, got [2, 2, 1, 1]"), "{error}");
     let none = Tensor::new([0, 2], Vec::<f32>::new()).unwrap();
     assert!(message(neighbours.nearest(&none, 1)).contains("vectors must be vectors [N, D], at least one, got [0, 2]"));
-    let error = KMeans::new(5).run(&known).unwrap_err().to_string();
+    let error = KMeans::new(5).run(&references(), &known).unwrap_err().to_string();
     assert!(error.contains("clusters must be 1 to 4"), "{error}");
     let start = Some(whole_numbers(3, 2, 1));
-    let error = KMeans { start, ..KMeans::new(2) }.run(&known).unwrap_err().to_string();
+    let error = KMeans { start, ..KMeans::new(2) }.run(&references(), &known).unwrap_err().to_string();
     assert!(error.contains("start must be [2, 2], got [3, 2]"), "{error}");
 }
 

@@ -5,7 +5,9 @@
 //! centroids in order, whose distances a processor computes together, and includes the vector's own; groups by nearness or by movement
 //! left no fewer distances to compute.
 
-use super::{distance, in_threads};
+use super::{Neighbours, distance, in_threads};
+use crate::error::Result;
+use crate::exec::Device;
 use crate::tensor::Tensor;
 
 /// Centroids in a group.
@@ -47,6 +49,34 @@ impl<'a> Assigned<'a> {
         });
         let lower = vec![f32::NEG_INFINITY; n * groups];
         Self { vectors, labels: vec![0; n], frame, framed, lengths, lower, moved: vec![0.0; groups] }
+    }
+
+    /// Lets `device` look up all vectors, so that [`Assigned::update`] need only settle what is nearly as near as the nearest.
+    ///
+    /// # Errors
+    /// The device fails.
+    pub fn look_up(&mut self, device: &Device, centroids: &Tensor) -> Result<()> {
+        let (groups, n) = (self.moved.len(), self.labels.len());
+        let square = self.frame.unit * self.frame.unit;
+        // An f32 distance is wrong by no more than this share, and the underflow of its terms.
+        let d = self.vectors.shape()[1] as f64;
+        let (share, underflow) = ((d + 2.0) * f64::from(f32::EPSILON), d * f64::from(f32::MIN_POSITIVE));
+        Neighbours::new(device, centroids)?.each_distance(self.vectors, |number, distances| {
+            let first = number / PART * PART;
+            let size = (n - first).min(PART);
+            let mut best = f32::INFINITY;
+            for (group, of_group) in distances.chunks(GROUP).enumerate() {
+                let mut least = f32::INFINITY;
+                for (k, distance) in of_group.iter().enumerate() {
+                    least = least.min(*distance);
+                    if *distance < best {
+                        (best, self.labels[number]) = (*distance, group * GROUP + k);
+                    }
+                }
+                let least = (f64::from(least.min(f32::MAX)) / (1.0 + share) - underflow) / square;
+                self.lower[first * groups + group * size + number % PART] = bound((least as f32).next_down(), 0.0);
+            }
+        })
     }
 
     /// Finds the nearest of `centroids` to each vector, and the first of several equally near.
@@ -324,13 +354,16 @@ mod tests {
     }
 
     /// Runs rounds as k-means does, and checks every bound in each. Returns the share of groups that were computed in each.
-    fn check(vectors: &Tensor, count: usize, rounds: usize, seed: u64) -> Vec<f64> {
+    fn check(device: Option<&Device>, vectors: &Tensor, count: usize, rounds: usize, seed: u64) -> Vec<f64> {
         let [n, d] = [vectors.shape()[0], vectors.shape()[1]];
         let mut rng = Rng::new(seed);
         let mut centroids = first(vectors, count);
         let mut assigned = Assigned::new(vectors, &centroids);
         let groups = assigned.moved.len();
         let mut shares = Vec::new();
+        if let Some(device) = device {
+            assigned.look_up(device, &centroids).unwrap();
+        }
         for round in 0..rounds {
             let before = assigned.lower.clone();
             assigned.update(&centroids);
@@ -368,11 +401,23 @@ mod tests {
     fn bounds_hold_while_centroids_move_and_save_most_distances() {
         for (k, frame) in FRAMES.into_iter().enumerate() {
             for (n, d, count) in [(67, 3, 20), (40, 1, 40), (33, 17, 1), (100, 8, 9)] {
-                check(&clouds(n, d, frame, 1), count, 12, k as u64);
+                check(None, &clouds(n, d, frame, 1), count, 12, k as u64);
             }
         }
-        let shares = check(&clouds(300, 16, [0.0, 1.0], 3), 160, 12, 1);
+        let shares = check(None, &clouds(300, 16, [0.0, 1.0], 3), 160, 12, 1);
         assert!(shares[0] == 1.0 && shares[4..].iter().all(|share| *share < 0.7), "{shares:?}");
+    }
+
+    #[test]
+    fn the_look_up_of_a_device_bounds_what_is_left() {
+        let device = Device::open(&crate::exec::Select::Cpu).unwrap();
+        for (k, frame) in FRAMES.into_iter().enumerate() {
+            for (n, d, count) in [(67, 3, 20), (33, 17, 1)] {
+                check(Some(&device), &clouds(n, d, frame, 1), count, 2, k as u64);
+            }
+        }
+        let shares = check(Some(&device), &clouds(300, 16, [0.0, 1.0], 3), 160, 2, 1);
+        assert!(shares[0] < 0.2, "{shares:?}");
     }
 
     #[test]

@@ -5,6 +5,8 @@
 use super::assigned::Assigned;
 use super::{distance, in_threads, sizes};
 use crate::error::{Error, Result};
+use crate::exec::Device;
+use crate::ops::Family;
 use crate::rng::Rng;
 use crate::tensor::Tensor;
 
@@ -54,12 +56,14 @@ impl Clusters {
 }
 
 impl KMeans {
-    /// Clusters `vectors` `[N, D]` on the processor, in all of its threads. The same vectors and settings give the same clusters on every
-    /// machine. A cluster that loses all of its vectors gets the one that is farthest from its centroid.
+    /// Clusters `vectors` `[N, D]`. The same vectors and settings give the same clusters on every device: a GPU looks up all vectors once,
+    /// and the processor follows those that may change, or looks up all where the device is the processor. A cluster that loses all of its
+    /// vectors gets the one that is farthest from its centroid.
     ///
     /// # Errors
-    /// `vectors` or `start` is not a matrix of finite f32 of fitting shape; the number of clusters or rounds is out of range.
-    pub fn run(&self, vectors: &Tensor) -> Result<Clusters> {
+    /// `vectors` or `start` is not a matrix of finite f32 of fitting shape; the number of clusters or rounds is out of range; the
+    /// device fails.
+    pub fn run(&self, device: &Device, vectors: &Tensor) -> Result<Clusters> {
         let [n, d] = sizes("vectors", vectors)?;
         if !(1..=n).contains(&self.clusters) {
             return Err(Error::Usage(format!(
@@ -79,6 +83,9 @@ impl KMeans {
             }
         };
         let mut assigned = Assigned::new(vectors, &centroids);
+        if device.info().is_some_and(|info| info.caps.family == Family::Hardware) {
+            assigned.look_up(device, &centroids)?;
+        }
         let mut members = Vec::new();
         for round in 1.. {
             let before = assigned.labels.clone();

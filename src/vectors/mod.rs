@@ -1,11 +1,8 @@
 //! Sets of vectors: the nearest to others, clusters, principal components, classes by the nearest, and quintuplets to learn better vectors
-//! from. What looks up neighbours works on any device; k-means works on the processor.
+//! from. All work on any device.
 
-<<<<<<< HEAD
-mod class_clusters;
-=======
 mod assigned;
->>>>>>> 773af98 (k-means by bounds of groups, on the processor)
+mod class_clusters;
 mod classifier;
 mod k_means;
 mod pca;
