@@ -24,7 +24,7 @@ pub enum Command {
     /// Train the face hallucination: alignment, priors and networks of every level, in the order of its paper.
     Hallucinate(Box<hallucinate::Arguments>),
     /// Train the network that labels faces with attributes, on CelebA or on faces of your own.
-    Attributes(attributes::Arguments),
+    Attributes(Box<attributes::Arguments>),
 }
 
 #[derive(Args)]

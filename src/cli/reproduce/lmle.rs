@@ -1,5 +1,7 @@
 //! `lineament reproduce lmle`: attributes whose classes are of unequal size, by LMLE and by what it is compared with.
 
+mod gender;
+
 use super::super::Common;
 use super::super::hallucinate::save;
 use super::super::out::{self, note, say};
@@ -32,12 +34,14 @@ use std::sync::Arc;
   lineament reproduce lmle --data ../shared/data/faces
   lineament reproduce lmle --data celeba/ --out lmle/ --seeds 1
   lineament reproduce lmle --data faces/ --validation --steps 200 --json
+  lineament reproduce lmle --data ../shared/data/faces --lfw --out lmle-lfw/
 
 DATA holds CelebA as it is distributed (img_align_celeba, list_attr_celeba.txt, list_eval_partition.txt; 100,000 faces train and 10,000 \
 are judged, as in the paper), or celeba8k. For each seed a DeepID2 network learns all attributes at once; linear classifiers and the \
 embeddings of LMLE and of triplets stand on its features. Published values are from Huang et al., CVPR 2016. Everything was chosen on \
 the validation faces, on which --validation judges; the test faces are for a last look. OUT receives table.md, gain.png, embedding.png \
-and the networks, trunk-*.safetensors, from which an interrupted run continues. Run nothing else meanwhile: the last table has times.")]
+and the networks, trunk-*.safetensors, from which an interrupted run continues. With --lfw, DATA holds lfw112.tar and lfw_gender.csv, and \
+OUT receives table.md and the networks. Run nothing else meanwhile: the last table has times.")]
 pub struct Arguments {
     /// Folder of CelebA or of celeba8k.
     #[arg(long, value_name = "DIR")]
@@ -57,6 +61,9 @@ pub struct Arguments {
     /// Steps of each embedding on the features of a network; linear classifiers, which learn longer, take twice as many.
     #[arg(long, default_value_t = 400, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     head_steps: u64,
+    /// Judge gender on LFW instead, with women thinned to imbalance levels of 28, 40 and 48 %.
+    #[arg(long)]
+    lfw: bool,
     /// Judge on the validation faces: for choosing settings.
     #[arg(long)]
     validation: bool,
@@ -178,6 +185,8 @@ struct Run<'a> {
     device: Device,
     faces: Arc<Faces>,
     part: Part,
+    /// What tells this set's networks from others in the same folder.
+    set: String,
 }
 
 impl Run<'_> {
@@ -185,7 +194,7 @@ impl Run<'_> {
     fn trunk(&self, seed: u64, is_weighted: bool) -> Result<Weights> {
         let choices = trunk::Choices { seed, is_weighted, steps: self.a.steps, ..trunk::Choices::default() };
         let key = format!("{choices:?} {}", self.faces.fingerprint);
-        let name = format!("trunk-{}{seed}.safetensors", if is_weighted { "weighted-" } else { "" });
+        let name = format!("trunk-{}{}{seed}.safetensors", self.set, if is_weighted { "weighted-" } else { "" });
         let path = self.a.out.join(name);
         if path.is_file() {
             let weights = Weights::open(&path)?;
@@ -256,23 +265,31 @@ impl Run<'_> {
     }
 }
 
-pub fn run(a: &Arguments) -> Result<u8> {
-    let existing = Existing::overwrite(a.overwrite);
-    std::fs::create_dir_all(&a.out).map_err(|e| Error::io(&a.out, e))?;
-    let outputs = ["table.md", "gain.png", "embedding.png"].map(|name| a.out.join(name));
-    outputs.iter().try_for_each(|path| files::check_output(path, existing))?;
-    let device = a.common.open()?;
+/// Reads faces with a progress bar.
+fn read(open: impl FnOnce(&mut dyn FnMut(usize, usize) -> bool) -> Result<Faces>) -> Result<Faces> {
     let bar = progress::bar(0, "faces");
-    let faces = Faces::open(&a.data, &mut |read, all| {
+    let faces = open(&mut |read, all| {
         bar.set_length(all as u64);
         bar.set_position(read as u64);
         !interrupt::is_requested()
     });
     bar.finish_and_clear();
-    let faces = Arc::new(faces?);
+    faces
+}
+
+pub fn run(a: &Arguments) -> Result<u8> {
+    if a.lfw {
+        return gender::run(a);
+    }
+    let existing = Existing::overwrite(a.overwrite);
+    std::fs::create_dir_all(&a.out).map_err(|e| Error::io(&a.out, e))?;
+    let outputs = ["table.md", "gain.png", "embedding.png"].map(|name| a.out.join(name));
+    outputs.iter().try_for_each(|path| files::check_output(path, existing))?;
+    let device = a.common.open()?;
+    let faces = Arc::new(read(|tell| Faces::open(&a.data, tell))?);
     let part = if a.validation { Part::Validation } else { Part::Test };
     say!("{} on {}", out::count(faces.part(Part::Test).end, "face"), device.describe());
-    let run = Run { a, device, faces: faces.clone(), part };
+    let run = Run { a, device, faces: faces.clone(), part, set: String::new() };
     let mut all: Vec<Vec<Scores>> = Vec::new();
     let mut last = None;
     for seed in 1..=a.seeds {

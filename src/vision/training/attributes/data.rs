@@ -113,13 +113,78 @@ impl Faces {
             let archive = inner.join("celeba8k.tar.gz");
             (part(&inner)?, inner, archive.is_file().then_some(archive))
         };
-        let mut packed = archive.map(|archive| unpacked(&archive, &source)).transpose()?;
+        Self::decode(source, &pictures, archive.as_deref(), read)
+    }
+
+    /// Reads the pictures of LFW with the attribute `Male` from `folder`, which holds `lfw_gender.csv`, whose header begins with
+    /// `file,male` and whose lines are `AJ_Cook/AJ_Cook_0001.jpg,0,…`, and `lfw112.tar`, in which those pictures are, 112 × 112 and
+    /// aligned. Of eight people six are for training, one for validation and one for the test; nobody is in two parts.
+    ///
+    /// # Errors
+    /// Those of [`Faces::open`].
+    pub fn lfw(folder: &Path, read: &mut dyn FnMut(usize, usize) -> bool) -> Result<Self> {
+        let (list, archive) = (folder.join("lfw_gender.csv"), folder.join("lfw112.tar"));
+        let mut people: BTreeMap<String, Vec<(String, Vec<bool>)>> = BTreeMap::new();
+        for line in text(&list)?.lines().skip(1) {
+            let mut fields = line.split(',');
+            let (name, male) =
+                (fields.next().unwrap_or_default(), fields.next().and_then(|field| flag(field, ["1", "0"])));
+            let (Some((person, file)), Some(male)) = (name.split_once('/'), male) else {
+                return Err(missing(&list, format!("{line:?}: needs PERSON/FILE,1 or PERSON/FILE,0")));
+            };
+            people.entry(person.to_owned()).or_default().push((file.to_owned(), vec![male]));
+        }
+        let mut parts: [Vec<_>; 3] = Default::default();
+        for (number, faces) in people.into_values().enumerate() {
+            parts[[0, 0, 0, 1, 0, 0, 0, 2][number % 8]].extend(faces);
+        }
+        let mut end = 0;
+        let ends = [0, 1, 2].map(|part: usize| {
+            end += parts[part].len();
+            end
+        });
+        let source = Source { attributes: vec!["Male".into()], faces: parts.into_iter().flatten().collect(), ends };
+        Self::decode(checked(&list, source)?, folder, Some(&archive), read)
+    }
+
+    /// Returns these faces without some of the training faces, chosen by `seed` from the smaller class of `attribute`, so that its
+    /// imbalance level |share − 50 %| is `level`, or as it is if that is higher.
+    pub fn thinned(&self, attribute: usize, level: f64, seed: u64) -> Self {
+        let train = self.part(Part::Train);
+        let (with, without): (Vec<usize>, Vec<usize>) = train.clone().partition(|&face| self.has(face, attribute));
+        let (mut small, large) = if with.len() < without.len() { (with, without) } else { (without, with) };
+        let wanted = (large.len() as f64 * (50.0 - level) / (50.0 + level)).round() as usize;
+        let mut rng = Rng::new(seed);
+        while small.len() > wanted.max(1) {
+            small.swap_remove(rng.below(small.len()));
+        }
+        let mut kept: Vec<usize> = [small, large].concat();
+        kept.sort_unstable();
+        let count = kept.len();
+        kept.extend(train.end..self.ends[2]);
+        let size = self.attributes.len();
+        Self {
+            attributes: self.attributes.clone(),
+            pictures: kept.iter().flat_map(|&face| self.planes(face)).copied().collect(),
+            labels: kept.iter().flat_map(|&face| &self.labels[face * size..][..size]).copied().collect(),
+            ends: self.ends.map(|end| end - (train.len() - count)),
+            fingerprint: format!("{} {attribute} at {level} by {seed}", self.fingerprint),
+        }
+    }
+
+    fn decode(
+        source: Source,
+        pictures: &Path,
+        archive: Option<&Path>,
+        read: &mut dyn FnMut(usize, usize) -> bool,
+    ) -> Result<Self> {
+        let mut packed = archive.map(|archive| unpacked(archive, &source)).transpose()?;
         let (mut all, mut labels) = (Vec::with_capacity(source.faces.len() * PIXELS), Vec::new());
         let mut hash = Sha256::new();
         for (number, (name, own)) in source.faces.iter().enumerate() {
             let path = pictures.join(name);
             let bytes = match &mut packed {
-                Some(packed) => packed.remove(name).ok_or_else(|| missing(&path, "is not in celeba8k.tar.gz"))?,
+                Some(packed) => packed.remove(name).ok_or_else(|| missing(&path, "is not in the archive"))?,
                 None => files::read(&path, |file, problem| Error::Image { file, problem })?,
             };
             hash.update(Sha256::digest(&bytes));
@@ -296,7 +361,12 @@ fn unpacked(archive: &Path, source: &Source) -> Result<BTreeMap<String, Vec<u8>>
     let broken = |e: std::io::Error| missing(archive, format!("cannot be unpacked: {e}"));
     let wanted: BTreeSet<&str> = source.faces.iter().map(|(name, _)| name.as_str()).collect();
     let file = std::fs::File::open(archive).map_err(|e| Error::io(archive, e))?;
-    let mut tar = tar::Archive::new(GzDecoder::new(std::io::BufReader::new(file)).take(MOST_BYTES));
+    let file = std::io::BufReader::new(file);
+    let bytes: Box<dyn std::io::Read> = match archive.extension().is_some_and(|extension| extension == "gz") {
+        true => Box::new(GzDecoder::new(file)),
+        false => Box::new(file),
+    };
+    let mut tar = tar::Archive::new(bytes.take(MOST_BYTES));
     let mut found = BTreeMap::new();
     for entry in tar.entries().map_err(broken)? {
         let mut entry = entry.map_err(broken)?;
@@ -403,6 +473,86 @@ mod tests {
         assert!(open(folder.path()).unwrap_err().to_string().contains("at least eight"));
         let empty = tempfile::tempdir().unwrap();
         assert!(open(empty.path()).unwrap_err().to_string().contains("list_attr_celeba.txt"));
+    }
+
+    #[test]
+    fn lfw_is_parted_by_people_and_thinned() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut table = String::from("file,male\n");
+        let mut tar = tar::Builder::new(Vec::new());
+        for (person, number) in (0..16).flat_map(|person| (0..2).map(move |number| (person, number))) {
+            let name = format!("P{person:02}/P{person:02}_{number}.png");
+            table += &format!("{name},{}\n", u8::from(person % 2 == 1 || person == 2));
+            let bytes = picture(10 * person + number);
+            let mut header = tar::Header::new_gnu();
+            header.set_size(bytes.len() as u64);
+            header.set_mode(0o644);
+            tar.append_data(&mut header, &name, &bytes[..]).unwrap();
+        }
+        std::fs::write(folder.path().join("lfw_gender.csv"), &table).unwrap();
+        std::fs::write(folder.path().join("lfw112.tar"), tar.into_inner().unwrap()).unwrap();
+        let faces = Faces::lfw(folder.path(), &mut |_, _| true).unwrap();
+        assert_eq!([Part::Train, Part::Validation, Part::Test].map(|part| faces.part(part)), [0..24, 24..28, 28..32]);
+        // Grey levels tell who it is: people 3 and 11 are for validation, 7 and 15 for the test.
+        let people = |faces: &Faces, part| {
+            let mut people: Vec<u8> = faces.part(part).map(|face| faces.planes(face)[0] / 10).collect();
+            people.dedup();
+            people
+        };
+        assert_eq!(people(&faces, Part::Validation), [3, 11]);
+        assert_eq!(people(&faces, Part::Test), [7, 15]);
+        assert_eq!(people(&faces, Part::Train).len(), 12);
+        // 10 of 24 have the attribute; with 14 others, 6 make a share of 30 %.
+        assert!((faces.rates()[0] - 10.0 / 24.0).abs() < 1e-9);
+        let thinned = faces.thinned(0, 20.0, 1);
+        assert_eq!([Part::Train, Part::Validation, Part::Test].map(|part| thinned.part(part).len()), [20, 4, 4]);
+        assert!((thinned.rates()[0] - 0.3).abs() < 1e-9);
+        assert_eq!([Part::Validation, Part::Test].map(|part| people(&thinned, part)), [vec![3, 11], vec![7, 15]]);
+        assert!(thinned.part(Part::Train).all(|face| thinned.has(face, 0) == {
+            let person = thinned.planes(face)[0] / 10;
+            person % 2 == 1 || person == 2
+        }));
+        assert_ne!(thinned.pictures, faces.thinned(0, 20.0, 2).pictures);
+        assert_eq!(faces.thinned(0, 5.0, 1).pictures, faces.pictures);
+        std::fs::write(folder.path().join("lfw_gender.csv"), table.replace("P03_1.png,1", "P03_1.png,2")).unwrap();
+        let problem = Faces::lfw(folder.path(), &mut |_, _| true).unwrap_err().to_string();
+        assert!(problem.contains("P03_1.png,2") && problem.contains("PERSON/FILE,1"), "{problem}");
+    }
+
+    #[test]
+    fn a_turned_and_enlarged_face_keeps_its_middle() {
+        let faces = {
+            let folder = tempfile::tempdir().unwrap();
+            let table: String = (0..8).map(|k| format!("dev,{k}.png,1\n")).collect();
+            std::fs::write(folder.path().join("attributes.csv"), format!("half,image,Bald\n{table}")).unwrap();
+            (0..8).for_each(|k| std::fs::write(folder.path().join(format!("{k}.png")), picture(0)).unwrap());
+            open(folder.path()).unwrap()
+        };
+        let seen = |look: Look| {
+            let mut out = Vec::new();
+            faces.write(0, look, &mut out);
+            out
+        };
+        let plain = seen(Look::default());
+        assert!(plain.iter().zip(faces.planes(0)).all(|(v, grey)| *v == scaled((*grey).into())));
+        // A quarter turn brings the right half, which is white, to the top or the bottom, the middle stays.
+        let turned = seen(Look { angle: std::f32::consts::FRAC_PI_2, ..Look::default() });
+        let at = |out: &[f32], row: usize, column: usize| out[row * SIZE[1] + column];
+        assert!((at(&turned, 27, 23) - at(&plain, 27, 23)).abs() < 1e-3);
+        assert!((at(&turned, 5, 5) - at(&turned, 5, 40)).abs() < 1e-3);
+        assert!((at(&turned, 5, 5) - at(&turned, 50, 5)).abs() > 3.0);
+        let lit = seen(Look { contrast: 0.5, brightness: 0.25, ..Look::default() });
+        assert!(lit.iter().zip(&plain).all(|(a, b)| (a - (0.5 * b + 0.25)).abs() < 1e-6));
+        // The edge of the white half lies at column 23.2; enlarged, what was between it and the middle is twice as far.
+        let place = |out: &[f32]| (0..SIZE[1]).find(|&c| at(out, 27, c) > 0.0).unwrap();
+        let [near, far] = [1.0, 2.0].map(|zoom| place(&seen(Look { shift: [0.0, -4.0], zoom, ..Look::default() })));
+        assert!(far - 23 >= 2 * (near - 23) - 2 && far > near + 2, "{near} {far}");
+        let mut rng = Rng::new(1);
+        let looks: Vec<Look> = (0..200).map(|_| Look::wide(&mut rng)).collect();
+        assert!(
+            looks.iter().all(|l| l.angle.abs() <= 0.14 && (l.zoom - 1.0).abs() <= 0.1 && l.brightness.abs() <= 0.3)
+        );
+        assert!(looks.iter().any(|l| l.angle > 0.1) && looks.iter().any(|l| l.angle < -0.1));
     }
 
     #[test]
