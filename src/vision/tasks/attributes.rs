@@ -211,3 +211,68 @@ impl Labeller {
         Ok(found)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::vision::image::{Channels, Samples};
+
+    /// A picture whose grey level is 10 at the left border and rises by 1 with each column, and by 40 in the lower half.
+    fn ramp(width: usize, height: usize) -> Picture {
+        let grey = |k: usize| (10 + k % width + if k / width >= height / 2 { 40 } else { 0 }) as u8;
+        let samples = (0..width * height).flat_map(|k| [grey(k); 3]).collect();
+        Picture::from_samples("ramp", width, height, Channels::Rgb, Samples::U8(samples)).unwrap()
+    }
+
+    #[test]
+    fn frames_have_the_proportions_of_aligned_pictures() {
+        let centred = |width, height| {
+            let Frame { left, top, width, height } = Frame::centred(&ramp(width, height));
+            [left, top, width as i64, height as i64]
+        };
+        assert_eq!(centred(89, 109), [0, 0, 89, 109]);
+        assert_eq!(centred(178, 218), [0, 0, 178, 218]);
+        assert_eq!(centred(150, 109), [30, 0, 89, 109]);
+        assert_eq!(centred(89, 120), [0, 5, 89, 109]);
+        assert_eq!(centred(1, 1), [0, 0, 1, 1]);
+    }
+
+    #[test]
+    fn a_detectors_box_leads_to_the_frame() {
+        let picture = ramp(178, 218);
+        // The median box in an aligned picture, with its centre in the middle of the width.
+        let frame = Frame::of_box(&picture, [89.0 - 42.75, 124.5 - 58.6, 85.5, 117.2]).unwrap();
+        for (found, wanted) in [(frame.left, 0), (frame.top, 0), (frame.width as i64, 178), (frame.height as i64, 218)]
+        {
+            assert!((found - wanted).abs() <= 1, "{frame:?}");
+        }
+        // Half as large and elsewhere.
+        let frame = Frame::of_box(&picture, [100.0, 50.0, 42.75, 58.6]).unwrap();
+        assert_eq!([frame.width, frame.height], [89, 109]);
+        assert_eq!([frame.left, frame.top], [77, 17]);
+        for area in [[0.0, 0.0, 0.0, 5.0], [178.0, 0.0, 5.0, 5.0], [-9.0, 0.0, 9.0, 5.0], [0.0, f64::NAN, 9.0, 5.0]] {
+            assert!(Frame::of_box(&picture, area).is_err(), "{area:?}");
+        }
+        let error = Frame::of_box(&picture, [0.0, 0.0, 1e6, 1e6]).unwrap_err().to_string();
+        assert!(error.contains("ramp: the box 0,0,1000000,1000000 is too large"), "{error}");
+    }
+
+    #[test]
+    fn what_lies_beyond_the_border_repeats_it() {
+        let picture = ramp(94, 110);
+        let planes = |left, top| Frame { left, top, width: 94, height: 110 }.planes(&picture).unwrap();
+        let [whole, moved, lower] = [planes(0, 0), planes(-40, 0), planes(0, 60)];
+        assert_eq!(whole.len(), PIXELS);
+        let at = |planes: &[u8], row: usize, column: usize| planes[row * SIZE[1] + column];
+        // Two columns become one.
+        assert!(at(&whole, 3, 20).abs_diff(10 + 40) <= 1);
+        assert!(at(&moved, 3, 40).abs_diff(at(&whole, 3, 20)) <= 1);
+        assert!((0..18).all(|column| at(&moved, 3, column) == 10));
+        assert!(at(&lower, 50, 20).abs_diff(10 + 40 + 40) <= 1);
+        assert_eq!(at(&lower, 52, 20), at(&lower, 40, 20));
+        assert!(Frame { left: 94, top: 0, width: 10, height: 12 }.planes(&picture).is_err());
+        // A grey picture has three equal planes.
+        let grey = Picture::from_samples("grey", 47, 55, Channels::Grey, Samples::U8(vec![77; 47 * 55])).unwrap();
+        assert!(Frame::centred(&grey).planes(&grey).unwrap().iter().all(|v| *v == 77));
+    }
+}
