@@ -118,7 +118,7 @@ const STALE: Duration = Duration::from_secs(24 * 3600);
 fn temporary_name(number: u64) -> String {
     let [begin, end] = TEMPORARY;
     let number = format!("{number:016x}");
-    let check: String = Sha256::digest(format!("lineament {number}"))[..4].iter().map(|b| format!("{b:02x}")).collect();
+    let check = hex(&Sha256::digest(format!("lineament {number}"))[..4]);
     format!("{begin}{number}-{check}{end}")
 }
 
@@ -258,6 +258,11 @@ pub(crate) fn try_lock(path: &Path) -> Result<Option<File>> {
 
 fn lockable(path: &Path) -> Result<File> {
     File::options().read(true).create(true).append(true).open(path).map_err(|e| Error::io(path, e))
+}
+
+/// Formats bytes as hexadecimal digits, as checksums are written.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

@@ -7,7 +7,9 @@ use crate::exec::{Device, Network, Params, Select};
 use crate::files::{self, Existing};
 use crate::graph::{Draft, Given, Graph, NodeId};
 use crate::vision::models::cbn::cascade::{Cascade, Variant, weights_of};
-use crate::vision::models::{SuperResolution, shipped};
+use crate::vision::models::deepid2::SIZE;
+use crate::vision::models::{SuperResolution, attributes as model, shipped};
+use crate::vision::tasks::attributes;
 use crate::weights::Weights;
 use clap::Args;
 use serde_json::json;
@@ -23,7 +25,8 @@ use std::path::PathBuf;
 
 The manifest of the weights names the network; --model and --scale stand in for one that does not. Input x and output y are \
 luminance in 0..1. Dimensions that the network does not fix stay open: the batch, and the size for an upscale. A face network reads the \
-small face in the frame in which it was trained, and finds its features itself; its batch is fixed.")]
+small face in the frame in which it was trained, and finds its features itself; its batch is fixed. The network of attributes reads red, \
+green and blue of 55 × 47 pixels in −2..2, and y holds the scores.")]
 pub struct Arguments {
     /// Weights file, or weights that come with lineament by name, such as fsrcnn_x3 (see `lineament models`).
     weights: PathBuf,
@@ -65,7 +68,7 @@ pub fn run(a: &Arguments) -> Result<u8> {
 
 /// Opens a file, or weights that come with lineament.
 fn open(a: &Arguments) -> Result<Weights> {
-    let name_of = |shipped: &shipped::Shipped| match shipped.model.starts_with("cbn") {
+    let name_of = |shipped: &shipped::Shipped| match shipped.model.starts_with("cbn") || shipped.scale == 1 {
         true => shipped.model.to_owned(),
         false => format!("{}_x{}", shipped.model, shipped.scale),
     };
@@ -103,6 +106,11 @@ fn network(a: &Arguments, weights: Weights) -> Result<(Network, Given)> {
         return Ok((of(&device, own, build), Given::new("x", shape)));
     }
     let entry = |key: &str| weights.manifest().get(key).cloned();
+    if a.model.is_none() && entry("model").as_deref() == Some("attributes") {
+        let count = attributes::attributes(&weights)?.len();
+        let build = move |g: &Draft| g.output("y", model::logits(model::features(g.input("x")), count).sigmoid());
+        return Ok((device.network(weights, build), Given::new("x", [batch, 3, SIZE[0], SIZE[1]])));
+    }
     let scale = a.scale.or_else(|| entry("scale")?.parse().ok());
     let (Some(model), Some(scale)) = (a.model.clone().or_else(|| entry("model")), scale) else {
         let problem = "its manifest does not name the network and its scale; give --model and --scale";

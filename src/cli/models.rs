@@ -67,6 +67,7 @@ pub fn run(arguments: &Arguments) -> Result<u8> {
 fn command(name: &str) -> String {
     match name.strip_prefix("cbn-") {
         Some(preset) => format!("lineament hallucinate --preset {preset}"),
+        None if name == "attributes" => "lineament attributes".to_owned(),
         None => format!("lineament upscale --model {name}"),
     }
 }
@@ -74,7 +75,8 @@ fn command(name: &str) -> String {
 fn lines(group: &Group) -> Vec<String> {
     let mut lines = vec![format!("{}: {}", group.name, command(group.name))];
     for (scale, bytes, weights) in &group.files {
-        let begin = format!("  ×{scale} {:>7}  ", size(*bytes));
+        let enlarges = if *scale > 1 { format!("×{scale}") } else { "  ".to_owned() };
+        let begin = format!("  {enlarges} {:>7}  ", size(*bytes));
         let measured = weights.manifest().get("measured").map_or("not measured", String::as_str);
         lines.extend(wrapped(&begin, &without_folders(measured)));
     }

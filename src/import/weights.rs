@@ -9,6 +9,7 @@
 //! Element types: F32; F16 and BF16 are widened exactly. Every value must be finite.
 
 use crate::error::{Error, Result};
+use crate::files;
 use crate::tensor::{DType, MAX_RANK, Shape, Tensor};
 use crate::weights::Weights;
 use safetensors::{Dtype, SafeTensors};
@@ -140,7 +141,7 @@ impl Weights {
 }
 
 fn sha256(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|b| format!("{b:02x}")).collect()
+    files::hex(&Sha256::digest(bytes))
 }
 
 /// The shape of these sizes.

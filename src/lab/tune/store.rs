@@ -7,6 +7,7 @@
 use super::{Candidate, Choice, Choices, Outcome};
 use crate::error::{Error, Result};
 use crate::exec::Device;
+use crate::files;
 use crate::lab::roof;
 use crate::ops::registry;
 use serde_json::{Map, Value, json};
@@ -72,7 +73,7 @@ fn hex<'a>(words: impl IntoIterator<Item = &'a str>) -> String {
         hash.update((word.len() as u64).to_le_bytes());
         hash.update(word.as_bytes());
     }
-    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    files::hex(&hash.finalize())
 }
 
 /// Returns the text of every built-in shader by its stem.

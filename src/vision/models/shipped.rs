@@ -7,6 +7,7 @@ use crate::weights::Weights;
 #[derive(Debug, Clone, Copy)]
 pub struct Shipped {
     pub model: &'static str,
+    /// Output pixels per input pixel along each side; 1 for a network whose output is not a picture.
     pub scale: usize,
     /// Contents of the file.
     pub bytes: &'static [u8],

@@ -125,7 +125,8 @@ impl Panel {
             lines.push(Line { name, color: BEST, width: 2, points: vec![(step, value)], has_marks: true });
         }
         let unit = if unit.is_empty() { String::new() } else { format!(" ({})", unit.trim()) };
-        let ticks = linear_ticks(range).into_iter().map(|(at, decimals)| (at, format!("{at:.decimals$}"))).collect();
+        let ticks =
+            linear_ticks(range, TICKS).into_iter().map(|(at, decimals)| (at, format!("{at:.decimals$}"))).collect();
         let legend = SeriesLabelPosition::LowerRight;
         Self { title: format!("Validation: {name}{unit}"), lines, ticks, range, legend }
     }
@@ -135,7 +136,7 @@ impl Panel {
         let text = |px: i32, h: HPos, v: VPos| letters(px, INK, h, v);
         area.draw_text(&self.title, &text(16, HPos::Left, VPos::Center), (left, above / 2))?;
         let steps: Vec<f64> =
-            linear_ticks([0.0, last]).into_iter().map(|(at, _)| at).filter(|at| at.fract() == 0.0).collect();
+            linear_ticks([0.0, last], TICKS).into_iter().map(|(at, _)| at).filter(|at| at.fract() == 0.0).collect();
         let heights: Vec<f64> = self.ticks.iter().map(|(at, _)| *at).collect();
         let name_of =
             |y: &f64| self.ticks.iter().find(|(at, _)| at == y).map_or(String::new(), |(_, name)| name.clone());
@@ -215,9 +216,9 @@ fn range_of(points: &[(f64, f64)]) -> [f64; 2] {
     [low - room, high + room]
 }
 
-/// Returns about [`TICKS`] multiples of 1, 2 or 5 times a power of ten within the range, and the decimals that they need.
-fn linear_ticks([low, high]: [f64; 2]) -> Vec<(f64, usize)> {
-    let rough = (high - low) / TICKS as f64;
+/// Returns about `count` multiples of 1, 2 or 5 times a power of ten within the range, and the decimals that they need.
+pub(super) fn linear_ticks([low, high]: [f64; 2], count: usize) -> Vec<(f64, usize)> {
+    let rough = (high - low) / count as f64;
     let exponent = rough.log10().floor() as i32;
     let steps = [1, 2, 5].map(|m| (f64::from(m), exponent)).into_iter().chain([(1.0, exponent + 1)]);
     let fits = |(m, e): &(f64, i32)| m * 10f64.powi(*e) >= rough * (1.0 - 1e-9);
@@ -243,7 +244,7 @@ fn logarithmic_ticks([low, high]: [f64; 2]) -> Vec<(f64, String)> {
     };
     let fine = of(&[1, 2, 5]);
     if fine.len() < 3 {
-        let values = linear_ticks([low, high].map(|at| 10f64.powf(at)));
+        let values = linear_ticks([low, high].map(|at| 10f64.powf(at)), TICKS);
         return values
             .into_iter()
             .filter(|&(value, _)| value > 0.0)
@@ -345,7 +346,7 @@ mod tests {
     #[test]
     fn ticks_are_round() {
         let linear = |low, high| -> Vec<String> {
-            linear_ticks([low, high]).into_iter().map(|(at, decimals)| format!("{at:.decimals$}")).collect()
+            linear_ticks([low, high], TICKS).into_iter().map(|(at, decimals)| format!("{at:.decimals$}")).collect()
         };
         assert_eq!(linear(0.0, 31_200.0), ["0", "10000", "20000", "30000"]);
         assert_eq!(linear(0.0, 26.0), ["0", "5", "10", "15", "20", "25"]);

@@ -1,6 +1,7 @@
 //! Folders of faces: with landmarks in a text file beside the folder, or aligned and without landmarks.
 
 use crate::error::{Error, Result};
+use crate::files;
 use crate::rng::Rng;
 use crate::vision::image::{Channel, Picture};
 use crate::vision::models::cbn::shape::Similarity;
@@ -65,7 +66,7 @@ pub fn aligned(folder: &Path, [left, top, square]: [f64; 3], side: usize) -> Res
             format!("the square {left},{top},{square} lies outside its pictures of {width} × {height} pixels");
         return Err(Error::Usage(format!("{}: {problem}", folder.display())));
     }
-    let fingerprint = hash.finalize().iter().map(|b| format!("{b:02x}")).collect();
+    let fingerprint = files::hex(&hash.finalize());
     Ok(Aligned { luma, seen, fingerprint })
 }
 
@@ -192,6 +193,6 @@ pub fn open_jittered(
         faces.push(Face::new(&picture, &face.points, &frame, side)?);
         names.push(face.name);
     }
-    let fingerprint = hash.finalize().iter().map(|b| format!("{b:02x}")).collect();
+    let fingerprint = files::hex(&hash.finalize());
     Ok((Faces { names, faces, fingerprint }, jittered))
 }

@@ -1,6 +1,7 @@
 //! Seeded pairs of small and large patches for super-resolution: batch k of a seed is the same on every machine and thread.
 
 use crate::error::{Error, Result};
+use crate::files;
 use crate::ops::resize::{Kernel, Resize};
 use crate::rng::Rng;
 use crate::tensor::Tensor;
@@ -152,7 +153,7 @@ impl Patches {
             sum
         };
         let cumulative = sources.iter().map(count).collect();
-        let fingerprint = hash.finalize().iter().map(|b| format!("{b:02x}")).collect();
+        let fingerprint = files::hex(&hash.finalize());
         Ok(Self { cutter, files, sources, cumulative, fingerprint, room: Mutex::new(memory_bytes) })
     }
 

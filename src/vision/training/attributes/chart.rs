@@ -3,6 +3,7 @@
 use crate::error::Result;
 use crate::vision::image::Picture;
 use crate::vision::image::drawing::{Canvas, Drawn, FINE, letters, paint};
+use crate::vision::training::curves::linear_ticks;
 use plotters::element::{Circle, PathElement};
 use plotters::style::text_anchor::{HPos, VPos};
 use plotters::style::{Color, RGBColor, WHITE};
@@ -78,11 +79,9 @@ impl Panel {
             GRID,
         ))?;
         if let Some(names) = &self.axes {
-            for (axis, [low, high]) in ends.into_iter().enumerate() {
-                // Five parts with round ends are enough to read a tendency.
-                let step = round_step((high - low) / 5.0);
-                let first = (low / step).ceil() as i64;
-                for tick in (first..).map(|k| k as f64 * step).take_while(|tick| *tick <= high) {
+            for (axis, range) in ends.into_iter().enumerate() {
+                // Five are enough to read a tendency.
+                for (tick, decimals) in linear_ticks(range, 5) {
                     let at = place(axis, tick);
                     let (points, label, style) = match axis {
                         0 => (
@@ -97,7 +96,7 @@ impl Panel {
                         ),
                     };
                     canvas.draw(&line(points, GRID))?;
-                    canvas.draw_text(&format!("{}", (tick * 1e6).round() / 1e6), &style, label)?;
+                    canvas.draw_text(&format!("{tick:.decimals$}"), &style, label)?;
                 }
             }
             canvas.draw_text(
@@ -129,12 +128,6 @@ impl Panel {
     }
 }
 
-/// Returns 1, 2 or 5 times a power of ten, the next one not below `rough`.
-fn round_step(rough: f64) -> f64 {
-    let power = 10f64.powf(rough.log10().floor());
-    [1.0, 2.0, 5.0, 10.0].map(|m| m * power).into_iter().find(|step| *step >= rough * (1.0 - 1e-9)).unwrap_or(rough)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -158,6 +151,5 @@ mod tests {
         assert!(is(COLORS[0], 56 + across as usize, 156 - down as usize), "the lower left point");
         assert!(is(COLORS[1], 284 - across as usize, 44 + down as usize), "the upper right point");
         assert!(!is(COLORS[0], 284 - across as usize, 44 + down as usize));
-        assert_eq!([0.19, 0.2, 3.0, 7.0].map(round_step), [0.2, 0.2, 5.0, 10.0]);
     }
 }

@@ -196,7 +196,7 @@ impl Faces {
                 return Err(Error::Interrupted);
             }
         }
-        let fingerprint = hash.finalize().iter().map(|b| format!("{b:02x}")).collect();
+        let fingerprint = files::hex(&hash.finalize());
         Ok(Self { attributes: source.attributes, pictures: all, labels, ends: source.ends, fingerprint })
     }
 
