@@ -34,6 +34,7 @@ use std::process::Command;
 const SHORTER: &[(&str, &str)] = &[
     ("train upscale", "--steps 2 --batch 2 --patch 6 --warmup 0"),
     ("train hallucinate", "--pretrain 1 --joint 1 --batch 2 --patch 16"),
+    ("train attributes", "--steps 1 --batch 2"),
     ("reproduce speed", "--sizes 16,32 --size 32 --runs 1"),
     ("reproduce cbn", "--runs 0"),
     ("reproduce lmle", "--seeds 1 --steps 1 --head-steps 2"),
@@ -109,13 +110,21 @@ fn clone(at: &Path) -> PathBuf {
         }
     }
     fs::copy(root().join("assets/astronaut.png"), folder.join("photo.png")).unwrap();
-    for name in ["photo.jpg", "tiny.png", "big.png", "scan.tif", "holiday/a.jpg", "holiday/day2/b.png"] {
+    for name in [
+        "photo.jpg",
+        "face.jpg",
+        "faces/a.jpg",
+        "tiny.png",
+        "big.png",
+        "scan.tif",
+        "holiday/a.jpg",
+        "holiday/day2/b.png",
+    ] {
         picture(&folder.join(name), 20);
     }
     for set in ["set5", "pictures", "held_out", "t91", "sr/set5", "sr/set14", "sr/bsd100_40"] {
         picture(&folder.join(set).join("a.png"), 36);
     }
-    fs::create_dir(folder.join("faces")).unwrap();
     fs::create_dir_all(at.join("shared/data/faces")).unwrap();
     for set in [
         "helen68_trainset_128",
