@@ -96,7 +96,9 @@ fn wrong_requests_are_refused_and_a_broken_picture_does_not_stop_the_others() {
     let folder = Folder::new();
     attribute_folder(&folder.path("data"), 16);
     json(&folder, &["train", "attributes", "--out", "run", "--data", "data", "--steps", "1", "--batch", "2"], 0);
-    let with = |more: &[&str]| [&["attributes", "--weights", "run/weights.safetensors"], more].concat();
+    fn with<'a>(more: &[&'a str]) -> Vec<&'a str> {
+        [&["attributes", "--weights", "run/weights.safetensors"], more].concat()
+    }
     noise(&folder.path("a.png"), 60, 70);
     std::fs::write(folder.path("broken.png"), b"no picture").unwrap();
     let labelled = json(&folder, &with(&["broken.png", "a.png"]), 1);
