@@ -28,7 +28,7 @@ pub struct Arguments {
     boxes: Vec<Area>,
     /// Score from which a face has an attribute; P is for all of them.
     #[arg(long, value_name = "P|NAME=P", value_parser = parse_threshold)]
-    threshold: Vec<(Option<String>, f32)>,
+    threshold: Vec<(Option<String>, f64)>,
     /// Write a picture of the faces with their labels.
     #[arg(long, value_name = "FILE")]
     draw: Option<PathBuf>,
@@ -86,20 +86,20 @@ what is likelier than not.
 const MODEL: &str = "attributes";
 const SCALE: usize = 1;
 
-fn parse_threshold(text: &str) -> std::result::Result<(Option<String>, f32), String> {
+fn parse_threshold(text: &str) -> std::result::Result<(Option<String>, f64), String> {
     let (name, number) = match text.rsplit_once('=') {
         Some((name, number)) => (Some(name.to_owned()), number),
         None => (None, text),
     };
-    let number = number.trim().parse().ok().filter(|p: &f32| (0.0..=1.0).contains(p));
+    let number = number.trim().parse().ok().filter(|p: &f64| (0.0..=1.0).contains(p));
     let number =
         number.ok_or_else(|| format!("expected P or NAME=P with P of 0 to 1, such as Bald=0.2, got {text:?}"))?;
     Ok((name, number))
 }
 
 /// Returns the threshold of each attribute.
-fn thresholds(list: &[Attribute], given: &[(Option<String>, f32)]) -> Result<Vec<f32>> {
-    let mut all: Vec<f32> = list.iter().map(|a| a.threshold).collect();
+fn thresholds(list: &[Attribute], given: &[(Option<String>, f64)]) -> Result<Vec<f64>> {
+    let mut all: Vec<f64> = list.iter().map(|a| a.threshold).collect();
     // What is given for all of them comes first, wherever it stands.
     for (_, p) in given.iter().filter(|(name, _)| name.is_none()) {
         all.fill(*p);
@@ -219,7 +219,7 @@ pub fn run(a: &Arguments) -> Result<u8> {
 }
 
 /// Prints the attributes with their thresholds and accuracies.
-fn table(a: &Arguments, weights: &Weights, list: &[Attribute], limits: &[f32]) -> u8 {
+fn table(a: &Arguments, weights: &Weights, list: &[Attribute], limits: &[f64]) -> u8 {
     say!("{:<20} {:>9} {:>19}", "attribute", "threshold", "balanced accuracy %");
     for (attribute, limit) in list.iter().zip(limits) {
         say!("{:<20} {limit:>9.3} {:>19.1}", attribute.name, attribute.balanced_accuracy);
@@ -236,7 +236,7 @@ fn table(a: &Arguments, weights: &Weights, list: &[Attribute], limits: &[f32]) -
 }
 
 /// Returns a face's attributes, the likeliest first.
-fn line(path: &Path, face: &Face, list: &[Attribute], scores: &[f32], limits: &[f32]) -> String {
+fn line(path: &Path, face: &Face, list: &[Attribute], scores: &[f32], limits: &[f64]) -> String {
     let mut text = out::shown(path);
     if let Some([x, y, w, h]) = face.area {
         let _ = write!(text, " {x},{y},{w},{h}");
@@ -247,9 +247,9 @@ fn line(path: &Path, face: &Face, list: &[Attribute], scores: &[f32], limits: &[
     text
 }
 
-fn object(path: &Path, face: &Face, list: &[Attribute], scores: &[f32], limits: &[f32]) -> Value {
+fn object(path: &Path, face: &Face, list: &[Attribute], scores: &[f32], limits: &[f64]) -> Value {
     let attributes: Vec<Value> = (list.iter().zip(scores).zip(limits))
-        .map(|((a, score), limit)| json!({ "name": a.name, "score": score, "threshold": limit, "present": score >= limit }))
+        .map(|((a, score), limit)| json!({ "name": a.name, "score": score, "threshold": limit, "present": f64::from(*score) >= *limit }))
         .collect();
     let Frame { left, top, width, height } = face.frame;
     json!({

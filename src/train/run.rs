@@ -157,6 +157,10 @@ impl<'a> Going<'a> {
 
     fn run_to_the_end(&mut self, hooks: &mut Hooks) -> Result<Weights> {
         let job = self.job;
+        if self.done > 0 {
+            let batch = (hooks.batch)(self.done.min(job.steps))?;
+            self.training.learn(&batch.iter().map(|(name, tensor)| (*name, tensor)).collect::<Vec<_>>())?;
+        }
         if self.is_validated(self.done) && !self.log.has_validation(self.done) {
             self.validate(hooks)?;
         }

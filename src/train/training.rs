@@ -279,17 +279,32 @@ impl Training {
         Ok(())
     }
 
+    /// Finds out which of the states belong to the weights, if no step has shown it, as in a run that is resumed after its last step.
+    ///
+    /// # Errors
+    /// Those of [`Training::plan`].
+    pub(super) fn learn(&self, inputs: &[(&str, &Tensor)]) -> Result<()> {
+        let given: Vec<Given> = inputs.iter().map(|&input| input.into()).collect();
+        let prepared = self.prepare(&given)?;
+        self.learn_names(&prepared.graph, &given);
+        Ok(())
+    }
+
+    fn learn_names(&self, graph: &Graph, given: &[Given]) {
+        self.network.learn_names(graph, true);
+        // The network without its losses shows which states belong to its weights.
+        if let Ok(drafted) = self.network.draft_of(given, false) {
+            self.network.learn_names(&drafted.graph, false);
+        }
+    }
+
     fn compiled(&mut self, given: &[Given]) -> Result<Compiled> {
         let key = Key { given: given.to_vec(), fetch: Vec::new() };
         if let Some(known) = self.cache.get(&key) {
             return Ok(known);
         }
         let prepared = self.prepare(given)?;
-        self.network.learn_names(&prepared.graph, true);
-        // The network without its losses shows which states belong to its weights.
-        if let Ok(drafted) = self.network.draft_of(given, false) {
-            self.network.learn_names(&drafted.graph, false);
-        }
+        self.learn_names(&prepared.graph, given);
         let mut more = Weights::default();
         for arena in ARENAS {
             let Some(shape) = prepared.graph.find(arena).and_then(|id| prepared.graph.shape(id).ok()) else { continue };

@@ -5,7 +5,8 @@
 //! centroids in order, whose distances a processor computes together, and includes the vector's own; groups by nearness or by movement
 //! left no fewer distances to compute.
 
-use super::{Neighbours, distance, in_threads};
+use super::threads::in_threads;
+use super::{Neighbours, distance};
 use crate::error::Result;
 use crate::exec::Device;
 use crate::tensor::Tensor;

@@ -3,7 +3,8 @@
 //! Source: Lloyd 1982; the start by Arthur and Vassilvitskii 2007, "k-means++".
 
 use super::assigned::Assigned;
-use super::{distance, in_threads, sizes};
+use super::threads::in_threads;
+use super::{distance, sizes};
 use crate::error::{Error, Result};
 use crate::exec::Device;
 use crate::ops::Family;

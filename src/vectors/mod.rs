@@ -7,6 +7,7 @@ mod classifier;
 mod k_means;
 mod pca;
 mod quintuplets;
+mod threads;
 
 pub use class_clusters::ClassClusters;
 pub use classifier::{Classifier, Rule};
@@ -20,7 +21,6 @@ use crate::graph::{Draft, Init};
 use crate::ops::top_k::TopK;
 use crate::tensor::Tensor;
 use crate::weights::Weights;
-use std::sync::{Mutex, PoisonError};
 
 /// Most distances that are on the device at a time: 64 MiB.
 const MOST_DISTANCES: usize = 1 << 24;
@@ -115,24 +115,6 @@ fn distance(a: &[f32], b: &[f32]) -> f64 {
     }
     let last: f64 = a[rest..].iter().zip(&b[rest..]).map(|(a, b)| (f64::from(*a) - f64::from(*b)).powi(2)).sum();
     sums.iter().sum::<f64>() + last
-}
-
-/// Calls `work` for each of `parts`, in as many threads as the machine runs at once.
-fn in_threads<T: Send>(parts: impl ExactSizeIterator<Item = T> + Send, work: impl Fn(T) + Sync) {
-    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(parts.len());
-    let parts = Mutex::new(parts);
-    let take = || {
-        while let Some(part) = { parts.lock().unwrap_or_else(PoisonError::into_inner).next() } {
-            work(part);
-        }
-    };
-    std::thread::scope(|scope| {
-        for _ in 1..threads {
-            // If one cannot start, the others do its work.
-            let _ = std::thread::Builder::new().spawn_scoped(scope, take);
-        }
-        take();
-    });
 }
 
 impl Neighbours {

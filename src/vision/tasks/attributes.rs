@@ -125,7 +125,7 @@ pub struct Attribute {
     /// CelebA's name, such as `Wearing_Hat`.
     pub name: String,
     /// Probability from which a face counts as having it: its share among the training faces, so that neither class is preferred.
-    pub threshold: f32,
+    pub threshold: f64,
     /// Mean of the shares of the faces with and without it that were labelled so, in percent of the test faces.
     pub balanced_accuracy: f64,
 }

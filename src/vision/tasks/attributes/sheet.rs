@@ -34,8 +34,8 @@ const REST: RGBColor = RGBColor(225, 225, 225);
 const LIMIT: RGBColor = RGBColor(200, 80, 30);
 
 /// Returns the numbers of the attributes whose scores reach their thresholds, the likeliest first.
-pub fn present(scores: &[f32], limits: &[f32]) -> Vec<usize> {
-    let mut found: Vec<usize> = (0..scores.len()).filter(|&k| scores[k] >= limits[k]).collect();
+pub fn present(scores: &[f32], limits: &[f64]) -> Vec<usize> {
+    let mut found: Vec<usize> = (0..scores.len()).filter(|&k| f64::from(scores[k]) >= limits[k]).collect();
     found.sort_by(|a, b| scores[*b].total_cmp(&scores[*a]));
     found
 }
@@ -44,7 +44,7 @@ pub fn present(scores: &[f32], limits: &[f32]) -> Vec<usize> {
 ///
 /// # Errors
 /// The picture is too large.
-pub fn draw(attributes: &[Attribute], limits: &[f32], faces: &[Labelled]) -> Result<Picture> {
+pub fn draw(attributes: &[Attribute], limits: &[f64], faces: &[Labelled]) -> Result<Picture> {
     let [high, wide] = SIZE.map(|side| side * SCALE);
     let [width, height] = [wide + WIDTH, high];
     let columns = faces.len().clamp(1, COLUMNS);
@@ -62,7 +62,7 @@ pub fn draw(attributes: &[Attribute], limits: &[f32], faces: &[Labelled]) -> Res
                 let row = y + (number * LINE) as i32 + 2;
                 bar(row, 0.0, 1.0, REST)?;
                 bar(row, 0.0, face.scores[a], SCORE)?;
-                bar(row, limits[a] - 0.01, limits[a] + 0.01, LIMIT)?;
+                bar(row, limits[a] as f32 - 0.01, limits[a] as f32 + 0.01, LIMIT)?;
                 let text = format!("{:.2} {}", face.scores[a], attributes[a].name.replace('_', " "));
                 let place = (FINE * (x + BAR as i32 + 16), FINE * (row + LINE as i32 / 2));
                 canvas.draw_text(&text, &letters(LINE as i32 - 4, INK, HPos::Left, VPos::Center), place)?;

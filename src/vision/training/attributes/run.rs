@@ -247,8 +247,8 @@ fn measure(device: &Device, faces: &Faces, weights: &mut Weights) -> Result<()> 
     let all = logits(device, faces, Part::Test, weights.clone())?;
     let (mut attributes, mut plain) = (Vec::new(), 0.0);
     for (a, (own, rate)) in all.iter().zip(faces.rates()).enumerate() {
-        let threshold = ((rate * 1e3).round() / 1e3).clamp(0.001, 0.999) as f32;
-        let limit = f64::from(threshold / (1.0 - threshold)).ln();
+        let threshold = ((rate * 1e3).round() / 1e3).clamp(0.001, 0.999);
+        let limit = (threshold / (1.0 - threshold)).ln();
         let truth: Vec<usize> = having(faces, Part::Test, a).into_iter().map(usize::from).collect();
         let found = |limit: f64| own.iter().map(|logit| usize::from(*logit >= limit)).collect::<Vec<_>>();
         let balanced = 100.0 * Confusion::new(2, &truth, &found(limit))?.balanced_accuracy();
