@@ -60,7 +60,7 @@ fn a_rare_class_of_ones_own_is_learned() {
     draw(&discs, 240, false);
     draw(&rings, 24, true);
     let pictures = [imbalanced::read(&discs, 0).unwrap(), imbalanced::read(&rings, 1).unwrap()].concat();
-    let accuracy = imbalanced::learn(&device, &pictures, 200).unwrap();
+    let accuracy = imbalanced::learn(&device, &pictures, 400).unwrap();
     assert!(accuracy > 0.85, "{accuracy}");
     // Labels that say nothing of the pictures are not learned.
     let nonsense: Vec<_> =
