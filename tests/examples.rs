@@ -42,7 +42,7 @@ fn draw(folder: &Path, count: usize, is_ring: bool) {
         let grey: Vec<f32> = (0..32 * 32)
             .map(|k| {
                 let distance = (f64::from(k / 32) - row).hypot(f64::from(k % 32) - column);
-                let is_inside = distance < radius && !(is_ring && distance < 0.6 * radius);
+                let is_inside = distance < radius && !(is_ring && distance < 0.75 * radius);
                 (if is_inside { light } else { 0.1 } + rng.uniform(-0.1, 0.1)) as f32
             })
             .collect();
@@ -58,7 +58,7 @@ fn a_rare_class_of_ones_own_is_learned() {
     let folder = tempfile::tempdir().unwrap();
     let [discs, rings] = ["discs", "rings"].map(|name| folder.path().join(name));
     draw(&discs, 240, false);
-    draw(&rings, 24, true);
+    draw(&rings, 40, true);
     let pictures = [imbalanced::read(&discs, 0).unwrap(), imbalanced::read(&rings, 1).unwrap()].concat();
     let accuracy = imbalanced::learn(&device, &pictures, 400).unwrap();
     assert!(accuracy > 0.85, "{accuracy}");
