@@ -54,6 +54,8 @@ fn a_network_is_trained_calibrated_and_labels_faces() {
     assert!(error(&folder, &train).contains("holds a run already"));
     assert!(error(&folder, &["train", "attributes", "--out", "run", "--resume", "--lr", "1"]).contains("lr"));
     assert!(error(&folder, &["train", "attributes", "--out", "other"]).contains("needs --data"));
+    let problem = error(&folder, &["train", "attributes", "--out", "other", "--data", "data", "--batch", "99999999"]);
+    assert!(problem.contains("--batch must be 1 to 4096 faces, got 99999999"), "{problem}");
     assert!(error(&folder, &["train", "attributes", "--out", "other", "--data", "none"]).contains("none"));
 
     let with = ["--weights", "run/weights.safetensors"];

@@ -9,7 +9,6 @@
 //! Element types: F32; F16 and BF16 are widened exactly. Every value must be finite.
 
 use crate::error::{Error, Result};
-use crate::files;
 use crate::tensor::{DType, MAX_RANK, Shape, Tensor};
 use crate::weights::Weights;
 use safetensors::{Dtype, SafeTensors};
@@ -141,7 +140,7 @@ impl Weights {
 }
 
 fn sha256(bytes: &[u8]) -> String {
-    files::hex(&Sha256::digest(bytes))
+    Sha256::digest(bytes).iter().map(|b| format!("{b:02x}")).collect()
 }
 
 /// The shape of these sizes.

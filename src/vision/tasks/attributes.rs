@@ -1,5 +1,6 @@
 //! Labels faces with attributes: a crop of each face, a network's probabilities, and a threshold for each attribute.
 
+#[cfg(feature = "cli")]
 pub mod sheet;
 
 use crate::error::{Error, Result};
