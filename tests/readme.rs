@@ -99,6 +99,23 @@ fn picture(path: &Path, side: usize) {
     Picture::from_samples("noise", side, side, Channels::Rgb, Samples::U8(samples)).unwrap().save(path).unwrap();
 }
 
+/// Packs pictures of 40 people, most of them men, as LFW is.
+fn lfw(folder: &Path) {
+    let (mut table, mut tar) = (String::from("file,male\n"), tar::Builder::new(Vec::new()));
+    for person in 0..40 {
+        let name = format!("P{person:02}/P{person:02}.png");
+        let samples = (0..112 * 112 * 3).map(|k| (k * (3 + person % 5)) as u8).collect();
+        let picture = Picture::from_samples("face", 112, 112, Channels::Rgb, Samples::U8(samples)).unwrap();
+        let bytes = picture.encode(Picture::format_for("a.png").unwrap()).unwrap();
+        let mut header = tar::Header::new_gnu();
+        header.set_size(bytes.len() as u64);
+        tar.append_data(&mut header, &name, &bytes[..]).unwrap();
+        table += &format!("{name},{}\n", u8::from(person % 5 > 0));
+    }
+    fs::write(folder.join("lfw_gender.csv"), table).unwrap();
+    fs::write(folder.join("lfw112.tar"), tar.into_inner().unwrap()).unwrap();
+}
+
 /// Creates a folder like a fresh clone, with small stand-ins for what the pages name, and ../shared beside it.
 fn clone(at: &Path) -> PathBuf {
     let folder = at.join("clone");
@@ -137,6 +154,7 @@ fn clone(at: &Path) -> PathBuf {
     for set in ["faces/celeba8k", "../shared/data/faces/celeba8k"] {
         attribute_folder(&folder.join(set), 16);
     }
+    lfw(&folder.join("../shared/data/faces"));
     fs::write(folder.join("net.onnx"), onnx::chain(&[1, 2, 1], 8).encode_to_vec()).unwrap();
     let npy = |name: &str, value: f32| {
         let tensor = Tensor::filled([1, 1, 8, 8], value);

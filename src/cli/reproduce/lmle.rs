@@ -179,6 +179,16 @@ fn mean_and_deviation(values: &[f64]) -> [f64; 2] {
     [mean, square.sqrt()]
 }
 
+/// Formats the mean over seeds, with the deviation if there are several.
+fn with_deviation(values: &[f64]) -> String {
+    let [mean, deviation] = mean_and_deviation(values);
+    match values.len() {
+        _ if mean.is_nan() => "–".to_owned(),
+        1 => format!("{mean:.2}"),
+        _ => format!("{mean:.2} ± {deviation:.2}"),
+    }
+}
+
 /// What all seeds share.
 struct Run<'a> {
     a: &'a Arguments,
@@ -472,8 +482,7 @@ fn overview(all: &[Vec<Scores>], groups: &Groups) -> String {
     for (k, row) in ROWS.iter().enumerate() {
         let text = |f: &dyn Fn(&Scores) -> f64| {
             let values: Vec<f64> = all.iter().map(|rows| 100.0 * f(&rows[k])).collect();
-            let [mean, deviation] = mean_and_deviation(&values);
-            if mean.is_nan() { "–".to_owned() } else { format!("{mean:.2} ± {deviation:.2}") }
+            with_deviation(&values)
         };
         let published = PUBLISHED_MEANS.iter().find(|(row, ..)| *row == k);
         let _ = writeln!(

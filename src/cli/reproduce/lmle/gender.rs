@@ -1,6 +1,6 @@
 //! Gender on LFW, with one class thinned to several levels of imbalance.
 
-use super::{Arguments, LMLE, ROWS, Run, Scores, mean_and_deviation, read};
+use super::{Arguments, LMLE, ROWS, Run, Scores, read, with_deviation};
 use crate::cli::out::{self, note, say};
 use crate::error::{Error, Result};
 use crate::files::{self, Existing};
@@ -66,8 +66,7 @@ fn table(all: &[Vec<Vec<Scores>>]) -> String {
         let _ = write!(table, "| {row} |");
         for seeds in all {
             let values: Vec<f64> = seeds.iter().map(|rows| 100.0 * rows[k].balanced[0]).collect();
-            let [mean, deviation] = mean_and_deviation(&values);
-            let _ = write!(table, " {mean:.2} ± {deviation:.2} |");
+            let _ = write!(table, " {} |", with_deviation(&values));
         }
         table.push('\n');
     }
