@@ -6,7 +6,7 @@ use super::{Common, interrupt, progress};
 use crate::error::{Error, Result};
 use crate::files::{self, Existing};
 use crate::vision::image::{Picture, folder};
-use crate::vision::models::shipped;
+use crate::vision::models::shipped::{self, Shipped};
 use crate::vision::tasks::attributes::sheet::{self, Labelled};
 use crate::vision::tasks::attributes::{Attribute, Frame, Labeller, attributes};
 use crate::weights::Weights;
@@ -69,8 +69,9 @@ what is likelier than not.
 
 "
     );
-    if let Some(Ok(weights)) = shipped::open(MODEL, SCALE)
-        && let Ok(list) = attributes(&weights)
+    // Every command's help is made when any command starts, so this reads no tensors.
+    if let Some(Ok(manifest)) = shipped::find(MODEL, SCALE).map(Shipped::manifest)
+        && let Ok(list) = attributes(MODEL, &manifest)
     {
         text += "Thresholds of the weights that come with lineament, and balanced accuracy in percent (the mean of what is right with and \
                  without the attribute) on faces that they were not trained on:\n";
@@ -156,7 +157,7 @@ pub fn run(a: &Arguments) -> Result<u8> {
             )
         })??,
     };
-    let list = attributes(&weights)?;
+    let list = attributes(weights.name(), weights.manifest())?;
     let limits = thresholds(&list, &a.threshold)?;
     if a.list {
         return Ok(table(a, &weights, &list, &limits));

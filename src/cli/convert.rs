@@ -107,7 +107,7 @@ fn network(a: &Arguments, weights: Weights) -> Result<(Network, Given)> {
     }
     let entry = |key: &str| weights.manifest().get(key).cloned();
     if a.model.is_none() && entry("model").as_deref() == Some("attributes") {
-        let count = attributes::attributes(&weights)?.len();
+        let count = attributes::attributes(weights.name(), weights.manifest())?.len();
         let build = move |g: &Draft| g.output("y", model::logits(model::features(g.input("x")), count).sigmoid());
         return Ok((device.network(weights, build), Given::new("x", [batch, 3, SIZE[0], SIZE[1]])));
     }

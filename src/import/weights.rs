@@ -34,6 +34,14 @@ impl Weights {
         Self::from_bytes(&path.display().to_string(), &bytes)
     }
 
+    /// Reads only the manifest of the bytes of a safetensors file, which takes no time; nothing says that the tensors are whole.
+    ///
+    /// # Errors
+    /// The file has no header of a safetensors file.
+    pub fn manifest_of(name: &str, bytes: &[u8]) -> Result<BTreeMap<String, String>> {
+        Ok(read_header(name, bytes)?.1)
+    }
+
     /// Reads the bytes of a safetensors file; `name` is for messages.
     ///
     /// # Errors
@@ -42,16 +50,8 @@ impl Weights {
     /// or infinite; the sha256 differs from the manifest's. Takes no more memory than twice the file and forty times its header.
     pub fn from_bytes(name: &str, bytes: &[u8]) -> Result<Self> {
         let fail = |problem: String| Error::weights(name, problem);
-        if let Some(claimed) = bytes.first_chunk().map(|len| u64::from_le_bytes(*len)).filter(|n| *n > MAX_HEADER_BYTES)
-        {
-            let limit = MAX_HEADER_BYTES >> 20;
-            return Err(fail(format!(
-                "the header claims {claimed} bytes, the limit is {limit} MiB: {NOT_SAFETENSORS}"
-            )));
-        }
+        let (header, manifest) = read_header(name, bytes)?;
         let file = SafeTensors::deserialize(bytes).map_err(|e| fail(diagnose(bytes, &e)))?;
-        let (header, metadata) = SafeTensors::read_metadata(bytes).map_err(|e| fail(diagnose(bytes, &e)))?;
-        let manifest: BTreeMap<String, String> = metadata.metadata().clone().unwrap_or_default().into_iter().collect();
         if let Some(expected) = manifest.get(SHA256) {
             let got = sha256(&bytes[8 + header..]);
             if !expected.eq_ignore_ascii_case(&got) {
@@ -137,6 +137,17 @@ impl Weights {
             out.write_all(&bytes).map_err(|e| Error::io(path, e))
         })
     }
+}
+
+/// Returns the length of the header of a safetensors file, and its manifest.
+fn read_header(name: &str, bytes: &[u8]) -> Result<(usize, BTreeMap<String, String>)> {
+    let fail = |problem: String| Error::weights(name, problem);
+    if let Some(claimed) = bytes.first_chunk().map(|len| u64::from_le_bytes(*len)).filter(|n| *n > MAX_HEADER_BYTES) {
+        let limit = MAX_HEADER_BYTES >> 20;
+        return Err(fail(format!("the header claims {claimed} bytes, the limit is {limit} MiB: {NOT_SAFETENSORS}")));
+    }
+    let (header, metadata) = SafeTensors::read_metadata(bytes).map_err(|e| fail(diagnose(bytes, &e)))?;
+    Ok((header, metadata.metadata().clone().unwrap_or_default().into_iter().collect()))
 }
 
 fn sha256(bytes: &[u8]) -> String {

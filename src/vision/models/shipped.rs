@@ -2,6 +2,7 @@
 
 use crate::error::Result;
 use crate::weights::Weights;
+use std::collections::BTreeMap;
 
 /// A weights file that comes with lineament.
 #[derive(Debug, Clone, Copy)]
@@ -19,7 +20,19 @@ impl Shipped {
     /// # Errors
     /// Those of [`Weights::from_bytes`].
     pub fn open(&self) -> Result<Weights> {
-        Weights::from_bytes(&format!("the shipped weights of {} x{}", self.model, self.scale), self.bytes)
+        Weights::from_bytes(&self.name(), self.bytes)
+    }
+
+    /// Returns the manifest without parsing the tensors.
+    ///
+    /// # Errors
+    /// Those of [`Weights::manifest_of`].
+    pub fn manifest(&self) -> Result<BTreeMap<String, String>> {
+        Weights::manifest_of(&self.name(), self.bytes)
+    }
+
+    fn name(&self) -> String {
+        format!("the shipped weights of {} x{}", self.model, self.scale)
     }
 }
 
@@ -51,5 +64,10 @@ pub fn all() -> &'static [Shipped] {
 
 /// Returns the weights that come with lineament for `model` at `scale`, if there are any.
 pub fn open(model: &str, scale: usize) -> Option<Result<Weights>> {
-    all().iter().find(|s| s.model == model && s.scale == scale).map(Shipped::open)
+    find(model, scale).map(Shipped::open)
+}
+
+/// Returns the weights file that comes with lineament for `model` at `scale`, if there is one.
+pub fn find(model: &str, scale: usize) -> Option<&'static Shipped> {
+    all().iter().find(|s| s.model == model && s.scale == scale)
 }

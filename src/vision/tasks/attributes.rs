@@ -13,6 +13,7 @@ use crate::vision::models::attributes as model;
 use crate::vision::models::deepid2::SIZE;
 use crate::weights::Weights;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// Numbers of a face: three channels of [`SIZE`].
 pub const PIXELS: usize = 3 * SIZE[0] * SIZE[1];
@@ -144,13 +145,13 @@ pub const ATTRIBUTES: &str = "attributes";
 /// Faces that the network sees at a time.
 const AT_ONCE: usize = 64;
 
-/// Returns what the manifest of `weights` says of the attributes.
+/// Returns what the manifest of weights says of the attributes; `name` is that of the weights, for messages.
 ///
 /// # Errors
 /// The weights are not those of `lineament train attributes`.
-pub fn attributes(weights: &Weights) -> Result<Vec<Attribute>> {
-    let fail = |problem: &str| Error::weights(weights.name(), format!("{problem}; give weights of train attributes"));
-    let text = weights.manifest().get(ATTRIBUTES).ok_or_else(|| fail("has no list of attributes in its manifest"))?;
+pub fn attributes(name: &str, manifest: &BTreeMap<String, String>) -> Result<Vec<Attribute>> {
+    let fail = |problem: &str| Error::weights(name, format!("{problem}; give weights of train attributes"));
+    let text = manifest.get(ATTRIBUTES).ok_or_else(|| fail("has no list of attributes in its manifest"))?;
     let list: Vec<Attribute> = serde_json::from_str(text).map_err(|e| fail(&format!("its attributes: {e}")))?;
     match list.is_empty() {
         true => Err(fail("names no attributes")),
@@ -164,7 +165,7 @@ impl Labeller {
     /// # Errors
     /// The weights are not those of `lineament train attributes`.
     pub fn new(device: &Device, weights: Weights) -> Result<Self> {
-        let attributes = attributes(&weights)?;
+        let attributes = attributes(weights.name(), weights.manifest())?;
         let count = attributes.len();
         let network = device.network(weights, move |g: &Draft| {
             g.output("logits", model::logits(model::features(g.input("x")), count));
