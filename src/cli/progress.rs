@@ -1,6 +1,8 @@
 //! Progress bars on stderr; silent if stderr is not a terminal, and under --quiet.
 
-use super::out;
+use super::{interrupt, out};
+use crate::error::Result;
+use crate::vision::training::attributes::data::Faces;
 use indicatif::{ProgressBar, ProgressStyle};
 
 /// Returns a bar of `length` units with the elapsed and remaining time; `{msg}` stands at its end.
@@ -14,4 +16,19 @@ pub fn bar(length: u64, unit: &str) -> ProgressBar {
         bar.set_style(style);
     }
     bar
+}
+
+/// Shows a bar while `open` reads faces.
+///
+/// # Errors
+/// Those of `open`; Ctrl-C was pressed.
+pub fn faces(open: impl FnOnce(&mut dyn FnMut(usize, usize) -> bool) -> Result<Faces>) -> Result<Faces> {
+    let bar = bar(0, "faces");
+    let faces = open(&mut |read, all| {
+        bar.set_length(all as u64);
+        bar.set_position(read as u64);
+        !interrupt::is_requested()
+    });
+    bar.finish_and_clear();
+    faces
 }

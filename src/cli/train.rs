@@ -171,13 +171,14 @@ pub fn run(command: &Command) -> Result<u8> {
     }
 }
 
+/// Returns the choices that flags override: those of `file`, else those of the run that is `resumed` if it has any, else the default.
+fn base<T: Default>(file: Option<&PathBuf>, resumed: Option<&PathBuf>, open: impl Fn(&Path) -> Result<T>) -> Result<T> {
+    let own = resumed.map(|out| out.join("config.toml")).filter(|own| own.is_file());
+    file.or(own.as_ref()).map_or_else(|| Ok(T::default()), |file| open(file))
+}
+
 fn upscale(a: &Arguments) -> Result<u8> {
-    let own = a.out.as_ref().map(|out| out.join("config.toml")).filter(|own| a.resume && own.is_file());
-    let base = match (&a.config, &own) {
-        (Some(file), _) | (None, Some(file)) => Config::open(file)?,
-        (None, None) => Config::default(),
-    };
-    let config = overlaid(base, a);
+    let config = overlaid(base(a.config.as_ref(), a.out.as_ref().filter(|_| a.resume), Config::open)?, a);
     if config.data.as_os_str().is_empty() || config.scale == 0 {
         return Err(Error::Usage("a run needs --data and --scale, or a --config with data and scale".into()));
     }

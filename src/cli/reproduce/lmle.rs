@@ -275,18 +275,6 @@ impl Run<'_> {
     }
 }
 
-/// Reads faces with a progress bar.
-fn read(open: impl FnOnce(&mut dyn FnMut(usize, usize) -> bool) -> Result<Faces>) -> Result<Faces> {
-    let bar = progress::bar(0, "faces");
-    let faces = open(&mut |read, all| {
-        bar.set_length(all as u64);
-        bar.set_position(read as u64);
-        !interrupt::is_requested()
-    });
-    bar.finish_and_clear();
-    faces
-}
-
 pub fn run(a: &Arguments) -> Result<u8> {
     if a.lfw {
         return gender::run(a);
@@ -296,7 +284,7 @@ pub fn run(a: &Arguments) -> Result<u8> {
     let outputs = ["table.md", "gain.png", "embedding.png"].map(|name| a.out.join(name));
     outputs.iter().try_for_each(|path| files::check_output(path, existing))?;
     let device = a.common.open()?;
-    let faces = Arc::new(read(|tell| Faces::open(&a.data, tell))?);
+    let faces = Arc::new(progress::faces(|tell| Faces::open(&a.data, tell))?);
     let part = if a.validation { Part::Validation } else { Part::Test };
     say!("{} on {}", out::count(faces.part(Part::Test).end, "face"), device.describe());
     let run = Run { a, device, faces: faces.clone(), part, set: String::new() };

@@ -2,7 +2,7 @@
 
 use super::super::out::{self, note, say, shown};
 use super::super::{Common, interrupt, progress};
-use super::{Unsaved, explain};
+use super::{Unsaved, base, explain};
 use crate::error::Result;
 use crate::train::Progress;
 use crate::vision::training::attributes::data::Faces;
@@ -72,23 +72,11 @@ fn overlaid(mut base: Config, a: &Arguments) -> Config {
 }
 
 pub fn run(a: &Arguments) -> Result<u8> {
-    let own = Some(a.out.join("config.toml")).filter(|own| a.resume && own.is_file());
-    let base = match (&a.config, &own) {
-        (Some(file), _) | (None, Some(file)) => Config::open(file)?,
-        (None, None) => Config::default(),
-    };
-    let config = overlaid(base, a);
+    let config = overlaid(base(a.config.as_ref(), a.resume.then_some(&a.out), Config::open)?, a);
     config.check()?;
     let folder = folder(&a.out, a.resume)?;
     let device = a.common.open()?;
-    let bar = progress::bar(0, "faces");
-    let faces = Faces::open(&config.data, &mut |read, all| {
-        bar.set_length(all as u64);
-        bar.set_position(read as u64);
-        !interrupt::is_requested()
-    });
-    bar.finish_and_clear();
-    let faces = Arc::new(faces?);
+    let faces = Arc::new(progress::faces(|tell| Faces::open(&config.data, tell))?);
     note!("training on {} in {}", device.describe(), shown(folder.path()));
     let bar = progress::bar(config.steps, "steps");
     let mut mean = None;

@@ -2,7 +2,7 @@
 
 use super::super::out::{self, note, say, shown};
 use super::super::{Common, finite, interrupt, progress};
-use super::{Unsaved, explain};
+use super::{Unsaved, base, explain};
 use crate::error::{Error, Result};
 use crate::train::Progress;
 use crate::vision::models::cbn::network::PRESETS;
@@ -106,12 +106,7 @@ fn overlaid(mut base: Config, a: &Arguments) -> Config {
 }
 
 pub fn run(a: &Arguments) -> Result<u8> {
-    let own = Some(a.out.join("config.toml")).filter(|own| a.resume && own.is_file());
-    let base = match (&a.config, &own) {
-        (Some(file), _) | (None, Some(file)) => Config::open(file)?,
-        (None, None) => Config::default(),
-    };
-    let config = overlaid(base, a);
+    let config = overlaid(base(a.config.as_ref(), a.resume.then_some(&a.out), Config::open)?, a);
     if config.data.as_os_str().is_empty() {
         return Err(Error::Usage("a run needs --data, or a --config with data".into()));
     }

@@ -1,7 +1,8 @@
 //! Gender on LFW, with one class thinned to several levels of imbalance.
 
-use super::{Arguments, LMLE, ROWS, Run, Scores, read, with_deviation};
+use super::{Arguments, LMLE, ROWS, Run, Scores, with_deviation};
 use crate::cli::out::{self, note, say};
+use crate::cli::progress;
 use crate::error::{Error, Result};
 use crate::files::{self, Existing};
 use crate::vision::training::attributes::data::{Faces, Part};
@@ -19,7 +20,7 @@ pub fn run(a: &Arguments) -> Result<u8> {
     let file = a.out.join("table.md");
     files::check_output(&file, existing)?;
     let device = a.common.open()?;
-    let faces = read(|tell| Faces::lfw(&a.data, tell))?;
+    let faces = progress::faces(|tell| Faces::lfw(&a.data, tell))?;
     let part = if a.validation { Part::Validation } else { Part::Test };
     say!("{} on {}", out::count(faces.part(Part::Test).end, "face"), device.describe());
     // For each level and seed the scores of the rows.
