@@ -8,6 +8,7 @@ mod common;
 
 use attributes::attribute_folder;
 use command::{Folder, lineament, noise, text};
+use lineament::vision::image::{Channels, Picture, Samples};
 use lineament::{Tensor, Weights};
 use serde_json::Value;
 use std::process::Output;
@@ -69,7 +70,18 @@ fn a_network_is_trained_calibrated_and_labels_faces() {
     assert_eq!(names, ["Smiling", "Bald", "Male"]);
     assert!(folder.path("labels.png").is_file());
     assert_ne!(faces[0]["attributes"], faces[1]["attributes"]);
-    // A mirrored face is labelled alike, and a whole folder as its pictures one by one.
+    // A face and its mirror image are labelled alike, and a whole folder as its pictures one by one.
+    let face = Picture::open(folder.path("data/000001.png")).unwrap();
+    let Samples::U8(samples) = face.samples() else { panic!("8 bit") };
+    let mirrored = samples.chunks(3 * 89).flat_map(|row| row.chunks(3).rev().flatten().copied()).collect();
+    let mirrored = Picture::from_samples("mirrored", 89, 109, Channels::Rgb, Samples::U8(mirrored)).unwrap();
+    mirrored.save(folder.path("mirrored.png")).unwrap();
+    for (own, other) in (faces[1]["attributes"].as_array().unwrap().iter())
+        .zip(label(&["mirrored.png"])["faces"][0]["attributes"].as_array().unwrap())
+    {
+        let [own, other] = [own, other].map(|attribute| attribute["score"].as_f64().unwrap());
+        assert!((own - other).abs() < 1e-3, "{own} {other}");
+    }
     let all = label(&["data"]);
     assert_eq!(all["faces"].as_array().unwrap().len(), 40);
     assert_eq!(all["faces"][1]["attributes"], faces[1]["attributes"]);

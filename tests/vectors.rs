@@ -4,7 +4,7 @@ use lineament::ops::l2_normalize::L2Normalize;
 use lineament::ops::quintuplet::Quintuplet;
 use lineament::prelude::*;
 use lineament::rng::Rng;
-use lineament::vectors::{Classifier, KMeans, Neighbours, Pca, Quintuplets, Rule};
+use lineament::vectors::{ClassClusters, Classifier, KMeans, Neighbours, Pca, Quintuplets, Rule};
 
 mod common;
 
@@ -183,6 +183,24 @@ fn a_cluster_that_loses_its_vectors_gets_the_farthest_one() {
     let start = Some(Tensor::new([2, 1], vec![0.0, 1.0]).unwrap());
     let one = KMeans { start, rounds: 1, ..KMeans::new(2) }.run(&references(), &vectors).unwrap();
     assert_eq!((one.rounds, one.labels), (1, vec![0, 1, 1, 1]));
+}
+
+#[test]
+fn classes_are_clustered_by_themselves() {
+    // Two of class 7 lie among the nine of class 2, which has three places.
+    let values = vec![0.0, 0.1, 0.2, 5.0, 5.1, 5.2, 9.0, 9.1, 9.2, 0.15, 9.15];
+    let classes = [2, 2, 2, 2, 2, 2, 2, 2, 2, 7, 7];
+    let vectors = Tensor::new([11, 1], values).unwrap();
+    let found = ClassClusters::new(&references(), &vectors, &classes, 3, 1).unwrap();
+    assert_eq!(found.classes, [2, 2, 2, 7]);
+    assert!((0..11).all(|k| found.classes[found.labels[k]] == classes[k]));
+    assert!([0, 3, 6].into_iter().all(|first| (1..3).all(|k| found.labels[first + k] == found.labels[first])));
+    for (label, centroid) in found.centroids.data().iter().enumerate() {
+        let own: Vec<f32> = (0..11).filter(|&k| found.labels[k] == label).map(|k| vectors.data()[k]).collect();
+        assert!((centroid - own.iter().sum::<f32>() / own.len() as f32).abs() < 1e-5, "{label}");
+    }
+    let error = ClassClusters::new(&references(), &vectors, &classes[1..], 3, 1).unwrap_err().to_string();
+    assert!(error.contains("classes must be 11, one for each vector, got 10"), "{error}");
 }
 
 #[test]
