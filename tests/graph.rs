@@ -376,3 +376,29 @@ fn dropout_counts_its_runs_and_its_gradient_has_the_mask_of_its_run() {
     }
     assert!(of_devices.iter().all(|runs| *runs == of_devices[0]), "the same bits on every device");
 }
+
+#[test]
+fn elements_change_their_type_and_back() {
+    let mut g = Graph::new();
+    let labels = g.input_of(DType::U32, "labels", [4]).unwrap();
+    let x = g.cast(labels, DType::F32).unwrap();
+    let back = g.cast(x, DType::U32).unwrap();
+    assert_eq!(g.cast(x, DType::F32).unwrap(), x, "it has this type");
+    let signed = g.input_of(DType::I32, "signed", [4]).unwrap();
+    let error = |e: lineament::Error| e.to_string();
+    assert_eq!(g.cast(x, DType::I32).map_err(error).unwrap_err(), "cast_3: to must be f32 or u32, got i32");
+    assert_eq!(
+        g.cast(signed, DType::U32).map_err(error).unwrap_err(),
+        "cast_3: x must be f32, got signed, which is i32"
+    );
+    let given = Tensor::new([4], vec![0, 7, (1 << 24) + 1, u32::MAX]).unwrap();
+    for device in devices() {
+        let session = device.compile(&g, &[x, back], Weights::default()).unwrap();
+        let got = session.run(&[("labels", &given)]).unwrap();
+        let (x, back) = (got[0].data(), got[1].elements::<u32>().unwrap());
+        assert_eq!((x[0], x[1], x[3]), (0.0, 7.0, 4_294_967_296.0));
+        // WGSL leaves the rounding open.
+        assert!((f64::from(x[2]) - 16_777_217.0).abs() <= 1.0, "{x:?}");
+        assert_eq!((back[0], back[1], back[3]), (0, 7, u32::MAX));
+    }
+}

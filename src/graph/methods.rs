@@ -5,6 +5,7 @@ use crate::error::{Error, Result, ShapeError};
 use crate::ops::adam::Adam;
 use crate::ops::avg_pool2d::AvgPool2d;
 use crate::ops::batch_norm::BatchNorm;
+use crate::ops::cast::Cast;
 use crate::ops::clip::Clip;
 use crate::ops::concat::Concat;
 use crate::ops::conv_transpose2d::ConvTranspose2d;
@@ -43,7 +44,7 @@ use crate::ops::softmax_cross_entropy::SoftmaxCrossEntropy;
 use crate::ops::top_k::TopK;
 use crate::ops::view::{Border, View};
 use crate::ops::warp::Warp;
-use crate::tensor::{Shape, Tensor};
+use crate::tensor::{DType, Shape, Tensor};
 
 fn no_function<'n>(name: &str, names: impl Iterator<Item = &'n str>) -> Error {
     Error::Usage(format!("there is no function {name:?}; there are {}", names.collect::<Vec<_>>().join(", ")))
@@ -72,6 +73,15 @@ impl Graph {
     /// The window does not fit the image; a node belongs to another graph.
     pub fn avg_pool2d(&mut self, x: NodeId, op: AvgPool2d) -> Result<NodeId> {
         self.add(op, &[x])
+    }
+
+    /// Adds the elements of `x` as f32 or u32; as u32, they are rounded towards zero and clamped to 0 to 2³² − 1, and NaN is 0. A node that
+    /// has this type is returned unchanged.
+    ///
+    /// # Errors
+    /// `x` or `to` is i32; `x` belongs to another graph.
+    pub fn cast(&mut self, x: NodeId, to: DType) -> Result<NodeId> {
+        if self.node(x)?.dtype == to { Ok(x) } else { self.add(Cast { to }, &[x]) }
     }
 
     /// Adds the factor and the norm `[1,2,1,1]` of the gradient `x` for [`Clip::limit`] `limit`.

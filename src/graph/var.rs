@@ -742,6 +742,12 @@ impl<'d> Var<'d> {
         self.with(other, Graph::pairwise_distance)
     }
 
+    /// The elements as f32 or u32; as u32, they are rounded towards zero and clamped.
+    #[track_caller]
+    pub fn cast(self, to: DType) -> Self {
+        self.then(|g, x| g.cast(x, to))
+    }
+
     /// Class indices, u32, as vectors of 0 and 1.
     #[track_caller]
     pub fn one_hot(self, op: OneHot) -> Self {

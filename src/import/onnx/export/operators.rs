@@ -1,11 +1,12 @@
 //! The operators of ONNX that stand for each operation.
 
 use super::super::proto::Attribute;
-use super::{INT64, Writer};
+use super::{FLOAT, INT64, Writer};
 use crate::error::{Error, Result};
 use crate::graph::Node;
 use crate::ops::avg_pool2d::AvgPool2d;
 use crate::ops::batch_norm::BatchNorm;
+use crate::ops::cast::Cast;
 use crate::ops::concat::Concat;
 use crate::ops::conv_transpose2d::ConvTranspose2d;
 use crate::ops::conv2d::Conv2d;
@@ -30,7 +31,7 @@ use crate::ops::view::{Border as Outside, View};
 use crate::ops::warp::{Border, Warp};
 use crate::ops::windows::{Sliding, Windows};
 use crate::ops::{Io, Op};
-use crate::tensor::{Shape, len};
+use crate::tensor::{DType, Shape, len};
 use std::any::Any;
 
 /// onnx.proto's number for truth values.
@@ -434,6 +435,8 @@ impl Writer<'_> {
             let depth = self.int64s("classes", &[], [op.classes as i64]);
             let values = self.floats("values", &[2], &[0.0, 1.0]);
             self.put("OneHot", &[x, &depth, &values], vec![int("axis", op.axis)], y);
+        } else if let Some(op) = of::<Cast>(op) {
+            self.cast(x, op, y);
         } else if let Some(op) = of::<Concat>(op) {
             self.put("Concat", &[x, &inputs[1]], vec![int("axis", op.axis)], y);
         } else if let Some(op) = of::<Gather>(op) {
@@ -533,6 +536,18 @@ impl Writer<'_> {
         more.push(int("ceil_mode", i64::from(sliding.ceil)));
         self.put(&format!("{kind}Pool"), &[&x], more, &node.name);
         true
+    }
+
+    /// Writes a conversion. Ours of f32 clamps, and integers are int64 there.
+    fn cast(&mut self, x: &str, op: &Cast, y: &str) {
+        if op.to == DType::F32 {
+            return self.put("Cast", &[x], vec![int("to", FLOAT)], y);
+        }
+        let [least, most] = [0.0, 4_294_967_296.0].map(|v| self.floats("constant", &[], &[v]));
+        let last = self.int64s("constant", &[], [i64::from(u32::MAX)]);
+        let clamped = self.then("Clip", &[x, &least, &most], vec![]);
+        let whole = self.then("Cast", &[&clamped], vec![int("to", INT64)]);
+        self.put("Min", &[&whole, &last], vec![], y);
     }
 
     /// Writes scatter_add: ScatterElements has an index for every update.
