@@ -105,6 +105,7 @@ fn operation(name: &str, a: &Value) -> Result<Arc<dyn Op>, String> {
             axes: axes(a)?,
         }),
         "relu" => Arc::new(relu::Relu),
+        "resample" => Arc::new(resample::Resample { axis: integer(&a["axis"])? }),
         "resize" => {
             let [a_num, a_den, b_num, b_den] = shape(&a["scale"])?.nchw().map(|v| v as u32);
             Arc::new(resize::Resize {

@@ -532,6 +532,26 @@ def selections():
             without=("indices",),
         )
     m.write()
+    m = Maker("resample", rank=1)
+    # Along one axis, an interpolation with aligned corners from 5 to 9 has the weights 1 and 1/2.
+    taps = [(j // 2, min(j // 2 + 1, 4), 1 - j % 2 / 2, j % 2 / 2) for j in range(9)]
+    table = torch.tensor(taps, dtype=torch.float64)
+    m.case(
+        {"axis": 2},
+        {"x": m.values(2, 3, 5), "indices": table[:, :2].long(), "w": table[:, 2:]},
+        lambda x, i, w: F.interpolate(x, size=9, mode="linear", align_corners=True),
+        without=("indices", "w"),
+    )
+    # Sums over windows of channels, as avg_pool with zeros outside.
+    windows = torch.tensor([[min(max(c + d, 0), 5) for d in (-1, 0, 1)] for c in range(6)])
+    inside = torch.tensor([[float(0 <= c + d < 6) for d in (-1, 0, 1)] for c in range(6)], dtype=torch.float64)
+    m.case(
+        {"axis": 1},
+        {"x": m.values(2, 6, 2, 3), "indices": windows, "w": inside},
+        lambda x, i, w: 3 * F.avg_pool3d(x.unsqueeze(1), (3, 1, 1), 1, (1, 0, 0)).squeeze(1),
+        without=("indices", "w"),
+    )
+    m.write()
     m = Maker("scatter_add", rank=1)
     for shape, indices, u, axis, f in [
         ((4, 3), (6,), (6, 3), 0, torch.index_add),

@@ -10,6 +10,9 @@
 // backward_x_4  one dx                   indices, t1, t2, dy      the row's run, in parts of 64
 // shared/runs.wgsl has the last four.
 
+// Of shared/runs.wgsl.
+struct P { threads: u32, rows: u32, inner: u32, count: u32, lines: u32, stride: u32, chunk: u32 }
+@group(0) @binding(0) var<uniform> p: P;
 @group(0) @binding(1) var<storage, read> x: array<f32>;
 @group(0) @binding(2) var<storage, read> indices: array<u32>;
 @group(0) @binding(3) var<storage, read_write> y: array<f32>;

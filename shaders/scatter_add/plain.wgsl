@@ -11,6 +11,9 @@
 // backward_u  one du                   indices, dy
 // shared/runs.wgsl has the first four.
 
+// Of shared/runs.wgsl.
+struct P { threads: u32, rows: u32, inner: u32, count: u32, lines: u32, stride: u32, chunk: u32 }
+@group(0) @binding(0) var<uniform> p: P;
 @group(0) @binding(1) var<storage, read> x: array<f32>;
 @group(0) @binding(2) var<storage, read> indices: array<u32>;
 @group(0) @binding(3) var<storage, read> u: array<f32>;

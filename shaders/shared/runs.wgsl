@@ -1,14 +1,12 @@
-// runs: sums of what equal indices have chosen, shared by gather and scatter_add. The indices of each line are sorted by counting ranks
-// in chunks, then by searching the other chunks; equal indices keep their order. The including shader has `indices`, scratch t0 to t2 and
-// `term(at)`, element `at` of the tensor [outer, count, inner] that the indices have chosen from [outer, rows, inner].
+// runs: sums of what equal indices have chosen, shared by gather, resample and scatter_add. The indices of each line are sorted by counting
+// ranks in chunks, then by searching the other chunks; equal indices keep their order. The including shader has `indices`, scratch t0 to t2,
+// `term(at)`, element `at` of the tensor [outer, count, inner] that the indices have chosen from [outer, rows, inner], and in `P`:
+//   rows, inner: sizes; count: indices per line; lines: 1, or outer · inner; stride: between neighbours in a line of indices; chunk: indices
+//   ranked together
 
 override WG: u32 = 64u;
 // Terms added up before they are added to the sum: fewer roundings than in one long sum.
 const PART = 64u;
-
-// count: indices per line. lines: 1, or outer · inner. stride: between neighbours in a line of indices. chunk: indices ranked together.
-struct P { threads: u32, rows: u32, inner: u32, count: u32, lines: u32, stride: u32, chunk: u32 }
-@group(0) @binding(0) var<uniform> p: P;
 
 fn index_of(line: u32, j: u32) -> u32 {
     return indices[(line / p.stride * p.count + j) * p.stride + line % p.stride];

@@ -35,7 +35,8 @@ use crate::ops::prelu::Prelu;
 use crate::ops::quintuplet::Quintuplet;
 use crate::ops::reduce::Reduce;
 use crate::ops::relu::Relu;
-use crate::ops::resize::Resize;
+use crate::ops::resample::{self, Resample};
+use crate::ops::resize::{Resize, Taps};
 use crate::ops::scatter_add::ScatterAdd;
 use crate::ops::select::Select;
 use crate::ops::sgd::Sgd;
@@ -540,6 +541,21 @@ impl Graph {
     /// Adds `max(x, 0)`; has the shape of `x`.
     pub fn relu(&mut self, x: NodeId) -> Result<NodeId> {
         self.add(Relu, &[x])
+    }
+
+    /// Adds weighted sums of what `taps` choose along an axis of `x`, such as an interpolation: output j of the axis is
+    /// Σ weight · `x[…, index, …]` over its taps. A tap of weight 0 has no effect.
+    ///
+    /// # Errors
+    /// There is no such axis; an index is past its end; the taps are not the same number for every output, or there are none; a weight is not
+    /// finite as f32.
+    pub fn resample(&mut self, x: NodeId, axis: usize, taps: &Taps) -> Result<NodeId> {
+        let path = self.fresh("resample");
+        let tables = resample::tables(self.shape(x)?, axis, taps);
+        let [indices, w] = tables.map_err(|source| Error::Shape { node: path.clone(), source })?;
+        let indices = self.constant_at(self.unique(format!("{path}.indices")), indices)?;
+        let w = self.constant_at(self.unique(format!("{path}.w")), w)?;
+        self.add_op(path, std::sync::Arc::new(Resample { axis }), &[x, indices, w])
     }
 
     /// Resizes `x` as `op` specifies.

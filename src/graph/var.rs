@@ -21,7 +21,7 @@ use crate::ops::one_hot::OneHot;
 use crate::ops::pixel_shuffle::PixelShuffle;
 use crate::ops::quintuplet::Quintuplet;
 use crate::ops::reduce::{Axes, Kind, Reduce};
-use crate::ops::resize::Resize;
+use crate::ops::resize::{Resize, Taps};
 use crate::ops::scatter_add::ScatterAdd;
 use crate::ops::softmax::Softmax;
 use crate::ops::top_k::TopK;
@@ -582,6 +582,11 @@ impl<'d> Var<'d> {
     #[track_caller]
     pub fn avg_pool2d(self, op: AvgPool2d) -> Self {
         self.apply(op)
+    }
+    /// Weighted sums of what `taps` choose along an axis, such as an interpolation.
+    #[track_caller]
+    pub fn resample(self, axis: usize, taps: &Taps) -> Self {
+        self.then(|g, x| g.resample(x, axis, taps))
     }
 
     /// Every `r`² channels become a block of `r` × `r` pixels.

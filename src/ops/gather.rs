@@ -31,7 +31,7 @@ pub struct Gather {
 }
 
 /// Elements added up before they are added to a sum; `PART` in the shader.
-const PART: usize = 64;
+pub(super) const PART: usize = 64;
 
 /// How indices belong to a tensor x `[outer, rows, inner]`, of which they choose rows.
 #[derive(Debug, Clone, Copy)]

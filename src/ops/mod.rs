@@ -67,6 +67,7 @@ ops! {
     reduce,
     relu,
     repack,
+    resample,
     resize,
     scatter_add,
     select,

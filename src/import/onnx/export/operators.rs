@@ -23,6 +23,7 @@ use crate::ops::one_hot::OneHot;
 use crate::ops::pixel_shuffle::PixelShuffle;
 use crate::ops::pointwise::Unary;
 use crate::ops::reduce::{Kind as Reduction, Reduce};
+use crate::ops::resample::Resample;
 use crate::ops::resize::{Resize, taps};
 use crate::ops::scatter_add::ScatterAdd;
 use crate::ops::softmax::Softmax;
@@ -442,6 +443,8 @@ impl Writer<'_> {
         } else if let Some(op) = of::<Gather>(op) {
             let name = if op.elements { "GatherElements" } else { "Gather" };
             self.put(name, &[x, &inputs[1]], vec![int("axis", op.axis)], y);
+        } else if let Some(op) = of::<Resample>(op) {
+            self.resample(node, op);
         } else if let Some(op) = of::<ScatterAdd>(op) {
             self.scatter_add(node, op);
         } else if let Some(op) = of::<PixelShuffle>(op) {
@@ -548,6 +551,18 @@ impl Writer<'_> {
         let clamped = self.then("Clip", &[x, &least, &most], vec![]);
         let whole = self.then("Cast", &[&clamped], vec![int("to", INT64)]);
         self.put("Min", &[&whole, &last], vec![], y);
+    }
+
+    /// Writes the taps of each output as an axis of their own, which is summed.
+    fn resample(&mut self, node: &Node, op: &Resample) {
+        let (x, indices) = (self.value(node.inputs[0]), self.value(node.inputs[1]));
+        let mut dims = self.shape(node.inputs[1]).to_vec();
+        dims.resize(self.shape(node.inputs[0]).rank() - op.axis + 1, 1);
+        let w = self.shaped(node.inputs[2], &dims);
+        let taps = self.then("Gather", &[&x, &indices], vec![int("axis", op.axis)]);
+        let terms = self.then("Mul", &[&taps, &w], vec![]);
+        let axis = self.int64s("axes", &[1], [op.axis as i64 + 1]);
+        self.put("ReduceSum", &[&terms, &axis], vec![int("keepdims", 0)], &node.name);
     }
 
     /// Writes scatter_add: ScatterElements has an index for every update.
