@@ -11,6 +11,7 @@ use lineament::ops::dropout::Dropout;
 use lineament::ops::loss::Reduction;
 use lineament::ops::one_hot::OneHot;
 use lineament::ops::top_k::TopK;
+use lineament::ops::view::Border;
 use lineament::rng::Rng;
 use lineament::tensor::DType;
 use lineament::{Device, Select, Tensor, Weights};
@@ -400,5 +401,29 @@ fn elements_change_their_type_and_back() {
         // WGSL leaves the rounding open.
         assert!((f64::from(x[2]) - 16_777_217.0).abs() <= 1.0, "{x:?}");
         assert_eq!((back[0], back[1], back[3]), (0, 7, u32::MAX));
+    }
+}
+
+#[test]
+fn integers_are_copied_and_joined_as_they_are() {
+    let mut g = Graph::new();
+    let labels = g.input_of(DType::U32, "labels", [2, 3]).unwrap();
+    let turned = g.transpose(labels, 0, 1).unwrap();
+    let padded = g.pad(turned, &[(0, 0), (0, 1)], Border::Constant(9.0)).unwrap();
+    let all = g.concat(turned, padded, 1).unwrap();
+    let x = g.input("x", [3, 2]).unwrap();
+    let error = |e: lineament::Error| e.to_string();
+    assert_eq!(g.concat(all, x, 1).map_err(error).unwrap_err(), "concat_2: b must be u32, got x, which is f32");
+    let signed = g.input_of(DType::I32, "signed", [2]).unwrap();
+    assert_eq!(g.flip(signed, 0).map_err(error).unwrap_err(), "view_3: x must be f32 or u32, got i32");
+    assert_eq!(g.concat(signed, signed, 0).map_err(error).unwrap_err(), "concat_2: a must be f32 or u32, got i32");
+    // Numbers that f32 cannot represent, and the bits of a NaN.
+    let most = u32::MAX;
+    let given = Tensor::new([2, 3], vec![16_777_217, most, 1, 0x7F80_0001, 5, 6]).unwrap();
+    for device in devices() {
+        let session = device.compile(&g, &[all], Weights::default()).unwrap();
+        let got = session.run(&[("labels", &given)]).unwrap();
+        let wanted = [16_777_217, 0x7F80_0001, 16_777_217, 0x7F80_0001, 9, most, 5, most, 5, 9, 1, 6, 1, 6, 9];
+        assert_eq!(got[0].elements::<u32>(), Some(&wanted[..]));
     }
 }

@@ -3,7 +3,7 @@
 //! One test per operation: `cargo test --test ops_golden -- warp` reruns one.
 
 use lineament::ops::*;
-use lineament::tensor::{Shape, len, position};
+use lineament::tensor::{DType, Shape, len, position};
 use serde_json::Value;
 use std::path::Path;
 use std::sync::Arc;
@@ -186,6 +186,7 @@ fn view(a: &Value) -> Result<view::View, String> {
             (_, Some("edge")) => view::Border::Edge,
             (value, _) => view::Border::Constant(number(value)? as f32),
         },
+        dtype: DType::F32,
     })
 }
 

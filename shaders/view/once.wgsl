@@ -1,7 +1,7 @@
 // view/once: the gradient of a strided copy, for short sums. Twin: src/ops/view.rs.
 //
 // entry       one thread computes  reads  terms and their order
-// backward_x  one dx               dy     that of shared/axes.wgsl
+// backward_x  one dx               dy     that of shared/readers.wgsl
 
 @group(0) @binding(1) var<storage, read> dy: array<f32>;
 @group(0) @binding(2) var<storage, read_write> dx: array<f32>;

@@ -2,7 +2,7 @@
 //
 // entry         one thread computes          reads  terms and their order
 // forward       one y                        x
-// backward_x_1  t0: a part of the sum of dx  dy     part, part + parts, … of the order of shared/axes.wgsl
+// backward_x_1  t0: a part of the sum of dx  dy     part, part + parts, … of the order of shared/readers.wgsl
 // backward_x_2  one dx                       t0     parts, ascending
 
 @group(0) @binding(1) var<storage, read> x: array<f32>;
@@ -15,18 +15,9 @@
 fn forward(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
     let i = g.x + g.y * groups.x * WG;
     if i >= p.threads { return; }
-    var at = 0u;
-    var is_inside = true;
-    // unroll
-    for (var k = 0u; k < AXES; k++) {
-        let axis = axis_of(k);
-        let c = inside(axis.start + axis.step * i32(i / axis.out_stride % axis.len), axis.size);
-        // A coordinate below zero is a huge number.
-        is_inside = is_inside && u32(c) < axis.size;
-        at += u32(c) * axis.stride;
-    }
-    if is_inside {
-        y[i] = x[at];
+    let from_x = source_of(i);
+    if from_x.is_inside {
+        y[i] = x[from_x.at];
     } else {
         y[i] = p.constant;
     }

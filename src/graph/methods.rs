@@ -127,9 +127,10 @@ impl Graph {
     /// Adds the elements of `a` along an axis, followed by those of `b`.
     ///
     /// # Errors
-    /// There is no such axis; `a` and `b` differ on another one; a node belongs to another graph.
+    /// There is no such axis; `a` and `b` differ on another one; one is of i32, or only one of u32; a node belongs to another graph.
     pub fn concat(&mut self, a: NodeId, b: NodeId, axis: usize) -> Result<NodeId> {
-        self.add(Concat { axis }, &[a, b])
+        let dtype = self.node(a)?.dtype;
+        self.add(Concat { axis, dtype }, &[a, b])
     }
 
     /// Adds the elements of all `parts` along an axis, in order. Halves are joined recursively, so that the elements of k parts are
@@ -682,12 +683,14 @@ impl Graph {
         })
     }
 
-    /// Adds a strided copy of `x`.
+    /// Adds a strided copy of `x`, of the type of `x`.
     ///
     /// # Errors
-    /// An axis of `x` does not exist or is walked twice; the border does not allow what lies outside `x`.
+    /// An axis of `x` does not exist or is walked twice; the border does not allow what lies outside `x`, or is no value of its type; `x` is
+    /// of i32.
     pub fn view(&mut self, x: NodeId, op: View) -> Result<NodeId> {
-        self.add(op, &[x])
+        let dtype = self.node(x)?.dtype;
+        self.add(View { dtype, ..op }, &[x])
     }
 
     /// Adds the view of `x` that `of` makes from its shape.

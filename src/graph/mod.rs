@@ -441,8 +441,7 @@ impl Graph {
 
     /// Returns the elements of `x` in memory of their own.
     fn copy(&mut self, x: NodeId) -> Result<NodeId> {
-        let view = View::of(self.shape(x)?);
-        self.add(view, &[x])
+        self.view(x, View::of(self.shape(x)?))
     }
 
     /// Returns the node whose elements node `index` holds: what it is a reshape of, or itself.

@@ -692,7 +692,7 @@ impl<'d> Var<'d> {
     /// A strided copy.
     #[track_caller]
     pub fn view(self, op: View) -> Self {
-        self.apply(op)
+        self.then(|g, x| g.view(x, op))
     }
 
     /// Repeated along axes of size 1, and along new axes before its own, to this shape.

@@ -4,23 +4,25 @@
 //!
 //! | name | shape                                  | meaning                       |
 //! |------|----------------------------------------|-------------------------------|
-//! | a    | any shape, Sa on the axis              | the first Sa positions of y   |
+//! | a    | any shape, Sa on the axis, f32 or u32  | the first Sa positions of y   |
 //! | b    | as a, but Sb on the axis               | the last Sb positions of y    |
 //! | y    | as a, but Sa+Sb on the axis            | output                        |
 //!
-//! Gradients: the part of dy that each input contributed.
-//! Errors: the axis does not exist; a and b differ on another axis.
+//! Gradients: the part of dy that each input contributed; none for u32.
+//! Errors: the axis does not exist; a and b differ on another axis; the elements have another type.
 //! Numerics: exact.
 //! Source: definition as in torch.cat and Concat of ONNX.
 
 use super::{Call, Caps, Case, Cost, Fill, Io, Kernel, Launch, Op, Tolerance, Values, Work, wgsl, with_nan};
 use crate::error::ShapeError;
-use crate::tensor::Shape;
+use crate::tensor::{DType, Shape, len};
 
 /// The operation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Concat {
     pub axis: usize,
+    /// The type of all elements, f32 or u32.
+    pub dtype: DType,
 }
 
 impl Concat {
@@ -37,14 +39,21 @@ impl Op for Concat {
     fn inputs(&self) -> &'static [&'static str] {
         &["a", "b"]
     }
+    fn dtype(&self, _name: &str) -> DType {
+        self.dtype
+    }
     fn kernels(&self) -> &'static [Kernel] {
-        const KERNELS: &[Kernel] = &[Kernel::new(wgsl!("concat/plain"), plain)];
-        KERNELS
+        const FLOATS: &[Kernel] = &[Kernel::new(wgsl!("concat/plain"), plain)];
+        const INTEGERS: &[Kernel] = &[Kernel::new(wgsl!("concat/integers"), plain)];
+        if self.dtype == DType::U32 { INTEGERS } else { FLOATS }
     }
     fn takes_any_rank(&self) -> bool {
         true
     }
     fn shape(&self, x: &[Shape]) -> Result<Shape, ShapeError> {
+        if self.dtype == DType::I32 {
+            return Err(ShapeError::value("a", "f32 or u32", self.dtype));
+        }
         let (mut sizes, mut others) = (x[0].to_vec(), x[1].to_vec());
         let Some(size) = sizes.get_mut(self.axis) else {
             return Err(ShapeError::value("axis", format!("0 to {}", x[0].rank() - 1), self.axis));
@@ -78,12 +87,16 @@ impl Op for Concat {
             dx[1][n * run_b..][..run_b].copy_from_slice(&dy[run_a..]);
         }
     }
+    fn no_grad(&self) -> &'static [(&'static str, &'static str)] {
+        const REASON: &str = "an integer is not differentiable";
+        if self.dtype == DType::U32 { &[("a", REASON), ("b", REASON)] } else { &[] }
+    }
     fn tolerance(&self, _output: &str, _io: &Io, _at: &Values) -> Tolerance {
         Tolerance::Terms(0)
     }
 }
 
-/// `shaders/concat/plain.wgsl`.
+/// `shaders/concat/plain.wgsl` and `integers.wgsl`.
 fn plain(call: &Call, caps: &Caps) -> Option<Work> {
     let (op, io) = (call.op::<Concat>()?, &call.io);
     let [run_a, run_b] = op.runs(io);
@@ -100,7 +113,12 @@ fn plain(call: &Call, caps: &Caps) -> Option<Work> {
 pub fn cases() -> Vec<Case> {
     let case = |axis, a: &[usize], b: &[usize]| {
         let shapes = [a, b].map(|sizes| Shape::new(sizes).expect("a case has one to six dimensions"));
-        Case::new(Concat { axis }, &shapes)
+        Case::new(Concat { axis, dtype: DType::F32 }, &shapes)
+    };
+    let integers = |axis, a: &[usize], b: &[usize]| {
+        let shapes = [a, b].map(|sizes| Shape::new(sizes).expect("a case has one to six dimensions"));
+        let any = Fill::With(|rng, x, k| (0..len(&x[k])).map(|_| rng.below(1 << 31) as f64).collect());
+        Case::new(Concat { axis, dtype: DType::U32 }, &shapes).fill(0, any).fill(1, any)
     };
     vec![
         case(1, &[1, 1, 1, 1], &[1, 1, 1, 1]),
@@ -111,6 +129,9 @@ pub fn cases() -> Vec<Case> {
         case(4, &[2, 3, 2, 3, 4, 2], &[2, 3, 2, 3, 1, 2]),
         case(0, &[3, 17], &[2, 17]).fill(0, Fill::With(with_nan)).fill(1, Fill::With(with_nan)).rough(),
         case(1, &[1, 64, 48, 40], &[1, 14, 48, 40]).real(),
+        integers(0, &[300], &[1]),
+        integers(1, &[2, 3, 5, 7], &[2, 2, 5, 7]),
+        integers(4, &[2, 3, 2, 3, 4, 2], &[2, 3, 2, 3, 1, 2]),
     ]
 }
 
@@ -121,7 +142,9 @@ mod tests {
     #[test]
     fn only_the_axis_may_differ() {
         let shape = |axis, a: &[usize], b: &[usize]| {
-            Concat { axis }.shape(&[a, b].map(|sizes| Shape::new(sizes).unwrap())).map_err(|e| e.to_string())
+            Concat { axis, dtype: DType::F32 }
+                .shape(&[a, b].map(|sizes| Shape::new(sizes).unwrap()))
+                .map_err(|e| e.to_string())
         };
         assert_eq!(shape(2, &[2, 3, 5], &[2, 3, 1]), Ok([2, 3, 6].into()));
         assert_eq!(shape(1, &[2, 3, 5], &[2, 3, 1]), Err("b must be [2, 3, 5] but for axis 1, got [2, 3, 1]".into()));

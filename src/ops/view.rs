@@ -2,14 +2,15 @@
 //!
 //! `y[p] = x[c(p)]`: along axis s of x, `c = start[s] + step·p[k]` if axis k of y walks it, else `start[s]`
 //!
-//! | name | shape           | meaning                                                    |
-//! |------|-----------------|------------------------------------------------------------|
-//! | x    | any shape       | input                                                      |
-//! | y    | `len` of `axes` | output; an axis of y that walks none of x repeats elements |
+//! | name | shape                 | meaning                                                    |
+//! |------|-----------------------|------------------------------------------------------------|
+//! | x    | any shape, f32 or u32 | input                                                      |
+//! | y    | `len` of `axes`       | output; an axis of y that walks none of x repeats elements |
 //!
 //! [`Border`] says what lies outside x.
-//! Gradient: for x; every element sums the dy that were read from it. Backward reads dy.
-//! Errors: an axis of x does not exist or is walked twice; y is empty; a coordinate is outside x that the border does not allow.
+//! Gradient: for x; every element sums the dy that were read from it. Backward reads dy. An x of u32 has none.
+//! Errors: an axis of x does not exist or is walked twice; y is empty; a coordinate is outside x that the border does not allow; the
+//! elements have another type, or the constant is not one of them.
 //! Numerics: y is exact; sums are in a fixed order, in two passes if they are long.
 //! Kernel `view/once`: gradients in one pass if every sum is short.
 //! Source: definitions, as Transpose, Slice, Pad, Expand and Gather with a scalar index of ONNX; the borders are those of
@@ -20,7 +21,7 @@ use super::{
     with_nan,
 };
 use crate::error::ShapeError;
-use crate::tensor::{MAX_RANK, Shape, len};
+use crate::tensor::{DType, MAX_RANK, Shape, len};
 
 /// An axis of the output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,7 +40,7 @@ pub enum Border {
     /// Nothing may be read there.
     #[default]
     None,
-    /// This value.
+    /// This value; for u32, a whole number.
     Constant(f32),
     /// The elements inside in reverse order, without the one at the border: `c b | a b c | b a`. At most one less than there are.
     Reflect,
@@ -55,6 +56,8 @@ pub struct View {
     /// The axes of y, one to six; each axis of x occurs at most once.
     pub axes: Vec<Axis>,
     pub border: Border,
+    /// The type of the elements, f32 or u32.
+    pub dtype: DType,
 }
 
 /// Bound of every coordinate, so that the shaders can double it.
@@ -67,10 +70,11 @@ fn check_axis(x: Shape, axis: usize) -> Result<(), ShapeError> {
 
 /// Views of x for the usual operations. Their errors name the argument that does not fit.
 impl View {
-    /// Creates a copy of x.
+    /// Creates a copy of x, of f32.
     pub fn of(x: Shape) -> Self {
         let axis = |(axis, &len)| Axis { source: Some(axis), step: 1, len };
-        Self { start: vec![0; x.rank()], axes: x.iter().enumerate().map(axis).collect(), border: Border::None }
+        let axes = x.iter().enumerate().map(axis).collect();
+        Self { start: vec![0; x.rank()], axes, border: Border::None, dtype: DType::F32 }
     }
 
     /// Creates a view whose axis k is x's axis `axes[k]`.
@@ -362,16 +366,30 @@ impl Op for View {
     fn inputs(&self) -> &'static [&'static str] {
         &["x"]
     }
+    fn dtype(&self, _name: &str) -> DType {
+        self.dtype
+    }
     fn kernels(&self) -> &'static [Kernel] {
-        const KERNELS: &[Kernel] =
-            &[Kernel::new(wgsl!("view/plain" + "axes"), plain), Kernel::new(wgsl!("view/once" + "axes"), once)];
-        KERNELS
+        const INTEGERS: &[Kernel] = &[Kernel::new(wgsl!("view/integers" + "axes"), plain)];
+        const FLOATS: &[Kernel] = &[
+            Kernel::new(wgsl!("view/plain" + "axes" + "readers"), plain),
+            Kernel::new(wgsl!("view/once" + "axes" + "readers"), once),
+        ];
+        if self.dtype == DType::U32 { INTEGERS } else { FLOATS }
     }
     fn takes_any_rank(&self) -> bool {
         true
     }
     fn shape(&self, x: &[Shape]) -> Result<Shape, ShapeError> {
         let x = x[0];
+        let is_integer = |value: f32| (0.0..4_294_967_296.0).contains(&value) && value.fract() == 0.0;
+        match (self.dtype, self.border) {
+            (DType::I32, _) => return Err(ShapeError::value("x", "f32 or u32", self.dtype)),
+            (DType::U32, Border::Constant(value)) if !is_integer(value) => {
+                return Err(ShapeError::value("border", "a whole number from 0 to 2^32 - 1 around u32", value));
+            }
+            _ => {}
+        }
         if self.start.len() != x.rank() {
             return Err(ShapeError::value(
                 "start",
@@ -429,6 +447,9 @@ impl Op for View {
             }
         }
     }
+    fn no_grad(&self) -> &'static [(&'static str, &'static str)] {
+        if self.dtype == DType::U32 { &[("x", "an integer is not differentiable")] } else { &[] }
+    }
     fn tolerance(&self, output: &str, io: &Io, at: &Values) -> Tolerance {
         if output == "y" {
             return Tolerance::Each(vec![0.0; io.y_len()]);
@@ -444,7 +465,7 @@ impl Op for View {
     }
 }
 
-/// `shaders/view/plain.wgsl`.
+/// `shaders/view/plain.wgsl` and `integers.wgsl`.
 fn plain(call: &Call, caps: &Caps) -> Option<Work> {
     let (op, io) = (call.op::<View>()?, &call.io);
     let parts = parts_of(op.terms(io), io.x_len(0));
@@ -476,9 +497,13 @@ pub fn cases() -> Vec<Case> {
     let expand = |x: &[usize], y: &[usize]| case(x, View::expand(shape(x), shape(y)));
     let axis = |source, step, len| Axis { source, step, len };
     let own = |x: &[usize], start: &[i64], axes: &[Axis], border| {
-        case(x, Ok(View { start: start.to_vec(), axes: axes.to_vec(), border }))
+        case(x, Ok(View { start: start.to_vec(), axes: axes.to_vec(), border, dtype: DType::F32 }))
     };
     let constant = Border::Constant(-0.75);
+    let integers = |x: &[usize], view: Result<View, ShapeError>| {
+        let any = Fill::With(|rng, x, k| (0..len(&x[k])).map(|_| rng.below(1 << 31) as f64).collect());
+        case(x, view.map(|view| View { dtype: DType::U32, ..view })).fill(0, any)
+    };
     vec![
         case(&[1], Ok(View::of([1].into()))),
         permute(&[257, 2], &[1, 0]),
@@ -516,6 +541,16 @@ pub fn cases() -> Vec<Case> {
         own(&[2, 3, 2, 3, 2, 3], &[0; 6], &[0, 1, 2, 3, 4, 5].map(|k| axis(Some(k), 1, 1 + k % 2)), Border::None),
         permute(&[3, 50], &[1, 0]).fill(0, Fill::With(with_nan)).rough(),
         slice(&[1, 64, 48, 40], 1, 16, 48, 1).real(),
+        integers(&[257, 2], View::permute(shape(&[257, 2]), &[1, 0])),
+        integers(&[2, 3, 4, 2, 3, 5], View::permute(shape(&[2, 3, 4, 2, 3, 5]), &[5, 2, 0, 4, 1, 3])),
+        integers(&[3, 7, 2], View::slice(shape(&[3, 7, 2]), 1, -1, i64::MIN, -3)),
+        integers(&[2, 3, 4], View::pad(shape(&[2, 3, 4]), &[(1, 0), (2, 3), (0, 7)], Border::Constant(3e9))),
+        integers(&[2, 3, 4], View::pad(shape(&[2, 3, 4]), &[(1, 0), (2, 2), (3, 1)], Border::Reflect)),
+        integers(
+            &[2; 6],
+            View::pad(shape(&[2; 6]), &[(1, 0), (0, 1), (1, 1), (0, 1), (1, 0), (1, 1)], Border::Reflect),
+        ),
+        integers(&[2, 1, 5], View::pad(shape(&[2, 1, 5]), &[(0, 1), (2, 2), (3, 1)], Border::Edge)),
         // The heads of an attention, and a picture's border.
         permute(&[4, 128, 8, 32], &[0, 2, 1, 3]).real(),
         pad(&[2, 16, 63, 65], &[(0, 0), (0, 0), (3, 3), (3, 3)], Border::Reflect).real(),
@@ -553,6 +588,16 @@ mod tests {
         assert_eq!(shape(3, Border::Reflect), Err("view must be positions -2 to 4 on axis 0 of x, got -3 to 2".into()));
         assert_eq!(shape(30, Border::Edge), Ok([33, 5].into()));
         assert!(shape(0, Border::None).is_err());
+        let integers = |value, dtype| {
+            let x = Shape::from([3, 4]);
+            let view = View::pad(x, &[(1, 0), (0, 1)], Border::Constant(value)).expect("two pairs");
+            View { dtype, ..view }.shape(&[x]).map_err(|e| e.to_string())
+        };
+        assert_eq!(integers(3.0, DType::U32), Ok([4, 5].into()));
+        for value in [-1.0, 0.5, 4_294_967_296.0, f32::NAN] {
+            assert!(integers(value, DType::U32).unwrap_err().starts_with("border must be a whole number"), "{value}");
+        }
+        assert_eq!(integers(0.0, DType::I32), Err("x must be f32 or u32, got i32".into()));
         let twice = View { axes: vec![Axis { source: Some(0), step: 1, len: 3 }; 2], ..View::of([3, 4].into()) };
         assert!(twice.shape(&[[3, 4].into()]).is_err());
     }

@@ -314,7 +314,10 @@ impl Writer<'_> {
                     let mut pads = vec![0; 2 * shape.rank()];
                     (pads[axis], pads[shape.rank() + axis]) = (before, after);
                     let pads = self.int64s("pads", &[pads.len()], pads);
-                    let constant = self.floats("constant", &[], &[constant]);
+                    let constant = match op.dtype {
+                        DType::F32 => self.floats("constant", &[], &[constant]),
+                        DType::I32 | DType::U32 => self.int64s("constant", &[], [constant as i64]),
+                    };
                     x = self.then("Pad", &[&x, &pads, &constant], vec![text("mode", "constant")]);
                 }
             } else {
