@@ -100,6 +100,7 @@ fn operation(name: &str, a: &Value) -> Result<Arc<dyn Op>, String> {
                 Some("sum") => reduce::Kind::Sum,
                 Some("mean") => reduce::Kind::Mean,
                 Some("l2") => reduce::Kind::L2,
+                Some("product") => reduce::Kind::Product,
                 _ => return Err(format!("unknown kind {}", a["kind"])),
             },
             axes: axes(a)?,

@@ -589,12 +589,26 @@ def selections():
 
 def sums():
     m = Maker("reduce", rank=1)
-    for kind, f in [("sum", torch.sum), ("mean", torch.mean), ("l2", lambda x, a, keepdim: x.norm(dim=a, keepdim=keepdim))]:
+
+    def product(x, axes, keepdim):
+        for axis in sorted(axes, reverse=True):
+            x = x.prod(axis, keepdim=keepdim)
+        return x
+
+    for kind, f in [
+        ("sum", torch.sum),
+        ("mean", torch.mean),
+        ("l2", lambda x, a, keepdim: x.norm(dim=a, keepdim=keepdim)),
+        ("product", product),
+    ]:
         for shape, axes, keep in [((2, 3, 4), [0, 2], True), ((3, 2, 2, 2), [1, 2], False)]:
             x = m.values(*shape)
             if kind == "l2" and keep:
                 # The length 0.
                 x[:, 1] = 0.0
+            if kind == "product" and keep:
+                # One zero, and two.
+                x[0, 0, 0] = x[0, 1, 1] = x[1, 1, 1] = 0.0
             m.case(
                 {"kind": kind, "axes": axes, "keep": keep}, {"x": x}, lambda x, f=f, a=axes, k=keep: f(x, a, keepdim=k)
             )

@@ -531,7 +531,7 @@ impl Graph {
         self.add(Prelu, &[x, a])
     }
 
-    /// Adds the sum, the mean or the Euclidean length of `x` along some axes.
+    /// Adds the sum, the mean, the Euclidean length or the product of `x` along some axes.
     ///
     /// # Errors
     /// There are no axes, one occurs twice or does not exist.

@@ -96,7 +96,7 @@ fn plain(call: &Call, caps: &Caps) -> Option<Work> {
             "forward_2" => elements,
             _ => io.x_len(0),
         };
-        let mut params = op.axes.params(io, threads);
+        let mut params = op.axes.params(io, threads, parts);
         params.push(("smallest", u32::from(!op.largest).into()));
         Some(Launch::threads(threads, params))
     })?;

@@ -467,7 +467,11 @@ impl Writer<'_> {
                     self.then("ReduceSum", &[x, &axes], vec![keep])
                 }
                 kind => {
-                    let name = if kind == Reduction::Mean { "ReduceMean" } else { "ReduceL2" };
+                    let name = match kind {
+                        Reduction::Mean => "ReduceMean",
+                        Reduction::Product => "ReduceProd",
+                        _ => "ReduceL2",
+                    };
                     self.then(name, &[x], vec![ints("axes", &op.axes.axes), keep])
                 }
             };
