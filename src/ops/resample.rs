@@ -17,6 +17,7 @@
 //! sorts the indices as [gather](super::gather) does. Indices and weights have none.
 //! Errors: the axis does not exist; the shapes do not fit.
 //! Numerics: sums are in a fixed order, in parts of 64.
+//! Kernel `resample/fours`: the taps are read once for four elements.
 //! Source: definition. It covers the modes of ONNX's Resize, an axis at a time, and the sums over channels of its LRN.
 
 use super::gather::{Lines, PART, below, few, past_end};
@@ -92,7 +93,8 @@ impl Op for Resample {
         if name == "indices" { DType::U32 } else { DType::F32 }
     }
     fn kernels(&self) -> &'static [Kernel] {
-        const KERNELS: &[Kernel] = &[Kernel::new(wgsl!("resample/plain" + "runs"), plain)];
+        const KERNELS: &[Kernel] =
+            &[Kernel::new(wgsl!("resample/plain" + "runs"), plain), Kernel::new(wgsl!("resample/fours"), fours)];
         KERNELS
     }
     fn takes_any_rank(&self) -> bool {
@@ -168,6 +170,37 @@ fn plain(call: &Call, caps: &Caps) -> Option<Work> {
     Some(work)
 }
 
+/// `shaders/resample/fours.wgsl`.
+fn fours(call: &Call, caps: &Caps) -> Option<Work> {
+    let (op, io) = (call.op::<Resample>()?, &call.io);
+    let Lines { outer, rows, inner, .. } = op.lines(io);
+    let [outputs, taps] = [io.x[1][0], io.x[1][1]];
+    let by_outer = inner < 4;
+    let limit = if by_outer { outer } else { inner };
+    let quarter = limit.div_ceil(4);
+    let (width, lines) = if by_outer { (inner, quarter) } else { (quarter, outer) };
+    // From one element before the axis to the next, or behind it.
+    let [x_step, y_step] = [rows, outputs].map(|size| if by_outer { quarter * size * inner } else { quarter });
+    let threads = lines * outputs * width;
+    let work = call.work(caps, |_| {
+        let params: [(&str, Scalar); 11] = [
+            ("threads", threads.into()),
+            ("rows", rows.into()),
+            ("inner", inner.into()),
+            ("outputs", outputs.into()),
+            ("taps", taps.into()),
+            ("width", width.into()),
+            ("by_outer", u32::from(by_outer).into()),
+            ("quarter", quarter.into()),
+            ("limit", limit.into()),
+            ("x_step", x_step.into()),
+            ("y_step", y_step.into()),
+        ];
+        (limit >= 4).then(|| Launch::threads(threads, params))
+    })?;
+    Some(work.faster(1.25))
+}
+
 pub fn cases() -> Vec<Case> {
     let of = |x: &[usize], axis, table: [usize; 2], indices: fn(&mut Rng, &[Shape], usize) -> Vec<f64>| {
         let x = Shape::new(x).expect("a case has one to six dimensions");
@@ -178,6 +211,10 @@ pub fn cases() -> Vec<Case> {
         of(&[7], 0, [5, 2], below::<0>),
         of(&[2, 5, 3], 1, [4, 3], below::<1>),
         of(&[2, 3, 2, 2, 4, 3], 4, [5, 2], below::<4>),
+        // Quarters that reach past the end.
+        of(&[2, 5, 9], 1, [4, 3], below::<1>),
+        of(&[9, 5, 2], 1, [4, 3], below::<1>),
+        of(&[5, 6], 1, [3, 3], below::<1>),
         // Taps in two parts.
         of(&[2, 3, 300], 2, [3, 70], below::<2>),
         of(&[3, 5, 2], 1, [7, 128], below::<1>),
@@ -186,6 +223,8 @@ pub fn cases() -> Vec<Case> {
         of(&[300, 2], 0, [140, 2], below::<0>),
         of(&[2, 6, 5], 1, [7, 3], below::<1>).fill(2, Fill::With(with_zeros)),
         of(&[2, 5, 3], 1, [17, 2], past_end::<1>).fill(2, Fill::With(with_zeros)).rough(),
+        of(&[2, 5, 6], 1, [17, 2], past_end::<1>).fill(2, Fill::With(with_zeros)).rough(),
+        of(&[6, 5, 2], 1, [17, 2], past_end::<1>).fill(2, Fill::With(with_zeros)).rough(),
         of(&[9, 5], 0, [17, 3], below::<0>).fill(0, Fill::With(with_nan)).fill(2, Fill::With(with_zeros)).rough(),
         // Rows and columns of pictures, and windows of channels.
         of(&[1, 32, 64, 64], 2, [128, 2], below::<2>).real(),
