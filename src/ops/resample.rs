@@ -66,7 +66,7 @@ pub fn tables(x: Shape, axis: usize, taps: &Taps) -> Result<[Tensor; 2], ShapeEr
         return Err(ShapeError::value("axis", format!("0 to {}", x.rank() - 1), axis));
     };
     let Taps { count, indices, weights } = taps;
-    if indices.is_empty() || indices.len() != weights.len() || !indices.len().is_multiple_of((*count).max(1)) {
+    if indices.is_empty() || indices.len() != weights.len() || !indices.len().is_multiple_of(*count) {
         let expected = format!("as many indices as weights, {count} for each of at least one output");
         return Err(ShapeError::value("taps", expected, format!("{} and {}", indices.len(), weights.len())));
     }
@@ -74,7 +74,7 @@ pub fn tables(x: Shape, axis: usize, taps: &Taps) -> Result<[Tensor; 2], ShapeEr
         return Err(ShapeError::value("taps", format!("indices below {size}, the axis's size"), index));
     }
     if let Some(weight) = weights.iter().find(|&&weight| !(weight as f32).is_finite()) {
-        return Err(ShapeError::value("taps", "weights that f32 can represent", weight));
+        return Err(ShapeError::value("taps", "weights that f32 can represent", format!("{weight:e}")));
     }
     let shape = [indices.len() / count, *count];
     let w = weights.iter().map(|&w| w as f32).collect();
