@@ -37,6 +37,7 @@ ops! {
     adam,
     avg_pool2d,
     batch_norm,
+    cast,
     clip,
     concat,
     conv2d,
