@@ -100,6 +100,7 @@ pub mod rng;
 mod shape;
 mod table;
 pub mod tensor;
+mod threads;
 pub mod weights;
 
 pub mod ops;
