@@ -6,6 +6,7 @@ use crate::error::{Error, Result};
 use crate::graph::Node;
 use crate::ops::avg_pool2d::AvgPool2d;
 use crate::ops::batch_norm::BatchNorm;
+use crate::ops::cast::Cast;
 use crate::ops::concat::Concat;
 use crate::ops::conv_transpose2d::ConvTranspose2d;
 use crate::ops::conv2d::Conv2d;
@@ -30,9 +31,11 @@ use crate::ops::view::{Border as Outside, View};
 use crate::ops::warp::{Border, Warp};
 use crate::ops::windows::{Sliding, Windows};
 use crate::ops::{Io, Op};
-use crate::tensor::{Shape, len};
+use crate::tensor::{DType, Shape, len};
 use std::any::Any;
 
+/// onnx.proto's number for float32.
+const FLOAT: i64 = 1;
 /// onnx.proto's number for truth values.
 const BOOL: i64 = 9;
 
@@ -426,6 +429,15 @@ impl Writer<'_> {
                 }
             }
             self.put("MatMul", &[&sides[0], &sides[1]], vec![], y);
+        } else if let Some(op) = of::<Cast>(op) {
+            if op.to == DType::F32 {
+                self.put("Cast", &[x], vec![int("to", FLOAT)], y);
+            } else {
+                // Indices are int64 there, which also holds what lies below 0.
+                let bounds = [0.0, 4_294_967_040.0].map(|bound| self.floats("bound", &[], &[bound]));
+                let within = self.then("Clip", &[x, &bounds[0], &bounds[1]], vec![]);
+                self.put("Cast", &[&within], vec![int("to", INT64)], y);
+            }
         } else if let Some(op) = of::<CumulativeSum>(op) {
             let axis = self.int64s("axis", &[], [op.axis as i64]);
             let attributes = vec![int("exclusive", i64::from(op.exclusive)), int("reverse", i64::from(op.reverse))];
@@ -586,6 +598,7 @@ fn simple(name: &str) -> Option<&'static str> {
         "abs" => "Abs",
         "add" => "Add",
         "and" => "And",
+        "atan" => "Atan",
         "ceil" => "Ceil",
         "cos" => "Cos",
         "div" => "Div",
