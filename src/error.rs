@@ -38,6 +38,9 @@ pub enum Error {
     /// A file from another program (ONNX, .npy) is broken or uses features that are not covered.
     #[error("{file}: {problem}")]
     Import { file: String, problem: String },
+    /// A network needs values before it runs, such as a shape, which are given only for a run; `needs` names them.
+    #[error("{file}: {problem}")]
+    Unknown { file: String, problem: String, needs: Vec<String> },
     /// A picture cannot be read, understood or written.
     #[error("{file}: {problem}")]
     Image { file: String, problem: String },

@@ -5,7 +5,7 @@ use sha2::{Digest, Sha256};
 use std::collections::BTreeSet;
 use std::fs::{File, TryLockError};
 use std::hash::{BuildHasher, Hasher, RandomState};
-use std::io::{BufWriter, Read, Write};
+use std::io::{BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -36,6 +36,37 @@ pub(crate) fn read(path: &Path, fail: fn(String, String) -> Error) -> Result<Vec
     if bytes.is_empty() {
         return Err(fail(name, "the file is empty; copy or download it again".into()));
     }
+    Ok(bytes)
+}
+
+/// Reads `length` bytes from `offset` on, or all that follow, of the file `location` in the folder of the network `path`.
+///
+/// # Errors
+/// The file is missing or lies outside of the folder, also by a link; it does not have so many bytes, or more than may be read.
+pub(crate) fn part(path: &Path, location: &str, offset: u64, length: Option<u64>) -> Result<Vec<u8>> {
+    let fail = |problem: String| {
+        Error::import(path.display().to_string(), format!("its values lie in {location:?}, {problem}"))
+    };
+    let is_plain =
+        |part: std::path::Component| matches!(part, std::path::Component::Normal(_) | std::path::Component::CurDir);
+    if location.is_empty() || !Path::new(location).components().all(is_plain) {
+        return Err(fail("which is not a path within its own folder; export it again".into()));
+    }
+    let folder = folder_of(path).canonicalize().map_err(|e| Error::io(path, e))?;
+    let found = folder.join(location).canonicalize().map_err(|_| fail("which does not exist; copy it there".into()))?;
+    if !found.starts_with(&folder) {
+        return Err(fail("which leads out of its own folder; copy the file there".into()));
+    }
+    let mut file = File::open(&found).map_err(|e| Error::io(&found, e))?;
+    let size = file.metadata().map_err(|e| Error::io(&found, e))?.len();
+    let rest = size.checked_sub(offset).ok_or_else(|| fail(format!("which has {size} bytes, fewer than {offset}")))?;
+    let length = length.unwrap_or(rest);
+    if length > rest || length > MAX_FILE_BYTES {
+        return Err(fail(format!("which has {rest} bytes from {offset} on, expected {length}; copy it again")));
+    }
+    file.seek(SeekFrom::Start(offset)).map_err(|e| Error::io(&found, e))?;
+    let mut bytes = vec![0; length as usize];
+    file.read_exact(&mut bytes).map_err(|e| Error::io(&found, e))?;
     Ok(bytes)
 }
 

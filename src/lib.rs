@@ -54,7 +54,8 @@
 //! - [`vectors`]: the nearest of a set of vectors, clusters, principal components, classes by the nearest, and quintuplets.
 //! - [`lab`]: judges kernels and plans. [`lab::check`] compares every step with its reference, and [`lab::faults`] puts the
 //!   check to the test; [`lab::profile`] and [`lab::roof`] measure times; [`lab::tune`] measures which shader serves a layer fastest.
-//! - [`import`]: networks and arrays made by other programs, and weight files.
+//! - [`import`]: networks and arrays made by other programs, and weight files. A reader makes an [`import::model::Model`] of a file,
+//!   and [`import::lower`] has a function for each operator that adds it to a graph or, if its inputs are known, evaluates it.
 //! - [`train`]: forward pass, backward pass and one update of all parameters, which lie in one buffer, as a single plan; resumed
 //!   runs match uninterrupted ones bit for bit. A [`train::Training`] is a [`Network`] that learns.
 //! - [`vision`]: the products. [`image`] reads and writes pictures, [`models`] are networks, [`tasks`] turn a picture into a
@@ -100,6 +101,7 @@ pub mod rng;
 mod shape;
 mod table;
 pub mod tensor;
+mod threads;
 pub mod weights;
 
 pub mod ops;

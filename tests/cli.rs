@@ -531,9 +531,9 @@ fn bench_times_a_network_and_compares_its_output() {
     // The result of the references.
     let mut g = lineament::Graph::new();
     let bytes = std::fs::read(folder.path("net.onnx")).unwrap();
-    let net = lineament::import::onnx::read("net.onnx", &bytes, &mut g).unwrap();
+    let net = lineament::import::onnx::read("net.onnx", &bytes).unwrap().add(&mut g, &[vec![1, 2, 12, 12]]).unwrap();
     let cpu = lineament::Device::open(&lineament::Select::Cpu).unwrap();
-    let mut y = cpu.compile(&g, &[net.output], net.weights).unwrap().run(&[("x", &x)]).unwrap().remove(0);
+    let mut y = cpu.compile(&g, &net.fetches(), net.weights).unwrap().run(&[("x", &x)]).unwrap().remove(0);
     let write = |name: &str, t: &lineament::Tensor| {
         std::fs::write(folder.path(name), lineament::import::npy::write(t)).unwrap();
     };

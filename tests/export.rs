@@ -6,7 +6,9 @@
 mod onnx;
 
 use lineament::graph::{Draft, Drafted, Given};
-use lineament::import::{npy, onnx::export};
+use lineament::import::array::Array;
+use lineament::import::npy;
+use lineament::import::onnx::{export, read};
 use lineament::models::{self, SuperResolution};
 use lineament::ops::{Case, Io, reference_outputs, registry};
 use lineament::prelude::*;
@@ -78,6 +80,45 @@ fn save(folder: &Path, name: &str, model: &[u8], inputs: &[(&str, &Tensor)], out
     }
 }
 
+/// Reads a model back, runs it on the references, and returns what differs from the expected outputs.
+fn wrong_when_read_back(
+    device: &Device,
+    model: &[u8],
+    inputs: &[(&str, &Tensor)],
+    outputs: &[Tensor],
+) -> Option<String> {
+    let run = || -> Result<Vec<(String, Array)>> {
+        let model = read("back", model)?;
+        let given: Vec<(String, Array)> = model
+            .inputs()
+            .iter()
+            .map(|port| {
+                let (_, tensor) = inputs.iter().find(|(name, _)| *name == port.name).unwrap();
+                Ok((port.name.clone(), Array::from_tensor(tensor, &tensor.shape(), port.kind)?))
+            })
+            .collect::<Result<_>>()?;
+        model.prepare(device, &given)?.run(&given)
+    };
+    let got = match run() {
+        Ok(got) => got,
+        Err(e) => return Some(e.to_string()),
+    };
+    for ((name, got), expected) in got.iter().zip(outputs) {
+        if got.dims() != &expected.shape()[..] {
+            return Some(format!("{name} is {:?}, expected {:?}", got.dims(), expected.shape()));
+        }
+        let expected = Array::from_tensor(expected, &expected.shape(), got.kind()).unwrap().to_f64();
+        for (got, expected) in got.to_f64().iter().zip(&expected) {
+            let same = got == expected || (got.is_nan() && expected.is_nan());
+            let error = (got - expected).abs() / (1.0 + expected.abs());
+            if !same && (error.is_nan() || error > LIMIT) {
+                return Some(format!("{name}: {got}, expected {expected}"));
+            }
+        }
+    }
+    (got.len() != outputs.len()).then(|| format!("{} outputs, expected {}", got.len(), outputs.len()))
+}
+
 /// Inputs by name.
 type Inputs = Vec<(&'static str, Tensor)>;
 
@@ -111,6 +152,8 @@ fn every_operation_is_that_of_onnx() {
     let folder = tempfile::tempdir().unwrap();
     let mut refused: BTreeMap<&str, String> = BTreeMap::new();
     let (mut written, mut past) = (0, 0);
+    let device = Device::open(&Select::Cpu).unwrap();
+    let mut wrong = Vec::new();
     for registered in registry() {
         for (index, case) in (registered.cases)().iter().enumerate().filter(|(_, case)| !case.real && !case.is_rough) {
             if case.op.outputs().is_empty() {
@@ -144,6 +187,9 @@ fn every_operation_is_that_of_onnx() {
                 let name = format!("{}-{index}-{}", registered.name, u8::from(has_weights));
                 save(folder.path(), &name, &model, &inputs, &outputs);
                 written += 1;
+                wrong.extend(
+                    wrong_when_read_back(&device, &model, &inputs, &outputs).map(|what| format!("{name}: {what}")),
+                );
             }
         }
     }
@@ -156,6 +202,12 @@ fn every_operation_is_that_of_onnx() {
     assert_eq!(names, WITHOUT, "{reasons:#?}");
     assert!(refused["batch_norm"].contains("statistics of the batch"), "{reasons:#?}");
     assert!(refused["warp"].contains("one row or column"), "{reasons:#?}");
+    assert!(
+        wrong.is_empty(),
+        "{} of {written} files do not come back: {:#?}",
+        wrong.len(),
+        &wrong[..wrong.len().min(40)]
+    );
     assert!(written > 300 && past < 40, "{written} files, {past} cases with indices past the end");
     if let Some(wrong) = wrong_in_runtime(folder.path()) {
         assert!(wrong.is_empty(), "{wrong:#?}");
@@ -231,9 +283,8 @@ fn a_chain_of_convolutions_comes_back_as_it_was() {
     let y = network.run(&[("x", &x)]).unwrap().take("y").unwrap();
     let model = network.to_onnx(&[("x", &x).into()]).unwrap();
     let mut graph = lineament::Graph::new();
-    let size = lineament::import::onnx::InputSize { height: Some(9), width: Some(8), ..Default::default() };
-    let read = lineament::import::onnx::read_sized("back", &model, size, &mut graph).unwrap();
-    let session = device.compile(&graph, &[read.output], read.weights).unwrap();
+    let read = lineament::import::onnx::read("back", &model).unwrap().add(&mut graph, &[vec![1, 4, 9, 8]]).unwrap();
+    let session = device.compile(&graph, &read.fetches(), read.weights).unwrap();
     assert_eq!(session.run(&[("x", &x)]).unwrap()[0].data(), y.data());
 }
 

@@ -163,9 +163,9 @@ fn clone(at: &Path) -> PathBuf {
     };
     let x = npy("x.npy", 0.25);
     let mut g = Graph::new();
-    let net = lineament::import::onnx::open(folder.join("net.onnx"), Default::default(), &mut g).unwrap();
+    let net = lineament::import::onnx::open(folder.join("net.onnx")).unwrap().add(&mut g, &[vec![1, 1, 8, 8]]).unwrap();
     let device = lineament::Device::open(&lineament::Select::Cpu).unwrap();
-    let y = device.compile(&g, &[net.output], net.weights).unwrap().run(&[(&net.input.0, &x)]).unwrap();
+    let y = device.compile(&g, &net.fetches(), net.weights).unwrap().run(&[("x", &x)]).unwrap();
     fs::write(folder.join("y.npy"), lineament::import::npy::write(&y[0])).unwrap();
     let mut g = Graph::new();
     let x = g.input("x", [1, 1, 16, 16]).unwrap();

@@ -504,6 +504,8 @@ def pointwise():
         a, b = m.values(2, 3), m.values(3)
         a[0, 1] = b[1]
         m.case({"function": name, "parameters": []}, {"a": a, "b": b}, lambda a, b, f=f: f(a, b) + 0, without=("a", "b"))
+    x = torch.cat([m.values(7, low=-4.0, high=4.0), kinks])
+    m.case({"function": "atan", "parameters": []}, {"x": x}, torch.atan)
     m.write()
 
 

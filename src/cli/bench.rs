@@ -1,13 +1,15 @@
 //! `lineament bench`: measures how fast a network runs or trains, from host memory to host memory, and how accurate it is.
 
 use super::inspect::Size;
+use super::network::{self, Given};
 use super::out::{self, say};
 use super::{Common, interrupt};
 use crate::error::{Error, Result};
 use crate::exec::{Device, Session};
 use crate::graph::{Graph, Kind, Node, NodeId};
-use crate::import::onnx::{Imported, InputSize};
-use crate::import::{npy, onnx};
+use crate::import::lower::Value as Lowered;
+use crate::import::model::{Added, InputSize, Model};
+use crate::import::npy;
 use crate::lab::clock::ms_since;
 use crate::lab::profile::median;
 use crate::ops::Io;
@@ -39,15 +41,14 @@ const LEARNING_RATE: f64 = 1e-4;
 
 A run is a whole forward pass (with --train: forward, backward and Adam on the mean squared error), from tensors in host memory \
 to tensors in host memory, after two warm-up runs. GFLOP/s are effective: the operations of the direct convolutions (with \
---train: three times as many) over the median time. The supported operators are Conv and Relu.")]
+--train: three times as many) over the median time.")]
 pub struct Arguments {
-    /// The network.
-    #[arg(value_name = "NET.onnx")]
+    /// The network: an ONNX file, or the .param of an ncnn network with its .bin beside it.
+    #[arg(value_name = "NET")]
     net: PathBuf,
-    /// The network's input; otherwise seeded values in 0..1.
-    #[arg(long, value_name = "X.npy")]
-    input: Option<PathBuf>,
-    /// The expected output; an error above 1e-3 of its root mean square gives exit code 1.
+    #[command(flatten)]
+    given: Given,
+    /// The expected first output; an error above 1e-3 of its root mean square gives exit code 1.
     #[arg(long, value_name = "Y.npy", requires = "input", conflicts_with = "train")]
     expect: Option<PathBuf>,
     /// Time training steps towards a seeded random target.
@@ -56,12 +57,6 @@ pub struct Arguments {
     /// Also time every step: ms, GFLOP/s, GB/s and the share of the roof that limits it.
     #[arg(long)]
     profile: bool,
-    /// Pictures per run, instead of the file's batch.
-    #[arg(long, value_name = "N")]
-    batch: Option<usize>,
-    /// Width and height of the input, instead of the file's.
-    #[arg(long, value_name = "WxH")]
-    size: Option<Size>,
     /// Runs to time; otherwise at least 5 runs and half a second.
     #[arg(long, value_name = "N")]
     runs: Option<usize>,
@@ -92,14 +87,24 @@ impl Times {
 }
 
 pub fn run(arguments: &Arguments, started: Instant) -> Result<u8> {
-    for (option, value) in [("--runs", arguments.runs), ("--batch", arguments.batch)] {
+    for (option, value) in [("--runs", arguments.runs), ("--batch", arguments.given.batch)] {
         if value == Some(0) {
             return Err(Error::Usage(format!("{option} must be at least 1")));
         }
     }
-    let (graph, net) = open(arguments)?;
-    let given = arguments.input.as_ref().map(|path| input(path, graph.shape(net.input.1)?, arguments)).transpose()?;
-    let expected = arguments.expect.as_ref().map(|path| expected(path, graph.shape(net.output)?)).transpose()?;
+    let model = network::open(&arguments.net)?;
+    let size = arguments.given.input_size();
+    let files = arguments.given.files(&model, &arguments.net)?;
+    let (graph, net) = add(&model, size)?;
+    let first = net.fetches().first().map(|&id| graph.shape(id)).transpose()?;
+    let expected = match (&arguments.expect, first) {
+        (Some(path), Some(shape)) => Some(expected(path, shape)?),
+        (Some(path), None) => {
+            return Err(Error::import(path.display().to_string(), "the network's output is a constant"));
+        }
+        (None, _) => None,
+    };
+    let given = given(&files, &graph, &net, arguments)?;
     let device = arguments.common.open()?;
     let train = arguments.train;
     let mut work = if train { training(&device, graph, net, given)? } else { forward(&device, &graph, net, given)? };
@@ -130,7 +135,7 @@ pub fn run(arguments: &Arguments, started: Instant) -> Result<u8> {
         ("memory", memory(plan.peak_bytes(), allocated)),
     ];
     let mut object = json!({
-        "net": out::path(&arguments.net), "input": arguments.input.as_ref().map(out::path),
+        "net": out::path(&arguments.net), "input": files.first().map(|(_, file)| out::path(file)),
         "expect": arguments.expect.as_ref().map(out::path), "device": work.session.device().describe(),
         "runs": times.each_ms.len(), "median_ms": median_ms, "min_ms": min_ms, "gflops": work.gflops(median_ms),
         "first_run_ms": times.first_ms, "peak_bytes": plan.peak_bytes(), "allocated_bytes": allocated, "max_abs_err": Value::Null,
@@ -176,17 +181,32 @@ pub fn run(arguments: &Arguments, started: Instant) -> Result<u8> {
     Ok(0)
 }
 
-/// Reads the network into a new graph.
-fn open(arguments: &Arguments) -> Result<(Graph, Imported)> {
-    let size = InputSize {
-        batch: arguments.batch,
-        height: arguments.size.map(|s| s.height),
-        width: arguments.size.map(|s| s.width),
-    };
+/// Adds the network to a new graph.
+fn add(model: &Model, size: InputSize) -> Result<(Graph, Added)> {
+    let dims: Vec<Vec<usize>> = model.inputs().iter().map(|port| model.dims(port, size)).collect::<Result<_>>()?;
     let mut graph = Graph::new();
     // Within a scope, so that no name in the file collides with a name of the training.
-    let net = graph.within("net", |g| onnx::open(&arguments.net, size, g))?;
+    let net = graph.within("net", |g| model.add(g, &dims))?;
+    if net.fetches().is_empty() {
+        return Err(Error::Usage("the network's outputs are constants, so there is nothing to run".into()));
+    }
     Ok((graph, net))
+}
+
+/// Reads the tensors that are given, by the paths of their inputs.
+fn given(
+    files: &[(String, PathBuf)],
+    graph: &Graph,
+    net: &Added,
+    arguments: &Arguments,
+) -> Result<Vec<(String, Tensor)>> {
+    let mut all = Vec::new();
+    for (name, path, id) in &net.inputs {
+        if let Some((_, file)) = files.iter().find(|(known, _)| known == name) {
+            all.push((path.clone(), input(file, graph.shape(*id)?, arguments)?));
+        }
+    }
+    Ok(all)
 }
 
 /// The array `path` of float32; `[H, W]` where `[1, 1, H, W]` is wanted becomes that, as NumPy broadcasts.
@@ -234,37 +254,63 @@ fn random(seed: u64, shape: Shape) -> Result<Tensor> {
     Tensor::new(shape, (0..len(&shape)).map(|_| rng.unit() as f32).collect())
 }
 
-fn forward(device: &Device, graph: &Graph, net: Imported, given: Option<Tensor>) -> Result<Work> {
-    let shape = graph.shape(net.input.1)?;
-    let session = device.compile(graph, &[net.output], net.weights)?;
-    let x = given.map_or_else(|| random(1, shape), Ok)?;
-    Ok(Work { session, inputs: vec![(net.input.0, x)], conv_flops: conv_flops(graph) })
+/// Returns the tensors of all inputs: those that are given, and seeded values.
+fn tensors(
+    graph: &Graph,
+    net: &Added,
+    session: &Session,
+    mut given: Vec<(String, Tensor)>,
+) -> Result<Vec<(String, Tensor)>> {
+    for (k, (_, path, id)) in net.inputs.iter().enumerate() {
+        let is_read = session.plan().inputs.iter().any(|(input, _)| input == path);
+        if is_read && !given.iter().any(|(known, _)| known == path) {
+            given.push((path.clone(), random(1 + 2 * k as u64, graph.shape(*id)?)?));
+        }
+    }
+    Ok(given)
 }
 
-/// Returns the graph of the ONNX file `net` as this command runs it, and the nodes to fetch.
+fn forward(device: &Device, graph: &Graph, net: Added, given: Vec<(String, Tensor)>) -> Result<Work> {
+    let session = device.compile(graph, &net.fetches(), net.weights.clone())?;
+    let inputs = tensors(graph, &net, &session, given)?;
+    Ok(Work { session, inputs, conv_flops: conv_flops(graph) })
+}
+
+/// Returns the graph of the network `net` as this command runs it, and the nodes to fetch.
 pub fn network(net: &Path, batch: Option<usize>, size: Option<Size>, train: bool) -> Result<(Graph, Vec<NodeId>)> {
     let size = InputSize { batch, height: size.map(|s| s.height), width: size.map(|s| s.width) };
-    let mut graph = Graph::new();
-    let net = graph.within("net", |g| onnx::open(net, size, g))?;
-    let fetches = if train { training_step(&mut graph, net.output)? } else { vec![net.output] };
+    let (mut graph, net) = add(&network::open(net)?, size)?;
+    let fetches = if train { training_step(&mut graph, &net)? } else { net.fetches() };
     Ok((graph, fetches))
 }
 
-/// Adds backward and Adam; the loss is the mean squared error of `output` against the input `target`.
-fn training_step(graph: &mut Graph, output: NodeId) -> Result<Vec<NodeId>> {
-    let target = graph.input("target", graph.shape(output)?)?;
-    let loss = graph.mse(output, target, Reduction::Mean)?;
+/// Returns a session of the network `net`.
+pub fn session(net: &Path, batch: Option<usize>, size: Option<Size>, common: &Common) -> Result<Session> {
+    let size = InputSize { batch, height: size.map(|s| s.height), width: size.map(|s| s.width) };
+    let (graph, net) = add(&network::open(net)?, size)?;
+    common.open()?.compile(&graph, &net.fetches(), net.weights)
+}
+
+/// Adds backward and Adam; the loss is the mean squared error of the first output against the input `target`.
+fn training_step(graph: &mut Graph, net: &Added) -> Result<Vec<NodeId>> {
+    let is_float = |value: &Lowered| matches!(value, Lowered::Computed(computed) if computed.kind.is_float());
+    let first = net.outputs.iter().find(|output| is_float(&output.value));
+    let Some(Lowered::Computed(output)) = first.map(|output| &output.value) else {
+        return Err(Error::Usage("the network has no output of floats, so it cannot be trained".into()));
+    };
+    let target = graph.input("target", graph.shape(output.id)?)?;
+    let loss = graph.mse(output.id, target, Reduction::Mean)?;
     Ok(Rule::from(Optimizer::adam()).minimize(graph, loss)?.fetches)
 }
 
 /// Compiles forward, backward and Adam as one plan, towards a random target.
-fn training(device: &Device, mut graph: Graph, net: Imported, given: Option<Tensor>) -> Result<Work> {
-    let (input, shape) = (graph.shape(net.input.1)?, graph.shape(net.output)?);
-    let fetches = training_step(&mut graph, net.output)?;
-    let session = device.compile(&graph, &fetches, net.weights)?;
+fn training(device: &Device, mut graph: Graph, net: Added, given: Vec<(String, Tensor)>) -> Result<Work> {
+    let fetches = training_step(&mut graph, &net)?;
+    let session = device.compile(&graph, &fetches, net.weights.clone())?;
     let hyper = Rule::from(Optimizer::adam()).hyper(LEARNING_RATE, 1);
-    let x = given.map_or_else(|| random(1, input), Ok)?;
-    let inputs = vec![(net.input.0, x), ("target".to_owned(), random(2, shape)?), (HYPER.to_owned(), hyper)];
+    let mut inputs = tensors(&graph, &net, &session, given)?;
+    let target = graph.find("target").map(|id| graph.shape(id)).transpose()?.unwrap_or(crate::tensor::SCALAR);
+    inputs.extend([("target".to_owned(), random(2, target)?), (HYPER.to_owned(), hyper)]);
     // The gradients for the filters and for the input cost as much as the forward pass each.
     Ok(Work { session, inputs, conv_flops: 3 * conv_flops(&graph) })
 }

@@ -1,16 +1,54 @@
-//! `lineament check ops`.
+//! `lineament check`: operations, or a network that others trained.
 
+use super::network::{self, Given};
 use super::out::{self, say};
 use super::{Common, interrupt, progress};
 use crate::error::{Error, Result};
 use crate::exec::Device;
+use crate::import::array::Array;
+use crate::import::model::Model;
+use crate::import::npy;
+use crate::lab::check::StepReport;
 use crate::lab::{check, faults};
 use crate::ops::{Kernel, Registered, registry};
+use crate::tensor::Tensor;
 use clap::{Args, Subcommand};
 use serde_json::json;
+use std::path::{Path, PathBuf};
+
+/// Largest allowed error against --expect, relative to an output's root mean square.
+const MAX_RELATIVE_ERROR: f64 = 1e-3;
+
+#[derive(Args)]
+#[command(
+    args_conflicts_with_subcommands = true,
+    arg_required_else_help = true,
+    after_help = "Examples:
+  lineament check net.onnx
+  lineament check net.onnx --input x.npy --expect expected
+  lineament check ops conv3x3
+
+Every step of the network runs on the adapter and, from the same inputs, on the references in f64; what differs by more than f32 explains \
+is listed, and the exit code is 1. --expect also compares the outputs with those of another program, DIR/NAME.npy, where characters of \
+NAME outside of A-Za-z0-9_.- are _: an error above 1e-3 of an output's root mean square fails."
+)]
+pub struct Command {
+    #[command(subcommand)]
+    task: Option<Task>,
+    /// A network that others trained: an ONNX file, or an ncnn .param.
+    #[arg(value_name = "NET")]
+    net: Option<PathBuf>,
+    #[command(flatten)]
+    given: Given,
+    /// Folder with the expected outputs.
+    #[arg(long, value_name = "DIR", requires = "input")]
+    expect: Option<PathBuf>,
+    #[command(flatten)]
+    common: Common,
+}
 
 #[derive(Subcommand)]
-pub enum Command {
+enum Task {
     /// Check operations: derivatives against finite differences, shaders against limits, adapter against reference.
     Ops(Arguments),
 }
@@ -27,7 +65,7 @@ reference, relative to the largest value (adapter) and to the allowed error (of 
 
 --plant instead plants small faults in the shaders, one at a time (a comparison with the wrong boundary, a size or an index one too \
 large, a missing barrier, a constant 1 % off), and lists the faults that the check does not notice.")]
-pub struct Arguments {
+struct Arguments {
     /// Check only this operation, or the kernels whose files begin with this name.
     name: Option<String>,
     /// Plant faults in the shaders, and list those that the check does not catch.
@@ -54,7 +92,108 @@ impl Arguments {
     }
 }
 
-pub fn run(Command::Ops(arguments): &Command) -> Result<u8> {
+pub fn run(command: &Command) -> Result<u8> {
+    match (&command.task, &command.net) {
+        (Some(Task::Ops(arguments)), _) => ops(arguments),
+        (None, Some(net)) => network(command, net),
+        (None, None) => Err(Error::Usage("check needs a network, or ops".into())),
+    }
+}
+
+/// Compares each step of a network with its reference, and the outputs with those that are expected.
+fn network(command: &Command, net: &Path) -> Result<u8> {
+    let model = network::open(net)?;
+    let given = command.given.tensors(&model, net)?;
+    let device = command.common.open()?;
+    let (mut failed, mut steps) = (0, Vec::new());
+    if device.is_cpu() {
+        say!("on {}: outputs only, without an adapter", device.describe());
+    } else {
+        say!("on {}", device.describe());
+        steps = compare_steps(&model, &device, &given)?;
+        say!("{:<40}{:<36}{:>10}{:>12}", "step", "shader", "error", "of allowed");
+        for step in &steps {
+            let verdict = if step.is_ok() { "" } else { "  FAILED" };
+            let of_allowed = step.error / step.allowed.max(f64::MIN_POSITIVE);
+            say!("{:<40}{:<36}{:>10.1e}{of_allowed:>12.2}{verdict}", step.name, step.entry, step.relative());
+            if !step.is_ok() {
+                out::error(&step.to_error());
+                failed += 1;
+            }
+        }
+    }
+    let mut outputs = Vec::new();
+    if let Some(folder) = &command.expect {
+        for (name, got) in model.prepare(&device, &given)?.run(&given)? {
+            let file = folder.join(network::file_name(&name));
+            let expected = npy::open_array(&file)?;
+            let problem = difference(&got, &expected);
+            match &problem {
+                Ok(error) => say!("output {name}: off by {error:.1e} of its root mean square"),
+                Err(problem) => {
+                    out::error(&Error::import(file.display().to_string(), format!("output {name:?} {problem}")));
+                    failed += 1;
+                }
+            }
+            outputs.push(json!({ "name": name, "error": problem.as_ref().ok(), "problem": problem.as_ref().err() }));
+        }
+    }
+    say!("{} checked, {failed} failed", out::count(steps.len() + outputs.len(), "value"));
+    if command.common.json {
+        let steps: Vec<_> = steps
+            .iter()
+            .map(
+                |step| json!({ "step": step.name, "shader": step.entry, "error": step.relative(), "ok": step.is_ok() }),
+            )
+            .collect();
+        let net = out::path(net);
+        out::json(
+            &json!({ "net": net, "failed": failed, "steps": steps, "outputs": outputs, "device": device.describe() }),
+        );
+    }
+    Ok(if failed == 0 { 0 } else { 1 })
+}
+
+fn compare_steps(model: &Model, device: &Device, given: &[(String, Array)]) -> Result<Vec<StepReport>> {
+    let (graph, added) = model.for_inputs(given)?;
+    let fetches = added.fetches();
+    if fetches.is_empty() {
+        return Ok(Vec::new());
+    }
+    let read = device.plan(&graph, &fetches)?.inputs;
+    let mut inputs = Vec::new();
+    for (name, path, _) in &added.inputs {
+        if let Some((_, array)) = given.iter().find(|(known, _)| known == name)
+            && read.iter().any(|(input, _)| input == path)
+        {
+            inputs.push((path.as_str(), array.tensor()?));
+        }
+    }
+    let inputs: Vec<(&str, &Tensor)> = inputs.iter().map(|(path, tensor)| (*path, tensor)).collect();
+    check::steps(device, &graph, &fetches, added.weights, &inputs, None)
+}
+
+/// Returns the largest difference of two arrays in units of the second one's root mean square, or why they do not agree.
+fn difference(got: &Array, expected: &Array) -> std::result::Result<f64, String> {
+    if (got.dims(), got.kind()) != (expected.dims(), expected.kind()) {
+        let (a, b) = (got.kind(), expected.kind());
+        return Err(format!("is {a} {:?}, expected {b} {:?}", got.dims(), expected.dims()));
+    }
+    let (got, expected) = (got.to_f64(), expected.to_f64());
+    let rms = (expected.iter().map(|v| v * v).sum::<f64>() / expected.len().max(1) as f64).sqrt();
+    let errors =
+        got.iter().zip(&expected).map(|(a, b)| if a == b || (a.is_nan() && b.is_nan()) { 0.0 } else { (a - b).abs() });
+    let worst = errors.fold(0.0, |worst: f64, e| if e.is_nan() { f64::INFINITY } else { worst.max(e) });
+    let error = if worst == 0.0 { 0.0 } else { worst / rms };
+    if error <= MAX_RELATIVE_ERROR {
+        Ok(error)
+    } else {
+        Err(format!("is off by {error:.1e} of its root mean square, allowed: {MAX_RELATIVE_ERROR:.0e}"))
+    }
+}
+
+/// Checks operations by their cases.
+fn ops(arguments: &Arguments) -> Result<u8> {
     let all = registry();
     let is_wanted = |registered: &Registered| !arguments.wanted(registered).is_empty();
     if let Some(name) = &arguments.name

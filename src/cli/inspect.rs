@@ -2,10 +2,12 @@
 
 use super::out::{self, say};
 use super::upscale::Model;
-use super::{Common, dump};
+use super::{Common, bench, dump};
 use crate::error::{Error, Result};
+use crate::exec::{Device, Session};
 use crate::files::{self, Existing};
 use crate::lab::profile::{Profile, Row};
+use crate::plan::Plan;
 use crate::plan::choices::Outcome;
 use crate::plan::why::{Considered, Why};
 use crate::rng::Rng;
@@ -15,8 +17,43 @@ use serde_json::{Value, json};
 use std::io::Write;
 use std::path::PathBuf;
 
+#[derive(Args)]
+#[command(
+    args_conflicts_with_subcommands = true,
+    arg_required_else_help = true,
+    after_help = "Examples:
+  lineament plan net.onnx --size 320x240
+  lineament plan net.onnx --why conv1.conv2d
+  lineament plan upscale --scale 3 --size 128x128"
+)]
+pub struct PlanCommand {
+    #[command(subcommand)]
+    task: Option<PlanTask>,
+    /// A network that others trained: an ONNX file, or an ncnn .param.
+    #[arg(value_name = "NET")]
+    net: Option<PathBuf>,
+    #[command(flatten)]
+    given: Sizes,
+    /// Also print which shaders could compute this node, with estimated and measured times, and why one was chosen.
+    #[arg(long, value_name = "NODE", requires = "net")]
+    why: Option<String>,
+    #[command(flatten)]
+    common: Common,
+}
+
+/// The sizes of a network's inputs.
+#[derive(Args)]
+struct Sizes {
+    /// Pictures per run, instead of the file's batch.
+    #[arg(long, value_name = "N", requires = "net")]
+    batch: Option<usize>,
+    /// Width and height of the input, instead of the file's.
+    #[arg(long, value_name = "WxH", requires = "net")]
+    size: Option<Size>,
+}
+
 #[derive(Subcommand)]
-pub enum PlanCommand {
+enum PlanTask {
     /// Print the plan of one window of an upscale.
     Upscale(PlanArguments),
 }
@@ -51,6 +88,7 @@ struct WindowArguments {
     args_conflicts_with_subcommands = true,
     arg_required_else_help = true,
     after_help = "Examples:
+  lineament profile net.onnx --size 320x240
   lineament profile upscale --scale 3 --size 128x128
   lineament profile upscale --scale 3 --trace steps.json  # for ui.perfetto.dev
   lineament profile --shader relu  # WGSL, SPIR-V, MSL, HLSL of every entry
@@ -59,18 +97,39 @@ struct WindowArguments {
 pub struct ProfileCommand {
     #[command(subcommand)]
     task: Option<ProfileTask>,
+    /// A network that others trained; its inputs get seeded values.
+    #[arg(value_name = "NET", conflicts_with = "shader")]
+    net: Option<PathBuf>,
+    #[command(flatten)]
+    given: Sizes,
+    #[command(flatten)]
+    runs: Runs,
+    /// Adapter by name or index (see `lineament devices`).
+    #[arg(long, short = 'g', value_name = "NAME|INDEX", value_parser = super::parse_device, requires = "net")]
+    device: Option<crate::exec::Select>,
     /// Print a shader's WGSL and its translations for Vulkan, Metal and DX12, without running it.
     #[arg(long, value_name = "NAME[.ENTRY]")]
     shader: Option<String>,
     /// Write these as files into this folder instead.
     #[arg(long, value_name = "DIR", requires = "shader")]
     out: Option<PathBuf>,
-    /// Overwrite files that exist in that folder.
-    #[arg(long, requires = "out")]
-    overwrite: bool,
     /// Print one JSON object as the last line.
-    #[arg(long, requires = "shader")]
+    #[arg(long)]
     json: bool,
+}
+
+/// How often to run, and where to write the trace.
+#[derive(Args)]
+struct Runs {
+    /// Runs after one warm-up run; the table shows medians.
+    #[arg(long, default_value_t = 5)]
+    runs: usize,
+    /// Also write the run with the median total in Chrome's trace format, for ui.perfetto.dev.
+    #[arg(long, value_name = "FILE")]
+    trace: Option<PathBuf>,
+    /// Overwrite files that exist.
+    #[arg(long)]
+    overwrite: bool,
 }
 
 #[derive(Subcommand)]
@@ -91,15 +150,8 @@ by the timer, no time is shown.")]
 struct ProfileArguments {
     #[command(flatten)]
     plan: WindowArguments,
-    /// Runs after one warm-up run; the table shows medians.
-    #[arg(long, default_value_t = 5)]
-    runs: usize,
-    /// Also write the run with the median total in Chrome's trace format, for ui.perfetto.dev.
-    #[arg(long, value_name = "FILE")]
-    trace: Option<PathBuf>,
-    /// Overwrite a trace that exists.
-    #[arg(long)]
-    overwrite: bool,
+    #[command(flatten)]
+    runs: Runs,
 }
 
 /// `WxH`, at most [`MAX_SIDE`] each.
@@ -124,12 +176,28 @@ impl std::str::FromStr for Size {
     }
 }
 
-pub fn plan(PlanCommand::Upscale(arguments): &PlanCommand) -> Result<u8> {
-    let WindowArguments { model, size: Size { width, height }, common } = &arguments.window;
-    let device = common.open()?;
-    let upscaler = model.open(device.clone(), None)?;
-    let plan = upscaler.plan(*height, *width)?;
-    let why = arguments.why.as_ref().map(|node| upscaler.why(*height, *width, node)).transpose()?.unwrap_or_default();
+pub fn plan(command: &PlanCommand) -> Result<u8> {
+    match (&command.task, &command.net) {
+        (Some(PlanTask::Upscale(arguments)), _) => {
+            let WindowArguments { model, size: Size { width, height }, common } = &arguments.window;
+            let device = common.open()?;
+            let upscaler = model.open(device.clone(), None)?;
+            let plan = upscaler.plan(*height, *width)?;
+            let why = arguments.why.as_ref().map(|node| upscaler.why(*height, *width, node)).transpose()?;
+            print_plan(&plan, &why.unwrap_or_default(), &device, common)
+        }
+        (None, Some(net)) => {
+            let (graph, fetches) = bench::network(net, command.given.batch, command.given.size, false)?;
+            let device = command.common.open()?;
+            let plan = device.plan(&graph, &fetches)?;
+            let why = command.why.as_ref().map(|node| device.why(&graph, &fetches, node)).transpose()?;
+            print_plan(&plan, &why.unwrap_or_default(), &device, &command.common)
+        }
+        (None, None) => Err(Error::Usage("plan needs a network, or a task such as upscale".into())),
+    }
+}
+
+fn print_plan(plan: &Plan, why: &[Why], device: &Device, common: &Common) -> Result<u8> {
     let longest_ms = plan.longest_dispatch_ms();
     say!("{plan:.width$}", width = out::width());
     if longest_ms.is_finite() && !device.is_cpu() {
@@ -137,7 +205,7 @@ pub fn plan(PlanCommand::Upscale(arguments): &PlanCommand) -> Result<u8> {
     } else {
         say!("on {}", device.describe());
     }
-    for why in &why {
+    for why in why {
         say!("\n{why:.width$}", width = out::width());
     }
     if common.json {
@@ -180,41 +248,59 @@ fn because(why: &Why) -> Value {
 }
 
 pub fn profile(command: &ProfileCommand) -> Result<u8> {
-    match (&command.task, &command.shader) {
-        (Some(ProfileTask::Upscale(arguments)), _) => profile_upscale(arguments),
-        (None, Some(name)) => {
-            dump::run(name, command.out.as_deref(), Existing::overwrite(command.overwrite), command.json)
+    match (&command.task, &command.shader, &command.net) {
+        (Some(ProfileTask::Upscale(arguments)), ..) => {
+            arguments.runs.check()?;
+            let device = arguments.plan.common.open()?;
+            let upscaler = arguments.plan.model.open(device, None)?;
+            let Size { width, height } = arguments.plan.size;
+            print_profile(&upscaler.session(height, width)?, &arguments.runs, arguments.plan.common.json)
         }
-        (None, None) => Err(Error::Usage("profile needs a task, such as upscale, or --shader NAME".into())),
+        (None, Some(name), _) => {
+            dump::run(name, command.out.as_deref(), Existing::overwrite(command.runs.overwrite), command.json)
+        }
+        (None, None, Some(net)) => {
+            command.runs.check()?;
+            let common = Common { device: command.device.clone(), json: command.json };
+            let session = bench::session(net, command.given.batch, command.given.size, &common)?;
+            print_profile(&session, &command.runs, command.json)
+        }
+        (None, None, None) => {
+            Err(Error::Usage("profile needs a network, a task such as upscale, or --shader NAME".into()))
+        }
     }
 }
 
-fn profile_upscale(arguments: &ProfileArguments) -> Result<u8> {
-    if arguments.runs == 0 {
-        return Err(Error::Usage("--runs must be at least 1".into()));
+impl Runs {
+    /// Checks what can be checked before the work begins.
+    fn check(&self) -> Result<()> {
+        if self.runs == 0 {
+            return Err(Error::Usage("--runs must be at least 1".into()));
+        }
+        self.trace.as_ref().map_or(Ok(()), |path| files::check_output(path, Existing::overwrite(self.overwrite)))
     }
-    let existing = Existing::overwrite(arguments.overwrite);
-    if let Some(path) = &arguments.trace {
-        files::check_output(path, existing)?;
-    }
-    let device = arguments.plan.common.open()?;
-    let upscaler = arguments.plan.model.open(device, None)?;
-    let Size { width, height } = arguments.plan.size;
-    let session = upscaler.session(height, width)?;
-    let shape = session.plan().values[session.plan().inputs[0].1].shape;
+}
+
+/// Profiles a session on seeded inputs in 0..1.
+fn print_profile(session: &Session, runs: &Runs, json: bool) -> Result<u8> {
     let mut rng = Rng::new(1);
-    let input = Tensor::new(shape, (0..len(&shape)).map(|_| rng.unit() as f32).collect())?;
-    let profile = session.profile_runs(&[("x", &input)], arguments.runs)?;
+    let mut inputs = Vec::new();
+    for (name, value) in &session.plan().inputs {
+        let shape = session.plan().values[*value].shape;
+        inputs.push((name.as_str(), Tensor::new(shape, (0..len(&shape)).map(|_| rng.unit() as f32).collect())?));
+    }
+    let inputs: Vec<(&str, &Tensor)> = inputs.iter().map(|(name, tensor)| (*name, tensor)).collect();
+    let profile = session.profile_runs(&inputs, runs.runs)?;
     say!("{profile:.width$}", width = out::width());
-    if let Some(path) = &arguments.trace {
-        files::write_whole(path, existing, |writer| {
+    if let Some(path) = &runs.trace {
+        files::write_whole(path, Existing::overwrite(runs.overwrite), |writer| {
             writeln!(writer, "{}", profile.trace()).map_err(|e| Error::io(path, e))
         })?;
         say!("trace: {}; open it in ui.perfetto.dev", out::shown(path));
     }
-    if arguments.plan.common.json {
+    if json {
         let mut object = object(&profile);
-        object["trace"] = arguments.trace.as_ref().map_or(Value::Null, out::path);
+        object["trace"] = runs.trace.as_ref().map_or(Value::Null, out::path);
         out::json(&object);
     }
     Ok(0)

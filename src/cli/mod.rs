@@ -12,14 +12,17 @@ mod devices;
 mod dump;
 mod eval;
 mod hallucinate;
+mod info;
 mod inspect;
 mod interrupt;
 mod man;
 mod models;
+mod network;
 mod ops;
 mod out;
 mod progress;
 mod reproduce;
+mod run;
 mod train;
 mod tune;
 mod upscale;
@@ -69,17 +72,19 @@ enum Command {
     Eval(eval::Command),
     /// List the operations: inputs, shaders, gradients, cases.
     Ops(ops::Arguments),
-    /// Check operations: gradients, shaders, adapter against reference.
-    #[command(subcommand)]
+    /// Check a network or the operations: adapter against reference, gradients, shaders.
     Check(check::Command),
-    /// Print the plan of a task as a table: steps, slots, FLOP, bytes, peak memory.
-    #[command(subcommand)]
+    /// Print the plan of a task or network as a table: steps, slots, FLOP, bytes, peak memory.
     Plan(inspect::PlanCommand),
-    /// Time every step of a task and compare it with the adapter's peak, or dump a shader.
+    /// Time every step of a task or network and compare it with the adapter's peak, or dump a shader.
     Profile(inspect::ProfileCommand),
     /// Write a network with its weights as an ONNX file.
     Convert(convert::Arguments),
-    /// Time a network from an ONNX file, forward or training, and compare its output.
+    /// Describe a network from an ONNX or ncnn file, and say whether it can run.
+    Info(info::Arguments),
+    /// Run a network that others trained, from an ONNX or ncnn file.
+    Run(run::Arguments),
+    /// Time a network from an ONNX or ncnn file, forward or training, and compare its output.
     Bench(bench::Arguments),
     /// Measure which shader serves each layer of a network fastest on this adapter, and remember it.
     Tune(tune::Arguments),
@@ -204,6 +209,8 @@ fn command(command: Command, started: Instant) -> Result<u8> {
         Command::Check(c) => check::run(&c),
         Command::Plan(c) => inspect::plan(&c),
         Command::Profile(c) => inspect::profile(&c),
+        Command::Info(a) => info::run(&a),
+        Command::Run(a) => run::run(&a),
         Command::Bench(a) => bench::run(&a, started),
         Command::Tune(a) => tune::run(&a),
         Command::Convert(c) => convert::run(&c),

@@ -264,6 +264,23 @@ impl Graph {
         self.push_of(dtype, path, Kind::Constant(Arc::new(value)), shape, vec![])
     }
 
+    /// Returns whether a step of a plan writes the node's value: it is neither given nor fixed.
+    pub(crate) fn is_written(&self, id: NodeId) -> Result<bool> {
+        self.node(id)?;
+        let kind = &self.nodes[self.unshaped(id.index)].kind;
+        Ok(matches!(kind, Kind::Op(_) | Kind::Output { .. } | Kind::Grad { .. }))
+    }
+
+    /// Adds a fixed value under a name like that of an operation, which may be taken already.
+    pub(crate) fn add_constant(&mut self, name: &str, value: Tensor) -> Result<NodeId> {
+        self.constant_at(self.fresh(name), value)
+    }
+
+    /// Names operations that are added from now on after `stem`, such as `conv3.relu`, or after themselves alone.
+    pub(crate) fn set_stem(&mut self, stem: Option<&str>) {
+        self.stem = stem.map(|stem| self.path(stem));
+    }
+
     pub(crate) fn set_fused(&mut self, node: usize, fused: Fused) {
         self.nodes[node].fused = Some(fused);
     }

@@ -195,6 +195,17 @@ impl Draft {
         self.apply(Location::caller(), None, |state| f(&mut state.graph, &ids(inputs)?))
     }
 
+    /// Adds what `f` adds to the graph, which gets the inputs that are given, and makes the nodes that it returns outputs.
+    pub(crate) fn extend(&self, f: impl FnOnce(&mut Graph, &[Given]) -> Result<Vec<(String, NodeId)>>) {
+        let mut state = self.0.borrow_mut();
+        let State { graph, given, outputs, error, .. } = &mut *state;
+        match f(graph, given) {
+            _ if error.is_some() => {}
+            Ok(added) => outputs.extend(added),
+            Err(problem) => *error = Some(problem),
+        }
+    }
+
     /// Calls `f` to add values whose names begin with `scope/`.
     pub fn within<T>(&self, scope: &str, f: impl FnOnce() -> T) -> T {
         self.0.borrow_mut().graph.scope.push(scope.to_owned());

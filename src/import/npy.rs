@@ -1,22 +1,50 @@
-//! NumPy's .npy arrays of little-endian float32, int32 or uint32 in row-major order, as written by `numpy.save`.
+//! NumPy's .npy arrays of little-endian numbers and truth values, as written by `numpy.save`.
 //!
-//! An array without dimensions is read as `[1]`.
+//! As a tensor, an array without dimensions is read as `[1]`.
 //! Source: numpy.lib.format, versions 1.0, 2.0 and 3.0.
 
+use super::array::{Array, Kind, count};
 use crate::error::{Error, Result};
 use crate::tensor::{DType, MAX_RANK, Shape, Tensor};
 
 const MAGIC: &[u8] = b"\x93NUMPY";
 
-/// NumPy's names of the element types.
-const DTYPES: [(&str, DType); 3] = [("<f4", DType::F32), ("<i4", DType::I32), ("<u4", DType::U32)];
+/// Largest number of dimensions that NumPy allows.
+const MAX_DIMENSIONS: usize = 64;
+
+/// Reads the bytes of a .npy file as a tensor; `name` is for messages.
+///
+/// # Errors
+/// As [`read_array`]; the elements are not float32, int32 or uint32; there are more than six dimensions; there are no elements.
+pub fn read(name: &str, bytes: &[u8]) -> Result<Tensor> {
+    let fail = |problem: String| Error::import(name, problem);
+    let array = read_array(name, bytes)?;
+    let dtype = match array.kind() {
+        Kind::F32 => DType::F32,
+        Kind::I32 => DType::I32,
+        Kind::U32 => DType::U32,
+        kind => {
+            return Err(fail(format!(
+                "has elements of {kind}, expected float32, int32 or uint32; convert it with .astype(\"<f4\")"
+            )));
+        }
+    };
+    let dims = array.dims();
+    let Some(shape) = Shape::new(if dims.is_empty() { &[1] } else { dims }) else {
+        return Err(fail(format!("has {} dimensions, expected at most {MAX_RANK}; reshape it", dims.len())));
+    };
+    if array.is_empty() {
+        return Err(fail(format!("is {dims:?}, expected 1 to 2^32 - 1 elements")));
+    }
+    Tensor::from_bytes(shape, dtype, &array.to_bytes())
+}
 
 /// Reads the bytes of a .npy file; `name` is for messages.
 ///
 /// # Errors
-/// It is not a .npy file, is truncated or too long; the elements are not little-endian float32, int32 or uint32; it is in
-/// column-major order; there are more than six dimensions; there are no or more than 2³² − 1 elements.
-pub fn read(name: &str, bytes: &[u8]) -> Result<Tensor> {
+/// It is not a .npy file, is truncated or too long; the elements are not little-endian numbers or truth values; there are more than
+/// 2³² − 1 elements.
+pub fn read_array(name: &str, bytes: &[u8]) -> Result<Array> {
     let fail = |problem: String| Error::import(name, problem);
     let truncated = || fail("the file ends within its header; copy or write it again".into());
     if bytes.get(..MAGIC.len()) != Some(MAGIC) {
@@ -42,7 +70,7 @@ pub fn read(name: &str, bytes: &[u8]) -> Result<Tensor> {
         rest = match key {
             "descr" => {
                 let (found, after) = quoted(value).ok_or_else(|| {
-                    fail(format!("has several fields per element, expected float32; header {:?}", shortened(&header)))
+                    fail(format!("has several fields per element, expected numbers; header {:?}", shortened(&header)))
                 })?;
                 descr = Some(found);
                 after
@@ -68,41 +96,67 @@ pub fn read(name: &str, bytes: &[u8]) -> Result<Tensor> {
         rest = rest.trim_start().trim_start_matches(',').trim_start();
     }
     let (Some(descr), Some(columns_first), Some(shape)) = (descr, columns_first, shape) else { return Err(broken()) };
-    let Some(dtype) = DTYPES.iter().find(|(name, _)| *name == descr).map(|(_, dtype)| *dtype) else {
+    let Some(kind) = Kind::from_numpy(descr) else {
         return Err(fail(format!(
-            "has elements of type {:?}, expected \"<f4\", \"<i4\" or \"<u4\"; convert it with .astype(\"<f4\")",
+            "has elements of type {:?}, expected little-endian numbers such as \"<f4\"; convert it with .astype(\"<f4\")",
             shortened(descr)
         )));
     };
-    if columns_first {
-        return Err(fail(
-            "is in column-major order, expected row-major; convert it with numpy.ascontiguousarray".into(),
-        ));
+    if shape.len() > MAX_DIMENSIONS {
+        return Err(fail(format!("has {} dimensions, expected at most {MAX_DIMENSIONS}", shape.len())));
     }
-    let Some(sizes) = Shape::new(if shape.is_empty() { &[1] } else { &shape }) else {
-        return Err(fail(format!("has {} dimensions, expected at most {MAX_RANK}; reshape it", shape.len())));
-    };
-    let elements = shape.iter().try_fold(1u32, |n, &d| n.checked_mul(u32::try_from(d).ok()?));
-    let Some(elements) = elements.filter(|&n| n > 0) else {
-        return Err(fail(format!("is {shape:?}, expected 1 to 2^32 - 1 elements")));
+    let Some(elements) = count(&shape) else {
+        return Err(fail(format!("is {shape:?}, expected fewer than 2^32 elements")));
     };
     let data = &bytes[end..];
-    if data.len() as u64 != 4 * u64::from(elements) {
+    if data.len() as u64 != kind.bytes() as u64 * elements as u64 {
         return Err(fail(format!(
             "is {shape:?} and needs {} bytes of elements, but has {}; copy or write it again",
-            4 * u64::from(elements),
+            kind.bytes() as u64 * elements as u64,
             data.len()
         )));
     }
-    Tensor::from_bytes(sizes, dtype, data)
+    let fail = |e: Error| Error::import(name, e.to_string());
+    if !columns_first || elements == 0 {
+        return Array::from_bytes(&shape, kind, data).map_err(fail);
+    }
+    // Columns first: the elements lie as those of the transpose.
+    let flat = Array::from_bytes(&[elements], kind, data).map_err(fail)?;
+    let at = |index: usize| {
+        let (mut rest, mut at, mut stride) = (index, 0, elements);
+        for &size in shape.iter().rev() {
+            stride /= size;
+            at += rest % size * stride;
+            rest /= size;
+        }
+        Some(at)
+    };
+    flat.take(&shape, (0..elements).map(at), 0.0)
 }
 
 /// Returns the bytes of a .npy file, version 1.0.
 pub fn write(tensor: &Tensor) -> Vec<u8> {
+    let descr = match tensor.dtype() {
+        DType::F32 => "<f4",
+        DType::I32 => "<i4",
+        DType::U32 => "<u4",
+    };
+    file(descr, &tensor.shape(), tensor.bytes())
+}
+
+/// Returns the bytes of a .npy file, version 1.0. A bfloat16 becomes a float32.
+pub fn write_array(array: &Array) -> Vec<u8> {
+    if array.kind() == Kind::BF16 {
+        let values: Vec<u8> = array.to_f64().iter().flat_map(|&v| (v as f32).to_le_bytes()).collect();
+        return file("<f4", array.dims(), &values);
+    }
+    file(array.kind().numpy(), array.dims(), &array.to_bytes())
+}
+
+fn file(descr: &str, dims: &[usize], elements: &[u8]) -> Vec<u8> {
     // Python writes a one-element tuple as `(3,)`.
-    let sizes: Vec<String> = tensor.shape().iter().map(usize::to_string).collect();
+    let sizes: Vec<String> = dims.iter().map(usize::to_string).collect();
     let comma = if sizes.len() == 1 { "," } else { "" };
-    let descr = DTYPES.iter().find(|(_, dtype)| *dtype == tensor.dtype()).map_or("", |(name, _)| name);
     let mut header =
         format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': ({}{comma}), }}", sizes.join(", "));
     // The elements begin at a multiple of 64 bytes, after a newline.
@@ -112,7 +166,7 @@ pub fn write(tensor: &Tensor) -> Vec<u8> {
     let mut bytes = [MAGIC, &[1, 0]].concat();
     bytes.extend((header.len() as u16).to_le_bytes());
     bytes.extend(header.as_bytes());
-    bytes.extend(tensor.bytes());
+    bytes.extend(elements);
     bytes
 }
 
@@ -125,6 +179,17 @@ pub fn open(path: impl AsRef<std::path::Path>) -> Result<Tensor> {
     let path = path.as_ref();
     let bytes = crate::files::read(path, |file, problem| Error::Import { file, problem })?;
     read(&path.display().to_string(), &bytes)
+}
+
+/// Reads a .npy file; see [`read_array`].
+///
+/// # Errors
+/// Those of [`read_array`]; the file is missing, a folder, empty or cannot be read.
+#[cfg(feature = "files")]
+pub fn open_array(path: impl AsRef<std::path::Path>) -> Result<Array> {
+    let path = path.as_ref();
+    let bytes = crate::files::read(path, |file, problem| Error::Import { file, problem })?;
+    read_array(&path.display().to_string(), &bytes)
 }
 
 /// Splits off a quoted text at the start.
@@ -144,7 +209,7 @@ mod tests {
     use crate::rng::Rng;
 
     /// A file of this version and header, with `elements` elements 0, 1, 2, …
-    fn file(version: u8, header: &str, elements: usize) -> Vec<u8> {
+    fn made_up(version: u8, header: &str, elements: usize) -> Vec<u8> {
         let mut bytes = [MAGIC, &[version, 0]].concat();
         if version == 1 {
             bytes.extend((header.len() as u16).to_le_bytes());
@@ -180,13 +245,15 @@ mod tests {
                 ("(4,1,2)", &[4, 1, 2]),
                 ("(1,1,1,1,1,2)", &[1, 1, 1, 1, 1, 2]),
             ] {
-                let tensor = read("a.npy", &file(version, &header(shape), sizes.iter().product())).unwrap();
+                let tensor = read("a.npy", &made_up(version, &header(shape), sizes.iter().product())).unwrap();
                 assert_eq!(&*tensor.shape(), sizes);
                 assert_eq!(*tensor.data().last().unwrap(), (tensor.data().len() - 1) as f32);
             }
         }
+        let columns = "{'descr': '<f4', 'fortran_order': True, 'shape': (2, 3), }";
+        assert_eq!(read("a.npy", &made_up(1, columns, 6)).unwrap().data(), [0.0, 2.0, 4.0, 1.0, 3.0, 5.0]);
         let other_order = "{\"shape\":(1,2),\"fortran_order\":False,\"descr\":\"<f4\"}";
-        assert_eq!(read("a.npy", &file(1, other_order, 2)).unwrap().shape(), [1, 2]);
+        assert_eq!(read("a.npy", &made_up(1, other_order, 2)).unwrap().shape(), [1, 2]);
     }
 
     #[test]
@@ -196,15 +263,15 @@ mod tests {
         };
         for (bytes, message) in [
             (b"\x89PNG\r\n\x1a\n".to_vec(), "is not a .npy file"),
-            (file(1, &header("'<f8'", "False", "(2,)"), 4), "\"<f8\", expected \"<f4\", \"<i4\" or"),
-            (file(1, &header("[('a', '<f4')]", "False", "(2,)"), 2), "several fields"),
-            (file(1, &header("'<f4'", "True", "(2,)"), 2), "column-major"),
-            (file(1, &header("'<f4'", "False", "(1, 1, 1, 1, 1, 1, 2)"), 2), "7 dimensions"),
-            (file(1, &header("'<f4'", "False", "(0, 3)"), 0), "1 to 2^32 - 1 elements"),
-            (file(2, &header("'<f4'", "False", "(99999999999, 99999999999)"), 0), "1 to 2^32 - 1 elements"),
-            (file(1, &header("'<f4'", "False", "(3,)"), 2), "12 bytes of elements, but has 8"),
-            (file(1, &header("'<f4'", "Perhaps", "(2,)"), 2), "header"),
-            (file(9, "", 0), "version 9"),
+            (made_up(1, &header("'<f8'", "False", "(2,)"), 4), "elements of float64, expected float32"),
+            (made_up(1, &header("'>f4'", "False", "(2,)"), 2), "type \">f4\", expected little-endian"),
+            (made_up(1, &header("[('a', '<f4')]", "False", "(2,)"), 2), "several fields"),
+            (made_up(1, &header("'<f4'", "False", "(1, 1, 1, 1, 1, 1, 2)"), 2), "7 dimensions"),
+            (made_up(1, &header("'<f4'", "False", "(0, 3)"), 0), "1 to 2^32 - 1 elements"),
+            (made_up(2, &header("'<f4'", "False", "(99999999999, 99999999999)"), 0), "fewer than 2^32 elements"),
+            (made_up(1, &header("'<f4'", "False", "(3,)"), 2), "12 bytes of elements, but has 8"),
+            (made_up(1, &header("'<f4'", "Perhaps", "(2,)"), 2), "header"),
+            (made_up(9, "", 0), "version 9"),
         ] {
             let error = read("a.npy", &bytes).unwrap_err().to_string();
             assert!(error.starts_with("a.npy: ") && error.contains(message), "{error:?} lacks {message:?}");

@@ -180,7 +180,7 @@ fn widened(dtype: Dtype, data: &[u8]) -> Option<Vec<f32>> {
 }
 
 /// Converts IEEE 754 binary16 to binary32 exactly.
-fn from_f16(bits: u16) -> f32 {
+pub(super) fn from_f16(bits: u16) -> f32 {
     let fraction = f32::from(bits & 0x3FF);
     let magnitude = match i32::from(bits >> 10 & 0x1F) {
         0 => fraction * 2f32.powi(-24),

@@ -309,7 +309,7 @@ impl View {
     }
 
     /// Returns, for every element of y, the element of x that it copies; `None` where it is the constant.
-    fn sources(&self, io: &Io) -> Vec<Option<usize>> {
+    pub(crate) fn sources(&self, io: &Io) -> Vec<Option<usize>> {
         let of_x = strides(&io.x[0]);
         let source = |i: usize| {
             let mut c = self.start.clone();

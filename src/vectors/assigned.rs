@@ -5,11 +5,11 @@
 //! centroids in order, whose distances a processor computes together, and includes the vector's own; groups by nearness or by movement
 //! left no fewer distances to compute.
 
-use super::threads::in_threads;
 use super::{Neighbours, distance};
 use crate::error::Result;
 use crate::exec::Device;
 use crate::tensor::Tensor;
+use crate::threads::in_threads;
 
 /// Centroids in a group.
 const GROUP: usize = 8;

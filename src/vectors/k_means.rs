@@ -3,13 +3,13 @@
 //! Source: Lloyd 1982; the start by Arthur and Vassilvitskii 2007, "k-means++".
 
 use super::assigned::Assigned;
-use super::threads::in_threads;
 use super::{distance, sizes};
 use crate::error::{Error, Result};
 use crate::exec::Device;
 use crate::ops::Family;
 use crate::rng::Rng;
 use crate::tensor::Tensor;
+use crate::threads::in_threads;
 
 /// Vectors whose distances to a centroid a thread computes at a time.
 const PART: usize = 256;

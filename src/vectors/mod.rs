@@ -7,7 +7,6 @@ mod classifier;
 mod k_means;
 mod pca;
 mod quintuplets;
-mod threads;
 
 pub use class_clusters::ClassClusters;
 pub use classifier::{Classifier, Rule};

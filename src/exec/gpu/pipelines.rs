@@ -28,8 +28,14 @@ pub struct Pipelines {
     pub gpu: Arc<Gpu>,
     /// What the driver compiled in earlier processes, and in this one.
     cache: OnceLock<wgpu::PipelineCache>,
-    modules: Mutex<HashMap<ModuleKey, Arc<wgpu::ShaderModule>>>,
+    /// A module that several threads ask for is made by one of them.
+    modules: Mutex<HashMap<ModuleKey, Arc<OnceLock<wgpu::ShaderModule>>>>,
     pipelines: Mutex<HashMap<PipelineKey, Arc<Pipeline>>>,
+}
+
+fn key_of(step: &Step) -> PipelineKey {
+    let overrides = step.overrides.iter().map(|(n, v)| (*n, v.to_bits())).collect();
+    (step.source.text, step.entry.clone(), overrides)
 }
 
 impl std::fmt::Debug for Pipelines {
@@ -70,17 +76,16 @@ impl Pipelines {
     }
 
     /// Returns the module of `source` for these values, and the values that are overrides.
-    fn module(&self, source: &Source, values: &[(&'static str, f64)]) -> Result<(Arc<wgpu::ShaderModule>, Overrides)> {
+    fn module(&self, source: &Source, values: &[(&'static str, f64)]) -> Result<(wgpu::ShaderModule, Overrides)> {
         let (text, rest) = match specialized(source.stem, source.text, values)? {
             Some((text, rest)) => (Cow::Owned(text), rest),
             None => (Cow::Borrowed(source.text), values.to_vec()),
         };
         let fixed = values.iter().filter(|v| !rest.contains(v)).map(|(n, v)| (*n, v.to_bits())).collect();
-        let mut modules = self.modules.lock().unwrap_or_else(PoisonError::into_inner);
         let make = || {
             let descriptor =
                 wgpu::ShaderModuleDescriptor { label: Some(source.stem), source: wgpu::ShaderSource::Wgsl(text) };
-            Arc::new(if source.trusted {
+            if source.trusted {
                 // SAFETY: built-in shaders index within the ranges that their launches prove, and the guarded checks
                 // of tests/ops_gpu.rs watch the words after every buffer.
                 #[allow(unsafe_code)]
@@ -89,9 +94,52 @@ impl Pipelines {
                 }
             } else {
                 self.gpu.device.create_shader_module(descriptor)
-            })
+            }
         };
-        Ok((modules.entry((source.text, fixed)).or_insert_with(make).clone(), rest))
+        let place = {
+            let mut modules = self.modules.lock().unwrap_or_else(PoisonError::into_inner);
+            modules.entry((source.text, fixed)).or_default().clone()
+        };
+        Ok((place.get_or_init(make).clone(), rest))
+    }
+
+    /// Compiles the pipelines of these steps that are new, in as many threads as the machine runs at once. Where there is only one,
+    /// [`Pipelines::pipeline`] compiles each when it is needed.
+    ///
+    /// # Errors
+    /// As [`Pipelines::pipeline`]; the driver rejects a shader. What was compiled must then be forgotten.
+    #[cfg(not(target_family = "wasm"))]
+    pub fn compile(&self, steps: &[Step]) -> Result<()> {
+        use crate::threads::{are_several, in_threads};
+        if !are_several() {
+            return Ok(());
+        }
+        let mut new: Vec<&Step> = Vec::new();
+        let mut keys = std::collections::HashSet::new();
+        let known = self.pipelines.lock().unwrap_or_else(PoisonError::into_inner);
+        for step in steps {
+            let key = key_of(step);
+            if !known.contains_key(&key) && keys.insert(key) {
+                new.push(step);
+            }
+        }
+        drop(known);
+        let failure = Mutex::new(None);
+        in_threads(new.into_iter(), |step| {
+            // Error scopes belong to the thread that opens them.
+            let what = format!("compiling {}.{}", step.stem(), step.entry);
+            let compiled = pollster::block_on(self.gpu.scoped(&what, || self.pipeline(step).map(|_| ())));
+            if let Err(error) = compiled.and_then(|compiled| compiled) {
+                failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+            }
+        });
+        failure.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
+    }
+
+    /// A browser has one thread.
+    #[cfg(target_family = "wasm")]
+    pub fn compile(&self, _steps: &[Step]) -> Result<()> {
+        Ok(())
     }
 
     /// Returns the pipeline of a step, compiled if it is new.
@@ -100,8 +148,7 @@ impl Pipelines {
     /// A marked loop cannot be unrolled. The caller's error scope reports what the driver rejects.
     pub fn pipeline(&self, step: &Step) -> Result<Arc<Pipeline>> {
         let source = &step.source;
-        let overrides = step.overrides.iter().map(|(n, v)| (*n, v.to_bits())).collect();
-        let key: PipelineKey = (source.text, step.entry.clone(), overrides);
+        let key = key_of(step);
         let known = self.pipelines.lock().unwrap_or_else(PoisonError::into_inner).get(&key).cloned();
         if let Some(pipeline) = known {
             return Ok(pipeline);

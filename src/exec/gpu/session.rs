@@ -213,7 +213,12 @@ impl GpuSession {
             let commands = commands(pipelines, plan, &memory, guard_bytes)?;
             Ok((memory, readback, commands))
         };
-        let prepared = match gpu.scoped(&what, prepare).await {
+        let compiled = pipelines.compile(&plan.steps);
+        let prepared = match compiled {
+            Ok(()) => gpu.scoped(&what, prepare).await,
+            Err(error) => Err(error),
+        };
+        let prepared = match prepared {
             Ok(prepared) => prepared,
             Err(error) => {
                 // A later session must not find what the driver rejected.

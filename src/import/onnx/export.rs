@@ -139,6 +139,8 @@ fn model(drafted: &Drafted, weights: &Weights) -> Result<proto::Model> {
         ir_version: IR,
         producer_name: "lineament".into(),
         producer_version: env!("CARGO_PKG_VERSION").into(),
+        domain: String::new(),
+        doc_string: String::new(),
         graph: Some(network),
         opset_import: vec![OperatorSet { domain: String::new(), version: OPSET }],
         metadata_props: weights.manifest().iter().map(entry).collect(),

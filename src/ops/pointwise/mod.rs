@@ -36,7 +36,8 @@ fn uses(expression: &str, variable: &str) -> bool {
 const FLUSH: f64 = 4.0 * f32::MIN_POSITIVE as f64;
 
 /// Functions that rows name, and that others of them name, each with its text.
-const SHARED: [(&str, &str); 10] = [
+const SHARED: [(&str, &str); 11] = [
+    ("arc_tangent", include_str!("../../../shaders/shared/arc_tangent.wgsl")),
     ("erf_of", include_str!("../../../shaders/shared/erf_of.wgsl")),
     ("normal_of", include_str!("../../../shaders/shared/normal_of.wgsl")),
     ("erfc_of", include_str!("../../../shaders/shared/erfc_of.wgsl")),

@@ -93,6 +93,11 @@ rows! {
         "abs(a)", |a, _| a.abs(),
         "select(select(a, T(1.0), a > T(0.0)), T(-1.0), a < T(0.0))", |a, _| if a == 0.0 { 0.0 } else { a.signum() },
         |_, _| [0.0, 0.0], ALL;
+    atan: "the arc tangent, in radians",
+        "arc_tangent(a)", |a, _| a.atan(),
+        "T(1.0) / (a * a + T(1.0))", |a, _| 1.0 / (a * a + 1.0),
+        // The fit and the division of the argument, of which each counts at most once, and the sum.
+        |a, _| [6.0 * a.atan().abs(), 5.0 / (a * a + 1.0)], ALL;
     ceil: "the smallest integer that is not below a; its derivative is 0",
         "ceil(a)", |a, _| a.ceil(),
         "T(0.0)", |_, _| 0.0,

@@ -623,6 +623,7 @@ fn simple(name: &str) -> Option<&'static str> {
         "abs" => "Abs",
         "add" => "Add",
         "and" => "And",
+        "atan" => "Atan",
         "ceil" => "Ceil",
         "cos" => "Cos",
         "div" => "Div",

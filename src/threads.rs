@@ -2,6 +2,11 @@
 
 use std::sync::{Mutex, PoisonError};
 
+/// Returns whether [`in_threads`] has more than one thread.
+pub fn are_several() -> bool {
+    std::thread::available_parallelism().is_ok_and(|threads| threads.get() > 1)
+}
+
 /// Calls `work` for each of `parts`, in as many threads as the machine runs at once; in this one alone where there
 /// are no threads, as in a browser.
 pub fn in_threads<T: Send>(parts: impl ExactSizeIterator<Item = T> + Send, work: impl Fn(T) + Sync) {
