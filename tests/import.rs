@@ -209,7 +209,7 @@ fn what_is_not_covered_is_refused_by_name() {
         (|g| g.initializer[0].data_type = 8, "initializer \"w0\" has elements of type string, which is not covered"),
         (|g| g.initializer[0].data_type = 10, "initializer \"w0\" is [3, 2, 3, 3] of float16 and has 216 values"),
         (|g| g.initializer[0].data_location = 1, "lies in another file, but not where"),
-        (|g| g.initializer[0].dims = vec![3, 2, 9], "do not fit"),
+        (|g| g.initializer[0].dims = vec![3, 2, 9], "kernel_shape is [3, 3], the filters are [9]"),
         (|g| g.initializer[0].dims = vec![3, 2, 3, -3], "is [3, 2, 3, -3], expected sizes of at least 0"),
         (|g| g.initializer[0].dims = vec![1 << 62; 4], "fewer than 2^32 elements"),
         (|g| g.initializer[0].raw_data = Some(vec![0; 7]), "has 7 values or bytes"),
