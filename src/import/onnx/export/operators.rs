@@ -548,16 +548,14 @@ impl Writer<'_> {
         true
     }
 
-    /// Writes a conversion. Ours of f32 clamps, and integers are int64 there.
+    /// Writes a conversion. Ours of f32 clamps, and integers are int64 there: what is too large becomes the largest float32 below 2³².
     fn cast(&mut self, x: &str, op: &Cast, y: &str) {
         if op.to == DType::F32 {
             return self.put("Cast", &[x], vec![int("to", FLOAT)], y);
         }
-        let [least, most] = [0.0, 4_294_967_296.0].map(|v| self.floats("constant", &[], &[v]));
-        let last = self.int64s("constant", &[], [i64::from(u32::MAX)]);
+        let [least, most] = [0.0, 4_294_967_040.0].map(|v| self.floats("constant", &[], &[v]));
         let clamped = self.then("Clip", &[x, &least, &most], vec![]);
-        let whole = self.then("Cast", &[&clamped], vec![int("to", INT64)]);
-        self.put("Min", &[&whole, &last], vec![], y);
+        self.put("Cast", &[&clamped], vec![int("to", INT64)], y);
     }
 
     /// Writes the taps of each output as an axis of their own, which is summed.
