@@ -2,7 +2,7 @@
 //!
 //! Operators have the names, inputs and attributes of ONNX; readers of other formats call them too. Each is a function from a
 //! [`Call`] to values. A [`Value`] is either known, when the network is built, or computed in every run. What depends only on
-//! known values is evaluated here ([`fold`]): the arithmetic of shapes exactly, everything else by the operations' references.
+//! known values is evaluated here (`fold.rs`): the arithmetic of shapes exactly, everything else by the operations' references.
 //!
 //! Integers and truth values that are computed in a run are held in f32, as long as all their possible values fit
 //! ([`Computed::limit`]); otherwise the operator is refused.
