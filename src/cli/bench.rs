@@ -1,7 +1,7 @@
 //! `lineament bench`: measures how fast a network runs or trains, from host memory to host memory, and how accurate it is.
 
 use super::inspect::Size;
-use super::network::{self, Given};
+use super::network::{self, Given, MAX_RELATIVE_ERROR};
 use super::out::{self, say};
 use super::{Common, interrupt};
 use crate::error::{Error, Result};
@@ -22,8 +22,6 @@ use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-/// Largest allowed error against --expect, relative to the expected output's root mean square.
-const MAX_RELATIVE_ERROR: f64 = 1e-3;
 /// Minimum number of timed runs, and their minimum total time, without --runs.
 const MIN_RUNS: usize = 5;
 const MIN_SECONDS: f64 = 0.5;

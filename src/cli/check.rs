@@ -1,6 +1,6 @@
 //! `lineament check`: operations, or a network that others trained.
 
-use super::network::{self, Given};
+use super::network::{self, Given, MAX_RELATIVE_ERROR};
 use super::out::{self, say};
 use super::{Common, interrupt, progress};
 use crate::error::{Error, Result};
@@ -15,9 +15,6 @@ use crate::tensor::Tensor;
 use clap::{Args, Subcommand};
 use serde_json::json;
 use std::path::{Path, PathBuf};
-
-/// Largest allowed error against --expect, relative to an output's root mean square.
-const MAX_RELATIVE_ERROR: f64 = 1e-3;
 
 #[derive(Args)]
 #[command(

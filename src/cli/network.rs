@@ -10,6 +10,9 @@ use std::path::{Path, PathBuf};
 
 use super::inspect::Size;
 
+/// Largest allowed error against --expect, relative to the expected output's root mean square.
+pub const MAX_RELATIVE_ERROR: f64 = 1e-3;
+
 /// Which network, and how large its inputs are.
 #[derive(Args, Clone)]
 pub struct Given {

@@ -8,7 +8,7 @@ use super::lower::{Call, Computed, Known, Lowering, Node, Problem, Value, clean,
 use crate::error::{Error, Result};
 use crate::exec::{Device, Network, Session};
 use crate::graph::{Graph, Init, NodeId};
-use crate::tensor::Tensor;
+use crate::tensor::{Shape, Tensor};
 use crate::weights::Weights;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -357,8 +357,9 @@ impl Model {
     /// Returns a network for inputs of any sizes that the operators accept. Inputs and outputs have their names in the file; integers are
     /// given, and returned, as f32.
     pub fn network(&self, device: &Device) -> Network {
-        let model = self.clone();
-        device.network(self.weights(), move |draft| {
+        let (model, weights) = (self.clone(), self.weights());
+        let all: Vec<(String, Shape)> = weights.tensors().iter().map(|(name, t)| (name.clone(), t.shape())).collect();
+        device.network(weights, move |draft| {
             draft.extend(|graph, given| {
                 let mut dims = Vec::with_capacity(model.inputs.len());
                 for port in &model.inputs {
@@ -374,9 +375,9 @@ impl Model {
                 }
                 let added = model.add(graph, &dims)?;
                 // Weights of which only the numbers are used belong to the network too.
-                for (name, tensor) in model.weights().tensors() {
+                for (name, shape) in &all {
                     if graph.find(name).is_none() {
-                        graph.param(name, tensor.shape(), Init::Constant(0.0))?;
+                        graph.param(name, *shape, Init::Constant(0.0))?;
                     }
                 }
                 let mut outputs = Vec::with_capacity(added.outputs.len());

@@ -5,7 +5,7 @@ use super::array::Array;
 use super::lower::{Attribute, Call, Known, Lowering, Node, Value};
 use super::model::Model;
 use crate::graph::Graph;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 /// Elements of a matrix from which it is split by its columns: 32 MiB, a quarter of what every adapter of WebGPU binds.
@@ -17,11 +17,25 @@ struct Affine {
     summands: Vec<f64>,
 }
 
+/// The names of all values.
+struct Names(HashSet<String>);
+
+impl Names {
+    /// Returns a name that no value has, like `name`.
+    fn fresh(&mut self, name: &str) -> String {
+        let fresh = (1..).map(|k| format!("{name}.{k}")).find(|name| !self.0.contains(name)).unwrap_or_default();
+        self.0.insert(fresh.clone());
+        fresh
+    }
+}
+
 impl Model {
     pub(super) fn simplify(&mut self) {
         self.fold();
-        self.absorb();
-        self.split();
+        let outputs = self.nodes.iter().flat_map(|node| &node.outputs);
+        let mut names = Names(self.initializers.keys().chain(outputs).cloned().collect());
+        self.absorb(&mut names);
+        self.split(&mut names);
         self.forget_unused();
     }
 
@@ -62,15 +76,6 @@ impl Model {
         self.initializers.insert(name.to_owned(), Known { array, name: parameter });
     }
 
-    /// Returns a name that no value has, like `name`.
-    fn fresh(&self, name: &str) -> String {
-        let is_taken = |name: &str| {
-            self.initializers.contains_key(name)
-                || self.nodes.iter().any(|node| node.outputs.iter().any(|output| output == name))
-        };
-        (1..).map(|k| format!("{name}.{k}")).find(|name| !is_taken(name)).unwrap_or_default()
-    }
-
     fn uses(&self) -> HashMap<&str, usize> {
         let mut uses = HashMap::new();
         let read = self.nodes.iter().flat_map(|node| &node.inputs);
@@ -80,49 +85,55 @@ impl Model {
         uses
     }
 
-    /// Multiplies filters and biases by what follows them: batch normalisation, or a factor or summand per channel.
-    fn absorb(&mut self) {
-        while let Some((layer, next, affine)) = self.absorbable() {
-            let node = self.nodes[layer].clone();
-            let (Some(w), Some(b)) = (self.scaled_filters(&node, &affine), self.scaled_bias(&node, &affine)) else {
-                return;
+    /// Multiplies filters and biases by what follows them: batch normalisation, or a factor or summand per channel. A layer takes the name of
+    /// what it absorbed, so that it can absorb what follows that too.
+    fn absorb(&mut self, names: &mut Names) {
+        let uses: HashMap<String, usize> =
+            self.uses().into_iter().map(|(name, count)| (name.to_owned(), count)).collect();
+        // Convolutions whose result is read once, by its name.
+        let mut made: HashMap<String, usize> = HashMap::new();
+        let mut kept: Vec<Node> = Vec::with_capacity(self.nodes.len());
+        for node in std::mem::take(&mut self.nodes) {
+            let from = node.inputs.iter().find_map(|name| Some((name, *made.get(name)?)));
+            let absorbed =
+                from.and_then(|(name, layer)| Some((layer, self.absorbed(&kept[layer], &node, name, names)?)));
+            let is_layer =
+                matches!(node.op.as_str(), "Conv" | "ConvTranspose") && !self.operators.contains_key(&node.op);
+            let (layer, output) = match absorbed {
+                Some((layer, inputs)) => {
+                    kept[layer].inputs.truncate(1);
+                    kept[layer].inputs.extend(inputs);
+                    kept[layer].outputs.clone_from(&node.outputs);
+                    (Some(layer), node.outputs.into_iter().next())
+                }
+                None => {
+                    let output = node.outputs.first().cloned();
+                    kept.push(node);
+                    (is_layer.then_some(kept.len() - 1), output)
+                }
             };
-            let mut names = Vec::new();
-            for (role, array) in
-                [(&node.inputs[1], w), (node.inputs.get(2).filter(|b| !b.is_empty()).unwrap_or(&node.inputs[1]), b)]
-            {
-                let name = self.fresh(role);
-                self.insert(&name, Arc::new(array));
-                names.push(name);
+            if let (Some(layer), Some(output)) = (layer, output.filter(|output| uses.get(output) == Some(&1))) {
+                made.insert(output, layer);
             }
-            let output = self.nodes[next].outputs[0].clone();
-            let layer = &mut self.nodes[layer];
-            layer.inputs.truncate(1);
-            layer.inputs.extend(names);
-            layer.outputs[0] = output;
-            self.nodes.remove(next);
         }
+        self.nodes = kept;
     }
 
-    /// Returns a layer, the node that alone reads its result, and what that does to each channel.
-    fn absorbable(&self) -> Option<(usize, usize, Affine)> {
-        let uses = self.uses();
-        let made: BTreeMap<&str, usize> = self
-            .nodes
-            .iter()
-            .enumerate()
-            .filter(|(_, node)| {
-                matches!(node.op.as_str(), "Conv" | "ConvTranspose") && !self.operators.contains_key(&node.op)
-            })
-            .filter_map(|(k, node)| Some((node.outputs.first()?.as_str(), k)))
-            .collect();
-        self.nodes.iter().enumerate().find_map(|(next, node)| {
-            let is_single = |name: &&String| uses.get(name.as_str()) == Some(&1) && made.contains_key(name.as_str());
-            let from = node.inputs.iter().find(is_single)?;
-            let layer = *made.get(from.as_str())?;
-            let affine = self.affine(node, from, self.channels(&self.nodes[layer])?)?;
-            (layer < next && node.outputs.iter().skip(1).all(String::is_empty)).then_some((layer, next, affine))
-        })
+    /// Adds the filters and the bias with which a layer also does what `next`, which reads its result `from`, does, and returns their
+    /// names; `None` if there are none.
+    fn absorbed(&mut self, layer: &Node, next: &Node, from: &str, names: &mut Names) -> Option<[String; 2]> {
+        let affine = self.affine(next, from, self.channels(layer)?)?;
+        if next.outputs.iter().skip(1).any(|name| !name.is_empty()) {
+            return None;
+        }
+        let (w, b) = (self.scaled_filters(layer, &affine)?, self.scaled_bias(layer, &affine)?);
+        let roles = [&layer.inputs[1], layer.inputs.get(2).filter(|b| !b.is_empty()).unwrap_or(&layer.inputs[1])];
+        let mut add = |role: &str, array: Array| {
+            let name = names.fresh(role);
+            self.insert(&name, Arc::new(array));
+            name
+        };
+        Some([add(roles[0], w), add(roles[1], b)])
     }
 
     /// Returns the output channels of a convolution with known filters and bias.
@@ -205,10 +216,10 @@ impl Model {
     }
 
     /// Splits products with a large known matrix by its columns, and joins the results.
-    fn split(&mut self) {
+    fn split(&mut self, names: &mut Names) {
         let mut nodes = Vec::with_capacity(self.nodes.len());
         for node in std::mem::take(&mut self.nodes) {
-            match self.parts(&node) {
+            match self.parts(&node, names) {
                 Some(parts) => nodes.extend(parts),
                 None => nodes.push(node),
             }
@@ -216,7 +227,7 @@ impl Model {
         self.nodes = nodes;
     }
 
-    fn parts(&mut self, node: &Node) -> Option<Vec<Node>> {
+    fn parts(&mut self, node: &Node, names: &mut Names) -> Option<Vec<Node>> {
         if !matches!(node.op.as_str(), "Gemm" | "MatMul") || self.operators.contains_key(&node.op) {
             return None;
         }
@@ -242,14 +253,14 @@ impl Model {
                 ([h, len], (0..h).flat_map(|row| row * width + begin..row * width + begin + len).collect())
             };
             let part = w.take(&dims, part.into_iter().map(Some), 0.0).ok()?;
-            let mut inputs = vec![node.inputs[0].clone(), self.fresh(&node.inputs[1])];
+            let mut inputs = vec![node.inputs[0].clone(), names.fresh(&node.inputs[1])];
             self.insert(&inputs[1], Arc::new(part));
             if let Some(bias) = &bias {
                 let part = bias.take(&[len], (begin..begin + len).map(Some), 0.0).ok()?;
-                inputs.push(self.fresh(&node.inputs[2]));
+                inputs.push(names.fresh(&node.inputs[2]));
                 self.insert(&inputs[2], Arc::new(part));
             }
-            let output = self.fresh(&format!("{}.{begin}", node.outputs[0]));
+            let output = names.fresh(&format!("{}.{begin}", node.outputs[0]));
             results.push(output.clone());
             let name = format!("{}.{begin}", node.label());
             nodes.push(Node { name, inputs, outputs: vec![output], ..node.clone() });
@@ -267,7 +278,7 @@ impl Model {
 
     /// Drops initializers that nothing reads, as those that became others.
     fn forget_unused(&mut self) {
-        let uses: std::collections::HashSet<String> = self.uses().into_keys().map(str::to_owned).collect();
+        let uses: HashSet<String> = self.uses().into_keys().map(str::to_owned).collect();
         self.initializers.retain(|name, _| uses.contains(name));
     }
 }

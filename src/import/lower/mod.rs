@@ -26,7 +26,7 @@ use super::array::{Array, Kind, MAX_MADE_UP, count};
 use crate::error::Error;
 use crate::exec::{Device, Select};
 use crate::graph::{Graph, Init, NodeId};
-use crate::ops::cast::Cast;
+use crate::ops::view::View;
 use crate::tensor::{DType, MAX_RANK, Shape, Tensor, len};
 use crate::weights::Weights;
 use std::cell::RefCell;
@@ -363,8 +363,8 @@ pub struct Lowering<'g> {
     pub graph: &'g mut Graph,
     /// Values of the parameters that were added.
     weights: BTreeMap<String, Tensor>,
-    /// Nodes of the constants, by the array that they hold.
-    constants: Vec<(Arc<Array>, NodeId)>,
+    /// Arrays and the nodes that hold them, by their address, which the array here keeps from being used again.
+    constants: HashMap<usize, (Arc<Array>, NodeId)>,
     /// How many nodes have each name.
     labels: HashMap<String, usize>,
     /// Elements of all values that were evaluated.
@@ -375,7 +375,7 @@ pub struct Lowering<'g> {
 
 impl<'g> Lowering<'g> {
     pub fn new(graph: &'g mut Graph) -> Self {
-        let (weights, constants, labels) = (BTreeMap::new(), Vec::new(), HashMap::new());
+        let (weights, constants, labels) = (BTreeMap::new(), HashMap::new(), HashMap::new());
         Self { graph, weights, constants, labels, evaluated: 0, folds: true }
     }
 
@@ -495,12 +495,9 @@ impl<'g> Lowering<'g> {
     pub fn f32(&mut self, value: &Value) -> Lowered<NodeId> {
         match value {
             Value::Absent => Err("an input is missing".into()),
-            Value::Computed(computed) => match self.graph.node(computed.id)?.dtype {
-                DType::F32 => Ok(computed.id),
-                _ => Ok(self.graph.add(Cast { to: DType::F32 }, &[computed.id])?),
-            },
+            Value::Computed(computed) => Ok(self.graph.cast(computed.id, DType::F32)?),
             Value::Known(Known { array, name }) => {
-                if let Some((_, id)) = self.constants.iter().find(|(known, _)| Arc::ptr_eq(known, array)) {
+                if let Some((_, id)) = self.constants.get(&Arc::as_ptr(array).addr()) {
                     return Ok(*id);
                 }
                 let tensor = array.tensor()?;
@@ -512,7 +509,7 @@ impl<'g> Lowering<'g> {
                     }
                     _ => self.graph.add_constant("constant", tensor)?,
                 };
-                self.constants.push((array.clone(), id));
+                self.constants.insert(Arc::as_ptr(array).addr(), (array.clone(), id));
                 Ok(id)
             }
         }
@@ -527,10 +524,10 @@ impl<'g> Lowering<'g> {
             return Ok(self.graph.add_constant("constant", Tensor::new(shape(known.array.dims())?, values)?)?);
         }
         let id = match value {
-            Value::Computed(computed) if self.graph.node(computed.id)?.dtype == DType::U32 => return Ok(computed.id),
+            Value::Computed(computed) => computed.id,
             _ => self.f32(value)?,
         };
-        Ok(self.graph.add(Cast { to: DType::U32 }, &[id])?)
+        Ok(self.graph.cast(id, DType::U32)?)
     }
 
     /// Returns the node of a value, of f32, with other dimensions.
@@ -579,14 +576,11 @@ pub fn check_exact(kind: Kind, limit: f64) -> Lowered<()> {
     )))
 }
 
-/// Returns the elements of `id` in memory of their own.
+/// Returns the elements of `id`, as f32, in memory of their own.
 pub fn copy(graph: &mut Graph, id: NodeId) -> Lowered<NodeId> {
     let node = graph.node(id)?;
-    let (dtype, shape) = (node.dtype, node.shape);
-    if dtype == DType::F32 {
-        return Ok(graph.add(crate::ops::view::View::of(shape), &[id])?);
-    }
-    Ok(graph.add(Cast { to: DType::F32 }, &[id])?)
+    let (dtype, view) = (node.dtype, View::of(node.shape));
+    Ok(if dtype == DType::F32 { graph.view(id, view)? } else { graph.cast(id, DType::F32)? })
 }
 
 /// Returns dimensions as a shape: none as `[1]`.
@@ -615,9 +609,4 @@ pub fn broadcast(a: &[usize], b: &[usize]) -> Lowered<Vec<usize>> {
 pub fn clean(name: &str) -> String {
     let clean: String = name.trim_start_matches('/').chars().map(|c| if c.is_control() { '_' } else { c }).collect();
     if clean.is_empty() { "node".to_owned() } else { clean }
-}
-
-/// Returns the number of elements of a node.
-pub fn elements(graph: &Graph, id: NodeId) -> Lowered<usize> {
-    Ok(len(&graph.shape(id)?))
 }

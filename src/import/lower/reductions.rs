@@ -59,7 +59,7 @@ fn reduce(lowering: &mut Lowering, call: &Call) -> Lowered {
     }
     let id = lowering.f32(x)?;
     let terms: usize = axes.iter().map(|&axis| x.dims()[axis]).product();
-    let y = lowering.reduced(op, id, &axes, x.dims())?;
+    let y = lowering.reduced(op, id, &axes)?;
     let limit = if op == "ReduceSum" { x.limit() * terms as f64 } else { x.limit() };
     super::check_exact(x.kind(), limit)?;
     Ok(vec![lowering.integer(y, &dims, x.kind(), limit)?])
@@ -81,8 +81,8 @@ fn empty(op: &str, x: &Value, dims: &[usize]) -> Lowered {
 }
 
 impl Lowering<'_> {
-    /// Returns a node reduced over axes, with any dimensions of so many elements.
-    fn reduced(&mut self, op: &str, x: NodeId, axes: &[usize], dims: &[usize]) -> Lowered<NodeId> {
+    /// Returns a node reduced over axes, which are kept.
+    fn reduced(&mut self, op: &str, x: NodeId, axes: &[usize]) -> Lowered<NodeId> {
         if axes.is_empty() {
             return Ok(match op {
                 "ReduceL1" | "ReduceL2" => self.graph.pointwise(x, "abs")?,
@@ -124,28 +124,8 @@ impl Lowering<'_> {
             "ReduceMax" | "ReduceMin" => {
                 Ok(self.graph.extremum(x, Extremum { largest: op == "ReduceMax", axes: keep.clone() })?.0)
             }
-            _ => self.product(x, axes, dims),
+            _ => with(self, x, Reduction::Product),
         }
-    }
-
-    /// Returns the products over axes: halves of each axis are multiplied until one position is left.
-    fn product(&mut self, x: NodeId, axes: &[usize], dims: &[usize]) -> Lowered<NodeId> {
-        let (mut x, mut sizes) = (x, dims.to_vec());
-        for &axis in axes {
-            while sizes[axis] > 1 {
-                let half = sizes[axis] / 2;
-                let (a, b) = (self.graph.narrow(x, axis, 0, half)?, self.graph.narrow(x, axis, half, half)?);
-                let pairs = self.graph.binary(a, b, "mul")?;
-                x = if sizes[axis] % 2 == 1 {
-                    let last = self.graph.narrow(x, axis, sizes[axis] - 1, 1)?;
-                    self.graph.concat(pairs, last, axis)?
-                } else {
-                    pairs
-                };
-                sizes[axis] = sizes[axis].div_ceil(2);
-            }
-        }
-        Ok(x)
     }
 }
 
