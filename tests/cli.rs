@@ -13,30 +13,13 @@ mod faces;
 mod onnx;
 
 use attributes::attribute_folder;
-use command::{Folder, lineament, noise as picture};
+use command::{Folder, json, lineament, noise as picture, ok, run};
 use faces::face_folder;
 use lineament::image::{Channels, Picture, Samples};
 use lineament::rng::Rng;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
-
-fn run(arguments: &[&str]) -> Output {
-    lineament().args(arguments).output().unwrap()
-}
-
-/// Returns the standard output of a command that must succeed.
-fn ok(arguments: &[&str]) -> String {
-    let output = run(arguments);
-    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).unwrap()
-}
-
-/// Returns the last line of a successful command, as JSON.
-fn json(arguments: &[&str]) -> Value {
-    let text = ok(arguments);
-    serde_json::from_str(text.lines().last().unwrap()).unwrap_or_else(|e| panic!("{arguments:?}: {e}: {text}"))
-}
+use std::process::{Command, Stdio};
 
 /// Returns the only line on stderr of a command that must fail with exit code 1.
 fn fails(arguments: &[&str]) -> String {

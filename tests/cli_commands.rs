@@ -9,29 +9,12 @@ mod common;
 #[path = "common/onnx.rs"]
 mod onnx;
 
-use command::{Folder, lineament, text};
+use command::{Folder, json, lineament, ok, run, text};
 use lineament::image::{Channels, Picture, Samples};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
-
-fn run(arguments: &[&str]) -> Output {
-    lineament().args(arguments).output().unwrap()
-}
-
-/// Returns the standard output of a command that must succeed.
-fn ok(arguments: &[&str]) -> String {
-    let output = run(arguments);
-    assert!(output.status.success(), "{arguments:?}: {}", text(&output.stderr));
-    text(&output.stdout)
-}
-
-/// Returns the last line of a successful command, as JSON.
-fn json(arguments: &[&str]) -> Value {
-    let stdout = ok(arguments);
-    serde_json::from_str(stdout.lines().last().unwrap()).unwrap_or_else(|e| panic!("{arguments:?}: {e}: {stdout}"))
-}
 
 /// Returns the only line on stderr of a command that must fail with `code`.
 fn fails(code: i32, arguments: &[&str]) -> String {

@@ -6,23 +6,10 @@ mod common;
 #[path = "common/onnx.rs"]
 mod onnx;
 
-use command::{Folder, lineament, text};
+use command::{Folder, json, run, text};
 use lineament::import::array::{Array, Data, Kind};
 use lineament::import::npy;
 use lineament::rng::Rng;
-use serde_json::Value;
-use std::process::Output;
-
-fn run(arguments: &[&str]) -> Output {
-    lineament().args(arguments).output().unwrap()
-}
-
-/// Returns the object of a command that must succeed.
-fn json(arguments: &[&str]) -> Value {
-    let output = run(arguments);
-    assert!(output.status.success(), "{arguments:?}: {}", text(&output.stderr));
-    serde_json::from_str(text(&output.stdout).lines().last().unwrap()).unwrap()
-}
 
 /// Returns the error of a command that must fail.
 fn fails(arguments: &[&str]) -> String {

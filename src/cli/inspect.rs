@@ -23,7 +23,7 @@ use std::path::PathBuf;
     arg_required_else_help = true,
     after_help = "Examples:
   lineament plan net.onnx --size 320x240
-  lineament plan net.onnx --why conv1.conv2d
+  lineament plan net.onnx --why net/conv1.conv2d
   lineament plan upscale --scale 3 --size 128x128"
 )]
 pub struct PlanCommand {

@@ -152,6 +152,11 @@ impl Array {
         Self::new(dims, Kind::F32, Data::F32(values))
     }
 
+    /// Creates a float32 without dimensions.
+    pub fn float(value: f32) -> Self {
+        Self { dims: vec![], kind: Kind::F32, data: Data::F32(vec![value]) }
+    }
+
     /// Creates a vector of int64.
     pub fn ints(values: impl IntoIterator<Item = i64>) -> Self {
         let values: Vec<i64> = values.into_iter().collect();

@@ -3,8 +3,9 @@
 
 use lineament::image::{Channels, Picture, Samples};
 use lineament::rng::Rng;
+use serde_json::Value;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Output};
 
 /// Returns the binary, isolated from what the developer's machine remembers and from the terminal.
 pub fn lineament() -> Command {
@@ -18,6 +19,23 @@ pub fn lineament() -> Command {
 
 pub fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
+}
+
+pub fn run(arguments: &[&str]) -> Output {
+    lineament().args(arguments).output().unwrap()
+}
+
+/// Returns the standard output of a command that must succeed.
+pub fn ok(arguments: &[&str]) -> String {
+    let output = run(arguments);
+    assert!(output.status.success(), "{arguments:?}: {}", text(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// Returns the last line of a successful command, as JSON.
+pub fn json(arguments: &[&str]) -> Value {
+    let stdout = ok(arguments);
+    serde_json::from_str(stdout.lines().last().unwrap()).unwrap_or_else(|e| panic!("{arguments:?}: {e}: {stdout}"))
 }
 
 /// Writes a seeded RGB picture.

@@ -76,8 +76,7 @@ fn attention(lowering: &mut Lowering, call: &Call) -> Lowered {
             given = lowering.padded(&given, &around, "constant", if is_choice { 0.0 } else { f64::NEG_INFINITY })?;
         }
         if is_choice {
-            let number = |value: f32| -> Lowered<Value> { Ok(Array::floats(&[], vec![value])?.into()) };
-            given = lowering.apply("Where", &[given, number(0.0)?, number(f32::NEG_INFINITY)?], vec![])?;
+            given = lowering.apply("Where", &[given, Value::from(0.0), Value::from(f32::NEG_INFINITY)], vec![])?;
         }
         bias = lowering.sum(bias, given)?;
     }
@@ -94,7 +93,7 @@ fn attention(lowering: &mut Lowering, call: &Call) -> Lowered {
         bias = lowering.sum(bias, padding)?;
     }
     let scale = call.maybe_float("scale")?.unwrap_or((depth as f32).powf(-0.5));
-    let scale: Value = Array::floats(&[], vec![scale])?.into();
+    let scale = Value::from(scale);
     let scaled = lowering.apply("Mul", &[q.clone(), scale], vec![])?;
     let turned = lowering.permuted(&k, &[0, 1, 3, 2])?;
     let mut scores = lowering.apply("MatMul", &[scaled, turned], vec![])?;
@@ -105,7 +104,7 @@ fn attention(lowering: &mut Lowering, call: &Call) -> Lowered {
     stages.push(scores.clone());
     let cap = call.float("softcap", 0.0)?;
     if cap > 0.0 {
-        let cap: Value = Array::floats(&[], vec![cap])?.into();
+        let cap = Value::from(cap);
         scores = lowering.apply("Div", &[scores, cap.clone()], vec![])?;
         scores = lowering.apply("Tanh", &[scores], vec![])?;
         scores = lowering.apply("Mul", &[scores, cap], vec![])?;

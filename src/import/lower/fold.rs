@@ -243,7 +243,7 @@ fn constant(call: &Call) -> Lowered<Array> {
         return Ok((**array).clone());
     }
     if let Some(value) = call.maybe_float("value_float")? {
-        return Ok(Array::floats(&[], vec![value])?);
+        return Ok(Array::float(value));
     }
     if let Some(values) = call.floats("value_floats")? {
         return Ok(Array::floats(&[values.len()], values.to_vec())?);

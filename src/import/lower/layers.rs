@@ -466,8 +466,7 @@ fn batch_statistics(lowering: &mut Lowering, call: &Call, eps: f32, momentum: f3
     let (wide, channels) = (per_channel(x.dims()), call.value(1).dims().to_vec());
     let axes: Vec<i64> = (0..x.dims().len() as i64).filter(|&axis| axis != 1).collect();
     let [mean, variance, rest] = lowering.moments(x, &axes)?;
-    let number = |value: f32| -> Lowered<Value> { Ok(Array::floats(&[], vec![value])?.into()) };
-    let deviation = lowering.apply("Add", &[variance.clone(), number(eps)?], vec![])?;
+    let deviation = lowering.apply("Add", &[variance.clone(), Value::from(eps)], vec![])?;
     let deviation = lowering.apply("Sqrt", &[deviation], vec![])?;
     let mut y = lowering.apply("Div", &[rest, deviation], vec![])?;
     for (i, op) in [(1, "Mul"), (2, "Add")] {
@@ -477,8 +476,8 @@ fn batch_statistics(lowering: &mut Lowering, call: &Call, eps: f32, momentum: f3
     let mut outputs = vec![y];
     for (i, own) in [(3, mean), (4, variance)] {
         let own = lowering.redimensioned(&own, &channels)?;
-        let own = lowering.apply("Mul", &[own, number(1.0 - momentum)?], vec![])?;
-        let running = lowering.apply("Mul", &[call.value(i).clone(), number(momentum)?], vec![])?;
+        let own = lowering.apply("Mul", &[own, Value::from(1.0 - momentum)], vec![])?;
+        let running = lowering.apply("Mul", &[call.value(i).clone(), Value::from(momentum)], vec![])?;
         outputs.push(lowering.apply("Add", &[running, own], vec![])?);
     }
     Ok(outputs)
@@ -539,7 +538,7 @@ fn layer_norm(lowering: &mut Lowering, call: &Call) -> Lowered {
     if call.node.outputs.iter().skip(1).any(|name| !name.is_empty()) {
         let axes: Vec<i64> = (axis as i64..x.dims().len() as i64).collect();
         let [mean, variance, _] = lowering.moments(x, &axes)?;
-        let sum = lowering.apply("Add", &[variance, Array::floats(&[], vec![eps])?.into()], vec![])?;
+        let sum = lowering.apply("Add", &[variance, Value::from(eps)], vec![])?;
         let deviation = lowering.apply("Sqrt", &[sum], vec![])?;
         statistics = vec![mean, lowering.apply("Reciprocal", &[deviation], vec![])?];
     }
@@ -570,7 +569,7 @@ fn rms_norm(lowering: &mut Lowering, call: &Call) -> Lowered {
     let axes = Attribute::Ints((axis as i64..rank as i64).collect());
     let square = lowering.apply("Mul", &[x.clone(), x.clone()], vec![])?;
     let mean = lowering.apply("ReduceMean", &[square], vec![("axes", axes)])?;
-    let eps: Value = Array::floats(&[], vec![eps as f32])?.into();
+    let eps = Value::from(eps as f32);
     let mean = lowering.apply("Add", &[mean, eps], vec![])?;
     let root = lowering.apply("Sqrt", &[mean], vec![])?;
     let y = lowering.apply("Div", &[x.clone(), root], vec![])?;
@@ -583,7 +582,7 @@ fn mean_variance_norm(lowering: &mut Lowering, call: &Call) -> Lowered {
     let axes = call.ints("axes")?.map_or_else(|| vec![0, 2, 3], <[i64]>::to_vec);
     let [_, variance, rest] = lowering.moments(x, &axes)?;
     let deviation = lowering.apply("Sqrt", &[variance], vec![])?;
-    let eps: Value = Array::floats(&[], vec![1e-9])?.into();
+    let eps = Value::from(1e-9);
     let deviation = lowering.apply("Add", &[deviation, eps], vec![])?;
     Ok(vec![lowering.apply("Div", &[rest, deviation], vec![])?])
 }
@@ -598,8 +597,8 @@ fn lp_norm(lowering: &mut Lowering, call: &Call) -> Lowered {
     let axis = Call::axis(call.int("axis", -1)?, x.dims().len())?;
     let length = lowering.apply(op, std::slice::from_ref(x), vec![("axes", Attribute::Ints(vec![axis as i64]))])?;
     // What has no length stays 0.
-    let zero: Value = Array::floats(&[], vec![0.0])?.into();
-    let one: Value = Array::floats(&[], vec![1.0])?.into();
+    let zero = Value::from(0.0);
+    let one = Value::from(1.0);
     let is_zero = lowering.apply("Equal", &[length.clone(), zero], vec![])?;
     let length = lowering.apply("Where", &[is_zero, one, length], vec![])?;
     Ok(vec![lowering.apply("Div", &[x.clone(), length], vec![])?])

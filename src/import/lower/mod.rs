@@ -151,6 +151,13 @@ impl From<Array> for Value {
     }
 }
 
+/// A float32 without dimensions.
+impl From<f32> for Value {
+    fn from(value: f32) -> Self {
+        Array::float(value).into()
+    }
+}
+
 impl Value {
     pub fn dims(&self) -> &[usize] {
         match self {

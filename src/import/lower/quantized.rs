@@ -21,10 +21,6 @@ pub fn find(op: &str) -> Option<Lower> {
     })
 }
 
-fn number(value: f32) -> Lowered<Value> {
-    Ok(Array::floats(&[], vec![value])?.into())
-}
-
 fn kind_of(number: i64) -> Lowered<Kind> {
     i32::try_from(number)
         .ok()
@@ -68,7 +64,7 @@ impl Lowering<'_> {
             y = self.apply("Add", &[y, zero], vec![])?;
         }
         let (low, high) = kind.range();
-        let y = self.apply("Clip", &[y, number(low as f32)?, number(high as f32)?], vec![])?;
+        let y = self.apply("Clip", &[y, Value::from(low as f32), Value::from(high as f32)], vec![])?;
         self.tagged(y, kind, (high as f64).max(-(low as f64)))
     }
 
@@ -140,7 +136,7 @@ fn dequantize(lowering: &mut Lowering, call: &Call) -> Lowered {
 /// The range of the values, with 0 in it, becomes 0 to 255.
 fn quantize_dynamically(lowering: &mut Lowering, call: &Call) -> Lowered {
     let x = call.input(0)?;
-    let zero = number(0.0)?;
+    let zero = Value::from(0.0);
     let extreme = |lowering: &mut Lowering, reduction: &str, op: &str| -> Lowered<Value> {
         let all = lowering.apply(reduction, std::slice::from_ref(x), vec![("keepdims", Attribute::Int(0))])?;
         lowering.apply(op, &[all, zero.clone()], vec![])
@@ -148,8 +144,8 @@ fn quantize_dynamically(lowering: &mut Lowering, call: &Call) -> Lowered {
     let (high, low) = (extreme(lowering, "ReduceMax", "Max")?, extreme(lowering, "ReduceMin", "Min")?);
     let range = lowering.apply("Sub", &[high, low.clone()], vec![])?;
     let is_nothing = lowering.apply("Equal", &[range.clone(), zero.clone()], vec![])?;
-    let range = lowering.apply("Where", &[is_nothing, number(1.0)?, range], vec![])?;
-    let scale = lowering.apply("Div", &[range, number(255.0)?], vec![])?;
+    let range = lowering.apply("Where", &[is_nothing, Value::from(1.0), range], vec![])?;
+    let scale = lowering.apply("Div", &[range, Value::from(255.0)], vec![])?;
     let start = lowering.apply("Div", &[low, scale.clone()], vec![])?;
     let start = lowering.apply("Neg", &[start], vec![])?;
     let point = lowering.saturated(start, &Value::Absent, Kind::U8)?;

@@ -150,15 +150,22 @@ fn arg_extremum(lowering: &mut Lowering, call: &Call) -> Lowered {
     Ok(vec![lowering.apply("Sub", &[last, y], vec![])?])
 }
 
-/// Before version 13, all axes from the given one on are one.
+/// Returns the dimensions and the axis along which probabilities lie. Before version 13, all axes from the given one on are one.
+fn distribution(call: &Call, dims: &[usize]) -> Lowered<(Vec<usize>, usize)> {
+    let is_old = call.opset < 13;
+    let axis = Call::axis(call.int("axis", if is_old { 1 } else { -1 })?, dims.len())?;
+    let (rows, columns) = dims.split_at(axis);
+    Ok(if is_old && columns.len() > 1 {
+        (vec![rows.iter().product(), columns.iter().product()], 1)
+    } else {
+        (dims.to_vec(), axis)
+    })
+}
+
 fn softmax(lowering: &mut Lowering, call: &Call) -> Lowered {
     let x = call.input(0)?;
     let log = call.node.op == "LogSoftmax";
-    let is_old = call.opset < 13;
-    let axis = Call::axis(call.int("axis", if is_old { 1 } else { -1 })?, x.dims().len())?;
-    let (rows, columns): (usize, usize) = (x.dims()[..axis].iter().product(), x.dims()[axis..].iter().product());
-    let (seen, along) =
-        if is_old && axis + 1 < x.dims().len() { (vec![rows, columns], 1) } else { (x.dims().to_vec(), axis) };
+    let (seen, along) = distribution(call, x.dims())?;
     let id = lowering.shaped(x, &seen)?;
     let y = lowering.graph.add(Softmax { axis: along, log }, &[id])?;
     Ok(vec![lowering.float(y, x.dims(), x.kind())?])
@@ -167,11 +174,7 @@ fn softmax(lowering: &mut Lowering, call: &Call) -> Lowered {
 /// 1 at the first maximum, 0 elsewhere.
 fn hardmax(lowering: &mut Lowering, call: &Call) -> Lowered {
     let x = call.input(0)?;
-    let is_old = call.opset < 13;
-    let axis = Call::axis(call.int("axis", if is_old { 1 } else { -1 })?, x.dims().len())?;
-    let (rows, columns): (usize, usize) = (x.dims()[..axis].iter().product(), x.dims()[axis..].iter().product());
-    let (seen, along) =
-        if is_old && axis + 1 < x.dims().len() { (vec![rows, columns], 1) } else { (x.dims().to_vec(), axis) };
+    let (seen, along) = distribution(call, x.dims())?;
     let id = lowering.shaped(x, &seen)?;
     let (_, at) =
         lowering.graph.extremum(id, Extremum { largest: true, axes: Axes { axes: vec![along], keep: false } })?;

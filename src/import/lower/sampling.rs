@@ -17,10 +17,6 @@ pub fn find(op: &str) -> Option<Lower> {
     })
 }
 
-fn number(value: f64) -> Lowered<Value> {
-    Ok(Array::floats(&[], vec![value as f32])?.into())
-}
-
 /// What lies beyond the border.
 #[derive(Clone, Copy, PartialEq)]
 enum Beyond {
@@ -49,7 +45,7 @@ impl Lowering<'_> {
     }
 
     fn with(&mut self, op: &str, a: &Value, b: f64) -> Lowered<Value> {
-        self.two(op, a, &number(b)?)
+        self.two(op, a, &Value::from(b as f32))
     }
 
     /// Mirrors positions at both ends of an axis, again and again.
@@ -64,13 +60,13 @@ impl Lowering<'_> {
         let turns = self.apply("Floor", &[turns], vec![])?;
         let turns = self.with("Mul", &turns, 2.0 * range)?;
         let rest = self.two("Sub", &rest, &turns)?;
-        let back = self.two("Sub", &number(2.0 * range)?, &rest)?;
+        let back = self.two("Sub", &Value::from((2.0 * range) as f32), &rest)?;
         let rest = self.two("Min", &rest, &back)?;
         self.with("Add", &rest, extent.low)
     }
 
     fn clamped(&mut self, x: &Value, extent: &Extent) -> Lowered<Value> {
-        self.apply("Clip", &[x.clone(), number(0.0)?, number(extent.size - 1.0)?], vec![])
+        self.apply("Clip", &[x.clone(), Value::from(0.0), Value::from((extent.size - 1.0) as f32)], vec![])
     }
 
     /// Returns the sample at whole positions.
@@ -118,7 +114,7 @@ impl Lowering<'_> {
             let distance = self.with("Sub", &fraction, offset)?;
             let distance = self.apply("Abs", &[distance], vec![])?;
             let weight = if mode == "linear" {
-                self.two("Sub", &number(1.0)?, &distance)?
+                self.two("Sub", &Value::from(1.0), &distance)?
             } else {
                 self.keys(&distance, offset == 0.0 || offset == 1.0)?
             };
@@ -131,7 +127,7 @@ impl Lowering<'_> {
     fn keys(&mut self, d: &Value, is_near: bool) -> Lowered<Value> {
         // As polynomials, in Horner's form.
         let coefficients = if is_near { [1.25, -2.25, 0.0, 1.0] } else { [-0.75, 3.75, -6.0, 3.0] };
-        let mut y = number(coefficients[0])?;
+        let mut y = Value::from(coefficients[0] as f32);
         for c in &coefficients[1..] {
             y = self.two("Mul", &y, d)?;
             y = self.with("Add", &y, *c)?;

@@ -90,10 +90,6 @@ fn int_list(values: &[usize]) -> Attribute {
     Attribute::Ints(values.iter().map(|&v| v as i64).collect())
 }
 
-fn number(value: f32) -> Lowered<Value> {
-    Ok(Array::floats(&[], vec![value])?.into())
-}
-
 /// Returns the axes of a list, which count without the batch; negative ones from the end.
 fn axes(given: &[i64], rank: usize) -> Lowered<Vec<usize>> {
     given.iter().map(|&axis| Call::axis(axis, rank)).collect()
@@ -102,7 +98,7 @@ fn axes(given: &[i64], rank: usize) -> Lowered<Vec<usize>> {
 /// Two values of different ranks: the smaller one's axes are the first ones of the other, and a vector's is whichever fits.
 fn binary_op(lowering: &mut Lowering, call: &Call) -> Lowered {
     let a = call.input(0)?.clone();
-    let b = if call.int("1", 0)? == 0 { call.input(1)?.clone() } else { number(call.float("2", 0.0)?)? };
+    let b = if call.int("1", 0)? == 0 { call.input(1)?.clone() } else { Value::from(call.float("2", 0.0)?) };
     call.ignore(&["2"]);
     let rank = own(&a).len().max(own(&b).len());
     let first = |x: &Value| x.dims().get(1).copied().unwrap_or(1);
@@ -361,7 +357,7 @@ fn rms_norm(lowering: &mut Lowering, call: &Call) -> Lowered {
     let x = call.input(0)?;
     let axis = normalised(x, call.int("0", 0)?)?;
     call.ignore(&["2"]);
-    let scale = if call.has(1) { lowering.redimensioned(call.input(1)?, &x.dims()[axis..])? } else { number(1.0)? };
+    let scale = if call.has(1) { lowering.redimensioned(call.input(1)?, &x.dims()[axis..])? } else { Value::from(1.0) };
     let attributes =
         vec![("axis", Attribute::Int(axis as i64)), ("epsilon", Attribute::Float(call.float("1", 0.001)?))];
     Ok(vec![lowering.apply("RMSNormalization", &[x.clone(), scale], attributes)?])
@@ -402,7 +398,7 @@ fn normalize(lowering: &mut Lowering, call: &Call) -> Lowered {
     };
     let picture = lowering.redimensioned(x, &[1, c, h, w])?;
     let sum = lowering.apply("ReduceSumSquare", std::slice::from_ref(&picture), vec![("axes", int_list(&over))])?;
-    let eps = number(eps)?;
+    let eps = Value::from(eps);
     let length = match call.int("9", 0)? {
         0 => {
             let sum = lowering.apply("Add", &[sum, eps], vec![])?;
@@ -450,7 +446,7 @@ fn padding(lowering: &mut Lowering, call: &Call) -> Lowered {
         other => return Err(problem(format!("the kind of padding is {other}, expected 0 to 2"))),
     };
     let pads = Array::ints(around.iter().map(|pads| pads.0).chain(around.iter().map(|pads| pads.1)));
-    let inputs = [x.clone(), pads.into(), number(call.float("5", 0.0)?)?];
+    let inputs = [x.clone(), pads.into(), Value::from(call.float("5", 0.0)?)];
     Ok(vec![lowering.apply("Pad", &inputs, vec![("mode", Attribute::Text(mode.into()))])?])
 }
 
@@ -620,7 +616,7 @@ fn reduction(lowering: &mut Lowering, call: &Call) -> Lowered {
     }
     let coefficient = call.float("2", 1.0)?;
     if coefficient != 1.0 {
-        let coefficient = number(coefficient)?;
+        let coefficient = Value::from(coefficient);
         y = lowering.apply("Mul", &[y, coefficient], vec![])?;
     }
     let dims = if kept.is_empty() { vec![1] } else { kept };

@@ -266,7 +266,7 @@ impl Builder<'_> {
     }
 
     fn scalar(&mut self, value: f32) -> Result<String> {
-        Ok(self.constant(Array::floats(&[], vec![value])?))
+        Ok(self.constant(Array::float(value)))
     }
 
     /// Adds weights, whose parameter is named after the layer.
