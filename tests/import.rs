@@ -13,7 +13,7 @@ use lineament::plan::{Options, Plan};
 use lineament::rng::Rng;
 use lineament::{Device, Graph, Result, Select, Tensor};
 use onnx::proto::{Attribute, Model};
-use onnx::{bytes, chain, int, ints, model, node, tensor, value};
+use onnx::{bytes, chain, float, int, ints, model, node, tensor, value};
 
 /// Returns the names of nodes, each with that of its operation if it has one.
 fn nodes(graph: &Graph) -> Vec<String> {
@@ -290,6 +290,34 @@ fn a_hundred_thousand_nodes_of_one_name_are_read() {
     let mut g = Graph::new();
     let net = add(&bytes(&file), InputSize::default(), &mut g).unwrap();
     assert_eq!(g.node(net.fetches()[0]).unwrap().name, format!("same_{count}.relu"));
+}
+
+#[test]
+fn a_value_times_its_gate_is_one_function() {
+    let operators = |alpha: f32, gate: &str, product: [&str; 2], outputs: &[&str]| {
+        let attributes = if gate == "HardSigmoid" { vec![float("alpha", alpha), float("beta", 0.5)] } else { vec![] };
+        let nodes = vec![node(gate, "g", &["x"], "g", attributes), node("Mul", "y", &product, "y", vec![])];
+        let mut model = model(nodes, vec![], value("x", &[2, 5]), value("y", &[2, 5]));
+        outputs.iter().for_each(|name| model.graph.as_mut().unwrap().output.push(value(name, &[2, 5])));
+        let x: Vec<f64> = (0..10).map(|i| f64::from(i) - 5.0).collect();
+        let x = Array::from_f64(&[2, 5], lineament::import::array::Kind::F32, &x).unwrap();
+        let y = run(&model, &[("x", x.clone())]).unwrap().to_f64();
+        for (y, x) in y.iter().zip(x.to_f64()) {
+            let sigmoid = 1.0 / (1.0 + (-x).exp());
+            let gate = if gate == "Sigmoid" { sigmoid } else { (f64::from(alpha) * x + 0.5).clamp(0.0, 1.0) };
+            let other = if product[0] == product[1] { gate } else { x };
+            approx::assert_relative_eq!(*y, gate * other, max_relative = 1e-6, epsilon = 1e-6);
+        }
+        let read = read("net.onnx", &bytes(&model)).unwrap();
+        read.nodes().iter().map(|node| node.op.clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(operators(0.0, "Sigmoid", ["x", "g"], &[]), ["Swish"]);
+    assert_eq!(operators(0.0, "Sigmoid", ["g", "x"], &[]), ["Swish"]);
+    assert_eq!(operators(1.0 / 6.0, "HardSigmoid", ["x", "g"], &[]), ["HardSwish"]);
+    // Another slope, a gate that is an output too, a product of two gates.
+    assert_eq!(operators(0.2, "HardSigmoid", ["x", "g"], &[]), ["HardSigmoid", "Mul"]);
+    assert_eq!(operators(0.0, "Sigmoid", ["x", "g"], &["g"]), ["Sigmoid", "Mul"]);
+    assert_eq!(operators(0.0, "Sigmoid", ["g", "g"], &[]), ["Sigmoid", "Mul"]);
 }
 
 /// Returns a network of one node with two inputs `a` and `b`, whose second one is an initializer if `known` says so.

@@ -35,6 +35,7 @@ impl Model {
         let outputs = self.nodes.iter().flat_map(|node| &node.outputs);
         let mut names = Names(self.initializers.keys().chain(outputs).cloned().collect());
         self.absorb(&mut names);
+        self.join_gates();
         self.split(&mut names);
         self.forget_unused();
     }
@@ -215,6 +216,37 @@ impl Model {
         Array::from_f64(&[channels], self.initializers.get(&node.inputs[1])?.array.kind(), &values).ok()
     }
 
+    /// Makes one function of x times a gate of x, such as its sigmoid, so that the layer before can compute it too.
+    fn join_gates(&mut self) {
+        let uses = self.uses();
+        let gate = |node: &Node| {
+            let [output] = &node.outputs[..] else { return None };
+            let joined = match node.op.as_str() {
+                "Sigmoid" => "Swish",
+                "HardSigmoid" if is_of_hard_swish(node) => "HardSwish",
+                _ => return None,
+            };
+            let is_known = [&node.op, joined, "Mul"].iter().all(|op| !self.operators.contains_key(*op));
+            (is_known && uses.get(output.as_str()) == Some(&1))
+                .then(|| (output.clone(), (node.inputs[0].clone(), joined)))
+        };
+        let gates: HashMap<String, (String, &str)> = self.nodes.iter().filter_map(gate).collect();
+        let mut joined = HashSet::new();
+        for node in self.nodes.iter_mut().filter(|node| node.op == "Mul" && node.inputs.len() == 2) {
+            for k in 0..2 {
+                let Some((x, op)) = gates.get(&node.inputs[k]).filter(|(x, _)| *x == node.inputs[1 - k]) else {
+                    continue;
+                };
+                joined.insert(std::mem::take(&mut node.inputs[k]));
+                node.op = (*op).to_owned();
+                node.inputs = vec![x.clone()];
+                node.attributes.clear();
+                break;
+            }
+        }
+        self.nodes.retain(|node| !node.outputs.first().is_some_and(|output| joined.contains(output)));
+    }
+
     /// Splits products with a large known matrix by its columns, and joins the results.
     fn split(&mut self, names: &mut Names) {
         let mut nodes = Vec::with_capacity(self.nodes.len());
@@ -281,6 +313,16 @@ impl Model {
         let uses: HashSet<String> = self.uses().into_keys().map(str::to_owned).collect();
         self.initializers.retain(|name, _| uses.contains(name));
     }
+}
+
+/// Returns whether a node of HardSigmoid is clamp(x/6 + 1/2, 0, 1).
+fn is_of_hard_swish(node: &Node) -> bool {
+    let value = |name: &str, default: f32| {
+        let found = node.attributes.iter().find(|(key, _)| key == name);
+        found.map_or(Some(default), |(_, value)| if let Attribute::Float(value) = value { Some(*value) } else { None })
+    };
+    let is_near = |value: Option<f32>, wanted: f32| value.is_some_and(|value| (value - wanted).abs() < 1e-6);
+    is_near(value("alpha", 0.2), 1.0 / 6.0) && is_near(value("beta", 0.5), 0.5)
 }
 
 /// Returns a value for each of so many channels of `[N, C, …]`, if the array has one: a scalar, or one whose only axis other than 1 is

@@ -16,6 +16,10 @@ pub fn int(name: &str, value: i64) -> Attribute {
     Attribute { name: name.into(), i: Some(value), ..Default::default() }
 }
 
+pub fn float(name: &str, value: f32) -> Attribute {
+    Attribute { name: name.into(), f: Some(value), ..Default::default() }
+}
+
 pub fn node(operator: &str, name: &str, inputs: &[&str], output: &str, attribute: Vec<Attribute>) -> Node {
     Node {
         op_type: operator.into(),

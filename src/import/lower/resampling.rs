@@ -4,7 +4,7 @@
 
 use super::{Call, Lower, Lowered, Lowering, Problem, Value, problem};
 use crate::import::array::{Array, count};
-use crate::ops::resize::{Border, Kernel, Ratio, Resize};
+use crate::ops::resize::{Border, Kernel, Ratio, Resize, Taps};
 
 pub fn find(op: &str) -> Option<Lower> {
     Some(match op {
@@ -52,9 +52,21 @@ struct Manner {
     excludes_outside: bool,
 }
 
+impl Manner {
+    /// Returns how many positions an output of an axis is the average of, or one or two less.
+    fn most_taps(&self, scale: f64) -> f64 {
+        let stretch = if self.antialias { scale.min(1.0) } else { 1.0 };
+        match self.mode {
+            Mode::Nearest(_) => 1.0,
+            Mode::Linear => 2.0 / stretch,
+            Mode::Cubic(_) => 4.0 / stretch,
+        }
+    }
+}
+
 /// The input positions and their weights for every output along an axis; `None` where the output lies outside of the input, and has the
 /// extrapolated value.
-type Taps = Vec<Option<Vec<(usize, f64)>>>;
+type Sums = Vec<Option<Vec<(usize, f64)>>>;
 
 /// One axis of a resize.
 #[derive(Debug, Clone, Copy)]
@@ -98,7 +110,7 @@ impl Axis {
         }
     }
 
-    fn taps(&self, manner: Manner) -> Taps {
+    fn taps(&self, manner: Manner) -> Sums {
         (0..self.to).map(|o| self.tap(self.position(o), manner)).collect()
     }
 
@@ -279,11 +291,14 @@ fn resize(lowering: &mut Lowering, call: &Call) -> Lowered {
     Ok(vec![lowering.resampled(x, &axes, manner, extrapolated)?])
 }
 
-/// The largest number of positions that an output is the average of; each is a step of the plan.
+/// The largest number of positions that an integer or a known value is the average of; each is several operators.
 const MAX_TAPS: usize = 512;
 
 /// The longest axis for which weights are computed.
 const MAX_AXIS: usize = 1 << 24;
+
+/// The most positions in the averages of all outputs along an axis; each takes 16 bytes.
+const MAX_TABLE: usize = 1 << 24;
 
 impl Lowering<'_> {
     /// Returns x resized along each axis.
@@ -299,6 +314,14 @@ impl Lowering<'_> {
             return Err(problem(format!(
                 "an axis of {} becomes {}, at most {MAX_AXIS} are covered",
                 axis.from, axis.to
+            )));
+        }
+        if let Some(axis) = axes.iter().find(|axis| axis.to as f64 * manner.most_taps(axis.scale) > MAX_TABLE as f64) {
+            return Err(problem(format!(
+                "an axis of {} becomes {} by averages of {:.0} positions, at most {MAX_TABLE} positions are covered",
+                axis.from,
+                axis.to,
+                manner.most_taps(axis.scale)
             )));
         }
         let mut y = x.clone();
@@ -330,18 +353,29 @@ impl Lowering<'_> {
     }
 
     /// Returns the weighted sums of positions along an axis.
-    fn interpolated(&mut self, x: &Value, axis: usize, taps: &Taps) -> Lowered<Value> {
+    fn interpolated(&mut self, x: &Value, axis: usize, taps: &Sums) -> Lowered<Value> {
         let most = taps.iter().flatten().map(Vec::len).max().unwrap_or(1);
-        if most > MAX_TAPS {
-            return Err(problem(format!(
-                "averages {most} positions, at most {MAX_TAPS} are covered; resize in several steps"
-            )));
-        }
         let tap = |o: usize, t: usize| taps[o].as_ref().and_then(|taps| taps.get(t)).copied().unwrap_or((0, 0.0));
         let outputs = taps.len();
         if most == 1 {
             let at: Vec<usize> = (0..outputs).map(|o| tap(o, 0).0).collect();
             return self.taken(x, axis, &at);
+        }
+        if matches!(x, Value::Computed(_)) && x.kind().is_float() {
+            let all = (0..outputs).flat_map(|o| (0..most).map(move |t| (o, t)));
+            let (indices, weights) = all.map(|(o, t)| tap(o, t)).map(|(at, weight)| (at as u32, weight)).unzip();
+            let mut dims = x.dims().to_vec();
+            let [outer, inner]: [usize; 2] = [dims[..axis].iter().product(), dims[axis + 1..].iter().product()];
+            let id = self.f32(x)?;
+            let id = self.reshape(id, &[outer, dims[axis], inner])?;
+            let y = self.graph.resample(id, 1, &Taps { count: most, indices, weights })?;
+            dims[axis] = outputs;
+            return self.float(y, &dims, x.kind());
+        }
+        if most > MAX_TAPS {
+            return Err(problem(format!(
+                "averages {most} positions, at most {MAX_TAPS} are covered; resize in several steps"
+            )));
         }
         let mut sum: Option<Value> = None;
         for t in 0..most {

@@ -398,9 +398,6 @@ impl Builder<'_> {
 
     /// x·clamp(αx + β, 0, 1).
     fn hard_swish(&mut self, name: &str, from: String, to: String, alpha: f32, beta: f32) {
-        if (alpha - 1.0 / 6.0).abs() < 1e-6 && beta == 0.5 {
-            return self.push("HardSwish", name, vec![from], to, vec![]);
-        }
         let gate = self.fresh(&format!("{to} gate"));
         let attributes = vec![("alpha", Attribute::Float(alpha)), ("beta", Attribute::Float(beta))];
         self.push("HardSigmoid", name, vec![from.clone()], gate.clone(), attributes);
