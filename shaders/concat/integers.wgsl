@@ -16,7 +16,7 @@ struct P { threads: u32, run_a: u32, run_b: u32 }
 fn forward(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
     let i = g.x + g.y * groups.x * WG;
     if i >= p.threads { return; }
-    let n = i / (p.run_a + p.run_b);
+    let n = quotient(i, p.run_a + p.run_b);
     let within = i - n * (p.run_a + p.run_b);
     if within < p.run_a {
         y[i] = a[n * p.run_a + within];

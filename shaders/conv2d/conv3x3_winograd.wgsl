@@ -19,7 +19,7 @@
 
 // Taps of a filter and outputs of a tile, each per side.
 const R: u32 = 3u;
-const T: u32 = 4u;
+const TILE: u32 = 4u;
 // Chunks of eight tiles per iteration of backward_w_3.
 const UNROLL: u32 = 4u;
 

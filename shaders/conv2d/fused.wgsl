@@ -1,12 +1,13 @@
-// conv2d/fused: convolution with any stride, a slope per channel for negative results, a combination with z. Twin: src/ops/conv2d/fusion.rs.
+// conv2d/fused: convolution with any stride, groups, an activation, a combination with z. Twin: src/ops/conv2d/fusion.rs.
 //
 // entry    one thread computes  reads          terms and their order
-// forward  one y                x, w, b, a, z  bias, then all (c, u, v) by c, u, v; slope; z
+// forward  one y                x, w, b, a, z  bias, then all (c, u, v) by c, u, v; `activated` (shared/slopes.wgsl); z
 
 override WG: u32 = 64u;
+alias T = f32;
 
 struct P {
-    batch: u32, c_in: u32, c_out: u32, height: u32, width: u32, out_height: u32, out_width: u32,
+    batch: u32, c_in: u32, c_out: u32, in_group: u32, out_group: u32, height: u32, width: u32, out_height: u32, out_width: u32,
     kernel_h: u32, kernel_w: u32, stride_h: u32, stride_w: u32, pad_h: u32, pad_w: u32,
     spread_h: u32, spread_w: u32,   // From one pixel of x to the next; zeros lie between.
     adjoint: u32,   // w is [Ci,Co,Kh,Kw], and its taps are rotated by 180°.
@@ -14,6 +15,7 @@ struct P {
     combine: u32,   // With z: 0 nothing, 1 sum, 2 product, 3 times `slope` where z ≤ 0.
     slope: f32,
     factor: u32,    // r: channel c·r² + u·r + v goes to channel c, pixel (i·r + u, j·r + v).
+    f0: f32, f1: f32,   // Of the activation.
     threads: u32,
 }
 @group(0) @binding(0) var<uniform> p: P;
@@ -34,9 +36,9 @@ fn forward(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgroups)
     let o = map % p.c_out;
     let area = p.kernel_h * p.kernel_w;
     var sum = b[o];
-    for (var c = 0u; c < p.c_in; c++) {
-        let plane = (map / p.c_out * p.c_in + c) * p.height * p.width;
-        let first = select((o * p.c_in + c) * area, (c * p.c_out + o) * area, p.adjoint != 0u);
+    for (var c = 0u; c < p.in_group; c++) {
+        let plane = (map / p.c_out * p.c_in + o / p.out_group * p.in_group + c) * p.height * p.width;
+        let first = select((o * p.in_group + c) * area, (c * p.c_out + o) * area, p.adjoint != 0u);
         for (var u = 0u; u < p.kernel_h; u++) {
             for (var v = 0u; v < p.kernel_w; v++) {
                 let row = i * p.stride_h + u - p.pad_h;   // Modulo 2³²: rows above the picture are past its end.
@@ -52,7 +54,7 @@ fn forward(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgroups)
             }
         }
     }
-    let value = select(a[o] * sum, sum, sum > 0.0);
+    let value = activated(sum, a[o]);
     let r = p.factor;
     let rest = o % (r * r);
     let row = map / (r * r) * p.out_height * r + i * r + rest / r;   // p.c_out is a multiple of r².

@@ -4,7 +4,7 @@
 // forward_1  t2: four filters at a tap (DOT:  w, b, a   copies; runs once if w is constant
 //            four taps of the one filter),
 //            or four biases, or four slopes
-// forward_2  y: one pixel, OQ quads of o      x, t2, z  all (u, v, c) by u, v, c; bias; slope; z
+// forward_2  y: one pixel, OQ quads of o      x, t2, z  all (u, v, c) by u, v, c; bias; activation; z
 //
 // Costs that it is designed for (ns for eight lanes; Zen 3 at 3.2 GHz, Mesa 22.3.6): a load of a texel of four values 4,
 // with its border mask 6; a store 60 or more; a word of workgroup memory at a constant address in straight-line code
@@ -14,14 +14,17 @@
 // Rows and columns of x that a thread reads.
 const KH: u32 = 1u;
 const KW: u32 = 1u;
-// Quads of input channels, and how many channels of a quad are real: 4, or fewer if there is one quad.
+alias T = vec4<f32>;
+// Quads of a filter's input channels, and how many channels of a quad are real: 4, or fewer if there is one quad.
 const KQ: u32 = 1u;
 const KC: u32 = 1u;
 // Quads of output channels per group.
 const OQ: u32 = 1u;
 // 1 if there is one output channel: a texel of weights then holds four input channels.
 const DOT: u32 = 0u;
-// 1 without DOT, else 0.
+// 1 if each channel has a filter of its own: a texel of weights then holds those of four channels.
+const EACH: u32 = 0u;
+// 1 without DOT and EACH, else 0.
 const SPREAD: u32 = 1u;
 const LANES: u32 = 64u;
 // Texels of weights per group, and how many each lane copies.
@@ -42,17 +45,21 @@ const LONE: u32 = 0u;
 const COMBINE: u32 = 0u;
 
 struct P {
-    c_in: u32, c_out: u32, height: u32, width: u32, out_height: u32, out_width: u32,
+    in_group: u32, c_out: u32,   // Input channels of a filter; all output channels.
+    height: u32, width: u32, out_height: u32, out_width: u32,
     grid_height: u32, grid_width: u32,   // Rows and columns of threads.
     stride_h: u32, stride_w: u32, pad_h: u32, pad_w: u32,
     adjoint: u32,            // w is [Ci,Co,Kh,Kw], and its taps are rotated by 180°.
     replicate: u32,
     quads_out: u32,          // Of the convolution.
+    x_quads: u32,            // Of x.
     y_quads: u32,            // Of y.
     pixels: u32,             // Of the grid, all pictures.
     groups_out: u32,         // Groups of OQ quads.
+    groups_in: u32,          // Groups of OQ quads that read the same quads of x.
     biases: u32,             // First texel of the biases in t2; the slopes follow.
     slope: f32,
+    f0: f32, f1: f32,        // Of the activation.
     threads: u32,
 }
 @group(0) @binding(0) var<uniform> p: P;
@@ -71,7 +78,7 @@ fn source(k: u32) -> vec4<f32> {
 
 fn filter_index(o: u32, c: u32, tap: u32) -> u32 {
     let area = TAPS_H * TAPS_W;
-    return select((o * p.c_in + c) * area + tap, (c * p.c_out + o) * area + area - 1u - tap, p.adjoint != 0u);
+    return select((o * p.in_group + c) * area + tap, (c * p.c_out + o) * area + area - 1u - tap, p.adjoint != 0u);
 }
 
 // Channels of a quad of the convolution.
@@ -130,9 +137,9 @@ fn forward_1(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgroup
         o = channels(thread / FILL * OQ + thread % OQ);
     }
     let at = tap_of(tap / KW, tap % KW, thread % OQ);
-    let is_real = (o < vec4(p.c_out)) & (c < vec4(p.c_in)) & vec4(at < TAPS_H * TAPS_W);
+    let is_real = (o < vec4(p.c_out)) & (c < vec4(p.in_group)) & vec4(at < TAPS_H * TAPS_W);
     let oc = min(o, vec4(p.c_out - 1u));
-    let cc = min(c, vec4(p.c_in - 1u));
+    let cc = min(c, vec4(p.in_group - 1u));
     let real = min(at, TAPS_H * TAPS_W - 1u);
     let value = vec4(
         w[filter_index(oc.x, cc.x, real)], w[filter_index(oc.y, cc.y, real)],
@@ -148,18 +155,19 @@ fn forward_2(@builtin(local_invocation_id) l: vec3<u32>, @builtin(workgroup_id) 
     let number = g.y * LANES + l.x;
     let pixel = min(number, p.pixels - 1u);
     let grid_plane = p.grid_height * p.grid_width;
-    let n = pixel / grid_plane;
+    let n = quotient(pixel, grid_plane);
     let rest = pixel - n * grid_plane;
-    let i = rest / p.grid_width;
+    let i = quotient(rest, p.grid_width);
     let j = rest - i * p.grid_width;
-    let sum = straight(n, i * p.stride_h, j * p.stride_w, vec2(p.height, p.width), vec2(p.pad_h, p.pad_w), p.replicate != 0u);
+    let first = (n * p.x_quads + g.x / p.groups_in * KQ) * p.height * p.width;
+    let sum = straight(first, i * p.stride_h, j * p.stride_w, vec2(p.height, p.width), vec2(p.pad_h, p.pad_w), p.replicate != 0u);
     // unroll
     for (var q = 0u; q < OQ; q++) {
         let quad = g.x * OQ + q;
         let bias = textureLoad(t2_read, texel(p.biases + quad));
         let slope = textureLoad(t2_read, texel(p.biases + p.groups_out * OQ + quad));
         let total = sum[q] + bias;
-        let result = max(total, vec4(0.0)) + slope * min(total, vec4(0.0));
+        let result = activated(total, slope);
         let last = min(quad, p.quads_out - 1u);
         // The selects keep LLVM from moving the arithmetic into the store's loop over lanes.
         if LONE == 1u {

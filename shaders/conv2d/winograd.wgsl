@@ -3,10 +3,11 @@
 // 36 products per tile instead of 144 (5×5 filters: 100). shared/winograd_layer.wgsl explains the entries, their order and
 // their costs; the transforms are in shared/winograd6.wgsl.
 
+alias T = vec4<f32>;
 // Points, taps of a filter and outputs of a tile, each per side.
 const N: u32 = 6u;
 const R: u32 = 3u;
-const T: u32 = 4u;
+const TILE: u32 = 4u;
 // Output channels per group in forward_3; quads of input channels; lanes per group in forward_3.
 const OC: u32 = 16u;
 const KQ: u32 = 2u;

@@ -2,13 +2,14 @@
 //
 // 64 products per tile instead of 324 (5×5 filters: 400): fewer products, and fewer texels between the passes, per output
 // than with six points (1.78 instead of 2.25; with 5×5 filters, 4 instead of 9), but larger rounding errors, and more
-// waste if the picture's size is not a multiple of T. shared/winograd_layer.wgsl explains the entries, their order and
+// waste if the picture's size is not a multiple of TILE. shared/winograd_layer.wgsl explains the entries, their order and
 // their costs; the transforms are in shared/winograd8.wgsl.
 
+alias T = vec4<f32>;
 // Points, taps of a filter and outputs of a tile, each per side.
 const N: u32 = 8u;
 const R: u32 = 3u;
-const T: u32 = 6u;
+const TILE: u32 = 6u;
 // Output channels per group in forward_3; quads of input channels; lanes per group in forward_3.
 const OC: u32 = 16u;
 const KQ: u32 = 2u;

@@ -24,6 +24,7 @@ const KQ: u32 = 1u;
 const KC: u32 = 1u;
 const OQ: u32 = 1u;
 const DOT: u32 = 0u;
+const EACH: u32 = 0u;
 const SPREAD: u32 = 1u;
 const LANES: u32 = 64u;
 const FILL: u32 = 1u;
@@ -131,7 +132,7 @@ fn backward_x_3(@builtin(local_invocation_id) l: vec3<u32>, @builtin(workgroup_i
     let n = pixel / plane;
     let rest = pixel - n * plane;
     let i = rest / p.a_width;
-    let sum = straight(n, i, rest - i * p.a_width, vec2(p.b_height, p.b_width), vec2(p.pad_h, p.pad_w), false);
+    let sum = straight(n * KQ * p.b_height * p.b_width, i, rest - i * p.a_width, vec2(p.b_height, p.b_width), vec2(p.pad_h, p.pad_w), false);
     // unroll
     for (var q = 0u; q < OQ; q++) {
         let quad = g.x * OQ + q;

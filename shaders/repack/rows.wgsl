@@ -14,8 +14,8 @@ struct P { channels: u32, quads: u32, plane: u32, threads: u32 }
 fn forward(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
     let i = g.x + g.y * groups.x * WG;
     if i >= p.threads { return; }
-    let map = i / p.plane;
-    let n = map / p.quads;
+    let map = quotient(i, p.plane);
+    let n = quotient(map, p.quads);
     let c = (map - n * p.quads) * 4u;
     let k = (n * p.channels + c) * p.plane + i - map * p.plane;
     let value = textureLoad(x, vec2(i & 4095u, i >> 12u));

@@ -1,4 +1,4 @@
-// axes: shared by the shaders of view: how axes of y walk those of x.
+// axes: shared by the shaders of view: how axes of y walk those of x. They have shared/quotient.wgsl too.
 
 override WG: u32 = 64u;
 // Number of axes.
@@ -48,10 +48,16 @@ struct Source { at: u32, is_inside: bool }
 // The element of x that element i of y copies; if it is not inside, any number.
 fn source_of(i: u32) -> Source {
     var found = Source(0u, true);
+    var rest = i;
     // unroll
-    for (var k = 0u; k < AXES; k++) {
+    for (var n = 0u; n < AXES; n++) {
+        // The axes are in the order of y's.
+        let k = AXES - 1u - n;
         let axis = axis_of(k);
-        let c = inside(axis.start + axis.step * i32(i / axis.out_stride % axis.len), axis.size);
+        var before = 0u;
+        if k > 0u { before = quotient(rest, axis.len); }
+        let c = inside(axis.start + axis.step * i32(rest - before * axis.len), axis.size);
+        rest = before;
         // A coordinate below zero is a huge number.
         found.is_inside = found.is_inside && u32(c) < axis.size;
         found.at += u32(c) * axis.stride;

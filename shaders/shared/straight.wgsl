@@ -1,7 +1,7 @@
 // straight: shared by the shaders that convolve channel quads with every tap written out (conv2d/straight explains it).
 // The including shader defines `source(k)`, texel k of the picture, and `meets(u, v, q)`, whether output quad q has a weight at tap (u, v),
 // and has its weights in t2: for each group KH · KW taps,
-// KQ · KC input channels (DOT: KQ quads), OQ output quads.
+// KQ · KC input channels (DOT: KQ quads), OQ output quads. EACH: one quad, whose channels each have a filter of their own.
 
 var<workgroup> weights: array<vec4<f32>, FILL>;
 
@@ -16,9 +16,9 @@ fn copy_weights(group: u32, lane: u32) {
 }
 
 // Returns the sum over taps and channels of weights times the source, `size` (height, width) pixels, around pixel (i, j) of
-// picture n, whose first tap lies `pad` above and left of it: all (u, v, c) by u, v, c. Outside the picture the source is 0
-// or, with `replicate`, the nearest pixel.
-fn straight(n: u32, i: u32, j: u32, size: vec2<u32>, pad: vec2<u32>, replicate: bool) -> array<vec4<f32>, OQ> {
+// the KQ quads from texel `first`, whose first tap lies `pad` above and left of it: all (u, v, c) by u, v, c. Outside the picture the
+// source is 0 or, with `replicate`, the nearest pixel.
+fn straight(first: u32, i: u32, j: u32, size: vec2<u32>, pad: vec2<u32>, replicate: bool) -> array<vec4<f32>, OQ> {
     let plane = size.x * size.y;
     var column: array<u32, KW>;
     var in_row: array<bool, KW>;
@@ -35,7 +35,7 @@ fn straight(n: u32, i: u32, j: u32, size: vec2<u32>, pad: vec2<u32>, replicate: 
     for (var u = 0u; u < KH; u++) {
         let r = i + u - pad.x;
         let in_column = r < size.x || replicate;
-        let row = n * KQ * plane + select(min(r, size.x - 1u), 0u, i + u < pad.x) * size.y;
+        let row = first + select(min(r, size.x - 1u), 0u, i + u < pad.x) * size.y;
         // unroll
         for (var v = 0u; v < KW; v++) {
             // unroll
@@ -46,6 +46,8 @@ fn straight(n: u32, i: u32, j: u32, size: vec2<u32>, pad: vec2<u32>, replicate: 
                 for (var c = 0u; c < DOT; c++) {
                     sum[0] += vec4(dot(part, weights[(u * KW + v) * KQ + k]), 0.0, 0.0, 0.0);
                 }
+                // unroll
+                for (var c = 0u; c < EACH; c++) { sum[0] += weights[u * KW + v] * part; }
                 // unroll
                 for (var c = 0u; c < KC * SPREAD; c++) {
                     // unroll

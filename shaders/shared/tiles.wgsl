@@ -1,11 +1,11 @@
-// tiles: where the T × T outputs of a Winograd tile lie, and what is stored for it. The including shader defines T and these members
+// tiles: where the TILE × TILE outputs of a Winograd tile lie, and what is stored for it. The including shader defines TILE and these members
 // of P: tiles, tiles_of_picture, tiles_x.
 
 // Picture, row and column at which a tile begins; the last one for numbers past it.
 fn tile_at(number: u32) -> vec3<u32> {
     let tile = min(number, p.tiles - 1u);
     let rest = tile % p.tiles_of_picture;
-    return vec3(tile / p.tiles_of_picture, rest / p.tiles_x * T, rest % p.tiles_x * T);
+    return vec3(tile / p.tiles_of_picture, rest / p.tiles_x * TILE, rest % p.tiles_x * TILE);
 }
 
 // The value to store for tile `number`; 0 past the last tile. The select also keeps LLVM from moving the

@@ -1,5 +1,5 @@
 // winograd6: shared by the Winograd shaders of six points per side: 0, ±1, ±2, ∞ (Lavin and Gray 2016, section 4.2). B is the
-// same for every number of taps R and outputs T = 7 − R; G and A are the points' powers. The including shader defines R and T.
+// same for every number of taps R and outputs TILE = 7 − R; G and A are the points' powers. The including shader defines R and TILE.
 
 // G · g; taps past R are 0.
 fn transform_filter(g: array<vec4<f32>, 5>) -> array<vec4<f32>, 6> {
@@ -21,12 +21,12 @@ fn transform_input(d: array<vec4<f32>, 6>) -> array<vec4<f32>, 6> {
     return array(4.0 * d[0] - 5.0 * d[2] + d[4], even + odd, even - odd, near + twice, near - twice, 4.0 * d[1] - 5.0 * d[3] + d[5]);
 }
 
-// Aᵀ · m, its first T rows.
+// Aᵀ · m, its first TILE rows.
 fn transform_output(m: array<vec4<f32>, 6>) -> array<vec4<f32>, 4> {
     let s1 = m[1] + m[2];
     let d1 = m[1] - m[2];
     let s2 = m[3] + m[4];
     let d2 = m[3] - m[4];
     // The point ∞ belongs to the last row.
-    return array(m[0] + s1 + s2, d1 + 2.0 * d2 + select(vec4(0.0), m[5], T == 2u), s1 + 4.0 * s2, d1 + 8.0 * d2 + m[5]);
+    return array(m[0] + s1 + s2, d1 + 2.0 * d2 + select(vec4(0.0), m[5], TILE == 2u), s1 + 4.0 * s2, d1 + 8.0 * d2 + m[5]);
 }

@@ -1,6 +1,6 @@
 // winograd8: shared by the Winograd shaders of eight points per side: 0, ±1, ±2, ±½, ∞ (Lavin and Gray 2016, section 4; the
-// matrices as Winograd's construction gives them). B is the same for every number of taps R and outputs T = 9 − R; G
-// and A are the points' powers; for ±½, a factor of 32 moves from G to A. The including shader defines R and T.
+// matrices as Winograd's construction gives them). B is the same for every number of taps R and outputs TILE = 9 − R; G
+// and A are the points' powers; for ±½, a factor of 32 moves from G to A. The including shader defines R and TILE.
 
 // G · g; taps past R are 0.
 fn transform_filter(g: array<vec4<f32>, 5>) -> array<vec4<f32>, 8> {
@@ -29,7 +29,7 @@ fn transform_input(d: array<vec4<f32>, 8>) -> array<vec4<f32>, 8> {
     );
 }
 
-// Aᵀ · m, its first T rows.
+// Aᵀ · m, its first TILE rows.
 fn transform_output(m: array<vec4<f32>, 8>) -> array<vec4<f32>, 6> {
     let s1 = m[1] + m[2];
     let d1 = m[1] - m[2];
@@ -40,6 +40,6 @@ fn transform_output(m: array<vec4<f32>, 8>) -> array<vec4<f32>, 6> {
     // The point ∞ belongs to the last row.
     return array(
         m[0] + s1 + s2 + 32.0 * s3, d1 + 2.0 * d2 + 16.0 * d3, s1 + 4.0 * s2 + 8.0 * s3,
-        d1 + 8.0 * d2 + 4.0 * d3 + select(vec4(0.0), m[7], T == 4u), s1 + 16.0 * s2 + 2.0 * s3, d1 + 32.0 * d2 + d3 + m[7],
+        d1 + 8.0 * d2 + 4.0 * d3 + select(vec4(0.0), m[7], TILE == 4u), s1 + 16.0 * s2 + 2.0 * s3, d1 + 32.0 * d2 + d3 + m[7],
     );
 }

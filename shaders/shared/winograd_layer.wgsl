@@ -1,6 +1,6 @@
 // winograd_layer: the entries of conv2d/winograd (N = 6 points per side) and conv2d/winograd8 (N = 8).
 //
-// Lavin and Gray 2016, section 4: y = Aᵀ[(G g Gᵀ) ⊙ (Bᵀ d B)]A for tiles of T×T outputs from N×N inputs: N² matrix
+// Lavin and Gray 2016, section 4: y = Aᵀ[(G g Gᵀ) ⊙ (Bᵀ d B)]A for tiles of TILE × TILE outputs from N×N inputs: N² matrix
 // multiplications (output channels × input channels) · (input channels × tiles), one for each position in the tile. The
 // picture is processed in blocks of tiles, whose V and M stay in the cache.
 //
@@ -9,7 +9,7 @@
 //            four o; or four biases, or four slopes
 // forward_2  t0: V at N² positions of a tile, four c     x         N rows, then N columns
 // forward_3  t1: M of a tile at a position, OC o         t0, t2    all c, ascending
-// forward_4  y: T×T pixels of four o                     t1, t2, z  N rows, then N columns; bias; slope; z
+// forward_4  y: TILE × TILE pixels of four o                     t1, t2, z  N rows, then N columns; bias; activation; z
 //
 // Costs that it is designed for (ns for eight lanes; Zen 3 at 3.2 GHz, Mesa 22.3.6):
 // a load of a texel of four values 4, a store of one 60 to 105, a word of workgroup memory at a constant address in
@@ -32,6 +32,7 @@ struct P {
     groups_out: u32,         // Groups of OC channels.
     biases: u32,             // First texel of the biases in t2; the slopes follow.
     slope: f32,
+    f0: f32, f1: f32,        // Of the activation.
     threads: u32,
 }
 @group(0) @binding(0) var<uniform> p: P;
@@ -193,17 +194,17 @@ fn forward_4(@builtin(local_invocation_id) l: vec3<u32>, @builtin(workgroup_id) 
     }
     let plane = (tile.x * p.quads_out + q) * p.out_height * p.out_width;
     // unroll
-    for (var r = 0u; r < T; r++) {
+    for (var r = 0u; r < TILE; r++) {
         // unroll
         for (var s = 0u; s < N; s++) { column[s] = e[s][r]; }
         let row = transform_output(column);
         // unroll
-        for (var s = 0u; s < T; s++) {
+        for (var s = 0u; s < TILE; s++) {
             let sum = row[s] + bias;
             let i = min(tile.y + r, p.out_height - 1u);
             let j = min(tile.z + s, p.out_width - 1u);
             let at = texel(plane + i * p.out_width + j);
-            let value = combined(max(sum, vec4(0.0)) + slope * min(sum, vec4(0.0)), at);
+            let value = combined(activated(sum, slope), at);
             if number < p.tiles && quad < p.quads_out && tile.y + r < p.out_height && tile.z + s < p.out_width {
                 textureStore(y, at, stored(value, number));
             }

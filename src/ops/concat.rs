@@ -13,8 +13,9 @@
 //! Numerics: exact.
 //! Source: definition as in torch.cat and Concat of ONNX.
 
-use super::{Call, Caps, Case, Cost, Fill, Io, Kernel, Launch, Op, Tolerance, Values, Work, wgsl, with_nan};
+use super::{Call, Caps, Case, Cost, Family, Fill, Io, Kernel, Launch, Op, Tolerance, Values, Work, wgsl, with_nan};
 use crate::error::ShapeError;
+use crate::layout::{Layout, MAX_TEXELS};
 use crate::tensor::{DType, Shape, len};
 
 /// The operation.
@@ -43,8 +44,11 @@ impl Op for Concat {
         self.dtype
     }
     fn kernels(&self) -> &'static [Kernel] {
-        const FLOATS: &[Kernel] = &[Kernel::new(wgsl!("concat/plain"), plain)];
-        const INTEGERS: &[Kernel] = &[Kernel::new(wgsl!("concat/integers"), plain)];
+        const FLOATS: &[Kernel] = &[
+            Kernel::new(wgsl!("concat/plain" + "quotient"), plain),
+            Kernel::new(wgsl!("concat/quads" + "texels" + "quotient"), quads).only(Family::Software),
+        ];
+        const INTEGERS: &[Kernel] = &[Kernel::new(wgsl!("concat/integers" + "quotient"), plain)];
         if self.dtype == DType::U32 { INTEGERS } else { FLOATS }
     }
     fn takes_any_rank(&self) -> bool {
@@ -110,6 +114,20 @@ fn plain(call: &Call, caps: &Caps) -> Option<Work> {
     })
 }
 
+/// `shaders/concat/quads.wgsl`: channels, if those of a fill their quads.
+fn quads(call: &Call, caps: &Caps) -> Option<Work> {
+    let (op, io) = (call.op::<Concat>()?, &call.io);
+    let [n, c, ..] = io.x[0].nchw();
+    let axis = 4 - io.y.rank().min(4) + op.axis;
+    let texels = Layout::Quads.elements(&io.y);
+    if axis != 1 || io.y.rank() > 4 || !c.is_multiple_of(4) || texels > MAX_TEXELS {
+        return None;
+    }
+    let [run_a, run_b] = [0, 1].map(|k| Layout::Quads.elements(&io.x[k]) / n);
+    let params = [("threads", texels.into()), ("run_a", run_a.into()), ("run_b", run_b.into())];
+    Some(call.work(caps, |_| Some(Launch::threads(texels, params)))?.faster(1.5))
+}
+
 pub fn cases() -> Vec<Case> {
     let case = |axis, a: &[usize], b: &[usize]| {
         let shapes = [a, b].map(|sizes| Shape::new(sizes).expect("a case has one to six dimensions"));
@@ -124,6 +142,8 @@ pub fn cases() -> Vec<Case> {
         case(1, &[1, 1, 1, 1], &[1, 1, 1, 1]),
         case(1, &[2, 3, 5, 7], &[2, 2, 5, 7]),
         case(1, &[1, 1, 1, 257], &[1, 2, 1, 257]),
+        case(1, &[2, 8, 5, 7], &[2, 3, 5, 7]),
+        case(0, &[4, 5, 7], &[5, 5, 7]),
         case(0, &[300], &[1]),
         case(2, &[3, 5, 1], &[3, 5, 4]),
         case(4, &[2, 3, 2, 3, 4, 2], &[2, 3, 2, 3, 1, 2]),

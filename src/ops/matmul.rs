@@ -93,9 +93,10 @@ impl Op for Matmul {
     }
     fn kernels(&self) -> &'static [Kernel] {
         const KERNELS: &[Kernel] = &[
-            Kernel::new(wgsl!("matmul/plain" + "broadcast" + "terms"), plain),
-            Kernel::new(wgsl!("matmul/block" + "broadcast"), block),
-            Kernel::new(wgsl!("matmul/rows" + "broadcast" + "rows" + "texels" + "bound"), rows).only(Family::Software),
+            Kernel::new(wgsl!("matmul/plain" + "broadcast" + "terms" + "quotient"), plain),
+            Kernel::new(wgsl!("matmul/block" + "broadcast" + "quotient"), block),
+            Kernel::new(wgsl!("matmul/rows" + "broadcast" + "quotient" + "rows" + "texels" + "bound"), rows)
+                .only(Family::Software),
         ];
         KERNELS
     }

@@ -17,9 +17,9 @@ pub struct Repack;
 
 impl Repack {
     /// Writes channel quads; `shaders/repack/quads.wgsl`.
-    pub const TO_QUADS: Kernel = Kernel::new(wgsl!("repack/quads"), quads).only(Family::Software);
+    pub const TO_QUADS: Kernel = Kernel::new(wgsl!("repack/quads" + "quotient"), quads).only(Family::Software);
     /// Reads channel quads; `shaders/repack/rows.wgsl`.
-    pub const TO_ROWS: Kernel = Kernel::new(wgsl!("repack/rows"), quads).only(Family::Software);
+    pub const TO_ROWS: Kernel = Kernel::new(wgsl!("repack/rows" + "quotient"), quads).only(Family::Software);
 }
 
 impl Op for Repack {

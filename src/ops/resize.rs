@@ -18,6 +18,7 @@
 
 use super::{Call, Caps, Case, Cost, EPS, Io, Launch, Op, Scalar, Tolerance, Values, Work, wgsl};
 use crate::error::ShapeError;
+use crate::layout::{Layout, MAX_TEXELS};
 use crate::tensor::Shape;
 use std::ops::Range;
 
@@ -324,7 +325,10 @@ impl Op for Resize {
         &["x"]
     }
     fn kernels(&self) -> &'static [super::Kernel] {
-        const KERNELS: &[super::Kernel] = &[super::Kernel::new(wgsl!("resize/plain"), plain)];
+        const KERNELS: &[super::Kernel] = &[
+            super::Kernel::new(wgsl!("resize/plain"), plain),
+            super::Kernel::new(wgsl!("resize/quads" + "texels" + "quotient"), quads).only(super::Family::Software),
+        ];
         KERNELS
     }
     fn shape(&self, x: &[Shape]) -> Result<Shape, ShapeError> {
@@ -437,6 +441,29 @@ fn plain(call: &Call, caps: &Caps) -> Option<Work> {
     Some(work.scratch(scratch))
 }
 
+/// `shaders/resize/quads.wgsl`: the nearest pixel, for a whole number of outputs per pixel.
+fn quads(call: &Call, caps: &Caps) -> Option<Work> {
+    let (op, io) = (call.op::<Resize>()?, &call.io);
+    let ([_, _, h, w], [_, _, out_height, out_width]) = (io.x[0].nchw(), io.y.nchw());
+    let texels = Layout::Quads.elements(&io.y);
+    let times =
+        |k: usize| op.scale[k].num.checked_div(op.scale[k].den).filter(|t| t * op.scale[k].den == op.scale[k].num);
+    let (times_i, times_j) = (times(0)?, times(1)?);
+    let is_whole = out_height == h * times_i as usize && out_width == w * times_j as usize;
+    if op.kernel != Kernel::Nearest || !is_whole || texels > MAX_TEXELS {
+        return None;
+    }
+    let params = [
+        ("threads", texels.into()),
+        ("width", w.into()),
+        ("out_height", out_height.into()),
+        ("out_width", out_width.into()),
+        ("times_i", times_i.into()),
+        ("times_j", times_j.into()),
+    ];
+    Some(call.work(caps, |_| Some(Launch::threads(texels, params)))?.faster(1.5))
+}
+
 pub fn cases() -> Vec<Case> {
     let plain = |op: Resize| Resize { antialias: false, ..op };
     let clamped = |op: Resize| Resize { border: Border::Clamp, ..op };
@@ -445,6 +472,8 @@ pub fn cases() -> Vec<Case> {
         size: Some([11, 5]),
         ..Resize::by(Kernel::Bicubic, 1, 1)
     };
+    let tripled =
+        Resize { scale: [Ratio { num: 3, den: 1 }, Ratio { num: 2, den: 1 }], ..Resize::by(Kernel::Nearest, 1, 1) };
     vec![
         Case::new(Resize::by(Kernel::Bicubic, 2, 1), &[[1, 1, 1, 1]]),
         // The stretched kernel is wider than the picture, so the mirror is mirrored.
@@ -452,6 +481,8 @@ pub fn cases() -> Vec<Case> {
         Case::new(Resize::by(Kernel::Bilinear, 3, 2), &[[1, 1, 1, 257]]),
         Case::new(Resize::by(Kernel::Nearest, 2, 3), &[[1, 5, 13, 4]]),
         Case::new(Resize::by(Kernel::Nearest, 1, 2), &[[1, 2, 7, 6]]),
+        Case::new(Resize::by(Kernel::Nearest, 2, 1), &[[2, 5, 7, 6]]),
+        Case::new(tripled, &[[1, 3, 4, 5]]),
         Case::new(plain(Resize::by(Kernel::Bicubic, 1, 3)), &[[2, 1, 7, 9]]),
         Case::new(Resize::by(Kernel::Bilinear, 5, 13), &[[1, 2, 11, 8]]),
         Case::new(Resize::by(Kernel::Bicubic, 3, 1), &[[1, 2, 4, 6]]),

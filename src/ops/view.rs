@@ -370,10 +370,10 @@ impl Op for View {
         self.dtype
     }
     fn kernels(&self) -> &'static [Kernel] {
-        const INTEGERS: &[Kernel] = &[Kernel::new(wgsl!("view/integers" + "axes"), plain)];
+        const INTEGERS: &[Kernel] = &[Kernel::new(wgsl!("view/integers" + "axes" + "quotient"), plain)];
         const FLOATS: &[Kernel] = &[
-            Kernel::new(wgsl!("view/plain" + "axes" + "readers"), plain),
-            Kernel::new(wgsl!("view/once" + "axes" + "readers"), once),
+            Kernel::new(wgsl!("view/plain" + "axes" + "readers" + "quotient"), plain),
+            Kernel::new(wgsl!("view/once" + "axes" + "readers" + "quotient"), once),
         ];
         if self.dtype == DType::U32 { INTEGERS } else { FLOATS }
     }

@@ -60,8 +60,9 @@ pub fn fuse(graph: &Graph, fetches: &[NodeId], options: &Options) -> Result<Grap
             Kind::Op(op) => {
                 let shape = |k: usize| nodes[node.inputs[k]].shape;
                 let op = match op.fusible() {
-                    Some(Fusible::Convolution { stride, padding, replicate }) => {
-                        Conv2d { stride, padding, replicate, fusion: Some(Fusion::default()), ..Conv2d::default() }
+                    Some(Fusible::Convolution { stride, padding, replicate, groups }) => {
+                        let fusion = Some(Fusion::default());
+                        Conv2d { stride, padding, replicate, groups, fusion, ..Conv2d::default() }
                     }
                     // A single channel has kernels of its own.
                     Some(Fusible::Transposed { stride, padding }) if node.shape[1] > 1 => {
@@ -76,11 +77,13 @@ pub fn fuse(graph: &Graph, fetches: &[NodeId], options: &Options) -> Result<Grap
                 let channels = node.shape[1];
                 let activation =
                     only_reader(nodes, &readers, index).filter(|(reader, _)| nodes[*reader].inputs[0] == index);
-                let (at, a) = match activation {
-                    Some((reader, Fusible::Slope(slope))) => (reader, fused.constant_of(channels, slope)?),
-                    Some((reader, Fusible::Slopes)) => (reader, nodes[reader].inputs[1]),
-                    _ => (index, fused.constant_of(channels, 1.0)?),
+                let (at, a, activation) = match activation {
+                    Some((reader, Fusible::Slope(slope))) => (reader, fused.constant_of(channels, slope)?, None),
+                    Some((reader, Fusible::Slopes)) => (reader, nodes[reader].inputs[1], None),
+                    Some((reader, Fusible::Activation(f))) => (reader, fused.constant_of(channels, 1.0)?, Some(f)),
+                    _ => (index, fused.constant_of(channels, 1.0)?, None),
                 };
+                let fusion = Fusion { activation, ..fusion };
                 // A shuffle becomes part of a store's address if the shader that does so is about as fast as the best one.
                 let (at, fusion) = match only_reader(nodes, &readers, at) {
                     Some((reader, Fusible::Shuffle(factor))) => {
@@ -112,7 +115,7 @@ pub fn fuse(graph: &Graph, fetches: &[NodeId], options: &Options) -> Result<Grap
                 let (dy, Some(&w)) = (node.inputs[0], nodes[*of].inputs.get(1)) else { continue };
                 let (kernel, from) = (nodes[w].shape, nodes[dy].shape);
                 let op = match op.fusible() {
-                    Some(Fusible::Convolution { stride, padding: [top, left, ..], replicate: false }) => {
+                    Some(Fusible::Convolution { stride, padding: [top, left, ..], replicate: false, groups: 1 }) => {
                         spread(stride, [top, left], kernel, from, node.shape)
                     }
                     Some(Fusible::Transposed { stride, padding }) if from[1] > 1 => {
@@ -277,6 +280,30 @@ mod tests {
         assert_eq!(ops(&[y, residual])[1..], [0, 0, 0]);
         assert_eq!(ops(&[y, two])[1..], [0, 1, 0]);
         assert!(convolutions > 0);
+    }
+
+    #[test]
+    fn activations_ride_along_with_depthwise_and_grouped_convolutions_in_quads() {
+        let mut g = Graph::new();
+        let mut x = g.input("x", [1, 8, 12, 10]).unwrap();
+        for (k, (groups, taps, f)) in [(1, 1, "silu"), (8, 3, "clamp"), (2, 1, "hard_swish")].into_iter().enumerate() {
+            let w = g.param(&format!("w{k}"), [8, 8 / groups, taps, taps], Init::Constant(0.1)).unwrap();
+            let b = g.param(&format!("b{k}"), [1, 8, 1, 1], Init::Constant(0.0)).unwrap();
+            x = g.add(Conv2d { groups, ..Conv2d::same(taps) }, &[x, w, b]).unwrap();
+            x = g.pointwise(x, f).unwrap();
+        }
+        let options = Options { caps: Caps::software(), ..Options::default() };
+        let plan = Plan::new(&fuse(&g, &[x], &options).unwrap(), &[x], &options).unwrap();
+        let stems: Vec<&str> = plan.steps.iter().filter(|s| s.is_first_pass).map(|s| s.stem()).collect();
+        let straight = ["conv2d/straight_silu", "conv2d/straight_clamp", "conv2d/straight_hard_swish"];
+        assert_eq!(stems, [&["repack/quads"], &straight[..], &["repack/rows"]].concat(), "{plan}");
+        // A sine takes one number at a time, a logarithm is not finite at 0, the value of channels past the last one, and a layer that
+        // ends in a jump has no bound on its error.
+        for f in ["sin", "log", "floor"] {
+            let y = g.pointwise(x, f).unwrap();
+            let plan = Plan::new(&fuse(&g, &[y], &options).unwrap(), &[y], &options).unwrap();
+            assert!(plan.steps.iter().any(|s| s.stem().starts_with(&format!("pointwise/{f}"))), "{plan}");
+        }
     }
 
     #[test]

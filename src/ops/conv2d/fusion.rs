@@ -1,9 +1,13 @@
 //! What the planner computes together with a convolution, and its plain kernel.
 
 use super::Conv2d;
-use crate::ops::{Call, Caps, EPS, Launch, Tolerance, Values, Work};
+use crate::ops::pointwise::Unary;
+use crate::ops::{Call, Caps, EPS, Io, Kernel, Launch, Op, Scalar, Source, Tolerance, Values, Work};
+use crate::tensor::position;
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
 
-/// What is fused with a convolution of dilation 1 and one group: a slope per channel for negative results, then a
+/// What is fused with a convolution of dilation 1: a slope per channel for negative results or another activation, then a
 /// combination with another value. The planner makes it (src/plan/fuse.rs); gradients remain those of the operations that it
 /// replaces.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -11,6 +15,8 @@ pub struct Fusion {
     /// Filters are stored as `[Ci,Co,Kh,Kw]` and rotated by 180°, and the pixels of x lie `stride` apart with zeros between them, as in
     /// the gradient of a convolution of that stride for its input. The outputs have stride 1.
     pub adjoint: bool,
+    /// What follows the sum; `None` if it is a slope per channel.
+    pub activation: Option<Unary>,
     /// How the result is combined with `z`.
     pub combine: Combine,
     /// r: r² channels become a block of r × r pixels, as in pixel_shuffle; 1 leaves them.
@@ -20,7 +26,7 @@ pub struct Fusion {
 impl Default for Fusion {
     /// Only the slope.
     fn default() -> Self {
-        Self { adjoint: false, combine: Combine::Nothing, factor: 1 }
+        Self { adjoint: false, activation: None, combine: Combine::Nothing, factor: 1 }
     }
 }
 
@@ -63,7 +69,26 @@ impl Combine {
     }
 }
 
+/// Returns `kernels` with `f` in the place of slopes; their texts are put together once for each function.
+pub(super) fn kernels(kernels: &'static [Kernel], f: Unary) -> &'static [Kernel] {
+    static OF: Mutex<BTreeMap<&'static str, &'static [Kernel]>> = Mutex::new(BTreeMap::new());
+    let with = |kernel: &Kernel| {
+        let slopes = include_str!("../../../shaders/shared/slopes.wgsl");
+        let text = kernel.source.text.replace(slopes, &f.activation());
+        let stem = format!("{}_{}", kernel.stem(), f.name());
+        kernel.with_source(Source::built_in(stem.leak(), text.leak()))
+    };
+    let mut all = OF.lock().unwrap_or_else(PoisonError::into_inner);
+    all.entry(f.name()).or_insert_with(|| Vec::leak(kernels.iter().map(with).collect()))
+}
+
 impl Fusion {
+    /// Returns the members of `p` that hold the activation's parameters.
+    pub(super) fn parameters(&self) -> [(&'static str, Scalar); 2] {
+        let [f0, f1] = self.activation.map_or([0.0; 2], |f| f.values());
+        [("f0", f0.into()), ("f1", f1.into())]
+    }
+
     /// Returns where channel o, row i and column j of picture n of the convolution `[N,Co,Ho,Wo]` lie in y.
     pub(super) fn place(&self, [_, co, ho, wo]: [usize; 4], [n, o, i, j]: [usize; 4]) -> usize {
         let r = self.factor;
@@ -71,9 +96,30 @@ impl Fusion {
         (row * wo + j) * r + o % r
     }
 
-    /// Returns the largest error of each element of y, given its largest error before z in `bounds`.
-    pub(super) fn bounds(&self, mut bounds: Vec<f64>, at: &Values) -> Tolerance {
-        for (k, bound) in bounds.iter_mut().enumerate() {
+    /// Returns what becomes of the sum s of channel o, given the inputs `x`.
+    pub(super) fn activated(&self, s: f64, x: &[Vec<f64>], o: usize) -> f64 {
+        match self.activation {
+            Some(f) => x[3][o] * f.f(s),
+            None if s > 0.0 => s,
+            None => x[3][o] * s,
+        }
+    }
+
+    /// Returns the largest error of each element of y, given the largest error of the sum that it is made of in `errors`, which has the
+    /// order of the sums.
+    pub(super) fn bounds(&self, errors: Vec<f64>, op: &Conv2d, io: &Io, at: &Values) -> Tolerance {
+        let (sums, shape) = (op.exact_sums(io, at.x), op.sums(io));
+        let mut bounds = vec![0.0; errors.len()];
+        for (index, error) in errors.into_iter().enumerate() {
+            let place = position(&shape, index);
+            let a = at.x[3][place[1]].abs();
+            let k = self.place(shape.nchw(), place.nchw());
+            let bound = &mut bounds[k];
+            *bound = match self.activation {
+                // Also bounds the rounding of the product with a.
+                None => error * a.max(1.0),
+                Some(f) => a * (f.error_at(sums[index], error) * (1.0 + EPS) + EPS * f.f(sums[index]).abs()),
+            };
             // The error so far, as the combination propagates it, and one rounding of its result.
             let rounding = EPS * at.y[k].abs();
             match self.combine {
@@ -87,11 +133,6 @@ impl Fusion {
     }
 }
 
-/// Returns k with |f_o(s + e) − f_o(s)| ≤ k · |e|; it also bounds a rounded product by a.
-pub(super) fn slope_bound(at: &Values, o: usize) -> f64 {
-    at.x[3][o].abs().max(1.0)
-}
-
 /// `shaders/conv2d/fused.wgsl`.
 pub fn serve(call: &Call, caps: &Caps) -> Option<Work> {
     let (op, io) = (call.op::<Conv2d>()?, &call.io);
@@ -102,6 +143,8 @@ pub fn serve(call: &Call, caps: &Caps) -> Option<Work> {
         ("batch", n.into()),
         ("c_in", ci.into()),
         ("c_out", co.into()),
+        ("in_group", (ci / op.groups).into()),
+        ("out_group", (co / op.groups).into()),
         ("height", h.into()),
         ("width", w.into()),
         ("out_height", ho.into()),
@@ -121,5 +164,6 @@ pub fn serve(call: &Call, caps: &Caps) -> Option<Work> {
         ("factor", fusion.factor.into()),
         ("threads", threads.into()),
     ];
-    call.work(caps, |_| Some(Launch::threads(threads, params)))
+    let params = || params.into_iter().chain(fusion.parameters());
+    call.work(caps, |_| Some(Launch::threads(threads, params())))
 }

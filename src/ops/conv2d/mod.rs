@@ -13,7 +13,7 @@
 //! | y    | `[N,Co,Ho,Wo]`    | output, Ho = ⌊(H+p₀+p₂−(Kh−1)·d₀−1)/s₀⌋ + 1 |
 //!
 //! With a [`Fusion`] it also takes slopes a `[1,Co,1,1]` and, if it combines, z of y's shape. Then `y = h(f_o(…), z)`, where
-//! `f_o(s) = s` for s > 0, else `a[o]·s`, and `h(s, z)` is s, s + z, s·z or (s where z > 0, else a slope times s), as [`Combine`] says.
+//! `f_o(s) = s` for s > 0, else `a[o]·s`, or, with an activation f, `f_o(s) = a[o]·f(s)`, and `h(s, z)` is s, s + z, s·z or (s where z > 0, else a slope times s), as [`Combine`] says.
 //! If it is `adjoint`, w is `[Ci,Co,Kh,Kw]` and rotated by 180°, and x lies on a grid of distance s in a picture that is 0 elsewhere,
 //! which is convolved with stride 1. With a `factor` r, `f_o` lies at channel o / r², row i·r + (o % r²) / r, column j·r + o % r of y and
 //! z, as after pixel_shuffle.
@@ -43,6 +43,7 @@ mod winograd;
 
 pub use fusion::{Combine, Fusion};
 
+use super::pointwise::Unary;
 use super::{Case, Cost, EPS, Family, Fill, Io, Kernel, Op, Scalar, Tolerance, Values, wgsl, with_zeros};
 use crate::error::ShapeError;
 use crate::layout::{Layout, MAX_TEXELS};
@@ -161,6 +162,15 @@ impl Conv2d {
         [n, c * r * r, h / r, w / r].into()
     }
 
+    /// Returns the sums of products and the bias.
+    fn exact_sums(&self, io: &Io, x: &[Vec<f64>]) -> Vec<f64> {
+        let shape = self.sums(io);
+        let [_, co, ho, wo] = shape.nchw();
+        let mut sums: Vec<f64> = (0..len(&shape)).map(|k| x[2][k / (ho * wo) % co]).collect();
+        self.each_product(io, |yi, xi, wi| sums[yi] += x[1][wi] * x[0][xi]);
+        sums
+    }
+
     /// Calls `f` with the indices in the sums, x and w of every product w · x that the formula adds up.
     fn each_product(&self, io: &Io, mut f: impl FnMut(usize, usize, usize)) {
         let ([n, ci, h, w], [_, co, ho, wo], [_, _, kh, kw]) = (io.x[0].nchw(), self.sums(io).nchw(), io.x[1].nchw());
@@ -224,21 +234,28 @@ impl Op for Conv2d {
             Kernel::new(wgsl!("conv2d/strided" + "outer" + "texels" + "bound"), strided::serve).only(Family::Software),
         ];
         const FUSED: &[Kernel] = &[
-            Kernel::new(wgsl!("conv2d/fused"), fusion::serve),
+            Kernel::new(wgsl!("conv2d/fused" + "slopes"), fusion::serve),
             Kernel::new(
-                wgsl!("conv2d/winograd" + "winograd_layer" + "tiles" + "winograd6" + "combine" + "texels"),
+                wgsl!("conv2d/winograd" + "winograd_layer" + "tiles" + "winograd6" + "combine" + "texels" + "slopes"),
                 |call, caps| winograd::serve(call, caps, 6),
             )
             .only(Family::Software),
             Kernel::new(
-                wgsl!("conv2d/winograd8" + "winograd_layer" + "tiles" + "winograd8" + "combine" + "texels"),
+                wgsl!("conv2d/winograd8" + "winograd_layer" + "tiles" + "winograd8" + "combine" + "texels" + "slopes"),
                 |call, caps| winograd::serve(call, caps, 8),
             )
             .only(Family::Software),
-            Kernel::new(wgsl!("conv2d/straight" + "straight" + "combine" + "texels"), straight::serve)
-                .only(Family::Software),
+            Kernel::new(
+                wgsl!("conv2d/straight" + "straight" + "combine" + "texels" + "quotient" + "slopes"),
+                straight::serve,
+            )
+            .only(Family::Software),
         ];
-        if self.fusion.is_some() { FUSED } else { KERNELS }
+        match self.fusion {
+            None => KERNELS,
+            Some(Fusion { activation: None, .. }) => FUSED,
+            Some(Fusion { activation: Some(f), .. }) => fusion::kernels(FUSED, f),
+        }
     }
     fn shape(&self, x: &[Shape]) -> Result<Shape, ShapeError> {
         let [n, ci, h, w] = x[0].nchw();
@@ -270,8 +287,10 @@ impl Op for Conv2d {
         let sums = Shape::from([n, co, self.out_size(0, h, kh)?, self.out_size(1, w, kw)?]);
         let Some(fusion) = self.fusion else { return Ok(sums) };
         let is_spread = self.spread() != [1, 1];
-        if self.dilation != [1, 1] || self.groups != 1 || (is_spread && (self.replicate || fusion.factor != 1)) {
-            let expected = "none with dilation or groups, and no adjoint one with a stride that replicates or shuffles";
+        let is_grouped = self.groups != 1 && (fusion.adjoint || fusion.factor != 1);
+        if self.dilation != [1, 1] || is_grouped || (is_spread && (self.replicate || fusion.factor != 1)) {
+            let expected = "none with dilation, with groups none that is adjoint or shuffles, and no adjoint one with a stride that \
+                            replicates or shuffles";
             return Err(ShapeError::value("fusion", expected, format!("{fusion:?}")));
         }
         if x[3] != [1, co, 1, 1] {
@@ -284,12 +303,9 @@ impl Op for Conv2d {
         }
     }
     fn fusible(&self) -> Option<super::Fusible> {
-        let &Self { stride, padding, replicate, .. } = self;
-        (self.dilation == [1, 1] && self.groups == 1 && self.fusion.is_none()).then_some(super::Fusible::Convolution {
-            stride,
-            padding,
-            replicate,
-        })
+        let &Self { stride, padding, replicate, groups, .. } = self;
+        let is_fusible = self.dilation == [1, 1] && self.fusion.is_none();
+        is_fusible.then_some(super::Fusible::Convolution { stride, padding, replicate, groups })
     }
     fn cost(&self, method: &str, io: &Io) -> Cost {
         // Padding counts as work, the zeros of a spread input do not.
@@ -302,15 +318,12 @@ impl Op for Conv2d {
     }
     fn reference(&self, io: &Io, x: &[Vec<f64>], y: &mut [f64]) {
         let shape = self.sums(io);
-        let [_, co, ho, wo] = shape.nchw();
-        let mut sums: Vec<f64> = (0..len(&shape)).map(|k| x[2][k / (ho * wo) % co]).collect();
-        self.each_product(io, |yi, xi, wi| sums[yi] += x[1][wi] * x[0][xi]);
+        let sums = self.exact_sums(io, x);
         let Some(fusion) = self.fusion else { return y.copy_from_slice(&sums) };
         for (k, sum) in sums.into_iter().enumerate() {
             let place = position(&shape, k);
             let at = fusion.place(shape.nchw(), place.nchw());
-            let value = if sum > 0.0 { sum } else { x[3][place[1]] * sum };
-            y[at] = fusion.combine.of(value, x.get(4).map_or(0.0, |z| z[at]));
+            y[at] = fusion.combine.of(fusion.activated(sum, x, place[1]), x.get(4).map_or(0.0, |z| z[at]));
         }
     }
     fn no_grad(&self) -> &'static [(&'static str, &'static str)] {
@@ -341,14 +354,10 @@ impl Op for Conv2d {
             let mut sums: Vec<f64> = (0..len(&shape)).map(|k| at.x[2][k / (ho * wo) % co].abs()).collect();
             let (x, w) = (absolute(&at.x[0]), absolute(&at.x[1]));
             self.each_product(io, |yi, xi, wi| sums[yi] += w[wi] * x[xi]);
-            let mut bounds = vec![0.0; sums.len()];
             let [rows, columns] = self.spread();
-            let k = (io.x[0][1] * kh.div_ceil(rows) * kw.div_ceil(columns) + 3) as f64;
-            for (index, sum) in sums.into_iter().enumerate() {
-                let place = position(&shape, index);
-                bounds[fusion.place(shape.nchw(), place.nchw())] = k * EPS * sum * fusion::slope_bound(at, place[1]);
-            }
-            return fusion.bounds(bounds, at);
+            let terms = io.x[0][1] / self.groups * kh.div_ceil(rows) * kw.div_ceil(columns) + 3;
+            let errors = sums.into_iter().map(|sum| terms as f64 * EPS * sum).collect();
+            return fusion.bounds(errors, self, io, at);
         }
         // With replicate padding a border pixel stands for itself and the rows (columns) of the padding.
         let copies = |d: usize| if self.replicate { self.padding[d] + self.padding[2 + d] + 1 } else { 1 };
@@ -474,6 +483,19 @@ fn fused_cases() -> Vec<Case> {
         }
         Case::new(op, &shapes)
     };
+    let grouped = |combine, groups: usize, stride: usize, x: [usize; 4], co: usize, k: usize| {
+        let fusion = Fusion { combine, ..Fusion::default() };
+        let op = Conv2d { stride: [stride; 2], groups, fusion: Some(fusion), ..Conv2d::same(k) };
+        let mut shapes = vec![x, [co, x[1] / groups, k, k], [1, co, 1, 1], [1, co, 1, 1]];
+        if combine != Combine::Nothing {
+            shapes.push([x[0], co, (x[2] - 1) / stride + 1, (x[3] - 1) / stride + 1]);
+        }
+        Case::new(op, &shapes)
+    };
+    let activated = |name, parameters: &[f32], combine, x, co, k: usize| {
+        let activation = Unary::with(name, parameters);
+        case(Fusion { activation, combine, ..Fusion::default() }, k / 2, false, x, co, k)
+    };
     // The gradient for x `[N,Co,…]` of a convolution of `stride` from `to` with `padding`.
     let spread = |combine, stride: [usize; 2], padding: [usize; 4], x: [usize; 4], to: [usize; 4], k: [usize; 2]| {
         let begin = [0, 1].map(|d| k[d] - 1 - padding[d]);
@@ -503,6 +525,21 @@ fn fused_cases() -> Vec<Case> {
         strided(Combine::Add, [3, 1], true, [1, 6, 8, 7], 4, 5),
         strided(Combine::Nothing, [1, 2], false, [1, 4, 5, 67], 1, 3),
         strided(Combine::Nothing, [2, 2], false, [2, 16, 32, 32], 32, 3).real(),
+        // Depthwise; groups of whole quads, whose outputs take one and three groups of quads; other groups.
+        grouped(Combine::Nothing, 5, 1, [2, 5, 7, 6], 5, 3),
+        grouped(Combine::Add, 12, 2, [1, 12, 9, 8], 12, 5),
+        grouped(Combine::Mask(0.25), 7, 1, [1, 7, 3, 67], 7, 1),
+        grouped(Combine::Nothing, 2, 1, [2, 8, 5, 6], 16, 3),
+        grouped(Combine::Nothing, 3, 2, [1, 144, 5, 4], 36, 3),
+        grouped(Combine::Add, 3, 1, [1, 9, 4, 5], 6, 3),
+        grouped(Combine::Nothing, 64, 1, [1, 64, 40, 40], 64, 3).real(),
+        // Activations, of which some are not 0 at 0, with channels that do not fill a quad; by tiles of both sizes.
+        activated("sigmoid", &[], Combine::Nothing, [2, 3, 5, 7], 5, 1),
+        activated("sigmoid", &[], Combine::Add, [1, 4, 13, 12], 6, 3),
+        activated("silu", &[], Combine::Multiply, [1, 4, 6, 6], 5, 5),
+        activated("hard_sigmoid", &[0.3, 0.4], Combine::Nothing, [2, 9, 4, 7], 1, 3),
+        activated("clamp", &[-0.25, 0.5], Combine::Add, [2, 6, 13, 7], 7, 3),
+        activated("elu", &[1.5], Combine::Mask(0.25), [1, 6, 9, 5], 3, 3),
         uneven([1, 1, 0, 2], false, [2, 5, 7, 6], 6, 3),
         uneven([2, 0, 1, 1], true, [1, 4, 6, 9], 5, 3),
         uneven([2, 2, 3, 1], false, [1, 3, 8, 9], 5, 5),

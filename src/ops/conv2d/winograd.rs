@@ -3,7 +3,7 @@
 //!
 //! Source: Lavin and Gray, Fast Algorithms for Convolutional Neural Networks, 2016.
 
-use super::fusion::{Fusion, slope_bound};
+use super::fusion::Fusion;
 use super::{Conv2d, PIXELS_AT_ONCE, fits};
 use crate::layout::TEXELS_PER_ROW;
 use crate::ops::kernel::ToleranceOf;
@@ -46,7 +46,7 @@ impl Winograd {
     /// Returns `None` if the filter is neither 3×3 nor 5×5, or the tables do not fit.
     fn new(op: &Conv2d, fusion: Fusion, points: usize, io: &Io) -> Option<Self> {
         let ([n, ci, ..], [_, co, ho, wo]) = (io.x[0].nchw(), io.y.nchw());
-        if fusion.factor != 1 || op.stride != [1, 1] || op.padding[0] != op.padding[1] {
+        if fusion.factor != 1 || op.stride != [1, 1] || op.padding[0] != op.padding[1] || op.groups != 1 {
             return None;
         }
         let taps = match io.x[1][2..] {
@@ -148,9 +148,11 @@ impl Winograd {
                 ("biases", self.biases().into()),
                 ("slope", fusion.combine.code().1.into()),
                 ("threads", threads.into()),
-            ],
+            ]
+            .into_iter()
+            .chain(fusion.parameters()),
         );
-        let launch = launch.with("N", self.points).with("R", self.taps).with("T", self.tile);
+        let launch = launch.with("N", self.points).with("R", self.taps).with("TILE", self.tile);
         let launch = launch.with("KQ", self.quads_in).with("OC", self.oc).with("OQ", self.oc / 4);
         let launch = launch.with("COMBINE", fusion.combine.code().0 as usize);
         Some(launch.with("LANES", self.lanes).with("FILL", fill).with("COPIES", fill.div_ceil(self.lanes)))
@@ -213,9 +215,9 @@ fn tolerance(op: &dyn Op, io: &Io, at: &Values, points: usize) -> Option<Toleran
                     most(&at.x[1][filter * kh * kw..][..kh * kw]) * most(&at.x[0][plane..plane + h * w])
                 })
                 .sum();
-            slope_bound(at, o) * EPS * rounds * (growth * sum + at.x[2][o].abs())
+            EPS * rounds * (growth * sum + at.x[2][o].abs())
         })
         .collect();
     let plane = ho * wo;
-    Some(fusion.bounds((0..io.y_len()).map(|k| bounds[k / plane]).collect(), at))
+    Some(fusion.bounds((0..io.y_len()).map(|k| bounds[k / plane]).collect(), op, io, at))
 }

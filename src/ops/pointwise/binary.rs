@@ -14,11 +14,12 @@
 //! Source: definitions as in PyTorch.
 
 use super::broadcast::{broadcast, each, members, padded, strides, terms as terms_of};
-use super::{FLUSH, uses, with_shared};
+use super::{FLUSH, is_scalar, uses, with_shared};
 use crate::error::ShapeError;
+use crate::layout::{Layout, MAX_TEXELS};
 use crate::ops::{
-    Call, Caps, Case, Cost, EPS, Fill, Fusible, Io, Kernel, Launch, Op, Registered, Scalar, Source, Tolerance, Values,
-    Work, with_nan,
+    Call, Caps, Case, Cost, EPS, Family, Fill, Fusible, Io, Kernel, Launch, Op, Registered, Scalar, Source, Tolerance,
+    Values, Work, with_nan,
 };
 use crate::rng::Rng;
 use crate::tensor::{Shape, len};
@@ -162,7 +163,7 @@ impl PartialEq for Binary {
 
 /// Returns the kernels of a row, whose texts are put together once: the templates, and the row's expressions.
 fn kernels_of(name: &str) -> &'static [Kernel] {
-    static KERNELS: OnceLock<BTreeMap<&'static str, [Kernel; 2]>> = OnceLock::new();
+    static KERNELS: OnceLock<BTreeMap<&'static str, Vec<Kernel>>> = OnceLock::new();
     let all = KERNELS.get_or_init(|| {
         let kernel = |row: &Row, suffix: &str, template: &str, serve| {
             let stem = format!("pointwise/{}{suffix}", row.name);
@@ -173,11 +174,25 @@ fn kernels_of(name: &str) -> &'static [Kernel] {
                 include_str!("../../../shaders/pointwise/binary.wgsl"),
                 include_str!("../../../shaders/pointwise/binary_sums.wgsl"),
             ];
-            (row.name, [kernel(row, "", templates[0], plain), kernel(row, "_sums", templates[1], sums)])
+            let mut kernels = vec![kernel(row, "", templates[0], plain), kernel(row, "_sums", templates[1], sums)];
+            // Channels past the last one must stay 0.
+            if (row.f)(0.0, 0.0) == 0.0 && !is_scalar(row.wgsl) {
+                let template = include_str!("../../../shaders/pointwise/binary_quads.wgsl");
+                let text = [template, include_str!("../../../shaders/shared/texels.wgsl"), &apply(row)].join("\n");
+                let text = with_shared(text);
+                let source = Source::built_in(format!("pointwise/{}_quads", row.name).leak(), text.leak());
+                kernels.push(Kernel::new(source, quads).only(Family::Software));
+            }
+            (row.name, kernels)
         };
         rows().into_iter().map(kernels).collect()
     });
     all.get(name).map_or(&[], |kernels| &kernels[..])
+}
+
+/// Returns WGSL of the function.
+fn apply(row: &Row) -> String {
+    format!("fn apply(a: T, b: T) -> T {{\n    return {};\n}}\n", row.wgsl)
 }
 
 /// Returns `template` with the functions that it leaves open. A derivative loads only the values that it names, so that the planner
@@ -185,8 +200,7 @@ fn kernels_of(name: &str) -> &'static [Kernel] {
 fn text_of(row: &Row, template: &str) -> String {
     let (place, terms) =
         (include_str!("../../../shaders/shared/broadcast.wgsl"), include_str!("../../../shaders/shared/terms.wgsl"));
-    let mut text =
-        format!("{template}\n{place}\n{terms}\nfn apply(a: T, b: T) -> T {{\n    return {};\n}}\n", row.wgsl);
+    let mut text = [template, place, terms, &apply(row)].join("\n");
     for (input, slope) in ["a", "b"].into_iter().zip(row.slopes_wgsl) {
         let argument = |variable, load| if uses(slope, variable) { load } else { "T()" };
         let loads =
@@ -259,6 +273,21 @@ fn sums(call: &Call, caps: &Caps) -> Option<Work> {
     })?;
     // A plain thread sums all terms of its element by itself.
     Some(work.scratch(vec![("t0", elements * parts)]).faster(4.0))
+}
+
+/// `shaders/pointwise/binary_quads.wgsl`: a and b have y's shape, or a pixel per channel.
+fn quads(call: &Call, caps: &Caps) -> Option<Work> {
+    let (io, texels) = (&call.io, Layout::Quads.elements(&call.io.y));
+    let [n, c, h, w] = io.y.nchw();
+    let pixels = |k: usize| match io.x[k] {
+        x if x == io.y => Some(1),
+        x if x == [n, c, 1, 1] => Some(h * w),
+        _ => None,
+    };
+    let (a, b) = (pixels(0)?, pixels(1)?);
+    let params = [("threads", texels.into()), ("a_pixels", a.into()), ("b_pixels", b.into())];
+    let work = call.work(caps, |_| (texels <= MAX_TEXELS).then(|| Launch::threads(texels, params)))?;
+    Some(work.faster(1.5))
 }
 
 impl Op for Binary {
@@ -344,6 +373,9 @@ fn cases_of(op: Binary) -> Vec<Case> {
         // A bias per channel, a mask for all channels, a scalar; vectors that meet in a table; each broadcast along another.
         case(&[2, 3, 5, 7], &[3, 1, 1]),
         case(&[2, 1, 5, 7], &[2, 3, 5, 7]),
+        // A factor per picture and channel.
+        case(&[2, 6, 5, 7], &[2, 6, 1, 1]),
+        case(&[2, 6, 1, 1], &[2, 6, 3, 1]),
         case(&[257], &[1]),
         case(&[1], &[2, 3, 5]),
         case(&[13, 1], &[1, 17]),

@@ -12,10 +12,12 @@
 //! Source: definitions and derivatives at kinks as in PyTorch; accuracy: WGSL specification, section "Floating Point Accuracy".
 
 use super::special::{erf, erfc};
-use super::{FLUSH, uses, with_shared};
+use super::{FLUSH, is_scalar, uses, with_shared};
 use crate::error::ShapeError;
+use crate::layout::{Layout, MAX_TEXELS};
 use crate::ops::{
-    Call, Caps, Case, Cost, EPS, Fill, Io, Kernel, Launch, Op, Registered, Scalar, Source, Tolerance, Values, Work,
+    Call, Caps, Case, Cost, EPS, Family, Fill, Fusible, Io, Kernel, Launch, Op, Registered, Scalar, Source, Tolerance,
+    Values, Work,
 };
 use crate::rng::Rng;
 use crate::tensor::{Shape, len};
@@ -339,8 +341,29 @@ impl Unary {
     fn parameters(&self) -> Parameters {
         self.parameters.map(f64::from)
     }
-    fn f(&self, x: f64) -> f64 {
+    /// Returns the function at x.
+    pub(in crate::ops) fn f(&self, x: f64) -> f64 {
         (self.row.f)(x, self.parameters())
+    }
+    /// Returns the largest error of the function in WGSL at a number that is at most `error` away from x.
+    pub(in crate::ops) fn error_at(&self, x: f64, error: f64) -> f64 {
+        let near = [x - error, x, x + error];
+        let most = |f: &dyn Fn(f64) -> f64| near.iter().fold(0.0, |most: f64, &x| most.max(f(x)));
+        // The derivative may be a little larger between these three.
+        let steepest = most(&|x| self.slope(x).abs()) * 1.001;
+        steepest * error + EPS * most(&|x| (self.row.errors)(x, self.parameters())[0]) + FLUSH
+    }
+    /// Returns WGSL that defines `activated(sum, slope)`, a slope times the function; the parameters are the members f0 and f1 of `p`.
+    pub(in crate::ops) fn activation(&self) -> String {
+        let mut function = self.row.wgsl.to_owned();
+        for (k, (name, _)) in self.row.parameters.iter().enumerate() {
+            function = function.replace(&format!("p.{name}"), &format!("T(p.f{k})"));
+        }
+        with_shared(format!("fn activated(a: T, slope: T) -> T {{\n    return slope * ({function});\n}}\n"))
+    }
+    /// Returns whether its WGSL takes four channels, and is finite at 0, the value of those past the last one.
+    fn takes_quads(&self) -> bool {
+        self.f(0.0).is_finite() && !is_scalar(self.row.wgsl)
     }
     fn slope(&self, x: f64) -> f64 {
         (self.row.slope)(x, self.parameters())
@@ -364,13 +387,22 @@ impl PartialEq for Unary {
 
 /// Returns the kernels of row `name`. Each row's text is assembled once, from the template and the row's expressions.
 fn kernels_of(name: &str) -> &'static [Kernel] {
-    static KERNELS: OnceLock<BTreeMap<&'static str, [Kernel; 1]>> = OnceLock::new();
+    static KERNELS: OnceLock<BTreeMap<&'static str, Vec<Kernel>>> = OnceLock::new();
     let all = KERNELS.get_or_init(|| {
-        let kernel = |row: &Row| {
+        let kernels = |row: &'static Row| {
             let source = Source::built_in(format!("pointwise/{}", row.name).leak(), text_of(row).leak());
-            (row.name, [Kernel::new(source, plain)])
+            let mut kernels = vec![Kernel::new(source, plain)];
+            if let Some(op) = Unary::named(row.name).filter(Unary::takes_quads) {
+                let template = include_str!("../../../shaders/pointwise/unary_quads.wgsl");
+                let texels = include_str!("../../../shaders/shared/texels.wgsl");
+                let quotient = include_str!("../../../shaders/shared/quotient.wgsl");
+                let text = [template, texels, quotient, &op.activation()].join("\n");
+                let source = Source::built_in(format!("pointwise/{}_quads", row.name).leak(), text.leak());
+                kernels.push(Kernel::new(source, quads).only(Family::Software));
+            }
+            (row.name, kernels)
         };
-        ROWS.iter().map(kernel).collect()
+        ROWS.iter().map(kernels).collect()
     });
     all.get(name).map_or(&[], |kernels| &kernels[..])
 }
@@ -399,6 +431,23 @@ fn plain(call: &Call, caps: &Caps) -> Option<Work> {
     })
 }
 
+/// `shaders/pointwise/unary_quads.wgsl`.
+fn quads(call: &Call, caps: &Caps) -> Option<Work> {
+    let (op, io) = (call.op::<Unary>()?, &call.io);
+    let ([_, c, h, w], texels) = (io.y.nchw(), Layout::Quads.elements(&io.y));
+    let [f0, f1] = op.parameters;
+    let params = [
+        ("threads", texels.into()),
+        ("plane", (h * w).into()),
+        ("quads", c.div_ceil(4).into()),
+        ("channels", c.into()),
+        ("f0", f0.into()),
+        ("f1", f1.into()),
+    ];
+    let work = call.work(caps, |_| (texels <= MAX_TEXELS).then(|| Launch::threads(texels, params)))?;
+    Some(work.faster(1.5))
+}
+
 impl Op for Unary {
     fn name(&self) -> &'static str {
         self.row.name
@@ -419,6 +468,11 @@ impl Op for Unary {
             }
         }
         Ok(x[0])
+    }
+    fn fusible(&self) -> Option<Fusible> {
+        // The reference of a layer that ends in a jump could differ by all of it, however small the error of the sum.
+        let jumps = self.row.slope_wgsl == "T(0.0)";
+        (self.takes_quads() && !jumps).then_some(Fusible::Activation(*self))
     }
     fn cost(&self, method: &str, io: &Io) -> Cost {
         let tensors = if method == "forward" { 2 } else { 3 };
