@@ -1,9 +1,11 @@
 //! An operation from outside the crate: each row divided by its root mean square, with its own WGSL in two passes, reference,
-//! derivative and cases. It is checked like a built-in one, and a small network is trained with it.
+//! derivative and cases. It is checked like a built-in one, a small network is trained with it, and an ONNX file that has it as an
+//! operator of its own domain is run.
 //!
 //! `cargo run --release --example custom_op`
 
 use lineament::ShapeError;
+use lineament::import::{array::Array, onnx};
 use lineament::lab::check;
 use lineament::ops::{Call, Caps, Case, Cost, Io, Kernel, Launch, Op, Source, Work};
 use lineament::prelude::*;
@@ -140,6 +142,16 @@ fn network(g: &Draft) {
     g.loss("error", || y.mse(g.input("t"), Reduction::Mean));
 }
 
+/// Runs a file of two nodes, Relu(com.example.RmsNorm(x)), as `onnx.helper.make_node("RmsNorm", ["x"], ["r"], domain="com.example")` and
+/// the like write it.
+pub fn run_a_file(device: &Device, x: Array) -> Result<Array> {
+    let mut model = onnx::read("rms_norm.onnx", include_bytes!("rms_norm.onnx"))?;
+    // What the node's attributes say is in its third argument. An operator may consist of several operations and have several outputs.
+    model.register("com.example.RmsNorm", |graph, inputs, _node| Ok(vec![graph.add(RmsNorm, inputs)?]));
+    let given = [("x".to_owned(), x)];
+    Ok(model.prepare(device, &given)?.run(&given)?.remove(0).1)
+}
+
 pub fn main() -> Result<()> {
     let device = Device::open(&Select::Default)?;
     println!("on {}", device.describe());
@@ -159,5 +171,8 @@ pub fn main() -> Result<()> {
     }
     println!("loss {last:.2e}");
     assert!(last < 0.01, "the loss stays at {last}");
+
+    let y = run_a_file(&device, Array::floats(&[1, 5], vec![1.0, -2.0, 3.0, -4.0, 5.0])?)?;
+    println!("from a file: {:.3?}", y.to_f64());
     Ok(())
 }

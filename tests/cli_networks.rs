@@ -6,9 +6,11 @@ mod common;
 #[path = "common/onnx.rs"]
 mod onnx;
 
-use command::{Folder, json, run, text};
+use command::{Folder, json, noise, ok, run, text};
+use lineament::image::{Channel, Channels, Picture, Samples};
 use lineament::import::array::{Array, Data, Kind};
 use lineament::import::npy;
+use lineament::ops::resize::{Kernel, Resize};
 use lineament::rng::Rng;
 
 /// Returns the error of a command that must fail.
@@ -70,6 +72,133 @@ fn run_writes_outputs_with_the_files_types_and_names() {
     let wrong = format!("shape={x_file}");
     let error = fails(&[&["run", &net, "--input", &wrong][..], &device()].concat());
     assert!(error.contains("input \"shape\" is int64 [2], got float32 [2, 6]"), "{error}");
+}
+
+/// Writes a network that returns its input `x` of an ONNX element type and these dimensions, of which 0 are free.
+fn identity(folder: &Folder, name: &str, elements: i32, dims: &[i64]) -> String {
+    let mut net = onnx::model(
+        vec![onnx::node("Identity", "i", &["x"], "y", vec![])],
+        vec![],
+        onnx::value("x", dims),
+        onnx::value("y", dims),
+    );
+    let graph = net.graph.as_mut().unwrap();
+    for port in graph.input.iter_mut().chain(&mut graph.output) {
+        port.r#type.as_mut().unwrap().tensor_type.as_mut().unwrap().elem_type = elements;
+    }
+    std::fs::write(folder.path(name), onnx::bytes(&net)).unwrap();
+    folder.text(name)
+}
+
+/// What the network of [`identity`] got is what it returns.
+#[test]
+fn pictures_become_what_the_input_takes() {
+    let folder = Folder::new();
+    noise(&folder.path("a.png"), 6, 5);
+    let picture = Picture::open(folder.path("a.png")).unwrap();
+    let Samples::U8(samples) = picture.samples().clone() else { panic!() };
+    let sample = |c: usize, i: usize| f64::from(samples[3 * i + c]);
+    let (a, out) = (folder.text("a.png"), folder.text("out"));
+    let got = |net: &str, options: &[&str]| {
+        ok(&[&["run", net, "--input", &a, "--output", &out, "--device", "cpu"], options].concat());
+        npy::open_array(folder.path("out/y.npy")).unwrap()
+    };
+    let is_near = |array: &Array, dims: &[usize], expected: &dyn Fn(usize) -> f64| {
+        assert_eq!(array.dims(), dims);
+        for (i, got) in array.to_f64().into_iter().enumerate() {
+            assert!(
+                (got - expected(i)).abs() <= 1e-6 * expected(i).abs().max(1.0),
+                "{i}: {got}, expected {}",
+                expected(i)
+            );
+        }
+    };
+
+    let planar = identity(&folder, "planar.onnx", 1, &[1, 3, 5, 6]);
+    is_near(&got(&planar, &[]), &[1, 3, 5, 6], &|i| sample(i / 30, i % 30) / 255.0);
+    let mean = [123.7, 116.3, 103.5];
+    is_near(&got(&planar, &["--mean", "123.7,116.3,103.5", "--std", "2"]), &[1, 3, 5, 6], &|i| {
+        (sample(i / 30, i % 30) - mean[i / 30]) / 2.0
+    });
+    // The numbers stay those of red, green and blue.
+    is_near(&got(&planar, &["--mean", "123.7,116.3,103.5", "--std", "1", "--bgr"]), &[1, 3, 5, 6], &|i| {
+        sample(2 - i / 30, i % 30) - mean[2 - i / 30]
+    });
+    let interleaved = identity(&folder, "interleaved.onnx", 2, &[1, 5, 6, 3]);
+    let bytes = got(&interleaved, &[]);
+    assert_eq!((bytes.kind(), bytes.dims()), (Kind::U8, &[1, 5, 6, 3][..]));
+    assert!(bytes.to_f64().iter().zip(&samples).all(|(got, expected)| *got == f64::from(*expected)));
+    let grey = |i: usize| (0.299 * sample(0, i) + 0.587 * sample(1, i) + 0.114 * sample(2, i)) / 255.0;
+    is_near(&got(&identity(&folder, "grey.onnx", 1, &[0, 1, 0, 0]), &[]), &[1, 1, 5, 6], &grey);
+    let opaque = got(&identity(&folder, "opaque.onnx", 1, &[1, 4, 5, 6]), &["--std", "1"]);
+    is_near(&opaque, &[1, 4, 5, 6], &|i| if i < 90 { sample(i / 30, i % 30) } else { 255.0 });
+
+    // A fixed size is that of the input, unless another one is given; a free one is the picture's.
+    let shrunk = Resize::to(Kernel::Bilinear, [5, 6], [2, 3]).unwrap();
+    let shrunk: Vec<f32> = [Channel::Red, Channel::Green, Channel::Blue]
+        .into_iter()
+        .flat_map(|channel| {
+            let rect = lineament::image::Rect { top: 0, left: 0, height: 2, width: 3 };
+            picture.resized_rect(channel, rect, &shrunk).unwrap()
+        })
+        .collect();
+    let small = identity(&folder, "small.onnx", 1, &[2, 3, 2, 3]);
+    is_near(&got(&small, &[]), &[2, 3, 2, 3], &|i| shrunk[i % 18].into());
+    is_near(&got(&planar, &["--size", "3x2"]), &[1, 3, 2, 3], &|i| shrunk[i].into());
+    is_near(&got(&identity(&folder, "free.onnx", 1, &[1, 3, 0, 0]), &[]), &[1, 3, 5, 6], &|i| {
+        sample(i / 30, i % 30) / 255.0
+    });
+    let resized = run(&["run", &small, "--input", &a, "--device", "cpu", "-v"]);
+    assert!(
+        text(&resized.stderr).contains("a.png: 6x5 resized to 3x2, bilinearly with antialiasing"),
+        "{}",
+        text(&resized.stderr)
+    );
+
+    let flat = identity(&folder, "flat.onnx", 1, &[2, 6]);
+    let pair = identity(&folder, "pair.onnx", 1, &[1, 2, 5, 6]);
+    let whole = identity(&folder, "whole.onnx", 7, &[1, 3, 5, 6]);
+    std::fs::write(folder.path("a.txt"), "no picture").unwrap();
+    let other = folder.text("a.txt");
+    for (net, input, options, expected) in [
+        (&flat, &a, &[][..], "a.png: is a picture, but input \"x\", float32 [2, 6], is none; give a .npy array"),
+        (&pair, &a, &[], "float32 [1, 2, 5, 6], has other channels than the 1, 3 or 4 of pictures"),
+        (&whole, &a, &[], "int64 [1, 3, 5, 6], has neither floats nor uint8"),
+        (&interleaved, &a, &["--std", "1"], "takes the samples as they are; leave out --mean and --std"),
+        (&planar, &a, &["--mean", "1,2,3,4"], "--mean has 4 numbers, input \"x\" has 3 channels"),
+        (&planar, &a, &["--size", "1048576x1048576"], "would become [1, 3, 1048576, 1048576]"),
+        (&planar, &other, &[], "a.txt: is neither a .npy array nor a picture"),
+    ] {
+        let error = fails(&[&["run", net, "--input", input, "--device", "cpu"], options].concat());
+        assert!(error.contains(expected), "{error:?} lacks {expected:?}");
+    }
+    for (option, value) in [("--std", "0"), ("--std", "1,2"), ("--mean", "red")] {
+        assert_eq!(run(&["run", &planar, "--input", &a, option, value]).status.code(), Some(2), "{option} {value}");
+    }
+    // The same in the other commands.
+    for command in ["bench", "check"] {
+        let ok = run(&[command, &small, "--input", &a, "--std", "1", "--device", "cpu"]);
+        assert!(ok.status.success(), "{command}: {}", text(&ok.stderr));
+        assert!(fails(&[command, &pair, "--input", &a, "--device", "cpu"]).contains("has other channels"), "{command}");
+    }
+    Picture::from_samples("g", 2, 1, Channels::GreyAlpha, Samples::U8(vec![10, 0, 200, 9]))
+        .unwrap()
+        .save(folder.path("a.png"))
+        .unwrap();
+    is_near(&got(&identity(&folder, "free.onnx", 1, &[1, 3, 0, 0]), &["--std", "1"]), &[1, 3, 1, 2], &|i| {
+        [10.0, 200.0][i % 2]
+    });
+}
+
+/// An input that a small file claims to be huge is not made up.
+#[test]
+fn inputs_of_any_size_are_not_made_up() {
+    let folder = Folder::new();
+    let net = identity(&folder, "huge.onnx", 1, &[1, 3, 30_000, 30_000]);
+    for command in ["run", "check"] {
+        let error = fails(&[command, &net, "--device", "cpu"]);
+        assert!(error.contains("input \"x\" [1, 3, 30000, 30000] is too large to be made up"), "{command}: {error}");
+    }
 }
 
 #[test]

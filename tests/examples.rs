@@ -4,6 +4,10 @@
 #[allow(dead_code)]
 mod custom_op;
 
+#[path = "../examples/find_faces.rs"]
+#[allow(dead_code)]
+mod find_faces;
+
 #[path = "../examples/imbalanced.rs"]
 #[allow(dead_code)]
 mod imbalanced;
@@ -14,8 +18,10 @@ mod train_custom;
 
 mod common;
 
+use lineament::import::{array::Array, onnx};
 use lineament::rng::Rng;
-use lineament::vision::image::{Channels, Picture};
+use lineament::vision::image::{Channels, Picture, Rect, Samples};
+use lineament::{Device, Select};
 use std::path::Path;
 
 #[test]
@@ -24,6 +30,57 @@ fn custom_op_is_checked_and_trains() {
         custom_op::main().unwrap();
     }
 }
+
+#[test]
+fn an_operator_of_ones_own_runs_from_a_file() {
+    let x = [3.0f64, -1.0, 0.5, 2.0, -4.0, 0.0, 1.0, 0.0, 0.0, 2.0];
+    let rows = Array::from_f64(&[2, 5], lineament::import::array::Kind::F32, &x).unwrap();
+    let y = custom_op::run_a_file(&Device::open(&Select::Cpu).unwrap(), rows).unwrap();
+    let expected = x.chunks(5).flat_map(|row| {
+        let rms = (row.iter().map(|v| v * v).sum::<f64>() / 5.0).sqrt();
+        row.iter().map(move |v| (v / rms).max(0.0))
+    });
+    assert_eq!(y.dims(), [2, 5]);
+    for (got, expected) in y.to_f64().into_iter().zip(expected) {
+        approx::assert_relative_eq!(got, expected, max_relative = 1e-5);
+    }
+}
+
+/// The numbers are those of OpenCV 5.0.0, `cv2.FaceDetectorYN.create(network, "", size, 0.6, 0.3)`, for the same files.
+#[test]
+fn faces_are_found_where_opencv_finds_them() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let network = common::shared("models/yunet/yunet_n_dynamic.onnx");
+    let (Some(device), Some(network)) = (common::device(), network) else { return };
+    let model = onnx::open(network).unwrap();
+    let picture = Picture::open(root.join("assets/astronaut.png")).unwrap();
+    // A part whose sides are no multiples of the network's cells.
+    let part = picture.crop(Rect { top: 20, left: 70, height: 430, width: 351 }).unwrap();
+    for (picture, score, expected) in [(&picture, 0.93563, &WHOLE), (&part, 0.94175, &PART)] {
+        let faces = find_faces::find(&device, &model, picture).unwrap();
+        let [face] = &faces[..] else { panic!("{faces:?}") };
+        let got = face.bounds.iter().chain(face.landmarks.as_flattened());
+        for (got, expected) in got.zip(expected) {
+            approx::assert_abs_diff_eq!(*got, *expected, epsilon = 0.01);
+        }
+        approx::assert_abs_diff_eq!(face.score, score, epsilon = 1e-4);
+        let marked = find_faces::mark(picture, &faces).unwrap();
+        let corner = face.bounds.map(|v| v.round() as usize);
+        let Samples::U8(samples) = marked.samples() else { panic!() };
+        assert_eq!(samples[3 * (corner[1] * picture.width() + corner[0])..][..3], [0, 220, 0]);
+        assert_eq!((marked.width(), marked.height()), (picture.width(), picture.height()));
+    }
+}
+
+/// Left, top, width, height, and five landmarks.
+const WHOLE: [f32; 14] = [
+    178.11292, 64.95203, 91.36104, 111.414696, 203.35107, 103.620926, 247.52103, 104.44775, 224.10403, 127.688805,
+    203.96225, 143.13747, 242.91315, 143.67188,
+];
+const PART: [f32; 14] = [
+    109.6817, 36.77578, 93.86181, 120.94481, 132.47545, 81.66663, 177.48657, 83.39375, 152.08804, 107.17868, 132.17642,
+    124.132355, 171.62769, 125.693634,
+];
 
 #[test]
 fn a_network_of_ones_own_trains() {

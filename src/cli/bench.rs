@@ -7,8 +7,9 @@ use super::{Common, interrupt};
 use crate::error::{Error, Result};
 use crate::exec::{Device, Session};
 use crate::graph::{Graph, Kind, Node, NodeId};
+use crate::import::array::Array;
 use crate::import::lower::Value as Lowered;
-use crate::import::model::{Added, InputSize, Model};
+use crate::import::model::{Added, InputSize, Model, Port};
 use crate::import::npy;
 use crate::lab::clock::ms_since;
 use crate::lab::profile::median;
@@ -93,7 +94,8 @@ pub fn run(arguments: &Arguments, started: Instant) -> Result<u8> {
     let model = network::open(&arguments.net)?;
     let size = arguments.given.input_size();
     let files = arguments.given.files(&model, &arguments.net)?;
-    let (graph, net) = add(&model, size)?;
+    let given = arguments.given.arrays(&model, &arguments.net)?;
+    let (graph, net) = add(&model, size, &given)?;
     let first = net.fetches().first().map(|&id| graph.shape(id)).transpose()?;
     let expected = match (&arguments.expect, first) {
         (Some(path), Some(shape)) => Some(expected(path, shape)?),
@@ -102,10 +104,10 @@ pub fn run(arguments: &Arguments, started: Instant) -> Result<u8> {
         }
         (None, _) => None,
     };
-    let given = given(&files, &graph, &net, arguments)?;
     let device = arguments.common.open()?;
     let train = arguments.train;
-    let mut work = if train { training(&device, graph, net, given)? } else { forward(&device, &graph, net, given)? };
+    let given = Inputs { model: &model, given };
+    let mut work = if train { training(&device, graph, net, &given)? } else { forward(&device, &graph, net, &given)? };
 
     let (mut max_error, mut losses) = (0f64, Vec::new());
     let times = work.time(arguments.runs, started, |outputs| {
@@ -179,9 +181,13 @@ pub fn run(arguments: &Arguments, started: Instant) -> Result<u8> {
     Ok(0)
 }
 
-/// Adds the network to a new graph.
-fn add(model: &Model, size: InputSize) -> Result<(Graph, Added)> {
-    let dims: Vec<Vec<usize>> = model.inputs().iter().map(|port| model.dims(port, size)).collect::<Result<_>>()?;
+/// Adds the network to a new graph, for the inputs that are given and for others of the file's size or another.
+fn add(model: &Model, size: InputSize, given: &[(String, Array)]) -> Result<(Graph, Added)> {
+    let dims = |port: &Port| match given.iter().find(|(name, _)| *name == port.name) {
+        Some((_, array)) => Ok(array.dims().to_vec()),
+        None => model.dims(port, size),
+    };
+    let dims: Vec<Vec<usize>> = model.inputs().iter().map(dims).collect::<Result<_>>()?;
     let mut graph = Graph::new();
     // Within a scope, so that no name in the file collides with a name of the training.
     let net = graph.within("net", |g| model.add(g, &dims))?;
@@ -189,22 +195,6 @@ fn add(model: &Model, size: InputSize) -> Result<(Graph, Added)> {
         return Err(Error::Usage("the network's outputs are constants, so there is nothing to run".into()));
     }
     Ok((graph, net))
-}
-
-/// Reads the tensors that are given, by the paths of their inputs.
-fn given(
-    files: &[(String, PathBuf)],
-    graph: &Graph,
-    net: &Added,
-    arguments: &Arguments,
-) -> Result<Vec<(String, Tensor)>> {
-    let mut all = Vec::new();
-    for (name, path, id) in &net.inputs {
-        if let Some((_, file)) = files.iter().find(|(known, _)| known == name) {
-            all.push((path.clone(), input(file, graph.shape(*id)?, arguments)?));
-        }
-    }
-    Ok(all)
 }
 
 /// The array `path` of float32; `[H, W]` where `[1, 1, H, W]` is wanted becomes that, as NumPy broadcasts.
@@ -219,22 +209,6 @@ fn array(path: &Path, wanted: Shape) -> Result<Tensor> {
     if is_tail { array.reshaped(wanted) } else { Ok(array) }
 }
 
-/// Reads the array `path`, which must have the shape of the network's input.
-fn input(path: &Path, shape: Shape, arguments: &Arguments) -> Result<Tensor> {
-    let x = array(path, shape)?;
-    if x.shape() == shape {
-        return Ok(x);
-    }
-    Err(Error::import(
-        path.display().to_string(),
-        format!(
-            "is {:?}, {} takes {shape:?}; give another --input, or --batch and --size",
-            x.shape(),
-            arguments.net.display()
-        ),
-    ))
-}
-
 fn expected(path: &Path, shape: Shape) -> Result<Tensor> {
     let y = array(path, shape)?;
     if y.shape() == shape {
@@ -246,38 +220,50 @@ fn expected(path: &Path, shape: Shape) -> Result<Tensor> {
     ))
 }
 
-/// Returns seeded values, uniform in 0..1. Call it after the device has accepted the plan: until then, a file may claim any size.
-fn random(seed: u64, shape: Shape) -> Result<Tensor> {
-    let mut rng = Rng::new(seed);
+/// Returns a seeded target, uniform in 0..1. Call it after the device has accepted the plan: until then, a file may claim any size.
+fn target(shape: Shape) -> Result<Tensor> {
+    let mut rng = Rng::new(2);
     Tensor::new(shape, (0..len(&shape)).map(|_| rng.unit() as f32).collect())
 }
 
-/// Returns the tensors of all inputs: those that are given, and seeded values.
-fn tensors(
-    graph: &Graph,
-    net: &Added,
-    session: &Session,
-    mut given: Vec<(String, Tensor)>,
-) -> Result<Vec<(String, Tensor)>> {
-    for (k, (_, path, id)) in net.inputs.iter().enumerate() {
-        let is_read = session.plan().inputs.iter().any(|(input, _)| input == path);
-        if is_read && !given.iter().any(|(known, _)| known == path) {
-            given.push((path.clone(), random(1 + 2 * k as u64, graph.shape(*id)?)?));
-        }
-    }
-    Ok(given)
+/// The inputs that are given, and how the others are made up.
+struct Inputs<'a> {
+    model: &'a Model,
+    given: Vec<(String, Array)>,
 }
 
-fn forward(device: &Device, graph: &Graph, net: Added, given: Vec<(String, Tensor)>) -> Result<Work> {
+impl Inputs<'_> {
+    /// Returns the tensors that the session reads, by path. Call it after the device has accepted the plan.
+    fn tensors(&self, graph: &Graph, net: &Added, session: &Session) -> Result<Vec<(String, Tensor)>> {
+        let mut all = Vec::new();
+        for (k, (name, path, id)) in net.inputs.iter().enumerate() {
+            if !session.plan().inputs.iter().any(|(input, _)| input == path) {
+                continue;
+            }
+            let shape = graph.shape(*id)?;
+            let given = self.given.iter().find(|(known, _)| known == name).map(|(_, array)| array.tensor());
+            let port = self.model.inputs().iter().find(|port| port.name == *name);
+            let tensor = match (given, port) {
+                (Some(tensor), _) => tensor?,
+                (None, Some(port)) => network::random(1 + 2 * k as u64, port, &shape)?.tensor()?,
+                (None, None) => continue,
+            };
+            all.push((path.clone(), tensor.reshaped(shape)?));
+        }
+        Ok(all)
+    }
+}
+
+fn forward(device: &Device, graph: &Graph, net: Added, given: &Inputs) -> Result<Work> {
     let session = device.compile(graph, &net.fetches(), net.weights.clone())?;
-    let inputs = tensors(graph, &net, &session, given)?;
+    let inputs = given.tensors(graph, &net, &session)?;
     Ok(Work { session, inputs, conv_flops: conv_flops(graph) })
 }
 
 /// Returns the graph of the network `net` as this command runs it, and the nodes to fetch.
 pub fn network(net: &Path, batch: Option<usize>, size: Option<Size>, train: bool) -> Result<(Graph, Vec<NodeId>)> {
     let size = InputSize { batch, height: size.map(|s| s.height), width: size.map(|s| s.width) };
-    let (mut graph, net) = add(&network::open(net)?, size)?;
+    let (mut graph, net) = add(&network::open(net)?, size, &[])?;
     let fetches = if train { training_step(&mut graph, &net)? } else { net.fetches() };
     Ok((graph, fetches))
 }
@@ -285,7 +271,7 @@ pub fn network(net: &Path, batch: Option<usize>, size: Option<Size>, train: bool
 /// Returns a session of the network `net`.
 pub fn session(net: &Path, batch: Option<usize>, size: Option<Size>, common: &Common) -> Result<Session> {
     let size = InputSize { batch, height: size.map(|s| s.height), width: size.map(|s| s.width) };
-    let (graph, net) = add(&network::open(net)?, size)?;
+    let (graph, net) = add(&network::open(net)?, size, &[])?;
     common.open()?.compile(&graph, &net.fetches(), net.weights)
 }
 
@@ -302,13 +288,13 @@ fn training_step(graph: &mut Graph, net: &Added) -> Result<Vec<NodeId>> {
 }
 
 /// Compiles forward, backward and Adam as one plan, towards a random target.
-fn training(device: &Device, mut graph: Graph, net: Added, given: Vec<(String, Tensor)>) -> Result<Work> {
+fn training(device: &Device, mut graph: Graph, net: Added, given: &Inputs) -> Result<Work> {
     let fetches = training_step(&mut graph, &net)?;
     let session = device.compile(&graph, &fetches, net.weights.clone())?;
     let hyper = Rule::from(Optimizer::adam()).hyper(LEARNING_RATE, 1);
-    let mut inputs = tensors(&graph, &net, &session, given)?;
-    let target = graph.find("target").map(|id| graph.shape(id)).transpose()?.unwrap_or(crate::tensor::SCALAR);
-    inputs.extend([("target".to_owned(), random(2, target)?), (HYPER.to_owned(), hyper)]);
+    let mut inputs = given.tensors(&graph, &net, &session)?;
+    let shape = graph.find("target").map(|id| graph.shape(id)).transpose()?.unwrap_or(crate::tensor::SCALAR);
+    inputs.extend([("target".to_owned(), target(shape)?), (HYPER.to_owned(), hyper)]);
     // The gradients for the filters and for the input cost as much as the forward pass each.
     Ok(Work { session, inputs, conv_flops: 3 * conv_flops(&graph) })
 }

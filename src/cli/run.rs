@@ -18,8 +18,13 @@ use std::time::Instant;
 #[command(after_help = "Examples:
   lineament run net.onnx --input x.npy --output results
   lineament run net.onnx --input image=x.npy --input size=s.npy --json
-  lineament run classifier.onnx --input x.npy --top 5 --labels labels.txt
+  lineament run classifier.onnx --input cat.jpg --mean 123.7,116.3,103.5 --std 58.4,57.1,57.4 --top 5 --labels labels.txt
+  lineament run detector.onnx --input group.png --std 1 --bgr --output results
   lineament run net.onnx --size 320x240
+
+A picture becomes what the input takes: [N, C, H, W] or [N, H, W, C], with one channel (the luminance), three, or four (with \
+opacity), resized bilinearly to the file's height and width if they are fixed, or to --size. Floats are (sample - mean) / std, bytes \
+the samples themselves.
 
 Every output is written to DIR/NAME.npy with the type and dimensions of the file; characters of NAME outside of A-Za-z0-9_.- become _. \
 Half precision and float64 are computed in float32.")]

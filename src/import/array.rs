@@ -115,8 +115,11 @@ pub struct Array {
 }
 
 /// The largest number of elements that operators may make up from a few numbers, such as ConstantOfShape or Expand: 1 GiB of float32.
-/// The largest network that is known to do so has half as many.
-pub const MAX_MADE_UP: usize = 1 << 28;
+/// The largest network that is known to do so has half as many. The fuzz targets reach a lower limit sooner.
+pub const MAX_MADE_UP: usize = if cfg!(fuzzing) { 1 << 20 } else { 1 << 28 };
+
+/// The largest number of dimensions of an [`Array`], as in NumPy.
+pub const MAX_DIMENSIONS: usize = 64;
 
 /// Returns the number of elements of these dimensions; `None` if it does not fit into 32 bits.
 pub fn count(dims: &[usize]) -> Option<usize> {
@@ -131,13 +134,20 @@ impl Array {
     /// Creates an array of floating-point or integer elements, as `kind` demands.
     ///
     /// # Errors
-    /// The number of elements is not the product of the dimensions; the data is not of this kind.
+    /// The number of elements is not the product of the dimensions, of which there are at most [`MAX_DIMENSIONS`]; the data is not of this
+    /// kind.
     pub fn new(dims: &[usize], kind: Kind, data: Data) -> Result<Self> {
         let (len, fits) = match &data {
             Data::F32(values) => (values.len(), matches!(kind, Kind::F32 | Kind::F16 | Kind::BF16)),
             Data::F64(values) => (values.len(), kind == Kind::F64),
             Data::Int(values) => (values.len(), !kind.is_float()),
         };
+        if dims.len() > MAX_DIMENSIONS {
+            return Err(Error::Usage(format!(
+                "an array has {} dimensions, expected at most {MAX_DIMENSIONS}",
+                dims.len()
+            )));
+        }
         if count(dims) != Some(len) || !fits {
             return Err(Error::Usage(format!("an array {dims:?} of {kind} cannot have these {len} elements")));
         }

@@ -51,6 +51,21 @@ impl Port {
         });
         format!("{} {dims}", self.kind)
     }
+
+    /// Returns what the dimensions mean, by their number, one letter for each. Channels come last if the last dimension is 1, 3 or 4 and
+    /// the one where they would be otherwise is not.
+    pub(crate) fn letters(&self) -> &'static str {
+        let dims = self.dims.as_deref().unwrap_or_default();
+        let is_small = |k: usize| matches!(dims[k], Dimension::Fixed(1 | 3 | 4));
+        match dims.len() {
+            4 if is_small(3) && !is_small(1) => "NHWC",
+            4 => "NCHW",
+            3 if is_small(2) && !is_small(0) => "HWC",
+            3 => "CHW",
+            2 => "NC",
+            _ => "N",
+        }
+    }
 }
 
 /// Sizes that replace those of the file, in inputs that are pictures.
@@ -169,7 +184,7 @@ impl Model {
 
     /// Checks that a tensor is what an input takes. Its sizes may be others than in the file, where exporters often leave those of an
     /// example: the operators refuse what they do not accept.
-    fn check(&self, port: &Port, kind: Kind, dims: &[usize]) -> Result<()> {
+    pub(crate) fn check(&self, port: &Port, kind: Kind, dims: &[usize]) -> Result<()> {
         let fits = port.dims.as_ref().is_none_or(|wanted| wanted.len() == dims.len());
         if fits && kind == port.kind {
             return Ok(());
@@ -179,7 +194,7 @@ impl Model {
     }
 
     /// Returns the dimensions of an input: those of the file, or of `size`, which names N, H and W of `[N, C, H, W]`, or of
-    /// `[N, H, W, C]` if the last dimension is 1 or 3 and the second is not. A batch of any size is 1.
+    /// `[N, H, W, C]` if the last dimension is 1, 3 or 4 and the second is not. A batch of any size is 1.
     ///
     /// # Errors
     /// A dimension of any size is not given; one of the file is no number above 0.
@@ -190,14 +205,7 @@ impl Model {
                 format!("input {:?} has no declared dimensions; give the tensor itself", port.name),
             ));
         };
-        let is_small = |dim: &Dimension| matches!(dim, Dimension::Fixed(1 | 3 | 4));
-        let letters = match dims.len() {
-            4 if is_small(&dims[3]) && !is_small(&dims[1]) => "NHWC",
-            4 => "NCHW",
-            3 => "CHW",
-            2 => "NC",
-            _ => "N",
-        };
+        let letters = port.letters();
         let mut all = Vec::with_capacity(dims.len());
         for (k, dim) in dims.iter().enumerate() {
             let letter = letters.chars().nth(k).unwrap_or('?');
@@ -526,6 +534,8 @@ impl Prepared {
 struct Report<'a> {
     /// Operator, problem, the first node's description, and the number of nodes.
     rows: Vec<(&'a str, String, String, usize)>,
+    /// The rows by operator and problem.
+    known: HashMap<(&'a str, String), usize>,
     /// Values that cannot be computed.
     lost: BTreeSet<&'a str>,
     needs: Vec<String>,
@@ -538,10 +548,12 @@ impl<'a> Report<'a> {
 
     fn add(&mut self, node: &'a Node, problem: &str, needs: Option<String>) {
         self.needs.extend(needs);
-        if let Some(row) = self.rows.iter_mut().find(|(op, text, ..)| *op == node.op && text == problem) {
-            row.3 += 1;
+        let key = (node.op.as_str(), problem.to_owned());
+        if let Some(&row) = self.known.get(&key) {
+            self.rows[row].3 += 1;
             return;
         }
+        self.known.insert(key, self.rows.len());
         let attributes: Vec<String> =
             node.attributes.iter().take(6).map(|(name, value)| format!("{name} = {value}")).collect();
         let attributes = if attributes.is_empty() { String::new() } else { format!(" with {}", attributes.join(", ")) };

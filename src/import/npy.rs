@@ -3,14 +3,15 @@
 //! As a tensor, an array without dimensions is read as `[1]`.
 //! Source: numpy.lib.format, versions 1.0, 2.0 and 3.0.
 
-use super::array::{Array, Kind, count};
+use super::array::{Array, Kind, MAX_DIMENSIONS, count};
 use crate::error::{Error, Result};
 use crate::tensor::{DType, MAX_RANK, Shape, Tensor};
 
-const MAGIC: &[u8] = b"\x93NUMPY";
+/// The first bytes of a .npy file.
+pub(crate) const MAGIC: &[u8] = b"\x93NUMPY";
 
-/// Largest number of dimensions that NumPy allows.
-const MAX_DIMENSIONS: usize = 64;
+/// Largest header in bytes. That of numbers has about a hundred.
+const MAX_HEADER_BYTES: usize = 1 << 16;
 
 /// Reads the bytes of a .npy file as a tensor; `name` is for messages.
 ///
@@ -57,6 +58,11 @@ pub fn read_array(name: &str, bytes: &[u8]) -> Result<Array> {
         (2 | 3, Some(len)) => u32::from_le_bytes([len[0], len[1], len[2], len[3]]) as usize,
         _ => return Err(fail(format!("is of version {version}, expected 1 to 3; write it with numpy.save"))),
     };
+    if len > MAX_HEADER_BYTES {
+        return Err(fail(format!(
+            "its header claims {len} bytes, expected at most {MAX_HEADER_BYTES}; write it with numpy.save"
+        )));
+    }
     let end = begin.checked_add(len).ok_or_else(truncated)?;
     let header = String::from_utf8_lossy(bytes.get(begin..end).ok_or_else(truncated)?).into_owned();
     let broken = || fail(format!("its header {:?} is damaged; write it again", shortened(&header)));
@@ -272,6 +278,7 @@ mod tests {
             (made_up(1, &header("'<f4'", "False", "(3,)"), 2), "12 bytes of elements, but has 8"),
             (made_up(1, &header("'<f4'", "Perhaps", "(2,)"), 2), "header"),
             (made_up(9, "", 0), "version 9"),
+            (made_up(2, &" ".repeat(65_537), 0), "its header claims 65537 bytes, expected at most 65536"),
         ] {
             let error = read("a.npy", &bytes).unwrap_err().to_string();
             assert!(error.starts_with("a.npy: ") && error.contains(message), "{error:?} lacks {message:?}");
