@@ -7,7 +7,7 @@ use lineament::models::shipped;
 use lineament::models::{Reads, SuperResolution};
 use lineament::ops::resize::{Kernel, Ratio, Resize};
 use lineament::rng::Rng;
-use lineament::tasks::upscale::{Chain, Upscaler};
+use lineament::tasks::upscale::{Chain, Enlarger, Upscaler};
 use lineament::{Device, Graph, Tensor, Weights};
 use std::process::Command;
 
@@ -188,7 +188,7 @@ fn a_chain_stays_within_its_memory() {
         [2, 3].map(|scale| {
             let model = SuperResolution::new("fsrcnn-s", scale).unwrap();
             let weights = random_weights(&model);
-            (model, weights)
+            Enlarger::new(model, weights).unwrap()
         })
     };
     let within = |bytes| Chain::within(&device, networks().into(), Ratio { num: 6, den: 1 }, bytes);

@@ -1,6 +1,7 @@
 //! `lineament convert`.
 
 use super::inspect::Size;
+use super::network;
 use super::out::{self, say};
 use crate::error::{Error, Result};
 use crate::exec::{Device, Network, Params, Select};
@@ -16,21 +17,29 @@ use serde_json::json;
 use std::io::Write;
 use std::path::PathBuf;
 
-/// Write a network with its weights as an ONNX file (opset 17), for other programs to run.
+/// Write a network with its weights as an ONNX file (opset 17), for other programs to run; or the weights of another program's network as
+/// a safetensors file.
 #[derive(Args)]
 #[command(after_help = "Examples:
   lineament convert fsrcnn_x3 fsrcnn_x3.onnx
   lineament convert runs/mine/weights.safetensors mine.onnx
   lineament convert cbn-small cbn-small.onnx --batch 4
+  lineament convert net.onnx net.safetensors
+  lineament convert net.param net.safetensors
 
 The manifest of the weights names the network; --model and --scale stand in for one that does not. Input x and output y are \
 luminance in 0..1. Dimensions that the network does not fix stay open: the batch, and the size for an upscale. A face network reads the \
 small face in the frame in which it was trained, and finds its features itself; its batch is fixed. The network of attributes reads red, \
-green and blue of 55 × 47 pixels in −2..2, and y holds the scores.")]
+green and blue of 55 × 47 pixels in −2..2, and y holds the scores.
+
+Of an ONNX file, or of an ncnn network (its .param, with the .bin beside it), the weights are written to OUT.safetensors as float32, with \
+the names and shapes of the file (in ncnn, the name of the layer and .weight, .bias or the like). Integers are left out. The manifest holds \
+what the file says of itself.")]
 pub struct Arguments {
-    /// Weights file, or weights that come with lineament by name, such as fsrcnn_x3 (see `lineament models`).
+    /// Weights file, or weights that come with lineament by name, such as fsrcnn_x3 (see `lineament models`); or an ONNX file, or the
+    /// .param of an ncnn network.
     weights: PathBuf,
-    /// The ONNX file to write.
+    /// The ONNX file to write; of a network of another program, the safetensors file.
     output: PathBuf,
     /// Network, if the manifest does not name it: fsrcnn, fsrcnn-s, srcnn, srcnn-9-3-5, srcnn-9-5-5.
     #[arg(long, requires = "scale")]
@@ -55,13 +64,39 @@ pub struct Arguments {
 pub fn run(a: &Arguments) -> Result<u8> {
     let existing = Existing::overwrite(a.overwrite);
     files::check_output(&a.output, existing)?;
+    if network::is_network(&a.weights) {
+        return stored(a, existing);
+    }
     let weights = open(a)?;
-    let (network, given) = network(a, weights)?;
+    let (network, given) = own(a, weights)?;
     let bytes = network.to_onnx(&[given])?;
     files::write_whole(&a.output, existing, |out| out.write_all(&bytes).map_err(|e| Error::io(&a.output, e)))?;
     say!("{}: {} bytes, input x, output y", a.output.display(), bytes.len());
     if a.json {
         out::json(&json!({ "file": a.output.display().to_string(), "bytes": bytes.len(), "opset": 17 }));
+    }
+    Ok(0)
+}
+
+/// Writes the weights of another program's network.
+fn stored(a: &Arguments, existing: Existing) -> Result<u8> {
+    let (net, output) = (out::shown(&a.weights), &a.output);
+    if output.extension().is_none_or(|extension| extension != "safetensors") {
+        let problem =
+            "is another format than .safetensors, to which the weights of another program's network are written";
+        return Err(Error::Usage(format!("{}: {problem}; name a file that ends in .safetensors", output.display())));
+    }
+    if a.model.is_some() {
+        return Err(Error::Usage(format!("--model and --scale do not describe {net}; leave them out")));
+    }
+    let weights = network::weights(&a.weights)?;
+    let bytes = weights.to_bytes()?;
+    files::write_whole(output, existing, |out| out.write_all(&bytes).map_err(|e| Error::io(output, e)))?;
+    let (count, values) = (weights.tensors().len(), weights.tensors().values().map(|t| t.data().len()).sum::<usize>());
+    say!("{}: {} bytes, {count} tensors of {values} values", out::shown(output), bytes.len());
+    if a.json {
+        let object = json!({ "file": out::path(output), "bytes": bytes.len(), "tensors": count, "values": values });
+        out::json(&object);
     }
     Ok(0)
 }
@@ -87,7 +122,7 @@ fn open(a: &Arguments) -> Result<Weights> {
     }
 }
 
-fn network(a: &Arguments, weights: Weights) -> Result<(Network, Given)> {
+fn own(a: &Arguments, weights: Weights) -> Result<(Network, Given)> {
     // The file needs no adapter.
     let device = Device::open(&Select::Cpu)?;
     let batch = usize::from(a.batch);

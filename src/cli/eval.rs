@@ -105,22 +105,22 @@ fn upscale(arguments: &Arguments) -> Result<u8> {
     let described = device.describe();
     let upscaler = arguments.model.open(device, arguments.tile)?;
     let m = measure_and_print(&upscaler, &arguments.hr)?;
-    let model = upscaler.model();
+    let (model, scale) = (upscaler.name(), upscaler.scale());
     say!(
         "mean of {}, {} x{}: {:.3} dB PSNR, {:.4} SSIM; bicubic {:.3} dB, {:.4} (luminance, border {})",
         out::count(m.images, "picture"),
-        model.name,
-        model.scale,
+        model,
+        scale,
         m.psnr_y,
         m.ssim_y,
         m.bicubic_psnr_y,
         m.bicubic_ssim_y,
-        model.scale
+        scale
     );
     if arguments.common.json {
         let object = json!({
             "hr": out::path(&arguments.hr), "images": m.images, "psnr_y": m.psnr_y, "ssim_y": m.ssim_y, "bicubic_psnr_y": m.bicubic_psnr_y,
-            "bicubic_ssim_y": m.bicubic_ssim_y, "model": model.name, "scale": model.scale, "device": described,
+            "bicubic_ssim_y": m.bicubic_ssim_y, "model": model, "scale": scale, "device": described,
         });
         out::json(&object);
     }

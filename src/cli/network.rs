@@ -8,6 +8,7 @@ use crate::import::{ncnn, npy, onnx};
 use crate::ops::resize::{Kernel, Resize};
 use crate::rng::Rng;
 use crate::vision::image::{Channel, Format, Picture, Rect};
+use crate::weights::Weights;
 use clap::Args;
 use std::path::{Path, PathBuf};
 
@@ -44,6 +45,18 @@ pub struct Given {
 pub fn open(path: &Path) -> Result<Model> {
     let name = path.to_string_lossy();
     if name.ends_with(".param") || name.ends_with(".param.bin") { ncnn::open(path) } else { onnx::open(path) }
+}
+
+/// Returns whether a name is that of a network's file.
+pub fn is_network(path: &Path) -> bool {
+    let name = path.to_string_lossy();
+    [".onnx", ".param", ".param.bin"].iter().any(|end| name.ends_with(end))
+}
+
+/// Reads the weights in a network's file, by their names there.
+pub fn weights(path: &Path) -> Result<Weights> {
+    let name = path.to_string_lossy();
+    if name.ends_with(".param") || name.ends_with(".param.bin") { ncnn::weights(path) } else { onnx::weights(path) }
 }
 
 impl Given {

@@ -68,10 +68,15 @@ impl Model {
   lineament upscale frames/ big/ --scale 2 --self-check
   lineament upscale scan.tif big.tif --scale 3 --vram 512M --device llvmpipe --json
   lineament upscale cat.gif big.webp --scale 2 --quality 80
+  lineament upscale photo.jpg large.png --model net.onnx
+  lineament upscale drawing.png large.png --model net.param --scale 4
   lineament upscale - - --scale 2 < small.png > large.png
 
 A network enlarges by 2, 3 or 4. For any other scale, one or more networks run in sequence, with the smallest product that is \
 at least the scale, and a bicubic step reduces the result to the exact size.
+
+--model takes networks of other programs too, which read and make luminance (1 channel) or red, green and blue (3 channels) in 0..1. Their \
+scale, their borders and how windows must overlap are found from the network.
 
 The extension of OUT sets the format: png, jpg, webp, bmp, tif, gif. An animated GIF, PNG or WebP keeps its frames, delays \
 and repetitions and must be written as one of these three; a TIFF with several pages must be written as a TIFF. In a GIF, a \
@@ -94,7 +99,8 @@ pub struct Arguments {
     output: Option<PathBuf>,
     #[command(flatten)]
     networks: networks::Wanted,
-    /// Side of a window in pixels of the network's input; 0 processes every picture whole. The result does not depend on it.
+    /// Side of a window in pixels of the network's input; 0 processes every picture whole. The result does not depend on it, unless a
+    /// network of another program reaches further than windows overlap, which is said.
     #[arg(long, short, value_name = "PX", value_parser = parse_tile)]
     tile: Option<usize>,
     /// Use the largest window whose plan needs at most this much adapter memory: bytes, or a number with K, M or G.
@@ -262,6 +268,9 @@ pub fn run(a: &Arguments) -> Result<u8> {
     }
     if !jobs.is_empty() {
         note!("{made_by} on {described}");
+        if let Some(caution) = networks::caution(&chain) {
+            note!("{caution}");
+        }
     }
     let bar = progress::bar(jobs.iter().map(|job| job.pixels).sum(), "px");
     let how = chain.rest().map_or_else(String::new, |_| format!(" ({made_by})"));
@@ -303,11 +312,11 @@ pub fn run(a: &Arguments) -> Result<u8> {
     let failed = report.errors.len();
     if a.common.json {
         let rest = chain.rest().map(|rest| rest.as_f64());
-        let stages: Vec<usize> = chain.stages().iter().map(|stage| stage.model().scale).collect();
+        let stages: Vec<usize> = chain.stages().iter().map(Upscaler::scale).collect();
         out::json(&json!({
             "pictures": report.pictures, "errors": report.errors, "failed": failed, "skipped": report.existing.len(),
-            "existing": report.existing, "device": described, "model": chain.first().model().name,
-            "scale": scale.as_f64(), "stages": stages, "bicubic": rest, "waited_share": waited,
+            "existing": report.existing, "device": described, "model": chain.first().name(),
+            "channels": chain.channels(), "exact": chain.first().traits().is_exact, "scale": scale.as_f64(), "stages": stages, "bicubic": rest, "waited_share": waited,
         }));
     }
     Ok(if failed == 0 { 0 } else { 1 })

@@ -4,7 +4,7 @@
 //! [`Model::network`] makes a [`Network`] of it, which takes inputs of any size that the operators accept.
 
 use super::array::{Array, Kind};
-use super::lower::{Call, Computed, Known, Lowering, Node, Problem, Value, clean, copy, covers, shape};
+use super::lower::{Attribute, Call, Computed, Known, Lowering, Node, Problem, Value, clean, copy, covers, shape};
 use crate::error::{Error, Result};
 use crate::exec::{Device, Network, Session};
 use crate::graph::{Graph, Init, NodeId};
@@ -360,6 +360,36 @@ impl Model {
     pub fn weights(&self) -> Weights {
         let tensor = |known: &Known| Some((known.name.clone()?, known.array.tensor().ok()?));
         Weights::from_tensors(self.initializers.values().filter_map(tensor).collect())
+    }
+
+    /// Returns the weights of a network that was not simplified, by the names of the file and as f32, with what the file says of itself as
+    /// the manifest. Integers, such as quantised weights, and tensors without elements are left out.
+    ///
+    /// # Errors
+    /// A tensor has more than six dimensions; two have one name.
+    pub(super) fn stored(&self) -> Result<Weights> {
+        let known = self.initializers.iter().filter(|(_, known)| known.name.is_some());
+        let mut all: Vec<(String, &Array)> = known.map(|(name, known)| (name.clone(), &*known.array)).collect();
+        for node in &self.nodes {
+            for (key, attribute) in &node.attributes {
+                let Attribute::Tensor(array) = attribute else { continue };
+                let name = match node.outputs.first() {
+                    Some(output) if node.op == "Constant" => output.clone(),
+                    _ => format!("{}.{key}", node.label()),
+                };
+                all.push((name, array));
+            }
+        }
+        let mut tensors = BTreeMap::new();
+        for (name, array) in all.into_iter().filter(|(_, array)| array.kind().is_float() && !array.is_empty()) {
+            let tensor = array
+                .tensor()
+                .map_err(|e| Error::import(&self.file, format!("the weight {name:?} cannot be stored: {e}")))?;
+            if tensors.insert(name.clone(), tensor).is_some() {
+                return Err(Error::import(&self.file, format!("has two weights {name:?}; rename one of them")));
+            }
+        }
+        Ok(Weights::new(self.file.as_str(), tensors, self.metadata.iter().cloned().collect()))
     }
 
     /// Returns a network for inputs of any sizes that the operators accept. Inputs and outputs have their names in the file; integers are

@@ -16,6 +16,8 @@ use super::array::{Array, Data, Kind, count};
 use super::lower::{Attribute, Branch, Known, Node, clean};
 use super::model::{Dimension, Model, Port};
 use crate::error::{Error, Result};
+#[cfg(feature = "files")]
+use crate::weights::Weights;
 use prost::Message;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -35,7 +37,7 @@ pub fn read(name: &str, bytes: &[u8]) -> Result<Model> {
     let mut outside = |location: &str, _: u64, _: Option<u64>| -> Result<Vec<u8>> {
         Err(Error::import(name, format!("has values in the file {location:?}; open it by its path")))
     };
-    read_with(name, bytes, &mut outside)
+    Ok(read_with(name, bytes, &mut outside)?.simplified())
 }
 
 /// Reads an ONNX file; values that lie outside of it are read from files in its own folder.
@@ -44,7 +46,20 @@ pub fn read(name: &str, bytes: &[u8]) -> Result<Model> {
 /// Those of [`read`]; a file is missing, a folder, empty or cannot be read, or lies outside of the folder.
 #[cfg(feature = "files")]
 pub fn open(path: impl AsRef<std::path::Path>) -> Result<Model> {
-    let path = path.as_ref();
+    Ok(open_as_stored(path.as_ref())?.simplified())
+}
+
+/// Reads the weights in an ONNX file, by their names there; see [`Model::stored`].
+///
+/// # Errors
+/// Those of [`open`] and [`Model::stored`].
+#[cfg(feature = "files")]
+pub fn weights(path: impl AsRef<std::path::Path>) -> Result<Weights> {
+    open_as_stored(path.as_ref())?.stored()
+}
+
+#[cfg(feature = "files")]
+fn open_as_stored(path: &std::path::Path) -> Result<Model> {
     let name = path.display().to_string();
     let bytes = crate::files::read(path, |file, problem| Error::Import { file, problem })?;
     let mut outside =
@@ -56,7 +71,7 @@ fn is_onnx(domain: &str) -> bool {
     domain.is_empty() || domain == "ai.onnx"
 }
 
-/// Reads an ONNX file whose values may lie outside of it.
+/// Reads an ONNX file whose values may lie outside of it, as it is.
 fn read_with(name: &str, bytes: &[u8], outside: &mut Outside) -> Result<Model> {
     let fail = |problem: String| Error::import(name, problem);
     let model = proto::Model::decode(bytes).map_err(|e| {
@@ -131,7 +146,7 @@ fn read_with(name: &str, bytes: &[u8], outside: &mut Outside) -> Result<Model> {
         metadata.push(("description".to_owned(), model.doc_string.trim().to_owned()));
     }
     metadata.extend(model.metadata_props.into_iter().map(|entry| (entry.key, entry.value)));
-    let mut model = Model {
+    Ok(Model {
         file: name.to_owned(),
         nodes,
         initializers,
@@ -140,9 +155,7 @@ fn read_with(name: &str, bytes: &[u8], outside: &mut Outside) -> Result<Model> {
         opset,
         metadata,
         operators: BTreeMap::new(),
-    };
-    model.simplify();
-    Ok(model)
+    })
 }
 
 struct Reader<'a, 'b> {

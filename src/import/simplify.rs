@@ -30,7 +30,12 @@ impl Names {
 }
 
 impl Model {
-    pub(super) fn simplify(&mut self) {
+    pub(super) fn simplified(mut self) -> Self {
+        self.simplify();
+        self
+    }
+
+    fn simplify(&mut self) {
         self.fold();
         let outputs = self.nodes.iter().flat_map(|node| &node.outputs);
         let mut names = Names(self.initializers.keys().chain(outputs).cloned().collect());

@@ -458,6 +458,25 @@ impl Picture {
         Ok(())
     }
 
+    /// Writes a rectangle from planes of red, green and blue in 0..1, rounded half up and clamped; a grey picture gets their mean.
+    ///
+    /// # Errors
+    /// The rectangle extends beyond the picture; a plane has another size.
+    pub fn put_rgb(&mut self, rect: Rect, planes: [&[f32]; 3]) -> Result<()> {
+        self.check_planes(rect, &planes)?;
+        let (max, is_grey) = (self.samples.max(), self.channels.is_grey());
+        self.each_pixel(rect, |samples, at, i| {
+            let rgb = planes.map(|plane| f64::from(plane[i]));
+            if is_grey {
+                return samples.set(at, rgb.iter().sum::<f64>() / 3.0 * max);
+            }
+            for (k, v) in rgb.into_iter().enumerate() {
+                samples.set(at + k, v * max);
+            }
+        });
+        Ok(())
+    }
+
     /// Writes a rectangle of a grey picture from a plane in 0..1, rounded half up and clamped.
     ///
     /// # Errors

@@ -5,10 +5,13 @@ use crate::exec::Device;
 use crate::ops::resize::Ratio;
 use crate::vision::models::shipped;
 use crate::vision::models::{SUPER_RESOLUTION, SuperResolution};
-use crate::vision::tasks::upscale::{Chain, Upscaler, factors};
+use crate::vision::tasks::upscale::{Chain, Enlarger, MAX_HALO_PX, Upscaler, factors};
 use crate::weights::Weights;
 use clap::Args;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+use super::super::network;
+use super::super::out;
 
 /// Allowed scales, in thousandths.
 const THOUSANDTHS: std::ops::RangeInclusive<u32> = 1100..=16_000;
@@ -19,12 +22,13 @@ const SCALES: std::ops::RangeInclusive<usize> = 2..=4;
 /// Networks by name and scale.
 #[derive(Args, Clone)]
 pub struct Wanted {
-    /// Output pixels per input pixel, along each side: 1.1 to 16, such as 2.5. The default is the scale of --weights, or else the
-    /// model's largest.
+    /// Output pixels per input pixel, along each side: 1.1 to 16, such as 2.5. The default is the scale of --weights or of the network's
+    /// file, or else the model's largest.
     #[arg(long, short, value_name = "SCALE", value_parser = parse_scale)]
     scale: Option<Ratio>,
-    /// Name of the network, see `lineament models`. The default is the network of --weights, or else fsrcnn.
-    #[arg(long, short = 'n', value_name = "NAME")]
+    /// Name of the network, see `lineament models`, or a network of another program: an ONNX file, or the .param of an ncnn network with
+    /// its .bin beside it. The default is the network of --weights, or else fsrcnn.
+    #[arg(long, short = 'n', value_name = "NAME|FILE")]
     model: Option<String>,
     /// Weights file; without it, the weights that come with lineament.
     #[arg(long, value_name = "FILE")]
@@ -34,7 +38,7 @@ pub struct Wanted {
 /// A sequence of networks for one scale.
 #[derive(Debug)]
 pub struct Networks {
-    all: Vec<(SuperResolution, Weights)>,
+    all: Vec<Enlarger>,
     pub scale: Ratio,
     /// The scales that were available.
     scales: Vec<usize>,
@@ -78,6 +82,9 @@ impl Wanted {
     /// # Errors
     /// There are no weights, or they belong to another kind of network or do not state their scale.
     pub fn choose(&self) -> Result<Networks> {
+        if let Some(file) = self.model.as_deref().filter(|name| is_file(name)) {
+            return self.imported(Path::new(file));
+        }
         let Some(file) = &self.weights else {
             let model = self.model.as_deref().unwrap_or("fsrcnn");
             // Rejects an unknown name.
@@ -107,11 +114,34 @@ impl Wanted {
         let scale = self.scale.unwrap_or(Ratio { num: own as u32, den: 1 });
         Networks::new(model, scale, vec![own], |_| Ok(weights.clone()))
     }
+
+    /// Reads a network of another program.
+    fn imported(&self, file: &Path) -> Result<Networks> {
+        let shown = out::shown(file);
+        if let Some(weights) = &self.weights {
+            let problem = format!("--weights {} is for the networks of lineament", weights.display());
+            return Err(Error::Usage(format!("{problem}; {shown} has its own, so leave --weights out")));
+        }
+        let enlarger = Enlarger::imported(network::open(file)?, &file.display().to_string())?;
+        let own = enlarger.traits().scale;
+        let scale = self.scale.unwrap_or(Ratio { num: own as u32, den: 1 });
+        let count = if own == 1 && self.scale.is_none() { 1 } else { factors(&[own], scale).len() };
+        if count == 0 {
+            let problem = format!("{shown} keeps a picture's size, so it cannot enlarge {} times", self::shown(scale));
+            return Err(Error::Usage(format!("{problem}; leave --scale out")));
+        }
+        Ok(Networks { all: vec![enlarger; count], scale, scales: vec![own] })
+    }
+}
+
+/// Returns whether the value of --model is a file and not the name of a network.
+fn is_file(name: &str) -> bool {
+    network::is_network(Path::new(name)) || (!SUPER_RESOLUTION.contains(&name) && Path::new(name).is_file())
 }
 
 impl Networks {
     fn new(model: &str, scale: Ratio, scales: Vec<usize>, open: impl Fn(usize) -> Result<Weights>) -> Result<Self> {
-        let network = |factor| Ok((SuperResolution::new(model, factor)?, open(factor)?));
+        let network = |factor| Enlarger::new(SuperResolution::new(model, factor)?, open(factor)?);
         let all = factors(&scales, scale).into_iter().map(network).collect::<Result<_>>()?;
         Ok(Self { all, scale, scales })
     }
@@ -126,7 +156,7 @@ impl Networks {
         let chain = match bytes {
             Some(bytes) => Chain::within(device, self.all, scale, bytes)?,
             None => {
-                let open = |(model, weights)| Upscaler::new(device.clone(), model, weights, tile);
+                let open = |network| Upscaler::open(device.clone(), network, tile);
                 Chain::new(self.all.into_iter().map(open).collect::<Result<_>>()?, scale)?
             }
         };
@@ -143,12 +173,9 @@ impl Networks {
         for stage in chain.stages() {
             match stage.tile() {
                 usize::MAX => log::info!("windows: every picture whole: {why}"),
-                side => log::info!(
-                    "windows of {} x{}: {side} pixels a side: {why}",
-                    stage.model().name,
-                    stage.model().scale
-                ),
+                side => log::info!("windows of {} x{}: {side} pixels a side: {why}", stage.name(), stage.scale()),
             }
+            log::debug!("{:?}", stage.traits());
         }
         Ok(chain)
     }
@@ -161,14 +188,30 @@ pub fn shown(scale: Ratio) -> String {
 
 /// Describes a chain: `fsrcnn ×3`, `fsrcnn ×2 ×4, then bicubic to ×7`.
 pub fn described(chain: &Chain) -> String {
-    let mut text = chain.first().model().name.clone();
+    let mut text = out::shown(chain.first().name());
     for stage in chain.stages() {
-        text += &format!(" ×{}", stage.model().scale);
+        text += &format!(" ×{}", stage.scale());
     }
     if chain.rest().is_some() {
         text += &format!(", then bicubic to ×{}", shown(chain.scale()));
     }
     text
+}
+
+/// Says how the result depends on the windows, if it does.
+pub fn caution(chain: &Chain) -> Option<String> {
+    let traits = chain.first().traits();
+    if traits.is_exact || chain.first().tile() == usize::MAX && traits.fixed.is_none() {
+        return None;
+    }
+    let whole = if traits.fixed.is_some() { "" } else { "; --tile 0 processes pictures whole" };
+    Some(format!(
+        "{} depends on more than {} pixels around each, so that a picture of several windows differs slightly from one that is processed \
+         whole; they overlap by {} pixels{whole}",
+        out::shown(&traits.name),
+        traits.halo.min(MAX_HALO_PX),
+        2 * traits.halo
+    ))
 }
 
 #[cfg(test)]

@@ -24,6 +24,8 @@ mod weights;
 
 use super::model::Model;
 use crate::error::{self, Error};
+#[cfg(feature = "files")]
+use crate::weights::Weights;
 use param::KINDS;
 use std::collections::{BTreeMap, HashSet};
 
@@ -102,6 +104,16 @@ pub fn read(name: &str, param: &[u8], bin: &[u8]) -> error::Result<Model> {
 pub fn open(path: impl AsRef<std::path::Path>) -> error::Result<Model> {
     let path = path.as_ref();
     load(path)?.model(&path.display().to_string())
+}
+
+/// Reads the weights of a network, by the names of their layers; see [`Model::stored`].
+///
+/// # Errors
+/// Those of [`open`] and [`Model::stored`].
+#[cfg(feature = "files")]
+pub fn weights(path: impl AsRef<std::path::Path>) -> error::Result<Weights> {
+    let path = path.as_ref();
+    load(path)?.as_stored(&path.display().to_string())?.stored()
 }
 
 /// Reads `NAME.param` or `NAME.param.bin` and the weights in `NAME.bin` beside it; see [`parse`].

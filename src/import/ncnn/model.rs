@@ -98,6 +98,11 @@ impl Net {
     /// # Errors
     /// A parameter has the wrong type; weights do not fit the parameters. What is not covered is reported by [`Model::add`].
     pub fn model(&self, name: &str) -> Result<Model> {
+        Ok(self.as_stored(name)?.simplified())
+    }
+
+    /// Returns [`Net::model`] with the weights of the file.
+    pub(super) fn as_stored(&self, name: &str) -> Result<Model> {
         let fail = |error: Error| Error::import(name, error.to_string());
         let (given, made) = (self.inputs(), self.outputs());
         let outside: HashSet<&str> = given.iter().chain(&made).copied().collect();
@@ -145,7 +150,7 @@ impl Net {
             return Err(Error::import(name, "has no outputs: every blob is read; convert the network again"));
         }
         let metadata = vec![("format".to_owned(), "ncnn".to_owned())];
-        let mut model = Model {
+        Ok(Model {
             file: name.to_owned(),
             nodes: builder.nodes,
             initializers: builder.initializers,
@@ -154,9 +159,7 @@ impl Net {
             opset: LATEST,
             metadata,
             operators: BTreeMap::new(),
-        };
-        model.simplify();
-        Ok(model)
+        })
     }
 
     /// Returns the dimensions of an input. ncnn's sizes of a picture are a hint; without them, the first convolution tells its channels.

@@ -1,24 +1,30 @@
-//! Enlarges pictures: luminance by a network, colour and alpha bicubically.
+//! Enlarges pictures: luminance by a network, colour and alpha bicubically; or red, green and blue by a network, and alpha bicubically.
 //!
 //! In: any picture. Out: a picture `scale` times as wide and high, with the same channels, bits and ICC profile.
-//! The network sees the luminance of ITU-R BT.601 as in MATLAB's rgb2ycbcr, in 0..1; Cb, Cr and alpha are enlarged by
-//! MATLAB's bicubic (Dong et al., TPAMI 2016, section 4.2: "only the luminance channel is considered").
+//! A network of one channel sees the luminance of ITU-R BT.601 as in MATLAB's rgb2ycbcr, in 0..1; Cb, Cr and alpha are enlarged by
+//! MATLAB's bicubic (Dong et al., TPAMI 2016, section 4.2: "only the luminance channel is considered"). One of three channels sees red,
+//! green and blue in 0..1, as in waifu2x-ncnn-vulkan and realesrgan-ncnn-vulkan.
 //! Larger pictures are processed in windows that overlap by the receptive field. The result does not depend on their size, bit
-//! for bit, except if Winograd's tiles compute a layer (SRCNN 9-3-5 and 9-5-5 on a software adapter): then it does in the last
-//! bits of f32.
+//! for bit, except if Winograd's tiles compute a layer (SRCNN 9-3-5 and 9-5-5 and most networks of others on a software adapter): then it
+//! does in the last bits of f32. A network that reaches everywhere, such as one with squeeze and excitation, depends on the windows
+//! ([`Traits::is_exact`]).
+//! What a network's output lacks at the borders is made up for by mirroring the picture there, without the border pixel itself.
 
 mod chain;
+mod enlarger;
+mod reach;
 
 pub use chain::{Canvas, Chain, Passage, Step, factors};
+pub use enlarger::{Enlarger, MAX_HALO_PX, Traits};
 
-use super::windows::{Stretch, stretches};
+use super::windows::Stretch;
 use crate::error::{Error, Result};
-use crate::exec::{Device, Network, Params, Select, Session};
-use crate::graph::{Given, Graph, NodeId};
+use crate::exec::{Device, Network, Select, Session};
+use crate::graph::{Graph, NodeId};
 use crate::ops::resize::{Kernel, Resize};
 use crate::plan::Plan;
 use crate::plan::why::Why;
-use crate::tensor::Tensor;
+use crate::tensor::{Shape, Tensor};
 use crate::vision::image::{Channel, Picture, Rect, resize_plane, resize_rect};
 use crate::vision::metrics::{SSIM_WINDOW, psnr, ssim};
 use crate::vision::models::{Reads, SuperResolution};
@@ -46,9 +52,7 @@ const KEPT_BYTES: u64 = 256 << 20;
 #[derive(Debug)]
 pub struct Upscaler {
     device: Device,
-    model: SuperResolution,
-    /// Shared by windows of all sizes: there is one copy on the device.
-    weights: Params,
+    enlarger: Enlarger,
     /// Side of a window in pixels of the network's input, halo included.
     tile: usize,
     /// Largest plan, in bytes.
@@ -60,7 +64,7 @@ pub struct Upscaler {
 /// A part of a picture that the network runs on at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Window {
-    /// The part that the network reads, in pixels of its input.
+    /// The part that the network reads, in pixels of its input with the margins that its output lacks.
     pub read: Rect,
     /// The part that is kept, in pixels of the result.
     pub kept: Rect,
@@ -94,24 +98,18 @@ impl Upscaler {
     /// # Errors
     /// The weights do not belong to `model`; no window fits the device.
     pub fn new(device: Device, model: SuperResolution, weights: Weights, tile: Option<usize>) -> Result<Self> {
-        for (key, wanted) in [("model", model.name.clone()), ("scale", model.scale.to_string())] {
-            if let Some(is) = weights.manifest().get(key)
-                && *is != wanted
-            {
-                return Err(Error::weights(
-                    weights.name(),
-                    format!("holds {key} {is}, asked for {wanted}; give its --model and --scale, or other --weights"),
-                ));
-            }
-        }
+        Self::open(device, Enlarger::new(model, weights)?, tile)
+    }
+
+    /// Like [`Upscaler::new`], for a network of this or another project.
+    ///
+    /// # Errors
+    /// No window fits the device.
+    pub fn open(device: Device, enlarger: Enlarger, tile: Option<usize>) -> Result<Self> {
         let tile_px = tile.unwrap_or(TILES[0]);
-        let weights = Params::shared(weights);
-        let of_model = model.clone();
-        let network = device.network(weights.clone(), move |g| {
-            g.output("y", g.graph(&[g.input("x")], |graph, x| of_model.build(graph, x[0])));
-        });
+        let network = enlarger.network(&device);
         network.set_budget(KEPT_BYTES);
-        let mut upscaler = Self { device, model, weights, tile: tile_px, memory_bytes: u64::MAX, network };
+        let mut upscaler = Self { device, enlarger, tile: tile_px, memory_bytes: u64::MAX, network };
         if tile == Some(0) {
             upscaler.tile = usize::MAX;
         }
@@ -136,13 +134,21 @@ impl Upscaler {
     /// # Errors
     /// Not even the smallest window fits; the error gives its plan's bytes. Those of [`Upscaler::new`].
     pub fn within(device: Device, model: SuperResolution, weights: Weights, bytes: u64) -> Result<Self> {
-        let mut upscaler = Self::new(device, model, weights, Some(0))?;
+        Self::open_within(device, Enlarger::new(model, weights)?, bytes)
+    }
+
+    /// Like [`Upscaler::within`], for a network of this or another project.
+    ///
+    /// # Errors
+    /// Those of [`Upscaler::within`].
+    pub fn open_within(device: Device, enlarger: Enlarger, bytes: u64) -> Result<Self> {
+        let mut upscaler = Self::open(device, enlarger, Some(0))?;
         let (smallest, needed) = upscaler.smallest_window()?;
         if needed > bytes {
             return Err(Error::plan(format!(
                 "the smallest window of {}, {smallest} × {smallest}, takes {needed} bytes, more than the {bytes} that are \
                  allowed; allow {needed} or more",
-                upscaler.model.name
+                upscaler.name()
             )));
         }
         upscaler.fit(smallest, bytes)?;
@@ -151,8 +157,9 @@ impl Upscaler {
 
     /// Returns the side of the smallest window that keeps anything, and its plan's peak in bytes.
     fn smallest_window(&self) -> Result<(usize, u64)> {
-        let side = 2 * self.model.halo + 1;
-        let (g, y) = self.graph(side, side)?;
+        let side = self.traits().least();
+        let [height, width] = self.traits().fixed.unwrap_or([side; 2]);
+        let (g, y) = self.graph(height, width)?;
         Ok((side, self.device.plan(&g, &[y])?.peak_bytes()))
     }
 
@@ -187,16 +194,27 @@ impl Upscaler {
         self.tile
     }
 
-    pub fn model(&self) -> &SuperResolution {
-        &self.model
+    /// Returns how the network enlarges.
+    pub fn traits(&self) -> &Traits {
+        &self.enlarger.traits
+    }
+
+    pub fn name(&self) -> &str {
+        &self.traits().name
+    }
+
+    /// Returns the output pixels per pixel of a picture, along each side.
+    pub fn scale(&self) -> usize {
+        self.traits().scale
     }
 
     /// Builds the network for an input of `height` × `width`.
     fn graph(&self, height: usize, width: usize) -> Result<(Graph, NodeId)> {
-        let mut g = Graph::new();
-        let x = g.input("x", [1, 1, height, width])?;
-        let y = self.model.build(&mut g, x)?;
-        Ok((g, y))
+        let drafted = self.network.draft(&[self.enlarger.given(height, width)], false)?;
+        match drafted.outputs.first() {
+            Some((_, y)) => Ok((drafted.graph, *y)),
+            None => Err(Error::graph(self.name(), "has no output")),
+        }
     }
 
     /// Returns the graph of [`Upscaler::session`] and its output.
@@ -215,7 +233,7 @@ impl Upscaler {
     pub fn session(&self, height: usize, width: usize) -> Result<Session> {
         let (rows, columns) = self.windows(height, width);
         let (g, y) = self.graph(rows[0].len, columns[0].len)?;
-        self.device.compile(&g, &[y], self.weights.clone())
+        self.device.compile(&g, &[y], self.enlarger.weights().clone())
     }
 
     /// Returns the plan of [`Upscaler::session`] without allocating device memory.
@@ -239,59 +257,41 @@ impl Upscaler {
     }
 
     fn windows(&self, height: usize, width: usize) -> (Vec<Stretch>, Vec<Stretch>) {
-        (stretches(height, self.tile, self.model.halo), stretches(width, self.tile, self.model.halo))
-    }
-
-    /// Returns the output pixels per input pixel, along each side.
-    fn ratio(&self) -> usize {
-        if self.model.reads == Reads::Small { self.model.scale } else { 1 }
-    }
-
-    /// Returns windows of `side` that cover a network input of `height` × `width`, row by row.
-    fn cover(&self, height: usize, width: usize, side: usize) -> Vec<Window> {
-        let [rows, columns] = [height, width].map(|n| stretches(n, side, self.model.halo));
-        let r = self.ratio();
-        let window = |row: &Stretch, column: &Stretch| {
-            let kept = Rect {
-                top: row.keep.0 * r,
-                left: column.keep.0 * r,
-                height: (row.keep.1 - row.keep.0) * r,
-                width: (column.keep.1 - column.keep.0) * r,
-            };
-            Window {
-                read: Rect { top: row.start, left: column.start, height: row.len, width: column.len },
-                kept,
-                inside: Rect { top: kept.top - row.start * r, left: kept.left - column.start * r, ..kept },
-            }
-        };
-        rows.iter().flat_map(|row| columns.iter().map(move |column| window(row, column))).collect()
+        (self.traits().stretches(height, 0, self.tile), self.traits().stretches(width, 1, self.tile))
     }
 
     /// Returns the windows of a picture of `height` × `width`, all of one size. Their kept parts cover the result exactly once.
     pub fn windows_of(&self, height: usize, width: usize) -> Vec<Window> {
-        let enlarged = if self.model.reads == Reads::Enlarged { self.model.scale } else { 1 };
-        self.cover(height * enlarged, width * enlarged, self.tile)
+        let enlarged = if self.traits().reads == Reads::Enlarged { self.scale() } else { 1 };
+        self.traits().cover(height * enlarged, width * enlarged, self.tile)
     }
 
-    /// Returns the network's input for `window` of `picture`: luminance in 0..1, `[1, 1, H, W]`.
+    /// Returns the network's input for `window` of `picture`, `[1, C, H, W]` in 0..1: luminance, or red, green and blue.
     ///
     /// # Errors
-    /// `window` reaches beyond the picture.
+    /// `window` reaches beyond the picture and its margins.
     pub fn read(&self, picture: &Picture, window: &Window) -> Result<Tensor> {
-        let rect = window.read;
-        match self.model.reads {
-            Reads::Small => picture.luma(rect),
-            Reads::Enlarged => {
-                Tensor::new([1, 1, rect.height, rect.width], picture.resized_rect(Channel::Y, rect, &self.bicubic())?)
-            }
+        let (rect, channels) = (window.read, self.traits().channels);
+        if self.traits().reads == Reads::Enlarged {
+            let data = picture.resized_rect(Channel::Y, rect, &self.bicubic())?;
+            return Tensor::new([1, 1, rect.height, rect.width], data);
         }
+        let named: &[Channel] =
+            if channels == 1 { &[Channel::Y] } else { &[Channel::Red, Channel::Green, Channel::Blue] };
+        let mirrored = Mirrored::new(rect, self.traits().margins()[0], [picture.height(), picture.width()]);
+        let mut data = Vec::with_capacity(channels * rect.area());
+        for &channel in named {
+            let plane = picture.plane(channel, mirrored.source)?;
+            mirrored.copy(&plane, mirrored.source.width, &mut data);
+        }
+        Tensor::new([1, channels, rect.height, rect.width], data)
     }
 
-    /// Like [`Upscaler::read`], but of a luminance plane `[1, 1, H, W]`.
+    /// Like [`Upscaler::read`], but of planes `[1, C, H, W]`.
     fn read_plane(&self, plane: &Tensor, window: &Window) -> Result<Tensor> {
         let ([_, _, height, width], rect) = (plane.shape().nchw(), window.read);
-        match self.model.reads {
-            Reads::Small => crop(plane, rect),
+        match self.traits().reads {
+            Reads::Small => self.part(plane, window),
             Reads::Enlarged => {
                 let data = resize_rect(plane.data(), 0, [height, width], rect, &self.bicubic());
                 Tensor::new([1, 1, rect.height, rect.width], data)
@@ -299,18 +299,41 @@ impl Upscaler {
         }
     }
 
-    /// Returns the bicubic enlargement by the network's scale.
-    fn bicubic(&self) -> Resize {
-        Resize::by(Kernel::Bicubic, self.model.scale as u32, 1)
+    /// Returns the part of the network's input `[1, C, H, W]` that a window reads.
+    fn part(&self, input: &Tensor, window: &Window) -> Result<Tensor> {
+        let ([_, channels, height, width], rect) = (input.shape().nchw(), window.read);
+        let mirrored = Mirrored::new(rect, self.traits().margins()[0], [height, width]);
+        let source = crop(input, mirrored.source)?;
+        let mut data = Vec::with_capacity(channels * rect.area());
+        for plane in source.data().chunks(mirrored.source.area()) {
+            mirrored.copy(plane, mirrored.source.width, &mut data);
+        }
+        Tensor::new([1, channels, rect.height, rect.width], data)
     }
 
-    /// Runs the network on the whole of one window: takes the result of [`Upscaler::read`], returns the output `[1, 1, H, W]`.
+    /// Returns the bicubic enlargement by the network's scale.
+    fn bicubic(&self) -> Resize {
+        Resize::by(Kernel::Bicubic, self.scale() as u32, 1)
+    }
+
+    /// Runs the network on the whole of one window: takes the result of [`Upscaler::read`], returns the output `[1, C, H, W]`.
     ///
     /// # Errors
     /// The window does not fit the device; the device fails.
     pub fn run(&self, input: &Tensor) -> Result<Tensor> {
         let [_, _, height, width] = input.shape().nchw();
-        Ok(self.session_for([height, width])?.run(&[("x", input)])?.swap_remove(0))
+        self.run_in(&*self.session_for([height, width])?, input)
+    }
+
+    /// Runs a session of the network, whose own shapes may lack the batch.
+    fn run_in(&self, session: &Session, input: &Tensor) -> Result<Tensor> {
+        let [_, _, height, width] = input.shape().nchw();
+        let given = self.enlarger.given(height, width);
+        let reshaped = if given.shape == input.shape() { None } else { Some(input.clone().reshaped(given.shape)?) };
+        let mut outputs = session.run(&[(&given.name, reshaped.as_ref().unwrap_or(input))])?;
+        let Some(output) = outputs.pop() else { return Err(Error::graph(self.name(), "has no output")) };
+        let whole: Shape = output.shape().nchw().into();
+        output.reshaped(whole)
     }
 
     fn session_for(&self, size: [usize; 2]) -> Result<Arc<Session>> {
@@ -324,7 +347,7 @@ impl Upscaler {
                 )));
             }
         }
-        self.network.session(&[Given::new("x", [1, 1, size[0], size[1]])])
+        self.network.session(&[self.enlarger.given(size[0], size[1])])
     }
 
     /// Enlarges a picture. `progress(done, all)` is called with numbers of output pixels after every window. Returning false
@@ -348,8 +371,8 @@ impl Upscaler {
         Ok((out, Report { tiles: windows.len() }))
     }
 
-    /// Computes the middle window of `picture` on the adapter, computes the tile in it whose luminance varies most with the f64
-    /// references on the processor, and compares the two.
+    /// Computes the middle window of `picture` on the adapter, computes the tile in it that varies most with the f64
+    /// references on the processor, and compares the two. If the network reaches further, the adapter computes that tile alone too.
     ///
     /// # Errors
     /// [`Error::Device`] if the adapter's tile is wrong, or black or constant while the reference's is not. The device is the
@@ -374,10 +397,13 @@ impl Upscaler {
         let windows = self.windows_of(height, width);
         let window = &windows[windows.len() / 2];
         let input = read(window)?;
-        let output = self.run(&input)?;
-        let side = CHECKED_PX + 2 * self.model.halo;
+        let traits = self.traits();
+        let output = if traits.is_exact { Some(self.run(&input)?) } else { None };
+        let side = CHECKED_PX + 2 * traits.halo;
+        let [margin, behind] = traits.margins();
+        let [height, width] = [window.read.height, window.read.width].map(|n| n - margin - behind);
         let mut best: Option<(f64, Window, Tensor)> = None;
-        for tile in self.cover(window.read.height, window.read.width, side) {
+        for tile in traits.cover(height, width, side) {
             let part = crop(&input, tile.read)?;
             let contrast = variance(&part);
             if best.as_ref().is_none_or(|(most, ..)| contrast > *most) {
@@ -386,9 +412,13 @@ impl Upscaler {
         }
         let Some((_, tile, part)) = best else { return Ok(()) };
         let (g, y) = self.graph(tile.read.height, tile.read.width)?;
-        let cpu = Device::open(&Select::Cpu)?.compile(&g, &[y], self.weights.clone())?;
-        let expected = crop(&cpu.run(&[("x", &part)])?.swap_remove(0), tile.inside)?;
-        agree(&expected, &crop(&output, tile.kept)?).map_err(|problem| {
+        let cpu = Device::open(&Select::Cpu)?.compile(&g, &[y], self.enlarger.weights().clone())?;
+        let expected = crop(&self.run_in(&cpu, &part)?, tile.inside)?;
+        let got = match &output {
+            Some(output) => crop(output, traits.placed(tile.kept))?,
+            None => crop(&self.run(&part)?, tile.inside)?,
+        };
+        agree(&expected, &got).map_err(|problem| {
             Error::device(
                 format!("{name}: {} computes this picture wrongly: {problem}", self.device.describe()),
                 "update its driver, choose another --device (see `lineament devices`), or use --device cpu",
@@ -404,7 +434,7 @@ impl Upscaler {
     /// # Errors
     /// The picture is too small; the device fails.
     pub fn score(&self, truth: &Picture) -> Result<Score> {
-        let scale = self.model.scale;
+        let scale = self.scale();
         let [small_h, small_w] = [truth.height() / scale, truth.width() / scale];
         let size @ [height, width] = [small_h * scale, small_w * scale];
         check_truth(truth, scale)?;
@@ -413,7 +443,7 @@ impl Upscaler {
         let expected: Vec<f32> = rows.flat_map(|row| &row[..width]).map(|&y| f32::from(y) / 255.0).collect();
         let small = resize_plane(&expected, size, &Resize::by(Kernel::Bicubic, 1, scale as u32))?;
         let bicubic = resize_plane(&small, [small_h, small_w], &Resize::by(Kernel::Bicubic, scale as u32, 1))?;
-        let input = match self.model.reads {
+        let input = match self.traits().reads {
             Reads::Small => Tensor::new([1, 1, small_h, small_w], small)?,
             Reads::Enlarged => Tensor::new([1, 1, height, width], bicubic.clone())?,
         };
@@ -426,15 +456,19 @@ impl Upscaler {
         })
     }
 
-    /// Runs the network on a whole luminance plane: takes its input `[1, 1, H, W]`, returns its output.
+    /// Runs the network on whole planes, luminance or red, green and blue: takes its input `[1, C, H, W]`, returns its output.
     ///
     /// # Errors
-    /// Those of [`Upscaler::session`].
+    /// The input has other channels; those of [`Upscaler::session`].
     pub fn luma(&self, input: &Tensor) -> Result<Tensor> {
-        let [_, _, height, width] = input.shape().nchw();
-        let r = self.ratio();
-        let windows = self.cover(height, width, self.tile);
-        self.whole(&windows, [height * r, width * r], |window| crop(input, window.read))
+        let [n, c, height, width] = input.shape().nchw();
+        if [n, c] != [1, self.traits().channels] {
+            let (name, expected) = (self.name(), self.traits().channels);
+            return Err(Error::graph(name, format!("takes [1, {expected}, H, W], got {}", input.shape())));
+        }
+        let r = self.traits().ratio();
+        let windows = self.traits().cover(height, width, self.tile);
+        self.whole(&windows, [height * r, width * r], |window| self.part(input, window))
     }
 
     /// Runs the network on all `windows` and returns its output of `[height, width]`; `read` returns the input for a window.
@@ -444,7 +478,7 @@ impl Upscaler {
         [height, width]: [usize; 2],
         read: impl Fn(&Window) -> Result<Tensor>,
     ) -> Result<Tensor> {
-        let mut output = Tensor::zeros([1, 1, height, width]);
+        let mut output = Tensor::zeros([1, self.traits().channels, height, width]);
         for window in windows {
             window.paste(&self.run(&read(window)?)?, &mut output)?;
         }
@@ -453,15 +487,62 @@ impl Upscaler {
 }
 
 impl Window {
-    /// Copies the kept part of `y`, the network's output for this window, to its place in the whole plane.
-    fn paste(&self, y: &Tensor, plane: &mut Tensor) -> Result<()> {
-        let ([_, _, _, width], rect) = (plane.shape().nchw(), self.kept);
+    /// Copies the kept part of `y`, the network's output for this window, to its place in the whole planes.
+    fn paste(&self, y: &Tensor, planes: &mut Tensor) -> Result<()> {
+        let ([_, _, height, width], rect) = (planes.shape().nchw(), self.kept);
         for (i, line) in crop(y, self.inside)?.data().chunks(rect.width).enumerate() {
-            let at = (rect.top + i) * width + rect.left;
-            plane.data_mut()[at..at + rect.width].copy_from_slice(line);
+            let (plane, row) = (i / rect.height, rect.top + i % rect.height);
+            let at = (plane * height + row) * width + rect.left;
+            planes.data_mut()[at..at + rect.width].copy_from_slice(line);
         }
         Ok(())
     }
+}
+
+/// Which pixels of a picture a rectangle reads that may extend beyond its borders, where it is mirrored.
+struct Mirrored {
+    /// The part of the picture that has all of them.
+    source: Rect,
+    /// Rows and columns of that part.
+    rows: Vec<usize>,
+    columns: Vec<usize>,
+}
+
+impl Mirrored {
+    /// `margin` pixels lie before the first of `size` pixels, along each side.
+    fn new(rect: Rect, margin: usize, [height, width]: [usize; 2]) -> Self {
+        let inside = |start: usize, len: usize, n: usize| -> Vec<usize> {
+            (start..start + len).map(|at| mirrored(at as i64 - margin as i64, n)).collect()
+        };
+        let (mut rows, mut columns) = (inside(rect.top, rect.height, height), inside(rect.left, rect.width, width));
+        let cut = |all: &mut Vec<usize>| {
+            let (low, high) = (all.iter().min().copied().unwrap_or(0), all.iter().max().copied().unwrap_or(0));
+            all.iter_mut().for_each(|at| *at -= low);
+            (low, high + 1 - low)
+        };
+        let ((top, height), (left, width)) = (cut(&mut rows), cut(&mut columns));
+        Self { source: Rect { top, left, height, width }, rows, columns }
+    }
+
+    /// Appends the rectangle of a plane, of which `source` holds the part, `width` wide.
+    fn copy(&self, source: &[f32], width: usize, to: &mut Vec<f32>) {
+        let is_plain = self.columns.iter().copied().eq(0..width);
+        for &row in &self.rows {
+            let line = &source[row * width..(row + 1) * width];
+            match is_plain {
+                true => to.extend_from_slice(line),
+                false => to.extend(self.columns.iter().map(|&column| line[column])),
+            }
+        }
+    }
+}
+
+/// Returns the pixel of `n` that lies at a place beyond the border, in the picture's mirror image without the border pixel itself.
+fn mirrored(at: i64, n: usize) -> usize {
+    let last = n as i64 - 1;
+    let period = (2 * last).max(1);
+    let at = at.rem_euclid(period);
+    at.min(period - at).min(last) as usize
 }
 
 /// Returns a black picture of the size to which `op` resizes `picture`, with its channels, bits, profile and metadata.
@@ -473,10 +554,14 @@ fn canvas(picture: &Picture, op: &Resize) -> Result<Picture> {
     Ok(out)
 }
 
-/// Writes the rectangle `rect` of an enlargement: luminance from `y`, colour and alpha from `picture` resized by `op`.
+/// Writes the rectangle `rect` of an enlargement: luminance from the plane `y`, or colours from its three planes, and the rest from `picture`
+/// resized by `op`.
 fn put(picture: &Picture, out: &mut Picture, rect: Rect, y: &[f32], op: &Resize) -> Result<()> {
     let resized = |channel| picture.resized_rect(channel, rect, op);
-    if picture.channels().is_grey() {
+    let area = rect.area();
+    if y.len() == 3 * area {
+        out.put_rgb(rect, [&y[..area], &y[area..2 * area], &y[2 * area..]])?;
+    } else if picture.channels().is_grey() {
         out.put_grey(rect, y)?;
     } else {
         out.put_ycbcr(rect, y, &resized(Channel::Cb)?, &resized(Channel::Cr)?)?;
@@ -542,12 +627,15 @@ fn variance(tensor: &Tensor) -> f64 {
     tensor.data().iter().map(|&v| (f64::from(v) - mean).powi(2)).sum::<f64>() / n
 }
 
-/// Returns a rectangle of a `[1, 1, H, W]` tensor.
+/// Returns a rectangle of all planes of a `[1, C, H, W]` tensor.
 fn crop(tensor: &Tensor, rect: Rect) -> Result<Tensor> {
-    let [_, _, _, width] = tensor.shape().nchw();
-    let lines = tensor.data().chunks(width).skip(rect.top).take(rect.height);
-    let data = lines.flat_map(|line| &line[rect.left..rect.left + rect.width]).copied().collect();
-    Tensor::new([1, 1, rect.height, rect.width], data)
+    let [_, channels, height, width] = tensor.shape().nchw();
+    let lines = |plane: &'_ [f32]| -> Vec<f32> {
+        let lines = plane.chunks(width).skip(rect.top).take(rect.height);
+        lines.flat_map(|line| &line[rect.left..rect.left + rect.width]).copied().collect()
+    };
+    let data = tensor.data().chunks(height * width).flat_map(lines).collect();
+    Tensor::new([1, channels, rect.height, rect.width], data)
 }
 
 #[cfg(test)]

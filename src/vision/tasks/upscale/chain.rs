@@ -1,18 +1,16 @@
 //! Enlarges a picture by any factor: networks one after another, then a bicubic step to the exact size.
 //!
-//! Luminance stays in f32 from the first network to the result. Between two networks it is clamped to 0..1, because they were
-//! trained on pictures. If the product of their scales exceeds the scale, the last output is shrunk bicubically, with
-//! antialiasing. Colour and alpha are enlarged bicubically from the picture in one step. The result depends on the size of the
+//! Luminance, or what else the networks enlarge, stays in f32 from the first network to the result. Between two networks it is clamped to
+//! 0..1, because they were trained on pictures. If the product of their scales exceeds the scale, the last output is shrunk bicubically, with
+//! antialiasing. All else is enlarged bicubically from the picture in one step. The result depends on the size of the
 //! windows only as far as that of each [`Upscaler`] does.
 
-use super::{Report, Upscaler, Window, canvas, crop, put};
+use super::{Enlarger, Report, Upscaler, Window, canvas, crop, put};
 use crate::error::{Error, Result};
 use crate::exec::Device;
 use crate::ops::resize::{Kernel, Ratio, Resize};
 use crate::tensor::Tensor;
 use crate::vision::image::{Picture, Rect, resize_rect, rows_read};
-use crate::vision::models::SuperResolution;
-use crate::weights::Weights;
 use std::collections::VecDeque;
 use std::ops::Range;
 
@@ -58,8 +56,14 @@ impl Chain {
     /// Creates a chain of networks in the order in which they run.
     ///
     /// # Errors
-    /// There is no network; the product of their scales is less than `scale`; the numbers of `scale` are too large.
+    /// There is no network; they differ in channels; the product of their scales is less than `scale`; the numbers of `scale` are too large.
     pub fn new(stages: Vec<Upscaler>, scale: Ratio) -> Result<Self> {
+        let channels = |stage: &Upscaler| stage.traits().channels;
+        if let Some(other) = stages.iter().find(|stage| channels(stage) != channels(&stages[0])) {
+            let (a, b) = (&stages[0], other);
+            let problem = format!("{} takes {} channels and {} {}", a.name(), channels(a), b.name(), channels(b));
+            return Err(Error::Usage(format!("{problem}; choose networks that take equally many")));
+        }
         let chain = Self { stages, scale };
         let product = chain.product() as u128;
         if chain.stages.is_empty() || product * u128::from(scale.den) < u128::from(scale.num) {
@@ -78,17 +82,12 @@ impl Chain {
     ///
     /// # Errors
     /// The smallest windows take more; the error gives their plans' bytes. Those of [`Chain::new`] and [`Upscaler::within`].
-    pub fn within(
-        device: &Device,
-        mut networks: Vec<(SuperResolution, Weights)>,
-        scale: Ratio,
-        bytes: u64,
-    ) -> Result<Self> {
+    pub fn within(device: &Device, mut networks: Vec<Enlarger>, scale: Ratio, bytes: u64) -> Result<Self> {
         if networks.len() < 2 {
-            let one = networks.pop().map(|(model, weights)| Upscaler::within(device.clone(), model, weights, bytes));
+            let one = networks.pop().map(|network| Upscaler::open_within(device.clone(), network, bytes));
             return Self::new(one.transpose()?.into_iter().collect(), scale);
         }
-        let open = |(model, weights)| Upscaler::new(device.clone(), model, weights, Some(0));
+        let open = |network| Upscaler::open(device.clone(), network, Some(0));
         let mut stages = networks.into_iter().map(open).collect::<Result<Vec<_>>>()?;
         let smallest = stages.iter().map(Upscaler::smallest_window).collect::<Result<Vec<_>>>()?;
         let needed: u64 = smallest.iter().map(|(_, bytes)| bytes).sum();
@@ -121,9 +120,14 @@ impl Chain {
         self.scale
     }
 
+    /// Returns the channels that the networks enlarge: 1 for luminance, 3 for red, green and blue.
+    pub fn channels(&self) -> usize {
+        self.first().traits().channels
+    }
+
     /// Returns the product of the networks' scales.
     pub fn product(&self) -> usize {
-        self.stages.iter().map(|stage| stage.model().scale).product()
+        self.stages.iter().map(|stage| stage.scale()).product()
     }
 
     /// Returns the scale of the bicubic step after the networks, below 1, or `None` if their product equals the scale.
@@ -145,8 +149,8 @@ impl Chain {
 
     /// Begins the passage of a picture of `height` × `width`.
     pub fn begin(&self, height: usize, width: usize) -> Passage<'_> {
-        let ratio = self.first().model().scale;
-        let plane = (self.stages.len() > 1).then(|| Tensor::zeros([1, 1, height * ratio, width * ratio]));
+        let ratio = self.first().scale();
+        let plane = (self.stages.len() > 1).then(|| Tensor::zeros([1, self.channels(), height * ratio, width * ratio]));
         Passage { chain: self, plane, stage: 1, windows: VecDeque::new(), next: None }
     }
 
@@ -157,9 +161,10 @@ impl Chain {
     pub fn canvas(&self, picture: &Picture) -> Result<Canvas> {
         let op = self.bicubic();
         let out = canvas(picture, &op)?;
-        let rows = self.rest().map(|rest| {
+        let rows = self.rest().map_or_else(Vec::new, |rest| {
             let rest = Resize::by(Kernel::Bicubic, rest.num, rest.den);
-            Rows::new(rest, [picture.height(), picture.width()].map(|n| n * self.product()), out.height())
+            let size = [picture.height(), picture.width()].map(|n| n * self.product());
+            (0..self.channels()).map(|_| Rows::new(rest.clone(), size, out.height())).collect()
         });
         Ok(Canvas { op, out, rows })
     }
@@ -208,7 +213,7 @@ impl Chain {
                 plane.as_ref().map_or([picture.height(), picture.width()], |p| [p.shape()[2], p.shape()[3]]);
             stage.check_window(picture.name(), [height, width], read)?;
             if k + 1 < self.stages.len() {
-                let scale = stage.model().scale;
+                let scale = stage.scale();
                 let output = stage.whole(&stage.windows_of(height, width), [height * scale, width * scale], read)?;
                 plane = Some(clamped(output));
             }
@@ -223,7 +228,7 @@ fn clamped(mut plane: Tensor) -> Tensor {
     plane
 }
 
-/// One picture's luminance on its way through the networks.
+/// One picture's planes on their way through the networks.
 #[derive(Debug)]
 pub struct Passage<'c> {
     chain: &'c Chain,
@@ -268,8 +273,8 @@ impl Passage<'_> {
         if self.windows.is_empty() {
             let [_, _, height, width] = plane.shape().nchw();
             self.windows = stage.windows_of(height, width).into();
-            let scale = stage.model().scale;
-            self.next = (!is_last).then(|| Tensor::zeros([1, 1, height * scale, width * scale]));
+            let scale = stage.scale();
+            self.next = (!is_last).then(|| Tensor::zeros([1, self.chain.channels(), height * scale, width * scale]));
         }
         let Some(window) = self.windows.pop_front() else { return Ok(None) };
         let y = stage.run(&stage.read_plane(plane, &window)?)?;
@@ -294,7 +299,8 @@ pub struct Canvas {
     /// Makes colour and alpha as large as the result.
     op: Resize,
     out: Picture,
-    rows: Option<Rows>,
+    /// One for each plane; none if there is no bicubic step.
+    rows: Vec<Rows>,
 }
 
 impl Canvas {
@@ -305,16 +311,21 @@ impl Canvas {
     /// `picture`, `window` or `y` belongs to another canvas.
     pub fn put(&mut self, picture: &Picture, window: &Window, y: &Tensor) -> Result<()> {
         let part = crop(y, window.inside)?;
-        let Some(rows) = &mut self.rows else {
+        if self.rows.is_empty() {
             return put(picture, &mut self.out, window.kept, part.data(), &self.op);
-        };
-        rows.take(window.kept, part.data());
+        }
+        for (rows, plane) in self.rows.iter_mut().zip(part.data().chunks(window.kept.area())) {
+            rows.take(window.kept, plane);
+        }
         let width = self.out.width();
-        while let Some((range, y)) = rows.give(width) {
+        loop {
+            let given: Option<Vec<_>> = self.rows.iter_mut().map(|rows| rows.give(width)).collect();
+            let Some(given) = given else { return Ok(()) };
+            let range = given[0].0.clone();
+            let y = given.into_iter().flat_map(|(_, plane)| plane).collect::<Vec<f32>>();
             let rect = Rect { top: range.start, left: 0, height: range.len(), width };
             put(picture, &mut self.out, rect, &y, &self.op)?;
         }
-        Ok(())
     }
 
     /// Returns the result.
