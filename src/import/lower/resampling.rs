@@ -365,10 +365,8 @@ impl Lowering<'_> {
             let all = (0..outputs).flat_map(|o| (0..most).map(move |t| (o, t)));
             let (indices, weights) = all.map(|(o, t)| tap(o, t)).map(|(at, weight)| (at as u32, weight)).unzip();
             let mut dims = x.dims().to_vec();
-            let [outer, inner]: [usize; 2] = [dims[..axis].iter().product(), dims[axis + 1..].iter().product()];
             let id = self.f32(x)?;
-            let id = self.reshape(id, &[outer, dims[axis], inner])?;
-            let y = self.graph.resample(id, 1, &Taps { count: most, indices, weights })?;
+            let y = self.graph.resample(id, axis, &Taps { count: most, indices, weights })?;
             dims[axis] = outputs;
             return self.float(y, &dims, x.kind());
         }
