@@ -8,7 +8,9 @@ use lineament::ops::conv2d::Conv2d;
 use lineament::ops::leaky_relu::LeakyRelu;
 use lineament::ops::loss::Reduction;
 use lineament::ops::pixel_shuffle::PixelShuffle;
-use lineament::ops::{Call, Caps, Case, Cost, Io, Kernel, Launch, Op, Source, Tolerance, Values, Work};
+use lineament::ops::{Call, Caps, Case, Cost, Fill, Io, Kernel, Launch, Op, Source, Tolerance, Values, Work};
+use lineament::rng::Rng;
+use lineament::tensor::DType;
 use lineament::{Device, Graph, Select, Shape, ShapeError, Tensor, Weights};
 
 /// y = 2x, with one fault.
@@ -268,4 +270,105 @@ fn what_rides_along_with_convolutions_gives_what_the_operations_give() {
             }
         }
     }
+}
+
+/// y = ⌊a / b⌋ by `shaders/shared/quotient.wgsl`, or with another text in its place.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Quotient(&'static [Kernel]);
+
+macro_rules! quotient {
+    ($stem:literal, $function:expr) => {
+        &[Kernel::new(
+            Source::new(
+                $stem,
+                concat!(
+                    "struct P { len: u32 }
+                @group(0) @binding(0) var<uniform> p: P;
+                @group(0) @binding(1) var<storage, read> a: array<u32>;
+                @group(0) @binding(2) var<storage, read> b: array<u32>;
+                @group(0) @binding(3) var<storage, read_write> y: array<u32>;
+                @compute @workgroup_size(64)
+                fn forward(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgroups) n: vec3<u32>) {
+                    let i = g.x + g.y * n.x * 64; if i >= p.len { return; } y[i] = quotient(a[i], b[i]); }
+                ",
+                    $function
+                ),
+            ),
+            launch,
+        )]
+    };
+}
+
+const QUOTIENT: &[Kernel] = quotient!("quotient/plain", include_str!("../shaders/shared/quotient.wgsl"));
+/// Without the corrections.
+const UNCORRECTED: &[Kernel] =
+    quotient!("quotient/uncorrected", "fn quotient(a: u32, b: u32) -> u32 { return u32(f32(a) * (1.0 / f32(b))); }");
+/// Without the first of them.
+const ONE_CORRECTION: &[Kernel] = quotient!(
+    "quotient/once",
+    "fn quotient(a: u32, b: u32) -> u32 {
+        let q = u32(min(f32(a) * (1.0 / f32(b)), 4294967040.0));
+        let rest = bitcast<i32>(a - q * b);
+        return q + select(0u, 1u, rest >= i32(b)) - select(0u, 1u, rest < 0); }"
+);
+
+impl Op for Quotient {
+    fn name(&self) -> &'static str {
+        "quotient"
+    }
+    fn inputs(&self) -> &'static [&'static str] {
+        &["a", "b"]
+    }
+    fn dtype(&self, _name: &str) -> DType {
+        DType::U32
+    }
+    fn kernels(&self) -> &'static [Kernel] {
+        self.0
+    }
+    fn takes_any_rank(&self) -> bool {
+        true
+    }
+    fn shape(&self, x: &[Shape]) -> Result<Shape, ShapeError> {
+        Ok(x[0])
+    }
+    fn cost(&self, _method: &str, io: &Io) -> Cost {
+        Cost::new(io.y_len(), 3 * io.y_len())
+    }
+    fn reference(&self, _io: &Io, x: &[Vec<f64>], y: &mut [f64]) {
+        y.iter_mut().zip(x[0].iter().zip(&x[1])).for_each(|(y, (a, b))| *y = (*a as u64 / *b as u64) as f64);
+    }
+    fn no_grad(&self) -> &'static [(&'static str, &'static str)] {
+        &[("a", "an integer"), ("b", "an integer")]
+    }
+    fn reference_grad(&self, _io: &Io, _x: &[Vec<f64>], _y: &[f64], _dy: &[f64], _dx: &mut [Vec<f64>]) {}
+    fn tolerance(&self, _output: &str, _io: &Io, _at: &Values) -> Tolerance {
+        Tolerance::Terms(0)
+    }
+}
+
+/// Divisors of all sizes up to 2³⁰.
+fn divisor(i: usize) -> u32 {
+    let bits = (i / 97 % 31) as u32;
+    (1_u32 << bits).saturating_sub((i % 3) as u32).max(1)
+}
+
+#[test]
+fn quotients_of_integers_are_exact() {
+    let Some(device) = common::device() else { return };
+    let any = |rng: &mut Rng, _: &[Shape], k: usize| -> Vec<f64> {
+        let values = (0..6014).map(|i| {
+            let b = divisor(i);
+            // Of any size; multiples of the divisor, and what lies before and behind them.
+            let a = (rng.below(1 << 32) >> (i % 33).min(31)) as u32;
+            let a = if i % 5 < 2 { a } else { (a / b * b).wrapping_add((i % 5) as u32).wrapping_sub(3) };
+            f64::from(if k == 0 { a } else { b })
+        });
+        values.collect()
+    };
+    let failures = |kernels| {
+        let case = Case::new(Quotient(kernels), &[[6014], [6014]]).fill(0, Fill::With(any)).fill(1, Fill::With(any));
+        check::op(&Quotient(kernels), &[case], Some(&device)).failures
+    };
+    assert_eq!(failures(QUOTIENT), [""; 0]);
+    assert!(!failures(UNCORRECTED).is_empty() && !failures(ONE_CORRECTION).is_empty());
 }

@@ -38,10 +38,18 @@ fn shader_stem(path: &Path) -> String {
 
 /// Rows of a pointwise table share a file.
 fn file_of(kernel: &Kernel) -> String {
-    let Some(row) = kernel.stem().strip_prefix("pointwise/") else { return kernel.stem().to_owned() };
-    let is_unary = pointwise::unary::ROWS.iter().any(|unary| unary.name == row);
-    let file = if is_unary {
+    let is_unary = |name: &str| pointwise::unary::ROWS.iter().any(|unary| unary.name == name);
+    let Some(row) = kernel.stem().strip_prefix("pointwise/") else {
+        // A fused convolution with the function of a row in the place of slopes.
+        let file = kernel.stem().split_once('_').filter(|(file, f)| file.starts_with("conv2d/") && is_unary(f));
+        return file.map_or(kernel.stem(), |(file, _)| file).to_owned();
+    };
+    let file = if is_unary(row) {
         "unary"
+    } else if row.strip_suffix("_quads").is_some_and(is_unary) {
+        "unary_quads"
+    } else if row.ends_with("_quads") {
+        "binary_quads"
     } else if pointwise::compare::ROWS.iter().any(|compare| compare.name == row) {
         "compare"
     } else if row.ends_with("_sums") {
