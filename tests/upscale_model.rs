@@ -146,6 +146,11 @@ fn fixed(side: i64) -> Net {
         .add("Reshape", &["four"], vec![])
 }
 
+/// Works on a quarter of the rows and columns.
+fn coarse() -> Net {
+    Net::new().conv([4, 1, 4], 4, 0).relu().conv([4, 4, 3], 1, 1).deconv([4, 1, 8], 8, 0)
+}
+
 /// As [`shuffling`], with factors for the channels from the mean of the whole picture.
 fn squeezing() -> Net {
     let net = Net::new().conv([4, 1, 3], 1, 1);
@@ -168,7 +173,7 @@ fn what_a_network_is_follows_from_its_graph() {
         (Net::new().delta(3, 5).nearest(3.0), &[1, 3, 0, 0], (3, 3, 2, [6, 6], 1, None, true)),
         (Net::new().conv([1, 1, 3], 1, 1), &[1, 1, 0, 0], (1, 1, 1, [0, 0], 1, None, true)),
         // The grid is what the coarsest layer needs.
-        (Net::new().conv([4, 1, 4], 4, 0).deconv([4, 1, 8], 8, 0), &[1, 1, 0, 0], (2, 1, 3, [0, 0], 4, None, true)),
+        (coarse(), &[1, 1, 0, 0], (2, 1, 4, [0, 0], 4, None, true)),
     ] {
         let t = traits(net.model(dims));
         let got = (t.scale, t.channels, t.halo, t.crop, t.multiple, t.fixed, t.is_exact);
@@ -189,6 +194,7 @@ fn tiled_equals_untiled() {
         ("shuffling", shuffling(3).model(&[1, 3, 0, 0]), 3),
         ("cropping", cropping().model(&[1, 3, 0, 0]), 3),
         ("halving", halving().model(&[1, 1, 0, 0]), 1),
+        ("coarse", coarse().model(&[1, 1, 0, 0]), 1),
         ("old", fixed(24).model(&[1, 1, 24, 24]), 1),
     ] {
         let enlarger = enlarger(net);

@@ -5,7 +5,7 @@ use crate::exec::Device;
 use crate::ops::resize::Ratio;
 use crate::vision::models::shipped;
 use crate::vision::models::{SUPER_RESOLUTION, SuperResolution};
-use crate::vision::tasks::upscale::{Chain, Enlarger, MAX_HALO_PX, Upscaler, factors};
+use crate::vision::tasks::upscale::{Chain, Enlarger, Upscaler, factors};
 use crate::weights::Weights;
 use clap::Args;
 use std::path::{Path, PathBuf};
@@ -206,11 +206,10 @@ pub fn caution(chain: &Chain) -> Option<String> {
     }
     let whole = if traits.fixed.is_some() { "" } else { "; --tile 0 processes pictures whole" };
     Some(format!(
-        "{} depends on more than {} pixels around each, so that a picture of several windows differs slightly from one that is processed \
-         whole; they overlap by {} pixels{whole}",
+        "{}: an output pixel depends on more than the {} pixels on each side by which windows overlap, so that a picture of several windows \
+         differs slightly from the same processed whole{whole}",
         out::shown(&traits.name),
-        traits.halo.min(MAX_HALO_PX),
-        2 * traits.halo
+        traits.halo
     ))
 }
 

@@ -554,8 +554,8 @@ fn canvas(picture: &Picture, op: &Resize) -> Result<Picture> {
     Ok(out)
 }
 
-/// Writes the rectangle `rect` of an enlargement: luminance from the plane `y`, or colours from its three planes, and the rest from `picture`
-/// resized by `op`.
+/// Writes the rectangle `rect` of an enlargement: luminance from the plane `y`, or colours from its three planes, and the rest from
+/// `picture` resized by `op`.
 fn put(picture: &Picture, out: &mut Picture, rect: Rect, y: &[f32], op: &Resize) -> Result<()> {
     let resized = |channel| picture.resized_rect(channel, rect, op);
     let area = rect.area();
@@ -641,6 +641,14 @@ fn crop(tensor: &Tensor, rect: Rect) -> Result<Tensor> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_picture_is_mirrored_without_its_border_pixel() {
+        let of = |n: usize| (-4..n as i64 + 4).map(|at| mirrored(at, n)).collect::<Vec<_>>();
+        assert_eq!(of(4), [2, 3, 2, 1, 0, 1, 2, 3, 2, 1, 0, 1]);
+        assert_eq!(of(2), [0, 1, 0, 1, 0, 1, 0, 1, 0, 1]);
+        assert_eq!(of(1), [0; 9]);
+    }
 
     #[test]
     fn a_tile_agrees_only_where_every_value_does() {

@@ -1,8 +1,8 @@
 //! Enlarges a picture by any factor: networks one after another, then a bicubic step to the exact size.
 //!
 //! Luminance, or what else the networks enlarge, stays in f32 from the first network to the result. Between two networks it is clamped to
-//! 0..1, because they were trained on pictures. If the product of their scales exceeds the scale, the last output is shrunk bicubically, with
-//! antialiasing. All else is enlarged bicubically from the picture in one step. The result depends on the size of the
+//! 0..1, because they were trained on pictures. If the product of their scales exceeds the scale, the last output is shrunk bicubically,
+//! with antialiasing. All else is enlarged bicubically from the picture in one step. The result depends on the size of the
 //! windows only as far as that of each [`Upscaler`] does.
 
 use super::{Enlarger, Report, Upscaler, Window, canvas, crop, put};
@@ -56,7 +56,8 @@ impl Chain {
     /// Creates a chain of networks in the order in which they run.
     ///
     /// # Errors
-    /// There is no network; they differ in channels; the product of their scales is less than `scale`; the numbers of `scale` are too large.
+    /// There is no network; they differ in channels; the product of their scales is less than `scale`; the numbers of `scale` are too
+    /// large.
     pub fn new(stages: Vec<Upscaler>, scale: Ratio) -> Result<Self> {
         let channels = |stage: &Upscaler| stage.traits().channels;
         if let Some(other) = stages.iter().find(|stage| channels(stage) != channels(&stages[0])) {

@@ -18,7 +18,8 @@ use std::sync::Arc;
 /// that reaches further would compute most pixels more than twice.
 pub const MAX_HALO_PX: usize = 72;
 
-/// Halo of a network that reaches further or everywhere. What lies further away matters little in practice; realesrgan-ncnn-vulkan takes 10.
+/// Halo of a network that reaches further or everywhere. What lies further away matters little in practice; realesrgan-ncnn-vulkan
+/// takes 10.
 const USUAL_HALO_PX: usize = 32;
 
 /// Largest scale of a network.

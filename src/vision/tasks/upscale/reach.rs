@@ -92,7 +92,7 @@ pub struct Traced {
     pub multiple: usize,
 }
 
-/// Returns the reach of `output`, of which `input` is a picture whose rows and columns are the axes `axes`. `None` if it does not depend on it.
+/// Returns the reach of `output`; `None` if it does not depend on `input`, a picture whose rows and columns are the axes `axes`.
 pub fn trace(graph: &Graph, input: NodeId, axes: [usize; 2], output: NodeId) -> Option<Traced> {
     let nodes = graph.nodes();
     let mut needed = vec![false; nodes.len()];
@@ -555,8 +555,8 @@ impl Window {
     }
 }
 
-/// Returns which outputs of a table are inside, if these of `size` inputs are. What a table reads near its ends, where it does not reach past
-/// the border, tells what it would read in the middle.
+/// Returns which outputs of a table are inside, if these of `size` inputs are. Near its ends, a table does not reach past the border; what it
+/// reads a whole number of periods away, in the middle, tells how far it would.
 fn read(inside: Span, size: usize, rows: &[(usize, usize)]) -> Span {
     let count = rows.len();
     let mut common = (size, count);
