@@ -320,6 +320,32 @@ fn a_value_times_its_gate_is_one_function() {
     assert_eq!(operators(0.0, "Sigmoid", ["g", "g"], &[]), ["Sigmoid", "Mul"]);
 }
 
+/// Whatever a file has many of, it is refused in a few lines and seconds.
+#[test]
+fn many_problems_are_reported_in_few_lines() {
+    let count = 200_000;
+    let mut nodes: Vec<_> =
+        (0..count).map(|i| node(&format!("Unheard{i}"), "", &["x"], &format!("y{i}"), vec![])).collect();
+    let all: Vec<String> = (0..count).map(|i| format!("y{i}")).collect();
+    nodes.push(node("Sum", "", &all.iter().map(String::as_str).collect::<Vec<_>>(), "y", vec![]));
+    let begin = std::time::Instant::now();
+    let text = message(&model(nodes, vec![], value("x", &[1]), value("y", &[1])));
+    assert!(
+        text.contains("200000 of 200001 nodes cannot be run") && text.contains("and 199970 other problems"),
+        "{text}"
+    );
+    assert_eq!(text.lines().count(), 32);
+    let attributes = (0..count).map(|i| int(&format!("a{i}"), 1)).collect();
+    let text =
+        message(&model(vec![node("Relu", "", &["x"], "y", attributes)], vec![], value("x", &[1]), value("y", &[1])));
+    assert!(text.contains("the attribute a0 (1) is not covered"), "{text}");
+    // Both took minutes.
+    assert!(begin.elapsed().as_secs() < 30, "{:?}", begin.elapsed());
+    let mut file = chain(&[1, 1], 3);
+    file.graph.as_mut().unwrap().input = vec![value("x", &[1, 1, 3, 3]); 5000];
+    assert!(message(&file).contains("has more than 4096 inputs or outputs"));
+}
+
 /// Returns a network of one node with two inputs `a` and `b`, whose second one is an initializer if `known` says so.
 fn pair(operator: &str, dims: &[i64], attributes: Vec<Attribute>) -> Model {
     let mut model =
@@ -542,6 +568,39 @@ fn constants_that_a_file_makes_up_are_limited() {
         value("y", &[1]),
     );
     assert!(message(&net).contains("the shape [1024, 1024, 1024] is negative or too large"), "{}", message(&net));
+}
+
+/// Nor can it read such constants again and again, nor give them so many dimensions that what is made of these is large.
+#[test]
+fn the_time_that_constants_take_is_limited() {
+    let ints = |name: &str, values: &[i64]| onnx::proto::Tensor {
+        dims: vec![values.len() as i64],
+        data_type: 7,
+        name: name.into(),
+        raw_data: Some(values.iter().flat_map(|v| v.to_le_bytes()).collect()),
+        ..Default::default()
+    };
+    // Reading 2^23 elements 512 times is 2^32 steps, of which the reader and the graph may take as many each.
+    let made = |last: Vec<_>| {
+        let mut nodes = vec![node("ConstantOfShape", "", &["shape"], "c", vec![])];
+        nodes.extend((0..1100).map(|i| node("Size", "", &["c"], &format!("s{i}"), vec![])));
+        message(&model([nodes, last].concat(), vec![ints("shape", &[1 << 23])], value("x", &[1]), value("y", &[1])))
+    };
+    let all: Vec<String> = (0..1100).map(|i| format!("s{i}")).collect();
+    let text = made(vec![node("Max", "", &all.iter().map(String::as_str).collect::<Vec<_>>(), "y", vec![])]);
+    assert!(
+        text.contains("77 of 590 nodes")
+            && text.contains("more): evaluating what does not depend on the inputs takes too long"),
+        "{text}"
+    );
+    let text = made(vec![node("Unique", "u", &["c"], "y", vec![])]);
+    assert!(text.contains("Unique (\"u\"): [8388608] has no elements, or more than 4194304"), "{text}");
+
+    let mut deep = vec![1; 80];
+    deep[79] = 4;
+    let nodes = vec![node("ConstantOfShape", "c", &["shape"], "c", vec![]), node("NonZero", "n", &["c"], "y", vec![])];
+    let text = message(&model(nodes, vec![ints("shape", &deep)], value("x", &[1]), value("y", &[1])));
+    assert!(text.contains("has 80 dimensions, expected at most 64"), "{text}");
 }
 
 /// The operation that a node became.

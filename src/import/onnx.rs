@@ -10,6 +10,7 @@
 //! Source: onnx.proto and Operators.md of <https://github.com/onnx/onnx>.
 
 pub mod export;
+mod parts;
 mod proto;
 
 use super::array::{Array, Data, Kind, count};
@@ -19,11 +20,14 @@ use crate::error::{Error, Result};
 #[cfg(feature = "files")]
 use crate::weights::Weights;
 use prost::Message;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 /// The newest version of ONNX's operators whose changes are known here.
 const NEWEST: i64 = 24;
+
+/// Most inputs, and most outputs, of a network. Those with a cache for each layer have a few hundred.
+const MAX_PORTS: usize = 4096;
 
 /// Bytes of another file in which values lie: its name, the offset of the first byte, and the number of bytes if it is given.
 pub type Outside<'a> = dyn FnMut(&str, u64, Option<u64>) -> Result<Vec<u8>> + 'a;
@@ -31,8 +35,8 @@ pub type Outside<'a> = dyn FnMut(&str, u64, Option<u64>) -> Result<Vec<u8>> + 'a
 /// Reads the ONNX file `bytes`; `name` is for messages.
 ///
 /// # Errors
-/// The file is not an ONNX file, is truncated or damaged; its values lie in other files. No allocation is larger than a few times
-/// the file.
+/// The file is not an ONNX file, is truncated or damaged, or has more than two million parts; its values lie in other files. No
+/// allocation is larger than some gigabyte and a few times the file.
 pub fn read(name: &str, bytes: &[u8]) -> Result<Model> {
     let mut outside = |location: &str, _: u64, _: Option<u64>| -> Result<Vec<u8>> {
         Err(Error::import(name, format!("has values in the file {location:?}; open it by its path")))
@@ -74,9 +78,19 @@ fn is_onnx(domain: &str) -> bool {
 /// Reads an ONNX file whose values may lie outside of it, as it is.
 fn read_with(name: &str, bytes: &[u8], outside: &mut Outside) -> Result<Model> {
     let fail = |problem: String| Error::import(name, problem);
-    let model = proto::Model::decode(bytes).map_err(|e| {
-        fail(format!("is not an ONNX file, or is truncated or damaged: {e}; export or download it again"))
-    })?;
+    let damaged =
+        |why: &str| fail(format!("is not an ONNX file, or is truncated or damaged{why}; export or download it again"));
+    match parts::count(bytes) {
+        None => return Err(damaged("")),
+        Some(parts) if parts > parts::MAX_PARTS => {
+            return Err(fail(format!(
+                "has more than {} nodes, attributes, tensors and names; simplify or split the network",
+                parts::MAX_PARTS
+            )));
+        }
+        Some(_) => {}
+    }
+    let model = proto::Model::decode(bytes).map_err(|e| damaged(&format!(": {e}")))?;
     let Some(graph) = model.graph else {
         return Err(fail(
             "holds no graph, so it is not an ONNX file or is truncated; export or download it again".into(),
@@ -108,7 +122,7 @@ fn read_with(name: &str, bytes: &[u8], outside: &mut Outside) -> Result<Model> {
         }
     }
     let mut nodes = Vec::with_capacity(graph.node.len());
-    let mut made = std::collections::HashSet::new();
+    let mut made = HashSet::new();
     for node in graph.node {
         let node = reader.node(node)?;
         for output in node.outputs.iter().filter(|output| !output.is_empty()) {
@@ -132,6 +146,9 @@ fn read_with(name: &str, bytes: &[u8], outside: &mut Outside) -> Result<Model> {
     let outputs: Vec<Port> = graph.output.iter().map(|output| reader.port(output, "output")).collect::<Result<_>>()?;
     if outputs.is_empty() {
         return Err(fail("has no outputs".into()));
+    }
+    if inputs.len().max(outputs.len()) > MAX_PORTS {
+        return Err(fail(format!("has more than {MAX_PORTS} inputs or outputs; split the network")));
     }
     let mut metadata: Vec<(String, String)> = Vec::new();
     for (key, value) in
@@ -200,8 +217,9 @@ impl Reader<'_, '_> {
         let label =
             if node.name.is_empty() { node.output.first().cloned().unwrap_or_default() } else { node.name.clone() };
         let mut attributes: Vec<(String, Attribute)> = Vec::with_capacity(node.attribute.len());
+        let mut names = HashSet::new();
         for attribute in node.attribute {
-            if attributes.iter().any(|(name, _)| *name == attribute.name) || !attribute.ref_attr_name.is_empty() {
+            if !names.insert(attribute.name.clone()) || !attribute.ref_attr_name.is_empty() {
                 return self.fail(format!(
                     "node {label:?} ({op}): the attribute {:?} is given twice or by a function; export it again",
                     attribute.name
@@ -211,10 +229,11 @@ impl Reader<'_, '_> {
             attributes.push((attribute.name.clone(), self.attribute(attribute, &about)?));
         }
         let mut inputs = node.input;
+        let mut read: HashSet<String> = inputs.iter().cloned().collect();
         for (_, attribute) in &attributes {
             // What a branch reads from the graph around it is read by its node.
             if let Attribute::Branch(branch) = attribute {
-                inputs.extend(branch.captured().into_iter().filter(|name| !inputs.contains(name)).collect::<Vec<_>>());
+                inputs.extend(branch.captured().into_iter().filter(|name| read.insert(name.clone())));
             }
         }
         Ok(Node { op, name: node.name, inputs, outputs: node.output, attributes })

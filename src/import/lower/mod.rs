@@ -36,6 +36,10 @@ use std::sync::Arc;
 /// The largest integer up to which f32 holds all of them.
 const EXACT: f64 = 16_777_216.0;
 
+/// The most steps that evaluating known values may take, all operators of a network together: elements that are read, and operations of
+/// references. These are about a minute of work; networks of others need less than a tenth.
+const MAX_STEPS: u64 = if cfg!(fuzzing) { 1 << 24 } else { 1 << 32 };
+
 /// An attribute of a [`Node`].
 #[derive(Debug, Clone, PartialEq)]
 pub enum Attribute {
@@ -376,6 +380,8 @@ pub struct Lowering<'g> {
     labels: HashMap<String, usize>,
     /// Elements of all values that were evaluated.
     evaluated: usize,
+    /// Steps that it took to evaluate them.
+    steps: u64,
     /// Whether known values are evaluated, or added as constants.
     folds: bool,
 }
@@ -383,7 +389,7 @@ pub struct Lowering<'g> {
 impl<'g> Lowering<'g> {
     pub fn new(graph: &'g mut Graph) -> Self {
         let (weights, constants, labels) = (BTreeMap::new(), HashMap::new(), HashMap::new());
-        Self { graph, weights, constants, labels, evaluated: 0, folds: true }
+        Self { graph, weights, constants, labels, evaluated: 0, steps: 0, folds: true }
     }
 
     /// Returns the parameters that were added.
@@ -399,6 +405,7 @@ impl<'g> Lowering<'g> {
         let op = call.node.op.as_str();
         let is_known = self.folds && call.inputs.iter().all(|input| !matches!(input, Value::Computed(_)));
         let mut is_evaluated = true;
+        self.read(&call.inputs)?;
         let outputs = match fold::evaluate(call, is_known)? {
             Some(outputs) => outputs,
             None => {
@@ -412,7 +419,7 @@ impl<'g> Lowering<'g> {
                 }
                 is_evaluated = is_known && op != "If";
                 if is_evaluated {
-                    Self::evaluate(lower, call)?
+                    self.evaluate(lower, call)?
                 } else {
                     self.named(call, |lowering| lower(lowering, call))?
                 }
@@ -420,13 +427,33 @@ impl<'g> Lowering<'g> {
         };
         call.check_attributes()?;
         if is_evaluated {
-            let elements: usize = outputs.iter().filter_map(Value::known).map(Array::len).sum();
-            self.evaluated = self.evaluated.saturating_add(elements);
-            if self.evaluated > MAX_MADE_UP {
-                return Err("the constants that the file's operators make up are too large together".into());
-            }
+            self.keep(&outputs)?;
         }
         Ok(outputs)
+    }
+
+    /// Counts known values that an operator reads.
+    fn read(&mut self, inputs: &[Value]) -> Lowered<()> {
+        self.take(inputs.iter().filter_map(Value::known).map(|array| array.len() as u64).sum())
+    }
+
+    /// Counts steps of an evaluation.
+    fn take(&mut self, steps: u64) -> Lowered<()> {
+        self.steps = self.steps.saturating_add(steps);
+        if self.steps > MAX_STEPS {
+            return Err("evaluating what does not depend on the inputs takes too long; export the network with constants folded".into());
+        }
+        Ok(())
+    }
+
+    /// Counts values that were evaluated.
+    fn keep(&mut self, outputs: &[Value]) -> Lowered<()> {
+        let elements: usize = outputs.iter().filter_map(Value::known).map(Array::len).sum();
+        self.evaluated = self.evaluated.saturating_add(elements);
+        if self.evaluated > MAX_MADE_UP {
+            return Err("the constants that the file's operators make up are too large together".into());
+        }
+        Ok(())
     }
 
     /// Calls `add`, which names operations after the node: a second one of a name is `name_2`.
@@ -450,7 +477,7 @@ impl<'g> Lowering<'g> {
     }
 
     /// Evaluates an operator whose inputs are known by the references.
-    fn evaluate(lower: Lower, call: &Call) -> Lowered {
+    fn evaluate(&mut self, lower: Lower, call: &Call) -> Lowered {
         let mut graph = Graph::new();
         let mut lowering = Lowering { folds: false, ..Lowering::new(&mut graph) };
         let mut outputs = lower(&mut lowering, call)?;
@@ -467,6 +494,8 @@ impl<'g> Lowering<'g> {
         // Reading a constant needs a step that writes it.
         let fetches: Vec<NodeId> = computed.iter().map(|&id| copy(&mut graph, id)).collect::<Lowered<_>>()?;
         let session = Device::open(&Select::Cpu)?.compile(&graph, &fetches, weights)?;
+        let cost = session.plan().cost();
+        self.take(cost.flops.saturating_add(cost.bytes / 4))?;
         let mut tensors = session.run(&[])?.into_iter();
         for value in &mut outputs {
             if let Value::Computed(computed) = value {
@@ -484,6 +513,7 @@ impl<'g> Lowering<'g> {
         let node = Node { op: op.to_owned(), outputs: vec![String::new()], attributes, ..Node::default() };
         let call = Call::new(&node, inputs.to_vec(), LATEST);
         let is_known = self.folds && inputs.iter().all(|input| !matches!(input, Value::Computed(_)));
+        self.read(inputs)?;
         let outputs = match fold::evaluate(&call, is_known)? {
             Some(arrays) => arrays,
             None => {
@@ -491,10 +521,13 @@ impl<'g> Lowering<'g> {
                 if let Some(nothing) = pointwise::empty(&call)? {
                     return Ok(nothing);
                 }
-                if is_known { Self::evaluate(lower, &call)? } else { lower(self, &call)? }
+                if is_known { self.evaluate(lower, &call)? } else { lower(self, &call)? }
             }
         };
         call.check_attributes()?;
+        if is_known {
+            self.keep(&outputs)?;
+        }
         outputs.into_iter().next().ok_or_else(|| problem(format!("{op} has no output")))
     }
 

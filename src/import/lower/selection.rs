@@ -3,7 +3,13 @@
 //! Source: NonMaxSuppression, NonZero and Unique of ONNX's Operators.md.
 
 use super::{Call, Lowered, Value, problem};
-use crate::import::array::{Array, Data, Kind, count};
+use crate::import::array::{Array, Data, Kind, MAX_MADE_UP, count};
+
+/// The most elements of which repetitions are sought: each is held with its place, in some 60 bytes.
+const MAX_UNIQUE: usize = 1 << 22;
+
+/// The most pairs of boxes that are compared: a few seconds' work, and a hundred times what a detector's outputs take.
+const MAX_PAIRS: usize = if cfg!(fuzzing) { 1 << 22 } else { 1 << 30 };
 
 /// Returns the outputs of an operator of this file, whose inputs are known; `None` for any other.
 pub fn evaluate(call: &Call) -> Lowered<Option<Vec<Value>>> {
@@ -23,9 +29,10 @@ fn non_zero(call: &Call) -> Lowered<Array> {
     let x = known(call, 0)?;
     let dims = if x.dims().is_empty() { vec![1] } else { x.dims().to_vec() };
     let found: Vec<usize> = x.to_f64().iter().enumerate().filter(|(_, v)| **v != 0.0).map(|(i, _)| i).collect();
-    let mut all = Vec::with_capacity(found.len() * dims.len());
+    let total = count(&[found.len(), dims.len()]).filter(|&n| n <= MAX_MADE_UP).ok_or("the result is too large")?;
+    let mut all = Vec::with_capacity(total);
     for d in 0..dims.len() {
-        let inner: usize = dims[d + 1..].iter().product();
+        let inner: usize = dims[d + 1..].iter().map(|&n| n.max(1)).product();
         all.extend(found.iter().map(|&i| (i / inner % dims[d]) as i64));
     }
     Ok(Array::new(&[dims.len(), found.len()], Kind::I64, Data::Int(all))?)
@@ -47,6 +54,9 @@ fn order(x: &Array) -> Vec<i64> {
 /// Elements, or slices of an axis, without repetitions; where each first occurs, which of them each one is, and how often it occurs.
 fn unique(call: &Call) -> Lowered {
     let x = known(call, 0)?;
+    if x.is_empty() || x.len() > MAX_UNIQUE {
+        return Err(problem(format!("{:?} has no elements, or more than {MAX_UNIQUE}", x.dims())));
+    }
     let is_sorted = call.flag("sorted", true)?;
     let axis = call.maybe_int("axis")?;
     let dims = match axis {
@@ -130,6 +140,7 @@ fn non_max_suppression(call: &Call) -> Lowered<Array> {
     let least = call.known_floats(4, "threshold")?.and_then(|v| v.first().copied());
     let (boxes, scores) = (boxes.to_f64(), scores.to_f64());
     let mut chosen = Vec::new();
+    let mut pairs = 0usize;
     for (picture, class) in (0..n).flat_map(|n| (0..classes).map(move |c| (n, c))) {
         let own = &scores[(picture * classes + class) * m..][..m];
         let mut candidates: Vec<usize> = (0..m).filter(|&k| least.is_none_or(|least| own[k] > least)).collect();
@@ -138,6 +149,10 @@ fn non_max_suppression(call: &Call) -> Lowered<Array> {
         for k in candidates {
             if kept.len() >= most {
                 break;
+            }
+            pairs += kept.len();
+            if pairs > MAX_PAIRS {
+                return Err("has too many boxes; raise its score threshold, or lower its number of boxes".into());
             }
             let candidate = ends(&boxes[(picture * m + k) * 4..][..4], is_centered);
             if kept.iter().all(|&other| overlap(candidate, other) <= threshold) {
