@@ -320,6 +320,47 @@ fn a_value_times_its_gate_is_one_function() {
     assert_eq!(operators(0.0, "Sigmoid", ["g", "g"], &[]), ["Sigmoid", "Mul"]);
 }
 
+/// The fuzzer found that CumSum took axis 0 of a scalar for one.
+#[test]
+fn a_scalar_has_no_axes() {
+    for op in [
+        "ArgMax",
+        "CumSum",
+        "Gather",
+        "GatherElements",
+        "LpNormalization",
+        "LayerNormalization",
+        "ReduceMax",
+        "Slice",
+        "Softmax",
+        "Split",
+        "Squeeze",
+        "TopK",
+    ] {
+        let mut net =
+            model(vec![node(op, "n", &["x", "i", "i", "i"], "y", vec![])], vec![], value("x", &[]), value("y", &[]));
+        let graph = net.graph.as_mut().unwrap();
+        match op {
+            "ArgMax" | "LpNormalization" | "LayerNormalization" | "Softmax" | "Split" => {
+                graph.node[0].input.truncate(1);
+                graph.node[0].attribute = vec![int("axis", 0)];
+            }
+            "Slice" => {}
+            _ => graph.node[0].input.truncate(2),
+        }
+        let zero = Some(0i64.to_le_bytes().to_vec());
+        graph.initializer = vec![onnx::proto::Tensor {
+            dims: vec![1],
+            data_type: 7,
+            name: "i".into(),
+            raw_data: zero,
+            ..Default::default()
+        }];
+        let text = message(&net);
+        assert!(text.contains("does not exist in 0 dimensions"), "{op}: {text}");
+    }
+}
+
 /// Whatever a file has many of, it is refused in a few lines and seconds.
 #[test]
 fn many_problems_are_reported_in_few_lines() {

@@ -1,6 +1,6 @@
 //! What is evaluated when a network is built: shapes, and exact arithmetic on known integers.
 
-use super::{Call, Lowered, Value, broadcast, problem};
+use super::{Call, Lowered, Value, broadcast, held, problem};
 use crate::import::array::{Array, Data, Kind, MAX_MADE_UP, count};
 
 /// Returns whether the operator is evaluated here and nowhere else.
@@ -209,7 +209,7 @@ fn offset(index: usize, dims: &[usize], strides: &[usize]) -> usize {
 /// Powers of integers, truncated to their type.
 fn power(base: &Array, exponent: &Array) -> Lowered<Array> {
     let dims = broadcast(base.dims(), exponent.dims())?;
-    let total = count(&dims).ok_or("the result is too large")?;
+    let total = held(&dims)?;
     let (x, y) = (base.to_f64(), exponent.to_f64());
     let (at_x, at_y) = (strides(base.dims(), &dims), strides(exponent.dims(), &dims));
     let values: Vec<f64> = (0..total).map(|i| x[offset(i, &dims, &at_x)].powf(y[offset(i, &dims, &at_y)])).collect();
@@ -218,7 +218,7 @@ fn power(base: &Array, exponent: &Array) -> Lowered<Array> {
 
 fn reduced(op: &str, x: &Array, axes: &[usize], keep: bool) -> Lowered<Array> {
     let kept: Vec<usize> = x.dims().iter().enumerate().map(|(d, &n)| if axes.contains(&d) { 1 } else { n }).collect();
-    let mut all: Vec<Option<i128>> = vec![None; count(&kept).ok_or("the result is too large")?];
+    let mut all: Vec<Option<i128>> = vec![None; held(&kept)?];
     let at = strides(&kept, x.dims());
     for (i, &v) in ints_of(x).iter().enumerate() {
         let so_far = &mut all[offset(i, x.dims(), &at)];

@@ -1,6 +1,6 @@
 //! Convolutions, pools, normalisations and products of matrices.
 
-use super::{Attribute, Call, Lower, Lowered, Lowering, Value, broadcast, check_exact, problem};
+use super::{Attribute, Call, Lower, Lowered, Lowering, Value, broadcast, check_exact, held, problem};
 use crate::import::array::{Array, count};
 use crate::ops::avg_pool2d::AvgPool2d;
 use crate::ops::conv_transpose2d::ConvTranspose2d;
@@ -147,6 +147,7 @@ impl Lowering<'_> {
 
     /// Returns zeros or ones of f32.
     fn filled(&mut self, dims: &[usize], value: f32) -> Lowered<crate::graph::NodeId> {
+        held(dims)?;
         Ok(self.graph.add_constant("constant", Tensor::filled(super::shape(dims)?, value))?)
     }
 }
@@ -649,7 +650,7 @@ fn matmul(lowering: &mut Lowering, call: &Call) -> Lowered {
         dims.push(right[right.len() - 1]);
     }
     if count(&dims) == Some(0) || count(m) == Some(0) {
-        let zeros = vec![0.0; count(&dims).ok_or("the result is too large")?];
+        let zeros = vec![0.0; held(&dims)?];
         return Ok(vec![Array::from_f64(&dims, a.kind(), &zeros)?.into()]);
     }
     let (x, y) = (lowering.shaped(a, &left)?, lowering.shaped(b, &right)?);

@@ -325,12 +325,12 @@ impl<'n> Call<'n> {
         }
     }
 
-    /// Returns an axis of `rank` axes; negative numbers count from the end.
+    /// Returns an axis of `rank` axes; negative numbers count from the end. A scalar has none.
     pub fn axis(axis: i64, rank: usize) -> Lowered<usize> {
         let from_start = if axis < 0 { axis + rank as i64 } else { axis };
         usize::try_from(from_start)
             .ok()
-            .filter(|&axis| axis < rank.max(1))
+            .filter(|&axis| axis < rank)
             .ok_or_else(|| problem(format!("axis {axis} does not exist in {rank} dimensions")))
     }
 
@@ -621,6 +621,12 @@ pub fn copy(graph: &mut Graph, id: NodeId) -> Lowered<NodeId> {
     let node = graph.node(id)?;
     let (dtype, view) = (node.dtype, View::of(node.shape));
     Ok(if dtype == DType::F32 { graph.view(id, view)? } else { graph.cast(id, DType::F32)? })
+}
+
+/// Returns the number of elements of these dimensions, which must be few enough to be held by the host.
+pub fn held(dims: &[usize]) -> Lowered<usize> {
+    let total = count(dims).filter(|&n| n <= MAX_MADE_UP);
+    total.ok_or_else(|| problem(format!("{dims:?} is too large to be computed before a run")))
 }
 
 /// Returns dimensions as a shape: none as `[1]`.

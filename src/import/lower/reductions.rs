@@ -1,6 +1,6 @@
 //! Sums, extremes, softmax and other operators along axes.
 
-use super::{Call, Lower, Lowered, Lowering, Value, problem};
+use super::{Call, Lower, Lowered, Lowering, Value, held, problem};
 use crate::graph::NodeId;
 use crate::import::array::{Array, Kind, count};
 use crate::ops::cumulative_sum::CumulativeSum;
@@ -76,7 +76,7 @@ fn empty(op: &str, x: &Value, dims: &[usize]) -> Lowered {
         "ReduceMin" => x.kind().range().1 as f64,
         _ => return Err("the mean of nothing is not defined".into()),
     };
-    let total = count(dims).ok_or("the result is too large")?;
+    let total = held(dims)?;
     Ok(vec![Array::from_f64(dims, x.kind(), &vec![value; total])?.into()])
 }
 

@@ -1,6 +1,6 @@
 //! Operators that only move elements: views, joins, and elements by position.
 
-use super::{Call, Computed, EXACT, Lower, Lowered, Lowering, Value, problem, shape};
+use super::{Call, Computed, EXACT, Lower, Lowered, Lowering, Value, held, problem, shape};
 use crate::import::array::{Array, Data, Kind, MAX_MADE_UP, count};
 use crate::ops::gather::Gather;
 use crate::ops::one_hot::OneHot;
@@ -39,6 +39,9 @@ pub fn find(op: &str) -> Option<Lower> {
         _ => return None,
     })
 }
+
+/// The most updates of one place by a scatter: each is a few steps of the plan.
+const MAX_ROUNDS: usize = 256;
 
 /// Returns the shape that a view takes of dimensions: those of a scalar are `[1]`.
 fn view_shape(dims: &[usize]) -> Lowered<Shape> {
@@ -199,7 +202,7 @@ fn joined(arrays: &[&Array], dims: &[usize], axis: usize, kind: Kind) -> Lowered
     let lines = |array: &Array| array.dims()[axis] * inner;
     macro_rules! join {
         ($variant:ident) => {{
-            let mut all = Vec::with_capacity(count(dims).ok_or("the result is too large")?);
+            let mut all = Vec::with_capacity(held(dims)?);
             for o in 0..outer {
                 for array in arrays {
                     if let Data::$variant(values) = array.data() {
@@ -241,7 +244,7 @@ fn dropout(_: &mut Lowering, call: &Call) -> Lowered {
     let x = call.input(0)?;
     let mut outputs = vec![x.clone()];
     if call.node.outputs.len() > 1 {
-        let kept = vec![1; count(x.dims()).ok_or("the input is too large")?];
+        let kept = vec![1; held(x.dims())?];
         outputs.push(Array::new(x.dims(), Kind::Bool, Data::Int(kept))?.into());
     }
     Ok(outputs)
@@ -422,10 +425,10 @@ fn split(lowering: &mut Lowering, call: &Call) -> Lowered {
 
 fn concat(lowering: &mut Lowering, call: &Call) -> Lowered {
     let rank = call.input(0)?.dims().len();
-    let axis = Call::axis(call.int("axis", 1)?, rank)?;
     if rank == 0 {
         return Err("scalars cannot be joined".into());
     }
+    let axis = Call::axis(call.int("axis", 1)?, rank)?;
     Ok(vec![lowering.joined(&call.inputs, axis)?])
 }
 
@@ -543,7 +546,7 @@ impl Lowering<'_> {
         };
         if mode == "constant" && count(x.dims()) == Some(0) {
             let dims: Vec<usize> = x.dims().iter().zip(&pads).map(|(n, (b, a))| n + b + a).collect();
-            let total = count(&dims).ok_or("the result is too large")?;
+            let total = held(&dims)?;
             return Ok(Array::from_f64(&dims, x.kind(), &vec![value; total])?.into());
         }
         let limit = x.limit().max(if x.kind().is_float() { f64::INFINITY } else { value.abs() });
@@ -732,12 +735,17 @@ impl Lowering<'_> {
         inner: usize,
     ) -> Lowered<Value> {
         let (dims, inner) = (x.dims().to_vec(), inner.max(1));
-        let rows = count(&dims).ok_or("the input is too large")? / inner;
+        let rows = held(&dims)? / inner;
         let updates = self.redimensioned(updates, &[places.len(), inner])?;
         let mut all = self.redimensioned(x, &[rows, inner])?;
         // Updates of the same row are applied one after the other: each round has every row once.
         let mut left: Vec<usize> = (0..places.len()).collect();
+        let mut rounds = 0;
         while !left.is_empty() {
+            rounds += 1;
+            if rounds > MAX_ROUNDS {
+                return Err(problem(format!("more than {MAX_ROUNDS} updates of one place are not covered")));
+            }
             let mut source = vec![None; rows];
             left.retain(|&k| match source[places[k]] {
                 None => {
@@ -811,7 +819,7 @@ fn trilu(lowering: &mut Lowering, call: &Call) -> Lowered {
     let k = call.known_ints(1, "diagonal")?.and_then(|k| k.first().copied()).unwrap_or(0);
     let dims = x.dims().to_vec();
     let &[.., rows, columns] = &dims[..] else { return Err(problem(format!("expected matrices, got {dims:?}"))) };
-    let total = count(&[rows, columns]).ok_or("the matrix is too large")?;
+    let total = held(&[rows, columns])?;
     if count(&dims) == Some(0) {
         return Ok(vec![x.clone()]);
     }
@@ -846,6 +854,7 @@ fn reverse_sequence(lowering: &mut Lowering, call: &Call) -> Lowered {
     if lengths.len() != x.dims()[batch] || batch == time {
         return Err(problem(format!("{} lengths do not fit {:?}", lengths.len(), x.dims())));
     }
+    held(&x.dims()[time..=time])?;
     let mut parts = Vec::with_capacity(lengths.len());
     for (k, &len) in lengths.iter().enumerate() {
         let (len, size) = (usize::try_from(len).unwrap_or(usize::MAX), x.dims()[time]);

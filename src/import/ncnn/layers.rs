@@ -4,7 +4,7 @@
 //! for `rife.Warp`, `src/warp.cpp` of <https://github.com/nihui/rife-ncnn-vulkan>.
 
 use crate::import::array::{Array, count};
-use crate::import::lower::{Attribute, Call, Lower, Lowered, Lowering, Value, problem};
+use crate::import::lower::{Attribute, Call, Lower, Lowered, Lowering, Value, held, problem};
 use crate::ops::warp::{Border, Warp};
 
 /// Most unequal parts of an axis in adaptive pooling; pyramids have up to 8.
@@ -290,6 +290,7 @@ fn interp(lowering: &mut Lowering, call: &Call) -> Lowered {
             for (k, (from, to)) in [h, w].into_iter().zip(sizes).enumerate() {
                 let ratio =
                     if fixed[k] != 0 || call.int("5", 0)? != 0 { from as f32 / to as f32 } else { 1.0 / scales[k] };
+                held(&[to])?;
                 let at: Vec<usize> = (0..to).map(|o| ((o as f32 * ratio) as usize).min(from - 1)).collect();
                 y = lowering.taken(&y, 2 + k, &at)?;
             }
@@ -754,6 +755,7 @@ fn warp(lowering: &mut Lowering, call: &Call) -> Lowered {
     let grid = [(w, [1, 1, 1, w]), (h, [1, 1, h, 1])];
     let mut positions = Vec::new();
     for (k, (n, dims)) in grid.into_iter().enumerate() {
+        held(&dims)?;
         let own: Value = Array::floats(&dims, (0..n).map(|v| v as f32).collect())?.into();
         let part = lowering.sliced(flow, 1, k, 1, 1)?;
         positions.push(lowering.apply("Add", &[part, own], vec![])?);
