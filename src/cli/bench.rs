@@ -105,6 +105,8 @@ pub fn run(arguments: &Arguments, started: Instant) -> Result<u8> {
         (None, _) => None,
     };
     let device = arguments.common.open()?;
+    // A device has memory of its own, such as half a megabyte of zeros.
+    let before = device.allocated_bytes();
     let train = arguments.train;
     let given = Inputs { model: &model, given };
     let mut work = if train { training(&device, graph, net, &given)? } else { forward(&device, &graph, net, &given)? };
@@ -120,7 +122,8 @@ pub fn run(arguments: &Arguments, started: Instant) -> Result<u8> {
     })?;
 
     let plan = work.session.plan();
-    let allocated = work.session.device().allocated_bytes();
+    let now = work.session.device().allocated_bytes();
+    let allocated = now.zip(before).map(|(now, before)| now.saturating_sub(before));
     let (median_ms, min_ms) = (times.median_ms(), times.each_ms[0]);
     let mut rows = vec![
         ("network", out::shown(&arguments.net)),

@@ -225,15 +225,14 @@ impl Model {
     fn join_gates(&mut self) {
         let uses = self.uses();
         let gate = |node: &Node| {
-            let [output] = &node.outputs[..] else { return None };
+            let ([x], [output]) = (&node.inputs[..], &node.outputs[..]) else { return None };
             let joined = match node.op.as_str() {
                 "Sigmoid" => "Swish",
                 "HardSigmoid" if is_of_hard_swish(node) => "HardSwish",
                 _ => return None,
             };
             let is_known = [&node.op, joined, "Mul"].iter().all(|op| !self.operators.contains_key(*op));
-            (is_known && uses.get(output.as_str()) == Some(&1))
-                .then(|| (output.clone(), (node.inputs[0].clone(), joined)))
+            (is_known && uses.get(output.as_str()) == Some(&1)).then(|| (output.clone(), (x.clone(), joined)))
         };
         let gates: HashMap<String, (String, &str)> = self.nodes.iter().filter_map(gate).collect();
         let mut joined = HashSet::new();
