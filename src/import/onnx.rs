@@ -53,10 +53,11 @@ pub fn open(path: impl AsRef<std::path::Path>) -> Result<Model> {
     Ok(open_as_stored(path.as_ref())?.simplified())
 }
 
-/// Reads the weights in an ONNX file, by their names there; see [`Model::stored`].
+/// Reads the weights in an ONNX file as f32, by their names there, with what the file says of itself as the manifest. Integers and tensors
+/// without elements are left out.
 ///
 /// # Errors
-/// Those of [`open`] and [`Model::stored`].
+/// Those of [`open`]; a tensor has more than six dimensions; two have one name.
 #[cfg(feature = "files")]
 pub fn weights(path: impl AsRef<std::path::Path>) -> Result<Weights> {
     open_as_stored(path.as_ref())?.stored()

@@ -106,10 +106,10 @@ pub fn open(path: impl AsRef<std::path::Path>) -> error::Result<Model> {
     load(path)?.model(&path.display().to_string())
 }
 
-/// Reads the weights of a network, by the names of their layers; see [`Model::stored`].
+/// Reads the weights of a network as f32, by the names of their layers. Quantised weights are left out.
 ///
 /// # Errors
-/// Those of [`open`] and [`Model::stored`].
+/// Those of [`open`]; a tensor has more than six dimensions; two have one name.
 #[cfg(feature = "files")]
 pub fn weights(path: impl AsRef<std::path::Path>) -> error::Result<Weights> {
     let path = path.as_ref();
