@@ -301,7 +301,10 @@ mod tests {
         // A sine takes one number at a time, a logarithm is not finite at 0, the value of channels past the last one, and a layer that
         // ends in a jump has no bound on its error.
         for f in ["sin", "log", "floor"] {
-            let y = g.pointwise(x, f).unwrap();
+            let w = g.param(&format!("w_{f}"), [8, 8, 1, 1], Init::Constant(0.1)).unwrap();
+            let b = g.param(&format!("b_{f}"), [1, 8, 1, 1], Init::Constant(0.0)).unwrap();
+            let y = g.add(Conv2d::default(), &[x, w, b]).unwrap();
+            let y = g.pointwise(y, f).unwrap();
             let plan = Plan::new(&fuse(&g, &[y], &options).unwrap(), &[y], &options).unwrap();
             assert!(plan.steps.iter().any(|s| s.stem().starts_with(&format!("pointwise/{f}"))), "{plan}");
         }
