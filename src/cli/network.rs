@@ -43,20 +43,17 @@ pub struct Given {
 
 /// Opens the network in a file.
 pub fn open(path: &Path) -> Result<Model> {
-    let name = path.to_string_lossy();
-    if name.ends_with(".param") || name.ends_with(".param.bin") { ncnn::open(path) } else { onnx::open(path) }
+    if ncnn::is_param(path) { ncnn::open(path) } else { onnx::open(path) }
 }
 
 /// Returns whether a name is that of a network's file.
 pub fn is_network(path: &Path) -> bool {
-    let name = path.to_string_lossy();
-    [".onnx", ".param", ".param.bin"].iter().any(|end| name.ends_with(end))
+    ncnn::is_param(path) || path.to_string_lossy().ends_with(".onnx")
 }
 
 /// Reads the weights in a network's file, by their names there.
 pub fn weights(path: &Path) -> Result<Weights> {
-    let name = path.to_string_lossy();
-    if name.ends_with(".param") || name.ends_with(".param.bin") { ncnn::weights(path) } else { onnx::weights(path) }
+    if ncnn::is_param(path) { ncnn::weights(path) } else { onnx::weights(path) }
 }
 
 impl Given {

@@ -167,14 +167,7 @@ impl Model {
                 (1..5).map(|i| known(i).filter(|v| v.dims() == [channels]).map(|v| v.to_f64())).collect();
             let is_training =
                 node.attributes.iter().any(|(name, value)| name == "training_mode" && *value != Attribute::Int(0));
-            let eps =
-                node.attributes.iter().find(|(name, _)| name == "epsilon").map_or(
-                    Some(1e-5),
-                    |(_, value)| match value {
-                        Attribute::Float(eps) => Some(f64::from(*eps)),
-                        _ => None,
-                    },
-                )?;
+            let eps = float(node, "epsilon", 1e-5)?;
             let [scale, bias, mean, variance] = statistics.filter(|_| is_first && !is_training)?.try_into().ok()?;
             let factors: Vec<f64> =
                 scale.iter().zip(&variance).map(|(scale, variance)| scale / (variance + eps).sqrt()).collect();
@@ -319,14 +312,19 @@ impl Model {
     }
 }
 
+/// Returns a float among a node's attributes, or what it is if it is not given; `None` if it is none.
+fn float(node: &Node, name: &str, default: f64) -> Option<f64> {
+    match node.attributes.iter().find(|(key, _)| key == name) {
+        None => Some(default),
+        Some((_, Attribute::Float(value))) => Some(f64::from(*value)),
+        Some(_) => None,
+    }
+}
+
 /// Returns whether a node of HardSigmoid is clamp(x/6 + 1/2, 0, 1).
 fn is_of_hard_swish(node: &Node) -> bool {
-    let value = |name: &str, default: f32| {
-        let found = node.attributes.iter().find(|(key, _)| key == name);
-        found.map_or(Some(default), |(_, value)| if let Attribute::Float(value) = value { Some(*value) } else { None })
-    };
-    let is_near = |value: Option<f32>, wanted: f32| value.is_some_and(|value| (value - wanted).abs() < 1e-6);
-    is_near(value("alpha", 0.2), 1.0 / 6.0) && is_near(value("beta", 0.5), 0.5)
+    let is_near = |value: Option<f64>, wanted: f64| value.is_some_and(|value| (value - wanted).abs() < 1e-6);
+    is_near(float(node, "alpha", 0.2), 1.0 / 6.0) && is_near(float(node, "beta", 0.5), 0.5)
 }
 
 /// Returns a value for each of so many channels of `[N, C, …]`, if the array has one: a scalar, or one whose only axis other than 1 is

@@ -473,7 +473,7 @@ pub fn cases() -> Vec<Case> {
         ..Resize::by(Kernel::Bicubic, 1, 1)
     };
     let tripled =
-        Resize { scale: [Ratio { num: 3, den: 1 }, Ratio { num: 2, den: 1 }], ..Resize::by(Kernel::Nearest, 1, 1) };
+        Resize { scale: [Ratio { num: 12, den: 4 }, Ratio { num: 2, den: 1 }], ..Resize::by(Kernel::Nearest, 1, 1) };
     vec![
         Case::new(Resize::by(Kernel::Bicubic, 2, 1), &[[1, 1, 1, 1]]),
         // The stretched kernel is wider than the picture, so the mirror is mirrored.

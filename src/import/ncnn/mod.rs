@@ -116,6 +116,13 @@ pub fn weights(path: impl AsRef<std::path::Path>) -> error::Result<Weights> {
     load(path)?.as_stored(&path.display().to_string())?.stored()
 }
 
+/// Returns whether a name is that of a network's layers, `NAME.param` or `NAME.param.bin`.
+#[cfg(feature = "files")]
+pub fn is_param(path: &std::path::Path) -> bool {
+    let name = path.to_string_lossy();
+    name.ends_with(".param") || name.ends_with(".param.bin")
+}
+
 /// Reads `NAME.param` or `NAME.param.bin` and the weights in `NAME.bin` beside it; see [`parse`].
 ///
 /// # Errors
@@ -126,7 +133,7 @@ pub fn load(path: impl AsRef<std::path::Path>) -> error::Result<Net> {
     let fail = |file, problem| Error::Import { file, problem };
     let name = path.display().to_string();
     let text = path.to_string_lossy();
-    if !text.ends_with(".param") && !text.ends_with(".param.bin") {
+    if !is_param(path) {
         return Err(Error::import(
             name,
             "expected a name that ends in .param or .param.bin; give that of the two files",

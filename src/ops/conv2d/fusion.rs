@@ -108,17 +108,17 @@ impl Fusion {
     /// Returns the largest error of each element of y, given the largest error of the sum that it is made of in `errors`, which has the
     /// order of the sums.
     pub(super) fn bounds(&self, errors: Vec<f64>, op: &Conv2d, io: &Io, at: &Values) -> Tolerance {
-        let (sums, shape) = (op.exact_sums(io, at.x), op.sums(io));
+        let (f, shape) = (self.activation.map(|f| (f, op.exact_sums(io, at.x))), op.sums(io));
         let mut bounds = vec![0.0; errors.len()];
         for (index, error) in errors.into_iter().enumerate() {
             let place = position(&shape, index);
             let a = at.x[3][place[1]].abs();
             let k = self.place(shape.nchw(), place.nchw());
             let bound = &mut bounds[k];
-            *bound = match self.activation {
+            *bound = match &f {
                 // Also bounds the rounding of the product with a.
                 None => error * a.max(1.0),
-                Some(f) => a * (f.error_at(sums[index], error) * (1.0 + EPS) + EPS * f.f(sums[index]).abs()),
+                Some((f, sums)) => a * (f.error_at(sums[index], error) * (1.0 + EPS) + EPS * f.f(sums[index]).abs()),
             };
             // The error so far, as the combination propagates it, and one rounding of its result.
             let rounding = EPS * at.y[k].abs();
