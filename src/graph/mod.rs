@@ -602,7 +602,17 @@ impl Graph {
         if !self.names.contains_key(&path) {
             return path;
         }
-        (2..).map(|k| format!("{path}_{k}")).find(|p| !self.names.contains_key(p)).expect("names are finite")
+        let is_taken = |k: usize| self.names.contains_key(&format!("{path}_{k}"));
+        // Numbers are given out in order, so that a search by halves finds the first one that is left.
+        let (mut taken, mut free) = (1, 2);
+        while is_taken(free) {
+            (taken, free) = (free, 2 * free);
+        }
+        while free - taken > 1 {
+            let middle = taken + (free - taken) / 2;
+            if is_taken(middle) { taken = middle } else { free = middle }
+        }
+        format!("{path}_{free}")
     }
 
     fn push(&mut self, name: String, kind: Kind, shape: Shape, inputs: Vec<usize>) -> Result<NodeId> {

@@ -86,7 +86,8 @@ impl Kind {
             return i64::from(value != 0);
         }
         let (low, high) = self.range();
-        (low + (value - low).rem_euclid(high - low + 1)) as i64
+        let all = high - low + 1;
+        (low + (value.rem_euclid(all) - low).rem_euclid(all)) as i64
     }
 }
 

@@ -139,7 +139,10 @@ impl Lowering<'_> {
     /// Returns a bias of so many channels as `[1, C, 1, 1]`: zeros if there is none.
     fn bias(&mut self, b: &Value, channels: usize) -> Lowered<crate::graph::NodeId> {
         match b {
-            Value::Absent => Ok(self.graph.add_constant("no_bias", Tensor::zeros([1, channels, 1, 1]))?),
+            Value::Absent => {
+                held(&[channels])?;
+                Ok(self.graph.add_constant("no_bias", Tensor::zeros([1, channels, 1, 1]))?)
+            }
             b if b.dims() == [channels] => self.shaped(b, &[1, channels, 1, 1]),
             b => Err(problem(format!("the bias is {:?}, expected [{channels}]", b.dims()))),
         }
@@ -310,7 +313,8 @@ fn conv_transpose(lowering: &mut Lowering, call: &Call) -> Lowered {
     }
     let padding = [0, 1].map(|d| pads[d].min(pads[2 + d]));
     let (id, filter) = (lowering.shaped(x, &spatial.dims)?, lowering.shaped(w, &filters)?);
-    let b = lowering.bias(call.value(2), filters[1] * groups)?;
+    let channels = filters[1].checked_mul(groups).ok_or_else(|| problem(format!("{groups} groups are too many")))?;
+    let b = lowering.bias(call.value(2), channels)?;
     let op =
         ConvTranspose2d { stride: spatial.stride, padding, output_padding: more, dilation: spatial.dilation, groups };
     let mut y = lowering.graph.add(op, &[id, filter, b])?;

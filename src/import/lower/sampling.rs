@@ -8,6 +8,9 @@ use crate::import::array::{Array, Kind, count};
 /// The largest number of weights that RoiAlign computes from its regions.
 const MAX_WEIGHTS: usize = 1 << 26;
 
+/// The largest number of weights in a bin of RoiAlign: each adds a gather, a product and a sum to the network. 32 × 32 samples.
+const MAX_SAMPLES: usize = if cfg!(fuzzing) { 1 << 8 } else { 1 << 12 };
+
 pub fn find(op: &str) -> Option<Lower> {
     Some(match op {
         "GridSample" => grid_sample,
@@ -337,7 +340,7 @@ fn roi_align(lowering: &mut Lowering, call: &Call) -> Lowered {
         let (down, across) = (samples(tall), samples(wide));
         let total = down * across;
         let needed = 4.0 * total * (rows * columns) as f64;
-        if needed.is_nan() || needed > (MAX_WEIGHTS - weights) as f64 {
+        if needed.is_nan() || needed > (MAX_WEIGHTS - weights) as f64 || 4.0 * total > MAX_SAMPLES as f64 {
             return Err(problem(format!("regions with {total} samples in each bin are too large")));
         }
         weights += 4 * total as usize * rows * columns;

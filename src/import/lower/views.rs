@@ -133,7 +133,7 @@ impl Lowering<'_> {
     pub fn joined(&mut self, parts: &[Value], axis: usize) -> Lowered<Value> {
         let first = parts.first().ok_or("has no inputs")?;
         let (kind, mut dims) = (first.kind(), first.dims().to_vec());
-        dims[axis] = 0;
+        *dims.get_mut(axis).ok_or_else(|| problem(format!("{kind} {:?} has no axis {axis}", first.dims())))? = 0;
         for part in parts {
             let own = part.dims();
             let fits = own.len() == dims.len() && (0..dims.len()).all(|d| d == axis || own[d] == dims[d]);
@@ -683,7 +683,10 @@ fn gather_nd(lowering: &mut Lowering, call: &Call) -> Lowered {
 fn scatter_elements(lowering: &mut Lowering, call: &Call) -> Lowered {
     let (x, indices, updates) = (call.input(0)?, call.input(1)?, call.input(2)?);
     let axis = Call::axis(call.int("axis", 0)?, x.dims().len())?;
-    let dims = x.dims().to_vec();
+    let (dims, sizes) = (x.dims().to_vec(), indices.dims());
+    if sizes.len() != dims.len() || sizes.iter().zip(&dims).enumerate().any(|(d, (a, b))| d != axis && a > b) {
+        return Err(problem(format!("indices {sizes:?} do not fit {dims:?} with axis {axis}")));
+    }
     let reduction = call.text("reduction", "none")?.to_owned();
     if reduction != "add" {
         let Some(array) = indices.known() else {
@@ -704,7 +707,6 @@ fn scatter_elements(lowering: &mut Lowering, call: &Call) -> Lowered {
         let places: Vec<usize> = at.iter().enumerate().map(|(i, &at)| place(i, at)).collect();
         return Ok(vec![lowering.replaced(x, &places, updates, &reduction, 1)?]);
     }
-    let sizes = indices.dims();
     if sizes.iter().zip(&dims).enumerate().any(|(d, (a, b))| d != axis && a != b) {
         return Err(problem(format!("indices {sizes:?} that do not cover {dims:?} are not covered")));
     }
@@ -735,6 +737,9 @@ impl Lowering<'_> {
         inner: usize,
     ) -> Lowered<Value> {
         let (dims, inner) = (x.dims().to_vec(), inner.max(1));
+        if count(&dims) == Some(0) {
+            return Ok(x.clone());
+        }
         let rows = held(&dims)? / inner;
         let updates = self.redimensioned(updates, &[places.len(), inner])?;
         let mut all = self.redimensioned(x, &[rows, inner])?;
