@@ -22,9 +22,7 @@ const KC: u32 = 1u;
 const OQ: u32 = 1u;
 // 1 if there is one output channel: a texel of weights then holds four input channels.
 const DOT: u32 = 0u;
-// 1 if each channel has a filter of its own: a texel of weights then holds those of four channels.
-const EACH: u32 = 0u;
-// 1 without DOT and EACH, else 0.
+// 1 without DOT, else 0.
 const SPREAD: u32 = 1u;
 const LANES: u32 = 64u;
 // Texels of weights per group, and how many each lane copies.

@@ -1,7 +1,7 @@
 // straight: shared by the shaders that convolve channel quads with every tap written out (conv2d/straight explains it).
 // The including shader defines `source(k)`, texel k of the picture, and `meets(u, v, q)`, whether output quad q has a weight at tap (u, v),
 // and has its weights in t2: for each group KH · KW taps,
-// KQ · KC input channels (DOT: KQ quads), OQ output quads. EACH: one quad, whose channels each have a filter of their own.
+// KQ · KC input channels (DOT: KQ quads), OQ output quads.
 
 var<workgroup> weights: array<vec4<f32>, FILL>;
 
@@ -46,8 +46,6 @@ fn straight(first: u32, i: u32, j: u32, size: vec2<u32>, pad: vec2<u32>, replica
                 for (var c = 0u; c < DOT; c++) {
                     sum[0] += vec4(dot(part, weights[(u * KW + v) * KQ + k]), 0.0, 0.0, 0.0);
                 }
-                // unroll
-                for (var c = 0u; c < EACH; c++) { sum[0] += weights[u * KW + v] * part; }
                 // unroll
                 for (var c = 0u; c < KC * SPREAD; c++) {
                     // unroll

@@ -33,6 +33,7 @@ mod columns;
 mod conv3x3_tile;
 mod conv3x3_winograd;
 pub(super) mod correlation;
+mod depthwise;
 mod fusion;
 mod plain;
 mod quads;
@@ -248,6 +249,11 @@ impl Op for Conv2d {
             Kernel::new(
                 wgsl!("conv2d/straight" + "straight" + "combine" + "texels" + "quotient" + "slopes"),
                 straight::serve,
+            )
+            .only(Family::Software),
+            Kernel::new(
+                wgsl!("conv2d/depthwise" + "combine" + "texels" + "quotient" + "slopes"),
+                depthwise::serve,
             )
             .only(Family::Software),
         ];
@@ -496,6 +502,12 @@ fn fused_cases() -> Vec<Case> {
         let activation = Unary::with(name, parameters);
         case(Fusion { activation, combine, ..Fusion::default() }, k / 2, false, x, co, k)
     };
+    // A filter of k × k for every channel.
+    let depthwise = |name, parameters: &[f32], x: [usize; 4], k: usize, stride: usize, replicate: bool| {
+        let fusion = Fusion { activation: Unary::with(name, parameters), ..Fusion::default() };
+        let op = Conv2d { stride: [stride; 2], groups: x[1], replicate, fusion: Some(fusion), ..Conv2d::same(k) };
+        Case::new(op, &[x, [x[1], 1, k, k], [1, x[1], 1, 1], [1, x[1], 1, 1]])
+    };
     // The gradient for x `[N,Co,…]` of a convolution of `stride` from `to` with `padding`.
     let spread = |combine, stride: [usize; 2], padding: [usize; 4], x: [usize; 4], to: [usize; 4], k: [usize; 2]| {
         let begin = [0, 1].map(|d| k[d] - 1 - padding[d]);
@@ -533,6 +545,12 @@ fn fused_cases() -> Vec<Case> {
         grouped(Combine::Nothing, 3, 2, [1, 144, 5, 4], 36, 3),
         grouped(Combine::Add, 3, 1, [1, 9, 4, 5], 6, 3),
         grouped(Combine::Nothing, 64, 1, [1, 64, 40, 40], 64, 3).real(),
+        // Depthwise, by blocks of every height that is chosen, with rows that no block fills, and more blocks than lanes.
+        depthwise("sigmoid", &[], [1, 6, 19, 3], 3, 1, false),
+        depthwise("silu", &[], [2, 4, 17, 5], 5, 2, false),
+        depthwise("hard_sigmoid", &[0.3, 0.4], [1, 3, 13, 4], 3, 2, true),
+        depthwise("clamp", &[-0.25, 0.5], [1, 5, 11, 170], 3, 1, true),
+        depthwise("elu", &[1.5], [1, 2, 9, 6], 7, 1, false),
         // Activations, of which some are not 0 at 0, with channels that do not fill a quad; by tiles of both sizes.
         activated("sigmoid", &[], Combine::Nothing, [2, 3, 5, 7], 5, 1),
         activated("sigmoid", &[], Combine::Add, [1, 4, 13, 12], 6, 3),

@@ -24,8 +24,6 @@ struct Straight {
     /// Groups of output quads that read the same quads of x.
     groups_in: usize,
     is_dot: bool,
-    /// Every channel has a filter of its own.
-    is_each: bool,
     /// Texels of weights per group.
     fill: usize,
     /// Rows and columns of threads.
@@ -42,9 +40,8 @@ impl Straight {
         let ([_, ci, ..], [n, co, ho, wo], [_, _, kh, kw]) = (io.x[0].nchw(), op.sums(io).nchw(), io.x[1].nchw());
         let (kernel, spread) = ([kh, kw], op.spread());
         let (in_group, out_group) = (ci / op.groups, co / op.groups);
-        let is_each = op.groups > 1 && in_group == 1 && out_group == 1;
         let is_whole = in_group.is_multiple_of(4) && out_group.is_multiple_of(4);
-        if op.groups > 1 && (fusion.factor != 1 || !(is_each || is_whole)) {
+        if op.groups > 1 && (fusion.factor != 1 || !is_whole) {
             return None;
         }
         let is_spread = spread != [1, 1];
@@ -73,13 +70,12 @@ impl Straight {
             1 if products <= 512 => (1, 512 / products),
             _ => (1, 1024 / products),
         };
-        let most = if is_dot || is_each { most.min(1) } else { most.min(quads_out / places) };
+        let most = if is_dot { most.min(1) } else { most.min(quads_out / places) };
         if most == 0 {
             return None;
         }
         let groups_out = match op.groups {
             1 => (quads_out / places).div_ceil(most),
-            _ if is_each => quads_out,
             // No group of quads may reach into the next group of channels.
             groups => {
                 groups
@@ -102,9 +98,8 @@ impl Straight {
             oq,
             groups_out,
             quads_out,
-            groups_in: if is_each { 1 } else { groups_out / op.groups },
+            groups_in: groups_out / op.groups,
             is_dot,
-            is_each,
             fill,
             products,
             grid,
@@ -163,8 +158,7 @@ impl Straight {
         let launch = launch
             .with("OQ", self.oq)
             .with("DOT", usize::from(self.is_dot))
-            .with("EACH", usize::from(self.is_each))
-            .with("SPREAD", usize::from(!self.is_dot && !self.is_each))
+            .with("SPREAD", usize::from(!self.is_dot))
             .with("COMBINE", fusion.combine.code().0 as usize)
             .with("TAPS_H", kh)
             .with("TAPS_W", kw)
