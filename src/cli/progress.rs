@@ -4,6 +4,7 @@ use super::{interrupt, out};
 use crate::error::Result;
 use crate::vision::training::attributes::data::Faces;
 use indicatif::{ProgressBar, ProgressStyle};
+use std::path::Path;
 
 /// Returns a bar of `length` units with the elapsed and remaining time; `{msg}` stands at its end.
 pub fn bar(length: u64, unit: &str) -> ProgressBar {
@@ -31,4 +32,16 @@ pub fn faces(open: impl FnOnce(&mut dyn FnMut(usize, usize) -> bool) -> Result<F
     });
     bar.finish_and_clear();
     faces
+}
+
+/// Reads the faces in `data` and, as further training faces, those of LFWA in `more`.
+///
+/// # Errors
+/// Those of [`Faces::open`] and [`Faces::lfwa`]; `more` lacks an attribute; Ctrl-C was pressed.
+pub fn faces_and_more(data: &Path, more: Option<&Path>) -> Result<Faces> {
+    let own = faces(|tell| Faces::open(data, tell))?;
+    match more {
+        Some(folder) => own.with_more(&faces(|tell| Faces::lfwa(folder, tell))?),
+        None => Ok(own),
+    }
 }

@@ -46,6 +46,9 @@ pub struct Arguments {
     /// Folder of CelebA or of celeba8k.
     #[arg(long, value_name = "DIR")]
     data: PathBuf,
+    /// Folder of further faces that train but do not judge: LFW with LFWA's attributes.
+    #[arg(long, value_name = "DIR", conflicts_with = "lfw")]
+    more: Option<PathBuf>,
     /// Folder for the table, the pictures and the networks.
     #[arg(long, value_name = "DIR", default_value = "reproduce/lmle")]
     out: PathBuf,
@@ -284,7 +287,7 @@ pub fn run(a: &Arguments) -> Result<u8> {
     let outputs = ["table.md", "gain.png", "embedding.png"].map(|name| a.out.join(name));
     outputs.iter().try_for_each(|path| files::check_output(path, existing))?;
     let device = a.common.open()?;
-    let faces = Arc::new(progress::faces(|tell| Faces::open(&a.data, tell))?);
+    let faces = Arc::new(progress::faces_and_more(&a.data, a.more.as_deref())?);
     let part = if a.validation { Part::Validation } else { Part::Test };
     say!("{} on {}", out::count(faces.part(Part::Test).end, "face"), device.describe());
     let run = Run { a, device, faces: faces.clone(), part, set: String::new() };

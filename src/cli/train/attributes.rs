@@ -5,7 +5,6 @@ use super::super::{Common, interrupt, progress};
 use super::{Unsaved, base, explain};
 use crate::error::Result;
 use crate::train::Progress;
-use crate::vision::training::attributes::data::Faces;
 use crate::vision::training::attributes::run::{Config, Observer, folder, train};
 use clap::Args;
 use serde_json::json;
@@ -15,12 +14,15 @@ use std::sync::Arc;
 #[derive(Args)]
 #[command(after_help = "Examples:
   lineament train attributes --data celeba/ --steps 4000 --out runs/attributes
+  lineament train attributes --data celeba/ --more lfwa/ --out runs/both
   lineament train attributes --out runs/attributes --resume
   lineament attributes face.jpg --weights runs/attributes/weights.safetensors
 
 DATA holds CelebA as it is distributed (img_align_celeba, list_attr_celeba.txt, list_eval_partition.txt), or celeba8k, or attributes.csv \
 with the header half,image,NAME,… and lines dev,FILE,0,1,… and the pictures beside it, all framed alike. Of n faces in attributes.csv the \
-last eighth measures the result, the eighth before it calibrates scores, and the others train.
+last eighth measures the result, the eighth before it calibrates scores, and the others train. --more adds LFW's deep-funneled pictures \
+with LFWA's attributes: attributes.csv with lines dev,PERSON/FILE,0,1,…, and the pictures in folders or in lfw128.tar.gz. These labels \
+are thresholded scores of classifiers, so they train only.
 
 OUT holds lineament-run.json (which marks it as the folder of a run), config.toml (every choice of the run), log.jsonl (a line per step \
 and per validation), last.safetensors (from which --resume continues, to the same bits), best.safetensors (from the best validation, not \
@@ -38,6 +40,9 @@ pub struct Arguments {
     /// Folder of faces with attributes.
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
+    /// Folder of further faces that train but do not judge: LFW with LFWA's attributes.
+    #[arg(long, value_name = "DIR")]
+    more: Option<PathBuf>,
     /// Terms of use of the data, for the manifest.
     #[arg(long)]
     data_terms: Option<String>,
@@ -68,6 +73,7 @@ fn overlaid(mut base: Config, a: &Arguments) -> Config {
         };
     }
     overlay!(data data_terms seed steps batch lr checkpoint_every);
+    base.more = a.more.clone().or(base.more);
     base
 }
 
@@ -76,7 +82,7 @@ pub fn run(a: &Arguments) -> Result<u8> {
     config.check()?;
     let folder = folder(&a.out, a.resume)?;
     let device = a.common.open()?;
-    let faces = Arc::new(progress::faces(|tell| Faces::open(&config.data, tell))?);
+    let faces = Arc::new(progress::faces_and_more(&config.data, config.more.as_deref())?);
     note!("training on {} in {}", device.describe(), shown(folder.path()));
     let bar = progress::bar(config.steps, "steps");
     let mut mean = None;

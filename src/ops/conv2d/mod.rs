@@ -502,7 +502,7 @@ fn fused_cases() -> Vec<Case> {
         let activation = Unary::with(name, parameters);
         case(Fusion { activation, combine, ..Fusion::default() }, k / 2, false, x, co, k)
     };
-    // A filter of k × k for every channel.
+    // A filter of k × k for every channel; slopes if no activation has the name.
     let depthwise = |name, parameters: &[f32], x: [usize; 4], k: usize, stride: usize, replicate: bool| {
         let fusion = Fusion { activation: Unary::with(name, parameters), ..Fusion::default() };
         let op = Conv2d { stride: [stride; 2], groups: x[1], replicate, fusion: Some(fusion), ..Conv2d::same(k) };
@@ -546,6 +546,8 @@ fn fused_cases() -> Vec<Case> {
         grouped(Combine::Add, 3, 1, [1, 9, 4, 5], 6, 3),
         grouped(Combine::Nothing, 64, 1, [1, 64, 40, 40], 64, 3).real(),
         // Depthwise, by blocks of every height that is chosen, with rows that no block fills, and more blocks than lanes.
+        depthwise("", &[], [1, 6, 19, 5], 5, 1, true),
+        grouped(Combine::Mask(0.25), 6, 1, [1, 6, 19, 5], 6, 3).fill(4, Fill::With(with_zeros)).rough(),
         depthwise("sigmoid", &[], [1, 6, 19, 3], 3, 1, false),
         depthwise("silu", &[], [2, 4, 17, 5], 5, 2, false),
         depthwise("hard_sigmoid", &[0.3, 0.4], [1, 3, 13, 4], 3, 2, true),

@@ -21,6 +21,9 @@ use std::sync::Arc;
 pub struct Config {
     /// Folder of faces as [`Faces::open`] reads it; must be set.
     pub data: PathBuf,
+    /// Folder of further training faces as [`Faces::lfwa`] reads it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub more: Option<PathBuf>,
     /// What the manifest says about the data's terms.
     pub data_terms: String,
     pub seed: u64,
@@ -37,7 +40,8 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         let trunk::Choices { steps, batch, lr, seed, .. } = trunk::Choices::default();
-        Self { data: PathBuf::new(), data_terms: "not stated".into(), seed, steps, batch, lr, checkpoint_every: 200 }
+        let (data, data_terms) = (PathBuf::new(), "not stated".into());
+        Self { data, more: None, data_terms, seed, steps, batch, lr, checkpoint_every: 200 }
     }
 }
 
@@ -66,7 +70,11 @@ impl Config {
     /// # Errors
     /// A number is 0 or too large.
     pub fn check(&self) -> Result<()> {
-        choices::check(&[("--data", &self.data)], self.seed)?;
+        let folders = [Some(("--data", &self.data)), self.more.as_ref().map(|more| ("--more", more))];
+        choices::check(
+            &folders.into_iter().flatten().map(|(flag, folder)| (flag, &**folder)).collect::<Vec<_>>(),
+            self.seed,
+        )?;
         if self.data.as_os_str().is_empty() {
             return Err(Error::Usage("a run needs --data, or a --config with data".into()));
         }
@@ -147,8 +155,9 @@ pub fn train(
         run::check_checkpoint(folder, &identity)?;
     }
     config.save(&folder.config())?;
+    let more = config.more.as_ref().map_or_else(String::new, |more| format!(" and {}", more.display()));
     let data = format!(
-        "{}: {} faces for training, {} for calibration, {} for the measured result",
+        "{}{more}: {} faces for training, {} for calibration, {} for the measured result",
         config.data.display(),
         faces.part(Part::Train).len(),
         faces.part(Part::Validation).len(),
