@@ -1,5 +1,7 @@
 //! The applications built on the engine: pictures in, results out.
 
+#[cfg(feature = "vision")]
+pub mod boxes;
 pub mod image;
 #[cfg(feature = "vision")]
 pub mod metrics;
