@@ -362,3 +362,54 @@ fn names_that_are_not_utf8_are_said_without_loss_or_refused() {
     let error = fails(place.train("run", &[]).arg("--data").arg(Path::new(odd).join("data")));
     assert!(error.contains("r\u{fffd}n/data: is not UTF-8, which config.toml cannot hold; rename it"), "{error}");
 }
+
+/// The networks of a band are trained one after the other: windows proposed, mistakes shown again, windows judged.
+#[test]
+fn a_band_is_trained_and_learns_from_its_mistakes() {
+    if common::device().is_none() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    std::fs::create_dir_all(at("data/negatives")).unwrap();
+    face_folder(&at("data/helen68_trainset_128"), 24);
+    (0..24).for_each(|k| picture(&at(&format!("data/negatives/{k}.png")), 50, 40 + k));
+    let command = |arguments: &[&str]| {
+        let mut command = lineament();
+        command.current_dir(folder.path()).args(["train", "detect"]).args(arguments);
+        command
+    };
+    let json = |arguments: &[&str]| -> Value {
+        let output = succeeds(&mut command(&[arguments, &["--json"]].concat()));
+        serde_json::from_str(String::from_utf8_lossy(&output.stdout).lines().last().unwrap()).unwrap()
+    };
+    let small = ["--data", "data", "--steps", "3", "--batch", "4", "--windows", "300"];
+    let first = json(&[&["--out", "a"][..], &small].concat());
+    let measured = first["measured"].as_str().unwrap();
+    assert!(measured.contains("2048 held-out patches") && measured.contains("pasted"), "{measured}");
+    let weights = Weights::open(at("a/weights.safetensors")).unwrap();
+    assert_eq!((&weights.manifest()["model"][..], &weights.manifest()["mistakes"][..]), ("band1 proposals", "0"));
+    assert!(weights.manifest()["data"].ends_with("24 faces, 24 pictures without"), "{:?}", weights.manifest());
+    assert_eq!(json(&["--out", "a", "--resume"])["measured"], first["measured"], "a finished run is measured again");
+
+    // What has hardly been trained takes every window for a face.
+    let teacher = ["--init", "a/weights.safetensors", "--mistakes-of", "a/weights.safetensors"];
+    json(&[&["--out", "b"][..], &small, &teacher].concat());
+    let again = Weights::open(at("b/weights.safetensors")).unwrap();
+    assert_eq!(again.manifest()["mistakes"], "300");
+    json(&[&["--out", "c", "--stage", "judge"][..], &small, &teacher].concat());
+    let judge = Weights::open(at("c/weights.safetensors")).unwrap();
+    assert_eq!(judge.manifest()["model"], "band1 judgements");
+    assert!(judge.get("verdict.w").is_some() && judge.get("box.w").is_some(), "{:?}", judge.tensors().keys());
+
+    let error = |arguments: &[&str]| fails(&mut command(arguments));
+    assert!(
+        error(&[&["--out", "b", "--resume"][..], &["--mistakes-of", "b/weights.safetensors"]].concat())
+            .contains("mistakes_of")
+    );
+    assert!(error(&["--out", "d"]).contains("needs --data"));
+    assert!(error(&[&["--out", "d", "--band", "5"][..], &small].concat()).contains("--band must be 1 to 4, got 5"));
+    assert!(error(&[&["--out", "d", "--init", "none.safetensors"][..], &small].concat()).contains("none.safetensors"));
+    std::fs::remove_dir_all(at("data/negatives")).unwrap();
+    assert!(error(&[&["--out", "d"][..], &small].concat()).contains("24 faces and 0 pictures without"));
+}

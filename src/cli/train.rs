@@ -1,6 +1,7 @@
 //! `lineament train`.
 
 mod attributes;
+mod detect;
 mod hallucinate;
 
 use super::out::{self, note, say, shown};
@@ -25,6 +26,8 @@ pub enum Command {
     Hallucinate(Box<hallucinate::Arguments>),
     /// Train the network that labels faces with attributes, on CelebA or on faces of your own.
     Attributes(Box<attributes::Arguments>),
+    /// Train the networks that find faces, one at a time: a band of face heights, and windows proposed or judged.
+    Detect(Box<detect::Arguments>),
 }
 
 #[derive(Args)]
@@ -168,6 +171,7 @@ pub fn run(command: &Command) -> Result<u8> {
         Command::Upscale(a) => upscale(a),
         Command::Hallucinate(a) => hallucinate::run(a),
         Command::Attributes(a) => attributes::run(a),
+        Command::Detect(a) => detect::run(a),
     }
 }
 

@@ -122,11 +122,11 @@ pub const MAX_MADE_UP: usize = if cfg!(fuzzing) { 1 << 20 } else { 1 << 28 };
 /// The largest number of dimensions of an [`Array`], as in NumPy.
 pub const MAX_DIMENSIONS: usize = 64;
 
-/// Returns the number of elements of these dimensions; `None` if it does not fit into 32 bits.
+/// Returns the number of elements of these dimensions; `None` if it or a dimension does not fit into 32 bits.
 pub fn count(dims: &[usize]) -> Option<usize> {
-    // A size of 0 makes the whole empty, no matter how large the others are.
+    // A size of 0 makes the whole empty, but what is computed from the others must not overflow.
     if dims.contains(&0) {
-        return Some(0);
+        return dims.iter().all(|&d| u32::try_from(d).is_ok()).then_some(0);
     }
     dims.iter().try_fold(1usize, |n, &d| n.checked_mul(d).filter(|&n| u32::try_from(n).is_ok()))
 }

@@ -44,7 +44,8 @@ pub(crate) fn pictures_below(folder: &Path, except: &Path) -> Result<Vec<PathBuf
     if found.is_empty() { Err(no_picture(folder)) } else { Ok(found) }
 }
 
-fn is_picture(path: &Path) -> bool {
+/// Returns whether a file's name ends as a picture's does.
+pub fn is_picture(path: &Path) -> bool {
     super::Format::of_name(&path.display().to_string()).is_some()
 }
 

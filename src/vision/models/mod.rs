@@ -1,6 +1,7 @@
 //! Networks as functions that add named nodes and parameters to a [`Graph`].
 
 pub mod attributes;
+pub mod bands;
 pub mod cbn;
 pub mod deepid2;
 pub mod fsrcnn;

@@ -12,6 +12,11 @@ use sha2::{Digest, Sha256};
 use std::ops::Range;
 use std::path::Path;
 
+/// Where the face lies, from forehead to chin, in CelebA's aligned and in LFW's deep-funneled pictures: left and upper side, width and
+/// height as parts of theirs. These are medians of YuNet's boxes in 400 pictures of each, from which single boxes deviate by 2 to 5 %.
+pub(super) const CELEBA: [f64; 4] = [0.264, 0.306, 0.477, 0.535];
+pub(super) const FUNNELED: [f64; 4] = [0.315, 0.2525, 0.371, 0.515];
+
 /// Faces in the canonical frame.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Faces {

@@ -2,6 +2,7 @@
 
 pub mod attributes;
 pub mod curves;
+pub mod detect;
 pub mod faces;
 pub mod hallucinate;
 mod patches;

@@ -6,6 +6,7 @@ use crate::rng::Rng;
 use crate::vision::image::Picture;
 use crate::vision::models::deepid2::SIZE;
 use crate::vision::tasks::attributes::{Frame, PIXELS, scaled};
+use crate::vision::training::faces::FUNNELED;
 use flate2::read::GzDecoder;
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
@@ -302,10 +303,7 @@ fn aligned(picture: &Picture) -> Result<Frame> {
     Ok(Frame::centred(picture))
 }
 
-/// Where a face lies in a deep-funneled picture of LFW, as parts of its sides: the median of YuNet's boxes in 400 of them, whose
-/// deviations are 2 to 4 %.
-const FUNNELED: [f64; 4] = [0.315, 0.2525, 0.371, 0.515];
-
+/// Returns the frame of a deep-funneled picture.
 fn funneled(picture: &Picture) -> Result<Frame> {
     let sides = [picture.width() as f64, picture.height() as f64];
     Frame::of_box(picture, std::array::from_fn(|k| FUNNELED[k] * sides[k % 2]))
