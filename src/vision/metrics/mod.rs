@@ -1,6 +1,7 @@
 //! The papers' metrics, computed as the papers compute them.
 
 pub mod classes;
+pub mod detection;
 pub mod landmarks;
 pub mod psnr;
 pub mod region;
