@@ -58,8 +58,8 @@
 //!   and [`import::lower`] has a function for each operator that adds it to a graph or, if its inputs are known, evaluates it.
 //! - [`train`]: forward pass, backward pass and one update of all parameters, which lie in one buffer, as a single plan; resumed
 //!   runs match uninterrupted ones bit for bit. A [`train::Training`] is a [`Network`] that learns.
-//! - [`vision`]: the products. [`image`] reads and writes pictures, [`models`] are networks, [`tasks`] turn a picture into a
-//!   result, [`metrics`] measure how good it is, and `vision::training` trains the models.
+//! - [`vision`]: the products. [`image`] reads and writes pictures, [`vision::boxes`] are where something was found, [`models`] are networks,
+//!   [`tasks`] turn a picture into a result, [`metrics`] measure how good it is, and `vision::training` trains the models.
 //! - `cli`: one file per command.
 //!
 //! # Invariants

@@ -20,6 +20,7 @@ mod common;
 
 use lineament::import::{array::Array, onnx};
 use lineament::rng::Rng;
+use lineament::tasks::detect::mark;
 use lineament::vision::image::{Channels, Picture, Rect, Samples};
 use lineament::{Device, Select};
 use std::path::Path;
@@ -57,15 +58,16 @@ fn faces_are_found_where_opencv_finds_them() {
     // A part whose sides are no multiples of the network's cells.
     let part = picture.crop(Rect { top: 20, left: 70, height: 430, width: 351 }).unwrap();
     for (picture, score, expected) in [(&picture, 0.93563, &WHOLE), (&part, 0.94175, &PART)] {
-        let faces = find_faces::find(&device, &model, picture).unwrap();
+        let faces = find_faces::find(&device, model.clone(), picture).unwrap();
         let [face] = &faces[..] else { panic!("{faces:?}") };
-        let got = face.bounds.iter().chain(face.landmarks.as_flattened());
+        let bounds = [face.bounds.x, face.bounds.y, face.bounds.width, face.bounds.height];
+        let got = bounds.iter().chain(face.points.as_flattened());
         for (got, expected) in got.zip(expected) {
             approx::assert_abs_diff_eq!(*got, *expected, epsilon = 0.01);
         }
         approx::assert_abs_diff_eq!(face.score, score, epsilon = 1e-4);
-        let marked = find_faces::mark(picture, &faces).unwrap();
-        let corner = face.bounds.map(|v| v.round() as usize);
+        let marked = mark(picture, &faces).unwrap();
+        let corner = bounds.map(|v| v.round() as usize);
         let Samples::U8(samples) = marked.samples() else { panic!() };
         assert_eq!(samples[3 * (corner[1] * picture.width() + corner[0])..][..3], [0, 220, 0]);
         assert_eq!((marked.width(), marked.height()), (picture.width(), picture.height()));
@@ -73,11 +75,11 @@ fn faces_are_found_where_opencv_finds_them() {
 }
 
 /// Left, top, width, height, and five landmarks.
-const WHOLE: [f32; 14] = [
+const WHOLE: [f64; 14] = [
     178.11292, 64.95203, 91.36104, 111.414696, 203.35107, 103.620926, 247.52103, 104.44775, 224.10403, 127.688805,
     203.96225, 143.13747, 242.91315, 143.67188,
 ];
-const PART: [f32; 14] = [
+const PART: [f64; 14] = [
     109.6817, 36.77578, 93.86181, 120.94481, 132.47545, 81.66663, 177.48657, 83.39375, 152.08804, 107.17868, 132.17642,
     124.132355, 171.62769, 125.693634,
 ];

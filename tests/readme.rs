@@ -151,6 +151,7 @@ fn clone(at: &Path) -> PathBuf {
     ] {
         face_folder(&folder.join(set), 5);
     }
+    detection_inputs(&folder);
     for set in ["faces/celeba8k", "../shared/data/faces/celeba8k"] {
         attribute_folder(&folder.join(set), 16);
     }
@@ -172,6 +173,34 @@ fn clone(at: &Path) -> PathBuf {
     SuperResolution::new("srcnn-9-5-5", 3).unwrap().build(&mut g, x).unwrap();
     g.initialize(1).save(folder.join("w.safetensors")).unwrap();
     folder
+}
+
+/// Writes networks that find faces, and ground truth of one picture for each protocol.
+fn detection_inputs(folder: &Path) {
+    let shared = folder.join("../shared");
+    let net = onnx::bytes(&onnx::face_finder());
+    fs::create_dir_all(shared.join("models/yunet")).unwrap();
+    for path in [folder.join("yunet.onnx"), shared.join("models/yunet/yunet_n_dynamic.onnx")] {
+        fs::write(path, &net).unwrap();
+    }
+    let finder = "kind = 'priors'\nstrides = [8, 16, 32]\noffset = 0\nvariances = [1, 1]\nscores = ['cls_8', 'cls_16', 'cls_32']\n\
+                  boxes = ['bbox_8', 'bbox_16', 'bbox_32']\n";
+    fs::write(folder.join("reading.toml"), finder).unwrap();
+    for part in ["afw640", "cmu", "fddb"] {
+        picture(&shared.join("data/faces").join(part).join("a.png"), 40);
+    }
+    picture(&folder.join("pictures/a.png"), 40);
+    let boxes = "half,file,x,y,w,h,ignore\ndev,a.png,0,0,8,8,0\n";
+    for path in
+        [folder.join("boxes.csv"), shared.join("data/faces/afw640_boxes.csv"), shared.join("data/faces/cmu.csv")]
+    {
+        fs::write(path, boxes).unwrap();
+    }
+    fs::write(folder.join("found.csv"), "file,x,y,width,height,score\na.png,0,0,8,8,0.5\n").unwrap();
+    fs::create_dir_all(folder.join("fddb")).unwrap();
+    fs::write(folder.join("fddb/FDDB-fold-01-ellipseList.txt"), "a\n1\n8 6 0 20 20 1\n").unwrap();
+    fs::create_dir_all(folder.join("folds")).unwrap();
+    fs::write(folder.join("folds/fold-01.txt"), "a\n1\n12 14 16 12 0.5\n").unwrap();
 }
 
 /// Writes the shell script `program` in `folder`.
@@ -253,6 +282,7 @@ pages! {
     readme "README.md"
     weights "weights/README.md"
     attributes_page "docs/attributes.md"
+    detect "docs/detect.md"
     faces "docs/faces.md"
     kernel "docs/kernel.md"
     network "docs/network.md"

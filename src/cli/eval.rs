@@ -1,5 +1,6 @@
 //! `lineament eval`.
 
+pub mod detect;
 pub mod hallucinate;
 
 use super::out::{self, say};
@@ -19,6 +20,8 @@ pub enum Command {
     Upscale(Arguments),
     /// Measure PSNR and SSIM of the face hallucination and its ablation on faces with landmarks.
     Hallucinate(hallucinate::Arguments),
+    /// Measure what finds faces by the protocols of FDDB, WIDER FACE and PASCAL VOC.
+    Detect(detect::Arguments),
 }
 
 #[derive(Args)]
@@ -97,6 +100,7 @@ pub fn run(command: &Command) -> Result<u8> {
     match command {
         Command::Upscale(arguments) => upscale(arguments),
         Command::Hallucinate(arguments) => hallucinate::run(arguments),
+        Command::Detect(arguments) => detect::run(arguments),
     }
 }
 

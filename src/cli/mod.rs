@@ -8,6 +8,7 @@ mod bench;
 mod check;
 mod completions;
 mod convert;
+mod detect;
 mod devices;
 mod dump;
 mod eval;
@@ -65,6 +66,8 @@ enum Command {
     Models(models::Arguments),
     /// Reconstruct a large face from one of about 16 × 16 pixels.
     Hallucinate(hallucinate::Arguments),
+    /// Find the faces in pictures.
+    Detect(detect::Arguments),
     /// Label faces with attributes such as Smiling or Eyeglasses.
     Attributes(attributes::Arguments),
     /// Measure a model against ground truth.
@@ -203,6 +206,7 @@ fn command(command: Command, started: Instant) -> Result<u8> {
         Command::Upscale(a) => upscale::run(&a),
         Command::Models(a) => models::run(&a),
         Command::Hallucinate(a) => hallucinate::run(&a),
+        Command::Detect(a) => detect::run(&a),
         Command::Attributes(a) => attributes::run(&a),
         Command::Eval(c) => eval::run(&c),
         Command::Ops(a) => ops::run(&a),

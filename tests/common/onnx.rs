@@ -79,3 +79,56 @@ pub fn chain(channels: &[i64], side: i64) -> Model {
     let last = channels[channels.len() - 1];
     model(nodes, tensors, value("x", &[1, channels[0], side, side]), value("y", &[1, last, side, side]))
 }
+
+/// Returns a network with the outputs of a YuNet, for pictures of any size: a face is a cell of 8 × 8 pixels that is white, its box is the
+/// cell, and its landmarks are the cell's corner, the centre, and three more corners.
+pub fn face_finder() -> Model {
+    let floats = |name: &str, dims: &[i64], values: &[f32]| Tensor {
+        dims: dims.to_vec(),
+        data_type: 1,
+        name: name.into(),
+        raw_data: Some(values.iter().flat_map(|v| v.to_le_bytes()).collect()),
+        ..Default::default()
+    };
+    let (mut nodes, mut tensors, mut outputs) = (Vec::new(), Vec::new(), Vec::new());
+    for stride in [8i64, 16, 32] {
+        for (part, each) in [("cls", 1i64), ("obj", 1), ("bbox", 4), ("kps", 10)] {
+            let name = |kind: &str| format!("{kind}_{part}_{stride}");
+            let output = format!("{part}_{stride}");
+            let is_score = each == 1;
+            // The mean of the samples, 0 to 255, becomes a logit of -10 to 10.
+            let weight = if is_score && stride == 8 { 20.0 / (255.0 * 3.0 * 64.0) } else { 0.0 };
+            let bias: &[f32] = match part {
+                "bbox" => &[0.5, 0.5, 0.0, 0.0],
+                "kps" => &[0.0, 0.0, 0.5, 0.5, 1.0, 0.0, 0.0, 1.0, 1.0, 1.0],
+                _ => &[-10.0],
+            };
+            let dims = [each, 3, stride, stride];
+            let values = vec![weight; dims.iter().product::<i64>() as usize];
+            tensors.push(floats(&name("w"), &dims, &values));
+            tensors.push(floats(&name("b"), &[each], bias));
+            tensors.push(Tensor {
+                dims: vec![3],
+                data_type: 7,
+                name: name("shape"),
+                raw_data: Some([1, -1, each].iter().flat_map(|v| v.to_le_bytes()).collect()),
+                ..Default::default()
+            });
+            let strides = || vec![ints("kernel_shape", &[stride; 2]), ints("strides", &[stride; 2])];
+            nodes.push(node("Conv", &name("conv"), &["input", &name("w"), &name("b")], &name("maps"), strides()));
+            let order = vec![ints("perm", &[0, 2, 3, 1])];
+            nodes.push(node("Transpose", &name("t"), &[&name("maps")], &name("cells"), order));
+            let list = if is_score { name("list") } else { output.clone() };
+            nodes.push(node("Reshape", &name("r"), &[&name("cells"), &name("shape")], &list, vec![]));
+            if is_score {
+                nodes.push(node("Sigmoid", &name("s"), &[&list], &output, vec![]));
+            }
+            outputs.push(value(&output, &[1, 0, each]));
+        }
+    }
+    let mut net = model(nodes, tensors, value("input", &[1, 3, 0, 0]), outputs.remove(0));
+    if let Some(graph) = &mut net.graph {
+        graph.output.extend(outputs);
+    }
+    net
+}

@@ -56,8 +56,8 @@ impl Assignment {
         // The row that loses its column in the end loses its weight.
         let lost = |column: usize| self.pairs[column].map_or(0.0, |owner| self.weights[owner][column]);
         let mut best = (EQUAL, None);
-        for column in 0..columns {
-            let total = gain[column] - lost(column);
+        for (column, gain) in gain.iter().enumerate() {
+            let total = gain - lost(column);
             if total > best.0 {
                 best = (total, Some(column));
             }

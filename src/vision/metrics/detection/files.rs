@@ -245,6 +245,9 @@ fn stem_of_name(name: &str) -> &str {
     name.strip_suffix(".jpg").unwrap_or(name)
 }
 
+/// A picture's height and width, and its faces.
+pub type SizedFaces = ([usize; 2], Vec<Ellipse>);
+
 /// A table of comma-separated values with a header.
 #[derive(Debug, Clone)]
 pub struct Table<'a> {
@@ -302,8 +305,9 @@ impl<'a> Table<'a> {
         })
     }
 
-    /// Returns a box for each row: from x1, y1, x2, y2, or x, y, width, height.
-    fn bounds(&self) -> Result<Vec<Bounds>> {
+    /// Returns a box for each row: from x1, y1, x2, y2, or x, y, width, height. Of a row without these numbers, which only says that there is
+    /// a picture, `None`.
+    fn bounds(&self) -> Result<Vec<Option<Bounds>>> {
         let are_sides = self.column(&["x1"]).is_some();
         let names: [&[&str]; 4] = match are_sides {
             true => [&["x1"], &["y1"], &["x2"], &["y2"]],
@@ -316,11 +320,15 @@ impl<'a> Table<'a> {
         }
         let mut all = Vec::new();
         for row in &self.rows {
+            if columns.iter().all(|column| row.1[*column].is_empty()) {
+                all.push(None);
+                continue;
+            }
             let mut n = [0.0; 4];
             for (value, column) in n.iter_mut().zip(columns) {
                 *value = self.number(row, column)?;
             }
-            all.push(if are_sides { Bounds::of_sides(n) } else { Bounds::new(n[0], n[1], n[2], n[3]) });
+            all.push(Some(if are_sides { Bounds::of_sides(n) } else { Bounds::new(n[0], n[1], n[2], n[3]) }));
         }
         Ok(all)
     }
@@ -331,7 +339,8 @@ impl<'a> Table<'a> {
     }
 
     /// Returns the faces of each picture. The columns are the picture (`file`, `image` or `picture`), its box (x1, y1, x2, y2 or x, y, w, h,
-    /// or width and height written out) and, if there is one whose name ends in `ignore`, whether to ignore it: 0 or 1.
+    /// or width and height written out) and, if there is one whose name ends in `ignore`, whether to ignore it: 0 or 1. A row
+    /// whose box is empty stands for a picture without faces.
     ///
     /// # Errors
     /// A column is missing; a value is not a number.
@@ -340,8 +349,10 @@ impl<'a> Table<'a> {
         let ignore = self.header.iter().position(|name| name.ends_with("ignore"));
         let mut all: BTreeMap<String, Vec<voc::Face>> = BTreeMap::new();
         for (row, bounds) in self.rows.iter().zip(self.bounds()?) {
+            let faces = all.entry(row.1[picture].to_owned()).or_default();
+            let Some(bounds) = bounds else { continue };
             let is_ignored = ignore.map_or(Ok(0.0), |column| self.number(row, column))? != 0.0;
-            all.entry(row.1[picture].to_owned()).or_default().push(voc::Face { bounds, is_ignored });
+            faces.push(voc::Face { bounds, is_ignored });
         }
         Ok(all)
     }
@@ -354,8 +365,10 @@ impl<'a> Table<'a> {
         let (picture, score) = (self.picture()?, self.need(&["score"])?);
         let mut all: BTreeMap<String, Vec<Detection>> = BTreeMap::new();
         for (row, bounds) in self.rows.iter().zip(self.bounds()?) {
+            let found = all.entry(row.1[picture].to_owned()).or_default();
+            let Some(bounds) = bounds else { continue };
             let detection = Detection { bounds, score: self.number(row, score)?, points: vec![] };
-            all.entry(row.1[picture].to_owned()).or_default().push(detection);
+            found.push(detection);
         }
         Ok(all)
     }
@@ -365,13 +378,13 @@ impl<'a> Table<'a> {
     ///
     /// # Errors
     /// A column is missing; a value is not a number; a picture has two sizes, or none of at least a pixel.
-    pub fn ellipses(&self) -> Result<BTreeMap<String, ([usize; 2], Vec<Ellipse>)>> {
+    pub fn ellipses(&self) -> Result<BTreeMap<String, SizedFaces>> {
         let picture = self.picture()?;
         let mut columns = [0; 7];
         for (column, name) in columns.iter_mut().zip(["height", "width", "major", "minor", "angle", "cx", "cy"]) {
             *column = self.need(&[name])?;
         }
-        let mut all: BTreeMap<String, ([usize; 2], Vec<Ellipse>)> = BTreeMap::new();
+        let mut all: BTreeMap<String, SizedFaces> = BTreeMap::new();
         for row in &self.rows {
             let mut n = [0.0; 7];
             for (value, column) in n.iter_mut().zip(columns) {
@@ -393,6 +406,9 @@ impl<'a> Table<'a> {
 pub fn write_table<'a>(pictures: impl IntoIterator<Item = (&'a str, &'a [Detection])>) -> String {
     let mut text = "file,x,y,width,height,score\n".to_owned();
     for (name, found) in pictures {
+        if found.is_empty() {
+            let _ = writeln!(text, "{name},,,,,");
+        }
         for Detection { bounds: b, score, .. } in found {
             let _ = writeln!(text, "{name},{},{},{},{},{score}", b.x, b.y, b.width, b.height);
         }
@@ -469,13 +485,19 @@ mod tests {
         let face = |x, y, w, h, is_ignored| voc::Face { bounds: Bounds::new(x, y, w, h), is_ignored };
         assert_eq!(faces["a.jpg"], [face(1.0, 2.0, 3.0, 4.0, false), face(5.0, 6.0, 7.0, 8.0, true)]);
         assert_eq!(Table::read("t.csv", table, &[]).unwrap().faces().unwrap().len(), 2);
+        // A picture without faces.
+        let without = Table::read("t.csv", "file,x,y,w,h\na,,,,\nb,1,2,3,4", &[]).unwrap().faces().unwrap();
+        assert_eq!((without["a"].len(), without["b"].len()), (0, 1));
         let sides = Table::read("t.csv", "file,x1,y1,x2,y2\na,1,2,4,6", &[]).unwrap().faces().unwrap();
         assert_eq!(sides["a"], [face(1.0, 2.0, 3.0, 4.0, false)]);
 
         let found = vec![Detection { bounds: Bounds::new(0.1, 2.0, 3.0, 4.0), score: 0.3, points: vec![] }];
         let written = write_table([("a.jpg", &found[..]), ("none.jpg", &[])]);
         let read = Table::read("t.csv", &written, &[]).unwrap().detections().unwrap();
-        assert_eq!(read.into_iter().collect::<Vec<_>>(), [("a.jpg".to_owned(), found)]);
+        assert_eq!(
+            read.into_iter().collect::<Vec<_>>(),
+            [("a.jpg".to_owned(), found), ("none.jpg".to_owned(), vec![])]
+        );
 
         let ellipses =
             "image,width,height,major,minor,angle,cx,cy\na,450,431,123.5,85.5,1.2,269,161\na,450,431,1,2,3,4,5\n";

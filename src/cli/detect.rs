@@ -1,0 +1,221 @@
+//! `lineament detect`.
+
+use super::hallucinate::save;
+use super::network;
+use super::out::{self, say};
+use super::{Common, interrupt, progress};
+use crate::error::{Error, Result};
+use crate::files::{self, Existing};
+use crate::vision::boxes::Detection;
+use crate::vision::image::{Frames, Picture, folder};
+use crate::vision::tasks::detect::{Ask, Detector, Reading, mark};
+use clap::Args;
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+/// A network that finds faces.
+#[derive(Args, Clone)]
+pub struct Model {
+    /// A network that finds faces: an ONNX file, or the .param of an ncnn network. A YuNet is known by its outputs.
+    #[arg(long, value_name = "FILE")]
+    pub model: Option<PathBuf>,
+    /// What any other network takes and what its outputs mean; see docs/detect.md.
+    #[arg(long, value_name = "TOML", requires = "model")]
+    pub reading: Option<PathBuf>,
+    /// Least score of a face, instead of the reading's.
+    #[arg(long, value_name = "T", value_parser = part, requires = "model")]
+    pub threshold: Option<f64>,
+    /// Largest IoU of two faces, instead of the reading's.
+    #[arg(long, value_name = "IOU", value_parser = part, requires = "model")]
+    pub overlap: Option<f64>,
+    /// Leave out faces whose longer side is shorter.
+    #[arg(long, value_name = "PX", value_parser = pixels, requires = "model")]
+    pub min_size: Option<f64>,
+}
+
+fn part(text: &str) -> std::result::Result<f64, String> {
+    let number = text.trim().parse().ok().filter(|v: &f64| (0.0..=1.0).contains(v));
+    number.ok_or_else(|| format!("expected 0 to 1, got {text:?}"))
+}
+
+fn pixels(text: &str) -> std::result::Result<f64, String> {
+    let number = text.trim().parse().ok().filter(|v: &f64| v.is_finite() && *v >= 0.0);
+    number.ok_or_else(|| format!("expected a number of pixels, such as 20, got {text:?}"))
+}
+
+impl Model {
+    /// Opens the network on a device.
+    pub fn open(&self, common: &Common) -> Result<Option<Detector>> {
+        let Some(file) = &self.model else { return Ok(None) };
+        let reading = self.reading.as_ref().map(Reading::open).transpose()?;
+        let model = network::open(file)?;
+        let detector = Detector::new(&common.open()?, model, reading).map_err(|e| match e {
+            Error::Usage(problem) => Error::import(file.display().to_string(), problem),
+            other => other,
+        })?;
+        Ok(Some(detector))
+    }
+
+    pub fn ask(&self) -> Ask {
+        Ask { threshold: self.threshold, overlap: self.overlap, min_size: self.min_size.unwrap_or(0.0) }
+    }
+}
+
+/// Find the faces in pictures.
+#[derive(Args)]
+#[command(after_help = "Examples:
+  lineament detect group.jpg --model yunet.onnx
+  lineament detect holiday/ --model yunet.onnx --draw marked/ --crop faces/
+  lineament detect group.jpg --model rfb.onnx --reading rfb.toml --threshold 0.7 --json
+
+A face is printed with its score and its box: left, top, width × height in pixels of the picture as it is shown. Of GIFs and other files of several \
+pictures, each is searched. --draw writes DIR/NAME.png with boxes and landmarks, --crop DIR/NAME_1.png and so on, a file for each face; of \
+several pictures, NAME has their number.")]
+pub struct Arguments {
+    /// Pictures, or folders of pictures.
+    #[arg(required = true, value_name = "IN")]
+    inputs: Vec<PathBuf>,
+    #[command(flatten)]
+    model: Model,
+    /// Write the pictures with the faces marked into this folder.
+    #[arg(long, value_name = "DIR")]
+    draw: Option<PathBuf>,
+    /// Write each face into this folder.
+    #[arg(long, value_name = "DIR")]
+    crop: Option<PathBuf>,
+    /// Overwrite files that exist.
+    #[arg(long)]
+    overwrite: bool,
+    #[command(flatten)]
+    common: Common,
+}
+
+/// Returns the pictures of files and folders.
+fn pictures(inputs: &[PathBuf]) -> Result<Vec<PathBuf>> {
+    let mut all = Vec::new();
+    for input in inputs {
+        match input.is_dir() {
+            true => all.extend(folder::pictures(input)?),
+            false => all.push(input.clone()),
+        }
+    }
+    Ok(all)
+}
+
+/// Where results are written.
+struct Outputs<'a> {
+    draw: Option<&'a Path>,
+    crop: Option<&'a Path>,
+    existing: Existing,
+    /// The inputs, which are never overwritten, and what was written.
+    taken: BTreeSet<PathBuf>,
+}
+
+impl Outputs<'_> {
+    /// Writes a picture, unless this run has read or written that file.
+    fn write(&mut self, picture: &Picture, folder: &Path, name: &str) -> Result<Value> {
+        let path = folder.join(format!("{name}.png"));
+        // A file that does not exist yet has no canonical path, but its folder has.
+        let place = folder.canonicalize().map_err(|e| Error::io(folder, e))?.join(format!("{name}.png"));
+        if !self.taken.insert(place) {
+            let problem = "is another picture of this run; give pictures of one name one at a time";
+            return Err(Error::Usage(format!("{}: {problem}", path.display())));
+        }
+        save(picture, &path, self.existing)?;
+        Ok(out::path(&path))
+    }
+
+    /// Writes what is asked for of a picture, and adds the files to its object.
+    fn results(&mut self, picture: &Picture, found: &[Detection], name: &str, object: &mut Value) -> Result<()> {
+        if let Some(folder) = self.draw {
+            object["draw"] = self.write(&mark(picture, found)?, folder, name)?;
+        }
+        if let Some(folder) = self.crop {
+            for (k, face) in found.iter().enumerate() {
+                // Faces beyond the picture leave nothing to write.
+                if let Some(rect) = face.bounds.pixels(picture) {
+                    object["faces"][k]["crop"] =
+                        self.write(&picture.crop(rect)?, folder, &format!("{name}_{}", k + 1))?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Returns a face for programs.
+fn object(face: &Detection) -> Value {
+    let b = &face.bounds;
+    json!({ "box": [b.x, b.y, b.width, b.height], "score": face.score, "points": face.points })
+}
+
+/// Finds the faces of all pictures in a file.
+fn search(path: &Path, detector: &mut Detector, ask: Ask, outputs: &mut Outputs) -> Result<Vec<Value>> {
+    let mut frames = Frames::open(path)?;
+    let (count, mut results) = (frames.count(), Vec::new());
+    let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    while let Some(frame) = frames.next_frame()? {
+        interrupt::check()?;
+        let (picture, number) = (frame.picture, results.len() + 1);
+        let found = detector.find(&picture, ask)?;
+        let mut result = json!({
+            "input": out::path(path), "frame": (count > 1).then_some(number), "width": picture.width(), "height": picture.height(),
+            "faces": found.iter().map(object).collect::<Vec<_>>(),
+        });
+        let name = if count > 1 { format!("{stem}_{number:04}") } else { stem.clone() };
+        outputs.results(&picture, &found, &name, &mut result)?;
+        let place = if count > 1 { format!(" picture {number}") } else { String::new() };
+        say!("{}{place}: {}", out::shown(path), out::count(found.len(), "face"));
+        for face in &found {
+            let b = &face.bounds;
+            say!("  {:.3} at {:.1},{:.1} {:.1} × {:.1}", face.score, b.x, b.y, b.width, b.height);
+        }
+        results.push(result);
+    }
+    Ok(results)
+}
+
+pub fn run(a: &Arguments) -> Result<u8> {
+    let paths = pictures(&a.inputs)?;
+    let mut outputs = Outputs {
+        draw: a.draw.as_deref(),
+        crop: a.crop.as_deref(),
+        existing: Existing::overwrite(a.overwrite),
+        taken: paths.iter().filter_map(|path| path.canonicalize().ok()).collect(),
+    };
+    let detector = a.model.open(&a.common)?;
+    let mut detector = detector.ok_or_else(|| {
+        Error::Usage("no network that finds faces comes with lineament; give --model FILE, such as a YuNet".into())
+    })?;
+    for folder in [&a.draw, &a.crop].into_iter().flatten() {
+        std::fs::create_dir_all(folder).map_err(|e| Error::io(folder, e))?;
+        // Only a write shows whether a folder can be written to.
+        files::check_output(&folder.join("x.png"), Existing::Replace)?;
+    }
+    let begin = Instant::now();
+    let bar = progress::bar(paths.len() as u64, "pictures");
+    let (mut results, mut errors) = (Vec::new(), Vec::new());
+    for path in &paths {
+        interrupt::check()?;
+        // A broken file does not stop the others.
+        match bar.suspend(|| search(path, &mut detector, a.model.ask(), &mut outputs)) {
+            Ok(found) => results.extend(found),
+            Err(e @ Error::Interrupted) => return Err(e),
+            Err(e) if paths.len() == 1 => return Err(e),
+            Err(e) => {
+                bar.suspend(|| out::error(&e));
+                errors.push(json!({ "input": out::path(path), "error": out::one_line(&e.to_string()) }));
+            }
+        }
+        bar.inc(1);
+    }
+    bar.finish_and_clear();
+    let failed = errors.len();
+    if a.common.json {
+        let ms = begin.elapsed().as_secs_f64() * 1e3;
+        out::json(&json!({ "pictures": results, "errors": errors, "ms": ms, "device": detector.device().describe() }));
+    }
+    Ok(if failed == 0 { 0 } else { 1 })
+}
