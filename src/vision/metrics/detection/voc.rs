@@ -1,9 +1,9 @@
 //! The evaluation of PASCAL VOC for one class: precision, recall and average precision; for AFW and CMU+MIT.
 //!
 //! Detections of all pictures come in the order of their scores; each belongs to the face of its picture that it overlaps most. If that
-//! overlap is at least the limit, a face that is to be ignored drops the detection from all counts; another one is found, and what comes later for
-//! it is a false alarm, like everything with a lower overlap. Overlaps are of continuous boxes. Of equal scores, the first picture's come
-//! first, in the order in which they are given.
+//! overlap is at least the limit, a face that is to be ignored drops the detection from all counts; another one is found, and what comes
+//! later for it is a false alarm, like everything with a lower overlap. Overlaps are of continuous boxes. Of equal scores, the first
+//! picture's come first, in the order in which they are given.
 //!
 //! Source: VOCevaldet.m and VOCap.m of PASCAL VOC 2012, whose boxes count whole pixels; those of AFW are not whole.
 

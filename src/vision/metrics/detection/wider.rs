@@ -1,10 +1,10 @@
 //! The evaluation of WIDER FACE: average precision on its easy, medium and hard faces.
 //!
-//! Each subset keeps some faces of each picture and ignores the others; hard has the medium ones, and medium the easy ones. Scores are brought
-//! to 0..1 over the whole submission. In a picture, detections come in the order of their scores; each belongs to the face that it overlaps
-//! most. If that overlap is at least 0.5, a face that is ignored drops the detection from all counts; a kept one is found, and what comes
-//! later for it is a false alarm, like everything with a lower overlap. Precision and recall are taken at 1,000 thresholds, over all
-//! pictures together. A picture without faces or without detections adds nothing but its kept faces.
+//! Each subset keeps some faces of each picture and ignores the others; hard has the medium ones, and medium the easy ones. Scores are
+//! brought to 0..1 over the whole submission. In a picture, detections come in the order of their scores; each belongs to the face that it
+//! overlaps most. If that overlap is at least 0.5, a face that is ignored drops the detection from all counts; a kept one is found, and
+//! what comes later for it is a false alarm, like everything with a lower overlap. Precision and recall are taken at 1,000 thresholds, over
+//! all pictures together. A picture without faces or without detections adds nothing but its kept faces.
 //!
 //! Overlaps count whole pixels with both ends: a box `x, y, w, h` covers (w + 1) · (h + 1).
 //!
