@@ -123,13 +123,13 @@ mod tests {
             // The second one of the first face, two of the ignored one, and one of nothing.
             found: vec![at(1.0, 0.3), at(0.0, 0.9), at(20.0, 0.8), at(21.0, 0.7), at(70.0, 0.6)],
         };
-        let got = measure(&[picture.clone()], 0.5).unwrap();
+        let got = measure(std::slice::from_ref(&picture), 0.5).unwrap();
         assert_eq!((got.faces, got.found, got.false_positives), (2, 1, 2));
         assert_eq!(got.curve, Curve { recall: vec![0.5; 3], precision: vec![1.0, 0.5, 1.0 / 3.0] });
         assert_eq!((got.thresholds, got.average_precision), (vec![0.9, 0.6, 0.3], 0.5));
         // An overlap of exactly the limit is enough: 5 of 15.
         let shifted = Picture { faces: vec![face(0.0, false)], found: vec![at(5.0, 0.5)] };
-        assert_eq!(measure(&[shifted.clone()], 1.0 / 3.0).unwrap().found, 1);
+        assert_eq!(measure(std::slice::from_ref(&shifted), 1.0 / 3.0).unwrap().found, 1);
         assert_eq!(measure(&[shifted], 0.34).unwrap().found, 0);
     }
 
