@@ -251,11 +251,8 @@ impl Op for Conv2d {
                 straight::serve,
             )
             .only(Family::Software),
-            Kernel::new(
-                wgsl!("conv2d/depthwise" + "combine" + "texels" + "quotient" + "slopes"),
-                depthwise::serve,
-            )
-            .only(Family::Software),
+            Kernel::new(wgsl!("conv2d/depthwise" + "combine" + "texels" + "quotient" + "slopes"), depthwise::serve)
+                .only(Family::Software),
         ];
         match self.fusion {
             None => KERNELS,
