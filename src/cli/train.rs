@@ -1,5 +1,12 @@
 //! `lineament train`.
 
+/// Sets those members of a configuration that flags are given for.
+macro_rules! overlay {
+    ($base:ident, $flags:ident: $($name:ident)*) => {
+        $(if let Some(value) = &$flags.$name { $base.$name = value.clone(); })*
+    };
+}
+
 mod attributes;
 mod detect;
 mod hallucinate;
@@ -15,6 +22,7 @@ use crate::vision::training::upscale::{
 };
 use crate::weights::Weights;
 use clap::{Args, Subcommand};
+use indicatif::ProgressBar;
 use serde_json::json;
 use std::path::{Path, PathBuf};
 
@@ -150,13 +158,8 @@ fn parse_group(text: &str) -> std::result::Result<GroupConfig, String> {
 
 /// Returns `base` overridden by the flags.
 fn overlaid(mut base: Config, a: &Arguments) -> Config {
-    macro_rules! overlay {
-        ($($name:ident)*) => {
-            $(if let Some(value) = &a.$name { base.$name = value.clone(); })*
-        };
-    }
-    overlay!(data data_terms scale model steps batch patch seed checkpoint_every val val_every optimizer momentum);
-    overlay!(loss initializer threads cache_mib weight_decay lr schedule lr_factor lr_steps lr_end warmup clip ema init);
+    overlay!(base, a: data data_terms scale model steps batch patch seed checkpoint_every val val_every optimizer momentum);
+    overlay!(base, a: loss initializer threads cache_mib weight_decay lr schedule lr_factor lr_steps lr_end warmup clip ema init);
     if !a.group.is_empty() {
         base.group = a.group.clone();
     }
@@ -301,4 +304,38 @@ fn free_name(config: &Config) -> PathBuf {
     let name = format!("{}_x{}", config.model, config.scale);
     let numbered = |k: usize| Path::new("runs").join(if k == 1 { name.clone() } else { format!("{name}-{k}") });
     (1..).map(numbered).find(|path| !path.exists()).unwrap_or_default()
+}
+
+/// Trains under a bar of the steps, then saves the weights and says what their manifest does. `train` is given the bar, what to call after
+/// each step, and what to call when there are steps to lose.
+fn under_a_bar(
+    folder: &Folder,
+    steps: u64,
+    is_json: bool,
+    train: impl FnOnce(&ProgressBar, &mut dyn FnMut(Progress) -> bool, &mut dyn FnMut(bool)) -> Result<Weights>,
+) -> Result<u8> {
+    let bar = progress::bar(steps, "steps");
+    let mut mean = None;
+    let mut step = |p: Progress| {
+        let now = mean.map_or(f64::from(p.loss), |mean: f64| 0.98 * mean + 0.02 * f64::from(p.loss));
+        mean = Some(now);
+        bar.set_position(p.step);
+        bar.set_message(format!("loss {now:.4}, {:.0} ms", p.ms));
+        !interrupt::is_requested()
+    };
+    let mut hold = Unsaved::default();
+    let trained = train(&bar, &mut step, &mut |is| hold.set(is));
+    bar.finish_and_clear();
+    let weights = trained.inspect_err(|e| explain(e, folder, folder.last().exists()))?;
+    weights.save(folder.weights())?;
+    let measured = weights.manifest().get("measured").map_or("", String::as_str);
+    say!("wrote {} (log: {})\n{measured}", shown(folder.weights()), shown(folder.log()));
+    if is_json {
+        let object = json!({
+            "out": out::path(folder.path()), "weights": out::path(folder.weights()), "log": out::path(folder.log()),
+            "steps": steps, "loss": mean, "measured": measured,
+        });
+        out::json(&object);
+    }
+    Ok(0)
 }

@@ -1,14 +1,12 @@
 //! `lineament train detect`.
 
-use super::super::out::{self, note, say, shown};
+use super::super::out::{note, shown};
 use super::super::{Common, interrupt, progress};
-use super::{Unsaved, base, explain};
+use super::{base, under_a_bar};
 use crate::error::Result;
-use crate::train::Progress;
 use crate::vision::training::detect::photos::Photos;
 use crate::vision::training::detect::run::{Config, Observer, Stage, folder, train};
 use clap::{Args, ValueEnum};
-use serde_json::json;
 use std::path::PathBuf;
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -87,12 +85,7 @@ pub struct Arguments {
 
 /// Returns `base` overridden by the flags.
 fn overlaid(mut base: Config, a: &Arguments) -> Config {
-    macro_rules! overlay {
-        ($($name:ident)*) => {
-            $(if let Some(value) = &a.$name { base.$name = value.clone(); })*
-        };
-    }
-    overlay!(data data_terms band windows seed steps batch lr checkpoint_every);
+    overlay!(base, a: data data_terms band windows seed steps batch lr checkpoint_every);
     if let Some(stage) = a.stage {
         base.stage = match stage {
             StageName::Propose => Stage::Propose,
@@ -119,33 +112,11 @@ pub fn run(a: &Arguments) -> Result<u8> {
         photos?
     };
     note!("training on {} in {}", device.describe(), shown(folder.path()));
-    let bar = progress::bar(config.steps, "steps");
-    let mut mean = None;
-    let mut step = |p: Progress| {
-        let now = mean.map_or(f64::from(p.loss), |mean: f64| 0.98 * mean + 0.02 * f64::from(p.loss));
-        mean = Some(now);
-        bar.set_position(p.step);
-        bar.set_message(format!("loss {now:.4}, {:.0} ms", p.ms));
-        !interrupt::is_requested()
-    };
-    let mut search = |seen: usize, all: usize| {
-        bar.set_message(format!("mistakes in {seen} of {all} windows"));
-        !interrupt::is_requested()
-    };
-    let mut hold = Unsaved::default();
-    let mut observer = Observer { step: &mut step, hold: &mut |is| hold.set(is), search: &mut search };
-    let trained = train(&config, &device, photos, &folder, &mut observer);
-    bar.finish_and_clear();
-    let weights = trained.inspect_err(|e| explain(e, &folder, folder.last().exists()))?;
-    weights.save(folder.weights())?;
-    let measured = weights.manifest().get("measured").map_or("", String::as_str);
-    say!("wrote {} (log: {})\n{measured}", shown(folder.weights()), shown(folder.log()));
-    if a.common.json {
-        let object = json!({
-            "out": out::path(folder.path()), "weights": out::path(folder.weights()), "log": out::path(folder.log()),
-            "steps": config.steps, "loss": mean, "measured": measured,
-        });
-        out::json(&object);
-    }
-    Ok(0)
+    under_a_bar(&folder, config.steps, a.common.json, |bar, step, hold| {
+        let mut search = |seen: usize, all: usize| {
+            bar.set_message(format!("mistakes in {seen} of {all} windows"));
+            !interrupt::is_requested()
+        };
+        train(&config, &device, photos, &folder, &mut Observer { step, hold, search: &mut search })
+    })
 }

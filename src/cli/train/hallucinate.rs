@@ -93,15 +93,10 @@ fn parse_square(text: &str) -> std::result::Result<Square, String> {
 
 /// Returns `base` overridden by the flags.
 fn overlaid(mut base: Config, a: &Arguments) -> Config {
-    macro_rules! overlay {
-        ($($name:ident)*) => {
-            $(if let Some(value) = &a.$name { base.$name = value.clone(); })*
-        };
-    }
     if let Some(Square(square)) = a.more_square {
         base.more_square = square;
     }
-    overlay!(data data_terms more jitter hold_out init preset seed pretrain joint batch patch lr clip ablation checkpoint_every);
+    overlay!(base, a: data data_terms more jitter hold_out init preset seed pretrain joint batch patch lr clip ablation checkpoint_every);
     base
 }
 

@@ -49,6 +49,12 @@ pub struct Ask {
     pub min_size: f64,
 }
 
+impl Ask {
+    fn is_large(&self, bounds: &Bounds) -> bool {
+        bounds.width.max(bounds.height) >= self.min_size
+    }
+}
+
 /// A network that finds objects.
 #[derive(Debug)]
 pub struct Detector {
@@ -218,10 +224,22 @@ impl Detector {
             *b = Bounds::new(b.x / scale[0], b.y / scale[1], b.width / scale[0], b.height / scale[1]);
             points.iter_mut().for_each(|p| *p = [p[0] / scale[0], p[1] / scale[1]]);
         }
-        all.retain(|found| found.bounds.width.max(found.bounds.height) >= ask.min_size);
+        all.retain(|found| ask.is_large(&found.bounds));
         all.sort_by(|a, b| b.score.total_cmp(&a.score));
         all.truncate(MOST_BOXES);
         let kept = suppress(&all, ask.overlap.unwrap_or(self.reading.overlap), Overlap::Union)?;
         Ok(kept.into_iter().map(|k| all[k].clone()).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_longer_side_counts() {
+        let ask = Ask { min_size: 20.0, ..Ask::default() };
+        assert!(ask.is_large(&Bounds::new(0.0, 0.0, 5.0, 20.0)) && ask.is_large(&Bounds::new(0.0, 0.0, 20.0, 5.0)));
+        assert!(!ask.is_large(&Bounds::new(0.0, 0.0, 19.9, 19.9)));
     }
 }
