@@ -116,18 +116,6 @@ fn thresholds(list: &[Attribute], given: &[(Option<String>, f64)]) -> Result<Vec
     Ok(all)
 }
 
-/// Returns the pictures of files and folders.
-fn pictures(inputs: &[PathBuf]) -> Result<Vec<PathBuf>> {
-    let mut all = Vec::new();
-    for input in inputs {
-        match input.is_dir() {
-            true => all.extend(folder::pictures(input)?),
-            false => all.push(input.clone()),
-        }
-    }
-    Ok(all)
-}
-
 /// A face of a picture.
 struct Face {
     area: Option<Area>,
@@ -163,7 +151,7 @@ pub fn run(a: &Arguments) -> Result<u8> {
         return Ok(table(a, &weights, &list, &limits));
     }
     let existing = Existing::overwrite(a.overwrite);
-    let paths = pictures(&a.inputs)?;
+    let paths = folder::pictures_of(&a.inputs)?;
     if !a.boxes.is_empty() && paths.len() != 1 {
         return Err(Error::Usage(format!("--box is for one picture, got {}; give one at a time", paths.len())));
     }

@@ -92,18 +92,6 @@ pub struct Arguments {
     common: Common,
 }
 
-/// Returns the pictures of files and folders.
-fn pictures(inputs: &[PathBuf]) -> Result<Vec<PathBuf>> {
-    let mut all = Vec::new();
-    for input in inputs {
-        match input.is_dir() {
-            true => all.extend(folder::pictures(input)?),
-            false => all.push(input.clone()),
-        }
-    }
-    Ok(all)
-}
-
 /// Where results are written.
 struct Outputs<'a> {
     draw: Option<&'a Path>,
@@ -178,7 +166,7 @@ fn search(path: &Path, detector: &mut Detector, ask: Ask, outputs: &mut Outputs)
 }
 
 pub fn run(a: &Arguments) -> Result<u8> {
-    let paths = pictures(&a.inputs)?;
+    let paths = folder::pictures_of(&a.inputs)?;
     let mut outputs = Outputs {
         draw: a.draw.as_deref(),
         crop: a.crop.as_deref(),

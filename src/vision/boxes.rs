@@ -1,8 +1,8 @@
 //! Boxes of detected objects: how much two overlap, and which to keep of many around one object.
 //!
 //! Coordinates are pixels of the picture: x to the right, y down, and (0, 0) is the picture's corner, so that the first pixel reaches
-//! from 0 to 1. All functions are of continuous boxes; protocols that count pixels have
-//! overlaps of their own.
+//! from 0 to 1. All functions are of continuous boxes; protocols that count pixels have overlaps of
+//! their own.
 
 use super::image::{Picture, Rect};
 use crate::error::{Error, Result};

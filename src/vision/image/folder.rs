@@ -44,8 +44,23 @@ pub(crate) fn pictures_below(folder: &Path, except: &Path) -> Result<Vec<PathBuf
     if found.is_empty() { Err(no_picture(folder)) } else { Ok(found) }
 }
 
+/// Returns these files, and in the place of a folder its pictures.
+///
+/// # Errors
+/// A folder cannot be read or holds no picture.
+pub(crate) fn pictures_of(inputs: &[PathBuf]) -> Result<Vec<PathBuf>> {
+    let mut all = Vec::new();
+    for input in inputs {
+        match input.is_dir() {
+            true => all.extend(pictures(input)?),
+            false => all.push(input.clone()),
+        }
+    }
+    Ok(all)
+}
+
 /// Returns whether a file's name ends as a picture's does.
-pub fn is_picture(path: &Path) -> bool {
+pub(crate) fn is_picture(path: &Path) -> bool {
     super::Format::of_name(&path.display().to_string()).is_some()
 }
 

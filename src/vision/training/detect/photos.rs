@@ -39,10 +39,6 @@ const OF_LANDMARKS: [f64; 4] = [0.0136, -0.279, 0.963, 1.279];
 /// Most bytes that an archive may unpack to.
 const MOST_BYTES: u64 = 4 << 30;
 
-fn broken(file: &Path, problem: impl Into<String>) -> Error {
-    Error::Import { file: file.display().to_string(), problem: problem.into() }
-}
-
 impl Photos {
     /// Reads those of these sets that `data` holds:
     ///
@@ -63,10 +59,14 @@ impl Photos {
         if funneled.is_file() {
             let list = data.join("lfw_fddb_same_photo.csv");
             let text = files::read(&list, |file, problem| Error::Import { file, problem })?;
-            let text = String::from_utf8(text).map_err(|_| broken(&list, "is not UTF-8 text"))?;
+            let text =
+                String::from_utf8(text).map_err(|_| Error::import(list.display().to_string(), "is not UTF-8 text"))?;
             let shared: BTreeSet<&str> = text.lines().skip(1).filter_map(|line| line.split(',').next()).collect();
             if !text.starts_with("lfw_image,") || shared.is_empty() {
-                return Err(broken(&list, "needs a header that begins with lfw_image, and a line for each picture"));
+                return Err(Error::import(
+                    list.display().to_string(),
+                    "needs a header that begins with lfw_image, and a line for each picture",
+                ));
             }
             reader.archive(&funneled, &mut |name, photo| {
                 (!shared.contains(name)).then(|| Some(within(FUNNELED, photo)))
@@ -169,7 +169,7 @@ impl Reader<'_> {
 
     /// Reads every picture of a packed archive.
     fn archive(&mut self, archive: &Path, sort: &mut Sort) -> Result<()> {
-        let fail = |e: std::io::Error| broken(archive, format!("cannot be unpacked: {e}"));
+        let fail = |e: std::io::Error| Error::import(archive.display().to_string(), format!("cannot be unpacked: {e}"));
         let file = std::fs::File::open(archive).map_err(|e| Error::io(archive, e))?;
         let mut tar = tar::Archive::new(GzDecoder::new(std::io::BufReader::new(file)).take(MOST_BYTES));
         for entry in tar.entries().map_err(fail)? {
