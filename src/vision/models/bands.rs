@@ -3,21 +3,25 @@
 //!
 //! Source: Yang et al., "WIDER FACE: A Face Detection Benchmark", CVPR 2016, section 4. The sides of the inputs and the scale classes are
 //! theirs; their layer tables are not published, and the filters here are our choice: no padding, and a receptive field that is the
-//! input, so that a patch of a band's side gives one output and a picture a map of them.
+//! input, so that a patch of a band's side gives one output and a picture a map of them. The last two bands begin with means of 2 × 2 and
+//! 4 × 4 pixels: our photographs of faces have no more than 128 pixels, and networks that look at single pixels of larger faces would
+//! learn that faces are blurred.
 
 use crate::graph::Var;
 use crate::ops::conv2d::Conv2d;
 use crate::ops::max_pool2d::MaxPool2d;
 
-/// A band of face sizes.
+/// A band of face sizes. All lengths are in pixels of the picture.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Band {
-    /// Side of the network's input in pixels.
+    /// Side of a network's window.
     pub side: usize,
-    /// Pixels between the windows of neighbouring outputs.
+    /// Distance of the windows of neighbouring outputs.
     pub stride: usize,
-    /// Heights of faces in pixels from which the scale classes begin, and where the last one ends.
+    /// Heights of faces from which the scale classes begin, and where the last one ends.
     pub classes: [f64; 4],
+    /// Side of the squares whose mean is a sample of the networks' input.
+    pub reduced: usize,
     stem: Stem,
     /// Channels of the first and second pair of 3×3 convolutions, and of the layers after them.
     channels: [usize; 3],
@@ -26,37 +30,37 @@ pub struct Band {
 /// The first layers of a network, before those that all have in common.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Stem {
-    /// A 3×3 convolution of as many channels, another one, and a maximum of 2 × 2.
-    Fine(usize),
-    /// A convolution of this size, stride and number of channels, and a maximum of so many rows and columns, two apart.
-    Coarse(usize, usize, usize, usize),
+    /// Two 3×3 convolutions and a maximum of 2 × 2.
+    Fine,
+    /// A 5×5 convolution of stride 2 and a maximum of 2 × 2.
+    Coarse,
 }
 
 /// The bands, from the smallest faces on.
-pub const BANDS: [Band; 4] = [
-    Band { side: 30, stride: 4, classes: [10.0, 15.0, 20.0, 30.0], stem: Stem::Fine(16), channels: [32, 32, 64] },
-    Band {
+pub const BANDS: [Band; 4] = {
+    let fine = Band {
+        side: 30,
+        stride: 4,
+        classes: [10.0, 15.0, 20.0, 30.0],
+        reduced: 1,
+        stem: Stem::Fine,
+        channels: [32, 32, 64],
+    };
+    let coarse = Band {
         side: 120,
         stride: 16,
         classes: [30.0, 50.0, 80.0, 120.0],
-        stem: Stem::Coarse(5, 2, 24, 2),
+        reduced: 1,
+        stem: Stem::Coarse,
         channels: [32, 48, 96],
-    },
-    Band {
-        side: 240,
-        stride: 32,
-        classes: [120.0, 160.0, 200.0, 240.0],
-        stem: Stem::Coarse(7, 4, 24, 3),
-        channels: [32, 48, 96],
-    },
-    Band {
-        side: 480,
-        stride: 64,
-        classes: [240.0, 320.0, 400.0, 480.0],
-        stem: Stem::Coarse(11, 8, 24, 3),
-        channels: [32, 48, 96],
-    },
-];
+    };
+    [
+        fine,
+        coarse,
+        Band { side: 240, stride: 32, classes: [120.0, 160.0, 200.0, 240.0], reduced: 2, ..coarse },
+        Band { side: 480, stride: 64, classes: [240.0, 320.0, 400.0, 480.0], reduced: 4, ..coarse },
+    ]
+};
 
 /// Scale classes of a band.
 pub const CLASSES: usize = 3;
@@ -72,19 +76,27 @@ impl Band {
         (self.classes[class] + self.classes[class + 1]) / 2.0
     }
 
-    /// Returns the features `[N, C, H, W]` of luminance `x` `[N, 1, …]`, an output for each window of the band's side, its stride apart.
+    /// Returns the band in which all lengths are in samples of the networks' input.
+    #[must_use]
+    pub fn at_input(&self) -> Self {
+        let of = |length: usize| length / self.reduced;
+        let classes = self.classes.map(|height| height / self.reduced as f64);
+        Self { side: of(self.side), stride: of(self.stride), classes, reduced: 1, ..*self }
+    }
+
+    /// Returns the features `[N, C, H, W]` of luminance `x` `[N, 1, …]` at the input's size, an output for each window.
     fn features<'d>(&self, x: Var<'d>) -> Var<'d> {
         let layer = |x: Var<'d>, name: &str, channels: usize, kernel: usize, stride: usize| {
             x.conv(name, channels, kernel, Conv2d { stride: [stride; 2], ..Conv2d::default() }).relu()
         };
         let [first, second, last] = self.channels;
         let x = match self.stem {
-            Stem::Fine(channels) => {
-                let x = layer(layer(x, "stem1", channels, 3, 1), "stem2", channels, 3, 1).max_pool(2);
+            Stem::Fine => {
+                let x = layer(layer(x, "stem1", 16, 3, 1), "stem2", 16, 3, 1).max_pool(2);
                 layer(layer(x, "conv1", first, 3, 1), "conv2", second, 3, 1).max_pool2d(MaxPool2d::new(3, 2))
             }
-            Stem::Coarse(kernel, stride, channels, pool) => {
-                let x = layer(x, "stem", channels, kernel, stride).max_pool2d(MaxPool2d::new(pool, 2));
+            Stem::Coarse => {
+                let x = layer(x, "stem", 24, 5, 2).max_pool(2);
                 let x = layer(layer(x, "conv1", first, 3, 1), "conv2", first, 3, 1).max_pool2d(MaxPool2d::new(3, 2));
                 layer(layer(x, "conv3", second, 3, 1), "conv4", second, 3, 1).max_pool(2)
             }
@@ -93,14 +105,15 @@ impl Band {
     }
 
     /// Returns the logits of "a face is in the middle of this window" `[N, 1, H, W]` and of its scale classes `[N, 3, H, W]`, for
-    /// luminance `x` `[N, 1, …]` in −1 to 1.
+    /// luminance `x` `[N, 1, …]` in −1 to 1, at the input's size.
     pub fn proposals<'d>(&self, x: Var<'d>) -> [Var<'d>; 2] {
         let features = self.features(x);
         [("face", 1), ("scale", CLASSES)].map(|(name, channels)| features.conv(name, channels, 1, Conv2d::default()))
     }
 
     /// Returns the logits of "not a face" and "a face" `[N, 2, 1, 1]`, and how far the face's left, top, right and bottom lie from the
-    /// window's, as parts of its side `[N, 4, 1, 1]`, for windows `x` `[N, 1, side, side]`.
+    /// window's, as parts of its side `[N, 4, 1, 1]`, for windows `x` at the input's size,
+    /// `[N, 1, side, side]`.
     pub fn judgements<'d>(&self, x: Var<'d>) -> [Var<'d>; 2] {
         let features = self.features(x);
         [("verdict", 2), ("box", 4)].map(|(name, channels)| features.conv(name, channels, 1, Conv2d::default()))
@@ -119,6 +132,7 @@ mod tests {
     fn a_map_has_what_each_window_has() {
         let device = Device::open(&Select::Cpu).unwrap();
         let mut rng = Rng::new(1);
+        // The others have the second one's layers.
         for band in BANDS.iter().take(2) {
             let network = device.network(Params::fresh(3), |g: &Draft| {
                 let [face, scale] = band.proposals(g.input("x"));
@@ -155,15 +169,19 @@ mod tests {
             assert_eq!(band.classes[0], height);
             height = band.classes[CLASSES];
             assert!(band.classes.is_sorted() && height <= band.side as f64);
+            let input = band.at_input();
+            assert!(
+                input.side <= 120
+                    && (input.side * band.reduced, input.stride * band.reduced) == (band.side, band.stride)
+            );
+            assert!((0..CLASSES).all(|k| input.window(k) * band.reduced as f64 == band.window(k)));
             let network = Device::open(&Select::Cpu).unwrap().network(Params::fresh(1), |g: &Draft| {
                 let [face, offsets] = band.judgements(g.input("x"));
                 g.output("face", face);
                 g.output("box", offsets);
             });
-            if band.side <= 120 {
-                let out = network.run(&[("x", &Tensor::filled([2, 1, band.side, band.side], 0.25))]).unwrap();
-                assert_eq!((out["face"].shape(), out["box"].shape()), ([2, 2, 1, 1].into(), [2, 4, 1, 1].into()));
-            }
+            let out = network.run(&[("x", &Tensor::filled([2, 1, input.side, input.side], 0.25))]).unwrap();
+            assert_eq!((out["face"].shape(), out["box"].shape()), ([2, 2, 1, 1].into(), [2, 4, 1, 1].into()));
         }
         assert_eq!(
             [9.9, 10.0, 14.9, 15.0, 29.9, 30.0].map(|h| BANDS[0].class(h)),

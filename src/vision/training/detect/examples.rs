@@ -57,6 +57,10 @@ const CONTRAST: [f64; 2] = [0.5, 1.3];
 const BRIGHTNESS: f64 = 0.2;
 /// Largest deviation of the noise of a pixel.
 const NOISE: f64 = 0.03;
+/// Least and largest height of a face in a window, and how far its middle is off the window's at most, as parts of the window's side. The
+/// scale classes are up to 1.7 times as wide as the one before; half of a stride is up to a fifth of a window.
+const SIZES: [f64; 2] = [0.65, 1.45];
+const OFF_WINDOW: f64 = 0.25;
 /// A face is beside the middle if it is off by at least this part of its height, or this many times smaller or larger than the band's.
 const OFF: f64 = 0.55;
 const OTHER: f64 = 1.8;
@@ -81,21 +85,14 @@ impl Examples<'_> {
         })
     }
 
-    /// Draws a window for the network that judges: what a window of a scale class around a face shows, at the network's size.
+    /// Draws a window around a face for the network that judges, at the network's size: off by as much as windows of the first stage may
+    /// be, and of its scale class or a neighbouring one.
     pub fn judgement(&self, rng: &mut Rng) -> Example {
-        let band = self.band;
+        let side = self.band.side as f64;
         self.draw(rng, &mut |rng| {
-            // The proposal's height is that of its class, and its place that of the nearest output.
-            let class = rng.below(3);
-            let [low, high] = [band.classes[class], band.classes[class + 1]];
-            let (height, window) = (rng.uniform(low, high), band.window(class));
-            let zoom = band.side as f64 / window;
-            let jitter = band.stride as f64 / 2.0 * zoom;
-            let at = [0; 2].map(|_| {
-                band.side as f64 / 2.0
-                    + rng.uniform(-jitter, jitter).clamp(-0.2 * band.side as f64, 0.2 * band.side as f64)
-            });
-            (height * zoom, at)
+            let height = side * (SIZES[0].ln() + rng.unit() * (SIZES[1] / SIZES[0]).ln()).exp();
+            let at = [0; 2].map(|_| side / 2.0 + side * rng.uniform(-OFF_WINDOW, OFF_WINDOW));
+            (height, at)
         })
     }
 

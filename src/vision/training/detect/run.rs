@@ -127,9 +127,10 @@ impl Config {
         Ok(())
     }
 
+    /// Returns the band at the size of its networks' input: patches are drawn as the networks see them.
     fn band(&self) -> Result<Band> {
         let bands = BANDS.len();
-        let found = self.band.checked_sub(1).and_then(|index| BANDS.get(index)).copied();
+        let found = self.band.checked_sub(1).and_then(|index| BANDS.get(index)).map(Band::at_input);
         found.ok_or_else(|| Error::Usage(format!("--band must be 1 to {bands}, got {}", self.band)))
     }
 
