@@ -107,17 +107,22 @@ fn plain(call: &Call, caps: &Caps) -> Option<Work> {
     })
 }
 
-/// `shaders/max_pool2d/quads.wgsl`: square windows side by side, at most 4 × 4 pixels, which are all unrolled.
+/// Most pixels that the windows around a block have together, each counted once for every window: all of them are unrolled.
+const MOST_UNROLLED: usize = 81;
+
+/// `shaders/max_pool2d/quads.wgsl`: small square windows that touch or overlap.
 fn quads(call: &Call, caps: &Caps) -> Option<Work> {
     let (op, io) = (call.op::<MaxPool2d>()?, &call.io);
-    let [kernel, other] = op.windows.axes(io).map(|axis| axis.side_by_side());
-    let kernel = kernel.filter(|k| other == Some(*k) && *k <= 4)?;
-    if Layout::Quads.elements(&io.x[0]) > MAX_TEXELS {
+    let [rows, columns] = op.windows.axes(io);
+    let ([kernel, stride, before_h], [wide, stride_w, before_w]) = (rows.dense()?, columns.dense()?);
+    let windows = kernel.div_ceil(stride);
+    let is_small = windows * windows * kernel * kernel <= MOST_UNROLLED;
+    if [wide, stride_w] != [kernel, stride] || !is_small || Layout::Quads.elements(&io.x[0]) > MAX_TEXELS {
         return None;
     }
     let work = call.work(caps, |entry| {
         let ([n, c, height, width], [_, _, out_height, out_width]) = (io.x[0].nchw(), io.y.nchw());
-        let cells = [height.div_ceil(kernel), width.div_ceil(kernel)];
+        let cells = [height + before_h, width + before_w].map(|side| side.div_ceil(stride));
         let [high, wide] = if entry == "backward" { cells } else { [out_height, out_width] };
         let threads = n * c.div_ceil(4) * high * wide;
         let params = [
@@ -126,10 +131,12 @@ fn quads(call: &Call, caps: &Caps) -> Option<Work> {
             ("width", width.into()),
             ("out_height", out_height.into()),
             ("out_width", out_width.into()),
+            ("before_h", before_h.into()),
+            ("before_w", before_w.into()),
             ("cells_high", cells[0].into()),
             ("cells_wide", cells[1].into()),
         ];
-        Some(Launch::threads(threads, params).with("K", kernel))
+        Some(Launch::threads(threads, params).with("K", kernel).with("S", stride).with("MORE", windows - 1))
     })?;
     Some(work.faster(4.0))
 }
@@ -169,6 +176,12 @@ pub fn cases() -> Vec<Case> {
         square(4, 4, 0, [1, 6, 8, 21]),
         square(2, 2, 0, [2, 3, 9, 7]).fill(0, Fill::With(with_nan)).rough(),
         square(2, 2, 0, [1, 64, 41, 33]).fill(0, Fill::With(ties)).real(),
+        // Overlapping ones: several to a block, with and without padding, infinite values in it, and ties.
+        square(3, 2, 0, [2, 5, 11, 8]),
+        square(3, 1, 1, [1, 6, 5, 9]),
+        square(4, 3, 2, [1, 5, 9, 12]),
+        square(2, 1, 1, [2, 3, 4, 7]).fill(0, Fill::With(infinite)).rough(),
+        square(3, 2, 0, [1, 32, 25, 25]).fill(0, Fill::With(ties)).real(),
         // Ties are left out of the gradient check, where a finite difference would move the maximum.
         square(3, 2, 1, [1, 64, 40, 32]).fill(0, Fill::With(ties)).real(),
     ]);

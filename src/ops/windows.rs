@@ -197,11 +197,10 @@ impl Axis {
         most.min(self.count)
     }
 
-    /// Returns the side of the windows if they lie side by side, without padding, and none is cut off.
-    pub fn side_by_side(&self) -> Option<usize> {
-        let Steps { kernel, stride, dilation, before, behind } = self.sliding?;
-        let is_plain = kernel == stride && dilation == 1 && before + behind == 0;
-        (is_plain && self.count == self.size / kernel).then_some(kernel)
+    /// Returns the windows' side, their distance, and the padding before them, if no pixel lies between two of them or of one.
+    pub fn dense(&self) -> Option<[usize; 3]> {
+        let Steps { kernel, stride, dilation, before, .. } = self.sliding?;
+        (dilation == 1 && stride <= kernel).then_some([kernel, stride, before])
     }
 
     /// Returns whether there is one window, which has all pixels and no padding.
