@@ -1,14 +1,17 @@
 //! `lineament attributes`.
 
+use super::detect::cascade;
 use super::hallucinate::{Area, parse_box, save};
 use super::out::{self, note, say};
 use super::{Common, interrupt, progress};
 use crate::error::{Error, Result};
 use crate::files::{self, Existing};
+use crate::vision::boxes::{Bounds, Detection};
 use crate::vision::image::{Picture, folder};
 use crate::vision::models::shipped::{self, Shipped};
 use crate::vision::tasks::attributes::sheet::{self, Labelled};
 use crate::vision::tasks::attributes::{Attribute, Frame, Labeller, attributes};
+use crate::vision::tasks::detect::{Ask, Detector};
 use crate::weights::Weights;
 use clap::Args;
 use serde_json::{Value, json};
@@ -20,12 +23,15 @@ use std::sync::LazyLock;
 #[derive(Args)]
 #[command(after_help = HELP.as_str())]
 pub struct Arguments {
-    /// Pictures of a face each, or folders of such pictures.
+    /// Pictures with faces, or folders of such pictures.
     #[arg(required_unless_present = "list", value_name = "IN")]
     inputs: Vec<PathBuf>,
     /// A face's box in pixels, forehead to chin, as a detector gives it; repeat it for several faces of one picture.
     #[arg(long = "box", value_name = "X,Y,W,H", value_parser = parse_box, allow_hyphen_values = true)]
     boxes: Vec<Area>,
+    /// Every picture is a face as CelebA's aligned pictures are: nothing is searched.
+    #[arg(long, conflicts_with = "boxes")]
+    aligned: bool,
     /// Score from which a face has an attribute; P is for all of them.
     #[arg(long, value_name = "P|NAME=P", value_parser = parse_threshold)]
     threshold: Vec<(Option<String>, f64)>,
@@ -52,14 +58,15 @@ is, how someone feels, lives or identifies, or how healthy someone is; decide no
 static HELP: LazyLock<String> = LazyLock::new(|| {
     let mut text = format!(
         "Examples:
-  lineament attributes face.jpg
-  lineament attributes faces/ --draw labels.png
+  lineament attributes group.jpg
+  lineament attributes holiday/ --draw labels.png
+  lineament attributes celeba/ --aligned
   lineament attributes group.jpg --box 310,84,52,70 --box 420,90,50,66 --json
   lineament attributes face.jpg --threshold 0.5 --threshold Bald=0.2
   lineament attributes --list
 
-Without --box, a face must lie in its picture's largest centred rectangle of 178:218 as in CelebA's aligned pictures, with the eyes at 39 \
-% and 61 % of the width and 52 % of the height.
+The faces are found as `lineament detect` finds them, unless --box or --aligned says where they are. In an aligned picture, the face lies \
+in the largest centred rectangle of 178:218 with the eyes at 39 % and 61 % of the width and 52 % of the height.
 
 A score is the probability that a face has the attribute, if faces are as in CelebA. By default a face has it if the score is at least \
 the attribute's share there, so that rare ones are found as surely as common ones, at the price of false alarms; with --threshold 0.5, \
@@ -123,17 +130,34 @@ struct Face {
     planes: Vec<u8>,
 }
 
-/// Cuts the faces out of a picture.
-fn faces(path: &Path, boxes: &[Area]) -> Result<Vec<Face>> {
-    let picture = Picture::open(path)?;
-    let frames = match boxes {
-        [] => vec![(None, Frame::centred(&picture))],
-        _ => {
-            let of = |area: &Area| Ok((Some(*area), Frame::of_box(&picture, *area)?));
-            boxes.iter().map(of).collect::<Result<_>>()?
-        }
-    };
-    frames.into_iter().map(|(area, frame)| Ok(Face { area, frame, planes: frame.planes(&picture)? })).collect()
+/// Where the faces of pictures are.
+enum Places<'a> {
+    Given(&'a [Area]),
+    Aligned,
+    Found(Box<Detector>),
+}
+
+impl Places<'_> {
+    /// Cuts the faces out of a picture.
+    fn faces(&mut self, path: &Path) -> Result<Vec<Face>> {
+        let picture = Picture::open(path)?;
+        let of_box = |area: &Area| Ok((Some(*area), Frame::of_box(&picture, *area)?));
+        let frames: Vec<(Option<Area>, Frame)> = match self {
+            Self::Given(boxes) => boxes.iter().map(of_box).collect::<Result<_>>()?,
+            Self::Aligned => vec![(None, Frame::centred(&picture))],
+            Self::Found(detector) => {
+                let found = detector.find(&picture, Ask::default())?;
+                // Boxes may reach beyond the picture, but a face outside of it cannot be labelled.
+                let inside = found.iter().filter(|face| face.bounds.pixels(&picture).is_some());
+                let area = |face: &Detection| {
+                    let Bounds { x, y, width, height } = face.bounds;
+                    [x, y, width, height]
+                };
+                inside.map(|face| of_box(&area(face))).collect::<Result<_>>()?
+            }
+        };
+        frames.into_iter().map(|(area, frame)| Ok(Face { area, frame, planes: frame.planes(&picture)? })).collect()
+    }
 }
 
 pub fn run(a: &Arguments) -> Result<u8> {
@@ -166,14 +190,22 @@ pub fn run(a: &Arguments) -> Result<u8> {
     }
     let device = a.common.open()?;
     let labeller = Labeller::new(&device, weights)?;
+    let mut places = match &a.boxes[..] {
+        _ if a.aligned => Places::Aligned,
+        [] => Places::Found(Box::new(cascade(&device)?)),
+        boxes => Places::Given(boxes),
+    };
     let bar = progress::bar(paths.len() as u64, "pictures");
     let (mut labelled, mut errors): (Vec<Labelled>, Vec<Value>) = (Vec::new(), Vec::new());
     let mut results = Vec::new();
     for path in &paths {
         interrupt::check()?;
         // A broken file does not stop the others.
-        match faces(path, &a.boxes) {
+        match places.faces(path) {
             Ok(found) => {
+                if found.is_empty() {
+                    bar.suspend(|| say!("{}: no face found", out::shown(path)));
+                }
                 let planes: Vec<Vec<u8>> = found.iter().map(|face| face.planes.clone()).collect();
                 for (face, scores) in found.into_iter().zip(labeller.label(&planes)?) {
                     bar.suspend(|| say!("{}", line(path, &face, &list, &scores, &limits)));
@@ -228,6 +260,8 @@ fn table(a: &Arguments, weights: &Weights, list: &[Attribute], limits: &[f64]) -
 fn line(path: &Path, face: &Face, list: &[Attribute], scores: &[f32], limits: &[f64]) -> String {
     let mut text = out::shown(path);
     if let Some([x, y, w, h]) = face.area {
+        // As --box takes them.
+        let [x, y, w, h] = [x, y, w, h].map(|v| (10.0 * v).round() / 10.0);
         let _ = write!(text, " {x},{y},{w},{h}");
     }
     let named: Vec<String> =

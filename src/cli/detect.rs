@@ -5,33 +5,57 @@ use super::network;
 use super::out::{self, say};
 use super::{Common, interrupt, progress};
 use crate::error::{Error, Result};
+use crate::exec::Device;
 use crate::files::{self, Existing};
 use crate::vision::boxes::Detection;
 use crate::vision::image::{Frames, Picture, folder};
-use crate::vision::tasks::detect::{Ask, Detector, Reading, mark};
+use crate::vision::models::shipped;
+use crate::vision::tasks::detect::{Ask, Detector, Plan, Reading, mark};
+use crate::weights::Weights;
 use clap::Args;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-/// A network that finds faces.
+/// Returns the weights of a cascade: those in a file, or those that come with lineament.
+pub fn weights(file: Option<&PathBuf>) -> Result<Weights> {
+    file.map_or_else(shipped_cascade, Weights::open)
+}
+
+fn shipped_cascade() -> Result<Weights> {
+    let none =
+        || Error::Usage("no cascade comes with lineament; give --model FILE, of `lineament train detect`".into());
+    shipped::open("faces", 1).ok_or_else(none)?
+}
+
+/// Opens the cascade that comes with lineament.
+pub fn cascade(device: &Device) -> Result<Detector> {
+    Detector::cascade(device, &weights(None)?, Plan::Bands)
+}
+
+/// What finds faces.
 #[derive(Args, Clone)]
 pub struct Model {
-    /// A network that finds faces: an ONNX file, or the .param of an ncnn network. A YuNet is known by its outputs.
+    /// What finds faces, instead of the cascade that comes with lineament: an ONNX file, the .param of an ncnn network, or the weights of
+    /// another cascade (.safetensors). A YuNet is known by its outputs.
     #[arg(long, value_name = "FILE")]
     pub model: Option<PathBuf>,
     /// What any other network takes and what its outputs mean; see docs/detect.md.
     #[arg(long, value_name = "TOML", requires = "model")]
     pub reading: Option<PathBuf>,
-    /// Least score of a face, instead of the reading's.
-    #[arg(long, value_name = "T", value_parser = part, requires = "model")]
+    /// Use only the second band's networks of a cascade, on the picture, three times as large, and a quarter as large: a single network
+    /// with a pyramid, to compare with.
+    #[arg(long)]
+    pub pyramid: bool,
+    /// Least score of a face [default: the model's]
+    #[arg(long, value_name = "T", value_parser = part)]
     pub threshold: Option<f64>,
-    /// Largest IoU of two faces, instead of the reading's.
-    #[arg(long, value_name = "IOU", value_parser = part, requires = "model")]
+    /// Largest IoU of two faces [default: the model's]
+    #[arg(long, value_name = "IOU", value_parser = part)]
     pub overlap: Option<f64>,
     /// Leave out faces whose longer side is shorter.
-    #[arg(long, value_name = "PX", value_parser = pixels, requires = "model")]
+    #[arg(long, value_name = "PX", value_parser = pixels)]
     pub min_size: Option<f64>,
 }
 
@@ -46,16 +70,29 @@ fn pixels(text: &str) -> std::result::Result<f64, String> {
 }
 
 impl Model {
-    /// Opens the network on a device.
-    pub fn open(&self, common: &Common) -> Result<Option<Detector>> {
-        let Some(file) = &self.model else { return Ok(None) };
+    /// Opens the networks on a device.
+    pub fn open(&self, common: &Common) -> Result<Detector> {
+        let plan = if self.pyramid { Plan::Pyramid } else { Plan::Bands };
+        let is_cascade = |file: &PathBuf| file.extension().is_some_and(|ending| ending == "safetensors");
+        if let Some(file) = self.model.as_ref().filter(|file| !is_cascade(file)) {
+            return self.imported(file, common);
+        }
+        if self.reading.is_some() {
+            return Err(Error::Usage("--reading is for imported networks; a cascade needs none".into()));
+        }
+        Detector::cascade(&common.open()?, &weights(self.model.as_ref())?, plan)
+    }
+
+    fn imported(&self, file: &Path, common: &Common) -> Result<Detector> {
+        if self.pyramid {
+            return Err(Error::Usage("--pyramid is for a cascade; leave it out".into()));
+        }
         let reading = self.reading.as_ref().map(Reading::open).transpose()?;
         let model = network::open(file)?;
-        let detector = Detector::new(&common.open()?, model, reading).map_err(|e| match e {
+        Detector::new(&common.open()?, model, reading).map_err(|e| match e {
             Error::Usage(problem) => Error::import(file.display().to_string(), problem),
             other => other,
-        })?;
-        Ok(Some(detector))
+        })
     }
 
     pub fn ask(&self) -> Ask {
@@ -173,10 +210,7 @@ pub fn run(a: &Arguments) -> Result<u8> {
         existing: Existing::overwrite(a.overwrite),
         taken: paths.iter().filter_map(|path| path.canonicalize().ok()).collect(),
     };
-    let detector = a.model.open(&a.common)?;
-    let mut detector = detector.ok_or_else(|| {
-        Error::Usage("no network that finds faces comes with lineament; give --model FILE, such as a YuNet".into())
-    })?;
+    let mut detector = a.model.open(&a.common)?;
     for folder in [&a.draw, &a.crop].into_iter().flatten() {
         std::fs::create_dir_all(folder).map_err(|e| Error::io(folder, e))?;
         // Only a write shows whether a folder can be written to.

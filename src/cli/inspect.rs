@@ -12,6 +12,8 @@ use crate::plan::choices::Outcome;
 use crate::plan::why::{Considered, Why};
 use crate::rng::Rng;
 use crate::tensor::{Tensor, len};
+use crate::vision::tasks::detect::Plan::{Bands, Pyramid};
+use crate::vision::tasks::detect::{AT_ONCE, Cascade};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 use std::io::Write;
@@ -136,6 +138,32 @@ struct Runs {
 enum ProfileTask {
     /// Profile one window of an upscale.
     Upscale(ProfileArguments),
+    /// Profile the networks of the cascade that finds faces.
+    Detect(DetectArguments),
+}
+
+#[derive(Args)]
+#[command(after_help = "Examples:
+  lineament profile detect --size 640x480
+  lineament profile detect --size 640x480 --pyramid --json
+
+The networks that propose windows look at a picture of this size, large pictures in parts; those that judge look at 16 windows at a \
+time.")]
+struct DetectArguments {
+    /// Weights of another cascade.
+    #[arg(long, value_name = "FILE")]
+    model: Option<PathBuf>,
+    /// The single network with a pyramid.
+    #[arg(long)]
+    pyramid: bool,
+    /// Width and height of the picture.
+    #[arg(long, default_value = "640x480", value_name = "WxH")]
+    size: Size,
+    /// Runs after one warm-up run; the tables show medians.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..))]
+    runs: u16,
+    #[command(flatten)]
+    common: Common,
 }
 
 #[derive(Args)]
@@ -256,6 +284,7 @@ pub fn profile(command: &ProfileCommand) -> Result<u8> {
             let Size { width, height } = arguments.plan.size;
             print_profile(&upscaler.session(height, width)?, &arguments.runs, arguments.plan.common.json)
         }
+        (Some(ProfileTask::Detect(arguments)), ..) => profile_detect(arguments),
         (None, Some(name), _) => {
             dump::run(name, command.out.as_deref(), Existing::overwrite(command.runs.overwrite), command.json)
         }
@@ -281,8 +310,33 @@ impl Runs {
     }
 }
 
+/// Profiles every network of a cascade.
+fn profile_detect(a: &DetectArguments) -> Result<u8> {
+    let plan = if a.pyramid { Pyramid } else { Bands };
+    let cascade = Cascade::new(&a.common.open()?, &super::detect::weights(a.model.as_ref())?, plan)?;
+    let (mut objects, mut total) = (Vec::new(), Some([0.0; 2]));
+    for used in cascade.uses([a.size.height, a.size.width])? {
+        let profile = measure(&used.session, a.runs.into())?;
+        let is_judge = used.name.contains("judgements");
+        let runs = if is_judge { format!("{AT_ONCE} windows") } else { out::count(used.runs, "run") };
+        say!("{}, {runs}:\n{profile:.width$}\n", used.name, width = out::width());
+        total = total.zip(profile.total_ms()).map(|(mut total, ms)| {
+            total[usize::from(is_judge)] += ms * used.runs as f64;
+            total
+        });
+        objects.push(json!({ "network": used.name, "runs": used.runs, "profile": object(&profile) }));
+    }
+    if let Some([propose, judge]) = total {
+        say!("windows proposed in {propose:.1} ms; {AT_ONCE} of each band judged in {judge:.1} ms");
+    }
+    if a.common.json {
+        out::json(&json!({ "networks": objects, "propose_ms": total.map(|t| t[0]), "judge_ms": total.map(|t| t[1]) }));
+    }
+    Ok(0)
+}
+
 /// Profiles a session on seeded inputs in 0..1.
-fn print_profile(session: &Session, runs: &Runs, json: bool) -> Result<u8> {
+fn measure(session: &Session, runs: usize) -> Result<Profile> {
     let mut rng = Rng::new(1);
     let mut inputs = Vec::new();
     for (name, value) in &session.plan().inputs {
@@ -290,7 +344,11 @@ fn print_profile(session: &Session, runs: &Runs, json: bool) -> Result<u8> {
         inputs.push((name.as_str(), Tensor::new(shape, (0..len(&shape)).map(|_| rng.unit() as f32).collect())?));
     }
     let inputs: Vec<(&str, &Tensor)> = inputs.iter().map(|(name, tensor)| (*name, tensor)).collect();
-    let profile = session.profile_runs(&inputs, runs.runs)?;
+    session.profile_runs(&inputs, runs)
+}
+
+fn print_profile(session: &Session, runs: &Runs, json: bool) -> Result<u8> {
+    let profile = measure(session, runs.runs)?;
     say!("{profile:.width$}", width = out::width());
     if let Some(path) = &runs.trace {
         files::write_whole(path, Existing::overwrite(runs.overwrite), |writer| {

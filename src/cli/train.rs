@@ -34,7 +34,7 @@ pub enum Command {
     Hallucinate(Box<hallucinate::Arguments>),
     /// Train the network that labels faces with attributes, on CelebA or on faces of your own.
     Attributes(Box<attributes::Arguments>),
-    /// Train the networks that find faces, one at a time: a band of face heights, and windows proposed or judged.
+    /// Train the networks that find faces, all of them or one: of a band of face heights, and windows proposed or judged.
     Detect(Box<detect::Arguments>),
 }
 

@@ -8,6 +8,8 @@ pub mod metrics;
 #[cfg(feature = "vision")]
 pub mod models;
 #[cfg(feature = "vision")]
+pub mod patch;
+#[cfg(feature = "vision")]
 pub mod tasks;
 #[cfg(feature = "cli")]
 pub mod training;

@@ -46,7 +46,7 @@ pub enum Protocol {
   lineament eval detect --protocol fddb --data fddb/ --pictures originalPics/ --detections folds/
   lineament eval detect --protocol wider --data wider_gt/ --detections found/ --json
 
-What is measured is read from --detections, or found by --model in --pictures, with scores from 0.02 on unless --threshold says otherwise. \
+What is measured is read from --detections, or found in --pictures, with scores from 0.02 on unless --threshold says otherwise. \
 --write keeps it.
 
 fddb: DATA is a folder of FDDB-fold-NN-ellipseList.txt, or a table with the columns image, width, height, major, minor, angle, cx, cy. \
@@ -65,9 +65,9 @@ pub struct Arguments {
     #[arg(long, value_name = "FILE|DIR")]
     data: PathBuf,
     /// What was found, in the protocol's files.
-    #[arg(long, value_name = "FILE|DIR", required_unless_present = "model", conflicts_with = "model")]
+    #[arg(long, value_name = "FILE|DIR", conflicts_with = "model")]
     detections: Option<PathBuf>,
-    /// The pictures, for --model and for FDDB's sizes.
+    /// The pictures in which faces are found, and for FDDB's sizes.
     #[arg(long, value_name = "DIR")]
     pictures: Option<PathBuf>,
     #[command(flatten)]
@@ -189,10 +189,14 @@ struct Done {
 
 /// Finds faces in pictures, by the names of the ground truth.
 fn find(a: &Arguments, names: &[String]) -> Result<Option<(Vec<Vec<Detection>>, String)>> {
-    let Some(mut detector) = a.model.open(&a.common)? else { return Ok(None) };
-    let folder = a.pictures.as_deref();
-    let folder = folder.ok_or_else(|| Error::Usage("--model finds faces in pictures; give --pictures DIR".into()))?;
+    if a.detections.is_some() {
+        return Ok(None);
+    }
+    let folder = a.pictures.as_deref().ok_or_else(|| {
+        Error::Usage("give --pictures DIR, in which faces are found, or --detections with what was found".into())
+    })?;
     let pictures = Pictures::open(folder)?;
+    let mut detector = a.model.open(&a.common)?;
     // Before the work: every picture is there.
     let paths: Vec<&Path> = names.iter().map(|name| pictures.find(name)).collect::<Result<_>>()?;
     let mut ask = a.model.ask();

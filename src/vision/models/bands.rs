@@ -10,6 +10,7 @@
 use crate::graph::Var;
 use crate::ops::conv2d::Conv2d;
 use crate::ops::max_pool2d::MaxPool2d;
+use serde::{Deserialize, Serialize};
 
 /// A band of face sizes. All lengths are in pixels of the picture.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -62,6 +63,28 @@ pub const BANDS: [Band; 4] = {
     ]
 };
 
+/// Which of a band's networks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Stage {
+    /// The network that proposes windows.
+    #[default]
+    Propose,
+    /// The network that judges windows and moves their sides.
+    Judge,
+}
+
+impl Stage {
+    /// Returns what the names of a network's weights begin with among those of the whole cascade; `band` counts from 1.
+    pub fn prefix(self, band: usize) -> String {
+        let network = match self {
+            Self::Propose => "proposals",
+            Self::Judge => "judgements",
+        };
+        format!("band{band}.{network}.")
+    }
+}
+
 /// Scale classes of a band.
 pub const CLASSES: usize = 3;
 
@@ -111,12 +134,15 @@ impl Band {
         [("face", 1), ("scale", CLASSES)].map(|(name, channels)| features.conv(name, channels, 1, Conv2d::default()))
     }
 
-    /// Returns the logits of "not a face" and "a face" `[N, 2, 1, 1]`, and how far the face's left, top, right and bottom lie from the
-    /// window's, as parts of its side `[N, 4, 1, 1]`, for windows `x` at the input's size,
-    /// `[N, 1, side, side]`.
+    /// Returns the logit of "a face" `[N, 1, 1, 1]`, and how far the face's left, top, right and bottom lie from the window's, as parts of
+    /// its side `[N, 4, 1, 1]`, for windows `x` at the input's size, `[N, 1, side, side]`.
     pub fn judgements<'d>(&self, x: Var<'d>) -> [Var<'d>; 2] {
         let features = self.features(x);
-        [("verdict", 2), ("box", 4)].map(|(name, channels)| features.conv(name, channels, 1, Conv2d::default()))
+        let [verdict, offsets] =
+            [("verdict", 2), ("box", 4)].map(|(name, channels)| features.conv(name, channels, 1, Conv2d::default()));
+        // The softmax of two logits is the sigmoid of their difference.
+        let [not, face] = [0, 1].map(|class| verdict.narrow(1, class, 1));
+        [face - not, offsets]
     }
 }
 
@@ -181,7 +207,7 @@ mod tests {
                 g.output("box", offsets);
             });
             let out = network.run(&[("x", &Tensor::filled([2, 1, input.side, input.side], 0.25))]).unwrap();
-            assert_eq!((out["face"].shape(), out["box"].shape()), ([2, 2, 1, 1].into(), [2, 4, 1, 1].into()));
+            assert_eq!((out["face"].shape(), out["box"].shape()), ([2, 1, 1, 1].into(), [2, 4, 1, 1].into()));
         }
         assert_eq!(
             [9.9, 10.0, 14.9, 15.0, 29.9, 30.0].map(|h| BANDS[0].class(h)),

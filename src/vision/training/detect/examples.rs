@@ -4,11 +4,11 @@
 //! must not tell that there is a face. So half of the patches without a face have the same seam: a part of a background in the place,
 //! of the size and with the fading of a photograph of a face. [`What`] says how a patch was made, so that results can be compared.
 
-use super::patch::{Layer, Photo, View};
 use super::photos::{Face, Photos};
 use crate::rng::Rng;
 use crate::vision::boxes::Bounds;
 use crate::vision::models::bands::Band;
+use crate::vision::patch::{Layer, Photo, View};
 use std::f64::consts::LN_2;
 
 /// How an example was made.

@@ -1,6 +1,6 @@
 //! Training of face detectors.
 
 pub mod examples;
-pub mod patch;
 pub mod photos;
+pub mod recipe;
 pub mod run;

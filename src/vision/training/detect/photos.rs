@@ -1,10 +1,10 @@
 //! Photographs for training detectors: faces whose boxes are known, and pictures without faces.
 
-use super::patch::Photo;
 use crate::error::{Error, Result};
 use crate::files;
 use crate::vision::boxes::Bounds;
 use crate::vision::image::{Picture, folder};
+use crate::vision::patch::Photo;
 use crate::vision::training::faces::{CELEBA, FUNNELED, landmarks};
 use flate2::read::GzDecoder;
 use sha2::{Digest, Sha256};

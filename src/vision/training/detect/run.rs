@@ -10,24 +10,13 @@ use crate::rng::Rng;
 use crate::tensor::Tensor;
 use crate::train::{Decay, Folder, Hooks, Job, Loader, Optimizer, Progress, Schedule, choices, run};
 use crate::vision::metrics::roc_area;
-use crate::vision::models::bands::{BANDS, Band, CLASSES};
+use crate::vision::models::bands::{BANDS, Band, CLASSES, Stage};
 use crate::vision::training::curves;
 use crate::weights::Weights;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-
-/// Which of a band's networks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Stage {
-    /// The network that proposes windows.
-    #[default]
-    Propose,
-    /// The network that judges windows and moves their sides.
-    Judge,
-}
 
 /// Every choice of a run, as stored in `config.toml` in its folder.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -187,10 +176,7 @@ fn build(g: &Draft, band: Band, stage: Stage) {
             g.loss("scale_loss", || g.add(entropy, &[scale, g.input("more"), g.input("weight")]));
         }
         Stage::Judge => {
-            let [verdict, offsets] = band.judgements(x);
-            // The softmax of two logits is the sigmoid of their difference.
-            let [not, face] = [0, 1].map(|class: usize| verdict.narrow(1, class, 1));
-            let face = face - not;
+            let [face, offsets] = band.judgements(x);
             g.output("face", face);
             g.output("box", offsets);
             g.loss("face_loss", || face.bce_with_logits(g.input("is_face"), Reduction::Mean));
@@ -330,17 +316,35 @@ impl std::fmt::Debug for Observer<'_> {
     }
 }
 
-/// Trains on `photos`, of which one in twenty is held out, and returns the weights, whose manifest says what the held-out ones showed.
+/// Photographs to learn from, and others to judge by.
+#[derive(Debug, Clone)]
+pub struct Parted {
+    pub learn: Arc<Photos>,
+    pub judge: Photos,
+}
+
+impl Parted {
+    /// Holds out one in twenty.
+    ///
+    /// # Errors
+    /// There are fewer than twenty faces or pictures without.
+    pub fn new(photos: Photos) -> Result<Self> {
+        let (learn, judge) = photos.parted(HELD_OUT)?;
+        Ok(Self { learn: Arc::new(learn), judge })
+    }
+}
+
+/// Trains on photographs and returns the weights, whose manifest says what the held-out ones showed.
 /// Writes the files of [`crate::train::run`] to `folder`, except the final weights.
 ///
 /// # Errors
-/// A choice is refused; there are too few photographs to hold some out; the folder belongs to another run; weights to begin with are
+/// A choice is refused; the folder belongs to another run; weights to begin with are
 /// missing or do not fit; a loss is not a number; the device or the disk fails; [`Error::Interrupted`] if the observer stopped the run.
 /// The steps until then are saved.
 pub fn train(
     config: &Config,
     device: &Device,
-    photos: Photos,
+    photos: &Parted,
     folder: &Folder,
     observer: &mut Observer,
 ) -> Result<Weights> {
@@ -348,20 +352,20 @@ pub fn train(
     let band = config.band()?;
     let open = |path: &Option<PathBuf>| path.as_ref().map(Weights::open).transpose();
     let (init, teacher) = (open(&config.init)?, open(&config.mistakes_of)?);
-    let identity = config.identity(&photos.fingerprint, [init.as_ref(), teacher.as_ref()]);
+    let Parted { learn, judge } = photos;
+    let identity = config.identity(&learn.fingerprint, [init.as_ref(), teacher.as_ref()]);
     if folder.last().exists() {
         run::check_checkpoint(folder, &identity)?;
     }
     config.save(&folder.config())?;
     let data = format!(
         "{}: {} faces, {} pictures without",
-        photos.sources.join(", "),
-        photos.faces.len(),
-        photos.backgrounds.len()
+        learn.sources.join(", "),
+        learn.faces.len() + judge.faces.len(),
+        learn.backgrounds.len() + judge.backgrounds.len()
     );
-    let (photos, held_out) = photos.parted(HELD_OUT)?;
     let mistakes = match teacher {
-        Some(weights) => mistakes(device, &photos, config, weights, &mut *observer.search)?,
+        Some(weights) => mistakes(device, learn, config, weights, &mut *observer.search)?,
         None => Vec::new(),
     };
     // The last layers of the band's other network have no use.
@@ -392,14 +396,14 @@ pub fn train(
         checkpoint_every: config.checkpoint_every,
         val_every: config.checkpoint_every,
     };
-    let (photos, mistakes) = (Arc::new(photos), Arc::new(mistakes));
+    let mistakes = Arc::new(mistakes);
     let mut loader = None;
     let mut hooks = Hooks {
         batch: &mut |step| {
             let loader = match &mut loader {
                 Some(loader) => loader,
                 none => {
-                    let (photos, mistakes, config) = (photos.clone(), mistakes.clone(), config.clone());
+                    let (photos, mistakes, config) = (learn.clone(), mistakes.clone(), config.clone());
                     none.insert(Loader::new(1, step, config.steps, move |step| {
                         batch(&photos, &mistakes, &config, band, step)
                     })?)
@@ -409,7 +413,7 @@ pub fn train(
             Ok(vec![("x", x), ("is_face", is_face), ("more", more), ("weight", weight)])
         },
         validate: &mut |training| {
-            let Measured { area, passed } = measure(&training.averaged()?, &held_out, config, band)?;
+            let Measured { area, passed } = measure(&training.averaged()?, judge, config, band)?;
             Ok(vec![("auc", area), ("beside", passed[0]), ("background", passed[1]), ("pasted", passed[2])])
         },
         observe: &mut *observer.step,
@@ -420,7 +424,7 @@ pub fn train(
     for (key, value) in &job.manifest {
         weights.set_manifest(key, value);
     }
-    let Measured { area, passed } = measure(&training.averaged()?, &held_out, config, band)?;
+    let Measured { area, passed } = measure(&training.averaged()?, judge, config, band)?;
     let [beside, background, pasted] = passed.map(|part| 100.0 * part);
     weights.set_manifest(
         "measured",

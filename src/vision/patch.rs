@@ -1,4 +1,4 @@
-//! Patches for training detectors: a part of a photograph at a place, of a size and an angle, before a part of another one.
+//! Patches of photographs: a part at a place, of a size and an angle, by itself or before a part of another one.
 
 use crate::vision::boxes::Bounds;
 
@@ -45,6 +45,11 @@ impl Photo {
 
     pub fn height(&self) -> usize {
         self.levels[0].height
+    }
+
+    /// Returns the width, height and pixels of the photo halved so many times, each pixel the mean of 2 × 2; `None` if it is too small.
+    pub fn halved(&self, times: usize) -> Option<(usize, usize, &[u8])> {
+        self.levels.get(times).map(|level| (level.width, level.height, &level.pixels[..]))
     }
 
     /// Returns the whole picture.
