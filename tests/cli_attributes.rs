@@ -60,7 +60,8 @@ fn a_network_is_trained_calibrated_and_labels_faces() {
     assert!(error(&folder, &["train", "attributes", "--out", "other", "--data", "none"]).contains("none"));
 
     let with = ["--weights", "run/weights.safetensors"];
-    let label = |more: &[&str]| json(&folder, &[&["attributes"], more, &with].concat(), 0);
+    let boxed = |more: &[&str]| json(&folder, &[&["attributes"], more, &with].concat(), 0);
+    let label = |more: &[&str]| boxed(&[more, &["--aligned"]].concat());
     let labelled = label(&["data/000000.png", "data/000001.png", "--draw", "labels.png"]);
     let faces = labelled["faces"].as_array().unwrap();
     assert_eq!((faces.len(), faces[1]["input"].as_str()), (2, Some("data/000001.png")));
@@ -95,7 +96,7 @@ fn a_network_is_trained_calibrated_and_labels_faces() {
         assert_eq!([0, 1, 2].map(|k| of(&moved, k, "present")), wanted.map(Value::Bool));
         assert_eq!([0, 1, 2].map(|k| of(&moved, k, "score")), [0, 1, 2].map(|k| of(&labelled, k, "score")));
     }
-    let boxed = label(&["data/000000.png", "--box", "20,30,43,58", "--box", "25,33,40,50"]);
+    let boxed = boxed(&["data/000000.png", "--box", "20,30,43,58", "--box", "25,33,40,50"]);
     assert_eq!(boxed["faces"][1]["box"], serde_json::json!([25.0, 33.0, 40.0, 50.0]));
     assert_ne!(boxed["faces"][0]["frame"], boxed["faces"][1]["frame"]);
     let listed = json(&folder, &[&["attributes", "--list"][..], &with].concat(), 0);
@@ -115,7 +116,7 @@ fn wrong_requests_are_refused_and_a_broken_picture_does_not_stop_the_others() {
     }
     noise(&folder.path("a.png"), 60, 70);
     std::fs::write(folder.path("broken.png"), b"no picture").unwrap();
-    let labelled = json(&folder, &with(&["broken.png", "a.png"]), 1);
+    let labelled = json(&folder, &with(&["broken.png", "a.png", "--aligned"]), 1);
     assert_eq!(labelled["faces"].as_array().unwrap().len(), 1);
     assert!(labelled["errors"][0]["error"].as_str().unwrap().contains("broken.png"));
     for (arguments, problem) in [

@@ -8,10 +8,15 @@ mod onnx;
 
 use command::{Folder, lineament, text};
 use lineament::import;
-use lineament::tasks::detect::{Ask, Detector, Reading};
+use lineament::prelude::*;
+use lineament::tasks::detect::{Ask, Detector, Plan, Reading};
 use lineament::vision::image::{Channels, Picture, Samples};
+use lineament::vision::models::bands::{BANDS, Stage};
+use lineament::vision::training::detect::recipe;
+use lineament::vision::training::detect::run::Config;
 use serde_json::{Value, json};
 use std::fs;
+use std::path::Path;
 use std::process::Output;
 
 fn run(folder: &Folder, arguments: &[&str]) -> Output {
@@ -98,6 +103,69 @@ fn faces_are_found_marked_and_cut_out() {
     fs::write(folder.path("in/broken.png"), b"none").unwrap();
     let partly = detect(&["in"], 1);
     assert_eq!((partly["pictures"].as_array().unwrap().len(), partly["errors"].as_array().unwrap().len()), (3, 1));
+}
+
+/// Trains nothing: the runs of a cascade are finished, with weights by chance.
+fn finished_runs(device: &Device, out: &Path) {
+    for run in recipe::runs(&Config::default(), out) {
+        let (band, stage) = (BANDS[run.config.band - 1].at_input(), run.config.stage);
+        let network = device.network(Params::fresh(run.config.band as u64), move |g: &Draft| {
+            let x = g.input("x");
+            let [face, more] = if stage == Stage::Propose { band.proposals(x) } else { band.judgements(x) };
+            g.output("face", face);
+            g.output("more", more);
+        });
+        network.run(&[("x", &Tensor::zeros([1, 1, band.side, band.side]))]).unwrap();
+        let mut weights = network.weights().unwrap();
+        weights.set_manifest("measured", "0 % area; by chance");
+        fs::create_dir_all(&run.folder).unwrap();
+        weights.save(run.weights()).unwrap();
+    }
+}
+
+#[test]
+fn the_networks_of_a_cascade_are_joined_and_find_faces() {
+    let Some(device) = common::device() else { return };
+    let folder = folder();
+    finished_runs(&device, &folder.path("out"));
+    let train = ["train", "detect", "--data", "data", "--out", "out"];
+    assert!(error(&folder, &train).contains("out: is not empty"));
+    assert!(
+        error(&folder, &[&train[..], &["--resume", "--lr", "1"]].concat()).contains("--lr is for a single network")
+    );
+    let joined = json(&folder, &[&train[..], &["--resume"]].concat(), 0);
+    assert!(joined["measured"].as_str().unwrap().contains("band4.judgements: 0 % area"), "{joined}");
+
+    let cascade = ["--model", "out/faces.safetensors"];
+    let detect = |more: &[&str]| json(&folder, &[&["detect", "in/a.png"], &cascade[..], more].concat(), 0);
+    let weights = Weights::open(folder.path("out/faces.safetensors")).unwrap();
+    for (plan, flags) in [(Plan::Bands, &["--threshold", "0"][..]), (Plan::Pyramid, &["--threshold", "0", "--pyramid"])]
+    {
+        let mut detector = Detector::cascade(&device, &weights, plan).unwrap();
+        let ask = Ask { threshold: Some(0.0), ..Ask::default() };
+        let faces = detector.find(&Picture::open(folder.path("in/a.png")).unwrap(), ask).unwrap();
+        let found = detect(flags);
+        let found = found["pictures"][0]["faces"].as_array().unwrap();
+        assert!(!faces.is_empty() && faces.len() == found.len(), "{plan:?}");
+        for (face, object) in faces.iter().zip(found) {
+            assert_eq!((&json!(face.score), &json!(face.bounds.x)), (&object["score"], &object["box"][0]));
+        }
+    }
+    let large = detect(&["--threshold", "0", "--min-size", "30"]);
+    let large = large["pictures"][0]["faces"].as_array().unwrap();
+    assert!(large.iter().all(|face| (2..4).any(|k| face["box"][k].as_f64().unwrap() >= 30.0)), "{large:?}");
+    assert!(
+        error(&folder, &[&["detect", "in/a.png", "--reading", "r.toml"], &cascade[..]].concat())
+            .contains("a cascade needs none")
+    );
+    assert!(error(&folder, &[&["detect", "in/a.png", "--pyramid"], &MODEL[..]].concat()).contains("--pyramid"));
+    let part = ["detect", "in/a.png", "--model", "out/band1-proposals/weights.safetensors"];
+    assert!(error(&folder, &part).contains("it is not a whole cascade"));
+
+    let profile = json(&folder, &[&["profile", "detect", "--size", "64x48", "--runs", "1"], &cascade[..]].concat(), 0);
+    let names: Vec<&str> =
+        profile["networks"].as_array().unwrap().iter().map(|n| n["network"].as_str().unwrap()).collect();
+    assert_eq!((names.len(), names[0], names[7]), (8, "band1.proposals", "band4.judgements"));
 }
 
 /// What a YuNet's outputs are, with a size for its input.
@@ -243,11 +311,9 @@ fn requests_that_cannot_be_are_refused() {
     fs::write(folder.path("boxes.csv"), "file,x,y,w,h\na.png,24,16,8,8\n").unwrap();
     fs::write(folder.path("found.csv"), "file,x,y,w,h,score\nx.png,24,16,8,8,0.5\n").unwrap();
     fs::write(folder.path("broken.csv"), "file,x,y,w,h,score\na.png,24,16,8,8,high\n").unwrap();
-    fails("detect in/a.png", "give --model FILE");
     fails("detect", "required");
     fails("detect in/a.png --model net.onnx --threshold 2", "expected 0 to 1");
     fails("detect in/a.png --model none.onnx", "none.onnx");
-    fails("detect in/a.png --threshold 0.5", "--model");
     fs::write(folder.path("reading.toml"), "kind = 'corners'\nscores = ['s']\nboxes = ['b']\n").unwrap();
     fs::write(folder.path("wrong.toml"), "kind = 'corners'\nscore = ['s']\n").unwrap();
     fails("detect in/a.png --model net.onnx --reading wrong.toml", "wrong.toml:2:1: ");

@@ -383,7 +383,7 @@ fn a_band_is_trained_and_learns_from_its_mistakes() {
         let output = succeeds(&mut command(&[arguments, &["--json"]].concat()));
         serde_json::from_str(String::from_utf8_lossy(&output.stdout).lines().last().unwrap()).unwrap()
     };
-    let small = ["--data", "data", "--steps", "3", "--batch", "4", "--windows", "300"];
+    let small = ["--data", "data", "--band", "1", "--steps", "3", "--batch", "4", "--windows", "300"];
     let first = json(&[&["--out", "a"][..], &small].concat());
     let measured = first["measured"].as_str().unwrap();
     assert!(measured.contains("2048 held-out patches") && measured.contains("pasted"), "{measured}");
@@ -407,8 +407,12 @@ fn a_band_is_trained_and_learns_from_its_mistakes() {
         error(&[&["--out", "b", "--resume"][..], &["--mistakes-of", "b/weights.safetensors"]].concat())
             .contains("mistakes_of")
     );
-    assert!(error(&["--out", "d"]).contains("needs --data"));
-    assert!(error(&[&["--out", "d", "--band", "5"][..], &small].concat()).contains("--band must be 1 to 4, got 5"));
+    assert!(error(&["--out", "d", "--band", "1"]).contains("needs --data"));
+    assert!(error(&["--out", "d"]).contains("needs --data"), "nor does the whole cascade go without");
+    assert!(
+        error(&["--out", "d", "--data", "data", "--band", "5", "--steps", "3"])
+            .contains("--band must be 1 to 4, got 5")
+    );
     assert!(error(&[&["--out", "d", "--init", "none.safetensors"][..], &small].concat()).contains("none.safetensors"));
     std::fs::remove_dir_all(at("data/negatives")).unwrap();
     assert!(error(&[&["--out", "d"][..], &small].concat()).contains("24 faces and 0 pictures without"));

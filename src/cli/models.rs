@@ -68,6 +68,7 @@ fn command(name: &str) -> String {
     match name.strip_prefix("cbn-") {
         Some(preset) => format!("lineament hallucinate --preset {preset}"),
         None if name == "attributes" => "lineament attributes".to_owned(),
+        None if name == "faces" => "lineament detect".to_owned(),
         None => format!("lineament upscale --model {name}"),
     }
 }

@@ -10,20 +10,18 @@ use crate::vision::image::{Picture, folder};
 use crate::vision::metrics::detection::files::{self as formats, Table, WIDER_FILES};
 use crate::vision::metrics::detection::{Curve, fddb, voc, wider};
 use crate::vision::training::attributes::chart::{self, Panel};
+use crate::vision::training::packed::{bytes, text};
 use clap::Args;
-use flate2::read::GzDecoder;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
-use std::io::{Read, Write as _};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 /// Numbers of false positives at which FDDB's recall is printed.
 const LEVELS: [u64; 4] = [100, 500, 1000, 2000];
 /// Least score of what a network finds here, without --threshold: a curve needs the uncertain ones too.
 const THRESHOLD: f64 = 0.02;
-/// The largest unpacked .gz, in bytes.
-const MOST_BYTES: u64 = 1 << 28;
 /// Width and height of a picture of a curve, in pixels.
 const PANEL: [usize; 2] = [460, 340];
 /// How many points a curve is drawn with.
@@ -94,28 +92,6 @@ pub struct Arguments {
 fn parse_only(text: &str) -> std::result::Result<(String, String), String> {
     let pair = text.split_once('=').map(|(column, value)| (column.trim().to_owned(), value.trim().to_owned()));
     pair.ok_or_else(|| format!("expected COLUMN=VALUE, such as half=dev, got {text:?}"))
-}
-
-/// Reads a file, and unpacks it if it is a .gz.
-fn bytes(path: &Path) -> Result<Vec<u8>> {
-    let bytes = files::read(path, |file, problem| Error::Import { file, problem })?;
-    if !bytes.starts_with(&[0x1f, 0x8b]) {
-        return Ok(bytes);
-    }
-    let mut unpacked = Vec::new();
-    GzDecoder::new(&bytes[..]).take(MOST_BYTES + 1).read_to_end(&mut unpacked).map_err(|e| Error::io(path, e))?;
-    match unpacked.len() as u64 > MOST_BYTES {
-        true => Err(Error::import(
-            path.display().to_string(),
-            "is larger than 256 MiB when it is unpacked; give a part of it",
-        )),
-        false => Ok(unpacked),
-    }
-}
-
-fn text(path: &Path) -> Result<String> {
-    String::from_utf8(bytes(path)?)
-        .map_err(|_| Error::import(path.display().to_string(), "is not UTF-8 text; give a file of the protocol"))
 }
 
 /// Returns the files of a folder whose names the test accepts, by name.

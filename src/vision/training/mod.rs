@@ -5,5 +5,6 @@ pub mod curves;
 pub mod detect;
 pub mod faces;
 pub mod hallucinate;
+pub mod packed;
 mod patches;
 pub mod upscale;

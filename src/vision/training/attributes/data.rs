@@ -7,10 +7,9 @@ use crate::vision::image::Picture;
 use crate::vision::models::deepid2::SIZE;
 use crate::vision::tasks::attributes::{Frame, PIXELS, scaled};
 use crate::vision::training::faces::FUNNELED;
-use flate2::read::GzDecoder;
+use crate::vision::training::packed::{self, text};
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Read as _;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -318,11 +317,6 @@ fn missing(file: &Path, problem: impl Into<String>) -> Error {
     Error::Import { file: file.display().to_string(), problem: problem.into() }
 }
 
-fn text(path: &Path) -> Result<String> {
-    let bytes = files::read(path, |file, problem| Error::Import { file, problem })?;
-    String::from_utf8(bytes).map_err(|_| missing(path, "is not UTF-8 text"))
-}
-
 /// Returns a flag for a number that must be one of these.
 fn flag(field: &str, [yes, no]: [&str; 2]) -> Option<bool> {
     if field == yes { Some(true) } else { (field == no).then_some(false) }
@@ -377,21 +371,11 @@ type Table = (PathBuf, Vec<String>, Vec<(String, Vec<bool>)>);
 /// Reads `attributes.csv` or `attributes.csv.gz`.
 fn table(folder: &Path) -> Result<Table> {
     let (plain, zipped) = (folder.join("attributes.csv"), folder.join("attributes.csv.gz"));
-    let (list, table) = if plain.is_file() || !zipped.is_file() {
-        if !plain.is_file() {
-            let wanted = "list_attr_celeba.txt (CelebA), celeba8k, or attributes.csv with the pictures beside it";
-            return Err(Error::Usage(format!("{}: holds no faces; it needs {wanted}", folder.display())));
-        }
-        (plain.clone(), text(&plain)?)
-    } else {
-        let bytes = files::read(&zipped, |file, problem| Error::Import { file, problem })?;
-        let mut table = String::new();
-        GzDecoder::new(&bytes[..])
-            .take(MOST_BYTES)
-            .read_to_string(&mut table)
-            .map_err(|e| missing(&zipped, format!("cannot be unpacked: {e}")))?;
-        (zipped, table)
+    let Some(list) = [plain, zipped].into_iter().find(|list| list.is_file()) else {
+        let wanted = "list_attr_celeba.txt (CelebA), celeba8k, or attributes.csv with the pictures beside it";
+        return Err(Error::Usage(format!("{}: holds no faces; it needs {wanted}", folder.display())));
     };
+    let table = text(&list)?;
     let mut lines = table.lines();
     let attributes: Vec<String> = lines.next().unwrap_or_default().split(',').skip(2).map(str::to_owned).collect();
     let mut faces = Vec::new();
@@ -422,31 +406,14 @@ fn checked(list: &Path, source: Source) -> Result<Source> {
     Ok(source)
 }
 
-/// Most bytes that an archive may unpack to.
-const MOST_BYTES: u64 = 4 << 30;
-
 /// Reads those files of an archive that `source` names, by their names without folders.
 fn unpacked(archive: &Path, source: &Source) -> Result<BTreeMap<String, Vec<u8>>> {
-    let broken = |e: std::io::Error| missing(archive, format!("cannot be unpacked: {e}"));
     let wanted: BTreeSet<&str> = source.faces.iter().map(|(name, _)| file_name(name)).collect();
-    let file = std::fs::File::open(archive).map_err(|e| Error::io(archive, e))?;
-    let file = std::io::BufReader::new(file);
-    let bytes: Box<dyn std::io::Read> = match archive.extension().is_some_and(|extension| extension == "gz") {
-        true => Box::new(GzDecoder::new(file)),
-        false => Box::new(file),
-    };
-    let mut tar = tar::Archive::new(bytes.take(MOST_BYTES));
     let mut found = BTreeMap::new();
-    for entry in tar.entries().map_err(broken)? {
-        let mut entry = entry.map_err(broken)?;
-        let path = entry.path().map_err(broken)?.into_owned();
-        let Some(name) = path.file_name().and_then(|name| name.to_str()).filter(|name| wanted.contains(name)) else {
-            continue;
-        };
-        let mut bytes = Vec::new();
-        entry.read_to_end(&mut bytes).map_err(broken)?;
-        found.insert(name.to_owned(), bytes);
-    }
+    packed::archive(archive, &|path| wanted.contains(file_name(path)), &mut |path, bytes| {
+        found.insert(file_name(path).to_owned(), bytes);
+        Ok(())
+    })?;
     Ok(found)
 }
 

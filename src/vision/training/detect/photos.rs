@@ -6,10 +6,9 @@ use crate::vision::boxes::Bounds;
 use crate::vision::image::{Picture, folder};
 use crate::vision::patch::Photo;
 use crate::vision::training::faces::{CELEBA, FUNNELED, landmarks};
-use flate2::read::GzDecoder;
+use crate::vision::training::packed;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeSet;
-use std::io::Read;
 use std::path::Path;
 
 /// A photograph of one face.
@@ -36,9 +35,6 @@ pub struct Photos {
 /// parts of that box. Medians of YuNet's boxes in 290 of HELEN's training faces, with deviations of 3 to 9 %.
 const OF_LANDMARKS: [f64; 4] = [0.0136, -0.279, 0.963, 1.279];
 
-/// Most bytes that an archive may unpack to.
-const MOST_BYTES: u64 = 4 << 30;
-
 impl Photos {
     /// Reads those of these sets that `data` holds:
     ///
@@ -58,9 +54,7 @@ impl Photos {
         let funneled = data.join("lfw_whole/lfw128.tar.gz");
         if funneled.is_file() {
             let list = data.join("lfw_fddb_same_photo.csv");
-            let text = files::read(&list, |file, problem| Error::Import { file, problem })?;
-            let text =
-                String::from_utf8(text).map_err(|_| Error::import(list.display().to_string(), "is not UTF-8 text"))?;
+            let text = packed::text(&list)?;
             let shared: BTreeSet<&str> = text.lines().skip(1).filter_map(|line| line.split(',').next()).collect();
             if !text.starts_with("lfw_image,") || shared.is_empty() {
                 return Err(Error::import(
@@ -169,19 +163,8 @@ impl Reader<'_> {
 
     /// Reads every picture of a packed archive.
     fn archive(&mut self, archive: &Path, sort: &mut Sort) -> Result<()> {
-        let fail = |e: std::io::Error| Error::import(archive.display().to_string(), format!("cannot be unpacked: {e}"));
-        let file = std::fs::File::open(archive).map_err(|e| Error::io(archive, e))?;
-        let mut tar = tar::Archive::new(GzDecoder::new(std::io::BufReader::new(file)).take(MOST_BYTES));
-        for entry in tar.entries().map_err(fail)? {
-            let mut entry = entry.map_err(fail)?;
-            let path = entry.path().map_err(fail)?.to_string_lossy().into_owned();
-            if !entry.header().entry_type().is_file() || !folder::is_picture(Path::new(&path)) {
-                continue;
-            }
-            let mut bytes = Vec::new();
-            entry.read_to_end(&mut bytes).map_err(fail)?;
-            self.add(&path, &bytes, sort)?;
-        }
+        let is_picture = |path: &str| folder::is_picture(Path::new(path));
+        packed::archive(archive, &is_picture, &mut |path, bytes| self.add(path, &bytes, sort))?;
         self.photos.sources.push(archive.display().to_string());
         Ok(())
     }

@@ -28,7 +28,7 @@ impl Run {
 /// are the most that a run has.
 ///
 /// Each band learns to propose windows, again with what it took for faces, and then to judge them. The third and the fourth begin where the
-/// second one ends: their networks see the same sizes of faces.
+/// second one has begun: their networks see the same sizes of faces.
 pub fn runs(base: &Config, out: &Path) -> Vec<Run> {
     let mut all = Vec::new();
     let mut run = |band: usize, name: &str, is_last: bool, config: Config| {
@@ -47,7 +47,7 @@ pub fn runs(base: &Config, out: &Path) -> Vec<Run> {
         if is_first {
             run(band, "begin", false, Config { seed: 1, steps: 3000, ..config.clone() });
         }
-        let origin = if is_first { weights(band, "begin") } else { weights(2, "proposals") };
+        let origin = if is_first { weights(band, "begin") } else { weights(2, "begin") };
         let again = Config {
             seed: 2,
             steps: if is_first { 1500 } else { 1000 },
