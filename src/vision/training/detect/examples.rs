@@ -61,9 +61,11 @@ const NOISE: f64 = 0.03;
 /// scale classes are up to 1.7 times as wide as the one before; half of a stride is up to a fifth of a window.
 const SIZES: [f64; 2] = [0.65, 1.45];
 const OFF_WINDOW: f64 = 0.25;
-/// A face is beside the middle if it is off by at least this part of its height, or this many times smaller or larger than the band's.
+/// A face is beside the middle if it is off by at least this part of its height, or this many times smaller or larger than the band's, or
+/// than those that windows are drawn around.
 const OFF: f64 = 0.55;
 const OTHER: f64 = 1.8;
+const OTHER_IN_WINDOW: f64 = 1.3;
 
 /// Draws examples.
 #[derive(Debug, Clone, Copy)]
@@ -78,7 +80,7 @@ impl Examples<'_> {
     pub fn proposal(&self, rng: &mut Rng) -> Example {
         let (side, jitter) = (self.band.side as f64, self.band.stride as f64 / 2.0);
         let [low, high] = [self.band.classes[0], self.band.classes[3]];
-        self.draw(rng, &mut |rng| {
+        self.draw([low / OTHER, high * OTHER], rng, &mut |rng| {
             let height = (low.ln() + rng.unit() * (high / low).ln()).exp();
             let at = [0; 2].map(|_| side / 2.0 + rng.uniform(-jitter, jitter));
             (height, at)
@@ -89,15 +91,17 @@ impl Examples<'_> {
     /// be, and of its scale class or a neighbouring one.
     pub fn judgement(&self, rng: &mut Rng) -> Example {
         let side = self.band.side as f64;
-        self.draw(rng, &mut |rng| {
-            let height = side * (SIZES[0].ln() + rng.unit() * (SIZES[1] / SIZES[0]).ln()).exp();
+        let [low, high] = SIZES.map(|size| size * side);
+        self.draw([low / OTHER_IN_WINDOW, high * OTHER_IN_WINDOW], rng, &mut |rng| {
+            let height = (low.ln() + rng.unit() * (high / low).ln()).exp();
             let at = [0; 2].map(|_| side / 2.0 + side * rng.uniform(-OFF_WINDOW, OFF_WINDOW));
             (height, at)
         })
     }
 
-    /// Draws a patch; `face` gives the height and place of a face in the middle.
-    fn draw(&self, rng: &mut Rng, face: &mut dyn FnMut(&mut Rng) -> (f64, [f64; 2])) -> Example {
+    /// Draws a patch; `face` gives the height and place of a face in the middle. Faces beside it may also be smaller or larger than
+    /// `others`.
+    fn draw(&self, others: [f64; 2], rng: &mut Rng, face: &mut dyn FnMut(&mut Rng) -> (f64, [f64; 2])) -> Example {
         let side = self.band.side;
         let mut patch = vec![0.0; side * side];
         let kind = rng.unit();
@@ -112,7 +116,7 @@ impl Examples<'_> {
                 (What::Face, Some(view.bounds(&source.bounds)))
             } else {
                 let view = view(source, height, at, rng);
-                let view = beside(view, height, &self.band, rng);
+                let view = beside(view, height, others, rng);
                 self.paste(&source.photo, source.photo.whole(), view, rng, &mut patch);
                 (What::Beside, None)
             }
@@ -130,7 +134,7 @@ impl Examples<'_> {
             let like = &self.photos.faces[rng.below(self.photos.faces.len())];
             let (height, at) = face(rng);
             let view = view(like, height, at, rng);
-            let view = if rng.below(2) == 0 { beside(view, height, &self.band, rng) } else { view };
+            let view = if rng.below(2) == 0 { beside(view, height, others, rng) } else { view };
             let photo = self.any(rng);
             let (from, part) = (like.photo.whole(), part_like(&like.photo.whole(), photo, rng));
             self.paste(photo, part, view.exchanged(&from, &part), rng, &mut patch);
@@ -198,8 +202,8 @@ fn view(face: &Face, height: f64, at: [f64; 2], rng: &mut Rng) -> View {
     View { of: face.bounds.centre(), at, scale: height / face.bounds.height, angle, is_mirrored: rng.below(2) == 0 }
 }
 
-/// Moves a face off the middle, or shrinks or enlarges it out of the band.
-fn beside(view: View, height: f64, band: &Band, rng: &mut Rng) -> View {
+/// Moves a face off the middle, or shrinks or enlarges it to at most or at least these heights, up to twice as far.
+fn beside(view: View, height: f64, [small, large]: [f64; 2], rng: &mut Rng) -> View {
     match rng.below(3) {
         0 => {
             let far = height * rng.uniform(OFF, 2.0 * OFF);
@@ -208,11 +212,11 @@ fn beside(view: View, height: f64, band: &Band, rng: &mut Rng) -> View {
             View { at, ..view }
         }
         1 => {
-            let wanted = band.classes[3] * OTHER * (LN_2 * rng.unit()).exp();
+            let wanted = large * (LN_2 * rng.unit()).exp();
             View { scale: view.scale * wanted / height, ..view }
         }
         _ => {
-            let wanted = band.classes[0] / (OTHER * (LN_2 * rng.unit()).exp());
+            let wanted = small / (LN_2 * rng.unit()).exp();
             View { scale: view.scale * wanted / height, ..view }
         }
     }
