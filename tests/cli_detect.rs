@@ -108,7 +108,7 @@ fn faces_are_found_marked_and_cut_out() {
 /// Trains nothing: the runs of a cascade are finished, with weights by chance.
 fn finished_runs(device: &Device, out: &Path) {
     for run in recipe::runs(&Config::default(), out) {
-        let (band, stage) = (BANDS[run.config.band - 1].at_input(), run.config.stage);
+        let (band, stage) = (BANDS[run.config.band - 1].at_input(), run.stage.unwrap_or(Stage::Propose));
         let network = device.network(Params::fresh(run.config.band as u64), move |g: &Draft| {
             let x = g.input("x");
             let [face, more] = if stage == Stage::Propose { band.proposals(x) } else { band.judgements(x) };

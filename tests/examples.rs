@@ -58,7 +58,7 @@ fn faces_are_found_where_opencv_finds_them() {
     // A part whose sides are no multiples of the network's cells.
     let part = picture.crop(Rect { top: 20, left: 70, height: 430, width: 351 }).unwrap();
     for (picture, score, expected) in [(&picture, 0.93563, &WHOLE), (&part, 0.94175, &PART)] {
-        let faces = find_faces::find(&device, model.clone(), picture).unwrap();
+        let faces = find_faces::find(&device, Some(model.clone()), picture).unwrap();
         let [face] = &faces[..] else { panic!("{faces:?}") };
         let bounds = [face.bounds.x, face.bounds.y, face.bounds.width, face.bounds.height];
         let got = bounds.iter().chain(face.points.as_flattened());

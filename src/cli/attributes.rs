@@ -1,6 +1,5 @@
 //! `lineament attributes`.
 
-use super::detect::cascade;
 use super::hallucinate::{Area, parse_box, save};
 use super::out::{self, note, say};
 use super::{Common, interrupt, progress};
@@ -192,7 +191,7 @@ pub fn run(a: &Arguments) -> Result<u8> {
     let labeller = Labeller::new(&device, weights)?;
     let mut places = match &a.boxes[..] {
         _ if a.aligned => Places::Aligned,
-        [] => Places::Found(Box::new(cascade(&device)?)),
+        [] => Places::Found(Box::new(Detector::faces(&device)?)),
         boxes => Places::Given(boxes),
     };
     let bar = progress::bar(paths.len() as u64, "pictures");

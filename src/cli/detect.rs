@@ -5,7 +5,6 @@ use super::network;
 use super::out::{self, say};
 use super::{Common, interrupt, progress};
 use crate::error::{Error, Result};
-use crate::exec::Device;
 use crate::files::{self, Existing};
 use crate::vision::boxes::Detection;
 use crate::vision::image::{Frames, Picture, folder};
@@ -20,18 +19,8 @@ use std::time::Instant;
 
 /// Returns the weights of a cascade: those in a file, or those that come with lineament.
 pub fn weights(file: Option<&PathBuf>) -> Result<Weights> {
-    file.map_or_else(shipped_cascade, Weights::open)
-}
-
-fn shipped_cascade() -> Result<Weights> {
-    let none =
-        || Error::Usage("no cascade comes with lineament; give --model FILE, of `lineament train detect`".into());
-    shipped::open("faces", 1).ok_or_else(none)?
-}
-
-/// Opens the cascade that comes with lineament.
-pub fn cascade(device: &Device) -> Result<Detector> {
-    Detector::cascade(device, &weights(None)?, Plan::Bands)
+    let none = || Error::Usage("no cascade comes with lineament; give --model FILE, of `lineament train detect`".into());
+    file.map_or_else(|| shipped::open("faces", 1).ok_or_else(none)?, Weights::open)
 }
 
 /// What finds faces.

@@ -6,10 +6,9 @@ use super::{base, under_a_bar};
 use crate::error::{Error, Result};
 use crate::exec::Device;
 use crate::train::Folder;
-use crate::vision::models::bands::Stage;
 use crate::vision::training::detect::photos::Photos;
 use crate::vision::training::detect::recipe;
-use crate::vision::training::detect::run::{Config, Observer, Parted, folder, train};
+use crate::vision::training::detect::run::{Config, Kind, Observer, Parted, folder, train};
 use clap::{Args, ValueEnum};
 use serde_json::json;
 use std::path::PathBuf;
@@ -20,6 +19,8 @@ enum StageName {
     Propose,
     /// The network that judges windows and moves their sides.
     Judge,
+    /// The networks that learn parts of faces from attributes.
+    Parts,
 }
 
 #[derive(Args)]
@@ -32,10 +33,12 @@ enum StageName {
   lineament train detect --data ../shared/data/faces --band 1 --stage judge --init runs/band1b/weights.safetensors \\
     --mistakes-of runs/band1b/weights.safetensors --out runs/band1c
   lineament train detect --out runs/band1 --resume
+  lineament train detect --data ../shared/data/faces --stage parts --out runs/parts
 
 Each of four bands of face heights, from 10, 30, 120 and 240 pixels on, has two networks (Yang et al., \"WIDER FACE\", CVPR 2016). Without \
 --band, all are trained, each in a folder of its own below OUT, and OUT/faces.safetensors is the cascade; --resume goes on with the run that \
-was stopped. DATA \
+was stopped. --stage parts \
+trains five networks that learn parts of faces from attributes alone (Yang et al., ICCV 2015). DATA \
 holds lfw_whole (with lfw_fddb_same_photo.csv beside it: what FDDB shows too is left out), celeba8k, helen68_trainset_128 with its \
 landmarks, or some of them, and negatives, pictures without faces.
 
@@ -61,7 +64,7 @@ pub struct Arguments {
     /// Train one network, of this band of face heights, 1 to 4.
     #[arg(long)]
     band: Option<usize>,
-    /// Which of the band's networks [default: propose]
+    /// Which of the band's networks, or those of the parts [default: propose]
     #[arg(long)]
     stage: Option<StageName>,
     /// Weights to begin with; layers that they lack begin as new ones.
@@ -97,8 +100,9 @@ fn overlaid(mut base: Config, a: &Arguments) -> Config {
     overlay!(base, a: data data_terms band windows seed steps batch lr checkpoint_every);
     if let Some(stage) = a.stage {
         base.stage = match stage {
-            StageName::Propose => Stage::Propose,
-            StageName::Judge => Stage::Judge,
+            StageName::Propose => Kind::Propose,
+            StageName::Judge => Kind::Judge,
+            StageName::Parts => Kind::Parts,
         };
     }
     base.init = a.init.clone().or(base.init);
@@ -180,7 +184,8 @@ fn whole(a: &Arguments) -> Result<u8> {
 }
 
 pub fn run(a: &Arguments) -> Result<u8> {
-    if a.band.is_none() && a.config.is_none() && !a.out.join("config.toml").exists() {
+    let is_single = a.band.is_some() || a.config.is_some() || matches!(a.stage, Some(StageName::Parts));
+    if !is_single && !a.out.join("config.toml").exists() {
         return whole(a);
     }
     let config = overlaid(base(a.config.as_ref(), a.resume.then_some(&a.out), Config::open)?, a);

@@ -5,6 +5,7 @@ pub mod bands;
 pub mod cbn;
 pub mod deepid2;
 pub mod fsrcnn;
+pub mod parts;
 pub mod shipped;
 pub mod srcnn;
 

@@ -1,17 +1,16 @@
-//! Finds faces, or other objects, in pictures, with a network that others trained.
+//! Finds faces, or other objects, in pictures.
 //!
-//! A [`Detector`] is an imported network and a [`Reading`], which says what the network takes and what its outputs mean. A YuNet is known by
-//! its outputs and needs none.
+//! A [`Detector`] is the cascade that comes with lineament, or an imported network and a [`Reading`], which says what the network takes and
+//! what its outputs mean. A YuNet is known by its outputs and needs none.
 //!
 //! ```no_run
-//! use lineament::import::onnx;
 //! use lineament::prelude::*;
 //! use lineament::tasks::detect::{Ask, Detector};
 //! use lineament::vision::image::Picture;
 //!
 //! # fn main() -> Result<()> {
 //! let device = Device::open(&Select::Default)?;
-//! let mut detector = Detector::new(&device, onnx::open("yunet.onnx")?, None)?;
+//! let mut detector = Detector::faces(&device)?;
 //! for face in detector.find(&Picture::open("group.jpg")?, Ask::default())? {
 //!     println!("{:.2} at {:?}", face.score, face.bounds);
 //! }
@@ -28,11 +27,12 @@ pub use cascade::{AT_ONCE, Cascade, Plan, Use};
 pub use marks::mark;
 pub use reading::{Kind, Reading};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::exec::Device;
 use crate::import::model::Model;
 use crate::vision::boxes::{Bounds, Detection, Overlap, suppress};
 use crate::vision::image::Picture;
+use crate::vision::models::shipped;
 use crate::weights::Weights;
 use imported::Imported;
 
@@ -77,6 +77,15 @@ impl Detector {
     pub fn new(device: &Device, model: Model, reading: Option<Reading>) -> Result<Self> {
         let source = Source::Imported(Box::new(Imported::new(device, model, reading)?));
         Ok(Self { device: device.clone(), source })
+    }
+
+    /// Creates a detector of faces: the cascade that comes with lineament.
+    ///
+    /// # Errors
+    /// The device fails.
+    pub fn faces(device: &Device) -> Result<Self> {
+        let none = || Error::Usage("no cascade comes with lineament".into());
+        Self::cascade(device, &shipped::open("faces", 1).ok_or_else(none)??, Plan::Bands)
     }
 
     /// Creates a detector of a cascade's weights, as `lineament train detect` writes them.

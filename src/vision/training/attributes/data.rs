@@ -82,11 +82,12 @@ impl Look {
 }
 
 /// Where a set's pictures and labels lie, and how many of its faces belong to each part.
-struct Source {
-    attributes: Vec<String>,
+pub(in crate::vision::training) struct Source {
+    pub attributes: Vec<String>,
     /// Names of the pictures, in order, with their labels.
-    faces: Vec<(String, Vec<bool>)>,
-    ends: [usize; 3],
+    pub faces: Vec<(String, Vec<bool>)>,
+    /// Where the parts end.
+    pub ends: [usize; 3],
 }
 
 impl Faces {
@@ -309,7 +310,7 @@ fn funneled(picture: &Picture) -> Result<Frame> {
 }
 
 /// Returns a path's last part.
-fn file_name(path: &str) -> &str {
+pub(in crate::vision::training) fn file_name(path: &str) -> &str {
     path.rsplit('/').next().unwrap_or(path)
 }
 
@@ -359,7 +360,7 @@ fn whole(folder: &Path, list: &Path) -> Result<Source> {
 }
 
 /// Reads a set whose parts follow from the order of its faces.
-fn part(folder: &Path) -> Result<Source> {
+pub(in crate::vision::training) fn part(folder: &Path) -> Result<Source> {
     let (list, attributes, faces) = table(folder)?;
     let count = faces.len();
     checked(&list, Source { attributes, faces, ends: [count - 2 * (count / 8), count - count / 8, count] })

@@ -67,6 +67,66 @@ const OFF: f64 = 0.55;
 const OTHER: f64 = 1.8;
 const OTHER_IN_WINDOW: f64 = 1.3;
 
+/// Draws square patches of photographs before others.
+#[derive(Debug, Clone, Copy)]
+pub struct Scenes<'p> {
+    pub photos: &'p Photos,
+    /// Of a patch, in pixels.
+    pub side: usize,
+}
+
+impl Scenes<'_> {
+    fn any(&self, rng: &mut Rng) -> &Photo {
+        &self.photos.backgrounds[rng.below(self.photos.backgrounds.len())]
+    }
+
+    /// Draws a part of any background over all of the patch.
+    fn background(&self, rng: &mut Rng, patch: &mut [f32]) {
+        let photo = self.any(rng);
+        let view = self.window(&self.square(photo, rng), rng);
+        Layer { photo, part: photo.whole(), view, light: light(rng) }.draw(self.side, 0.0, patch);
+    }
+
+    /// Draws a part of a photo before a background.
+    fn paste(&self, photo: &Photo, part: Bounds, view: View, rng: &mut Rng, patch: &mut [f32]) {
+        self.background(rng, patch);
+        let feather = self.side as f64 * rng.uniform(FEATHER[0], FEATHER[1]);
+        Layer { photo, part, view, light: light(rng) }.draw(self.side, feather, patch);
+    }
+
+    /// Draws a face before a background, and returns its box in the patch.
+    pub(super) fn face(&self, face: &Face, view: View, rng: &mut Rng, patch: &mut [f32]) -> Bounds {
+        self.paste(&face.photo, face.photo.whole(), view, rng, patch);
+        view.bounds(&face.bounds)
+    }
+
+    /// Draws a square of a photo.
+    fn square(&self, photo: &Photo, rng: &mut Rng) -> Bounds {
+        let most = photo.width().min(photo.height()) as f64;
+        let least = (0.5 * self.side as f64).min(0.4 * most);
+        let window = (least.ln() + rng.unit() * (most / least).ln()).exp();
+        let corner = [photo.width(), photo.height()].map(|side| rng.unit() * (side as f64 - window));
+        Bounds::new(corner[0], corner[1], window, window)
+    }
+
+    /// Returns the view that shows a square of a photo over all of the patch, mirrored or not.
+    fn window(&self, window: &Bounds, rng: &mut Rng) -> View {
+        let side = self.side as f64;
+        let scale = side / window.width;
+        View { of: window.centre(), at: [side / 2.0; 2], scale, angle: 0.0, is_mirrored: rng.below(2) == 0 }
+    }
+
+    /// Returns a patch of grey levels 0 to 1 as networks take it, brighter or darker, and with noise.
+    pub(super) fn finished(patch: &[f32], rng: &mut Rng) -> Vec<f32> {
+        let ([contrast, brightness], noise) = (light(rng), NOISE * rng.unit());
+        let x = patch.iter().map(|v| {
+            let v = contrast * v + brightness + (noise * rng.normal()) as f32;
+            2.0 * v.clamp(0.0, 1.0) - 1.0
+        });
+        x.collect()
+    }
+}
+
 /// Draws examples.
 #[derive(Debug, Clone, Copy)]
 pub struct Examples<'p> {
@@ -102,7 +162,7 @@ impl Examples<'_> {
     /// Draws a patch; `face` gives the height and place of a face in the middle. Faces beside it may also be smaller or larger than
     /// `others`.
     fn draw(&self, others: [f64; 2], rng: &mut Rng, face: &mut dyn FnMut(&mut Rng) -> (f64, [f64; 2])) -> Example {
-        let side = self.band.side;
+        let (side, scenes) = (self.band.side, self.scenes());
         let mut patch = vec![0.0; side * side];
         let kind = rng.unit();
         let end = |k: usize| SHARES[..=k].iter().sum::<f64>();
@@ -110,94 +170,53 @@ impl Examples<'_> {
         let (what, bounds) = if kind < end(1) {
             let source = &self.photos.faces[rng.below(self.photos.faces.len())];
             let (height, at) = face(rng);
-            if kind < end(0) {
-                let view = view(source, height, at, rng);
-                self.paste(&source.photo, source.photo.whole(), view, rng, &mut patch);
-                (What::Face, Some(view.bounds(&source.bounds)))
-            } else {
-                let view = view(source, height, at, rng);
-                let view = beside(view, height, others, rng);
-                self.paste(&source.photo, source.photo.whole(), view, rng, &mut patch);
-                (What::Beside, None)
-            }
+            let is_face = kind < end(0);
+            let view = view(source, height, at, rng);
+            let view = if is_face { view } else { beside(view, height, others, rng) };
+            let bounds = scenes.face(source, view, rng, &mut patch);
+            if is_face { (What::Face, Some(bounds)) } else { (What::Beside, None) }
         } else if is_mistake {
             let mistake = self.mistakes[rng.below(self.mistakes.len())];
             let grown = mistake.window.grown((0.1 * rng.normal()).exp());
-            let view = self.window(&grown, rng);
+            let view = scenes.window(&grown, rng);
             let photo = &self.photos.backgrounds[mistake.background];
             Layer { photo, part: photo.whole(), view, light: light(rng) }.draw(side, 0.0, &mut patch);
             (What::Hard, None)
         } else if kind < end(2) {
-            self.background(rng, &mut patch);
+            scenes.background(rng, &mut patch);
             (What::Background, None)
         } else {
             let like = &self.photos.faces[rng.below(self.photos.faces.len())];
             let (height, at) = face(rng);
             let view = view(like, height, at, rng);
             let view = if rng.below(2) == 0 { beside(view, height, others, rng) } else { view };
-            let photo = self.any(rng);
+            let photo = scenes.any(rng);
             let (from, part) = (like.photo.whole(), part_like(&like.photo.whole(), photo, rng));
-            self.paste(photo, part, view.exchanged(&from, &part), rng, &mut patch);
+            scenes.paste(photo, part, view.exchanged(&from, &part), rng, &mut patch);
             (What::Pasted, None)
         };
-        let ([contrast, brightness], noise) = (light(rng), NOISE * rng.unit());
-        let x = patch.iter().map(|v| {
-            let v = contrast * v + brightness + (noise * rng.normal()) as f32;
-            2.0 * v.clamp(0.0, 1.0) - 1.0
-        });
-        Example { x: x.collect(), what, face: bounds }
+        Example { x: Scenes::finished(&patch, rng), what, face: bounds }
     }
 
-    fn any(&self, rng: &mut Rng) -> &Photo {
-        &self.photos.backgrounds[rng.below(self.photos.backgrounds.len())]
-    }
-
-    /// Draws a part of a photo before a background.
-    fn paste(&self, photo: &Photo, part: Bounds, view: View, rng: &mut Rng, patch: &mut [f32]) {
-        let side = self.band.side;
-        self.background(rng, patch);
-        let feather = side as f64 * rng.uniform(FEATHER[0], FEATHER[1]);
-        Layer { photo, part, view, light: light(rng) }.draw(side, feather, patch);
+    fn scenes(&self) -> Scenes<'_> {
+        Scenes { photos: self.photos, side: self.band.side }
     }
 
     /// Draws a window of any background, as it would be shown if it were a mistake, and what it shows.
     pub fn window_of_any(&self, rng: &mut Rng) -> (Mistake, Vec<f32>) {
         let background = rng.below(self.photos.backgrounds.len());
         let photo = &self.photos.backgrounds[background];
-        let window = self.square(photo, rng);
-        let view = View { is_mirrored: false, ..self.window(&window, rng) };
+        let window = self.scenes().square(photo, rng);
+        let view = View { is_mirrored: false, ..self.scenes().window(&window, rng) };
         let mut patch = vec![0.0; self.band.side * self.band.side];
         Layer { photo, part: photo.whole(), view, light: [1.0, 0.0] }.draw(self.band.side, 0.0, &mut patch);
         patch.iter_mut().for_each(|v| *v = 2.0 * *v - 1.0);
         (Mistake { background, window }, patch)
     }
-
-    /// Draws a part of any background over all of the patch.
-    fn background(&self, rng: &mut Rng, patch: &mut [f32]) {
-        let photo = self.any(rng);
-        let view = self.window(&self.square(photo, rng), rng);
-        Layer { photo, part: photo.whole(), view, light: light(rng) }.draw(self.band.side, 0.0, patch);
-    }
-
-    /// Draws a square of a photo.
-    fn square(&self, photo: &Photo, rng: &mut Rng) -> Bounds {
-        let most = photo.width().min(photo.height()) as f64;
-        let least = (0.5 * self.band.side as f64).min(0.4 * most);
-        let window = (least.ln() + rng.unit() * (most / least).ln()).exp();
-        let corner = [photo.width(), photo.height()].map(|side| rng.unit() * (side as f64 - window));
-        Bounds::new(corner[0], corner[1], window, window)
-    }
-
-    /// Returns the view that shows a square of a photo over all of the patch, mirrored or not.
-    fn window(&self, window: &Bounds, rng: &mut Rng) -> View {
-        let side = self.band.side as f64;
-        let scale = side / window.width;
-        View { of: window.centre(), at: [side / 2.0; 2], scale, angle: 0.0, is_mirrored: rng.below(2) == 0 }
-    }
 }
 
 /// Returns the view in which a face has this height and place.
-fn view(face: &Face, height: f64, at: [f64; 2], rng: &mut Rng) -> View {
+pub(super) fn view(face: &Face, height: f64, at: [f64; 2], rng: &mut Rng) -> View {
     let angle = ANGLE * rng.normal().clamp(-2.0, 2.0);
     View { of: face.bounds.centre(), at, scale: height / face.bounds.height, angle, is_mirrored: rng.below(2) == 0 }
 }
@@ -246,9 +265,10 @@ mod tests {
     fn photos() -> Photos {
         let is_white = |k: usize| ((k % 80) as f64 - 39.5).hypot((k / 80) as f64 - 49.5) < 20.0;
         let pixels = (0..80 * 100).map(|k| if is_white(k) { 255 } else { 0 }).collect();
-        let face = Face { photo: Photo::new(80, 100, pixels), bounds: Bounds::new(20.0, 30.0, 40.0, 40.0) };
+        let face = Face { photo: Photo::new(80, 100, pixels), bounds: Bounds::new(20.0, 30.0, 40.0, 40.0), labels: Vec::new() };
         let backgrounds = vec![Photo::new(200, 150, vec![128; 200 * 150])];
-        Photos { faces: vec![face], backgrounds, sources: Vec::new(), fingerprint: String::new() }
+        let (attributes, sources) = (Vec::new(), Vec::new());
+        Photos { faces: vec![face], attributes, backgrounds, sources, fingerprint: String::new() }
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Training of face detectors.
 
 pub mod examples;
+pub mod parts;
 pub mod photos;
 pub mod recipe;
 pub mod run;

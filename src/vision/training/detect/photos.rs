@@ -5,10 +5,11 @@ use crate::files;
 use crate::vision::boxes::Bounds;
 use crate::vision::image::{Picture, folder};
 use crate::vision::patch::Photo;
+use crate::vision::training::attributes::data::{file_name, part};
 use crate::vision::training::faces::{CELEBA, FUNNELED, landmarks};
 use crate::vision::training::packed;
 use sha2::{Digest, Sha256};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 /// A photograph of one face.
@@ -17,12 +18,16 @@ pub struct Face {
     pub photo: Photo,
     /// The face from forehead to chin and cheek to cheek, in pixels of the photo.
     pub bounds: Bounds,
+    /// Which of [`Photos::attributes`] it has; empty if that is not known.
+    pub labels: Vec<bool>,
 }
 
 /// What detectors learn from.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Photos {
     pub faces: Vec<Face>,
+    /// Names of attributes.
+    pub attributes: Vec<String>,
     /// Pictures without faces.
     pub backgrounds: Vec<Photo>,
     /// What was read, for a manifest.
@@ -40,7 +45,8 @@ impl Photos {
     ///
     /// - `lfw_whole/lfw128.tar.gz`, whole deep-funneled pictures of LFW, without those that `lfw_fddb_same_photo.csv` lists, a file that
     ///   must then exist: FDDB shows them too, and may judge what is trained here;
-    /// - `celeba8k/celeba8k.tar.gz`, aligned pictures of CelebA;
+    /// - `celeba8k/celeba8k.tar.gz`, aligned pictures of CelebA; the first three quarters with labels, if there is `attributes.csv.gz`, as
+    ///   [`attributes`](crate::vision::training::attributes::data::Faces::open) are learned from;
     /// - `helen68_trainset_128` with its landmarks in `helen68_trainset_128.csv`;
     /// - `negatives`, a folder of pictures without faces, or of an archive of them.
     ///
@@ -63,19 +69,22 @@ impl Photos {
                 ));
             }
             reader.archive(&funneled, &mut |name, photo| {
-                (!shared.contains(name)).then(|| Some(within(FUNNELED, photo)))
+                (!shared.contains(name)).then(|| Shows::Face(within(FUNNELED, photo), Vec::new()))
             })?;
         }
         let celeba = data.join("celeba8k/celeba8k.tar.gz");
         if celeba.is_file() {
-            reader.archive(&celeba, &mut |_, photo| Some(Some(within(CELEBA, photo))))?;
+            let mut labels = reader.labels(&data.join("celeba8k"))?;
+            reader.archive(&celeba, &mut |name, photo| {
+                Some(Shows::Face(within(CELEBA, photo), labels.remove(file_name(name)).unwrap_or_default()))
+            })?;
         }
         let helen = data.join("helen68_trainset_128");
         if helen.is_dir() {
             for face in landmarks(&helen.with_extension("csv"))? {
                 let path = helen.join(&face.name);
                 let bytes = files::read(&path, |file, problem| Error::Image { file, problem })?;
-                reader.add(&path.display().to_string(), &bytes, &mut |_, _| Some(Some(of_landmarks(&face.points))))?;
+                reader.add(&path.display().to_string(), &bytes, &mut |_, _| Some(Shows::Face(of_landmarks(&face.points), Vec::new())))?;
             }
             reader.photos.sources.push(helen.display().to_string());
         }
@@ -103,15 +112,21 @@ impl Photos {
             let plain = |list: Vec<(usize, T)>| list.into_iter().map(|(_, one)| one).collect();
             (plain(kept), plain(held))
         }
-        let ((faces, held_faces), (backgrounds, held)) = (parts(self.faces, k), parts(self.backgrounds, k));
-        let (sources, fingerprint) = (self.sources, self.fingerprint);
-        let held =
-            Self { faces: held_faces, backgrounds: held, sources: sources.clone(), fingerprint: fingerprint.clone() };
-        Ok((Self { faces, backgrounds, sources, fingerprint }, held))
+        let Self { faces, attributes, backgrounds, sources, fingerprint } = self;
+        let ((faces, held_faces), (backgrounds, held)) = (parts(faces, k), parts(backgrounds, k));
+        let held = Self {
+            faces: held_faces,
+            attributes: attributes.clone(),
+            backgrounds: held,
+            sources: sources.clone(),
+            fingerprint: fingerprint.clone(),
+        };
+        Ok((Self { faces, attributes, backgrounds, sources, fingerprint }, held))
     }
 
     fn new() -> Self {
-        Self { faces: Vec::new(), backgrounds: Vec::new(), sources: Vec::new(), fingerprint: String::new() }
+        let (faces, attributes, backgrounds, sources) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        Self { faces, attributes, backgrounds, sources, fingerprint: String::new() }
     }
 }
 
@@ -133,8 +148,14 @@ fn of_landmarks(points: &[[f64; 2]]) -> Bounds {
     Bounds::new(left + x * w, top + y * h, width * w, height * h)
 }
 
-/// Returns, for a picture's name, what it is: `None` to leave it out, `Some(None)` if it has no face, or the face's box.
-type Sort<'s> = dyn FnMut(&str, &Photo) -> Option<Option<Bounds>> + 's;
+/// What a picture shows: no face, or a face in this box with these labels.
+enum Shows {
+    Nothing,
+    Face(Bounds, Vec<bool>),
+}
+
+/// Returns what the picture of a name shows, or `None` to leave it out.
+type Sort<'s> = dyn FnMut(&str, &Photo) -> Option<Shows> + 's;
 
 struct Reader<'r> {
     photos: Photos,
@@ -147,18 +168,29 @@ impl Reader<'_> {
     fn add(&mut self, name: &str, bytes: &[u8], sort: &mut Sort) -> Result<()> {
         let picture = Picture::decode(bytes, name)?;
         let photo = Photo::new(picture.width(), picture.height(), picture.luma_u8());
-        if let Some(bounds) = sort(name, &photo) {
+        if let Some(shown) = sort(name, &photo) {
             self.hash.update(Sha256::digest(bytes));
-            match bounds {
-                Some(bounds) => {
+            match shown {
+                Shows::Face(bounds, labels) => {
                     bounds.sides().iter().for_each(|side| self.hash.update(side.to_le_bytes()));
-                    self.photos.faces.push(Face { photo, bounds });
+                    self.hash.update(labels.iter().map(|is| u8::from(*is)).collect::<Vec<_>>());
+                    self.photos.faces.push(Face { photo, bounds, labels });
                 }
-                None => self.photos.backgrounds.push(photo),
+                Shows::Nothing => self.photos.backgrounds.push(photo),
             }
         }
         self.count += 1;
         if (self.read)(self.count) { Ok(()) } else { Err(Error::Interrupted) }
+    }
+
+    /// Reads the labels of those faces that attributes are learned from, by the names of the pictures.
+    fn labels(&mut self, folder: &Path) -> Result<BTreeMap<String, Vec<bool>>> {
+        if ["attributes.csv", "attributes.csv.gz"].iter().all(|name| !folder.join(name).is_file()) {
+            return Ok(BTreeMap::new());
+        }
+        let source = part(folder)?;
+        self.photos.attributes = source.attributes;
+        Ok(source.faces.into_iter().take(source.ends[0]).collect())
     }
 
     /// Reads every picture of a packed archive.
@@ -175,12 +207,12 @@ impl Reader<'_> {
         packed.retain(|path| path.to_string_lossy().ends_with(".tar.gz"));
         packed.sort();
         for archive in &packed {
-            self.archive(archive, &mut |_, _| Some(None))?;
+            self.archive(archive, &mut |_, _| Some(Shows::Nothing))?;
         }
         if packed.is_empty() {
             for path in folder::pictures_below(inside, Path::new(""))? {
                 let bytes = files::read(&path, |file, problem| Error::Image { file, problem })?;
-                self.add(&path.display().to_string(), &bytes, &mut |_, _| Some(None))?;
+                self.add(&path.display().to_string(), &bytes, &mut |_, _| Some(Shows::Nothing))?;
             }
             self.photos.sources.push(inside.display().to_string());
         }
@@ -237,6 +269,8 @@ mod tests {
         let [(a, a_png), (b, b_png)] = [own("A", 10), own("B", 20)];
         pack(&data.join("lfw_whole/lfw128.tar.gz"), &[(&a, a_png), (&b, b_png), ("notes.txt", b"none".to_vec())]);
         pack(&data.join("celeba8k/celeba8k.tar.gz"), &[("1.png", picture(89, 109, 30))]);
+        let lines: String = (1..=8).map(|k| format!("dev,{k}.png,{},1\n", k % 2)).collect();
+        std::fs::write(data.join("celeba8k/attributes.csv"), format!("half,image,Bald,Smiling\n{lines}")).unwrap();
         pack(&data.join("negatives/some.tar.gz"), &[("x.png", picture(50, 40, 70)), ("y.png", picture(40, 50, 80))]);
         assert!(open(data).unwrap_err().to_string().contains("lfw_fddb_same_photo.csv"), "its list is needed");
         std::fs::write(data.join("lfw_fddb_same_photo.csv"), "lfw_image,lfw_half\nA/A_0001.png,dev\n").unwrap();
@@ -245,6 +279,8 @@ mod tests {
         assert_eq!(lfw.photo, Photo::new(128, 128, vec![20; 128 * 128]));
         assert_eq!((lfw.bounds.x, lfw.bounds.height), (0.315 * 128.0, 0.515 * 128.0));
         assert_eq!((celeba.bounds.y, celeba.bounds.width), (0.306 * 109.0, 0.477 * 89.0));
+        assert_eq!((&celeba.labels[..], &lfw.labels[..]), (&[true, true][..], &[][..]));
+        assert_eq!(photos.attributes, ["Bald", "Smiling"]);
         assert_eq!(photos.backgrounds.iter().map(Photo::width).collect::<Vec<_>>(), [50, 40]);
         assert_eq!(photos.sources.len(), 3);
 

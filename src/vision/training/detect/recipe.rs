@@ -1,6 +1,6 @@
 //! The runs that train the whole cascade, one after the other, and the weights of all of them in one file.
 
-use super::run::Config;
+use super::run::{Config, Kind};
 use crate::error::Result;
 use crate::vision::models::bands::{BANDS, Stage};
 use crate::weights::Weights;
@@ -13,8 +13,8 @@ pub struct Run {
     /// Its folder.
     pub folder: PathBuf,
     pub config: Config,
-    /// Whether its weights are a part of the cascade, and not only where another run begins.
-    pub is_last: bool,
+    /// Which network of the cascade has its weights; `None` if another run only begins there.
+    pub stage: Option<Stage>,
 }
 
 impl Run {
@@ -31,13 +31,13 @@ impl Run {
 /// second one has begun: their networks see the same sizes of faces.
 pub fn runs(base: &Config, out: &Path) -> Vec<Run> {
     let mut all = Vec::new();
-    let mut run = |band: usize, name: &str, is_last: bool, config: Config| {
+    let mut run = |band: usize, name: &str, stage: Option<Stage>, config: Config| {
         let folder = out.join(format!("band{band}-{name}"));
         let (steps, windows) = (config.steps.min(base.steps), config.windows.min(base.windows));
         let (data, data_terms) = (base.data.clone(), base.data_terms.clone());
         let checkpoint_every = base.checkpoint_every;
         let config = Config { band, data, data_terms, checkpoint_every, steps, windows, ..config };
-        all.push(Run { folder, config, is_last });
+        all.push(Run { folder, config, stage });
     };
     let weights = |band: usize, name: &str| Some(out.join(format!("band{band}-{name}/weights.safetensors")));
     for band in 1..=BANDS.len() {
@@ -45,7 +45,7 @@ pub fn runs(base: &Config, out: &Path) -> Vec<Run> {
         // The first band's patches are small.
         let config = Config { batch: if band == 1 { 128 } else { 64 }, ..Config::default() };
         if is_first {
-            run(band, "begin", false, Config { seed: 1, steps: 3000, ..config.clone() });
+            run(band, "begin", None, Config { seed: 1, steps: 3000, ..config.clone() });
         }
         let origin = if is_first { weights(band, "begin") } else { weights(2, "begin") };
         let again = Config {
@@ -57,18 +57,18 @@ pub fn runs(base: &Config, out: &Path) -> Vec<Run> {
             mistakes_of: origin,
             ..config.clone()
         };
-        run(band, "proposals", true, again);
+        run(band, "proposals", Some(Stage::Propose), again);
         let judge = Config {
-            stage: Stage::Judge,
+            stage: Kind::Judge,
             seed: 3,
             steps: if is_first { 3000 } else { 1500 },
             lr: if is_first { config.lr } else { 1e-3 },
-            windows: 200_000,
+            windows: if band == 1 { 200_000 } else { 100_000 },
             init: weights(band, "proposals"),
             mistakes_of: weights(band, "proposals"),
             ..config
         };
-        run(band, "judgements", true, judge);
+        run(band, "judgements", Some(Stage::Judge), judge);
     }
     all
 }
@@ -81,8 +81,10 @@ pub fn runs(base: &Config, out: &Path) -> Vec<Run> {
 pub fn joined(runs: &[Run]) -> Result<Weights> {
     let (mut tensors, mut manifest) = (BTreeMap::new(), BTreeMap::new());
     let mut parts = Vec::new();
-    for run in runs.iter().filter(|run| run.is_last) {
-        parts.push((run.config.stage.prefix(run.config.band), Weights::open(run.weights())?));
+    for run in runs {
+        if let Some(stage) = run.stage {
+            parts.push((stage.prefix(run.config.band), Weights::open(run.weights())?));
+        }
     }
     let mut measured = Vec::new();
     for (prefix, weights) in &parts {
@@ -109,7 +111,7 @@ mod tests {
         let base = Config { data: "faces".into(), steps: 2000, checkpoint_every: 7, ..Config::default() };
         let all = runs(&base, Path::new("out"));
         let parts: Vec<String> =
-            all.iter().filter(|run| run.is_last).map(|run| run.config.stage.prefix(run.config.band)).collect();
+            all.iter().filter_map(|run| Some(run.stage?.prefix(run.config.band))).collect();
         let wanted = (1..=4).flat_map(|band| [Stage::Propose, Stage::Judge].map(|stage| stage.prefix(band)));
         assert_eq!(parts, wanted.collect::<Vec<_>>());
         for (k, run) in all.iter().enumerate() {
@@ -117,10 +119,10 @@ mod tests {
             assert!(run.config.steps <= 2000 && run.config.checkpoint_every == 7);
             for origin in [&run.config.init, &run.config.mistakes_of].into_iter().flatten() {
                 let of = all[..k].iter().find(|before| before.weights() == *origin).unwrap();
-                assert_eq!(of.config.stage, Stage::Propose);
+                assert_eq!(of.config.stage, Kind::Propose);
                 // Bands 3 and 4 begin with band 2's.
                 assert!(
-                    of.config.band == run.config.band || (of.config.band == 2 && run.config.stage == Stage::Propose)
+                    of.config.band == run.config.band || (of.config.band == 2 && run.config.stage == Kind::Propose)
                 );
             }
         }
@@ -130,7 +132,7 @@ mod tests {
     fn a_cascade_has_the_tensors_of_all_and_says_what_each_says() {
         let folder = tempfile::tempdir().unwrap();
         let all = runs(&Config::default(), folder.path());
-        for run in all.iter().filter(|run| run.is_last) {
+        for run in all.iter().filter(|run| run.stage.is_some()) {
             std::fs::create_dir_all(&run.folder).unwrap();
             let mut weights = Weights::default();
             weights.insert("top1.b", Tensor::filled([1, 1, 1, 1], run.config.band as f32));

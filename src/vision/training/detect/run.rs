@@ -1,6 +1,7 @@
 //! Trains one network of a band: the one that proposes windows, or the one that judges them.
 
 use super::examples::{Example, Examples, Mistake, What};
+use super::parts::{Labelled, areas};
 use super::photos::Photos;
 use crate::error::{Error, Result};
 use crate::exec::{Device, Network, Params};
@@ -10,13 +11,27 @@ use crate::rng::Rng;
 use crate::tensor::Tensor;
 use crate::train::{Decay, Folder, Hooks, Job, Loader, Optimizer, Progress, Schedule, choices, run};
 use crate::vision::metrics::roc_area;
-use crate::vision::models::bands::{BANDS, Band, CLASSES, Stage};
+use crate::vision::models::bands::{BANDS, Band, CLASSES};
+use crate::vision::models::parts::{self, PARTS};
 use crate::vision::training::curves;
 use crate::weights::Weights;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+/// Which network is trained.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// The network of a band that proposes windows.
+    #[default]
+    Propose,
+    /// The network of a band that judges windows and moves their sides.
+    Judge,
+    /// The networks of [`crate::vision::models::parts`], all at once.
+    Parts,
+}
 
 /// Every choice of a run, as stored in `config.toml` in its folder.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -26,9 +41,9 @@ pub struct Config {
     pub data: PathBuf,
     /// What the manifest says about the data's terms.
     pub data_terms: String,
-    /// 1 to 4: faces from 10, 30, 120 or 240 pixels on.
+    /// 1 to 4: faces from 10, 30, 120 or 240 pixels on. It does not count for parts.
     pub band: usize,
-    pub stage: Stage,
+    pub stage: Kind,
     /// Weights to begin with; layers that they lack begin as new ones.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub init: Option<PathBuf>,
@@ -54,7 +69,7 @@ impl Default for Config {
             data: PathBuf::new(),
             data_terms: "not stated".into(),
             band: 1,
-            stage: Stage::Propose,
+            stage: Kind::Propose,
             init: None,
             mistakes_of: None,
             windows: 50_000,
@@ -101,6 +116,9 @@ impl Config {
             return Err(Error::Usage("a run needs --data, or a --config with data".into()));
         }
         self.band()?;
+        if self.stage == Kind::Parts && self.mistakes_of.is_some() {
+            return Err(Error::Usage("--mistakes-of is for the networks of bands; parts have no use for it".into()));
+        }
         if !(1..=run::MAX_STEPS).contains(&self.steps) || self.checkpoint_every == 0 {
             let most = run::MAX_STEPS;
             return Err(Error::Usage(format!("--steps must be 1 to {most}, and --checkpoint-every at least 1")));
@@ -159,61 +177,68 @@ pub fn folder(path: &Path, resume: bool) -> Result<Folder> {
 }
 
 /// Returns a band's network for one of the two stages, with the outputs `face`, the logit of a face `[N, 1, H, W]`, and `scale`, those of
-/// the scale classes `[N, 3, H, W]`, or `box` `[N, 4, 1, 1]`.
-pub fn network(device: &Device, band: Band, stage: Stage, weights: impl Into<Params>) -> Network {
-    device.network(weights, move |g: &Draft| build(g, band, stage))
-}
-
-fn build(g: &Draft, band: Band, stage: Stage) {
-    let x = g.input("x");
-    match stage {
-        Stage::Propose => {
-            let [face, scale] = band.proposals(x);
-            g.output("face", face);
-            g.output("scale", scale);
-            g.loss("face_loss", || face.bce_with_logits(g.input("is_face"), Reduction::Mean));
-            let entropy = Loss { penalty: Penalty::BinaryCrossEntropy, reduction: Reduction::Mean, weighted: true };
-            g.loss("scale_loss", || g.add(entropy, &[scale, g.input("more"), g.input("weight")]));
-        }
-        Stage::Judge => {
-            let [face, offsets] = band.judgements(x);
-            g.output("face", face);
-            g.output("box", offsets);
-            g.loss("face_loss", || face.bce_with_logits(g.input("is_face"), Reduction::Mean));
-            g.loss("box_loss", || offsets.mse_weighted(g.input("more"), g.input("weight"), Reduction::Mean));
-        }
-    }
-}
-
-/// Draws the examples of a stage.
-fn example(examples: &Examples, stage: Stage, rng: &mut Rng) -> Example {
-    match stage {
-        Stage::Propose => examples.proposal(rng),
-        Stage::Judge => examples.judgement(rng),
-    }
-}
-
-/// Returns what the second output should be for a face: which scale class it has, or where its sides lie.
-fn wanted(band: &Band, stage: Stage, example: &Example) -> Option<Vec<f32>> {
-    let face = example.face?;
-    Some(match stage {
-        Stage::Propose => {
-            let class = band.class(face.height);
-            (0..CLASSES).map(|k| if class == Some(k) { 1.0 } else { 0.0 }).collect()
-        }
-        Stage::Judge => {
-            let side = band.side as f64;
-            let [left, top, right, bottom] = face.sides();
-            [left, top, right - side, bottom - side].map(|v| (v / side) as f32).to_vec()
+/// the scale classes `[N, 3, H, W]`, or `box` `[N, 4, 1, 1]`; or the networks of the parts, with outputs such as `hair_logits`
+/// `[N, attributes, 1, 1]`.
+pub fn network(device: &Device, kind: Kind, band: Band, weights: impl Into<Params>) -> Network {
+    device.network(weights, move |g: &Draft| {
+        let x = g.input("x");
+        match kind {
+            Kind::Propose => {
+                let [face, scale] = band.proposals(x);
+                g.output("face", face);
+                g.output("scale", scale);
+                g.loss("face_loss", || face.bce_with_logits(g.input("is_face"), Reduction::Mean));
+                let entropy = Loss { penalty: Penalty::BinaryCrossEntropy, reduction: Reduction::Mean, weighted: true };
+                g.loss("scale_loss", || g.add(entropy, &[scale, g.input("more"), g.input("weight")]));
+            }
+            Kind::Judge => {
+                let [face, offsets] = band.judgements(x);
+                g.output("face", face);
+                g.output("box", offsets);
+                g.loss("face_loss", || face.bce_with_logits(g.input("is_face"), Reduction::Mean));
+                g.loss("box_loss", || offsets.mse_weighted(g.input("more"), g.input("weight"), Reduction::Mean));
+            }
+            Kind::Parts => {
+                for (part, responses) in PARTS.iter().zip(parts::responses(x)) {
+                    let logits = parts::logits(part, responses);
+                    g.output(&format!("{}_logits", part.name), logits);
+                    // The labels have the name of the part.
+                    let loss = || logits.bce_with_logits(g.input(part.name), Reduction::Mean);
+                    g.loss(&format!("{}_loss", part.name), loss);
+                }
+            }
         }
     })
 }
 
+/// Draws the examples of a stage.
+fn example(examples: &Examples, kind: Kind, rng: &mut Rng) -> Example {
+    if kind == Kind::Judge { examples.judgement(rng) } else { examples.proposal(rng) }
+}
+
+/// Returns what the second output should be for a face: where its sides lie, or which scale class it has.
+fn wanted(band: &Band, kind: Kind, example: &Example) -> Option<Vec<f32>> {
+    let face = example.face?;
+    if kind == Kind::Judge {
+        let side = band.side as f64;
+        let [left, top, right, bottom] = face.sides();
+        return Some([left, top, right - side, bottom - side].map(|v| (v / side) as f32).to_vec());
+    }
+    let class = band.class(face.height);
+    Some((0..CLASSES).map(|k| if class == Some(k) { 1.0 } else { 0.0 }).collect())
+}
+
 /// Makes the inputs of a step.
-fn batch(photos: &Photos, mistakes: &[Mistake], config: &Config, band: Band, step: u64) -> Result<[Tensor; 4]> {
-    let examples = Examples { photos, band, mistakes };
-    let more = if config.stage == Stage::Propose { CLASSES } else { 4 };
+fn batch(photos: &Photos, mistakes: &[Mistake], config: &Config, step: u64) -> Result<Vec<(&'static str, Tensor)>> {
     let mut rng = Rng::of_step(config.seed, step);
+    if config.stage == Kind::Parts {
+        let (x, labels) = Labelled::new(photos)?.batch(config.batch, &mut rng)?;
+        let labels = PARTS.iter().zip(labels).map(|(part, labels)| (part.name, labels));
+        return Ok([("x", x)].into_iter().chain(labels).collect());
+    }
+    let band = config.band()?;
+    let examples = Examples { photos, band, mistakes };
+    let more = if config.stage == Kind::Propose { CLASSES } else { 4 };
     let (mut x, mut is_face, mut values, mut weights) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for _ in 0..config.batch {
         let example = example(&examples, config.stage, &mut rng);
@@ -225,11 +250,11 @@ fn batch(photos: &Photos, mistakes: &[Mistake], config: &Config, band: Band, ste
         x.extend_from_slice(&example.x);
     }
     let of = |channels: usize, values: Vec<f32>| Tensor::new([config.batch, channels, 1, 1], values);
-    Ok([
-        Tensor::new([config.batch, 1, band.side, band.side], x)?,
-        of(1, is_face)?,
-        of(more, values)?,
-        of(more, weights)?,
+    Ok(vec![
+        ("x", Tensor::new([config.batch, 1, band.side, band.side], x)?),
+        ("is_face", of(1, is_face)?),
+        ("more", of(more, values)?),
+        ("weight", of(more, weights)?),
     ])
 }
 
@@ -256,7 +281,7 @@ pub fn mistakes(
     step: &mut dyn FnMut(usize, usize) -> bool,
 ) -> Result<Vec<Mistake>> {
     let band = config.band()?;
-    let network = network(device, band, Stage::Propose, weights);
+    let network = network(device, Kind::Propose, band, weights);
     let examples = Examples { photos, band, mistakes: &[] };
     let (mut rng, mut found) = (Rng::new(config.seed), Vec::new());
     for first in (0..config.windows).step_by(AT_ONCE) {
@@ -275,14 +300,21 @@ pub fn mistakes(
 /// What held-out patches say of a network.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Measured {
-    /// The area under the ROC curve of faces against all else.
-    pub area: f64,
-    /// Parts of faces beside the middle, of backgrounds, and of pasted backgrounds whose probability is above that which 95 % of the faces
-    /// have. That of pasted ones tells whether the network goes by their seams, which faces have too.
-    pub passed: [f64; 3],
+    /// Numbers for the log by name.
+    pub values: Vec<(&'static str, f64)>,
+    /// The same for a manifest.
+    pub text: String,
 }
 
-fn measure(network: &Network, photos: &Photos, config: &Config, band: Band) -> Result<Measured> {
+fn measure(network: &Network, photos: &Photos, config: &Config) -> Result<Measured> {
+    if config.stage == Kind::Parts { measure_parts(network, photos, config) } else { measure_band(network, photos, config) }
+}
+
+/// Measures the area under the ROC curve of faces against all else, and which parts of faces beside the middle, of backgrounds, and of
+/// pasted backgrounds have a probability above that which 95 % of the faces have. That of pasted ones tells whether the network goes by
+/// their seams, which faces have too.
+fn measure_band(network: &Network, photos: &Photos, config: &Config) -> Result<Measured> {
+    let band = config.band()?;
     let examples = Examples { photos, band, mistakes: &[] };
     let mut rng = Rng::new(config.seed);
     let all: Vec<Example> = (0..JUDGED).map(|_| example(&examples, config.stage, &mut rng)).collect();
@@ -292,12 +324,41 @@ fn measure(network: &Network, photos: &Photos, config: &Config, band: Band) -> R
     let mut faces: Vec<f64> = of(What::Face).collect();
     faces.sort_by(f64::total_cmp);
     let limit = faces.get(faces.len() / 20).copied().unwrap_or(f64::NAN);
-    let passed = [What::Beside, What::Background, What::Pasted].map(|what| {
+    let [beside, background, pasted] = [What::Beside, What::Background, What::Pasted].map(|what| {
         let all: Vec<f64> = of(what).collect();
         all.iter().filter(|score| **score >= limit).count() as f64 / all.len().max(1) as f64
     });
     let is_face: Vec<bool> = kinds.iter().map(|what| *what == What::Face).collect();
-    Ok(Measured { area: roc_area(&scores, &is_face)?, passed })
+    let area = roc_area(&scores, &is_face)?;
+    let text = format!(
+        "{:.2} % area under the ROC curve of {JUDGED} held-out patches; where 95 % of the faces pass, so do {:.1} % of the backgrounds, \
+         {:.1} % of those pasted as faces are, {:.1} % of the faces beside the middle",
+        100.0 * area,
+        100.0 * background,
+        100.0 * pasted,
+        100.0 * beside
+    );
+    let values = vec![("auc", area), ("beside", beside), ("background", background), ("pasted", pasted)];
+    Ok(Measured { values, text })
+}
+
+/// Measures the area under the ROC curves of each part's attributes.
+fn measure_parts(network: &Network, photos: &Photos, config: &Config) -> Result<Measured> {
+    let (labelled, mut rng) = (Labelled::new(photos)?, Rng::new(config.seed));
+    let (mut logits, mut truth): ([Vec<f32>; 5], [Vec<f32>; 5]) = Default::default();
+    for _ in 0..JUDGED / AT_ONCE {
+        let (x, labels) = labelled.batch(AT_ONCE, &mut rng)?;
+        let mut out = network.run(&[("x", &x)])?;
+        for (k, part) in PARTS.iter().enumerate() {
+            logits[k].extend_from_slice(out.take(&format!("{}_logits", part.name))?.data());
+            truth[k].extend_from_slice(labels[k].data());
+        }
+    }
+    let areas = areas(&logits, &truth)?;
+    let values: Vec<(&'static str, f64)> = PARTS.iter().map(|part| part.name).zip(areas).collect();
+    let said: Vec<String> = values.iter().map(|(name, area)| format!("{name} {:.1}", 100.0 * area)).collect();
+    let text = format!("area under the ROC curves of {JUDGED} held-out patches, mean of the attributes in %: {}", said.join(", "));
+    Ok(Measured { values, text })
 }
 
 /// Callbacks of [`train`].
@@ -349,7 +410,6 @@ pub fn train(
     observer: &mut Observer,
 ) -> Result<Weights> {
     config.check()?;
-    let band = config.band()?;
     let open = |path: &Option<PathBuf>| path.as_ref().map(Weights::open).transpose();
     let (init, teacher) = (open(&config.init)?, open(&config.mistakes_of)?);
     let Parted { learn, judge } = photos;
@@ -369,16 +429,23 @@ pub fn train(
         None => Vec::new(),
     };
     // The last layers of the band's other network have no use.
-    let others = if config.stage == Stage::Propose { ["verdict.", "box."] } else { ["face.", "scale."] };
+    let others: &[&str] = match config.stage {
+        Kind::Propose => &["verdict.", "box."],
+        Kind::Judge => &["face.", "scale."],
+        Kind::Parts => &[],
+    };
     let kept = |name: &str| (!others.iter().any(|other| name.starts_with(other))).then(|| name.to_owned());
     let params = match init {
         Some(weights) => Params::partial(weights.renamed(kept)?, config.seed),
         None => Params::fresh(config.seed),
     };
-    let network = network(device, band, config.stage, params);
+    let network = network(device, config.stage, config.band()?, params);
     let mut training = network.train(Optimizer::adamw(WEIGHT_DECAY))?;
-    let name =
-        format!("band{} {}", config.band, if config.stage == Stage::Propose { "proposals" } else { "judgements" });
+    let name = match config.stage {
+        Kind::Propose => format!("band{} proposals", config.band),
+        Kind::Judge => format!("band{} judgements", config.band),
+        Kind::Parts => "parts".to_owned(),
+    };
     let own = [
         ("model", name.as_str()),
         ("data", data.as_str()),
@@ -405,17 +472,13 @@ pub fn train(
                 none => {
                     let (photos, mistakes, config) = (learn.clone(), mistakes.clone(), config.clone());
                     none.insert(Loader::new(1, step, config.steps, move |step| {
-                        batch(&photos, &mistakes, &config, band, step)
+                        batch(&photos, &mistakes, &config, step)
                     })?)
                 }
             };
-            let [x, is_face, more, weight] = loader.take(step)?;
-            Ok(vec![("x", x), ("is_face", is_face), ("more", more), ("weight", weight)])
+            loader.take(step)
         },
-        validate: &mut |training| {
-            let Measured { area, passed } = measure(&training.averaged()?, judge, config, band)?;
-            Ok(vec![("auc", area), ("beside", passed[0]), ("background", passed[1]), ("pasted", passed[2])])
-        },
+        validate: &mut |training| Ok(measure(&training.averaged()?, judge, config)?.values),
         observe: &mut *observer.step,
         hold: &mut *observer.hold,
         draw: &|history, path| curves::draw(history)?.save(path),
@@ -424,15 +487,6 @@ pub fn train(
     for (key, value) in &job.manifest {
         weights.set_manifest(key, value);
     }
-    let Measured { area, passed } = measure(&training.averaged()?, judge, config, band)?;
-    let [beside, background, pasted] = passed.map(|part| 100.0 * part);
-    weights.set_manifest(
-        "measured",
-        format!(
-            "{:.2} % area under the ROC curve of {JUDGED} held-out patches; where 95 % of the faces pass, so do {background:.1} % of the \
-             backgrounds, {pasted:.1} % of those pasted as faces are, {beside:.1} % of the faces beside the middle",
-            100.0 * area
-        ),
-    );
+    weights.set_manifest("measured", measure(&training.averaged()?, judge, config)?.text);
     Ok(weights)
 }
