@@ -282,6 +282,13 @@ fn what_was_found_is_measured_by_each_protocol() {
     let out = run(&folder, &[&voc[..], &["--detections", "found.csv"]].concat());
     assert!(text(&out.stdout).contains("| 0.2500 | 0.5000 | 0.5000 | 1 | 1 |"), "{}", text(&out.stdout));
 
+    // Boxes in a corner of the faces' own have a quarter of them.
+    let framed = |frame: &str| json(&folder, &[&with_model[..], &["--frame", frame, "--iou", "0.3"]].concat(), 0);
+    assert_eq!(
+        (framed("0,0,0.5,0.5")["found"].as_f64(), framed("-0.1,0,1.2,1")["found"].as_f64()),
+        (Some(0.0), Some(1.0))
+    );
+
     // FDDB: a disc of radius 4 covers most of a square.
     fs::create_dir(folder.path("folds")).unwrap();
     let list = "a\n1\n4 4 0 28 20 1\nb\n0\nc\n1\n4 4 0 20 20 1\n";
@@ -322,6 +329,7 @@ fn requests_that_cannot_be_are_refused() {
     }
     let voc = "eval detect --protocol voc --data boxes.csv";
     fails(voc, "--detections");
+    fails(&format!("{voc} --pictures in --model net.onnx --frame 0,0,1"), "expected X,Y,W,H");
     fails(&format!("{voc} --detections found.csv"), "no picture of the ground truth");
     fails(&format!("{voc} --detections broken.csv"), "broken.csv: line 2: expected a number for score");
     fs::write(folder.path("own.csv"), "file,x,y,w,h,score\na.png,24,16,8,8,0.5\n").unwrap();

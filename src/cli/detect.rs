@@ -19,7 +19,8 @@ use std::time::Instant;
 
 /// Returns the weights of a cascade: those in a file, or those that come with lineament.
 pub fn weights(file: Option<&PathBuf>) -> Result<Weights> {
-    let none = || Error::Usage("no cascade comes with lineament; give --model FILE, of `lineament train detect`".into());
+    let none =
+        || Error::Usage("no cascade comes with lineament; give --model FILE, of `lineament train detect`".into());
     file.map_or_else(|| shipped::open("faces", 1).ok_or_else(none)?, Weights::open)
 }
 

@@ -2,10 +2,10 @@
 
 use super::super::detect::Model;
 use super::super::out::{self, note, say};
-use super::super::{Common, interrupt, progress};
+use super::super::{Common, finite, interrupt, progress};
 use crate::error::{Error, Result};
 use crate::files::{self, Existing};
-use crate::vision::boxes::Detection;
+use crate::vision::boxes::{Bounds, Detection};
 use crate::vision::image::{Picture, folder};
 use crate::vision::metrics::detection::files::{self as formats, Table, WIDER_FILES};
 use crate::vision::metrics::detection::{Curve, fddb, voc, wider};
@@ -70,6 +70,10 @@ pub struct Arguments {
     pictures: Option<PathBuf>,
     #[command(flatten)]
     model: Model,
+    /// Where the data's boxes lie in those of the network: left, top, width and height as parts of its sides. Data sets frame faces
+    /// differently.
+    #[arg(long, value_name = "X,Y,W,H", value_parser = parse_frame, allow_hyphen_values = true, conflicts_with = "detections")]
+    frame: Option<[f64; 4]>,
     /// Use only the rows of a table that have this value in this column, such as half=dev; may be repeated.
     #[arg(long, value_name = "COLUMN=VALUE", value_parser = parse_only)]
     only: Vec<(String, String)>,
@@ -92,6 +96,17 @@ pub struct Arguments {
 fn parse_only(text: &str) -> std::result::Result<(String, String), String> {
     let pair = text.split_once('=').map(|(column, value)| (column.trim().to_owned(), value.trim().to_owned()));
     pair.ok_or_else(|| format!("expected COLUMN=VALUE, such as half=dev, got {text:?}"))
+}
+
+fn parse_frame(text: &str) -> std::result::Result<[f64; 4], String> {
+    let frame = finite(text).filter(|[_, _, width, height]| *width > 0.0 && *height > 0.0);
+    frame.ok_or_else(|| format!("expected X,Y,W,H in parts of a box, such as 0,0.2,1,0.8, got {text:?}"))
+}
+
+/// Returns a part of a box, which is given in parts of its sides.
+fn within(bounds: &Bounds, [x, y, width, height]: [f64; 4]) -> Bounds {
+    let [w, h] = [bounds.width, bounds.height];
+    Bounds::new(bounds.x + x * w, bounds.y + y * h, width * w, height * h)
 }
 
 /// Returns the files of a folder whose names the test accepts, by name.
@@ -181,7 +196,11 @@ fn find(a: &Arguments, names: &[String]) -> Result<Option<(Vec<Vec<Detection>>, 
     let mut all = Vec::new();
     for path in paths {
         interrupt::check()?;
-        all.push(detector.find(&Picture::open(path)?, ask)?);
+        let mut found = detector.find(&Picture::open(path)?, ask)?;
+        if let Some(frame) = a.frame {
+            found.iter_mut().for_each(|face| face.bounds = within(&face.bounds, frame));
+        }
+        all.push(found);
         bar.inc(1);
     }
     bar.finish_and_clear();

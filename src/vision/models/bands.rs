@@ -5,7 +5,7 @@
 //! theirs; their layer tables are not published, and the filters here are our choice: no padding, and a receptive field that is the
 //! input, so that a patch of a band's side gives one output and a picture a map of them. The last two bands begin with means of 2 × 2 and
 //! 4 × 4 pixels: our photographs of faces have no more than 128 pixels, and networks that look at single pixels of larger faces would
-//! learn that faces are blurred.
+//! learn that faces are blurred. The networks of both therefore see the same.
 
 use crate::graph::Var;
 use crate::ops::conv2d::Conv2d;

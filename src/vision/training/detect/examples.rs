@@ -265,7 +265,11 @@ mod tests {
     fn photos() -> Photos {
         let is_white = |k: usize| ((k % 80) as f64 - 39.5).hypot((k / 80) as f64 - 49.5) < 20.0;
         let pixels = (0..80 * 100).map(|k| if is_white(k) { 255 } else { 0 }).collect();
-        let face = Face { photo: Photo::new(80, 100, pixels), bounds: Bounds::new(20.0, 30.0, 40.0, 40.0), labels: Vec::new() };
+        let face = Face {
+            photo: Photo::new(80, 100, pixels),
+            bounds: Bounds::new(20.0, 30.0, 40.0, 40.0),
+            labels: Vec::new(),
+        };
         let backgrounds = vec![Photo::new(200, 150, vec![128; 200 * 150])];
         let (attributes, sources) = (Vec::new(), Vec::new());
         Photos { faces: vec![face], attributes, backgrounds, sources, fingerprint: String::new() }

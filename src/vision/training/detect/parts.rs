@@ -92,7 +92,8 @@ mod tests {
 
     /// Two faces, a white and a black disc on grey; the white one has all attributes, and a third one has no labels.
     fn photos() -> Photos {
-        let attributes: Vec<String> = PARTS.iter().rev().flat_map(|part| part.attributes).map(|a| (*a).to_owned()).collect();
+        let attributes: Vec<String> =
+            PARTS.iter().rev().flat_map(|part| part.attributes).map(|a| (*a).to_owned()).collect();
         let face = |grey: u8, labels: Vec<bool>| {
             let is_in = |k: usize| ((k % 60) as f64 - 29.5).hypot((k / 60) as f64 - 29.5) < 15.0;
             let pixels = (0..3600).map(|k| if is_in(k) { grey } else { 128 }).collect();
@@ -129,8 +130,11 @@ mod tests {
     #[test]
     fn areas_are_means_over_a_parts_attributes() {
         // Of two faces with and two without, in the order of the logits but for the nose, where one of four pairs is wrong.
-        let logits = PARTS.map(|part| (0..4).flat_map(|face| vec![face as f32; part.attributes.len()]).collect::<Vec<f32>>());
-        let mut labels = PARTS.map(|part| (0..4).flat_map(|face| vec![if face > 1 { 1.0 } else { 0.0 }; part.attributes.len()]).collect::<Vec<f32>>());
+        let logits =
+            PARTS.map(|part| (0..4).flat_map(|face| vec![face as f32; part.attributes.len()]).collect::<Vec<f32>>());
+        let mut labels = PARTS.map(|part| {
+            (0..4).flat_map(|face| vec![if face > 1 { 1.0 } else { 0.0 }; part.attributes.len()]).collect::<Vec<f32>>()
+        });
         let nose = PARTS.iter().position(|part| part.name == "nose").unwrap();
         labels[nose] = vec![0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0, 0.0];
         let found = areas(&logits, &labels).unwrap();

@@ -84,7 +84,9 @@ impl Photos {
             for face in landmarks(&helen.with_extension("csv"))? {
                 let path = helen.join(&face.name);
                 let bytes = files::read(&path, |file, problem| Error::Image { file, problem })?;
-                reader.add(&path.display().to_string(), &bytes, &mut |_, _| Some(Shows::Face(of_landmarks(&face.points), Vec::new())))?;
+                reader.add(&path.display().to_string(), &bytes, &mut |_, _| {
+                    Some(Shows::Face(of_landmarks(&face.points), Vec::new()))
+                })?;
             }
             reader.photos.sources.push(helen.display().to_string());
         }

@@ -27,8 +27,8 @@ impl Run {
 /// Returns the runs of a cascade in the folder `out`, in their order. Of `base`, data, terms and checkpoints count, and its steps and windows
 /// are the most that a run has.
 ///
-/// Each band learns to propose windows, again with what it took for faces, and then to judge them. The third and the fourth begin where the
-/// second one has begun: their networks see the same sizes of faces.
+/// Each band learns to propose windows, again with what it took for faces, and then to judge them. The third begins where the second one
+/// has begun. The networks of the third and the fourth see the same, reduced twice and four times, and are trained once.
 pub fn runs(base: &Config, out: &Path) -> Vec<Run> {
     let mut all = Vec::new();
     let mut run = |band: usize, name: &str, stage: Option<Stage>, config: Config| {
@@ -40,7 +40,8 @@ pub fn runs(base: &Config, out: &Path) -> Vec<Run> {
         all.push(Run { folder, config, stage });
     };
     let weights = |band: usize, name: &str| Some(out.join(format!("band{band}-{name}/weights.safetensors")));
-    for band in 1..=BANDS.len() {
+    let first_like = |band: usize| 1 + BANDS.iter().take_while(|b| b.at_input() != BANDS[band - 1].at_input()).count();
+    for band in (1..=BANDS.len()).filter(|&band| first_like(band) == band) {
         let is_first = band <= 2;
         // The first band's patches are small.
         let config = Config { batch: if band == 1 { 128 } else { 64 }, ..Config::default() };
@@ -82,8 +83,11 @@ pub fn joined(runs: &[Run]) -> Result<Weights> {
     let (mut tensors, mut manifest) = (BTreeMap::new(), BTreeMap::new());
     let mut parts = Vec::new();
     for run in runs {
-        if let Some(stage) = run.stage {
-            parts.push((stage.prefix(run.config.band), Weights::open(run.weights())?));
+        let Some(stage) = run.stage else { continue };
+        let weights = Weights::open(run.weights())?;
+        let own = BANDS[run.config.band - 1].at_input();
+        for (k, _) in BANDS.iter().enumerate().filter(|(_, band)| band.at_input() == own) {
+            parts.push((stage.prefix(k + 1), weights.clone()));
         }
     }
     let mut measured = Vec::new();
@@ -110,9 +114,8 @@ mod tests {
     fn every_run_begins_where_one_before_it_ends() {
         let base = Config { data: "faces".into(), steps: 2000, checkpoint_every: 7, ..Config::default() };
         let all = runs(&base, Path::new("out"));
-        let parts: Vec<String> =
-            all.iter().filter_map(|run| Some(run.stage?.prefix(run.config.band))).collect();
-        let wanted = (1..=4).flat_map(|band| [Stage::Propose, Stage::Judge].map(|stage| stage.prefix(band)));
+        let parts: Vec<String> = all.iter().filter_map(|run| Some(run.stage?.prefix(run.config.band))).collect();
+        let wanted = (1..=3).flat_map(|band| [Stage::Propose, Stage::Judge].map(|stage| stage.prefix(band)));
         assert_eq!(parts, wanted.collect::<Vec<_>>());
         for (k, run) in all.iter().enumerate() {
             run.config.check().unwrap();
@@ -120,7 +123,7 @@ mod tests {
             for origin in [&run.config.init, &run.config.mistakes_of].into_iter().flatten() {
                 let of = all[..k].iter().find(|before| before.weights() == *origin).unwrap();
                 assert_eq!(of.config.stage, Kind::Propose);
-                // Bands 3 and 4 begin with band 2's.
+                // Band 3 begins with band 2's.
                 assert!(
                     of.config.band == run.config.band || (of.config.band == 2 && run.config.stage == Kind::Propose)
                 );
@@ -144,7 +147,9 @@ mod tests {
         }
         let cascade = joined(&all).unwrap();
         assert_eq!(cascade.tensors().len(), 8);
-        assert_eq!(cascade.get("band3.judgements.top1.b").unwrap().data(), [3.0]);
+        for band in [3, 4] {
+            assert_eq!(cascade.get(&format!("band{band}.judgements.top1.b")).unwrap().data(), [3.0]);
+        }
         let said = |key: &str| cascade.manifest().get(key).map(String::as_str);
         assert_eq!(
             (said("model"), said("licence"), said("band4.judgements.licence")),

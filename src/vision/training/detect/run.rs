@@ -156,6 +156,10 @@ impl Config {
 /// AdamW's decay of weights.
 const WEIGHT_DECAY: f32 = 1e-3;
 
+/// Factor on the squared errors of the boxes' sides. These are parts of a window, a hundredth when the logits' losses are a tenth; without
+/// the factor the common layers are learned for the logits alone, and sides are off by a tenth of a window.
+const BOX_WEIGHT: f32 = 32.0;
+
 /// Name of such a run in a folder's marker.
 const KIND: &str = "detect";
 
@@ -245,7 +249,8 @@ fn batch(photos: &Photos, mistakes: &[Mistake], config: &Config, step: u64) -> R
         is_face.push(if example.face.is_some() { 1.0 } else { 0.0 });
         // What is no face has neither a scale nor sides.
         let wanted = wanted(&band, config.stage, &example);
-        weights.extend(vec![if wanted.is_some() { 1.0 } else { 0.0 }; more]);
+        let weight = if config.stage == Kind::Propose { 1.0 } else { BOX_WEIGHT };
+        weights.extend(vec![if wanted.is_some() { weight } else { 0.0 }; more]);
         values.extend(wanted.unwrap_or_else(|| vec![0.0; more]));
         x.extend_from_slice(&example.x);
     }
@@ -307,7 +312,11 @@ pub struct Measured {
 }
 
 fn measure(network: &Network, photos: &Photos, config: &Config) -> Result<Measured> {
-    if config.stage == Kind::Parts { measure_parts(network, photos, config) } else { measure_band(network, photos, config) }
+    if config.stage == Kind::Parts {
+        measure_parts(network, photos, config)
+    } else {
+        measure_band(network, photos, config)
+    }
 }
 
 /// Measures the area under the ROC curve of faces against all else, and which parts of faces beside the middle, of backgrounds, and of
@@ -357,7 +366,10 @@ fn measure_parts(network: &Network, photos: &Photos, config: &Config) -> Result<
     let areas = areas(&logits, &truth)?;
     let values: Vec<(&'static str, f64)> = PARTS.iter().map(|part| part.name).zip(areas).collect();
     let said: Vec<String> = values.iter().map(|(name, area)| format!("{name} {:.1}", 100.0 * area)).collect();
-    let text = format!("area under the ROC curves of {JUDGED} held-out patches, mean of the attributes in %: {}", said.join(", "));
+    let text = format!(
+        "area under the ROC curves of {JUDGED} held-out patches, mean of the attributes in %: {}",
+        said.join(", ")
+    );
     Ok(Measured { values, text })
 }
 
