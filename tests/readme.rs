@@ -39,6 +39,7 @@ const SHORTER: &[(&str, &str)] = &[
     ("reproduce cbn", "--runs 0"),
     ("reproduce lmle", "--seeds 1 --steps 1 --head-steps 2"),
     ("profile upscale", "--size 24x24"),
+    ("profile detect", "--size 64x48 --runs 1"),
     ("tune upscale", "--size 16x16 --budget 1"),
     ("tune", "--budget 1"),
     ("bench", "--runs 1"),
@@ -130,6 +131,8 @@ fn clone(at: &Path) -> PathBuf {
     for name in [
         "photo.jpg",
         "face.jpg",
+        "group.jpg",
+        "celeba/a.png",
         "faces/a.jpg",
         "tiny.png",
         "big.png",

@@ -21,7 +21,7 @@ pub enum Command {
     /// Measure PSNR and SSIM of the face hallucination and its ablation on faces with landmarks.
     Hallucinate(hallucinate::Arguments),
     /// Measure what finds faces by the protocols of FDDB, WIDER FACE and PASCAL VOC.
-    Detect(detect::Arguments),
+    Detect(Box<detect::Arguments>),
 }
 
 #[derive(Args)]

@@ -119,8 +119,15 @@ impl Detector {
         all.retain(|found| ask.is_large(&found.bounds));
         all.sort_by(|a, b| b.score.total_cmp(&a.score));
         all.truncate(MOST_BOXES);
-        let kept = suppress(&all, ask.overlap.unwrap_or(overlap), Overlap::Union)?;
-        Ok(kept.into_iter().map(|k| all[k].clone()).collect())
+        let kept = |all: &[Detection], most, overlap| -> Result<Vec<Detection>> {
+            Ok(suppress(all, most, overlap)?.into_iter().map(|k| all[k].clone()).collect())
+        };
+        let found = kept(&all, ask.overlap.unwrap_or(overlap), Overlap::Union)?;
+        match &self.source {
+            // A mouth or an eye can look like a small face in a large one.
+            Source::Cascade(_) => kept(&found, cascade::INSIDE, Overlap::Smaller),
+            Source::Imported(_) => Ok(found),
+        }
     }
 }
 

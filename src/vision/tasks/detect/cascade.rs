@@ -17,6 +17,8 @@ use crate::weights::Weights;
 /// Least score and largest IoU of faces, unless others are asked for. Chosen on AFW's dev half, as what follows.
 pub const THRESHOLD: f64 = 0.5;
 pub const OVERLAP: f64 = 0.3;
+/// Largest part of a face that may lie in a more certain one.
+pub const INSIDE: f64 = 0.7;
 /// Least probability of a window that is judged, largest IoU of two of them, and how many of them a level has at most.
 const LIKELY: f64 = 0.05;
 const COMPETING: f64 = 0.6;
