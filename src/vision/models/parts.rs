@@ -5,7 +5,9 @@
 //! layers are common to all five, as in its journal version (TPAMI 2018). The filters are our choice.
 
 use crate::graph::Var;
+use crate::ops::avg_pool2d::AvgPool2d;
 use crate::ops::conv2d::Conv2d;
+use crate::ops::reduce::{Axes, Kind, Reduce};
 
 /// A part of the face, and the attributes of CelebA that it is learned from.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -72,12 +74,12 @@ pub fn responses(x: Var) -> [Var; 5] {
 
 /// Returns the logits of a part's attributes `[N, attributes, 1, 1]`: the means of its responses decide, wherever in the picture they are.
 pub fn logits<'d>(part: &Part, responses: Var<'d>) -> Var<'d> {
-    responses.mean(&[2, 3]).dense(&format!("{}.attributes", part.name), part.attributes.len())
+    responses.avg_pool2d(AvgPool2d::adaptive([1, 1])).dense(&format!("{}.attributes", part.name), part.attributes.len())
 }
 
 /// Returns how strongly a part is seen at each place `[N, 1, H / 4, W / 4]`: the mean of its responses over the channels.
 pub fn partness(responses: Var) -> Var {
-    responses.mean(&[1])
+    responses.reduce(Reduce { kind: Kind::Mean, axes: Axes { axes: vec![1], keep: true } })
 }
 
 #[cfg(test)]
@@ -97,19 +99,23 @@ mod tests {
                 g.output(&format!("{}_logits", part.name), logits(part, responses));
             }
         });
-        let run = |spot: Option<[usize; 2]>| {
-            let at = |k: usize| spot.is_some_and(|[x, y]| (k % 64).abs_diff(x) < 3 && (k / 64).abs_diff(y) < 3);
-            let x = (0..64 * 48).map(|k| if at(k) { 1.0 } else { 0.0 }).collect();
-            network.run(&[("x", &Tensor::new([1, 1, 48, 64], x).unwrap())]).unwrap()
+        let run = |[left, top]: [usize; 2]| {
+            let at = |k: usize| (k % 96).abs_diff(left) < 3 && (k / 96).abs_diff(top) < 3;
+            let x = (0..96 * 96).map(|k| if at(k) { 1.0 } else { 0.0 }).collect();
+            network.run(&[("x", &Tensor::new([1, 1, 96, 96], x).unwrap())]).unwrap()
         };
-        let (plain, spotted) = (run(None), run(Some([40, 20])));
+        // What moves by two and one places moves the responses by as many, as far from the borders as they see.
+        let (here, there) = (run([44, 44]), run([44 + 2 * STRIDE, 44 + STRIDE]));
         for part in &PARTS {
-            let [plain, spotted] = [&plain, &spotted].map(|out| &out[&format!("{}_map", part.name)[..]]);
-            assert_eq!(plain.shape(), [1, 1, 12, 16]);
-            // The place that changes most.
-            let change = |k: usize| (plain.data()[k] - spotted.data()[k]).abs();
-            let most = (0..12 * 16).max_by(|a, b| change(*a).total_cmp(&change(*b))).unwrap();
-            assert!((most % 16).abs_diff(10) <= 2 && (most / 16).abs_diff(5) <= 2, "{}: {most}", part.name);
+            let [here, there] = [&here, &there].map(|out| &out[&format!("{}_map", part.name)[..]]);
+            assert_eq!(here.shape(), [1, 1, 24, 24]);
+            let mut seen = 0.0_f32;
+            for (row, column) in (7..16).flat_map(|row| (7..15).map(move |column| (row, column))) {
+                let [a, b] = [here.data()[row * 24 + column], there.data()[(row + 1) * 24 + column + 2]];
+                assert!((a - b).abs() <= 1e-6 * a.abs().max(1e-3), "{} {row} {column}: {a} {b}", part.name);
+                seen = seen.max((a - here.data()[7 * 24 + 7]).abs());
+            }
+            assert!(seen > 1e-4, "{} sees nothing", part.name);
             let all: BTreeSet<&str> = part.attributes.iter().copied().collect();
             assert_eq!(all.len(), part.attributes.len());
         }

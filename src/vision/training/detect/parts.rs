@@ -95,9 +95,10 @@ mod tests {
         let attributes: Vec<String> =
             PARTS.iter().rev().flat_map(|part| part.attributes).map(|a| (*a).to_owned()).collect();
         let face = |grey: u8, labels: Vec<bool>| {
-            let is_in = |k: usize| ((k % 60) as f64 - 29.5).hypot((k / 60) as f64 - 29.5) < 15.0;
-            let pixels = (0..3600).map(|k| if is_in(k) { grey } else { 128 }).collect();
-            Face { photo: Photo::new(60, 60, pixels), bounds: Bounds::new(15.0, 15.0, 30.0, 30.0), labels }
+            // A small disc in a photo that fills every patch.
+            let is_in = |k: usize| ((k % 400) as f64 - 199.5).hypot((k / 400) as f64 - 199.5) < 6.0;
+            let pixels = (0..400 * 400).map(|k| if is_in(k) { grey } else { 128 }).collect();
+            Face { photo: Photo::new(400, 400, pixels), bounds: Bounds::new(185.0, 185.0, 30.0, 30.0), labels }
         };
         let count = attributes.len();
         let faces = vec![face(255, vec![true; count]), face(128, Vec::new()), face(0, vec![false; count])];
