@@ -21,6 +21,7 @@ mod common;
 use lineament::import::{array::Array, onnx};
 use lineament::rng::Rng;
 use lineament::tasks::detect::mark;
+use lineament::vision::boxes::Bounds;
 use lineament::vision::image::{Channels, Picture, Rect, Samples};
 use lineament::{Device, Select};
 use std::path::Path;
@@ -45,6 +46,17 @@ fn an_operator_of_ones_own_runs_from_a_file() {
     for (got, expected) in y.to_f64().into_iter().zip(expected) {
         approx::assert_relative_eq!(got, expected, max_relative = 1e-5);
     }
+}
+
+/// YuNet's box of the same face reaches from 178.5 to 269 and from 64.6 to 175.8.
+#[test]
+fn the_shipped_cascade_finds_the_face_that_others_find() {
+    let Some(device) = common::device() else { return };
+    let picture = Picture::open(Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/astronaut.png")).unwrap();
+    let faces = find_faces::find(&device, None, &picture).unwrap();
+    let [face] = &faces[..] else { panic!("{faces:?}") };
+    let yunet = Bounds::of_sides([178.5, 64.6, 269.0, 175.8]);
+    assert!(face.score > 0.9 && face.bounds.iou(&yunet) > 0.6, "{face:?}");
 }
 
 /// The numbers are those of OpenCV 5.0.0, `cv2.FaceDetectorYN.create(network, "", size, 0.6, 0.3)`, for the same files.
