@@ -12,6 +12,7 @@ use crate::plan::choices::Outcome;
 use crate::plan::why::{Considered, Why};
 use crate::rng::Rng;
 use crate::tensor::{Tensor, len};
+use crate::vision::models::bands::Stage;
 use crate::vision::tasks::detect::Plan::{Bands, Pyramid};
 use crate::vision::tasks::detect::{AT_ONCE, Cascade};
 use clap::{Args, Subcommand};
@@ -317,7 +318,7 @@ fn profile_detect(a: &DetectArguments) -> Result<u8> {
     let (mut objects, mut total) = (Vec::new(), Some([0.0; 2]));
     for used in cascade.uses([a.size.height, a.size.width])? {
         let profile = measure(&used.session, a.runs.into())?;
-        let is_judge = used.name.contains("judgements");
+        let is_judge = used.stage == Stage::Judge;
         let runs = if is_judge { format!("{AT_ONCE} windows") } else { out::count(used.runs, "run") };
         say!("{}, {runs}:\n{profile:.width$}\n", used.name, width = out::width());
         total = total.zip(profile.total_ms()).map(|(mut total, ms)| {

@@ -33,6 +33,11 @@ impl Bounds {
         [self.x, self.y, self.x + self.width, self.y + self.height]
     }
 
+    /// Returns a box that is given as parts of this one's sides: left, top, width and height.
+    pub fn part(&self, [x, y, width, height]: [f64; 4]) -> Self {
+        Self::new(self.x + x * self.width, self.y + y * self.height, width * self.width, height * self.height)
+    }
+
     /// Returns the centre, (x, y).
     pub fn centre(&self) -> [f64; 2] {
         [self.x + self.width / 2.0, self.y + self.height / 2.0]
@@ -188,6 +193,7 @@ mod tests {
         }
         assert_eq!(bounds(0.0, 0.0, 0.0, 0.0).iou(&bounds(0.0, 0.0, 0.0, 0.0)), 0.0);
         assert_eq!(Bounds::of_sides([1.0, 2.0, 4.0, 8.0]), bounds(1.0, 2.0, 3.0, 6.0));
+        assert_eq!(bounds(1.0, 2.0, 3.0, 6.0).part([-0.5, 0.25, 2.0, 0.5]), bounds(-0.5, 3.5, 6.0, 3.0));
         assert_eq!(bounds(1.0, 2.0, 3.0, 6.0).grown(2.0), bounds(-0.5, -1.0, 6.0, 12.0));
     }
 

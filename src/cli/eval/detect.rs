@@ -5,7 +5,7 @@ use super::super::out::{self, note, say};
 use super::super::{Common, finite, interrupt, progress};
 use crate::error::{Error, Result};
 use crate::files::{self, Existing};
-use crate::vision::boxes::{Bounds, Detection};
+use crate::vision::boxes::Detection;
 use crate::vision::image::{Picture, folder};
 use crate::vision::metrics::detection::files::{self as formats, Table, WIDER_FILES};
 use crate::vision::metrics::detection::{Curve, fddb, voc, wider};
@@ -103,12 +103,6 @@ fn parse_frame(text: &str) -> std::result::Result<[f64; 4], String> {
     frame.ok_or_else(|| format!("expected X,Y,W,H in parts of a box, such as 0,0.2,1,0.8, got {text:?}"))
 }
 
-/// Returns a part of a box, which is given in parts of its sides.
-fn within(bounds: &Bounds, [x, y, width, height]: [f64; 4]) -> Bounds {
-    let [w, h] = [bounds.width, bounds.height];
-    Bounds::new(bounds.x + x * w, bounds.y + y * h, width * w, height * h)
-}
-
 /// Returns the files of a folder whose names the test accepts, by name.
 fn listed(folder: &Path, is_wanted: impl Fn(&str) -> bool) -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();
@@ -198,7 +192,7 @@ fn find(a: &Arguments, names: &[String]) -> Result<Option<(Vec<Vec<Detection>>, 
         interrupt::check()?;
         let mut found = detector.find(&Picture::open(path)?, ask)?;
         if let Some(frame) = a.frame {
-            found.iter_mut().for_each(|face| face.bounds = within(&face.bounds, frame));
+            found.iter_mut().for_each(|face| face.bounds = face.bounds.part(frame));
         }
         all.push(found);
         bar.inc(1);

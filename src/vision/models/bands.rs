@@ -10,7 +10,6 @@
 use crate::graph::Var;
 use crate::ops::conv2d::Conv2d;
 use crate::ops::max_pool2d::MaxPool2d;
-use serde::{Deserialize, Serialize};
 
 /// A band of face sizes. All lengths are in pixels of the picture.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -64,11 +63,9 @@ pub const BANDS: [Band; 4] = {
 };
 
 /// Which of a band's networks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stage {
     /// The network that proposes windows.
-    #[default]
     Propose,
     /// The network that judges windows and moves their sides.
     Judge,

@@ -54,6 +54,7 @@ pub struct Cascade {
 #[derive(Debug)]
 pub struct Use {
     pub name: String,
+    pub stage: Stage,
     /// How often a picture is looked at: once for each part of it; once for [`AT_ONCE`] windows.
     pub runs: usize,
     pub session: Session,
@@ -207,7 +208,7 @@ impl Level {
             let session = network.device().compile(&drafted.graph, &outputs, network.weights()?)?;
             let zoom = if let Zoom::Enlarged(factor) = self.zoom { format!(" ×{factor}") } else { String::new() };
             let name = format!("{}{zoom}", stage.prefix(self.number).trim_end_matches('.'));
-            Ok(Use { name, runs, session })
+            Ok(Use { name, stage, runs, session })
         });
         used.collect()
     }
@@ -318,19 +319,6 @@ impl Cascade {
         };
         let level = |(k, zoom): (usize, Zoom)| Level::new(device, weights, k + 1, BANDS[k].at_input(), zoom);
         Ok(Self { levels: levels.into_iter().map(level).collect::<Result<_>>()? })
-    }
-
-    /// Returns the windows of the first stage that may show faces of at least `min_size` pixels, square and with their probabilities.
-    ///
-    /// # Errors
-    /// The adapter fails.
-    pub fn proposals(&self, picture: &Picture, min_size: f64) -> Result<Vec<Detection>> {
-        let photo = Photo::new(picture.width(), picture.height(), picture.luma_u8());
-        let mut all = Vec::new();
-        for level in &self.levels {
-            all.extend(level.proposals(&photo, min_size)?.iter().map(|window| level.detection(window)));
-        }
-        Ok(all)
     }
 
     /// Compiles the networks for a profile, each as a picture of this height and width uses it.

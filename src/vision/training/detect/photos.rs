@@ -69,14 +69,14 @@ impl Photos {
                 ));
             }
             reader.archive(&funneled, &mut |name, photo| {
-                (!shared.contains(name)).then(|| Shows::Face(within(FUNNELED, photo), Vec::new()))
+                (!shared.contains(name)).then(|| Shows::Face(photo.whole().part(FUNNELED), Vec::new()))
             })?;
         }
         let celeba = data.join("celeba8k/celeba8k.tar.gz");
         if celeba.is_file() {
             let mut labels = reader.labels(&data.join("celeba8k"))?;
             reader.archive(&celeba, &mut |name, photo| {
-                Some(Shows::Face(within(CELEBA, photo), labels.remove(file_name(name)).unwrap_or_default()))
+                Some(Shows::Face(photo.whole().part(CELEBA), labels.remove(file_name(name)).unwrap_or_default()))
             })?;
         }
         let helen = data.join("helen68_trainset_128");
@@ -132,12 +132,6 @@ impl Photos {
     }
 }
 
-/// Returns a box that is given as parts of a photo's sides.
-fn within([x, y, width, height]: [f64; 4], photo: &Photo) -> Bounds {
-    let [w, h] = [photo.width() as f64, photo.height() as f64];
-    Bounds::new(x * w, y * h, width * w, height * h)
-}
-
 /// Returns a face's box, given its landmarks.
 fn of_landmarks(points: &[[f64; 2]]) -> Bounds {
     let ends = |axis: usize| {
@@ -145,9 +139,7 @@ fn of_landmarks(points: &[[f64; 2]]) -> Bounds {
         values.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), v| (low.min(v), high.max(v)))
     };
     let ((left, right), (top, bottom)) = (ends(0), ends(1));
-    let [x, y, width, height] = OF_LANDMARKS;
-    let [w, h] = [right - left, bottom - top];
-    Bounds::new(left + x * w, top + y * h, width * w, height * h)
+    Bounds::of_sides([left, top, right, bottom]).part(OF_LANDMARKS)
 }
 
 /// What a picture shows: no face, or a face in this box with these labels.
