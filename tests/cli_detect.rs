@@ -12,6 +12,7 @@ use lineament::prelude::*;
 use lineament::tasks::detect::{Ask, Detector, Plan, Reading};
 use lineament::vision::image::{Channels, Picture, Samples};
 use lineament::vision::models::bands::{BANDS, Stage};
+use lineament::vision::models::parts::{self, Arrangement, Norm, PARTS};
 use lineament::vision::training::detect::recipe;
 use lineament::vision::training::detect::run::Config;
 use serde_json::{Value, json};
@@ -139,7 +140,8 @@ fn the_networks_of_a_cascade_are_joined_and_find_faces() {
     let cascade = ["--model", "out/faces.safetensors"];
     let detect = |more: &[&str]| json(&folder, &[&["detect", "in/a.png"], &cascade[..], more].concat(), 0);
     let weights = Weights::open(folder.path("out/faces.safetensors")).unwrap();
-    for (plan, flags) in [(Plan::Bands, &["--threshold", "0"][..]), (Plan::Pyramid, &["--threshold", "0", "--pyramid"])]
+    for (plan, flags) in
+        [(Plan::Bands, &["--threshold", "0"][..]), (Plan::Pyramid, &["--threshold", "0", "--plan", "pyramid"])]
     {
         let mut detector = Detector::cascade(&device, &weights, plan).unwrap();
         let ask = Ask { threshold: Some(0.0), ..Ask::default() };
@@ -158,7 +160,10 @@ fn the_networks_of_a_cascade_are_joined_and_find_faces() {
         error(&folder, &[&["detect", "in/a.png", "--reading", "r.toml"], &cascade[..]].concat())
             .contains("a cascade needs none")
     );
-    assert!(error(&folder, &[&["detect", "in/a.png", "--pyramid"], &MODEL[..]].concat()).contains("--pyramid"));
+    assert!(
+        error(&folder, &[&["detect", "in/a.png", "--plan", "pyramid"], &MODEL[..]].concat())
+            .contains("--plan and --parts are for")
+    );
     let part = ["detect", "in/a.png", "--model", "out/band1-proposals/weights.safetensors"];
     assert!(error(&folder, &part).contains("it is not a whole cascade"));
 
@@ -166,6 +171,79 @@ fn the_networks_of_a_cascade_are_joined_and_find_faces() {
     let names: Vec<&str> =
         profile["networks"].as_array().unwrap().iter().map(|n| n["network"].as_str().unwrap()).collect();
     assert_eq!((names.len(), names[0], names[7]), (8, "band1.proposals", "band4.judgements"));
+}
+
+/// Weights of the networks of parts by chance, with an arrangement.
+fn weights_of_parts(device: &Device) -> Weights {
+    let network = device.network(Params::fresh(3), |g: &Draft| {
+        let responses = parts::responses(g.input("x"), Norm::Batch);
+        for (part, responses) in PARTS.iter().zip(responses) {
+            g.output(part.name, parts::logits(part, responses));
+        }
+    });
+    network.run(&[("x", &Tensor::zeros([1, 1, 32, 32]))]).unwrap();
+    let mut weights = Weights::from_tensors(network.weights().unwrap().tensors().clone());
+    let logistic = [[1.0, 0.0]; 5];
+    Arrangement { lambda: [0.35, 0.55, 0.65, 0.75, 0.85], floor: [0.1; 5], logistic }.write(&mut weights);
+    weights
+}
+
+#[test]
+fn parts_propose_what_the_cascade_judges() {
+    let Some(device) = common::device() else { return };
+    let folder = folder();
+    finished_runs(&device, &folder.path("out"));
+    run(&folder, &["train", "detect", "--data", "data", "--out", "out", "--resume"]);
+    let (cascade, own) = (Weights::open(folder.path("out/faces.safetensors")).unwrap(), weights_of_parts(&device));
+    own.save(folder.path("parts.safetensors")).unwrap();
+    let files = ["--model", "out/faces.safetensors", "--parts", "parts.safetensors"];
+    let by_parts = [&files[..], &["--plan", "parts"]].concat();
+
+    let mut detector = Detector::parts(&device, &own, &cascade).unwrap();
+    let ask = Ask { threshold: Some(0.0), ..Ask::default() };
+    let faces = detector.find(&Picture::open(folder.path("in/a.png")).unwrap(), ask).unwrap();
+    let found = json(&folder, &[&["detect", "in/a.png", "--threshold", "0"], &by_parts[..]].concat(), 0);
+    let found = found["pictures"][0]["faces"].as_array().unwrap();
+    assert!(!faces.is_empty() && faces.len() == found.len());
+    for (face, object) in faces.iter().zip(found) {
+        assert_eq!((&json!(face.score), &json!(face.bounds.x)), (&object["score"], &object["box"][0]));
+    }
+    assert!(error(&folder, &[&["detect", "in/a.png"], &files[..]].concat()).contains("--parts is for --plan parts"));
+    let wrong = ["detect", "in/a.png", "--plan", "parts", "--parts", "out/faces.safetensors"];
+    assert!(error(&folder, &wrong).contains("train detect --stage parts"));
+    let profile = json(&folder, &[&["profile", "detect", "--size", "64x48", "--runs", "1"], &by_parts[..]].concat(), 0);
+    let names: Vec<&str> =
+        profile["networks"].as_array().unwrap().iter().map(|n| n["network"].as_str().unwrap()).collect();
+    assert_eq!(names, ["parts ×2", "parts ×1", "parts ×0.5", "parts ×0.25", "parts ×0.125", "band2.judgements"]);
+
+    // Two pictures with faces, and one whose attributes are known.
+    for inside in ["data/afw640", "data/celeba8k", "data/negatives"] {
+        fs::create_dir_all(folder.path(inside)).unwrap();
+    }
+    squares(61, 45, &[[3, 2]]).save(folder.path("data/afw640/a.png")).unwrap();
+    squares(61, 45, &[[1, 1]]).save(folder.path("data/afw640/b.png")).unwrap();
+    let boxes = "file,x1,y1,x2,y2,ignore\na.png,8,8,40,40,0\nb.png,0,0,30,30,0\n";
+    fs::write(folder.path("data/afw640_boxes.csv"), boxes).unwrap();
+    let lines: String = (1..=8).map(|k| format!("dev,{k}.png,{}\n", k % 2)).collect();
+    fs::write(folder.path("data/celeba8k/attributes.csv"), format!("half,image,Smiling\n{lines}")).unwrap();
+    for k in 1..=8 {
+        squares(36, 44, &[[2, 2]]).save(folder.path(&format!("data/celeba8k/{k}.png"))).unwrap();
+    }
+    squares(80, 70, &[[8, 1]]).save(folder.path("data/negatives/n.png")).unwrap();
+    let reproduce =
+        [&["reproduce", "faceness", "--data", "data", "--out", "shown", "--faces", "5"], &files[..]].concat();
+    let all = json(&folder, &reproduce, 0);
+    let recalls: Vec<&Value> = all["recall"].as_array().unwrap().iter().map(|row| &row["recall"][2]).collect();
+    assert!(recalls.len() == 2 && recalls.iter().all(|v| (0.0..=1.0).contains(&v.as_f64().unwrap())), "{all}");
+    let covered: Vec<&str> =
+        all["covered"].as_array().unwrap().iter().map(|row| row["covered"].as_str().unwrap()).collect();
+    assert_eq!(covered, ["nothing", "nothing", "eyes", "eyes", "mouth", "mouth"]);
+    let names: Vec<&str> = all["attributes"].as_array().unwrap().iter().map(|r| r["faces"].as_str().unwrap()).collect();
+    assert_eq!(names, ["given crops", "found by the cascade", "found by parts", "found by parts, not judged"]);
+    let sheet = Picture::open(folder.path("shown/partness.png")).unwrap();
+    assert_eq!((sheet.width(), sheet.height()), (6 * 160, 16 + 2 * 160));
+    assert!(fs::read_to_string(folder.path("shown/table.md")).unwrap().contains("| mouth | parts |"));
+    assert!(error(&folder, &reproduce).contains("--overwrite"));
 }
 
 /// What a YuNet's outputs are, with a size for its input.

@@ -37,6 +37,7 @@ const SHORTER: &[(&str, &str)] = &[
     ("train attributes", "--steps 1 --batch 2"),
     ("reproduce speed", "--sizes 16,32 --size 32 --runs 1"),
     ("reproduce cbn", "--runs 0"),
+    ("reproduce faceness", "--pictures 1 --faces 0"),
     ("reproduce lmle", "--seeds 1 --steps 1 --head-steps 2"),
     ("profile upscale", "--size 24x24"),
     ("profile detect", "--size 64x48 --runs 1"),

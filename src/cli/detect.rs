@@ -9,7 +9,7 @@ use crate::files::{self, Existing};
 use crate::vision::boxes::Detection;
 use crate::vision::image::{Frames, Picture, folder};
 use crate::vision::models::shipped;
-use crate::vision::tasks::detect::{Ask, Detector, Plan, Reading, mark};
+use crate::vision::tasks::detect::{self as cascade, Ask, Detector, Reading, mark};
 use crate::weights::Weights;
 use clap::Args;
 use serde_json::{Value, json};
@@ -24,6 +24,40 @@ pub fn weights(file: Option<&PathBuf>) -> Result<Weights> {
     file.map_or_else(|| shipped::open("faces", 1).ok_or_else(none)?, Weights::open)
 }
 
+/// Returns the weights of the parts' networks: those in a file, or those that come with lineament.
+pub fn parts(file: Option<&PathBuf>) -> Result<Weights> {
+    let none = || {
+        Error::Usage(
+            "no networks of parts come with lineament; give --parts FILE, of `lineament train detect --stage parts`"
+                .into(),
+        )
+    };
+    file.map_or_else(|| shipped::open("parts", 1).ok_or_else(none)?, Weights::open)
+}
+
+/// How the networks of a cascade find faces.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub enum Plan {
+    /// Each band's networks look at the picture itself.
+    #[default]
+    Bands,
+    /// Only the second band's networks, on the picture, three times as large, and a quarter as large: a single network with a pyramid.
+    Pyramid,
+    /// Faceness: the networks of parts propose windows, the second band's judges them.
+    Parts,
+}
+
+impl Plan {
+    /// Returns the plan of a cascade, if it is one.
+    pub fn of_cascade(self) -> Option<cascade::Plan> {
+        match self {
+            Self::Bands => Some(cascade::Plan::Bands),
+            Self::Pyramid => Some(cascade::Plan::Pyramid),
+            Self::Parts => None,
+        }
+    }
+}
+
 /// What finds faces.
 #[derive(Args, Clone)]
 pub struct Model {
@@ -34,10 +68,12 @@ pub struct Model {
     /// What any other network takes and what its outputs mean; see docs/detect.md.
     #[arg(long, value_name = "TOML", requires = "model")]
     pub reading: Option<PathBuf>,
-    /// Use only the second band's networks of a cascade, on the picture, three times as large, and a quarter as large: a single network
-    /// with a pyramid, to compare with.
-    #[arg(long)]
-    pub pyramid: bool,
+    /// How the networks of a cascade find faces.
+    #[arg(long, value_name = "PLAN", value_enum, default_value_t)]
+    pub plan: Plan,
+    /// Weights of the networks of parts, for --plan parts, instead of those that come with lineament.
+    #[arg(long, value_name = "FILE")]
+    pub parts: Option<PathBuf>,
     /// Least score of a face [default: the model's]
     #[arg(long, value_name = "T", value_parser = part)]
     pub threshold: Option<f64>,
@@ -62,7 +98,6 @@ fn pixels(text: &str) -> std::result::Result<f64, String> {
 impl Model {
     /// Opens the networks on a device.
     pub fn open(&self, common: &Common) -> Result<Detector> {
-        let plan = if self.pyramid { Plan::Pyramid } else { Plan::Bands };
         let is_cascade = |file: &PathBuf| file.extension().is_some_and(|ending| ending == "safetensors");
         if let Some(file) = self.model.as_ref().filter(|file| !is_cascade(file)) {
             return self.imported(file, common);
@@ -70,12 +105,17 @@ impl Model {
         if self.reading.is_some() {
             return Err(Error::Usage("--reading is for imported networks; a cascade needs none".into()));
         }
-        Detector::cascade(&common.open()?, &weights(self.model.as_ref())?, plan)
+        let (device, cascade) = (common.open()?, weights(self.model.as_ref())?);
+        match self.plan.of_cascade() {
+            Some(_) if self.parts.is_some() => Err(Error::Usage("--parts is for --plan parts".into())),
+            Some(plan) => Detector::cascade(&device, &cascade, plan),
+            None => Detector::parts(&device, &parts(self.parts.as_ref())?, &cascade),
+        }
     }
 
     fn imported(&self, file: &Path, common: &Common) -> Result<Detector> {
-        if self.pyramid {
-            return Err(Error::Usage("--pyramid is for a cascade; leave it out".into()));
+        if self.plan != Plan::Bands || self.parts.is_some() {
+            return Err(Error::Usage("--plan and --parts are for a cascade; leave them out".into()));
         }
         let reading = self.reading.as_ref().map(Reading::open).transpose()?;
         let model = network::open(file)?;

@@ -13,8 +13,7 @@ use crate::plan::why::{Considered, Why};
 use crate::rng::Rng;
 use crate::tensor::{Tensor, len};
 use crate::vision::models::bands::Stage;
-use crate::vision::tasks::detect::Plan::{Bands, Pyramid};
-use crate::vision::tasks::detect::{AT_ONCE, Cascade};
+use crate::vision::tasks::detect::{AT_ONCE, Cascade, Faceness};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 use std::io::Write;
@@ -146,7 +145,7 @@ enum ProfileTask {
 #[derive(Args)]
 #[command(after_help = "Examples:
   lineament profile detect --size 640x480
-  lineament profile detect --size 640x480 --pyramid --json
+  lineament profile detect --size 640x480 --plan pyramid --json
 
 The networks that propose windows look at a picture of this size, large pictures in parts; those that judge look at 16 windows at a \
 time.")]
@@ -154,9 +153,12 @@ struct DetectArguments {
     /// Weights of another cascade.
     #[arg(long, value_name = "FILE")]
     model: Option<PathBuf>,
-    /// The single network with a pyramid.
-    #[arg(long)]
-    pyramid: bool,
+    /// How the networks find faces.
+    #[arg(long, value_name = "PLAN", value_enum, default_value_t)]
+    plan: super::detect::Plan,
+    /// Weights of other networks of parts, for --plan parts.
+    #[arg(long, value_name = "FILE")]
+    parts: Option<PathBuf>,
     /// Width and height of the picture.
     #[arg(long, default_value = "640x480", value_name = "WxH")]
     size: Size,
@@ -313,10 +315,14 @@ impl Runs {
 
 /// Profiles every network of a cascade.
 fn profile_detect(a: &DetectArguments) -> Result<u8> {
-    let plan = if a.pyramid { Pyramid } else { Bands };
-    let cascade = Cascade::new(&a.common.open()?, &super::detect::weights(a.model.as_ref())?, plan)?;
+    let (device, cascade) = (a.common.open()?, super::detect::weights(a.model.as_ref())?);
+    let size = [a.size.height, a.size.width];
+    let uses = match a.plan.of_cascade() {
+        Some(plan) => Cascade::new(&device, &cascade, plan)?.uses(size)?,
+        None => Faceness::new(&device, &super::detect::parts(a.parts.as_ref())?, &cascade)?.uses(size)?,
+    };
     let (mut objects, mut total) = (Vec::new(), Some([0.0; 2]));
-    for used in cascade.uses([a.size.height, a.size.width])? {
+    for used in uses {
         let profile = measure(&used.session, a.runs.into())?;
         let is_judge = used.stage == Stage::Judge;
         let runs = if is_judge { format!("{AT_ONCE} windows") } else { out::count(used.runs, "run") };

@@ -1,6 +1,7 @@
 //! `lineament reproduce`: the papers' tables, measured values beside published ones.
 
 mod cbn;
+mod faceness;
 mod lmle;
 
 use super::out::{self, say};
@@ -30,6 +31,8 @@ pub enum Command {
     Speed(SpeedArguments),
     /// CBN face hallucination: PSNR and SSIM of all rows of its ablation, landmark errors, contact sheet, time per level.
     Cbn(cbn::Arguments),
+    /// Faceness: where parts of faces are seen, recall of the windows that they propose, covered faces, attributes of faces that are found.
+    Faceness(faceness::Arguments),
     /// LMLE: balanced accuracy of face attributes beside class-weighted, resampled and triplet baselines, and each part's share.
     Lmle(lmle::Arguments),
 }
@@ -92,6 +95,7 @@ pub fn run(command: &Command) -> Result<u8> {
         Command::Sr(arguments) => sr(arguments),
         Command::Speed(arguments) => speed(arguments),
         Command::Cbn(arguments) => cbn::run(arguments),
+        Command::Faceness(arguments) => faceness::run(arguments),
         Command::Lmle(arguments) => lmle::run(arguments),
     }
 }

@@ -20,6 +20,8 @@ use std::path::{Path, PathBuf};
 
 /// Numbers of false positives at which FDDB's recall is printed.
 const LEVELS: [u64; 4] = [100, 500, 1000, 2000];
+/// The same for tables of boxes.
+const VOC_LEVELS: [usize; 4] = [5, 10, 30, 100];
 /// Least score of what a network finds here, without --threshold: a curve needs the uncertain ones too.
 const THRESHOLD: f64 = 0.02;
 /// Width and height of a picture of a curve, in pixels.
@@ -430,6 +432,7 @@ fn measure_voc(a: &Arguments) -> Result<Done> {
     let pictures: Vec<voc::Picture> = truth.into_iter().map(picture).collect();
     let iou = a.iou.unwrap_or(0.5);
     let m = voc::measure(&pictures, iou)?;
+    let recalls = VOC_LEVELS.map(|most| (most, m.recall_at(most)));
     let table = vec![
         format!("VOC at IoU {iou}, {} of {}", out::count(m.faces, "face"), out::count(pictures.len(), "picture")),
         "| AP | recall | precision | found | false positives |\n|---|---|---|---|---|".into(),
@@ -441,8 +444,13 @@ fn measure_voc(a: &Arguments) -> Result<Done> {
             m.found,
             m.false_positives
         ),
+        String::new(),
+        recalls.iter().fold("| false positives |".to_owned(), |line, (most, _)| format!("{line} {most} |")),
+        format!("|---|{}", "---|".repeat(recalls.len())),
+        recalls.iter().fold("| recall |".to_owned(), |line, (_, recall)| format!("{line} {recall:.4} |")),
     ];
     let object = json!({
+        "recall_at": recalls,
         "protocol": "voc", "iou": iou, "pictures": pictures.len(), "faces": m.faces, "average_precision": m.average_precision,
         "recall": m.recall(), "precision": m.precision(), "found": m.found, "false_positives": m.false_positives,
     });

@@ -19,12 +19,21 @@
 //! ```
 
 mod cascade;
+mod faceness;
 mod imported;
+mod judge;
 mod marks;
+#[cfg(feature = "cli")]
+mod partness;
+mod plane;
 mod reading;
 
-pub use cascade::{AT_ONCE, Cascade, Plan, Use};
+pub use cascade::{Cascade, Plan, Use};
+pub use faceness::{Faceness, Order};
+pub use judge::AT_ONCE;
 pub use marks::mark;
+#[cfg(feature = "cli")]
+pub use partness::partness;
 pub use reading::{Kind, Reading};
 
 use crate::error::{Error, Result};
@@ -66,6 +75,7 @@ pub struct Detector {
 #[derive(Debug)]
 enum Source {
     Cascade(Box<Cascade>),
+    Parts(Box<Faceness>),
     Imported(Box<Imported>),
 }
 
@@ -97,6 +107,15 @@ impl Detector {
         Ok(Self { device: device.clone(), source })
     }
 
+    /// Creates a detector by parts of faces, of the weights of the parts' networks and of a cascade, whose second band judges what they propose.
+    ///
+    /// # Errors
+    /// Weights are missing.
+    pub fn parts(device: &Device, parts: &Weights, cascade: &Weights) -> Result<Self> {
+        let source = Source::Parts(Box::new(Faceness::new(device, parts, cascade)?));
+        Ok(Self { device: device.clone(), source })
+    }
+
     /// Returns the device that the networks run on.
     pub fn device(&self) -> &Device {
         &self.device
@@ -108,12 +127,13 @@ impl Detector {
     /// The picture is too large for the network; an output is not what the reading says; the adapter fails.
     pub fn find(&mut self, picture: &Picture, ask: Ask) -> Result<Vec<Detection>> {
         let [threshold, overlap] = match &self.source {
-            Source::Cascade(_) => [cascade::THRESHOLD, cascade::OVERLAP],
+            Source::Cascade(_) | Source::Parts(_) => [cascade::THRESHOLD, cascade::OVERLAP],
             Source::Imported(imported) => [imported.reading().threshold, imported.reading().overlap],
         };
         let threshold = ask.threshold.unwrap_or(threshold);
         let mut all = match &mut self.source {
             Source::Cascade(cascade) => cascade.find(picture, threshold, ask.min_size)?,
+            Source::Parts(faceness) => faceness.find(picture, threshold, ask.min_size)?,
             Source::Imported(imported) => imported.find(picture, threshold)?,
         };
         all.retain(|found| ask.is_large(&found.bounds));
@@ -125,7 +145,7 @@ impl Detector {
         let found = kept(&all, ask.overlap.unwrap_or(overlap), Overlap::Union)?;
         match &self.source {
             // A mouth or an eye can look like a small face in a large one.
-            Source::Cascade(_) => kept(&found, cascade::INSIDE, Overlap::Smaller),
+            Source::Cascade(_) | Source::Parts(_) => kept(&found, cascade::INSIDE, Overlap::Smaller),
             Source::Imported(_) => Ok(found),
         }
     }

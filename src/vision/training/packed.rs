@@ -2,9 +2,10 @@
 
 use crate::error::{Error, Result};
 use crate::files;
+use crate::vision::image::folder;
 use flate2::read::GzDecoder;
 use std::io::{BufReader, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Most bytes that a table, and an archive, may unpack to.
 const MOST_OF_TABLE: u64 = 1 << 28;
@@ -61,4 +62,27 @@ pub fn archive(
         }
     }
     Ok(())
+}
+
+/// Calls `each` with the path and the contents of every picture of the .tar.gz archives in a folder, by name, or if it holds none, of the
+/// folder and those below. Returns what was read.
+///
+/// # Errors
+/// The folder is missing; those of [`archive`] and of `each`.
+pub fn pictures(inside: &Path, each: &mut dyn FnMut(&str, Vec<u8>) -> Result<()>) -> Result<Vec<PathBuf>> {
+    let entries = std::fs::read_dir(inside).map_err(|e| Error::io(inside, e))?;
+    let mut archives: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
+    archives.retain(|path| path.to_string_lossy().ends_with(".tar.gz"));
+    archives.sort();
+    for path in &archives {
+        archive(path, &|path| folder::is_picture(Path::new(path)), each)?;
+    }
+    if !archives.is_empty() {
+        return Ok(archives);
+    }
+    for path in folder::pictures_below(inside, Path::new(""))? {
+        let bytes = files::read(&path, |file, problem| Error::Image { file, problem })?;
+        each(&path.display().to_string(), bytes)?;
+    }
+    Ok(vec![inside.to_owned()])
 }

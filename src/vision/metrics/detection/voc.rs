@@ -49,6 +49,13 @@ impl Measured {
     pub fn recall(&self) -> f64 {
         self.curve.recall.last().copied().unwrap_or(0.0)
     }
+
+    /// Returns the share of the faces that are found before there are more than `most` false positives, 0 to 1.
+    pub fn recall_at(&self, most: usize) -> f64 {
+        let wrong = |k: usize| k + 1 - (self.curve.recall[k] * self.faces as f64).round() as usize;
+        (0..self.thresholds.len()).take_while(|k| wrong(*k) <= most).last().map_or(0.0, |k| self.curve.recall[k])
+    }
+
     /// Returns the share of all detections that are faces, 0 to 1; 0 if there are none.
     pub fn precision(&self) -> f64 {
         self.curve.precision.last().copied().unwrap_or(0.0)
@@ -126,6 +133,8 @@ mod tests {
         let got = measure(std::slice::from_ref(&picture), 0.5).unwrap();
         assert_eq!((got.faces, got.found, got.false_positives), (2, 1, 2));
         assert_eq!(got.curve, Curve { recall: vec![0.5; 3], precision: vec![1.0, 0.5, 1.0 / 3.0] });
+        // One face is found before anything else, and never the other one.
+        assert_eq!([0, 1, 5].map(|most| got.recall_at(most)), [0.5; 3]);
         assert_eq!((got.thresholds, got.average_precision), (vec![0.9, 0.6, 0.3], 0.5));
         // An overlap of exactly the limit is enough: 5 of 15.
         let shifted = Picture { faces: vec![face(0.0, false)], found: vec![at(5.0, 0.5)] };
@@ -148,5 +157,20 @@ mod tests {
         let nothing = Picture { found: vec![], ..picture(0.5, false) };
         let none = measure(&[nothing], 0.5).unwrap();
         assert_eq!((none.recall(), none.precision(), none.average_precision), (0.0, 0.0, 0.0));
+    }
+
+    #[test]
+    fn recall_is_that_before_one_false_alarm_too_many() {
+        let bounds = |k: usize| Bounds::new(20.0 * k as f64, 0.0, 10.0, 10.0);
+        let faces = (0..4).map(|k| Face { bounds: bounds(k), is_ignored: false }).collect();
+        // Wrong, right, wrong, right, right, wrong.
+        let places = [9, 0, 8, 1, 2, 7];
+        let found = places.iter().enumerate();
+        let found = found.map(|(k, at)| Detection { bounds: bounds(*at), score: 1.0 - 0.1 * k as f64, points: vec![] });
+        let got = measure(&[Picture { faces, found: found.collect() }], 0.5).unwrap();
+        assert_eq!([0, 1, 2, 3].map(|most| got.recall_at(most)), [0.0, 0.25, 0.75, 0.75]);
+        let one = vec![Face { bounds: bounds(0), is_ignored: false }];
+        let none = measure(&[Picture { faces: one, found: Vec::new() }], 0.5).unwrap();
+        assert_eq!(none.recall_at(10), 0.0);
     }
 }

@@ -3,15 +3,16 @@
 //!
 //! Source: Yang et al., "WIDER FACE: A Face Detection Benchmark", CVPR 2016, section 4.
 
+use super::judge::{AT_ONCE, Judge, Window, sigmoid};
+use super::plane::{Plane, Zoom};
 use crate::error::{Error, Result};
 use crate::exec::{Device, Network, Session};
 use crate::graph::{Draft, Given, NodeId};
-use crate::ops::resize::{Kernel, Resize};
 use crate::tensor::Tensor;
 use crate::vision::boxes::{Bounds, Detection, Overlap, suppress};
-use crate::vision::image::{Picture, resize_plane_u8};
+use crate::vision::image::Picture;
 use crate::vision::models::bands::{BANDS, Band, CLASSES, Stage};
-use crate::vision::patch::{Layer, Photo, View};
+use crate::vision::patch::Photo;
 use crate::weights::Weights;
 
 /// Least score and largest IoU of faces, unless others are asked for. Chosen on AFW's dev half, as what follows.
@@ -23,11 +24,8 @@ pub const INSIDE: f64 = 0.7;
 const LIKELY: f64 = 0.05;
 const COMPETING: f64 = 0.6;
 const MOST_WINDOWS: usize = 300;
-/// Windows that are judged at a time.
-pub const AT_ONCE: usize = 16;
-/// Least score of what is judged once more, and least side of its box in pixels.
+/// Least score of what is judged once more.
 const AGAIN: f64 = 0.02;
-const LEAST: f64 = 1.0;
 /// Most outputs of a first stage along each side of a part of the picture; their number is rounded up to a multiple, so that pictures of
 /// similar sizes share a plan.
 const MOST_OUTPUTS: usize = 128;
@@ -72,76 +70,7 @@ struct Level {
     /// level has, the fewer of them show a face: the logarithm of their number relative to that of the second band.
     excess: f64,
     propose: Network,
-    judge: Network,
-}
-
-/// A window that may show a face, and the logit of that.
-#[derive(Debug, Clone, Copy, PartialEq)]
-struct Window {
-    bounds: Bounds,
-    logit: f64,
-}
-
-/// How many samples of an input a picture's pixel becomes along each side.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Zoom {
-    Enlarged(usize),
-    /// Halved so many times.
-    Halved(usize),
-}
-
-impl Zoom {
-    fn factor(self) -> f64 {
-        match self {
-            Self::Enlarged(factor) => factor as f64,
-            Self::Halved(times) => 0.5_f64.powi(times as i32),
-        }
-    }
-
-    /// Returns how long a side of the picture becomes.
-    fn of(self, side: usize) -> Option<usize> {
-        match self {
-            Self::Enlarged(factor) => side.checked_mul(factor),
-            Self::Halved(times) => Some(side >> times),
-        }
-    }
-}
-
-/// Grey levels that a first stage looks at.
-struct Plane {
-    width: usize,
-    height: usize,
-    pixels: Vec<u8>,
-}
-
-impl Plane {
-    /// Returns the photo at a size, or `None` if it is too small to be reduced so much.
-    fn of(photo: &Photo, zoom: Zoom) -> Result<Option<Self>> {
-        let halvings = if let Zoom::Halved(times) = zoom { times } else { 0 };
-        let Some((width, height, pixels)) = photo.halved(halvings) else { return Ok(None) };
-        let Zoom::Enlarged(_) = zoom else { return Ok(Some(Self { width, height, pixels: pixels.to_vec() })) };
-        let [Some(rows), Some(columns)] = [height, width].map(|side| zoom.of(side)) else {
-            return Err(Error::Usage("the picture is too large".into()));
-        };
-        let op =
-            Resize::to(Kernel::Bilinear, [height, width], [rows, columns]).map_err(|e| Error::Usage(e.to_string()))?;
-        Ok(Some(Self { width: columns, height: rows, pixels: resize_plane_u8(pixels, [height, width], &op)? }))
-    }
-
-    /// Returns `height` × `width` samples in −1 to 1 from `top`, `left` on, which may lie outside; there, the border is repeated.
-    fn samples(&self, [top, left]: [i64; 2], [height, width]: [usize; 2]) -> Vec<f32> {
-        let within = |first: i64, k: usize, size: usize| (first + k as i64).clamp(0, size as i64 - 1) as usize;
-        let mut samples = Vec::with_capacity(height * width);
-        for y in 0..height {
-            let row = &self.pixels[within(top, y, self.height) * self.width..][..self.width];
-            samples.extend((0..width).map(|x| f32::from(row[within(left, x, self.width)]) * (2.0 / 255.0) - 1.0));
-        }
-        samples
-    }
-}
-
-fn sigmoid(logit: f64) -> f64 {
-    1.0 / (1.0 + (-logit).exp())
+    judge: Judge,
 }
 
 /// Returns how many parts `outputs` outputs are computed in, and how many outputs each has.
@@ -150,37 +79,47 @@ fn parts(outputs: usize) -> (usize, usize) {
     (count, outputs.div_ceil(count).next_multiple_of(MULTIPLE))
 }
 
-/// Returns the square around a box with the same middle.
-fn square(bounds: &Bounds) -> Bounds {
-    let ([x, y], side) = (bounds.centre(), bounds.width.max(bounds.height));
-    Bounds::new(x - side / 2.0, y - side / 2.0, side, side)
+/// Returns a network of a band, given the weights of the whole cascade.
+pub(super) fn network(device: &Device, weights: &Weights, number: usize, band: Band, stage: Stage) -> Result<Network> {
+    let prefix = stage.prefix(number);
+    let own = weights.renamed(|name| name.strip_prefix(&prefix).map(str::to_owned))?;
+    if own.tensors().is_empty() {
+        let problem = format!(
+            "has no {prefix}*: it is not a whole cascade, as `lineament train detect` without --band writes it"
+        );
+        return Err(Error::weights(weights.name(), problem));
+    }
+    Ok(device.network(own, move |g: &Draft| {
+        let x = g.input("x");
+        let ([face, more], name) = match stage {
+            Stage::Propose => (band.proposals(x), "scale"),
+            Stage::Judge => (band.judgements(x), "box"),
+        };
+        g.output("face", face);
+        g.output(name, more);
+    }))
+}
+
+/// Compiles a network for an input `x` of this shape.
+pub(super) fn session(network: &Network, shape: [usize; 4]) -> Result<Session> {
+    let drafted = network.draft(&[Given::new("x", shape)], false)?;
+    let outputs: Vec<NodeId> = drafted.outputs.iter().map(|(_, id)| *id).collect();
+    network.device().compile(&drafted.graph, &outputs, network.weights()?)
 }
 
 impl Level {
     fn new(device: &Device, weights: &Weights, number: usize, band: Band, zoom: Zoom) -> Result<Self> {
-        let network = |stage: Stage| {
-            let prefix = stage.prefix(number);
-            let own = weights.renamed(|name| name.strip_prefix(&prefix).map(str::to_owned))?;
-            if own.tensors().is_empty() {
-                let problem = format!(
-                    "has no {prefix}*: it is not a whole cascade, as `lineament train detect` without --band writes it"
-                );
-                return Err(Error::weights(weights.name(), problem));
-            }
-            let network = device.network(own, move |g: &Draft| {
-                let x = g.input("x");
-                let ([face, more], name) = match stage {
-                    Stage::Propose => (band.proposals(x), "scale"),
-                    Stage::Judge => (band.judgements(x), "box"),
-                };
-                g.output("face", face);
-                g.output(name, more);
-            });
-            Ok(network)
-        };
+        let network = |stage: Stage| network(device, weights, number, band, stage);
         let spacing = band.stride as f64 / zoom.factor();
         let excess = 2.0 * (BANDS[1].stride as f64 / spacing).ln();
-        Ok(Self { number, band, zoom, excess, propose: network(Stage::Propose)?, judge: network(Stage::Judge)? })
+        Ok(Self {
+            number,
+            band,
+            zoom,
+            excess,
+            propose: network(Stage::Propose)?,
+            judge: Judge { network: network(Stage::Judge)?, side: band.side },
+        })
     }
 
     /// Returns how many parts a side of the input is looked at in, and how many outputs each has. Windows have their middle in the picture.
@@ -200,12 +139,10 @@ impl Level {
         let side = self.band.side;
         let networks = [
             (&self.propose, Stage::Propose, [1, 1, self.input(high), self.input(wide)], rows * columns),
-            (&self.judge, Stage::Judge, [AT_ONCE, 1, side, side], 1),
+            (&self.judge.network, Stage::Judge, [AT_ONCE, 1, side, side], 1),
         ];
         let used = networks.into_iter().map(|(network, stage, shape, runs)| {
-            let drafted = network.draft(&[Given::new("x", shape)], false)?;
-            let outputs: Vec<NodeId> = drafted.outputs.iter().map(|(_, id)| *id).collect();
-            let session = network.device().compile(&drafted.graph, &outputs, network.weights()?)?;
+            let session = session(network, shape)?;
             let zoom = if let Zoom::Enlarged(factor) = self.zoom { format!(" ×{factor}") } else { String::new() };
             let name = format!("{}{zoom}", stage.prefix(self.number).trim_end_matches('.'));
             Ok(Use { name, stage, runs, session })
@@ -257,49 +194,14 @@ impl Level {
         Detection { bounds, score: self.score(logit), points: Vec::new() }
     }
 
-    /// Returns what each of the windows shows: a face's box, and the logit of that there is one.
-    fn judged(&self, photo: &Photo, windows: &[Bounds]) -> Result<Vec<Window>> {
-        let side = self.band.side;
-        let mut found = Vec::with_capacity(windows.len());
-        for windows in windows.chunks(AT_ONCE) {
-            // Two sizes of batches, so that two plans suffice.
-            let count = if windows.len() <= AT_ONCE / 4 { AT_ONCE / 4 } else { AT_ONCE };
-            let mut x = vec![0.0; count * side * side];
-            for (window, patch) in windows.iter().zip(x.chunks_mut(side * side)) {
-                let scale = side as f64 / window.width;
-                let view =
-                    View { of: window.centre(), at: [side as f64 / 2.0; 2], scale, angle: 0.0, is_mirrored: false };
-                Layer { photo, part: photo.whole(), view, light: [1.0, 0.0] }.draw(side, 0.0, patch);
-                patch.iter_mut().for_each(|v| *v = 2.0 * *v - 1.0);
-            }
-            let mut out = self.judge.run(&[("x", &Tensor::new([count, 1, side, side], x)?)])?;
-            let (face, offsets) = (out.take("face")?, out.take("box")?);
-            for ((window, logit), offsets) in windows.iter().zip(face.data()).zip(offsets.data().chunks(4)) {
-                let sides = window.sides();
-                let moved = [0, 1, 2, 3].map(|k| sides[k] + f64::from(offsets[k]) * window.width);
-                found.push(Window { bounds: Bounds::of_sides(moved), logit: (*logit).into() });
-            }
-        }
-        Ok(found)
-    }
-
-    /// Returns those of the windows that show faces, with the faces' boxes and scores of at least `threshold`. What is found in a window is
-    /// judged once more in the square around it. A box is the mean of both; the score is that of the mean of their logits and that of the
-    /// window.
+    /// Returns those of the windows that show faces, with the faces' boxes and scores of at least `threshold`: that of the mean of a window's
+    /// logit and of those of its two judgements.
     fn judgements(&self, photo: &Photo, windows: &[Window], threshold: f64) -> Result<Vec<Detection>> {
         let bounds: Vec<Bounds> = windows.iter().map(|window| window.bounds).collect();
-        let first = self.judged(photo, &bounds)?;
-        let again: Vec<(&Window, Window)> = (windows.iter().zip(first))
-            .filter(|(_, face)| {
-                self.score(face.logit) >= AGAIN.min(threshold) && face.bounds.width.min(face.bounds.height) >= LEAST
-            })
-            .collect();
-        let squares: Vec<Bounds> = again.iter().map(|(_, face)| square(&face.bounds)).collect();
-        let second = self.judged(photo, &squares)?;
-        let all = again.iter().zip(&second).map(|((window, a), b)| {
-            let (of_a, of_b) = (a.bounds.sides(), b.bounds.sides());
-            let bounds = Bounds::of_sides([0, 1, 2, 3].map(|k| (of_a[k] + of_b[k]) / 2.0));
-            self.detection(&Window { bounds, logit: (window.logit + a.logit + b.logit) / 3.0 })
+        let is_likely = |logit| self.score(logit) >= AGAIN.min(threshold);
+        let found = self.judge.twice(photo, &bounds, &is_likely)?;
+        let all = found.into_iter().map(|(k, Window { bounds, logit })| {
+            self.detection(&Window { bounds, logit: (windows[k].logit + 2.0 * logit) / 3.0 })
         });
         Ok(all.filter(|face| face.score >= threshold).collect())
     }
@@ -347,9 +249,11 @@ impl Cascade {
 
 #[cfg(test)]
 mod tests {
+    use super::super::judge::{LEAST, square};
     use super::*;
     use crate::exec::{Params, Select};
     use crate::rng::Rng;
+    use crate::vision::patch::{Layer, View};
     use std::collections::BTreeMap;
 
     fn device() -> Device {
@@ -418,13 +322,13 @@ mod tests {
         let (band, photo) = (BANDS[0], photo(60, 50));
         let level = Level::new(&device, &weights(&device, &[1]), 1, band, Zoom::Halved(0)).unwrap();
         let windows: Vec<Bounds> = (0..AT_ONCE + 3).map(|k| Bounds::new(2.0 * k as f64, 5.0, 15.0, 15.0)).collect();
-        let found = level.judged(&photo, &windows).unwrap();
+        let found = level.judge.judged(&photo, &windows).unwrap();
         assert_eq!(found.len(), windows.len());
         for (window, found) in windows.iter().zip(&found) {
             let view = View { of: window.centre(), at: [15.0; 2], scale: 2.0, angle: 0.0, is_mirrored: false };
             let mut patch = vec![0.0; 900];
             Layer { photo: &photo, part: photo.whole(), view, light: [2.0, -1.0] }.draw(30, 0.0, &mut patch);
-            let out = level.judge.run(&[("x", &Tensor::new([1, 1, 30, 30], patch).unwrap())]).unwrap();
+            let out = level.judge.network.run(&[("x", &Tensor::new([1, 1, 30, 30], patch).unwrap())]).unwrap();
             assert!((f64::from(out["face"].data()[0]) - found.logit).abs() < 1e-4);
             for ((got, side), offset) in found.bounds.sides().iter().zip(window.sides()).zip(out["box"].data()) {
                 assert!((got - side - 15.0 * f64::from(*offset)).abs() < 1e-4);
@@ -439,7 +343,7 @@ mod tests {
         assert_eq!(both.len(), found.len());
         let squares: Vec<Bounds> = found.iter().map(|face| square(&face.bounds)).collect();
         assert!(squares.iter().all(|square| square.width == square.height));
-        for ((a, b), mean) in found.iter().zip(level.judged(&photo, &squares).unwrap()).zip(&both) {
+        for ((a, b), mean) in found.iter().zip(level.judge.judged(&photo, &squares).unwrap()).zip(&both) {
             // Sixteen times as many windows as the second band's.
             let logit = (0.3 + a.logit + b.logit) / 3.0 - 16.0_f64.ln();
             assert!((sigmoid(logit) - mean.score).abs() < 1e-6);

@@ -10,4 +10,5 @@ pub mod data;
 pub mod linear;
 pub mod metric;
 pub mod run;
+pub mod scenes;
 pub mod trunk;

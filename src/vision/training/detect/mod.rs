@@ -1,5 +1,6 @@
 //! Training of face detectors.
 
+pub mod arrangement;
 pub mod examples;
 pub mod parts;
 pub mod photos;

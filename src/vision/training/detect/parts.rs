@@ -7,6 +7,13 @@ use crate::rng::Rng;
 use crate::tensor::Tensor;
 use crate::vision::metrics::roc_area;
 use crate::vision::models::parts::{HEIGHTS, PARTS, SIDE};
+use crate::vision::patch::{Layer, View};
+
+/// Heights of faces in plain patches, how far they are off the middle at most, in pixels, and factors on their grey levels and what is added.
+const PLAIN: [f64; 2] = [52.0, 64.0];
+const OFF_MIDDLE: f64 = 10.0;
+const CONTRAST: [f64; 2] = [0.8, 1.2];
+const BRIGHTNESS: f64 = 0.08;
 
 /// Faces with labels, and which of their labels belong to each part.
 #[derive(Debug)]
@@ -39,18 +46,30 @@ impl<'p> Labelled<'p> {
         Ok(Self { photos, faces, attributes })
     }
 
-    /// Draws the inputs of a step: patches `x` `[N, 1, 96, 96]`, and for each part the labels of its attributes `[N, attributes, 1, 1]`.
-    pub fn batch(&self, count: usize, rng: &mut Rng) -> Result<(Tensor, Vec<Tensor>)> {
+    /// Draws the inputs of a step: patches `x` `[N, 1, 96, 96]`, and for each part the labels of its attributes `[N, attributes, 1, 1]`. The
+    /// share `plain` of the patches shows a face in the middle of nothing but its photograph; in the others, it lies anywhere before a
+    /// background. From the latter alone, the networks learn nothing for hundreds of steps.
+    pub fn batch(&self, count: usize, plain: f64, rng: &mut Rng) -> Result<(Tensor, Vec<Tensor>)> {
         let scenes = Scenes { photos: self.photos, side: SIDE };
         let (mut x, mut labels) = (Vec::new(), vec![Vec::new(); PARTS.len()]);
         for _ in 0..count {
             let face = &self.photos.faces[self.faces[rng.below(self.faces.len())]];
-            let height = (HEIGHTS[0].ln() + rng.unit() * (HEIGHTS[1] / HEIGHTS[0]).ln()).exp();
-            // All of the face lies in the patch.
-            let at = [0; 2].map(|_| rng.uniform(height / 2.0, SIDE as f64 - height / 2.0));
             let mut patch = vec![0.0; SIDE * SIDE];
-            scenes.face(face, view(face, height, at, rng), rng, &mut patch);
-            x.extend(Scenes::finished(&patch, rng));
+            if rng.unit() < plain {
+                let height = rng.uniform(PLAIN[0], PLAIN[1]);
+                let at = [0; 2].map(|_| SIDE as f64 / 2.0 + rng.uniform(-OFF_MIDDLE, OFF_MIDDLE));
+                let view = View { angle: 0.0, ..view(face, height, at, rng) };
+                let contrast = rng.uniform(CONTRAST[0], CONTRAST[1]);
+                let light = [contrast, 0.5 * (1.0 - contrast) + rng.uniform(-BRIGHTNESS, BRIGHTNESS)].map(|v| v as f32);
+                Layer { photo: &face.photo, part: face.photo.whole(), view, light }.draw(SIDE, 0.0, &mut patch);
+                x.extend(patch.iter().map(|v| 2.0 * v - 1.0));
+            } else {
+                let height = (HEIGHTS[0].ln() + rng.unit() * (HEIGHTS[1] / HEIGHTS[0]).ln()).exp();
+                // All of the face lies in the patch.
+                let at = [0; 2].map(|_| rng.uniform(height / 2.0, SIDE as f64 - height / 2.0));
+                scenes.face(face, view(face, height, at, rng), rng, &mut patch);
+                x.extend(Scenes::finished(&patch, rng));
+            }
             for (own, indices) in labels.iter_mut().zip(&self.attributes) {
                 own.extend(indices.iter().map(|&k| if face.labels[k] { 1.0 } else { 0.0 }));
             }
@@ -110,7 +129,7 @@ mod tests {
     fn patches_show_the_face_whose_labels_they_have() {
         let photos = photos();
         let labelled = Labelled::new(&photos).unwrap();
-        let (x, labels) = labelled.batch(60, &mut Rng::new(3)).unwrap();
+        let (x, labels) = labelled.batch(60, 0.0, &mut Rng::new(3)).unwrap();
         assert_eq!((x.shape(), labels.len()), ([60, 1, SIDE, SIDE].into(), 5));
         let mut seen = [0, 0];
         for k in 0..60 {

@@ -196,20 +196,9 @@ impl Reader<'_> {
     }
 
     fn backgrounds(&mut self, inside: &Path) -> Result<()> {
-        let entries = std::fs::read_dir(inside).map_err(|e| Error::io(inside, e))?;
-        let mut packed: Vec<_> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
-        packed.retain(|path| path.to_string_lossy().ends_with(".tar.gz"));
-        packed.sort();
-        for archive in &packed {
-            self.archive(archive, &mut |_, _| Some(Shows::Nothing))?;
-        }
-        if packed.is_empty() {
-            for path in folder::pictures_below(inside, Path::new(""))? {
-                let bytes = files::read(&path, |file, problem| Error::Image { file, problem })?;
-                self.add(&path.display().to_string(), &bytes, &mut |_, _| Some(Shows::Nothing))?;
-            }
-            self.photos.sources.push(inside.display().to_string());
-        }
+        let read =
+            packed::pictures(inside, &mut |path, bytes| self.add(path, &bytes, &mut |_, _| Some(Shows::Nothing)))?;
+        self.photos.sources.extend(read.iter().map(|path| path.display().to_string()));
         Ok(())
     }
 

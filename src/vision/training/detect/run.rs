@@ -1,5 +1,6 @@
 //! Trains one network of a band: the one that proposes windows, or the one that judges them.
 
+use super::arrangement;
 use super::examples::{Example, Examples, Mistake, What};
 use super::parts::{Labelled, areas};
 use super::photos::Photos;
@@ -163,6 +164,9 @@ const BOX_WEIGHT: f32 = 32.0;
 /// Name of such a run in a folder's marker.
 const KIND: &str = "detect";
 
+/// The parts of a run's steps up to which the networks of parts learn from plain patches alone, and from which on from none.
+const PLAIN: [f64; 2] = [0.25, 0.6];
+
 /// One of so many photographs is held out, to judge by.
 const HELD_OUT: usize = 20;
 /// Held-out patches that are judged.
@@ -203,7 +207,9 @@ pub fn network(device: &Device, kind: Kind, band: Band, weights: impl Into<Param
                 g.loss("box_loss", || offsets.mse_weighted(g.input("more"), g.input("weight"), Reduction::Mean));
             }
             Kind::Parts => {
-                for (part, responses) in PARTS.iter().zip(parts::responses(x)) {
+                let responses = parts::responses(x, parts::Norm::Batch);
+                g.output("maps", parts::partness(&responses));
+                for (part, responses) in PARTS.iter().zip(responses) {
                     let logits = parts::logits(part, responses);
                     g.output(&format!("{}_logits", part.name), logits);
                     // The labels have the name of the part.
@@ -236,7 +242,9 @@ fn wanted(band: &Band, kind: Kind, example: &Example) -> Option<Vec<f32>> {
 fn batch(photos: &Photos, mistakes: &[Mistake], config: &Config, step: u64) -> Result<Vec<(&'static str, Tensor)>> {
     let mut rng = Rng::of_step(config.seed, step);
     if config.stage == Kind::Parts {
-        let (x, labels) = Labelled::new(photos)?.batch(config.batch, &mut rng)?;
+        let done = step as f64 / config.steps as f64;
+        let plain = ((PLAIN[1] - done) / (PLAIN[1] - PLAIN[0])).clamp(0.0, 1.0);
+        let (x, labels) = Labelled::new(photos)?.batch(config.batch, plain, &mut rng)?;
         let labels = PARTS.iter().zip(labels).map(|(part, labels)| (part.name, labels));
         return Ok([("x", x)].into_iter().chain(labels).collect());
     }
@@ -356,7 +364,7 @@ fn measure_parts(network: &Network, photos: &Photos, config: &Config) -> Result<
     let (labelled, mut rng) = (Labelled::new(photos)?, Rng::new(config.seed));
     let (mut logits, mut truth): ([Vec<f32>; 5], [Vec<f32>; 5]) = Default::default();
     for _ in 0..JUDGED / AT_ONCE {
-        let (x, labels) = labelled.batch(AT_ONCE, &mut rng)?;
+        let (x, labels) = labelled.batch(AT_ONCE, 0.0, &mut rng)?;
         let mut out = network.run(&[("x", &x)])?;
         for (k, part) in PARTS.iter().enumerate() {
             logits[k].extend_from_slice(out.take(&format!("{}_logits", part.name))?.data());
@@ -499,6 +507,20 @@ pub fn train(
     for (key, value) in &job.manifest {
         weights.set_manifest(key, value);
     }
-    weights.set_manifest("measured", measure(&training.averaged()?, judge, config)?.text);
+    let network = training.averaged()?;
+    let mut text = measure(&network, judge, config)?.text;
+    if config.stage == Kind::Parts {
+        let learned = arrangement::learn(&network, learn, config.seed)?;
+        let (faceness, of_parts) = arrangement::measure(&network, &learned, judge, config.seed)?;
+        learned.write(&mut weights);
+        let said: Vec<String> =
+            PARTS.iter().zip(of_parts).map(|(part, area)| format!("{} {:.1}", part.name, 100.0 * area)).collect();
+        text = format!(
+            "{text}; of windows around faces and others: faceness {:.1}, {}",
+            100.0 * faceness,
+            said.join(", ")
+        );
+    }
+    weights.set_manifest("measured", text);
     Ok(weights)
 }
