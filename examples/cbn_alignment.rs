@@ -68,6 +68,7 @@ fn main() -> Result<()> {
     let test = load(&Path::new(faces).join("helen68_testset_128"))?;
     let model = shape_model(&own, SHARE)?;
     let train: Vec<Face> = own.iter().flat_map(|f| [f.clone(), f.mirrored()]).collect();
+    let shows: Vec<usize> = (0..train.len()).map(|k| k / 2).collect();
     let truth: Vec<Vec<f64>> = train.iter().map(|f| model.coefficients(&f.points)).collect();
     let true_test: Vec<Vec<f64>> = test.iter().map(|f| model.coefficients(&f.points)).collect();
     println!(
@@ -80,17 +81,17 @@ fn main() -> Result<()> {
     println!("\n| landmarks | error / distance between the eyes |\n|---|---|");
     let (mut p, mut q) = (vec![vec![0.0; model.len()]; train.len()], vec![vec![0.0; model.len()]; test.len()]);
     println!("| mean shape | {:.4} |", mean_error(&model, &test, &q)?);
-    let recipe = Recipe { descriptor: Descriptor::default(), method: Method::Direct, starts: 1, spread: 1.0 };
+    let recipe = Recipe { descriptor: Descriptor::default(), method: Method::Direct, starts: 1, spread: 1.0, seed: 1 };
     for level in 1..=3 {
         let side = Config::small().side_before(level - 1);
         let (shown, unknown) = (seen(&train, level)?, seen(&test, level)?);
         if level == 1 {
             let hard = Recipe { method: Method::ProjectOut { energy: 0.98, prior: 0.0 }, ..recipe };
-            let (f, _) = Regressor::fit(&device, &model, &shown, side, [&p, &truth], &hard, 1)?;
+            let (f, _) = Regressor::fit(&device, &model, &shown, side, [&p, &truth], &shows, &hard)?;
             let found = f.apply(&device, &model, &unknown, &q)?;
             println!("| p_1 by a hard projection | {:.4} |", mean_error(&model, &test, &found)?);
         }
-        let (f, moved) = Regressor::fit(&device, &model, &shown, side, [&p, &truth], &recipe, level as u64)?;
+        let (f, moved) = Regressor::fit(&device, &model, &shown, side, [&p, &truth], &shows, &recipe)?;
         p = moved;
         q = f.apply(&device, &model, &unknown, &q)?;
         println!("| p_{level}, from {side} × {side} | {:.4} |", mean_error(&model, &test, &q)?);

@@ -1039,22 +1039,76 @@ fn a_cascade_is_trained_stopped_resumed_measured_and_draws_faces() {
     assert!(report["full"]["full_above"].is_null(), "{report}");
     assert_eq!(report["landmark_error"].as_array().unwrap().len(), 4);
 
+    // Frames that are not moved give the same numbers; moved ones lie further from the mean shape.
+    let still = json(&[&eval[..], &["--held-out", "2", "--moved", "0,0,0", "--json"]].concat());
+    for row in ["bicubic", "full"] {
+        assert_eq!((&still["moved"][row], &still[row]), (&report[row], &report[row]));
+    }
+    let moved = json(&[&eval[..], &["--moved", "15,0.1,0.04", "--seed", "2", "--json"]].concat());
+    let of_mean = |report: &Value| report["landmark_error"][0].as_f64().unwrap();
+    assert!(of_mean(&moved["moved"]) > 1.5 * of_mean(&moved), "{moved}");
+    assert_eq!(moved["moved"]["by"], json!({ "angle": 15.0, "scale": 0.1, "shift": 0.04, "seed": 2 }));
+    assert_eq!(run(&[&eval[..], &["--moved", "50,0,0"]].concat()).status.code(), Some(2));
+
     let (input, face, sheet) = (folder.text("faces/0.png"), folder.text("face.png"), folder.text("sheet.png"));
-    let base: Vec<&str> = vec!["hallucinate", &input, &face, "--weights", &weights];
+    let (aligned, base) = (["--aligned"], vec!["hallucinate", &input, &face, "--weights", &weights]);
     fn with<'a>(base: &[&'a str], more: &[&'a str]) -> Vec<&'a str> {
         [base, more].concat()
     }
-    let report = json(&with(&base, &["--sheet", &sheet, "--json"]));
-    assert_eq!((report["side"].as_u64(), report["landmarks"].as_array().unwrap().len()), (Some(128), 68));
+    let report = json(&with(&base, &["--aligned", "--sheet", &sheet, "--json"]));
+    assert_eq!(report["side"], 128);
+    let [one] = &report["faces"].as_array().unwrap()[..] else { panic!("{report}") };
+    assert_eq!((&one["output"], one["landmarks"].as_array().unwrap().len()), (&json!(face), 68));
+    assert!(one["box"].is_null() && one["score"].is_null(), "{one}");
     let size = |file: &str| Picture::measure(file).map(|s| (s.width, s.height)).unwrap();
     assert_eq!((size(&face), size(&sheet)), ((128, 128), (8 * 128, 32 + 128)));
-    assert!(fails(&with(&base, &[])).contains("face.png: exists; give --overwrite or another output"));
+    assert!(fails(&with(&base, &aligned)).contains("face.png: exists; give --overwrite or another output"));
     let points = folder.text("faces.csv");
     ok(&with(&base, &["--overwrite", "--points", &points]));
     ok(&with(&base, &["--overwrite", "--box", "8,8,40,48"]));
     assert!(fails(&with(&base, &["--overwrite", "--box", "99,0,5,5"])).contains("lies outside of"));
     assert!(fails(&with(&base, &["--overwrite", "--points", &folder.text("no.csv")])).contains("name,x1,y1"));
     assert_eq!(run(&with(&base, &["--box", "1,2,3"])).status.code(), Some(2));
+    let error = fails(&with(&base, &["--overwrite", "--aligned", "--threshold", "0.3"]));
+    assert!(error.contains("leave out the options of a detector"), "{error}");
+
+    // A network that finds white squares finds two faces, which are written in reading order.
+    std::fs::write(folder.path("net.onnx"), onnx::bytes(&onnx::face_finder())).unwrap();
+    let squares = |name: &str, cells: &[[usize; 2]]| {
+        let is_white = |q: usize| cells.contains(&[q % 64 / 8, q / 64 / 8]);
+        let samples = (0..3 * 64 * 64).map(|k| if is_white(k / 3) { 255 } else { 0 }).collect();
+        let squares = Picture::from_samples("squares", 64, 64, Channels::Rgb, Samples::U8(samples)).unwrap();
+        squares.save(folder.path(name)).unwrap();
+        folder.text(name)
+    };
+    let (net, two, none) = (folder.text("net.onnx"), squares("two.png", &[[5, 2], [1, 6]]), squares("none.png", &[]));
+    let found = folder.text("found.png");
+    let search = |input: &str, more: &[&str]| -> Vec<String> {
+        let base = ["hallucinate", input, &found, "--weights", &weights, "--model", &net];
+        base.iter().chain(more).map(|word| (*word).to_owned()).collect()
+    };
+    let both = search(&two, &["--json", "--sheet", &folder.text("two_sheet.png")]);
+    let report = json(&both.iter().map(String::as_str).collect::<Vec<_>>());
+    let places: Vec<(&Value, &Value)> =
+        report["faces"].as_array().unwrap().iter().map(|face| (&face["output"], &face["box"])).collect();
+    let (first, second) = (folder.text("found_1.png"), folder.text("found_2.png"));
+    assert_eq!(
+        places,
+        [(&json!(first), &json!([40.0, 16.0, 8.0, 8.0])), (&json!(second), &json!([8.0, 48.0, 8.0, 8.0]))]
+    );
+    assert_eq!(
+        (size(&first), size(&second), size(&folder.text("two_sheet.png")).1),
+        ((128, 128), (128, 128), 32 + 2 * 128)
+    );
+    assert!(!folder.path("found.png").exists());
+    let refused = |input: &str| fails(&search(input, &[]).iter().map(String::as_str).collect::<Vec<_>>());
+    assert!(refused(&two).contains("found_1.png: exists; give --overwrite"), "{}", refused(&two));
+    let error = refused(&none);
+    assert!(
+        error.contains("none.png: no face found; give a lower --threshold, the face's --box, or --aligned"),
+        "{error}"
+    );
+
     let error = fails(&["hallucinate", &input, &input, "--overwrite"]);
     assert!(error.contains("0.png: is the input; choose another output"), "{error}");
 
@@ -1079,6 +1133,7 @@ fn a_cascade_is_trained_stopped_resumed_measured_and_draws_faces() {
         "{error}"
     );
     assert!(fresh(&["--data", &faces, "--pretrain", "0"]).contains("--pretrain must be at least 1, or 0 with --init"));
+    assert!(fresh(&["--data", &faces, "--moved", "8,0.1,0.03"]).contains("give --jitter 1 or more"));
     // At a rate near zero the networks keep their initial weights.
     let (d, rows) = (folder.text("d"), folder.text("rows.safetensors"));
     let mut tensors = whole.tensors().clone();
@@ -1115,6 +1170,44 @@ fn a_cascade_is_trained_stopped_resumed_measured_and_draws_faces() {
         assert!(apart(&branch, &branch) < 1e-6);
         assert!(apart(&format!("{level}/gate/conv1"), &format!("{level}/gate/conv1")) > 1e-3, "the gate is new");
     }
+    // In moved frames f_1 has a second step, and f_k is fitted on the copies too.
+    let e = folder.text("e");
+    let begin = ["train", "hallucinate", "--data", &faces, "--more", &faces, "--more-square", "-4,4,72", "--out", &e];
+    let steps =
+        ["--jitter", "1", "--moved", "8,0.1,0.03", "--pretrain", "1", "--joint", "1", "--batch", "2", "--patch", "16"];
+    ok(&[&begin[..], &steps].concat());
+    let names: Vec<String> = open("e").tensors().keys().filter(|n| n.contains("alignment")).cloned().collect();
+    let has = |name: &str| names.iter().any(|n| n == name);
+    assert!(has("level1/alignment2/r") && has("level3/alignment/r") && !has("level2/alignment2/r"), "{names:?}");
+    let log = std::fs::read_to_string(folder.path("e/log.jsonl")).unwrap();
+    assert_eq!(log.lines().filter(|l| l.contains("landmark_error_moved")).count(), 4, "{log}");
+    let fitted = lineament::Weights::open(folder.path("e/level1/fitted.safetensors")).unwrap();
+    // Five faces, their mirror images, as many copies, and five without landmarks.
+    assert_eq!(fitted.get("p").unwrap().shape()[0], 4 * 5 + 5);
+    let error = fails(&["train", "hallucinate", "--out", &e, "--resume", "--moved", "9,0.1,0.03"]);
+    assert!(error.contains("moved"), "{error}");
+    ok(&["eval", "hallucinate", "--data", &faces, "--weights", &folder.text("e/weights.safetensors")]);
+
+    // The frame of a box beside that of the landmarks.
+    std::fs::create_dir(folder.path("boxed")).unwrap();
+    std::fs::copy(&two, folder.path("boxed/a.png")).unwrap();
+    let (side, anchors) = (1.1 * 1.3583 * 8.0, [(36..42, [0.25 / 0.7, 0.2 / 0.7]), (42..48, [0.45 / 0.7, 0.2 / 0.7])]);
+    let [left, top] = [44.0 - 0.5 * side, 20.0 + 0.1553 * 8.0 - 0.5 * side];
+    let mut places = [[0.5f64, 0.4]; 68];
+    anchors.into_iter().for_each(|(group, place)| places[group].fill(place));
+    (places[48], places[54]) = ([0.3743, 0.6], [0.6257, 0.6]);
+    let list: Vec<String> =
+        places.iter().map(|[x, y]| format!("{:.6},{:.6}", left + x * side, top + y * side)).collect();
+    std::fs::write(folder.path("boxed.csv"), format!("a.png,{}\n", list.join(","))).unwrap();
+    let boxed = folder.text("boxed");
+    let report = json(&["eval", "hallucinate", "--data", &boxed, "--frames", "--model", &net, "--json"]);
+    assert_eq!((&report["faces"], &report["found"]), (&json!(1), &json!(1)));
+    let median = |key: &str| report[key]["median"].as_f64().unwrap();
+    assert!((median("scale") - 1.1f64.ln()).abs() < 1e-4 && median("angle").abs() < 1e-3, "{report}");
+    assert!(median("right").abs() < 1e-4 && median("down").abs() < 1e-4, "{report}");
+    let error = fails(&["eval", "hallucinate", "--data", &faces, "--frames", "--model", &net, "--threshold", "1"]);
+    assert!(error.contains("found none of 5 faces"), "{error}");
+
     // The second and the fourth face are held out.
     std::fs::remove_file(folder.path("faces/2.png")).unwrap();
     assert!(train(&["--resume"]).contains("2.png: there is no such file"));

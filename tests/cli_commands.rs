@@ -172,12 +172,13 @@ fn names_that_are_not_utf8_are_taken_and_told() {
         serde_json::from_str(stdout.lines().last().unwrap()).unwrap()
     };
     let report = json(
-        &["hallucinate"],
+        &["hallucinate", "--aligned"],
         &[("--sheet", path(b"sheet\xff.png")), ("", path(b"in\xff.png")), ("", path(b"out\xfe.png"))],
     );
-    for (key, name) in [("input", "in\0ff.png"), ("output", "out\0fe.png"), ("sheet", "sheet\0ff.png")] {
+    for (key, name) in [("input", "in\0ff.png"), ("sheet", "sheet\0ff.png")] {
         assert_eq!(report[key], escaped(name));
     }
+    assert_eq!(report["faces"][0]["output"], escaped("out\0fe.png"));
     assert!(path(b"out\xfe.png").is_file() && path(b"sheet\xff.png").is_file());
     let report = json(&["eval", "upscale", "--scale", "3"], &[("--hr", path(b"hr\xff"))]);
     assert_eq!((&report["hr"], &report["images"]), (&escaped("hr\0ff").into(), &1.into()));

@@ -9,8 +9,9 @@ use lineament::models::cbn::bases::Bases;
 use lineament::models::cbn::cascade::{Cascade, Variant};
 use lineament::models::cbn::descriptor::Descriptor;
 use lineament::models::cbn::network::{Config, Correspondence, level};
-use lineament::models::cbn::shape::{SHARE, SIMILARITY, ShapeModel};
+use lineament::models::cbn::shape::{SHARE, SIMILARITY, ShapeModel, Similarity};
 use lineament::models::shipped;
+use lineament::tasks::detect::{self, Detector};
 use lineament::tasks::hallucinate::align::{Recipe, Regressor};
 use lineament::tasks::hallucinate::faces::{Face, resized, shape_model};
 use lineament::tasks::hallucinate::frame::{Frame, MIRROR};
@@ -60,8 +61,9 @@ fn landmarks_are_found_in_16_pixels_and_better_after_every_level() {
     let (Some(train), Some(test)) = (faces("train", 120), faces("test", 60)) else { return };
     let model = shape_model(&train, SHARE).unwrap();
     let train: Vec<Face> = train.iter().flat_map(|f| [f.clone(), f.mirrored()]).collect();
+    let shows: Vec<usize> = (0..train.len()).map(|k| k / 2).collect();
     let truth: Vec<Vec<f64>> = train.iter().map(|f| model.coefficients(&f.points)).collect();
-    let recipe = Recipe { descriptor: Descriptor::default(), method: Method::Direct, starts: 1, spread: 1.0 };
+    let recipe = Recipe { descriptor: Descriptor::default(), method: Method::Direct, starts: 1, spread: 1.0, seed: 1 };
     let mut p = vec![vec![0.0; model.len()]; train.len()];
     let mut q = vec![vec![0.0; model.len()]; test.len()];
     let mut errors = vec![mean_error(&model, &test, &q)];
@@ -69,12 +71,60 @@ fn landmarks_are_found_in_16_pixels_and_better_after_every_level() {
         let see = |faces: &[Face]| -> Vec<Vec<f32>> {
             faces.iter().map(|f| resized(&f.at(16).unwrap(), 16, side).unwrap()).collect()
         };
-        let (f, moved) = Regressor::fit(&device, &model, &see(&train), side, [&p, &truth], &recipe, 1).unwrap();
+        let (f, moved) = Regressor::fit(&device, &model, &see(&train), side, [&p, &truth], &shows, &recipe).unwrap();
         p = moved;
         q = f.apply(&device, &model, &see(&test), &q).unwrap();
         errors.push(mean_error(&model, &test, &q));
     }
     assert!(errors[1] < 0.9 * errors[0] && errors[2] < errors[1], "{errors:?}");
+}
+
+#[test]
+fn faces_in_moved_frames_are_found_by_steps_in_the_upright_frame() {
+    let Some(device) = common::device() else { return };
+    let (Some(train), Some(test)) = (faces("train", 120), faces("test", 60)) else { return };
+    let model = shape_model(&train, SHARE).unwrap();
+    // Turned by up to 18 degrees, one after the other.
+    let turned = |k: usize, face: &Face| {
+        let angle = (k as f64 * 0.7).sin() * 18f64.to_radians();
+        let (a, b) = (angle.cos(), angle.sin());
+        let by = Similarity { a, b, shift: [0.5 - 0.5 * a + 0.5 * b, 0.5 - 0.5 * b - 0.5 * a] };
+        let frame = Frame { to_frame: by.after(&Frame::of_square([0.0; 2], 128.0).unwrap().to_frame) };
+        let luma = frame.crop(&face.luma, [128; 2], 128).unwrap();
+        Face { luma, side: 128, points: face.points.iter().map(|&x| by.apply(x)).collect() }
+    };
+    let turn = |faces: &[Face]| faces.iter().enumerate().map(|(k, f)| turned(k, f)).collect::<Vec<_>>();
+    let test = turn(&test);
+    let train: Vec<Face> = turn(&train).iter().flat_map(|f| [f.clone(), f.mirrored()]).collect();
+    let shows: Vec<usize> = (0..train.len()).map(|k| k / 2).collect();
+    let truth: Vec<Vec<f64>> = train.iter().map(|f| model.coefficients(&f.points)).collect();
+    let see = |faces: &[Face]| -> Vec<Vec<f32>> { faces.iter().map(|f| f.at(16).unwrap()).collect() };
+    let error_of = |steps: [Option<usize>; 2]| {
+        let mut p = vec![vec![0.0; model.len()]; train.len()];
+        let mut q = vec![vec![0.0; model.len()]; test.len()];
+        for upright in steps {
+            let descriptor = Descriptor { upright, ..Descriptor::default() };
+            let recipe = Recipe { descriptor, method: Method::Direct, starts: 1, spread: 1.0, seed: 1 };
+            let (f, moved) = Regressor::fit(&device, &model, &see(&train), 16, [&p, &truth], &shows, &recipe).unwrap();
+            p = moved;
+            q = f.apply(&device, &model, &see(&test), &q).unwrap();
+        }
+        mean_error(&model, &test, &q)
+    };
+    let (plain, upright) = (error_of([None, None]), error_of([None, Some(32)]));
+    assert!(upright < 0.95 * plain, "{upright} {plain}");
+}
+
+#[test]
+fn the_detectors_box_frames_the_shipped_photograph() {
+    let Some(device) = common::device() else { return };
+    let picture = Picture::open(concat!(env!("CARGO_MANIFEST_DIR"), "/assets/astronaut.png")).unwrap();
+    let found = Detector::faces(&device).unwrap().find(&picture, detect::Ask::default()).unwrap();
+    assert_eq!(found.len(), 1);
+    // The square that docs/faces.md gives for it.
+    let apart = Frame::of_box(&found[0].bounds).unwrap().apart(&Frame::of_square([147.0, 57.0], 155.0).unwrap());
+    let [x, y] = apart.shift;
+    assert!(apart.scale.abs() < 0.2 && x.abs() < 0.1 && y.abs() < 0.1 && apart.angle == 0.0, "{apart:?}");
 }
 
 #[test]

@@ -1,14 +1,16 @@
 //! `lineament hallucinate`.
 
 use super::out::{self, say};
-use super::{Common, finite, interrupt};
+use super::{Common, detect, finite, interrupt};
 use crate::error::{Error, Result};
 use crate::files::{self, Existing};
+use crate::vision::boxes::Detection;
 use crate::vision::image::{Channels, Picture, Rect};
 use crate::vision::models::cbn::cascade::{Cascade, Variant};
 use crate::vision::models::cbn::network::Config;
 use crate::vision::models::cbn::shape::Point;
 use crate::vision::models::shipped;
+use crate::vision::tasks::detect::Detector;
 use crate::vision::tasks::hallucinate::frame::Frame;
 use crate::vision::tasks::hallucinate::hallucinator::{Ask, Hallucinator, input};
 use crate::vision::tasks::hallucinate::sheet;
@@ -23,6 +25,7 @@ use std::time::Instant;
 
 /// A cascade by its weights.
 #[derive(Args, Clone)]
+#[group(id = "Cascade")]
 pub struct Model {
     /// Weights file from train hallucinate; without it, the weights that come with lineament.
     #[arg(long, value_name = "FILE", conflicts_with = "preset")]
@@ -51,32 +54,39 @@ impl Model {
     }
 }
 
-/// Reconstruct a large face from one of about 16 × 16 pixels.
+/// Reconstruct large faces from those of about 16 × 16 pixels in a picture.
 #[derive(Args)]
 #[command(after_help = "Examples:
-  lineament hallucinate tiny.png face.png
+  lineament hallucinate group.jpg face.png
   lineament hallucinate group.jpg face.png --box 310,84,22,22 --sheet sheet.png
   lineament hallucinate photo.jpg face.png --points photo.csv --json
+  lineament hallucinate tiny.png face.png --aligned
 
-Without --points or --box, the face must fill the picture's largest centred square, with the eyes at 36\u{a0}% and 64\u{a0}% of the width and \
-29\u{a0}% of the height, and the mouth at 60\u{a0}% of the height. The face is first resized to 16 × 16 pixels (28 × 28 with small-8px), whatever \
-its size in the picture; the result is its luminance.
+The faces are found as `lineament detect` finds them, unless --box, --points or --aligned says where one is. A single face is written to \
+OUT; several are written to OUT_1 and so on, in reading order, each with its number before OUT's ending.
 
-The sheet shows the input, bicubic, four panels from the last level of the full network (its common branch, its high-frequency \
-branch, its gate, its warped prior), the result, and the original if the picture has enough pixels. --json includes 68 landmarks in \
-pixels of IN, as found by the last level.")]
+An aligned face fills the picture's largest centred square, with the eyes at 36\u{a0}% and 64\u{a0}% of the width and \
+29\u{a0}% of the height, and the mouth at 60\u{a0}% of the height. Each face is first resized to 16 × 16 pixels (28 × 28 with small-8px), \
+whatever its size in the picture; the result is its luminance.
+
+The sheet has a row for each face: the input, bicubic, four panels from the last level of the full network (its common branch, its \
+high-frequency branch, its gate, its warped prior), the result, and the original if the picture has enough pixels. --json includes 68 \
+landmarks of each face in pixels of IN, as found by the last level.")]
 pub struct Arguments {
-    /// A picture with a face.
+    /// A picture with faces.
     input: PathBuf,
     /// The picture to write: png, jpg, webp, bmp, tif.
     output: PathBuf,
     /// 68 landmarks that locate the face: one line per picture, name,x1,y1,…,x68,y68 in pixels. The file's only line is used, or
     /// the line with IN's name.
-    #[arg(long, value_name = "FILE.csv", conflicts_with = "area")]
+    #[arg(long, value_name = "FILE.csv", conflicts_with_all = ["area", "aligned"])]
     points: Option<PathBuf>,
     /// The face's square in pixels of IN; a rectangle stands for the square around it.
     #[arg(long = "box", value_name = "X,Y,W,H", value_parser = parse_box, allow_hyphen_values = true)]
     area: Option<Area>,
+    /// The picture is one aligned face: nothing is searched.
+    #[arg(long, conflicts_with = "area")]
+    aligned: bool,
     /// Also write a contact sheet.
     #[arg(long, value_name = "FILE")]
     sheet: Option<PathBuf>,
@@ -85,6 +95,8 @@ pub struct Arguments {
     overwrite: bool,
     #[command(flatten)]
     model: Model,
+    #[command(flatten)]
+    detector: detect::Model,
     #[command(flatten)]
     common: Common,
 }
@@ -103,8 +115,15 @@ fn short(v: f64) -> String {
     if v.abs() < 1e7 { v.to_string() } else { format!("{v:e}") }
 }
 
-/// Returns the frame of the face in `picture`.
-fn frame(a: &Arguments, picture: &Picture) -> Result<Frame> {
+/// A face to reconstruct.
+struct Found {
+    frame: Frame,
+    /// As the detector found it.
+    detection: Option<Detection>,
+}
+
+/// Returns where the face of `picture` is, or `None` if the arguments do not tell.
+fn given(a: &Arguments, picture: &Picture) -> Result<Option<Frame>> {
     let size = [picture.height(), picture.width()];
     if let Some(file) = &a.points {
         let list = landmarks(file)?;
@@ -115,14 +134,16 @@ fn frame(a: &Arguments, picture: &Picture) -> Result<Frame> {
         };
         let wrong = |problem: String| Error::import(file.display().to_string(), problem);
         let face = found.ok_or_else(|| wrong(format!("has no line for {name}; add one")))?;
-        return Frame::of_face(&face.points, size).map_err(|e| wrong(format!("the landmarks of {name}: {e}")));
+        let frame = Frame::of_face(&face.points, size).map_err(|e| wrong(format!("the landmarks of {name}: {e}")));
+        return frame.map(Some);
     }
     let (width, height) = (size[1] as f64, size[0] as f64);
-    let Some([x, y, w, h]) = a.area else {
+    if a.aligned {
         // The square lies within the picture.
         let side = width.min(height);
-        return Frame::of_square([0.5 * (width - side), 0.5 * (height - side)], side);
-    };
+        return Frame::of_square([0.5 * (width - side), 0.5 * (height - side)], side).map(Some);
+    }
+    let Some([x, y, w, h]) = a.area else { return Ok(None) };
     let wrong = |problem: &str| {
         let [x, y, w, h] = [x, y, w, h].map(short);
         Error::Usage(format!("{}: --box {x},{y},{w},{h}: {problem}", a.input.display()))
@@ -136,24 +157,60 @@ fn frame(a: &Arguments, picture: &Picture) -> Result<Frame> {
     let side = w.max(h);
     let frame = Frame::of_square([x + 0.5 * (w - side), y + 0.5 * (h - side)], side)?;
     frame.check(size).map_err(|e| wrong(&e.to_string()))?;
-    Ok(frame)
+    Ok(Some(frame))
 }
 
-/// Rejects, before any work, outputs that cannot be written or would destroy something.
-fn check(a: &Arguments, existing: Existing) -> Result<()> {
-    let refuse = |path: &Path, problem: &str| Err(Error::Usage(format!("{}: {problem}", path.display())));
-    let input = a.input.canonicalize().ok();
-    for output in [Some(&a.output), a.sheet.as_ref()].into_iter().flatten() {
-        Picture::format_for(&output.display().to_string())?;
-        if output.exists() && output.canonicalize().ok() == input {
-            return refuse(output, "is the input; choose another output, because inputs are never overwritten");
-        }
-        files::check_output(output, existing)?;
+/// Finds the faces of `picture`, in reading order.
+fn found(a: &Arguments, picture: &Picture, detector: &mut Detector) -> Result<Vec<Found>> {
+    let mut found = detector.find(picture, a.detector.ask())?;
+    // A face outside of the picture has no pixels.
+    found.retain(|face| face.bounds.pixels(picture).is_some());
+    if found.is_empty() {
+        return Err(Error::Usage(format!(
+            "{}: no face found; give a lower --threshold, the face's --box, or --aligned if the picture is one",
+            a.input.display()
+        )));
     }
-    // The folder is known to exist here.
+    found.sort_by(|a, b| a.bounds.y.total_cmp(&b.bounds.y).then(a.bounds.x.total_cmp(&b.bounds.x)));
+    let size = [picture.height(), picture.width()];
+    let of = |detection: Detection| {
+        let frame = Frame::of_box(&detection.bounds)?;
+        frame.check(size).map_err(|e| Error::image(a.input.display(), e.to_string()))?;
+        Ok(Found { frame, detection: Some(detection) })
+    };
+    found.into_iter().map(of).collect()
+}
+
+/// Returns the path of face `k` (from 0) of `count`.
+fn numbered(output: &Path, k: usize, count: usize) -> PathBuf {
+    if count == 1 {
+        return output.to_owned();
+    }
+    let mut name = output.file_stem().unwrap_or_default().to_owned();
+    name.push(format!("_{}", k + 1));
+    if let Some(ending) = output.extension() {
+        name.push(".");
+        name.push(ending);
+    }
+    output.with_file_name(name)
+}
+
+/// Rejects, before any work, a file for a face or the sheet that cannot be written or would destroy something.
+fn check(a: &Arguments, output: &Path, existing: Existing) -> Result<()> {
+    let refuse = |problem: &str| Err(Error::Usage(format!("{}: {problem}", output.display())));
+    Picture::format_for(&output.display().to_string())?;
+    if output.exists() && output.canonicalize().ok() == a.input.canonicalize().ok() {
+        return refuse("is the input; choose another output, because inputs are never overwritten");
+    }
+    files::check_output(output, existing)
+}
+
+/// Rejects a face's file that is the sheet's too. The folders of both exist.
+fn check_apart(a: &Arguments, output: &Path) -> Result<()> {
     let place = |path: &Path| files::folder_of(path).canonicalize().ok().zip(path.file_name().map(OsStr::to_owned));
-    if a.sheet.as_deref().map(place) == Some(place(&a.output)) {
-        return refuse(&a.output, "is both the face and the sheet; give --sheet another file");
+    if a.sheet.as_deref().map(place) == Some(place(output)) {
+        let problem = "is both the face and the sheet; give --sheet another file";
+        return Err(Error::Usage(format!("{}: {problem}", output.display())));
     }
     Ok(())
 }
@@ -166,40 +223,79 @@ pub fn save(picture: &Picture, path: &Path, existing: Existing) -> Result<()> {
 
 pub fn run(a: &Arguments) -> Result<u8> {
     let existing = Existing::overwrite(a.overwrite);
-    check(a, existing)?;
+    [Some(&a.output), a.sheet.as_ref()].into_iter().flatten().try_for_each(|output| check(a, output, existing))?;
+    check_apart(a, &a.output)?;
     let picture = Picture::open(&a.input)?;
-    let frame = frame(a, &picture)?;
+    let given = given(a, &picture)?;
+    let detects_by_default = matches!(
+        a.detector,
+        detect::Model {
+            model: None,
+            reading: None,
+            pyramid: false,
+            threshold: None,
+            overlap: None,
+            min_size: None,
+            ..
+        }
+    );
+    if given.is_some() && !detects_by_default {
+        return Err(Error::Usage(
+            "--box, --points or --aligned says where the face is; leave out the options of a detector".into(),
+        ));
+    }
     let (cascade, weights) = a.model.open()?;
-    let device = a.common.open()?;
+    let (device, faces) = match given {
+        Some(frame) => (a.common.open()?, vec![Found { frame, detection: None }]),
+        None => {
+            let mut detector = a.detector.open(&a.common)?;
+            let faces = found(a, &picture, &mut detector)?;
+            (detector.device().clone(), faces)
+        }
+    };
+    let outputs: Vec<PathBuf> = (0..faces.len()).map(|k| numbered(&a.output, k, faces.len())).collect();
+    outputs.iter().try_for_each(|output| check(a, output, existing).and_then(|()| check_apart(a, output)))?;
     let side = cascade.side();
-    let (i_0, original) = input(&picture, &frame, &cascade)?;
     let ask = Ask { details: true, given_p: false };
     let hallucinator = Hallucinator::new(&device, &cascade, &weights, Variant::Full, 1, ask)?;
-    interrupt::check()?;
-    let begin = Instant::now();
-    let face = hallucinator.run(std::slice::from_ref(&i_0), None)?.swap_remove(0);
-    let ms = begin.elapsed().as_secs_f64() * 1e3;
-    let plane = face.i.last().map(Vec::as_slice).unwrap_or_default();
-    let mut result = Picture::new("face", side, side, Channels::Grey, 8)?;
-    result.put_grey(Rect { top: 0, left: 0, height: side, width: side }, plane)?;
-    save(&result, &a.output, existing)?;
-    let (from, to) = (out::shown(&a.input), out::shown(&a.output));
-    say!("{from} → {to}: {side} × {side} in {ms:.0} ms on {}", device.describe());
+    let (mut rows, mut objects) = (Vec::new(), Vec::new());
+    for (found, output) in faces.iter().zip(&outputs) {
+        interrupt::check()?;
+        let (i_0, original) = input(&picture, &found.frame, &cascade)?;
+        let begin = Instant::now();
+        let face = hallucinator.run(std::slice::from_ref(&i_0), None)?.swap_remove(0);
+        let ms = begin.elapsed().as_secs_f64() * 1e3;
+        let plane = face.i.last().map(Vec::as_slice).unwrap_or_default();
+        let mut result = Picture::new("face", side, side, Channels::Grey, 8)?;
+        result.put_grey(Rect { top: 0, left: 0, height: side, width: side }, plane)?;
+        save(&result, output, existing)?;
+        let place = found.detection.as_ref().map(|Detection { bounds: b, score, .. }| {
+            format!(" {:.1},{:.1},{:.1},{:.1} ({score:.2})", b.x, b.y, b.width, b.height)
+        });
+        let (from, to, place) = (out::shown(&a.input), out::shown(output), place.unwrap_or_default());
+        say!("{from}{place} → {to}: {side} × {side} in {ms:.0} ms on {}", device.describe());
+        if a.sheet.is_some() {
+            rows.push(sheet::panels(&i_0, &face, side, original.as_deref())?);
+        }
+        let to_picture = found.frame.to_frame.inverse();
+        let landmarks: Vec<Point> = face.p.last().map(|p| cascade.shape.landmarks(p)).unwrap_or_default();
+        let landmarks: Vec<Point> = landmarks.into_iter().map(|p| to_picture.apply(p)).collect();
+        let bounds = found.detection.as_ref().map(|face| face.bounds);
+        objects.push(json!({
+            "output": out::path(output), "box": bounds.map(|b| [b.x, b.y, b.width, b.height]),
+            "score": found.detection.as_ref().map(|face| face.score), "ms": ms, "landmarks": landmarks,
+        }));
+    }
     if let Some(file) = &a.sheet {
-        let row = sheet::panels(&i_0, &face, side, original.as_deref())?;
-        let sheet = sheet::grid("sheet", side, &sheet::PANELS, &[row.iter().map(Vec::as_slice).collect()])?;
-        save(&sheet, file, existing)?;
-        say!("{}: {}", out::shown(file), sheet::names(row.len()));
+        let planes: Vec<Vec<&[f32]>> = rows.iter().map(|row| row.iter().map(Vec::as_slice).collect()).collect();
+        save(&sheet::grid("sheet", side, &sheet::PANELS, &planes)?, file, existing)?;
+        say!("{}: {}", out::shown(file), sheet::names(rows.iter().map(Vec::len).max().unwrap_or(0)));
     }
     if a.common.json {
-        let to_picture = frame.to_frame.inverse();
-        let found: Vec<Point> = face.p.last().map(|p| cascade.shape.landmarks(p)).unwrap_or_default();
-        let found: Vec<Point> = found.into_iter().map(|p| to_picture.apply(p)).collect();
-        let object = json!({
-            "input": out::path(&a.input), "output": out::path(&a.output), "sheet": a.sheet.as_ref().map(out::path),
-            "side": side, "ms": ms, "device": device.describe(), "landmarks": found,
-        });
-        out::json(&object);
+        out::json(&json!({
+            "input": out::path(&a.input), "faces": objects, "sheet": a.sheet.as_ref().map(out::path), "side": side,
+            "device": device.describe(),
+        }));
     }
     Ok(0)
 }

@@ -9,7 +9,7 @@ macro_rules! overlay {
 
 mod attributes;
 mod detect;
-mod hallucinate;
+pub mod hallucinate;
 
 use super::out::{self, note, say, shown};
 use super::{Common, interrupt, progress};

@@ -43,6 +43,12 @@ impl Bounds {
         [self.x + self.width / 2.0, self.y + self.height / 2.0]
     }
 
+    /// Returns whether a place (x, y) lies in the box or on its border.
+    pub fn contains(&self, [x, y]: [f64; 2]) -> bool {
+        let [left, top, right, bottom] = self.sides();
+        (left..=right).contains(&x) && (top..=bottom).contains(&y)
+    }
+
     /// Returns the area, 0 if a side is not above 0.
     pub fn area(&self) -> f64 {
         self.width.max(0.0) * self.height.max(0.0)

@@ -231,11 +231,8 @@ fn level_ms(device: &Device, cascade: &Cascade, config: &Config, k: usize, runs:
     let before = g.input("before", [1, 1, level.side / 2, level.side / 2])?;
     let p = g.input("p", [1, cascade.shape.len(), 1, 1])?;
     // The last fitted f_k stands in for levels that were never fitted; all take equally long at the same side.
-    let alignment = cascade.fitted.get(k).or(cascade.fitted.last()).and_then(|f| f.alignment.as_ref());
-    let p_k = match alignment {
-        Some(f) => cascade.align(&mut g, before, p, f)?,
-        None => p,
-    };
+    let fitted = cascade.fitted.get(k).or(cascade.fitted.last());
+    let p_k = cascade.align(&mut g, before, p, fitted.map_or(&[], |f| &f.alignment[..]))?;
     let built = network::level(&mut g, before, p_k, level, &known)?;
     let session = device.compile(&g, &[built.i], g.initialize(1))?;
     let side = level.side / 2;

@@ -6,6 +6,7 @@ use super::{Unsaved, base, explain};
 use crate::error::{Error, Result};
 use crate::train::Progress;
 use crate::vision::models::cbn::network::PRESETS;
+use crate::vision::training::faces::Movement;
 use crate::vision::training::hallucinate::{Config, Observer, folder, steps, train};
 use clap::Args;
 use clap::builder::PossibleValuesParser;
@@ -41,6 +42,11 @@ pub struct Arguments {
     /// Copies of each face of DATA, each rotated, scaled and shifted slightly, to reduce overfitting [default: 0]
     #[arg(long, value_name = "COPIES")]
     jitter: Option<usize>,
+    /// Let the copies, f_k's among them, and the faces of --more lie as far off as in frames that a detector gives: standard
+    /// deviations of angle (degrees), logarithm of the scale, and shift (parts of the side) [default: 2.9,0.04,0.02 for the
+    /// copies, which f_k does not see]
+    #[arg(long, value_name = "ANGLE,SCALE,SHIFT", value_parser = parse_moved)]
+    moved: Option<Moved>,
     /// Hold out every K-th face of DATA for choices; `eval hallucinate --held-out K` measures on them [default: 0, none]
     #[arg(long, value_name = "K")]
     hold_out: Option<usize>,
@@ -91,10 +97,24 @@ fn parse_square(text: &str) -> std::result::Result<Square, String> {
     square.ok_or_else(|| format!("expected X,Y,SIDE in pixels, such as -5.7,16.4,123.3, got {text:?}"))
 }
 
+/// Angle, scale, shift.
+#[derive(Debug, Clone, Copy)]
+pub struct Moved(pub [f64; 3]);
+
+/// Parses the standard deviations of a movement.
+pub fn parse_moved(text: &str) -> std::result::Result<Moved, String> {
+    let numbers =
+        finite(text).ok_or_else(|| format!("expected ANGLE,SCALE,SHIFT, such as 9,0.09,0.03, got {text:?}"))?;
+    Movement::new(numbers).map(|_| Moved(numbers)).map_err(|e| e.to_string())
+}
+
 /// Returns `base` overridden by the flags.
 fn overlaid(mut base: Config, a: &Arguments) -> Config {
     if let Some(Square(square)) = a.more_square {
         base.more_square = square;
+    }
+    if let Some(Moved(moved)) = a.moved {
+        base.moved = moved;
     }
     overlay!(base, a: data data_terms more jitter hold_out init preset seed pretrain joint batch patch lr clip ablation checkpoint_every);
     base

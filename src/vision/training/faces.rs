@@ -27,27 +27,54 @@ pub struct Faces {
     pub fingerprint: String,
 }
 
-/// Faces without landmarks, in the canonical frame.
+/// Faces without landmarks, in the canonical frame or moved in it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Aligned {
     /// Luminance in 0..1, `side` × `side`, row by row.
     pub luma: Vec<Vec<f32>>,
-    /// Rows, then columns of the frame that the pictures show, as fractions of its side. The rest repeats their border.
+    /// For each face, maps where a point lies in the canonical frame to where it lies in its plane.
+    pub moves: Vec<Similarity>,
+    /// Rows, then columns of the canonical frame that the pictures show, as fractions of its side. The rest repeats their border.
     pub seen: [Range<f64>; 2],
     /// SHA-256 of the frame's place and all pictures, in order.
     pub fingerprint: String,
 }
 
+impl Aligned {
+    /// Returns a plane of `side` × `side` for face `index`: 1 where its picture shows the frame, else 0.
+    pub fn shown(&self, index: usize, side: usize) -> Vec<f32> {
+        let back = self.moves.get(index).map(Similarity::inverse);
+        let [rows, columns] = &self.seen;
+        let is_seen = |corner: [usize; 2]| {
+            let [x, y] = corner.map(|v| v as f64 / side as f64);
+            let [x, y] = back.map_or([x, y], |back| back.apply([x, y]));
+            (rows.start..=rows.end).contains(&y) && (columns.start..=columns.end).contains(&x)
+        };
+        let is_shown = |q: usize| {
+            let (i, j) = (q / side, q % side);
+            [[j, i], [j + 1, i], [j, i + 1], [j + 1, i + 1]].into_iter().all(is_seen)
+        };
+        (0..side * side).map(|q| f32::from(is_shown(q))).collect()
+    }
+}
+
 /// Reads the pictures in `folder` and its subfolders, which must all have one size. The canonical frame is the square
-/// `[left, top, side]` in pixels and may extend beyond the pictures. Faces are returned as `side` × `side`.
+/// `[left, top, side]` in pixels and may extend beyond the pictures. Faces are returned as `side` × `side`, each in a frame that
+/// was moved at random if `moved` says by how much and from which seed.
 ///
 /// # Errors
 /// There is no picture; a picture is broken or has another size; the square lies outside the pictures.
-pub fn aligned(folder: &Path, [left, top, square]: [f64; 3], side: usize) -> Result<Aligned> {
+pub fn aligned(
+    folder: &Path,
+    [left, top, square]: [f64; 3],
+    side: usize,
+    moved: Option<(Movement, u64)>,
+) -> Result<Aligned> {
+    let mut moved = moved.map(|(by, seed)| (by, Rng::new(seed)));
     let frame = Frame::of_square([left, top], square)?;
     let mut hash = Sha256::new();
     [left, top, square].iter().for_each(|v| hash.update(v.to_le_bytes()));
-    let mut luma = Vec::new();
+    let (mut luma, mut moves) = (Vec::new(), Vec::new());
     let mut size = None;
     for path in crate::vision::image::folder::pictures_below(folder, Path::new(""))? {
         let bytes = crate::files::read(&path, |file, problem| Error::Image { file, problem })?;
@@ -61,7 +88,10 @@ pub fn aligned(folder: &Path, [left, top, square]: [f64; 3], side: usize) -> Res
                 format!("has {w} × {h} pixels, those before it {width} × {height}; one square fits one size only");
             return Err(Error::image(path.display(), problem));
         }
-        luma.push(frame.crop(&picture.plane(Channel::Y, picture.whole())?, own, side)?);
+        let by = moved.as_mut().map_or(Similarity::NONE, |(by, rng)| by.draw(rng));
+        let plane = picture.plane(Channel::Y, picture.whole())?;
+        luma.push(Frame { to_frame: by.after(&frame.to_frame) }.crop(&plane, own, side)?);
+        moves.push(by);
     }
     let part = |first: f64, size: usize| ((0.0 - first) / square).max(0.0)..((size as f64 - first) / square).min(1.0);
     let [height, width] = size.unwrap_or_default();
@@ -72,7 +102,7 @@ pub fn aligned(folder: &Path, [left, top, square]: [f64; 3], side: usize) -> Res
         return Err(Error::Usage(format!("{}: {problem}", folder.display())));
     }
     let fingerprint = files::hex(&hash.finalize());
-    Ok(Aligned { luma, seen, fingerprint })
+    Ok(Aligned { luma, moves, seen, fingerprint })
 }
 
 /// Reads a file of landmarks, one line per picture.
@@ -91,7 +121,7 @@ pub fn landmarks(list: &Path) -> Result<Vec<points::Face>> {
 
 /// A face that was moved in its frame, as if the frame had been found less accurately.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Jittered {
+pub struct Moved {
     /// Index of the original in [`Faces::faces`].
     pub of: usize,
     /// Maps where a point lay in the frame to where it lies now.
@@ -102,16 +132,51 @@ pub struct Jittered {
 /// Largest size of the planes of all faces and their copies, in bytes.
 const MAX_FACES_BYTES: u64 = 8 << 30;
 
-/// Standard deviations of a copy's rotation (radians), of the logarithm of its scale, and of its shift along each axis
-/// (fractions of the side). Chosen by us.
-const JITTER: [f64; 3] = [0.05, 0.04, 0.02];
+/// Standard deviations of a random movement in the canonical frame: a similarity about its centre.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Movement {
+    /// Of the rotation, in radians.
+    pub angle: f64,
+    /// Of the natural logarithm of the scale.
+    pub scale: f64,
+    /// Of the shift along each axis, as a fraction of the frame's side.
+    pub shift: f64,
+}
 
-/// Returns a small random similarity about the frame's centre.
-fn jitter(rng: &mut Rng) -> Similarity {
-    let [angle, scale] = [JITTER[0] * rng.normal(), (JITTER[1] * rng.normal()).exp()];
-    let (a, b) = (scale * angle.cos(), scale * angle.sin());
-    let centre = [0.5 - 0.5 * a + 0.5 * b, 0.5 - 0.5 * b - 0.5 * a];
-    Similarity { a, b, shift: centre.map(|c| c + JITTER[2] * rng.normal()) }
+impl Movement {
+    /// That of copies which only keep networks from memorising faces. Chosen by us.
+    pub const JITTER: Self = Self { angle: 0.05, scale: 0.04, shift: 0.02 };
+
+    /// Creates a movement of an angle in degrees, a scale, and a shift.
+    ///
+    /// # Errors
+    /// A number is below 0 or not finite; the angle is above 45°, the scale above 0.5, or the shift above 0.25.
+    pub fn new([degrees, scale, shift]: [f64; 3]) -> Result<Self> {
+        let is_within = |(value, most): (f64, f64)| (0.0..=most).contains(&value);
+        if ![(degrees, 45.0), (scale, 0.5), (shift, 0.25)].into_iter().all(is_within) {
+            return Err(Error::Usage(format!(
+                "--moved {degrees},{scale},{shift}: expected standard deviations of the angle (0 to 45 degrees), of the scale's \
+                 logarithm (0 to 0.5) and of the shift (0 to 0.25 of the side), such as 9,0.09,0.03"
+            )));
+        }
+        Ok(Self { angle: degrees.to_radians(), scale, shift })
+    }
+
+    /// Draws a movement.
+    pub fn draw(&self, rng: &mut Rng) -> Similarity {
+        let [angle, scale] = [self.angle * rng.normal(), (self.scale * rng.normal()).exp()];
+        let (a, b) = (scale * angle.cos(), scale * angle.sin());
+        let centre = [0.5 - 0.5 * a + 0.5 * b, 0.5 - 0.5 * b - 0.5 * a];
+        Similarity { a, b, shift: centre.map(|c| c + self.shift * rng.normal()) }
+    }
+}
+
+/// Copies of each face, each moved at random.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Copies {
+    pub count: usize,
+    pub by: Movement,
+    pub seed: u64,
 }
 
 /// Which faces of a folder to use: every k-th may be held out of training, for choosing between runs.
@@ -140,20 +205,14 @@ impl Part {
 /// # Errors
 /// The list or a picture is missing or broken; landmarks coincide or lie outside their picture; there is no face.
 pub fn open(folder: &Path, part: Part, side: usize) -> Result<Faces> {
-    Ok(open_jittered(folder, part, side, 0, 0)?.0)
+    Ok(open_moved(folder, part, side, Copies { count: 0, by: Movement::JITTER, seed: 0 })?.0)
 }
 
-/// Like [`open`], and also returns `copies` copies of each face, moved at random by `seed`.
+/// Returns the faces of `part` that `folder`.csv names.
 ///
 /// # Errors
-/// Those of [`open`]; the faces and their copies take too much memory.
-pub fn open_jittered(
-    folder: &Path,
-    part: Part,
-    side: usize,
-    copies: usize,
-    seed: u64,
-) -> Result<(Faces, Vec<Jittered>)> {
+/// The list is missing or broken; there is no face.
+pub fn listed(folder: &Path, part: Part) -> Result<Vec<points::Face>> {
     if !folder.is_dir() {
         let problem = "is not a folder; give a folder of pictures, with its landmarks in FOLDER.csv beside it";
         return Err(Error::Usage(format!("{}: {problem}", folder.display())));
@@ -169,19 +228,29 @@ pub fn open_jittered(
             folder.display()
         )));
     }
-    let numbers = [list.len(), copies.saturating_add(1), side, side];
+    Ok(list)
+}
+
+/// Like [`open`], and also returns copies of the faces, those of each face one after the other.
+///
+/// # Errors
+/// Those of [`open`]; the faces and their copies take too much memory.
+pub fn open_moved(folder: &Path, part: Part, side: usize, copies: Copies) -> Result<(Faces, Vec<Moved>)> {
+    let list = listed(folder, part)?;
+    let numbers = [list.len(), copies.count.saturating_add(1), side, side];
     let bytes = numbers.into_iter().try_fold(4u64, |bytes, n| bytes.checked_mul(n as u64));
     if bytes.is_none_or(|bytes| bytes > MAX_FACES_BYTES) {
         return Err(Error::Usage(format!(
-            "{}: {} faces with {copies} copies of each take more than {} GiB; give a smaller --jitter",
+            "{}: {} faces with {} copies of each take more than {} GiB; give a smaller --jitter",
             folder.display(),
             list.len(),
+            copies.count,
             MAX_FACES_BYTES >> 30
         )));
     }
     let mut hash = Sha256::new();
-    let (mut names, mut faces, mut jittered) = (Vec::new(), Vec::new(), Vec::new());
-    let mut rng = Rng::new(seed);
+    let (mut names, mut faces, mut moved) = (Vec::new(), Vec::new(), Vec::new());
+    let mut rng = Rng::new(copies.seed);
     for face in list {
         let path = folder.join(&face.name);
         let bytes = crate::files::read(&path, |file, problem| Error::Image { file, problem })?;
@@ -190,14 +259,63 @@ pub fn open_jittered(
         let picture = Picture::decode(&bytes, &path.display().to_string())?;
         let size = [picture.height(), picture.width()];
         let frame = Frame::of_face(&face.points, size).map_err(|e| Error::image(path.display(), e.to_string()))?;
-        for _ in 0..copies {
-            let by = jitter(&mut rng);
-            let moved = Frame { to_frame: by.after(&frame.to_frame) };
-            jittered.push(Jittered { of: faces.len(), by, face: Face::new(&picture, &face.points, &moved, side)? });
+        for _ in 0..copies.count {
+            let by = copies.by.draw(&mut rng);
+            let frame = Frame { to_frame: by.after(&frame.to_frame) };
+            moved.push(Moved { of: faces.len(), by, face: Face::new(&picture, &face.points, &frame, side)? });
         }
         faces.push(Face::new(&picture, &face.points, &frame, side)?);
         names.push(face.name);
     }
     let fingerprint = files::hex(&hash.finalize());
-    Ok((Faces { names, faces, fingerprint }, jittered))
+    Ok((Faces { names, faces, fingerprint }, moved))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn movements_have_their_deviations() {
+        let by = Movement::new([9.0, 0.1, 0.04]).unwrap();
+        let mut rng = Rng::new(3);
+        let (mut sum, n) = ([0.0; 4], 4000);
+        for _ in 0..n {
+            let is = by.draw(&mut rng);
+            let [x, y] = is.apply([0.5; 2]);
+            let values = [is.b.atan2(is.a).to_degrees(), is.scale().ln(), x - 0.5, y - 0.5];
+            sum.iter_mut().zip(values).for_each(|(sum, v)| *sum += v * v / f64::from(n));
+        }
+        for (found, wanted) in sum.map(f64::sqrt).into_iter().zip([9.0, 0.1, 0.04, 0.04]) {
+            assert!((found / wanted - 1.0).abs() < 0.05, "{found} {wanted}");
+        }
+        assert_eq!(Movement::new([0.0; 3]).unwrap().draw(&mut rng), Similarity::NONE);
+        for refused in [[46.0, 0.1, 0.1], [5.0, -0.1, 0.1], [5.0, 0.1, f64::NAN], [5.0, 0.1, 0.3]] {
+            assert!(
+                Movement::new(refused).unwrap_err().to_string().contains("expected standard deviations"),
+                "{refused:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_a_moved_face_shows_moves_with_it() {
+        // Pictures that show the frame's left half; the second face lies a quarter of the side further right, the third is turned by 90°.
+        let shifted = Similarity { shift: [0.25, 0.0], ..Similarity::NONE };
+        let turned = Similarity { a: 0.0, b: 1.0, shift: [1.0, 0.0] };
+        let aligned = Aligned {
+            luma: Vec::new(),
+            moves: vec![Similarity::NONE, shifted, turned],
+            seen: [0.0..1.0, 0.0..0.5],
+            fingerprint: String::new(),
+        };
+        let shown = |index: usize| -> Vec<usize> {
+            let plane = aligned.shown(index, 4);
+            (0..16).filter(|&q| plane[q] == 1.0).collect()
+        };
+        assert_eq!(shown(0), [0, 1, 4, 5, 8, 9, 12, 13]);
+        assert_eq!(shown(1), [1, 2, 5, 6, 9, 10, 13, 14]);
+        // What was left is above.
+        assert_eq!(shown(2), (0..8).collect::<Vec<_>>());
+    }
 }

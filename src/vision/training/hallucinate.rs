@@ -20,7 +20,8 @@
 //! Aligned faces without landmarks may be added for the networks: f_k, fitted on the others, finds their p_k. No loss counts
 //! the parts of the frame that their pictures do not show: results and targets are 0 there. Copies of the faces with landmarks,
 //! each turned, scaled and shifted a little, keep the networks from memorising the faces. A level's results for the training
-//! faces, on which the next level is trained, are then like those for new faces.
+//! faces, on which the next level is trained, are then like those for new faces. If the copies are moved as far as the frames that
+//! a detector gives, f_k is fitted on them too, and finds the similarity of p first.
 //!
 //! Not stated in the paper; we chose: p_k of a training face as found by an f_k that was fitted without it; the ablation's
 //! networks start from the full cascade's branch of the level if it reads the same, else afresh.
@@ -37,7 +38,7 @@ mod objective;
 mod parts;
 mod stages;
 
-use super::faces::{self, Faces};
+use super::faces::{self, Copies, Faces, Movement};
 use crate::error::{Error, Result};
 use crate::exec::Device;
 use crate::train::choices;
@@ -72,6 +73,9 @@ pub struct Config {
     pub seed: u64,
     /// Copies of each face with landmarks, turned, scaled and shifted a little, for the networks.
     pub jitter: usize,
+    /// Standard deviations of the copies' movement as [`faces::Movement::new`] takes them. f_k is then fitted on the copies too,
+    /// and the faces without landmarks are moved as well. All 0: the copies move by [`faces::Movement::JITTER`], and nothing else.
+    pub moved: [f64; 3],
     /// Every `hold_out`-th face is held out for choosing between runs; 0: none.
     pub hold_out: usize,
     /// Initial weights of the networks: a cascade of the same preset, or empty. If the file has the ablation's rows of one
@@ -110,6 +114,7 @@ impl Default for Config {
             more_square: [0.0; 3],
             seed: 1,
             jitter: 0,
+            moved: [0.0; 3],
             hold_out: 0,
             init: PathBuf::new(),
             pretrain: vec![1000, 600, 600],
@@ -141,6 +146,11 @@ impl Config {
         choices::save(self, path)
     }
 
+    /// Returns how far frames move, or `None` if f_k is fitted in canonical frames only.
+    fn movement(&self) -> Result<Option<Movement>> {
+        Ok(Some(Movement::new(self.moved)?).filter(|_| self.moved != [0.0; 3]))
+    }
+
     /// Checks the choices and returns the network's sizes and the variants of the cascade to train, in order.
     fn check(&self) -> Result<(network::Config, Vec<Variant>)> {
         let preset = network::Config::preset(&self.preset)?;
@@ -152,6 +162,9 @@ impl Config {
         }
         if self.jitter > MAX_COPIES {
             return Err(Error::Usage(format!("--jitter must be at most {MAX_COPIES} copies, got {}", self.jitter)));
+        }
+        if self.movement()?.is_some() && self.jitter == 0 {
+            return refuse("--moved says how far the copies of --jitter move; give --jitter 1 or more");
         }
         if self.hold_out == 1 {
             return refuse("--hold-out 1 leaves no face to train on; give 2 or more, or 0 to hold out none");
@@ -249,11 +262,15 @@ pub fn train(
         same_choices(&Config::open(&folder.config())?, config, &folder.config())?;
     }
     let part = if config.hold_out == 0 { faces::Part::All } else { faces::Part::Trained(config.hold_out) };
-    let (Faces { faces: own, mut fingerprint, .. }, copies) =
-        faces::open_jittered(&config.data, part, top, config.jitter, config.seed)?;
+    let movement = config.movement()?;
+    let copies = Copies { count: config.jitter, by: movement.unwrap_or(Movement::JITTER), seed: config.seed };
+    let (Faces { faces: own, mut fingerprint, .. }, copies) = faces::open_moved(&config.data, part, top, copies)?;
     let more = match config.more.as_os_str().is_empty() {
         true => None,
-        false => Some(faces::aligned(&config.more, config.more_square, top)?),
+        false => {
+            let moved = movement.map(|by| (by, config.seed.wrapping_add(1)));
+            Some(faces::aligned(&config.more, config.more_square, top, moved)?)
+        }
     };
     if let Some(more) = &more {
         fingerprint = format!("{fingerprint}+{}", more.fingerprint);
@@ -263,6 +280,10 @@ pub fn train(
     let mut counted = format!("{} faces and their mirror images", own.len());
     if config.jitter > 0 {
         counted += &format!(", {} jittered copies of each", config.jitter);
+        if movement.is_some() {
+            let [degrees, scale, shift] = config.moved;
+            counted += &format!(", moved by {degrees} degrees, {scale} of scale and {shift} of the side");
+        }
     }
     if config.hold_out > 0 {
         counted += &format!(", one in {} held out", config.hold_out);
@@ -285,12 +306,7 @@ pub fn train(
         device,
         folder,
         fingerprint,
-        faces: Training {
-            marked,
-            jittered: copies.into_iter().flat_map(Moved::with_mirror).collect(),
-            more,
-            side: top,
-        },
+        faces: Training { marked, moved: copies.into_iter().flat_map(Moved::with_mirror).collect(), more, side: top },
         observer,
         done: 0,
         cascade: Cascade { config: preset, shape, fitted: Vec::new() },

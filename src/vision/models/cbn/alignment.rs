@@ -92,8 +92,8 @@ impl Step {
         let d = &samples.offsets;
         let (r, held_out, ridge) = match method {
             Method::Direct => {
-                let (weights, held_out, ridge) = ridge_regression(&f, d, &samples.part, &RIDGES)?;
-                (-(weights.transpose() * &f), Some(held_out), ridge)
+                let (r, held_out, ridge) = ridge_regression(&f, d, &samples.part, &RIDGES)?;
+                (r, Some(held_out), ridge)
             }
             Method::ProjectOut { energy, prior } => {
                 let gram = d.transpose() * d;
@@ -129,11 +129,9 @@ impl Step {
     }
 }
 
-/// Returns the samples' weights (a row per sample, a column per coefficient) in the regression Δ ≈ F·F'·weights, −Δ as found
-/// for each sample without its part, and the ridge. Uses the dual form, whose unknowns are the samples: there are more features.
+/// Returns the R of the regression −Δ ≈ R·F (a row per coefficient), −Δ as found for each sample without its part, and the ridge.
 fn ridge_regression(f: &Mat<f64>, d: &Mat<f64>, part: &[usize], ridges: &[f64]) -> Result<(Mat<f64>, Mat<f64>, f64)> {
-    let kernel = f * f.transpose();
-    let unit = trace(&kernel) / f.ncols() as f64;
+    let normal = Normal::new(f, d);
     let mut tried: Vec<Mat<f64>> = ridges.iter().map(|_| Mat::zeros(d.nrows(), d.ncols())).collect();
     for fold in 0..FOLDS {
         let rows = |is: bool| (0..d.nrows()).filter(|&i| (part[i] == fold) == is).collect::<Vec<_>>();
@@ -141,11 +139,8 @@ fn ridge_regression(f: &Mat<f64>, d: &Mat<f64>, part: &[usize], ridges: &[f64]) 
         if out.is_empty() || kept.is_empty() {
             continue;
         }
-        let inner = Mat::from_fn(kept.len(), kept.len(), |i, j| kernel[(kept[i], kept[j])]);
-        let across = Mat::from_fn(out.len(), kept.len(), |i, j| kernel[(out[i], kept[j])]);
-        let right = Mat::from_fn(kept.len(), d.ncols(), |i, j| d[(kept[i], j)]);
-        for (ridge, found) in ridges.iter().zip(&mut tried) {
-            let answer = &across * solve_ridge(inner.clone(), ridge * unit, right.as_ref())?;
+        let answers = normal.answers([f, d], [&kept, &out], ridges)?;
+        for (answer, found) in answers.into_iter().zip(&mut tried) {
             for (i, &row) in out.iter().enumerate() {
                 (0..d.ncols()).for_each(|k| found[(row, k)] = -answer[(i, k)]);
             }
@@ -153,8 +148,59 @@ fn ridge_regression(f: &Mat<f64>, d: &Mat<f64>, part: &[usize], ridges: &[f64]) 
     }
     let error = |found: &Mat<f64>| (found + d).squared_norm_l2();
     let best = (0..ridges.len()).min_by(|&a, &b| error(&tried[a]).total_cmp(&error(&tried[b]))).unwrap_or(0);
-    let weights = solve_ridge(kernel, ridges[best] * unit, d.as_ref())?;
-    Ok((weights, tried.swap_remove(best), ridges[best]))
+    let r = normal.solution(f, d, ridges[best])?;
+    Ok((r, tried.swap_remove(best), ridges[best]))
+}
+
+/// The normal equations of a regression Δ ≈ F·X, in the form with fewer unknowns.
+enum Normal {
+    /// F·F': an unknown for each sample.
+    Samples(Mat<f64>),
+    /// F'·F and F'·Δ: an unknown for each feature.
+    Features(Mat<f64>, Mat<f64>),
+}
+
+impl Normal {
+    fn new(f: &Mat<f64>, d: &Mat<f64>) -> Self {
+        match f.nrows() <= f.ncols() {
+            true => Self::Samples(f * f.transpose()),
+            false => Self::Features(f.transpose() * f, f.transpose() * d),
+        }
+    }
+
+    /// Returns the mean square of a feature times the number of samples, the unit of a ridge.
+    fn unit(&self, width: usize) -> f64 {
+        let (Self::Samples(square) | Self::Features(square, _)) = self;
+        trace(square) / width as f64
+    }
+
+    /// Returns Δ of the samples `out` as found from those `kept`, for every ridge.
+    fn answers(&self, [f, d]: [&Mat<f64>; 2], [kept, out]: [&[usize]; 2], ridges: &[f64]) -> Result<Vec<Mat<f64>>> {
+        let unit = self.unit(f.ncols());
+        let rows = |x: &Mat<f64>, chosen: &[usize]| Mat::from_fn(chosen.len(), x.ncols(), |i, j| x[(chosen[i], j)]);
+        let (square, right, left) = match self {
+            Self::Samples(kernel) => {
+                let across = Mat::from_fn(out.len(), kept.len(), |i, j| kernel[(out[i], kept[j])]);
+                let inner = Mat::from_fn(kept.len(), kept.len(), |i, j| kernel[(kept[i], kept[j])]);
+                (inner, rows(d, kept), across)
+            }
+            Self::Features(all, right) => {
+                let (f, d) = (rows(f, out), rows(d, out));
+                (all - f.transpose() * &f, right - f.transpose() * &d, f)
+            }
+        };
+        let answer = |ridge: &f64| Ok(&left * solve_ridge(square.clone(), ridge * unit, right.as_ref())?);
+        ridges.iter().map(answer).collect()
+    }
+
+    /// Returns −X'.
+    fn solution(self, f: &Mat<f64>, d: &Mat<f64>, ridge: f64) -> Result<Mat<f64>> {
+        let ridge = ridge * self.unit(f.ncols());
+        Ok(match self {
+            Self::Samples(kernel) => -(solve_ridge(kernel, ridge, d.as_ref())?.transpose() * f),
+            Self::Features(square, right) => -solve_ridge(square, ridge, right.as_ref())?.transpose().to_owned(),
+        })
+    }
 }
 
 /// Adds p_k = p_{k−1} + f_k of the features `phi`; the nodes `r` and `b` are R and b.
@@ -238,6 +284,23 @@ mod tests {
             rows.map(|i| (after[(i, 0)] - before[(i, 0)]).abs()).fold(0.0, f64::max)
         };
         assert!(largest(1) < 1e-9 && largest(0) > 5.0, "{} {}", largest(1), largest(0));
+    }
+
+    #[test]
+    fn both_forms_of_the_normal_equations_have_one_solution() {
+        let samples = samples();
+        let (f, d) = (&samples.features, &samples.offsets);
+        let forms = [Normal::Samples(f * f.transpose()), Normal::Features(f.transpose() * f, f.transpose() * d)];
+        let kept: Vec<usize> = (0..400).filter(|i| i % 4 > 0).collect();
+        let out: Vec<usize> = (0..400).step_by(4).collect();
+        let [one, other] = forms.map(|form| {
+            let answers = form.answers([f, d], [&kept, &out], &[1e-3, 0.1]).unwrap();
+            (answers, form.solution(f, d, 1e-2).unwrap())
+        });
+        let apart = |a: &Mat<f64>, b: &Mat<f64>| (a - b).norm_max() / a.norm_max();
+        assert!(one.0.iter().zip(&other.0).all(|(a, b)| apart(a, b) < 1e-8));
+        assert!(apart(&one.0[0], &one.0[1]) > 1e-3, "the ridge counts");
+        assert!(apart(&one.1, &other.1) < 1e-8);
     }
 
     #[test]

@@ -50,6 +50,18 @@ impl Bases {
         Self::new(side, [model.mean().len(), offsets.len()], &places, basis, model.len())
     }
 
+    /// Computes the similarity bases alone, at the pixels of a template of `side` × `side`, in pixels of a picture of
+    /// `fine` × `fine`.
+    ///
+    /// # Errors
+    /// `side` is 0.
+    pub fn similarity(model: &ShapeModel, [side, fine]: [usize; 2]) -> Result<Self> {
+        let place = |k: usize| (k as f64 + 0.5) / side as f64;
+        let places: Vec<Point> = (0..side * side).map(|q| [place(q % side), place(q / side)]).collect();
+        let values: Vec<[Point; SIMILARITY]> = places.iter().map(|&z| similarity_at(model.mean(), z)).collect();
+        Self::new(fine, [side, side], &places, |k, q| values[q][k], SIMILARITY)
+    }
+
     fn new(
         side: usize,
         [h, w]: [usize; 2],

@@ -25,8 +25,9 @@ pub struct Alignment {
 /// What is fitted for one level before its networks are trained.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Fitted {
-    /// `None` leaves p unchanged. If every level has `None`, this is the fixed correspondence of the paper's ablation.
-    pub alignment: Option<Alignment>,
+    /// The steps of f_k, of which each reads I_{k−1} where the one before it placed the landmarks. None leaves p unchanged; if
+    /// every level has none, this is the fixed correspondence of the paper's ablation.
+    pub alignment: Vec<Alignment>,
     /// E_k: `[1, C, side, side]`.
     pub prior: Tensor,
 }
@@ -129,9 +130,8 @@ impl Cascade {
         let mut stages = Vec::new();
         for (k, level) in self.levels(variant).into_iter().enumerate() {
             let stage = g.within(&variant.scope(k), |g| {
-                let alignment = self.fitted.get(k).and_then(|f| f.alignment.as_ref());
-                if let (Some(f), None, true) = (alignment, given, variant != Variant::Fixed) {
-                    p = self.align(g, before, p, f)?;
+                if let (Some(f), None, true) = (self.fitted.get(k), given, variant != Variant::Fixed) {
+                    p = self.align(g, before, p, &f.alignment)?;
                 }
                 self.stage(g, before, p, variant, level)
             })?;
@@ -176,15 +176,22 @@ impl Cascade {
         !levels.is_empty() && (0..levels.len()).all(has)
     }
 
-    /// Adds step (1) alone: p_k from I_{k−1} `before` and p_{k−1} `p`.
+    /// Adds step (1) alone: p_k from I_{k−1} `before` and p_{k−1} `p`, by the steps `f` of f_k.
     ///
     /// # Errors
     /// Those of [`Cascade::build`].
-    pub fn align(&self, g: &mut Graph, before: NodeId, p: NodeId, f: &Alignment) -> Result<NodeId> {
-        let phi = f.descriptor.build(g, before, p, &self.shape)?;
-        let r = g.constant("r", f.step.r.clone())?;
-        let b = g.constant("r.b", f.step.b.clone())?;
-        alignment::build(g, phi, p, r, b)
+    pub fn align(&self, g: &mut Graph, before: NodeId, mut p: NodeId, f: &[Alignment]) -> Result<NodeId> {
+        for (index, f) in f.iter().enumerate() {
+            let step = |g: &mut Graph| {
+                let [phi, q] = f.descriptor.build(g, before, p, &self.shape)?;
+                let r = g.constant("r", f.step.r.clone())?;
+                let b = g.constant("r.b", f.step.b.clone())?;
+                let found = alignment::build(g, phi, q, r, b)?;
+                f.descriptor.leave(g, found, p, &self.shape)
+            };
+            p = if index == 0 { step(g)? } else { g.within(&format!("step{}", index + 1), step)? };
+        }
+        Ok(p)
     }
 
     /// Gathers everything into one file: the shape model, what is fitted for each level, and the networks' `weights` with
@@ -195,12 +202,14 @@ impl Cascade {
         for (k, fitted) in self.fitted.iter().enumerate() {
             let name = |part: &str| format!("level{}/{part}", k + 1);
             tensors.insert(name("prior"), fitted.prior.clone());
-            if let Some(f) = &fitted.alignment {
-                let sight = [f.descriptor.radius as f32, f.descriptor.sigma as f32];
-                let sight = Tensor::new([1, 2, 1, 1], sight.to_vec()).expect("two numbers");
-                tensors.insert(name("alignment/descriptor"), sight);
-                tensors.insert(name("alignment/r"), f.step.r.clone());
-                tensors.insert(name("alignment/b"), f.step.b.clone());
+            for (index, f) in fitted.alignment.iter().enumerate() {
+                let name = |part: &str| name(&format!("{}/{part}", step_name(index)));
+                let mut sight = vec![f.descriptor.radius as f32, f.descriptor.sigma as f32];
+                sight.extend(f.descriptor.upright.map(|side| side as f32));
+                let sight = Tensor::new([1, sight.len(), 1, 1], sight).expect("as many numbers");
+                tensors.insert(name("descriptor"), sight);
+                tensors.insert(name("r"), f.step.r.clone());
+                tensors.insert(name("b"), f.step.b.clone());
             }
         }
         let mut all = Weights::from_tensors(tensors);
@@ -236,26 +245,35 @@ impl Cascade {
                 let problem = format!("{} is {:?}, expected {expected:?}", name("prior"), prior.shape());
                 return Err(fail(problem));
             }
-            let parts = ["descriptor", "r", "b"].map(|part| rest.remove(&name(&format!("alignment/{part}"))));
-            let alignment = match parts {
-                [None, None, None] => None,
-                [Some(sight), Some(r), Some(b)] if sight.data().len() == 2 => {
-                    let [radius, sigma] = [0, 1].map(|i| f64::from(sight.data()[i]));
-                    let descriptor = Descriptor { radius, sigma };
-                    let n = shape.len();
-                    let expected = [[n, descriptor.len(shape.mean().len()), 1, 1], [1, n, 1, 1]];
-                    if [r.shape(), b.shape()] != expected {
-                        let is = [r.shape(), b.shape()];
-                        return Err(fail(format!("{} and b are {is:?}, expected {expected:?}", name("alignment/r"))));
+            let mut alignment = Vec::new();
+            loop {
+                let step = step_name(alignment.len());
+                let parts = ["descriptor", "r", "b"].map(|part| rest.remove(&name(&format!("{step}/{part}"))));
+                match parts {
+                    [None, None, None] => break,
+                    [Some(sight), Some(r), Some(b)] if matches!(sight.data(), [_, _] | [_, _, _]) => {
+                        let [radius, sigma] = [0, 1].map(|i| f64::from(sight.data()[i]));
+                        // A cast saturates, and building the step refuses sides that do not fit.
+                        let upright = sight.data().get(2).map(|side| *side as usize);
+                        let descriptor = Descriptor { radius, sigma, upright };
+                        let n = shape.len();
+                        let expected = [[n, descriptor.len(shape.mean().len()), 1, 1], [1, n, 1, 1]];
+                        if [r.shape(), b.shape()] != expected {
+                            let is = [r.shape(), b.shape()];
+                            let step = name(&format!("{step}/r"));
+                            return Err(fail(format!("{step} and b are {is:?}, expected {expected:?}")));
+                        }
+                        alignment.push(Alignment { descriptor, step: Step { r, b } });
                     }
-                    Some(Alignment { descriptor, step: Step { r, b } })
+                    _ => return Err(fail(format!("lacks a part of {}; save it again", name(&step)))),
                 }
-                _ => return Err(fail(format!("lacks a part of {}; save it again", name("alignment")))),
-            };
+            }
             fitted.push(Fitted { alignment, prior });
         }
-        if let Some(left) = rest.keys().find(|n| n.contains("/alignment/")) {
-            return Err(fail(format!("has {left:?} but lacks level{}/prior; save it again", fitted.len() + 1)));
+        if let Some(left) = rest.keys().find(|n| n.contains("/alignment")) {
+            let next = format!("level{}/", fitted.len() + 1);
+            let lacks = if left.starts_with(&next) { next + "prior" } else { "the step before it".to_owned() };
+            return Err(fail(format!("has {left:?} but lacks {lacks}; save it again")));
         }
         let mut weights = Weights::from_tensors(rest);
         for (key, value) in file.manifest() {
@@ -268,6 +286,11 @@ impl Cascade {
     pub fn side(&self) -> usize {
         self.config.side_before(self.fitted.len().min(self.config.levels.len()))
     }
+}
+
+/// Returns the name of step `index` (from 0) of an f_k in a file.
+pub fn step_name(index: usize) -> String {
+    if index == 0 { "alignment".to_owned() } else { format!("alignment{}", index + 1) }
 }
 
 /// Adds the networks of a variant on ↑I_{k−1} and E^{W_k}, and I_k.
@@ -316,22 +339,24 @@ mod tests {
     fn cascade() -> Cascade {
         let (config, shape) = (Config::small(), model());
         let mut rng = Rng::new(2);
-        let descriptor = Descriptor { radius: 1.5, sigma: 0.75 };
+        let descriptor = Descriptor { radius: 1.5, sigma: 0.75, upright: None };
         let (n, width) = (shape.len(), descriptor.len(shape.mean().len()));
         let mut random = |shape, size: f64| {
             let data = (0..crate::tensor::len(&shape)).map(|_| (size * rng.normal()) as f32).collect();
             Tensor::new(shape, data).unwrap()
         };
         let mut fitted = Vec::new();
-        for level in &config.levels[..2] {
-            let step = Step { r: random([n, width, 1, 1].into(), 1e-3), b: random([1, n, 1, 1].into(), 1e-2) };
+        for (level, steps) in config.levels[..2].iter().zip([2, 1]) {
+            let mut step = || Step { r: random([n, width, 1, 1].into(), 1e-3), b: random([1, n, 1, 1].into(), 1e-2) };
+            let sight = |k: usize| Descriptor { upright: Some(level.side).filter(|_| k > 0), ..descriptor };
+            let alignment = (0..steps).map(|k| Alignment { descriptor: sight(k), step: step() }).collect();
             let bump = |e: usize| {
                 let (i, j) = (e / level.side % level.side, e % level.side);
                 (i * j % 7) as f32 / 7.0
             };
             let prior = (0..config.contours * level.side * level.side).map(bump).collect();
             let prior = Tensor::new([1, config.contours, level.side, level.side], prior).unwrap();
-            fitted.push(Fitted { alignment: Some(Alignment { descriptor, step }), prior });
+            fitted.push(Fitted { alignment, prior });
         }
         Cascade { config, shape, fitted }
     }
@@ -367,8 +392,12 @@ mod tests {
         assert!(out.iter().zip(&twice).all(|(a, b)| apart(a, b) < 1e-4));
         // p carries over from level to level, and stays 0 without f_k.
         assert!(out[0].data() != out[2].data() && out[0].data().iter().any(|p| p.abs() > 1e-3));
+        // Every step of level 1 counts.
+        let mut short = cascade.clone();
+        short.fitted[0].alignment.pop();
+        assert!(apart(&run(&short, Some(weights.clone())).0[0], &out[0]) > 1e-3);
         let mut fixed = cascade;
-        fixed.fitted.iter_mut().for_each(|f| f.alignment = None);
+        fixed.fitted.iter_mut().for_each(|f| f.alignment.clear());
         let (still, _) = run(&fixed, Some(weights));
         assert!(still[2].data().iter().all(|p| *p == 0.0) && apart(&still[3], &out[3]) > 1e-6);
     }
@@ -385,8 +414,14 @@ mod tests {
             Cascade::open(&file).map(|(c, _)| c.fitted.len()).map_err(|e| e.to_string())
         };
         assert!(without("level2/prior").unwrap_err().contains("lacks level2/prior"));
+        assert!(without("level1/alignment2/r").unwrap_err().contains("lacks a part of level1/alignment2"));
         assert!(without("level1/alignment/b").unwrap_err().contains("lacks a part of level1/alignment"));
         assert!(without("shape/mean").unwrap_err().contains("shape/mean"));
+        let mut tensors = whole.tensors().clone();
+        tensors.retain(|name, _| !name.starts_with("level1/alignment/"));
+        let mut file = Weights::from_tensors(tensors);
+        file.set_manifest("preset", "small".to_owned());
+        assert!(Cascade::open(&file).unwrap_err().to_string().contains("but lacks the step before it"));
         let anonymous = Weights::from_tensors(whole.tensors().clone());
         assert!(Cascade::open(&anonymous).unwrap_err().to_string().contains("names no preset"));
     }

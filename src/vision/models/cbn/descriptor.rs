@@ -10,6 +10,7 @@
 
 use super::bases::Bases;
 use super::shape::{Point, ShapeModel};
+use super::upright;
 use crate::error::Result;
 use crate::graph::{Graph, NodeId};
 use crate::ops::conv2d::Conv2d;
@@ -27,11 +28,13 @@ pub struct Descriptor {
     pub radius: f64,
     /// Standard deviation of the Gaussian.
     pub sigma: f64,
+    /// The side at which the picture is read in the upright frame of p; without it, the picture is read as it is.
+    pub upright: Option<usize>,
 }
 
 impl Default for Descriptor {
     fn default() -> Self {
-        Self { radius: 2.0, sigma: 1.0 }
+        Self { radius: 2.0, sigma: 1.0, upright: None }
     }
 }
 
@@ -52,14 +55,19 @@ impl Descriptor {
     }
 
     /// Adds φ of the pictures `x` `[N, 1, side, side]` at the landmarks of `p` `[N, bases, 1, 1]`: `[N, 8, L, 9]`. Its
-    /// constants are named `phi/…`.
+    /// constants are named `phi/…`. Also returns the coefficients that φ is read at, which a step adds to: `p`, or those of the
+    /// same landmarks in the upright frame.
     ///
     /// # Errors
     /// The shapes do not fit; a name is taken.
-    pub fn build(&self, g: &mut Graph, x: NodeId, p: NodeId, model: &ShapeModel) -> Result<NodeId> {
+    pub fn build(&self, g: &mut Graph, x: NodeId, p: NodeId, model: &ShapeModel) -> Result<[NodeId; 2]> {
+        let (x, p) = match self.upright {
+            Some(side) => (upright::picture(g, x, p, model, side)?, upright::enter(g, p, model)?),
+            None => (x, p),
+        };
         let [_, _, _, side] = g.shape(x)?.nchw();
         let places = Bases::landmarks(model, side, &self.offsets())?;
-        g.within("phi", |g| {
+        let phi = g.within("phi", |g| {
             let w = g.constant("directions", directions())?;
             let zero = g.constant("directions.b", Tensor::zeros([1, DIRECTIONS, 1, 1]))?;
             let maps = g.conv2d(x, w, zero, Conv2d { replicate: true, ..Conv2d::same(3) })?;
@@ -73,7 +81,16 @@ impl Descriptor {
             let samples = g.warp(maps, at, Warp { border: Border::Clamp })?;
             // Gradients of luminance in 0..1; on flat cheeks, gradients below about one grey level are noise.
             g.l2_normalize(samples, L2Normalize { eps: 1e-2 })
-        })
+        })?;
+        Ok([phi, p])
+    }
+
+    /// Adds p_k from the coefficients that a step found: `found`, which are of the upright frame of `p` if φ was read there.
+    ///
+    /// # Errors
+    /// The shapes do not fit; a name is taken.
+    pub fn leave(&self, g: &mut Graph, found: NodeId, p: NodeId, model: &ShapeModel) -> Result<NodeId> {
+        if self.upright.is_some() { upright::leave(g, found, p, model) } else { Ok(found) }
     }
 
     fn gaussian(&self) -> Tensor {
@@ -117,7 +134,7 @@ mod tests {
         let mut g = Graph::new();
         let x = g.input("x", [1, 1, side, side]).unwrap();
         let p = g.input("p", [1, model.len(), 1, 1]).unwrap();
-        let phi = Descriptor::default().build(&mut g, x, p, &model).unwrap();
+        let [phi, _] = Descriptor::default().build(&mut g, x, p, &model).unwrap();
         assert_eq!(g.shape(phi).unwrap(), [1, 8, 9, 9]);
         assert_eq!(Descriptor::default().len(9), 8 * 9 * 9);
         let session = Device::open(&Select::Cpu).unwrap().compile(&g, &[phi], Weights::default()).unwrap();

@@ -7,6 +7,7 @@
 //! | x̄(l), S(l), p: landmarks x(l) = x̄(l) + S(l)·p | [`shape::ShapeModel`] |
 //! | B(z), W(z) = z + B(z)·p | [`bases::Bases`], [`crate::ops::field`] |
 //! | φ, φ̄, R, f_k: p_k = p_{k−1} + R_k·(φ − φ̄) | [`descriptor::Descriptor`], [`alignment::Step`] |
+//! | (not in the paper: the similarity of p undone for a step of f_k) | [`upright`] |
 //! | I_0, I_k, p_k, K: the whole cascade | [`cascade::Cascade`] |
 //! | E_k, C contours | [`prior::Contours`] |
 //! | ↑, E^{W_k}, G_A, G_B, Λ, g_k, I_k, L_A, L_B | [`network`] |
@@ -19,3 +20,4 @@ pub mod linalg;
 pub mod network;
 pub mod prior;
 pub mod shape;
+pub mod upright;

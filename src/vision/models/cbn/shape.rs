@@ -36,6 +36,9 @@ pub struct Similarity {
 }
 
 impl Similarity {
+    /// Leaves every point where it is.
+    pub const NONE: Self = Self { a: 1.0, b: 0.0, shift: [0.0; 2] };
+
     /// Returns the similarity that maps `from` to `to` with the least sum of squared distances.
     ///
     /// # Errors

@@ -9,6 +9,7 @@ use crate::tensor::Tensor;
 use crate::vision::models::cbn::alignment::{self, FOLDS, Method, Samples, Step};
 use crate::vision::models::cbn::descriptor::Descriptor;
 use crate::vision::models::cbn::shape::ShapeModel;
+use crate::vision::models::cbn::upright;
 use crate::weights::Weights;
 use faer::Mat;
 use std::collections::BTreeMap;
@@ -26,9 +27,29 @@ pub struct Recipe {
     /// Spread of the disturbed starts, as a multiple of the remaining error: the root mean square of p − p* over the faces,
     /// for each coefficient.
     pub spread: f64,
+    /// Of the disturbed starts.
+    pub seed: u64,
 }
 
-/// A fitted f_k, which reads pictures of `side` × `side`.
+impl Recipe {
+    /// Returns the coefficients `of` as a step from `p` sees them: in the upright frame of p, if it reads the picture there.
+    fn enter(&self, model: &ShapeModel, p: &[f64], of: &[f64]) -> Vec<f64> {
+        match self.descriptor.upright {
+            Some(_) => upright::moved(model, of, &upright::similarity(model, p).inverse()),
+            None => of.to_vec(),
+        }
+    }
+
+    /// Undoes [`Recipe::enter`], as far as the bases hold a turned shape.
+    fn leave(&self, model: &ShapeModel, p: &[f64], found: &[f64]) -> Vec<f64> {
+        match self.descriptor.upright {
+            Some(_) => upright::moved(model, found, &upright::similarity(model, p)),
+            None => found.to_vec(),
+        }
+    }
+}
+
+/// A fitted step of f_k, which reads pictures of `side` × `side`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Regressor {
     pub descriptor: Descriptor,
@@ -38,27 +59,36 @@ pub struct Regressor {
 
 impl Regressor {
     /// Fits a regressor that moves shapes like `p` to `truth` on `pictures` of `side` × `side`. All three have one entry per
-    /// face, with each face directly followed by its mirror image. Also returns where it moves `p`: with [`Method::Direct`],
-    /// each face by a step that was fitted without it and its mirror image, because the next regressor must see what it will
-    /// meet on new faces.
+    /// picture, and `faces` has the number of the face that it shows: mirror images and copies have the number of their original.
+    /// Also returns where it moves `p`: with [`Method::Direct`], each picture by a step that was fitted without all pictures of
+    /// its face, because the next regressor must see what it will meet on new faces.
     ///
     /// # Errors
-    /// The numbers of faces differ; the device fails; those of [`Step::fit`].
+    /// The numbers of pictures differ; the device fails; those of [`Step::fit`].
     pub fn fit(
         device: &Device,
         model: &ShapeModel,
         pictures: &[Vec<f32>],
         side: usize,
         [p, truth]: [&[Vec<f64>]; 2],
+        faces: &[usize],
         recipe: &Recipe,
-        seed: u64,
     ) -> Result<(Self, Vec<Vec<f64>>)> {
         let n = model.len();
+        if [p.len(), truth.len(), faces.len()] != [pictures.len(); 3] {
+            return Err(Error::Usage(format!(
+                "{} pictures need as many starts, true coefficients and numbers of faces, got {}, {} and {}",
+                pictures.len(),
+                p.len(),
+                truth.len(),
+                faces.len()
+            )));
+        }
         let mut rest = vec![0.0; n];
         for (p, t) in p.iter().zip(truth) {
             (0..n).for_each(|k| rest[k] += (p[k] - t[k]).powi(2) / p.len() as f64);
         }
-        let mut rng = Rng::new(seed);
+        let mut rng = Rng::new(recipe.seed);
         let mut features = Vec::new();
         let mut offsets = Vec::new();
         for start in 0..recipe.starts {
@@ -71,7 +101,10 @@ impl Regressor {
                 truth.iter().map(disturb).collect()
             };
             features.extend(phi(device, model, &recipe.descriptor, pictures, side, &from)?);
-            offsets.extend(from.iter().zip(truth).map(|(p, t)| (0..n).map(|k| p[k] - t[k]).collect::<Vec<_>>()));
+            offsets.extend(from.iter().zip(truth).map(|(p, t)| {
+                let [p, t] = [p, t].map(|of| recipe.enter(model, p, of));
+                (0..n).map(|k| p[k] - t[k]).collect::<Vec<_>>()
+            }));
         }
         let true_features = phi(device, model, &recipe.descriptor, pictures, side, truth)?;
         let width = recipe.descriptor.len(model.mean().len());
@@ -80,13 +113,20 @@ impl Regressor {
             features: rows(&features),
             offsets: Mat::from_fn(offsets.len(), n, |i, j| offsets[i][j]),
             true_features: rows(&true_features),
-            part: (0..offsets.len()).map(|row| row % pictures.len() / 2 % FOLDS).collect(),
+            part: (0..offsets.len()).map(|row| faces[row % pictures.len()] % FOLDS).collect(),
         };
         let fit = Step::fit(&samples, recipe.method)?;
         let fitted = Self { descriptor: recipe.descriptor, step: fit.step, side };
         let moved = match fit.held_out {
             // The first start of each face comes first.
-            Some(found) => (0..p.len()).map(|i| (0..n).map(|k| p[i][k] + found[(i, k)]).collect()).collect(),
+            Some(found) => {
+                let moved = |(i, p): (usize, &Vec<f64>)| {
+                    let q: Vec<f64> =
+                        recipe.enter(model, p, p).iter().enumerate().map(|(k, q)| q + found[(i, k)]).collect();
+                    recipe.leave(model, p, &q)
+                };
+                p.iter().enumerate().map(moved).collect()
+            }
             None => fitted.apply(device, model, pictures, p)?,
         };
         Ok((fitted, moved))
@@ -146,11 +186,12 @@ fn run(
     let mut g = Graph::new();
     let x = g.input("x", [batch, 1, side, side])?;
     let c = g.input("p", [batch, n, 1, 1])?;
-    let mut out = descriptor.build(&mut g, x, c, model)?;
+    let [mut out, q] = descriptor.build(&mut g, x, c, model)?;
     if step.is_some() {
         let r = g.param("r", [n, descriptor.len(model.mean().len()), 1, 1], Init::Constant(0.0))?;
         let b = g.param("b", [1, n, 1, 1], Init::Constant(0.0))?;
-        out = alignment::build(&mut g, out, c, r, b)?;
+        let found = alignment::build(&mut g, out, q, r, b)?;
+        out = descriptor.leave(&mut g, found, c, model)?;
     }
     let session = device.compile(&g, &[out], Weights::from_tensors(step.unwrap_or_default()))?;
     Ok(over_faces(&session, &[("x", pictures), ("p", &narrowed(p))])?.swap_remove(0))

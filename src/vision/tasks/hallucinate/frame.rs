@@ -7,6 +7,7 @@
 
 use crate::error::{Error, Result};
 use crate::ops::resize::{Kernel, Resize};
+use crate::vision::boxes::Bounds;
 use crate::vision::image::resize_plane;
 use crate::vision::models::cbn::shape::{Point, Similarity, anchor_points};
 
@@ -19,6 +20,15 @@ pub const ANCHORS: [&[usize]; 4] = [&[36, 37, 38, 39, 40, 41], &[42, 43, 44, 45,
 
 /// Where the centres of the [`ANCHORS`] lie in the frame.
 pub const PLACES: [Point; 4] = [[0.25 / 0.7, 0.2 / 0.7], [0.45 / 0.7, 0.2 / 0.7], [0.3743, 0.6], [0.6257, 0.6]];
+
+/// The landmark on the tip of the nose.
+pub const NOSE: usize = 30;
+
+/// Where the frame lies in a box from forehead to chin: how far its centre is below the box's, and its side, both as parts of
+/// the box's size, the geometric mean of its sides. These are medians over the faces that the detector found of 870 training
+/// faces of HELEN; `lineament eval hallucinate --frames` measures them again.
+const BELOW: f64 = 0.1553;
+const SIDE: f64 = 1.3583;
 
 /// For each landmark, the one that takes its place in the mirror image.
 #[rustfmt::skip]
@@ -34,6 +44,17 @@ pub const MIRROR: [usize; LANDMARKS] = [
 /// such as fractions in place of pixels or another picture's landmarks.
 const LEAST_PX: f64 = 1.0;
 const MOST_SIDES: f64 = 4.0;
+
+/// What is wrong with a frame: how a face in it is turned, scaled and shifted about the frame's centre.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Apart {
+    /// In radians, from x to y.
+    pub angle: f64,
+    /// Natural logarithm.
+    pub scale: f64,
+    /// To the right and down, as fractions of the side.
+    pub shift: Point,
+}
 
 /// A face's place in a picture.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -103,6 +124,23 @@ impl Frame {
             )));
         }
         Ok(Self { to_frame: Similarity { a: 1.0 / side, b: 0.0, shift: [-left / side, -top / side] } })
+    }
+
+    /// Returns the upright frame of a face in the box that a detector gives, forehead to chin.
+    ///
+    /// # Errors
+    /// A side of the box is not above 0; a number is not finite.
+    pub fn of_box(bounds: &Bounds) -> Result<Self> {
+        let ([x, y], size) = (bounds.centre(), bounds.area().sqrt());
+        let side = SIDE * size;
+        Self::of_square([x - 0.5 * side, y + BELOW * size - 0.5 * side], side)
+    }
+
+    /// Returns how far a face in this frame lies from where it does in its true frame.
+    pub fn apart(&self, truth: &Self) -> Apart {
+        let by = self.to_frame.after(&truth.to_frame.inverse());
+        let [x, y] = by.apply([0.5; 2]);
+        Apart { angle: by.b.atan2(by.a), scale: by.scale().ln(), shift: [x - 0.5, y - 0.5] }
     }
 
     /// Converts points of the picture to fractions of the frame.
@@ -248,5 +286,35 @@ mod tests {
         }
         let frame = Frame::of_square([0.0, 0.0], 1e9).unwrap();
         assert!(frame.crop(&[0.0; 4], [2, 2], 8).is_err());
+    }
+
+    #[test]
+    fn a_moved_frame_lies_apart_by_its_movement() {
+        let truth = Frame::of_square([12.0, 7.0], 40.0).unwrap();
+        // A face that is turned by 0.2, larger by a tenth and 0.05 of the side too far right about the frame's centre.
+        let (a, b) = (1.1 * 0.2f64.cos(), 1.1 * 0.2f64.sin());
+        let by = Similarity { a, b, shift: [0.5 - 0.5 * a + 0.5 * b + 0.05, 0.5 - 0.5 * b - 0.5 * a] };
+        let apart = Frame { to_frame: by.after(&truth.to_frame) }.apart(&truth);
+        let Apart { angle, scale, shift: [x, y] } = apart;
+        assert!((angle - 0.2).abs() < 1e-9 && (scale - 1.1f64.ln()).abs() < 1e-9, "{apart:?}");
+        assert!((x - 0.05).abs() < 1e-9 && y.abs() < 1e-9, "{apart:?}");
+    }
+
+    #[test]
+    fn the_frame_of_a_box_moves_and_grows_with_it() {
+        let of = |x, y, width, height| Frame::of_box(&Bounds::new(x, y, width, height)).unwrap();
+        let frame = of(10.0, 20.0, 30.0, 40.0);
+        let corner = |frame: &Frame, place| frame.to_frame.inverse().apply(place);
+        let ([left, top], [right, bottom]) = (corner(&frame, [0.0; 2]), corner(&frame, [1.0; 2]));
+        assert!((left + right - 50.0).abs() < 1e-9, "the centre of the box");
+        assert!((right - left - 1.3583 * 1200f64.sqrt()).abs() < 1e-9 && (bottom - top - (right - left)).abs() < 1e-9);
+        // Eyes lie above the middle of a box from forehead to chin, so the frame's centre lies below it.
+        assert!((40.0..50.0).contains(&(0.5 * (top + bottom))), "{top} {bottom}");
+        let twice = of(20.0, 40.0, 60.0, 80.0);
+        let [x, y] = corner(&twice, [0.3, 0.8]);
+        let [u, v] = corner(&frame, [0.3, 0.8]);
+        assert!((x - 2.0 * u).abs() < 1e-9 && (y - 2.0 * v).abs() < 1e-9);
+        assert!(Frame::of_box(&Bounds::new(0.0, 0.0, 0.0, 4.0)).is_err());
+        assert!(Frame::of_box(&Bounds::new(f64::NAN, 0.0, 3.0, 4.0)).is_err());
     }
 }

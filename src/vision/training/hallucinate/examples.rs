@@ -9,14 +9,13 @@ use crate::vision::models::cbn::cascade::Variant;
 use crate::vision::models::cbn::shape::{Point, ShapeModel, Similarity};
 use crate::vision::tasks::hallucinate::faces::{Face, resized};
 use crate::vision::tasks::hallucinate::frame::mirrored_points;
-use std::ops::Range;
 
 /// The faces of a run.
 pub struct Training {
     /// With landmarks, each beside its mirror image.
     pub marked: Vec<Face>,
-    /// Copies of these.
-    pub jittered: Vec<Moved>,
+    /// Copies of these, those of a face and then those of its mirror image.
+    pub moved: Vec<Moved>,
     /// Without landmarks.
     pub more: Option<Aligned>,
     /// Side of all planes.
@@ -30,35 +29,30 @@ impl Training {
 
     /// Returns the number of faces that are shown whole.
     pub fn whole(&self) -> usize {
-        self.marked.len() + self.jittered.len()
+        self.marked.len() + self.moved.len()
     }
 
     /// Returns every face at another side: those with landmarks, their copies, then those without.
     pub fn at(&self, side: usize) -> Result<Vec<Vec<f32>>> {
-        let marked = self.marked.iter().chain(self.jittered.iter().map(|j| &j.face)).map(|f| f.at(side));
+        let marked = self.marked.iter().chain(self.moved.iter().map(|m| &m.face)).map(|f| f.at(side));
         let more = self.more.iter().flat_map(|more| &more.luma).map(|luma| resized(luma, self.side, side));
         marked.chain(more).collect()
     }
 
-    /// Returns a plane for the faces without landmarks at a level of `side`: 1 where their pictures show the frame, else 0.
-    /// `None` if there are no such faces.
-    pub fn shown(&self, side: usize) -> Option<Vec<f32>> {
+    /// Returns a plane of `side` × `side` for each face without landmarks: 1 where its picture shows the frame, else 0. `None` if
+    /// there are no such faces.
+    pub fn shown(&self, side: usize) -> Option<Vec<Vec<f32>>> {
         let more = self.more.as_ref()?;
-        let inside = |part: &Range<f64>, k: usize| {
-            let (first, last) = (k as f64 / side as f64, (k + 1) as f64 / side as f64);
-            part.start <= first && last <= part.end
-        };
-        let [rows, columns] = &more.seen;
-        Some((0..side * side).map(|q| f32::from(inside(rows, q / side) && inside(columns, q % side))).collect())
+        Some((0..more.luma.len()).map(|k| more.shown(k, side)).collect())
     }
 }
 
 /// A copy of a face, turned, scaled and shifted a little.
 #[derive(Debug, Clone)]
 pub struct Moved {
-    face: Face,
+    pub face: Face,
     /// Index of the original among the faces with landmarks.
-    of: usize,
+    pub of: usize,
     by: Similarity,
     /// Whether `face` was mirrored after it was moved.
     mirrored: bool,
@@ -66,8 +60,8 @@ pub struct Moved {
 
 impl Moved {
     /// Returns the copy of a face, and its mirror image as a copy of that face's mirror image.
-    pub fn with_mirror(copy: faces::Jittered) -> [Self; 2] {
-        let faces::Jittered { of, by, face } = copy;
+    pub fn with_mirror(copy: faces::Moved) -> [Self; 2] {
+        let faces::Moved { of, by, face } = copy;
         let mirrored = Self { face: face.mirrored(), of: 2 * of + 1, by, mirrored: true };
         [Self { face, of: 2 * of, by, mirrored: false }, mirrored]
     }
@@ -88,8 +82,8 @@ pub struct Examples {
     pub side: usize,
     /// Number of leading faces that are shown whole.
     pub whole: usize,
-    /// For the others: 1 where their pictures show the frame, else 0.
-    pub shown: Option<Vec<f32>>,
+    /// For each of the others: 1 where its picture shows the frame, else 0.
+    pub shown: Option<Vec<Vec<f32>>>,
     /// ↑I_{k−1}.
     pub up: Vec<Vec<f32>>,
     /// The inverse of W_k: columns, then rows. Empty where no prior is read.
@@ -132,8 +126,9 @@ impl Examples {
             batch.push(("w_inverse", cut(of(&self.w_inverse), 2)?));
         }
         if let Some(shown) = &self.shown {
-            let whole = vec![1.0; shown.len()];
-            let of_face = |&[face, ..]: &[usize; 3]| if face < self.whole { &whole[..] } else { shown };
+            let whole = vec![1.0; self.side * self.side];
+            let of_face =
+                |&[face, ..]: &[usize; 3]| if face < self.whole { &whole[..] } else { &shown[face - self.whole][..] };
             batch.push(("shown", cut(chosen.iter().map(of_face).collect(), 1)?));
         }
         Ok(batch)
@@ -152,7 +147,7 @@ mod tests {
         let planes: Vec<Vec<f32>> =
             (0..2).map(|face| (0..64).map(|q| (100 * face + 10 * (q / side) + q % side) as f32).collect()).collect();
         // Only the upper half of the second face is shown.
-        let shown = Some((0..64).map(|q| f32::from(q < 32)).collect());
+        let shown = Some(vec![(0..64).map(|q| f32::from(q < 32)).collect()]);
         let (up, hat) = (planes.clone(), planes);
         let examples = Examples { side, whole: 1, shown, up, w_inverse: Vec::new(), hat };
         let mut corners = Vec::new();
@@ -189,7 +184,7 @@ mod tests {
         // Turned, larger and shifted to one side, so that mirroring and moving do not commute.
         let by = Similarity { a: 1.05, b: 0.08, shift: [0.05, -0.04] };
         let points = faces[2].points.iter().map(|&x| by.apply(x)).collect();
-        let copy = faces::Jittered { of: 2, by, face: Face { luma: vec![0.5; 16], side: 4, points } };
+        let copy = faces::Moved { of: 2, by, face: Face { luma: vec![0.5; 16], side: 4, points } };
         let largest = |x: &[Point], y: &[Point]| {
             x.iter().zip(y).flat_map(|(x, y)| [x[0] - y[0], x[1] - y[1]]).fold(0.0, |m: f64, v| m.max(v.abs()))
         };

@@ -118,7 +118,7 @@ mod tests {
         let mut examples = Examples {
             side,
             whole: 1,
-            shown: Some((0..side * side).map(|q| f32::from(q < side * side / 2)).collect()),
+            shown: Some(vec![(0..side * side).map(|q| f32::from(q < side * side / 2)).collect()]),
             up: vec![plane(1), plane(1)],
             w_inverse: vec![still.clone(), still],
             hat: vec![plane(1), plane(1)],
@@ -145,7 +145,7 @@ mod tests {
                 examples.hat[face][side * side - 1] -= 0.5;
             }
             // What a network computes there does not count either.
-            let shown = examples.shown.replace(vec![0.0; side * side]);
+            let shown = examples.shown.replace(vec![vec![0.0; side * side]]);
             let was = losses(&examples);
             examples.up[1][0] += 0.5;
             assert_eq!(losses(&examples), was, "{part:?}: a face of which nothing is shown");

@@ -20,11 +20,13 @@ use crate::vision::models::cbn::cascade::{Alignment, Cascade, Fitted, Variant, w
 use crate::vision::models::cbn::descriptor::Descriptor;
 use crate::vision::models::cbn::network::{self, Correspondence, LevelConfig};
 use crate::vision::tasks::hallucinate::align::{Recipe, Regressor};
+use crate::vision::tasks::hallucinate::faces::Face;
 use crate::vision::tasks::hallucinate::{batches, priors, sheet};
 use crate::weights::Weights;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::io::Write;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 /// A run in progress.
@@ -42,6 +44,11 @@ pub struct Run<'a, 'b> {
     pub init: Option<Weights>,
     pub weights: BTreeMap<String, Tensor>,
     pub manifest: Vec<(String, String)>,
+}
+
+/// Returns the name of a part of step `index` (from 0) in that file.
+fn step_part(part: &str, index: usize) -> String {
+    if index == 0 { part.to_owned() } else { format!("{part}{}", index + 1) }
 }
 
 /// Returns the name of the file of f_k and p_k, `k` from 0.
@@ -170,32 +177,67 @@ impl Run<'_, '_> {
     pub fn align(&mut self, k: usize, before: &[Vec<f32>], p: &[Vec<f64>], prior: &Tensor) -> Result<Vec<Vec<f64>>> {
         let shape = &self.cascade.shape;
         let (n, name) = (shape.len(), fitted_name(k));
-        let recipe = Recipe { descriptor: Descriptor::default(), method: Method::Direct, starts: 1, spread: 1.0 };
         let side = self.cascade.config.side_before(k);
+        // Copies that are only jittered for the networks are placed like their originals.
+        let fits_copies = self.config.movement()?.is_some();
+        // The first step finds the similarity; those after it read the picture without it.
+        let upright = |side| Descriptor { upright: Some(side), ..Descriptor::default() };
+        let steps = match (fits_copies, k) {
+            (false, _) => vec![Descriptor::default()],
+            (true, 0) => vec![Descriptor::default(), upright(2 * side)],
+            (true, _) => vec![upright(side)],
+        };
         let weights = match self.made(&name)? {
             Some(weights) => weights,
             None => {
                 self.folder.part(&format!("level{}", k + 1))?;
                 let seed = self.config.seed.wrapping_add(k as u64);
-                let marked = &self.faces.marked;
-                let truth: Vec<Vec<f64>> = marked.iter().map(|f| shape.coefficients(&f.points)).collect();
-                let (seen, unmarked) = (&before[..marked.len()], &before[self.faces.whole()..]);
-                let (from, from_unmarked) = (&p[..marked.len()], &p[self.faces.whole()..]);
-                let (f, mut moved) = Regressor::fit(self.device, shape, seen, side, [from, &truth], &recipe, seed)?;
-                let error =
-                    mean_landmark_error(marked.iter().zip(&moved).map(|(f, p)| (&f.points[..], shape.landmarks(p))))?;
-                moved.extend(self.faces.jittered.iter().map(|copy| copy.p(shape, &moved)).collect::<Vec<_>>());
-                if !unmarked.is_empty() {
-                    moved.extend(f.apply(self.device, shape, unmarked, from_unmarked)?);
+                let recipe = |descriptor| Recipe { descriptor, method: Method::Direct, starts: 1, spread: 1.0, seed };
+                let mut shown: Vec<(&Face, usize)> =
+                    self.faces.marked.iter().enumerate().map(|(k, face)| (face, k / 2)).collect();
+                if fits_copies {
+                    shown.extend(self.faces.moved.iter().map(|copy| (&copy.face, copy.of / 2)));
                 }
-                let flat = moved.iter().flatten().map(|v| *v as f32).collect();
-                let tensors = BTreeMap::from([
-                    ("r".to_owned(), f.step.r),
-                    ("b".to_owned(), f.step.b),
-                    ("p".to_owned(), Tensor::new([moved.len(), n, 1, 1], flat)?),
-                ]);
-                self.log(&json!({ "part": format!("level{}/f", k + 1), "landmark_error_left_out": error }))?;
-                (self.observer.tell)(&format!("f_{}: landmark error {error:.4} on faces left out", k + 1));
+                let truth: Vec<Vec<f64>> = shown.iter().map(|(f, _)| shape.coefficients(&f.points)).collect();
+                let (count, shows): (usize, Vec<usize>) = (shown.len(), shown.iter().map(|(_, of)| *of).collect());
+                let (marked, whole) = (self.faces.marked.len(), self.faces.whole());
+                let (mut found, mut rest) = (p[..count].to_vec(), p[whole..].to_vec());
+                let mut tensors = BTreeMap::new();
+                for (index, &descriptor) in steps.iter().enumerate() {
+                    let seen = [&found[..], &truth[..]];
+                    let (f, moved) =
+                        Regressor::fit(self.device, shape, &before[..count], side, seen, &shows, &recipe(descriptor))?;
+                    found = moved;
+                    if !rest.is_empty() {
+                        rest = f.apply(self.device, shape, &before[whole..], &rest)?;
+                    }
+                    let of = |range: Range<usize>| {
+                        let points = |k: usize| (&shown[k].0.points[..], shape.landmarks(&found[k]));
+                        mean_landmark_error(range.map(points))
+                    };
+                    let error = of(0..marked)?;
+                    let mut line = json!({ "part": format!("level{}/f", k + 1), "landmark_error_left_out": error });
+                    let mut text = format!("f_{}: landmark error {error:.4} on faces left out", k + 1);
+                    if steps.len() > 1 {
+                        line["step"] = json!(index + 1);
+                        text = text.replacen(':', &format!(", step {}:", index + 1), 1);
+                    }
+                    if fits_copies {
+                        let error = of(marked..count)?;
+                        line["landmark_error_moved"] = json!(error);
+                        text += &format!(", {error:.4} on their moved copies");
+                    }
+                    self.log(&line)?;
+                    (self.observer.tell)(&text);
+                    tensors.insert(step_part("r", index), f.step.r);
+                    tensors.insert(step_part("b", index), f.step.b);
+                }
+                if !fits_copies {
+                    found.extend(self.faces.moved.iter().map(|copy| copy.p(shape, &found)).collect::<Vec<_>>());
+                }
+                found.extend(rest);
+                let flat = found.iter().flatten().map(|v| *v as f32).collect();
+                tensors.insert("p".to_owned(), Tensor::new([found.len(), n, 1, 1], flat)?);
                 self.make(&name, tensors)?
             }
         };
@@ -204,8 +246,11 @@ impl Run<'_, '_> {
             weights.get(part).cloned().ok_or_else(lacks)
         };
         let found = get("p")?;
-        let step = alignment::Step { r: get("r")?, b: get("b")? };
-        let alignment = Some(Alignment { descriptor: recipe.descriptor, step });
+        let step = |(index, descriptor)| {
+            let step = alignment::Step { r: get(&step_part("r", index))?, b: get(&step_part("b", index))? };
+            Ok(Alignment { descriptor, step })
+        };
+        let alignment = steps.into_iter().enumerate().map(step).collect::<Result<_>>()?;
         self.cascade.fitted.push(Fitted { alignment, prior: prior.clone() });
         Ok(found.data().chunks_exact(n).map(|p| p.iter().map(|v| f64::from(*v)).collect()).collect())
     }
@@ -406,7 +451,12 @@ impl Run<'_, '_> {
             "branch": level.branch, "gate": level.gate, "side": level.side,
         });
         match numbers {
-            Value::Object(identity) => identity,
+            Value::Object(mut identity) => {
+                if self.config.moved != [0.0; 3] {
+                    identity.insert("moved".into(), json!(self.config.moved));
+                }
+                identity
+            }
             _ => Map::new(),
         }
     }
