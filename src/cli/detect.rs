@@ -59,7 +59,7 @@ impl Plan {
 }
 
 /// What finds faces.
-#[derive(Args, Clone)]
+#[derive(Args, Clone, Default, PartialEq)]
 pub struct Model {
     /// What finds faces, instead of the cascade that comes with lineament: an ONNX file, the .param of an ncnn network, or the weights of
     /// another cascade (.safetensors). A YuNet is known by its outputs.

@@ -227,19 +227,7 @@ pub fn run(a: &Arguments) -> Result<u8> {
     check_apart(a, &a.output)?;
     let picture = Picture::open(&a.input)?;
     let given = given(a, &picture)?;
-    let detects_by_default = matches!(
-        a.detector,
-        detect::Model {
-            model: None,
-            reading: None,
-            pyramid: false,
-            threshold: None,
-            overlap: None,
-            min_size: None,
-            ..
-        }
-    );
-    if given.is_some() && !detects_by_default {
+    if given.is_some() && a.detector != detect::Model::default() {
         return Err(Error::Usage(
             "--box, --points or --aligned says where the face is; leave out the options of a detector".into(),
         ));
