@@ -185,10 +185,10 @@ fn attributes(a: &Arguments, device: &Device, ways: &mut [(&str, &mut Find)]) ->
         let mut crops = Vec::new();
         for scene in &scenes.all {
             interrupt::check()?;
-            let crop = find(&scene.picture)?.map(|Bounds { x, y, width, height }| {
-                Frame::of_box(&scene.picture, [x, y, width, height])?.planes(&scene.picture)
-            });
-            crops.push(crop.transpose()?);
+            // A box beyond the picture shows no face.
+            let frame = find(&scene.picture)?
+                .and_then(|Bounds { x, y, width, height }| Frame::of_box(&scene.picture, [x, y, width, height]).ok());
+            crops.push(frame.map(|frame| frame.planes(&scene.picture)).transpose()?);
             bar.inc(1);
         }
         rows.push((format!("found by {name}"), crops));

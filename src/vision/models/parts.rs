@@ -123,7 +123,7 @@ pub fn folded(weights: &Weights) -> Result<Weights> {
         |name: &str| name.starts_with(ARRANGEMENT) || name.contains(".attributes.") || name.contains(".norm.");
     let mut result = weights.renamed(|name| (!is_other(name)).then(|| name.to_owned()))?;
     let eps = f64::from(BatchNorm::default().eps);
-    for norm in weights.tensors().keys().filter_map(|name| name.strip_suffix(".norm.variance")) {
+    for norm in weights.tensors().keys().filter_map(|name| name.strip_suffix(".norm.w")) {
         let read = |name: String, count: Option<usize>| {
             let found = weights.get(&name).filter(|t| count.is_none_or(|count| t.data().len() == count));
             found.cloned().ok_or_else(|| fail(&name))
@@ -392,6 +392,13 @@ mod tests {
         network.run(&[("x", &x)]).unwrap();
         // As after a training, none is 0 or 1.
         let mut tensors = network.weights().unwrap().tensors().clone();
+        let scales: Vec<String> = tensors.keys().filter(|name| name.ends_with(".norm.w")).cloned().collect();
+        for name in scales {
+            let shape = tensors[&name].shape();
+            for state in ["mean", "variance"] {
+                tensors.insert(name.replace(".norm.w", &format!(".norm.{state}")), Tensor::filled(shape, 0.5));
+            }
+        }
         for (_, tensor) in tensors.iter_mut().filter(|(name, _)| name.contains(".norm.") || name.ends_with(".b")) {
             tensor.data_mut().iter_mut().for_each(|v| *v += rng.uniform(0.1, 0.6) as f32);
         }

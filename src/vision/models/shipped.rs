@@ -46,7 +46,7 @@ macro_rules! shipped_file {
     };
 }
 
-static SHIPPED: [Shipped; 9] = [
+static SHIPPED: [Shipped; 10] = [
     shipped_file!("fsrcnn", 2, "fsrcnn_x2"),
     shipped_file!("fsrcnn", 3, "fsrcnn_x3"),
     shipped_file!("fsrcnn", 4, "fsrcnn_x4"),
@@ -56,6 +56,7 @@ static SHIPPED: [Shipped; 9] = [
     shipped_file!("cbn-small-8px", 4, "cbn-small-8px"),
     shipped_file!("attributes", 1, "attributes"),
     shipped_file!("faces", 1, "faces"),
+    shipped_file!("parts", 1, "parts"),
 ];
 
 /// Returns the weights files that come with lineament.

@@ -285,6 +285,18 @@ mod tests {
         });
         network.run(&[("x", &Tensor::zeros([1, 1, 32, 32]))]).unwrap();
         let mut parts = Weights::from_tensors(network.weights().unwrap().tensors().clone());
+        let scales: Vec<(String, Tensor)> = parts
+            .tensors()
+            .iter()
+            .filter(|(name, _)| name.ends_with(".norm.w"))
+            .map(|(n, t)| (n.clone(), t.clone()))
+            .collect();
+        for (name, scale) in scales {
+            // A fresh network has not counted anything yet.
+            for (state, value) in [("mean", 0.0), ("variance", 1.0)] {
+                parts.insert(name.replace(".norm.w", &format!(".norm.{state}")), Tensor::filled(scale.shape(), value));
+            }
+        }
         parts.insert("hair.attributes.w", Tensor::zeros([9, 32, 1, 1]));
         assert!(Faceness::new(&device, &parts, &Weights::default()).unwrap_err().to_string().contains("arrangement."));
         let logistic = [[1.0, 0.0], [0.5, 0.25], [2.0, 0.0], [1.0, 1.0], [0.25, 0.0]];

@@ -56,34 +56,38 @@ impl Scenes {
             return Err(Error::Usage(format!("{}: has no faces for validation", inner.display())));
         }
         let negatives = data.join("negatives");
+        let most = |side: fn(&Picture) -> usize| faces.iter().map(|(face, _)| side(face)).max().unwrap_or(0);
+        let least = [most(Picture::width), most(Picture::height)];
         let mut backgrounds = Vec::new();
         packed::pictures(&negatives, &mut |path, bytes| {
             if backgrounds.len() < faces.len() {
-                backgrounds.push(Picture::decode(&bytes, path)?);
+                let picture = Picture::decode(&bytes, path)?;
+                if picture.width() >= least[0] && picture.height() >= least[1] {
+                    backgrounds.push(picture);
+                }
                 next()?;
             }
             Ok(())
         })?;
+        if backgrounds.is_empty() {
+            return Err(Error::Usage(format!("{}: has no pictures as large as a face", negatives.display())));
+        }
         let (mut rng, mut all) = (Rng::new(1), Vec::new());
-        let count = backgrounds.len();
-        let mut behind = backgrounds.into_iter().cycle();
-        for (face, labels) in faces {
-            let is_large = |picture: &Picture| picture.width() >= face.width() && picture.height() >= face.height();
-            let none = || Error::Usage(format!("{}: has no pictures as large as a face", negatives.display()));
-            let background = behind.by_ref().take(count).find(is_large).ok_or_else(none)?;
+        for (number, (face, labels)) in faces.iter().enumerate() {
+            let background = &backgrounds[number % backgrounds.len()];
             let [width, height] = [background.width().min(SIZE[0]), background.height().min(SIZE[1])];
             let mut picture = Picture::new(face.name(), width, height, Channels::Rgb, 8)?;
             let [left, top] = [width - face.width(), height - face.height()].map(|room| rng.below(room + 1));
             let corner = Rect { top: 0, left: 0, height, width };
             for (part, from, to) in
-                [(&background, corner, corner), (&face, face.whole(), Rect { top, left, ..face.whole() })]
+                [(background, corner, corner), (face, face.whole(), Rect { top, left, ..face.whole() })]
             {
                 let planes = [Channel::Red, Channel::Green, Channel::Blue].map(|channel| part.plane(channel, from));
                 let [red, green, blue] = planes;
                 picture.put_rgb(to, [&red?, &green?, &blue?])?;
             }
             let frame = Frame { left: left as i64, top: top as i64, width: face.width(), height: face.height() };
-            all.push(Scene { picture, frame, labels });
+            all.push(Scene { picture, frame, labels: labels.clone() });
         }
         Ok(Self { attributes: source.attributes, all })
     }
@@ -121,13 +125,13 @@ mod tests {
             let (picture, frame) = (&scene.picture, scene.frame);
             assert_eq!(scene.labels, [k == 0, k == 1]);
             assert_eq!((picture.width(), picture.height(), frame.width, frame.height), (320, 240, 20, 30));
-            let luma = picture.luma_u8();
+            let red = picture.plane(Channel::Red, picture.whole()).unwrap();
             let is_in = |at: usize| {
                 let (x, y) = ((at % 320) as i64 - frame.left, (at / 320) as i64 - frame.top);
                 (0..20).contains(&x) && (0..30).contains(&y)
             };
-            let grey = |at: usize| if is_in(at) { 113 + k as u8 } else { 20 };
-            assert!((0..luma.len()).all(|at| luma[at].abs_diff(grey(at)) <= 1), "{k}: {frame:?}");
+            let grey = |at: usize| if is_in(at) { 113.0 + k as f32 } else { 20.0 };
+            assert!((0..red.len()).all(|at| (255.0 * red[at] - grey(at)).abs() < 0.1), "{k}: {frame:?}");
         }
         assert_ne!(scenes.all[0].frame, scenes.all[1].frame);
         assert_eq!(open(1).unwrap().all.len(), 1);
