@@ -361,6 +361,17 @@ mod tests {
     }
 
     #[test]
+    fn of_too_many_windows_the_best_compete() {
+        let at = |k: usize| Proposal {
+            bounds: Bounds::new(20.0 * k as f64, 0.0, 10.0, 10.0),
+            ratios: [0.0; 5],
+            faceness: k as f64,
+        };
+        let kept = best((0..100).map(at).collect(), 2, |proposal| proposal.faceness).unwrap();
+        assert_eq!(kept, [at(99), at(98)]);
+    }
+
+    #[test]
     fn what_is_found_is_what_the_judge_says_of_the_best_windows() {
         let faceness = faceness();
         let small = picture(10, 8);
