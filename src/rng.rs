@@ -50,6 +50,11 @@ impl Rng {
     pub fn uniform(&mut self, low: f64, high: f64) -> f64 {
         low + (high - low) * self.unit()
     }
+
+    /// Returns a number between two positive ones, of which the logarithm is uniform.
+    pub fn log_uniform(&mut self, low: f64, high: f64) -> f64 {
+        (low.ln() + self.unit() * (high / low).ln()).exp()
+    }
     /// Returns a uniform number in `0..n`; `n` must not be zero.
     pub fn below(&mut self, n: usize) -> usize {
         // The bias of the multiply-shift is below n / 2^64.

@@ -1,6 +1,7 @@
 //! Patches of photographs: a part at a place, of a size and an angle, by itself or before a part of another one.
 
 use crate::vision::boxes::Bounds;
+use crate::vision::image::Picture;
 
 /// A grey picture at full size, and halved again and again.
 #[derive(Debug, Clone, PartialEq)]
@@ -37,6 +38,11 @@ impl Photo {
             levels.push(Level { width, height, pixels });
         }
         Self { levels }
+    }
+
+    /// Creates a photo from the luminance of a picture.
+    pub fn of(picture: &Picture) -> Self {
+        Self::new(picture.width(), picture.height(), picture.luma_u8())
     }
 
     pub fn width(&self) -> usize {

@@ -97,10 +97,6 @@ fn read(a: &Arguments) -> Result<Vec<Known>> {
     truth.into_iter().take(most).map(open).collect()
 }
 
-fn photo(picture: &Picture) -> Photo {
-    Photo::new(picture.width(), picture.height(), picture.luma_u8())
-}
-
 /// Returns the shares of the faces that the first windows of each picture find.
 fn recall(known: &[Known], proposals: &[Vec<Bounds>]) -> [f64; 3] {
     let count = known.iter().flat_map(|picture| &picture.faces).filter(|face| !face.is_ignored).count();
@@ -121,7 +117,7 @@ fn proposals(known: &[Known], faceness: &Faceness) -> Result<Vec<(String, [f64; 
         let mut all = Vec::new();
         for picture in known {
             interrupt::check()?;
-            let found = faceness.proposals(&photo(&picture.picture), 0.0, order, WINDOWS[WINDOWS.len() - 1])?;
+            let found = faceness.proposals(&Photo::of(&picture.picture), 0.0, order, WINDOWS[WINDOWS.len() - 1])?;
             all.push(found.iter().map(|window| window.bounds).collect());
             bar.inc(1);
         }
@@ -280,7 +276,7 @@ pub fn run(a: &Arguments) -> Result<u8> {
         let best = |found: Vec<Detection>| found.first().map(|face| face.bounds);
         let ask = Ask { threshold: Some(THRESHOLD), ..Ask::default() };
         let mut first = |picture: &Picture| {
-            let found = faceness.proposals(&photo(picture), 0.0, Order::Faceness, 1)?;
+            let found = faceness.proposals(&Photo::of(picture), 0.0, Order::Faceness, 1)?;
             Ok(found.first().map(|window| window.bounds))
         };
         let mut by_cascade = |picture: &Picture| Ok(best(cascade.find(picture, ask)?));

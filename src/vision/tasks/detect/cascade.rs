@@ -237,7 +237,7 @@ impl Cascade {
     /// # Errors
     /// The adapter fails.
     pub fn find(&self, picture: &Picture, threshold: f64, min_size: f64) -> Result<Vec<Detection>> {
-        let photo = Photo::new(picture.width(), picture.height(), picture.luma_u8());
+        let photo = Photo::of(picture);
         let mut all = Vec::new();
         for level in &self.levels {
             let windows = level.proposals(&photo, min_size)?;

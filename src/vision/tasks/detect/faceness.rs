@@ -144,7 +144,7 @@ impl Faceness {
     /// # Errors
     /// The adapter fails.
     pub fn maps(&self, picture: &Picture) -> Result<Vec<Maps>> {
-        let photo = Photo::new(picture.width(), picture.height(), picture.luma_u8());
+        let photo = Photo::of(picture);
         let mut all = Vec::new();
         for zoom in ZOOMS {
             let Some(plane) = Plane::of(&photo, zoom)? else { continue };
@@ -192,7 +192,7 @@ impl Faceness {
                 all.extend(self.best(&tile, &plane, &windows, ratios.data(), zoom.factor(), &mut rng)?);
             }
         }
-        best(all, most, |proposal| proposal.faceness)
+        best(&all, most, |proposal| proposal.faceness)
     }
 
     /// Returns the best windows of a part of the picture: those that are best by one of the parts, or by chance.
@@ -227,7 +227,7 @@ impl Faceness {
         }
         let mut kept = Vec::new();
         for part in 0..PARTS.len() {
-            kept.extend(best(all.clone(), MOST_PER_PART, |proposal| proposal.ratios[part])?);
+            kept.extend(best(&all, MOST_PER_PART, |proposal| proposal.ratios[part])?);
         }
         Ok(kept)
     }
@@ -237,7 +237,7 @@ impl Faceness {
     /// # Errors
     /// The adapter fails.
     pub fn find(&self, picture: &Picture, threshold: f64, min_size: f64) -> Result<Vec<Detection>> {
-        let photo = Photo::new(picture.width(), picture.height(), picture.luma_u8());
+        let photo = Photo::of(picture);
         let proposals = self.proposals(&photo, min_size, Order::Faceness, MOST_JUDGED)?;
         let windows: Vec<Bounds> = proposals.iter().map(|proposal| square(&proposal.bounds)).collect();
         let is_likely = |logit| sigmoid(logit) >= AGAIN.min(threshold);
@@ -252,9 +252,10 @@ impl Faceness {
 }
 
 /// Returns the best `most` of proposals by a score, none of them too near to a better one.
-fn best(mut all: Vec<Proposal>, most: usize, score: impl Fn(&Proposal) -> f64) -> Result<Vec<Proposal>> {
+fn best(all: &[Proposal], most: usize, score: impl Fn(&Proposal) -> f64) -> Result<Vec<Proposal>> {
     // More than a few times as many need not compete.
     const RIVALS: usize = 8;
+    let mut all: Vec<&Proposal> = all.iter().collect();
     all.sort_by(|a, b| score(b).total_cmp(&score(a)));
     all.truncate(RIVALS * most);
     let boxes: Vec<Detection> = all
@@ -367,7 +368,7 @@ mod tests {
             ratios: [0.0; 5],
             faceness: k as f64,
         };
-        let kept = best((0..100).map(at).collect(), 2, |proposal| proposal.faceness).unwrap();
+        let kept = best(&(0..100).map(at).collect::<Vec<_>>(), 2, |proposal| proposal.faceness).unwrap();
         assert_eq!(kept, [at(99), at(98)]);
     }
 

@@ -3,7 +3,7 @@
 //! Source: Yang et al., "From Facial Parts Responses to Face Detection: A Deep Learning Approach", ICCV 2015, section 3.2: of ten values
 //! of λ, that with which a part's ratio tells the windows apart best has the largest posterior.
 
-use super::examples::{Scenes, view};
+use super::examples::Scenes;
 use super::photos::Photos;
 use crate::error::Result;
 use crate::exec::Network;
@@ -40,11 +40,8 @@ fn scenes(maps: &Network, photos: &Photos, count: usize, rng: &mut Rng) -> Resul
     let all = templates([places; 2]);
     let one = |_| {
         let face = &photos.faces[rng.below(photos.faces.len())];
-        let height = (HEIGHTS[0].ln() + rng.unit() * (HEIGHTS[1] / HEIGHTS[0]).ln()).exp();
-        let at = [0; 2].map(|_| rng.uniform(height / 2.0, SIDE as f64 - height / 2.0));
-        let mut patch = vec![0.0; SIDE * SIDE];
-        let bounds = scenes.face(face, view(face, height, at, rng), rng, &mut patch);
-        let x = Tensor::new([1, 1, SIDE, SIDE], Scenes::finished(&patch, rng))?;
+        let (x, bounds) = scenes.face_anywhere(face, HEIGHTS, rng);
+        let x = Tensor::new([1, 1, SIDE, SIDE], x)?;
         let found = maps.run(&[("x", &x)])?.take("maps")?;
         let mut windows = Vec::new();
         let mut others = Vec::new();

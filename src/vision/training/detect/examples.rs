@@ -84,27 +84,36 @@ impl Scenes<'_> {
     fn background(&self, rng: &mut Rng, patch: &mut [f32]) {
         let photo = self.any(rng);
         let view = self.window(&self.square(photo, rng), rng);
-        Layer { photo, part: photo.whole(), view, light: light(rng) }.draw(self.side, 0.0, patch);
+        Layer { photo, part: photo.whole(), view, light: light(CONTRAST, BRIGHTNESS, rng) }.draw(self.side, 0.0, patch);
     }
 
     /// Draws a part of a photo before a background.
     fn paste(&self, photo: &Photo, part: Bounds, view: View, rng: &mut Rng, patch: &mut [f32]) {
         self.background(rng, patch);
         let feather = self.side as f64 * rng.uniform(FEATHER[0], FEATHER[1]);
-        Layer { photo, part, view, light: light(rng) }.draw(self.side, feather, patch);
+        Layer { photo, part, view, light: light(CONTRAST, BRIGHTNESS, rng) }.draw(self.side, feather, patch);
     }
 
     /// Draws a face before a background, and returns its box in the patch.
-    pub(super) fn face(&self, face: &Face, view: View, rng: &mut Rng, patch: &mut [f32]) -> Bounds {
+    fn face(&self, face: &Face, view: View, rng: &mut Rng, patch: &mut [f32]) -> Bounds {
         self.paste(&face.photo, face.photo.whole(), view, rng, patch);
         view.bounds(&face.bounds)
+    }
+
+    /// Draws a face of one of these heights before a background, all of it in the patch, as networks take it, and its box in the patch.
+    pub(super) fn face_anywhere(&self, face: &Face, [low, high]: [f64; 2], rng: &mut Rng) -> (Vec<f32>, Bounds) {
+        let height = rng.log_uniform(low, high);
+        let at = [0; 2].map(|_| rng.uniform(height / 2.0, self.side as f64 - height / 2.0));
+        let mut patch = vec![0.0; self.side * self.side];
+        let bounds = self.face(face, view(face, height, at, rng), rng, &mut patch);
+        (Self::finished(&patch, rng), bounds)
     }
 
     /// Draws a square of a photo.
     fn square(&self, photo: &Photo, rng: &mut Rng) -> Bounds {
         let most = photo.width().min(photo.height()) as f64;
         let least = (0.5 * self.side as f64).min(0.4 * most);
-        let window = (least.ln() + rng.unit() * (most / least).ln()).exp();
+        let window = rng.log_uniform(least, most);
         let corner = [photo.width(), photo.height()].map(|side| rng.unit() * (side as f64 - window));
         Bounds::new(corner[0], corner[1], window, window)
     }
@@ -117,8 +126,8 @@ impl Scenes<'_> {
     }
 
     /// Returns a patch of grey levels 0 to 1 as networks take it, brighter or darker, and with noise.
-    pub(super) fn finished(patch: &[f32], rng: &mut Rng) -> Vec<f32> {
-        let ([contrast, brightness], noise) = (light(rng), NOISE * rng.unit());
+    fn finished(patch: &[f32], rng: &mut Rng) -> Vec<f32> {
+        let ([contrast, brightness], noise) = (light(CONTRAST, BRIGHTNESS, rng), NOISE * rng.unit());
         let x = patch.iter().map(|v| {
             let v = contrast * v + brightness + (noise * rng.normal()) as f32;
             2.0 * v.clamp(0.0, 1.0) - 1.0
@@ -141,7 +150,7 @@ impl Examples<'_> {
         let (side, jitter) = (self.band.side as f64, self.band.stride as f64 / 2.0);
         let [low, high] = [self.band.classes[0], self.band.classes[3]];
         self.draw([low / OTHER, high * OTHER], rng, &mut |rng| {
-            let height = (low.ln() + rng.unit() * (high / low).ln()).exp();
+            let height = rng.log_uniform(low, high);
             let at = [0; 2].map(|_| side / 2.0 + rng.uniform(-jitter, jitter));
             (height, at)
         })
@@ -153,7 +162,7 @@ impl Examples<'_> {
         let side = self.band.side as f64;
         let [low, high] = SIZES.map(|size| size * side);
         self.draw([low / OTHER_IN_WINDOW, high * OTHER_IN_WINDOW], rng, &mut |rng| {
-            let height = (low.ln() + rng.unit() * (high / low).ln()).exp();
+            let height = rng.log_uniform(low, high);
             let at = [0; 2].map(|_| side / 2.0 + side * rng.uniform(-OFF_WINDOW, OFF_WINDOW));
             (height, at)
         })
@@ -180,7 +189,8 @@ impl Examples<'_> {
             let grown = mistake.window.grown((0.1 * rng.normal()).exp());
             let view = scenes.window(&grown, rng);
             let photo = &self.photos.backgrounds[mistake.background];
-            Layer { photo, part: photo.whole(), view, light: light(rng) }.draw(side, 0.0, &mut patch);
+            Layer { photo, part: photo.whole(), view, light: light(CONTRAST, BRIGHTNESS, rng) }
+                .draw(side, 0.0, &mut patch);
             (What::Hard, None)
         } else if kind < end(2) {
             scenes.background(rng, &mut patch);
@@ -250,10 +260,10 @@ fn part_like(like: &Bounds, photo: &Photo, rng: &mut Rng) -> Bounds {
     Bounds::new(x, y, width, height)
 }
 
-/// Draws a factor on grey levels and what is added.
-fn light(rng: &mut Rng) -> [f32; 2] {
-    let contrast = rng.uniform(CONTRAST[0], CONTRAST[1]);
-    [contrast, 0.5 * (1.0 - contrast) + rng.uniform(-BRIGHTNESS, BRIGHTNESS)].map(|v| v as f32)
+/// Draws a factor on grey levels in a range, and what is added, `brightness` at most beside what keeps the middle.
+pub(super) fn light([low, high]: [f64; 2], brightness: f64, rng: &mut Rng) -> [f32; 2] {
+    let contrast = rng.uniform(low, high);
+    [contrast, 0.5 * (1.0 - contrast) + rng.uniform(-brightness, brightness)].map(|v| v as f32)
 }
 
 #[cfg(test)]

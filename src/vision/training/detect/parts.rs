@@ -1,6 +1,6 @@
 //! Examples for the networks of [`crate::vision::models::parts`]: a face somewhere in a patch, and which attributes it has.
 
-use super::examples::{Scenes, view};
+use super::examples::{Scenes, light, view};
 use super::photos::Photos;
 use crate::error::{Error, Result};
 use crate::rng::Rng;
@@ -54,21 +54,16 @@ impl<'p> Labelled<'p> {
         let (mut x, mut labels) = (Vec::new(), vec![Vec::new(); PARTS.len()]);
         for _ in 0..count {
             let face = &self.photos.faces[self.faces[rng.below(self.faces.len())]];
-            let mut patch = vec![0.0; SIDE * SIDE];
             if rng.unit() < plain {
+                let mut patch = vec![0.0; SIDE * SIDE];
                 let height = rng.uniform(PLAIN[0], PLAIN[1]);
                 let at = [0; 2].map(|_| SIDE as f64 / 2.0 + rng.uniform(-OFF_MIDDLE, OFF_MIDDLE));
                 let view = View { angle: 0.0, ..view(face, height, at, rng) };
-                let contrast = rng.uniform(CONTRAST[0], CONTRAST[1]);
-                let light = [contrast, 0.5 * (1.0 - contrast) + rng.uniform(-BRIGHTNESS, BRIGHTNESS)].map(|v| v as f32);
+                let light = light(CONTRAST, BRIGHTNESS, rng);
                 Layer { photo: &face.photo, part: face.photo.whole(), view, light }.draw(SIDE, 0.0, &mut patch);
                 x.extend(patch.iter().map(|v| 2.0 * v - 1.0));
             } else {
-                let height = (HEIGHTS[0].ln() + rng.unit() * (HEIGHTS[1] / HEIGHTS[0]).ln()).exp();
-                // All of the face lies in the patch.
-                let at = [0; 2].map(|_| rng.uniform(height / 2.0, SIDE as f64 - height / 2.0));
-                scenes.face(face, view(face, height, at, rng), rng, &mut patch);
-                x.extend(Scenes::finished(&patch, rng));
+                x.extend(scenes.face_anywhere(face, HEIGHTS, rng).0);
             }
             for (own, indices) in labels.iter_mut().zip(&self.attributes) {
                 own.extend(indices.iter().map(|&k| if face.labels[k] { 1.0 } else { 0.0 }));

@@ -161,7 +161,7 @@ struct Reader<'r> {
 impl Reader<'_> {
     fn add(&mut self, name: &str, bytes: &[u8], sort: &mut Sort) -> Result<()> {
         let picture = Picture::decode(bytes, name)?;
-        let photo = Photo::new(picture.width(), picture.height(), picture.luma_u8());
+        let photo = Photo::of(&picture);
         if let Some(shown) = sort(name, &photo) {
             self.hash.update(Sha256::digest(bytes));
             match shown {
