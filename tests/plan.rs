@@ -6,7 +6,7 @@ use lineament::graph::{Graph, Init, NodeId};
 use lineament::lab::tune::{Candidate, Choice, Choices, Outcome, key};
 use lineament::models::{SUPER_RESOLUTION, SuperResolution};
 use lineament::ops::Family;
-use lineament::ops::conv2d::Conv2d;
+use lineament::ops::conv2d::{Conv2d, Fusion};
 use lineament::ops::loss::Reduction;
 use lineament::plan::fuse::fuse;
 use lineament::plan::{Caps, MAX_DISPATCH_MS, Options, Plan};
@@ -75,18 +75,18 @@ fn what_does_not_fit_is_refused_with_its_number() {
 /// A dispatch is bounded by what was measured of its layer, at another size in proportion, and by estimates elsewhere.
 #[test]
 fn measured_times_bound_dispatches() {
+    let op = Conv2d { fusion: Some(Fusion::default()), ..Conv2d::same(3) };
     let mut g = Graph::new();
     let x = g.input("x", [1, 8, 64, 64]).unwrap();
-    let (w, b) = (
-        g.param("w", [8, 8, 3, 3], Init::Constant(0.1)).unwrap(),
-        g.param("b", [1, 8, 1, 1], Init::Constant(0.0)).unwrap(),
-    );
-    let y = g.add(Conv2d::same(3), &[x, w, b]).unwrap();
+    let w = g.param("w", [8, 8, 3, 3], Init::Constant(0.1)).unwrap();
+    let [b, slopes] = ["b", "a"].map(|name| g.param(name, [1, 8, 1, 1], Init::Constant(0.0)).unwrap());
+    let y = g.add(op.clone(), &[x, w, b, slopes]).unwrap();
     let longest = |side: usize, ms: f64, caps: Caps| {
-        let shapes: Vec<Shape> = vec![[1, 8, side, side].into(), [8, 8, 3, 3].into(), [1, 8, 1, 1].into()];
-        let candidates = vec![Candidate { stem: "conv2d/plain".into(), outcome: Outcome::Ms(ms) }];
-        let choice = Choice { stem: "conv2d/plain".into(), candidates };
-        let layers = [(key(&Conv2d::same(3), None, &shapes), choice)].into();
+        let shapes: Vec<Shape> =
+            vec![[1, 8, side, side].into(), [8, 8, 3, 3].into(), [1, 8, 1, 1].into(), [1, 8, 1, 1].into()];
+        let candidates = vec![Candidate { stem: "conv2d/fused".into(), outcome: Outcome::Ms(ms) }];
+        let choice = Choice { stem: "conv2d/fused".into(), candidates };
+        let layers = [(key(&op, None, &shapes), choice)].into();
         let choices = Choices { layers };
         let options = Options { caps, choices: Some(&choices), ..Options::default() };
         Plan::new(&g, &[y], &options).map(|plan| (plan.longest_dispatch_ms(), plan.notes))
@@ -105,7 +105,7 @@ fn measured_times_bound_dispatches() {
     // Memory counts beside arithmetic.
     let narrow = Caps { bytes_per_second: 1e5, ..Caps::default() };
     let message = longest(16, 60.0, narrow).unwrap_err().to_string();
-    assert!(message.contains("may take 331 ms"), "{message}");
+    assert!(message.contains("may take 1763 ms"), "{message}");
 }
 
 #[test]
@@ -164,11 +164,14 @@ fn each_kind_of_adapter_gets_its_family_of_shaders() {
     let mut fetches = lineament::graph::grad::backward(&mut g, loss, &[w]).unwrap();
     fetches.push(loss);
     for caps in [Caps::default(), Caps::software()] {
-        let plan = Plan::new(&g, &fetches, &Options { caps, ..Options::default() }).unwrap();
-        let tiles = plan.steps.iter().filter(|s| s.stem() == "conv2d/conv3x3_tile").count();
+        let options = Options { caps, ..Options::default() };
+        let fused = lineament::plan::fuse::fuse(&g, &fetches, &options).unwrap();
+        let plan = Plan::new(&fused, &fetches, &options).unwrap();
+        let count = |stem: &str| plan.steps.iter().filter(|s| s.stem() == stem && s.is_first_pass).count();
         let texels = plan.steps.iter().flat_map(|s| &s.bindings).any(|b| b.layout != lineament::layout::Layout::Rows);
-        let is_software = caps.family == Family::Software;
-        assert_eq!((tiles > 0, texels), (!is_software, is_software), "{plan}");
+        let is_hardware = usize::from(caps.family == Family::Hardware);
+        assert_eq!(["conv2d/conv3x3_tile", "conv2d/gradients"].map(count), [is_hardware; 2], "{plan}");
+        assert_eq!(texels, is_hardware == 0, "{plan}");
     }
 }
 

@@ -41,8 +41,10 @@ fn file_of(kernel: &Kernel) -> String {
     let is_unary = |name: &str| pointwise::unary::ROWS.iter().any(|unary| unary.name == name);
     let Some(row) = kernel.stem().strip_prefix("pointwise/") else {
         // A fused convolution with the function of a row in the place of slopes.
-        let file = kernel.stem().split_once('_').filter(|(file, f)| file.starts_with("conv2d/") && is_unary(f));
-        return file.map_or(kernel.stem(), |(file, _)| file).to_owned();
+        let stem = kernel.stem();
+        let mut ends = stem.match_indices('_').map(|(at, _)| at);
+        let end = ends.find(|at| stem.starts_with("conv2d/") && is_unary(&stem[at + 1..]));
+        return stem[..end.unwrap_or(stem.len())].to_owned();
     };
     let file = if is_unary(row) {
         "unary"
@@ -92,7 +94,7 @@ fn operations_shaders_and_registry_agree() {
     let modules: BTreeSet<String> = files("src/ops", "rs")
         .iter()
         .map(|p| relative(p)["src/ops/".len()..].split(['/', '.']).next().unwrap().to_owned())
-        .filter(|s| !["mod", "kernel", "pointwise", "sensitivity", "windows"].contains(&s.as_str()))
+        .filter(|s| !["mod", "kernel", "pointwise", "product", "sensitivity", "windows"].contains(&s.as_str()))
         .chain(pointwise::names().map(str::to_owned))
         .collect();
     assert_eq!(registered, modules.iter().collect::<Vec<_>>(), "src/ops and the registry list the same operations");

@@ -1,250 +1,146 @@
-// conv2d/conv3x3_tile: 3×3 filters by tiles in workgroup memory, for hardware GPUs. Twin: src/ops/conv2d/conv3x3_tile.rs.
+// conv2d/conv3x3_tile: a fused 3×3 convolution by tiles in workgroup memory, for hardware GPUs. Twin: src/ops/conv2d/conv3x3_tile.rs.
 //
-// entry         one thread computes                               reads    terms and their order
-// forward       y of 4 pixels in a row, 8 output channels         x, w, b  all (c, u, v) by c, u, v; bias
-// backward_x    dx of 4 pixels in a row, 8 input channels         w, dy    all (o, u, v) by o, u, v
-// backward_w_1  t0: 9 taps of one c and two o, of its walker's    x, dy    tiles walker, walker + walkers, …; rows, columns
-//               tiles
-// backward_w_2  one dw                                            t0       walkers, ascending
+// entry      one thread computes                      reads           terms and their order
+// forward_1  t0: a tap of four filters                w               copies; runs once if w is constant
+// forward_2  y: PIXELS in a row of 8 output channels  x, t0, b, a, z  all (c, u, v) by c, u, v; bias; activation; z
 //
-// An implicit matrix multiplication (Chetlur et al. 2014, "cuDNN"). forward: 256 threads compute 16 × 16 pixels of
-// 32 channels. Four input channels at a time, they copy the 18 × 18 pixels around the tile (5.8 KB) and the filters (4.6 KB) to
-// workgroup memory, so that a value read from memory serves 32 · 9 / 1.27 multiply-adds. Each thread keeps 32 sums in registers,
-// and 12 loads from workgroup memory (6 pixels, 6 vectors of filters) feed 96 multiply-adds. backward_w_1: 128 threads, 32 × 8
-// filters; a tile is 4 × 16 pixels of dy (8.2 KB) and the pixels of x around it (3.5 KB); 5 loads feed 18 multiply-adds.
-// The sizes are for 16 KiB of workgroup memory and 64 registers. On an NVIDIA H100 the kernel reaches 10 to 29 % of the roof in
-// the layers of FSRCNN (docs/profile.md): its sizes were chosen before an H100 was at hand.
+// 256 threads compute ROWS × COLUMNS · PIXELS pixels of 8 · OUT_PAIRS channels. CHANNELS input channels at a time, they copy the pixels
+// around the tile and the filters to workgroup memory, having read them into registers while the last channels were multiplied. Addresses
+// and the border's mask do not change from one chunk to the next, so they are computed before the loop, which is one straight line. With 8
+// pixels, 12 vectors from workgroup memory (12 pixels of a row, and 3 taps of 8 filters) feed 192 multiply-adds: 0.75 bytes for each with
+// the copies. RADV compiles the loop to 97 % multiply-adds of its vector instructions, 120 registers and no spill (gfx1100, Mesa 22.3.6);
+// no GPU has timed it yet.
 
-// Channels copied at a time, and the stride of a row of the patch, which spreads rows over the memory's banks.
-const CHUNK: u32 = 4u;
-const STRIDE: u32 = 20u;
-const PATCH: u32 = 18u * STRIDE;
+const WINDOW_H: u32 = 3u;
+const WINDOW_W: u32 = 3u;
+// Input channels, and rows of filters, copied at a time.
+const CHANNELS: u32 = 2u;
+const CHUNK: u32 = CHANNELS * 3u;
+// Quads of output channels of a group: 256 = ROWS · COLUMNS · OUT_PAIRS threads, each with two of these quads.
+const OUT_PAIRS: u32 = 8u;
+const OUT_QUADS: u32 = OUT_PAIRS * 2u;
+const ROWS: u32 = 16u;
+const COLUMNS: u32 = 2u;
+// Quads of pixels of a thread.
+const QUADS: u32 = 2u;
+const PIXELS: u32 = QUADS * 4u;
+const VALUES: u32 = PIXELS + 4u;
+// Vectors per row, channel and chunk of the pixels around a tile, which begin one pixel to the left of it.
+const WIDE: u32 = COLUMNS * QUADS + 1u;
+const PLANE: u32 = ROWS * WIDE + WIDE + WIDE;
+const PATCH: u32 = CHANNELS * PLANE;
+const FILTERS: u32 = CHUNK * 3u * OUT_QUADS;
+// How many of them each thread copies.
+const PATCH_COPIES: u32 = 1u;
+const FILTER_COPIES: u32 = 2u;
+// See shared/layer.wgsl.
+const COMBINE: u32 = 0u;
+const FACTOR: u32 = 1u;
+const REPLICATE: u32 = 0u;
+alias T = vec4<f32>;
 
-struct P {
-    c_in: u32, c_out: u32, height: u32, width: u32,
-    tiles_x: u32,            // Tiles per row: of 16 × 16 pixels; in backward_w_1, of 4 × 16.
-    tiles_of_picture: u32, tiles: u32, walkers: u32,
-    in_blocks: u32,          // Of eight channels.
-    threads: u32,
-}
-@group(0) @binding(0) var<uniform> p: P;
-@group(0) @binding(1) var<storage, read> x: array<f32>;
-@group(0) @binding(2) var<storage, read> w: array<f32>;
-@group(0) @binding(3) var<storage, read> b: array<f32>;
-@group(0) @binding(4) var<storage, read_write> y: array<f32>;
-@group(0) @binding(5) var<storage, read> dy: array<f32>;
-@group(0) @binding(6) var<storage, read_write> dx: array<f32>;
-@group(0) @binding(7) var<storage, read_write> dw: array<f32>;
-@group(0) @binding(8) var<storage, read_write> t0: array<f32>;
-
-// forward, backward_x: pixels by channel, row, column; filters by channel, tap, four output channels.
-var<workgroup> patch_values: array<f32, 1440>;
-var<workgroup> filters: array<vec4<f32>, 288>;
-// backward_w_1: 32 channels of 64 pixels of dy; 8 channels of 6 × 18 pixels of x.
-var<workgroup> dy_values: array<f32, 2080>;
-var<workgroup> x_values: array<f32, 864>;
-
-// Where a tile begins: picture, row, column.
-fn origin(tile: u32, rows: u32) -> vec3<u32> {
-    let n = tile / p.tiles_of_picture;
-    let rest = tile - n * p.tiles_of_picture;
-    return vec3(n, rest / p.tiles_x * rows, rest % p.tiles_x * 16u);
-}
-
-// Index of pixel (i − 1, j − 1) of channel c, or 2³² − 1 outside the picture.
-fn neighbour(n: u32, c: u32, channels: u32, i: u32, j: u32) -> u32 {
-    let is_inside = c < channels && i >= 1u && i <= p.height && j >= 1u && j <= p.width;
-    return select(0xFFFFFFFFu, ((n * channels + c) * p.height + i - 1u) * p.width + j - 1u, is_inside);
-}
-
-// Index of value k of the patch: CHUNK channels from `c` of the pixels around the tile at `at`.
-fn patch_index(at: vec3<u32>, c: u32, channels: u32, k: u32) -> u32 {
-    return neighbour(at.x, c + k / 324u, channels, at.y + k % 324u / 18u, at.z + k % 18u);
-}
-
-// Puts value k of the patch, read from `index`, into workgroup memory.
-fn put(k: u32, index: u32, value: f32) {
-    patch_values[k / 324u * PATCH + k % 324u / 18u * STRIDE + k % 18u] = select(value, 0.0, index == 0xFFFFFFFFu);
-}
-
-// w of output channel `o` for input channel `c` at a tap; with `adjoint`, `o` is a channel of x and `c` one of dy.
-fn filter_at(o: u32, c: u32, tap: u32, adjoint: bool) -> f32 {
-    if adjoint {
-        let is_real = o < p.c_in && c < p.c_out;
-        let value = w[select(0u, (c * p.c_in + o) * 9u + 8u - tap, is_real)];
-        return select(0.0, value, is_real);
-    }
-    let is_real = o < p.c_out && c < p.c_in;
-    let value = w[select(0u, (o * p.c_in + c) * 9u + tap, is_real)];
-    return select(0.0, value, is_real);
-}
-
-// Copies the filters of CHUNK channels from `c` for 32 channels from `o` into workgroup memory.
-fn copy_filters(lane: u32, o: u32, c: u32, adjoint: bool) {
-    for (var k = lane; k < 288u; k += 256u) {
-        let channel = c + k / 72u;
-        let tap = k % 72u / 8u;
-        let first = o + k % 8u * 4u;
-        filters[k] = vec4(
-            filter_at(first, channel, tap, adjoint), filter_at(first + 1u, channel, tap, adjoint),
-            filter_at(first + 2u, channel, tap, adjoint), filter_at(first + 3u, channel, tap, adjoint),
-        );
-    }
-}
-
-struct Sums { low: array<vec4<f32>, 4>, high: array<vec4<f32>, 4> }
-
-// Adds the products of the chunk in workgroup memory.
-fn multiply(sums: Sums, row: u32, column: u32, quad: u32) -> Sums {
-    var s = sums;
-    for (var c = 0u; c < CHUNK; c++) {
-        for (var u = 0u; u < 3u; u++) {
-            let at = c * PATCH + (row + u) * STRIDE + column;
-            var v: array<f32, 6>;
-            for (var k = 0u; k < 6u; k++) { v[k] = patch_values[at + k]; }
-            for (var t = 0u; t < 3u; t++) {
-                let low = filters[(c * 9u + u * 3u + t) * 8u + quad];
-                let high = filters[(c * 9u + u * 3u + t) * 8u + quad + 1u];
-                for (var k = 0u; k < 4u; k++) {
-                    s.low[k] += low * v[t + k];
-                    s.high[k] += high * v[t + k];
-                }
-            }
-        }
-    }
-    return s;
-}
-
-// The sum of pixel k and channel m of a thread.
-fn sum_of(sums: Sums, k: u32, m: u32) -> f32 {
-    return select(sums.high[k][m % 4u], sums.low[k][m % 4u], m < 4u);
-}
-
-// Groups: tiles, blocks of 32 output channels. Threads: 4 × 8 channels, 16 rows, 4 × 4 columns.
-@compute @workgroup_size(256)
-fn forward(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) g: vec3<u32>) {
-    let at = origin(g.x, 16u);
-    let row = lane % 64u / 4u;
-    let column = lane % 4u * 4u;
-    let quad = lane / 64u * 2u;
-    let first = g.y * 32u;
-    var sums: Sums;
-    for (var c = 0u; c < p.c_in; c += CHUNK) {
-        workgroupBarrier();
-        for (var k = lane; k < CHUNK * 324u; k += 256u) {
-            let index = patch_index(at, c, p.c_in, k);
-            put(k, index, x[select(index, 0u, index == 0xFFFFFFFFu)]);
-        }
-        copy_filters(lane, first, c, false);
-        workgroupBarrier();
-        sums = multiply(sums, row, column, quad);
-    }
-    for (var k = 0u; k < 4u; k++) {
-        let i = at.y + row;
-        let j = at.z + column + k;
-        if i >= p.height || j >= p.width { continue; }
-        for (var m = 0u; m < 8u; m++) {
-            let o = first + quad * 4u + m;
-            if o >= p.c_out { break; }
-            let sum = sum_of(sums, k, m);
-            y[((at.x * p.c_out + o) * p.height + i) * p.width + j] = sum + b[o];
-        }
-    }
-}
-
-// As forward, of dy and the filters rotated by 180°.
-@compute @workgroup_size(256)
-fn backward_x(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) g: vec3<u32>) {
-    let at = origin(g.x, 16u);
-    let row = lane % 64u / 4u;
-    let column = lane % 4u * 4u;
-    let quad = lane / 64u * 2u;
-    let first = g.y * 32u;
-    var sums: Sums;
-    for (var c = 0u; c < p.c_out; c += CHUNK) {
-        workgroupBarrier();
-        for (var k = lane; k < CHUNK * 324u; k += 256u) {
-            let index = patch_index(at, c, p.c_out, k);
-            put(k, index, dy[select(index, 0u, index == 0xFFFFFFFFu)]);
-        }
-        copy_filters(lane, first, c, true);
-        workgroupBarrier();
-        sums = multiply(sums, row, column, quad);
-    }
-    for (var k = 0u; k < 4u; k++) {
-        let i = at.y + row;
-        let j = at.z + column + k;
-        if i >= p.height || j >= p.width { continue; }
-        for (var m = 0u; m < 8u; m++) {
-            let o = first + quad * 4u + m;
-            if o >= p.c_in { break; }
-            let sum = sum_of(sums, k, m);
-            dx[((at.x * p.c_in + o) * p.height + i) * p.width + j] = sum;
-        }
-    }
-}
-
-// Groups: blocks of 32 output times 8 input channels, walkers. Threads: 16 pairs of output channels, 8 input channels.
-@compute @workgroup_size(128)
-fn backward_w_1(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) g: vec3<u32>) {
-    let first_out = g.x / p.in_blocks * 32u;
-    let first_in = g.x % p.in_blocks * 8u;
-    let pair = lane / 8u;
-    let channel = lane % 8u;
-    var low: array<f32, 9>;
-    var high: array<f32, 9>;
-    for (var tile = g.y; tile < p.tiles; tile += p.walkers) {
-        let at = origin(tile, 4u);
-        workgroupBarrier();
-        for (var k = lane; k < 2048u; k += 128u) {
-            let o = first_out + k / 64u;
-            let i = at.y + k % 64u / 16u;
-            let j = at.z + k % 16u;
-            let is_real = o < p.c_out && i < p.height && j < p.width;
-            let value = dy[select(0u, ((at.x * p.c_out + o) * p.height + i) * p.width + j, is_real)];
-            dy_values[k / 64u * 65u + k % 64u] = select(0.0, value, is_real);
-        }
-        for (var k = lane; k < 864u; k += 128u) {
-            let index = neighbour(at.x, first_in + k / 108u, p.c_in, at.y + k % 108u / 18u, at.z + k % 18u);
-            let value = x[select(index, 0u, index == 0xFFFFFFFFu)];
-            x_values[k] = select(value, 0.0, index == 0xFFFFFFFFu);
-        }
-        workgroupBarrier();
-        for (var r = 0u; r < 4u; r++) {
-            let from_x = channel * 108u + r * 18u;
-            var left = vec3(x_values[from_x], x_values[from_x + 18u], x_values[from_x + 36u]);
-            var middle = vec3(x_values[from_x + 1u], x_values[from_x + 19u], x_values[from_x + 37u]);
-            for (var s = 0u; s < 16u; s++) {
-                let right = vec3(x_values[from_x + s + 2u], x_values[from_x + s + 20u], x_values[from_x + s + 38u]);
-                let d0 = dy_values[pair * 130u + r * 16u + s];
-                let d1 = dy_values[pair * 130u + 65u + r * 16u + s];
-                for (var u = 0u; u < 3u; u++) {
-                    low[u * 3u] += d0 * left[u];
-                    low[u * 3u + 1u] += d0 * middle[u];
-                    low[u * 3u + 2u] += d0 * right[u];
-                    high[u * 3u] += d1 * left[u];
-                    high[u * 3u + 1u] += d1 * middle[u];
-                    high[u * 3u + 2u] += d1 * right[u];
-                }
-                left = middle;
-                middle = right;
-            }
-        }
-    }
-    let c = first_in + channel;
-    let o = first_out + pair * 2u;
-    let walker = g.y * p.c_out * p.c_in * 9u;
-    for (var k = 0u; k < 9u; k++) {
-        if c < p.c_in && o < p.c_out { t0[walker + (o * p.c_in + c) * 9u + k] = low[k]; }
-        if c < p.c_in && o + 1u < p.c_out { t0[walker + ((o + 1u) * p.c_in + c) * 9u + k] = high[k]; }
-    }
-}
+var<workgroup> patch_values: array<vec4<f32>, PATCH>;
+var<workgroup> filters: array<vec4<f32>, FILTERS>;
 
 @compute @workgroup_size(64)
-fn backward_w_2(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
-    let k = g.x + g.y * groups.x * 64u;
-    if k >= p.threads { return; }
-    var sum = 0.0;
-    for (var walker = 0u; walker < p.walkers; walker++) { sum += t0[walker * p.threads + k]; }
-    dw[k] = sum;
+fn forward_1(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let thread = g.x + g.y * groups.x * 64u;
+    if thread >= p.threads { return; }
+    pack(thread);
+}
+
+// Groups: tiles, groups of output channels. Threads: pairs of quads of channels, rows, columns.
+@compute @workgroup_size(256)
+fn forward_2(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) g: vec3<u32>) {
+    let n = g.x / p.tiles;
+    let top = g.x % p.tiles / p.tiles_x * ROWS;
+    let left = g.x % p.tiles_x * (COLUMNS * PIXELS);
+    let pair = lane / (ROWS * COLUMNS) * 2u;
+    let row = lane / COLUMNS % ROWS;
+    let column = lane % COLUMNS;
+    let plane = p.height * p.width;
+    // The vectors that this thread copies: channel, pixels, and whether x has these.
+    var channel: array<u32, PATCH_COPIES>;
+    var start: array<u32, PATCH_COPIES>;
+    var columns: array<vec4<u32>, PATCH_COPIES>;
+    var inside: array<vec4<bool>, PATCH_COPIES>;
+    var next: array<vec4<f32>, PATCH_COPIES>;
+    let first = (n * p.c_in + g.y / p.blocks * p.in_group) * plane;
+    // unroll
+    for (var k = 0u; k < PATCH_COPIES; k++) {
+        let at = min(lane + k * 256u, PATCH - 1u);
+        channel[k] = at / PLANE;
+        start[k] = channel[k] * plane;
+        let i = top + at % PLANE / WIDE - p.pad_h;   // Modulo 2³²: above the picture is past its end.
+        let j = left + at % WIDE * 4u + LANES - p.pad_w;
+        columns[k] = first + nearest(vec4(i), p.height) * p.width + nearest(j, p.width);
+        inside[k] = vec4(REPLICATE == 1u) | (vec4(i < p.height) & (j < vec4(p.width)));
+        next[k] = of_channel(columns[k], inside[k], channel[k], start[k]);
+    }
+    var own: array<u32, FILTER_COPIES>;
+    var next_filters: array<vec4<f32>, FILTER_COPIES>;
+    var block = g.y * p.chunks * FILTERS;
+    // unroll
+    for (var k = 0u; k < FILTER_COPIES; k++) {
+        own[k] = min(lane + k * 256u, FILTERS - 1u);
+        next_filters[k] = t0_read[block + own[k]];
+    }
+    var low: array<vec4<f32>, PIXELS>;
+    var high: array<vec4<f32>, PIXELS>;
+    for (var chunk = 1u; chunk <= p.chunks; chunk++) {
+        workgroupBarrier();
+        // unroll
+        for (var k = 0u; k < PATCH_COPIES; k++) { if k * 256u + 256u <= PATCH || lane + k * 256u < PATCH { patch_values[lane + k * 256u] = next[k]; } }
+        // unroll
+        for (var k = 0u; k < FILTER_COPIES; k++) { if k * 256u + 256u <= FILTERS || lane + k * 256u < FILTERS { filters[lane + k * 256u] = next_filters[k]; } }
+        workgroupBarrier();
+        if chunk < p.chunks {
+            block += FILTERS;
+            // unroll
+            for (var k = 0u; k < PATCH_COPIES; k++) {
+                channel[k] += CHANNELS;
+                start[k] += CHANNELS * plane;
+                next[k] = of_channel(columns[k], inside[k], channel[k], start[k]);
+            }
+            // unroll
+            for (var k = 0u; k < FILTER_COPIES; k++) { next_filters[k] = t0_read[block + own[k]]; }
+        }
+        // unroll
+        for (var ch = 0u; ch < CHANNELS; ch++) {
+            // unroll
+            for (var u = 0u; u < 3u; u++) {
+                var v: array<f32, VALUES>;
+                // unroll
+                for (var q = 0u; q < QUADS + 1u; q++) {
+                    let four = patch_values[ch * PLANE + (row + u) * WIDE + column * QUADS + q];
+                    v[q * 4u] = four.x;
+                    v[q * 4u + 1u] = four.y;
+                    v[q * 4u + 2u] = four.z;
+                    v[q * 4u + 3u] = four.w;
+                }
+                // unroll
+                for (var t = 0u; t < 3u; t++) {
+                    let l = filters[(ch * 9u + u * 3u + t) * OUT_QUADS + pair];
+                    let h = filters[(ch * 9u + u * 3u + t) * OUT_QUADS + pair + 1u];
+                    // unroll
+                    for (var k = 0u; k < PIXELS; k++) {
+                        low[k] += l * v[t + k];
+                        high[k] += h * v[t + k];
+                    }
+                }
+            }
+        }
+    }
+    let group = g.y / p.blocks * p.out_group;
+    let o = group + (g.y % p.blocks * OUT_QUADS + pair) * 4u;
+    // unroll
+    for (var k = 0u; k < PIXELS; k++) { finish(n, o, group + p.out_group, top + row, left + column * PIXELS + k, low[k]); }
+    // unroll
+    for (var k = 0u; k < PIXELS; k++) { finish(n, o + 4u, group + p.out_group, top + row, left + column * PIXELS + k, high[k]); }
+}
+
+// Four pixels of a channel, whose pixels begin at `start`; 0 outside the picture and past the last channel.
+fn of_channel(columns: vec4<u32>, inside: vec4<bool>, channel: u32, start: u32) -> vec4<f32> {
+    let has_channel = channel < p.in_group;
+    return pixels(columns + select(0u, start, has_channel), inside & vec4(has_channel));
 }

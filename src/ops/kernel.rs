@@ -67,6 +67,8 @@ pub struct Caps {
     pub workgroups_per_dimension: u32,
     pub threads_per_workgroup: u32,
     pub workgroup_bytes: u32,
+    /// Workgroups that keep the adapter busy, several for each core. Work is divided more finely if there would be fewer.
+    pub busy_workgroups: usize,
     /// Conservative arithmetic rate of a plain kernel. Together with `bytes_per_second`, it keeps dispatches that were not measured
     /// within [`MAX_DISPATCH_MS`].
     pub flops_per_second: f64,
@@ -83,6 +85,9 @@ const PLAIN_FLOPS_PER_SECOND: f64 = 4e9;
 /// [`Caps::bytes_per_second`] if nothing is known.
 const PLAIN_BYTES_PER_SECOND: f64 = 8e8;
 
+/// [`Caps::busy_workgroups`] of a software adapter.
+pub(crate) const SOFTWARE_WORKGROUPS: usize = 8;
+
 impl Default for Caps {
     fn default() -> Self {
         Self {
@@ -94,6 +99,7 @@ impl Default for Caps {
             workgroups_per_dimension: 65_535,
             threads_per_workgroup: 256,
             workgroup_bytes: 16_384,
+            busy_workgroups: 256,
             flops_per_second: PLAIN_FLOPS_PER_SECOND,
             bytes_per_second: PLAIN_BYTES_PER_SECOND,
         }
@@ -103,7 +109,7 @@ impl Default for Caps {
 impl Caps {
     /// Returns WebGPU's guaranteed limits on a software adapter.
     pub fn software() -> Self {
-        Self { family: Family::Software, ..Self::default() }
+        Self { family: Family::Software, busy_workgroups: SOFTWARE_WORKGROUPS, ..Self::default() }
     }
     /// Returns the limits of the references on the processor: any size and any time, up to `memory_bytes` for all tensors together.
     pub fn references(memory_bytes: u64) -> Self {
@@ -183,7 +189,7 @@ impl Launch {
 pub struct Work {
     /// One launch for each entry of the method, in order.
     pub passes: Vec<Launch>,
-    /// Number of elements, or texels of a texture, of each scratch variable `t0` to `t3` that the passes use.
+    /// Number of elements, four for a vector, or texels of a texture, of each scratch variable `t0` to `t3` that the passes use.
     pub scratch: Vec<(&'static str, usize)>,
     /// Number of blocks into which the work is divided. All passes of a block run before the next block begins, so that the data
     /// between passes stays in a cache. If there is more than one, the planner sets the member `block` of `P` to its number.

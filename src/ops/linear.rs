@@ -14,6 +14,7 @@
 //! Numerics: f32 sum of D products and the bias; in any order, at most D + 1 roundings of |b| + Σ|w·x|.
 //! Source: definition as in torch.nn.functional.linear after flatten(1).
 
+use super::product::Product;
 use super::{
     Call, Caps, Case, Cost, Family, Io, Kernel, Launch, Op, Tolerance, Values, Work, row_blocks, row_gain, wgsl,
 };
@@ -49,6 +50,7 @@ impl Op for Linear {
     fn kernels(&self) -> &'static [Kernel] {
         const KERNELS: &[Kernel] = &[
             Kernel::new(wgsl!("linear/plain"), plain),
+            Kernel::new(wgsl!("linear/tiles" + "product"), tiles).only(Family::Hardware),
             Kernel::new(wgsl!("linear/quads" + "rows" + "texels" + "bound"), quads).only(Family::Software),
             Kernel::new(wgsl!("linear/gradients" + "rows" + "texels" + "bound"), gradients).only(Family::Software),
         ];
@@ -129,6 +131,21 @@ fn plain(call: &Call, caps: &Caps) -> Option<Work> {
         let threads = if entry == "backward_b" { tiles } else { tiles * WORKGROUP };
         Some(Launch::threads(threads, params))
     })
+}
+
+/// `shaders/linear/tiles.wgsl`: y = x · wᵀ, dx = dy · w, and dw = dyᵀ · x.
+fn tiles(call: &Call, caps: &Caps) -> Option<Work> {
+    let [n, d, o] = sizes(&call.io);
+    let product = |[rows_a, rows_b, terms]: [usize; 3], a, b| {
+        let product = Product { matrices: [1; 3], rows_a, rows_b, terms, a, b, y: [rows_b, 1] };
+        product.serve(call, caps, &[])
+    };
+    match call.method {
+        "forward" => product([n, o, d], [d, 1], [d, 1]),
+        "backward_x" => product([n, d, o], [o, 1], [1, d]),
+        "backward_w" => product([o, d, n], [1, o], [1, d]),
+        _ => None,
+    }
 }
 
 /// `shaders/linear/quads.wgsl`.

@@ -14,13 +14,15 @@
 //! Source: definition, as MatMul of ONNX.
 
 use super::pointwise::broadcast::{broadcast, each, members, padded, strides, terms};
+use super::product::Product;
 use super::{
-    Call, Caps, Case, Cost, Family, Fill, Io, Kernel, Launch, Op, Scalar, Tolerance, Values, Work, row_blocks,
+    Call, Caps, Case, Cost, Family, Fill, Io, Kernel, Launch, Op, Promise, Scalar, Tolerance, Values, Work, row_blocks,
     row_gain, wgsl, with_nan,
 };
 use crate::error::ShapeError;
 use crate::layout::MAX_TEXELS;
 use crate::tensor::{Shape, len};
+use std::any::Any;
 
 /// The operation; the default transposes nothing.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -95,6 +97,7 @@ impl Op for Matmul {
         const KERNELS: &[Kernel] = &[
             Kernel::new(wgsl!("matmul/plain" + "broadcast" + "terms" + "quotient"), plain),
             Kernel::new(wgsl!("matmul/block" + "broadcast" + "quotient"), block),
+            Kernel::new(wgsl!("matmul/tiles" + "product" + "broadcast" + "quotient"), tiles).only(Family::Hardware),
             Kernel::new(wgsl!("matmul/rows" + "broadcast" + "quotient" + "rows" + "texels" + "bound"), rows)
                 .only(Family::Software),
         ];
@@ -211,28 +214,53 @@ fn block(call: &Call, caps: &Caps) -> Option<Work> {
     Some(work.faster(1.5))
 }
 
-/// `shaders/matmul/rows.wgsl`: y = a · b, da = dy · bᵀ, and db = aᵀ · dy, each as A · Bᵀ. A gradient is one product unless its matrix takes
-/// part in several.
-fn rows(call: &Call, caps: &Caps) -> Option<Work> {
+/// Returns a method as the product A · Bᵀ, and which matrices A and B are: a (0), b (1), or those of the result (2). A gradient is one
+/// product unless its matrix takes part in several: `None`.
+fn product(call: &Call) -> Option<(Product, [usize; 2])> {
     let (op, io) = (call.op::<Matmul>()?, &call.io);
     let Sizes { rows, columns, depth, a, b } = op.sizes(io);
     let counts = [len(&matrices(&io.x[0])), len(&matrices(&io.x[1])), len(&matrices(&io.y))];
-    // Rows of A, rows of B and terms; distances between rows and between terms of A and of B; those between rows and between columns of
-    // the result; whether A and B are a, b or dy.
-    let ([rows_a, rows_b, terms], of_a, of_b, of_y, which) = match call.method {
+    let ([rows_a, rows_b, terms], of_a, of_b, y, which) = match call.method {
         "forward" => ([rows, columns, depth], a, [b[1], b[0]], [columns, 1], [0, 1]),
         "backward_a" if counts[0] == counts[2] => ([rows, depth, columns], [columns, 1], b, a, [2, 1]),
         "backward_b" if counts[1] == counts[2] => ([depth, columns, rows], [a[1], a[0]], [1, columns], b, [0, 2]),
         _ => return None,
     };
+    let matrices = [counts[which[0]], counts[which[1]], counts[2]];
+    Some((Product { matrices, rows_a, rows_b, terms, a: of_a, b: of_b, y }, which))
+}
+
+/// `shaders/matmul/tiles.wgsl`.
+fn tiles(call: &Call, caps: &Caps) -> Option<Work> {
+    let (product, which) = product(call)?;
+    let mut params = Sizes::places(&call.io);
+    params.extend([("which_a", which[0].into()), ("which_b", which[1].into())]);
+    let work = product.serve(call, caps, &params)?;
+    Some(work.promise(Promise { tolerance: Some(of_one_sum), ..Promise::default() }))
+}
+
+/// Bounds the errors of a kernel that adds up all terms in one sum, or more.
+fn of_one_sum(op: &dyn Op, output: &str, io: &Io, _at: &Values) -> Option<Tolerance> {
+    let op = (op as &dyn Any).downcast_ref::<Matmul>()?;
+    let method = match output {
+        "y" => "forward",
+        "da" => "backward_a",
+        _ => "backward_b",
+    };
+    Some(Tolerance::Terms(1 + op.terms(method, io)))
+}
+
+/// `shaders/matmul/rows.wgsl`.
+fn rows(call: &Call, caps: &Caps) -> Option<Work> {
+    let (Product { matrices, rows_a, rows_b, terms, a: of_a, b: of_b, y: of_y }, which) = product(call)?;
     let (quads, blocks) = (terms.div_ceil(4), row_blocks(rows_a, rows_b));
-    let texels = [counts[which[0]] * rows_a * quads, counts[which[1]] * rows_b * quads];
+    let texels = [matrices[0] * rows_a * quads, matrices[1] * rows_b * quads];
     if texels[0].max(texels[1]) > MAX_TEXELS {
         return None;
     }
     let work = call.work(caps, |entry| {
-        let threads = if entry.ends_with("_1") { texels[0] + texels[1] } else { counts[2] * blocks };
-        let mut params = Sizes::places(io);
+        let threads = if entry.ends_with("_1") { texels[0] + texels[1] } else { matrices[2] * blocks };
+        let mut params = Sizes::places(&call.io);
         params.extend([
             ("threads", threads.into()),
             ("rows_a", rows_a.into()),

@@ -7,6 +7,7 @@
 
 pub mod kernel;
 pub mod pointwise;
+mod product;
 mod sensitivity;
 pub mod windows;
 

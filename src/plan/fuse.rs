@@ -9,7 +9,7 @@ use crate::error::Result;
 use crate::graph::{Fused, Graph, Kind, Node, NodeId};
 use crate::ops::conv2d::{Combine, Conv2d, Fusion};
 use crate::ops::output_of;
-use crate::ops::{Fusible, Io};
+use crate::ops::{Family, Fusible, Io};
 use crate::plan::Options;
 use crate::shader::reflect;
 use crate::tensor::{Shape, Tensor};
@@ -29,6 +29,8 @@ pub fn fuse(graph: &Graph, fetches: &[NodeId], options: &Options) -> Result<Grap
         return Ok(fused);
     }
     let nodes = graph.nodes();
+    // On software adapters, a transposed convolution of one channel has kernels of its own.
+    let has_own = options.caps.family == Family::Software;
     // The readers of each node's value, including gradients whose shader reads it.
     let mut readers: Vec<Vec<usize>> = vec![Vec::new(); nodes.len()];
     for (index, node) in nodes.iter().enumerate() {
@@ -64,8 +66,7 @@ pub fn fuse(graph: &Graph, fetches: &[NodeId], options: &Options) -> Result<Grap
                         let fusion = Some(Fusion::default());
                         Conv2d { stride, padding, replicate, groups, fusion, ..Conv2d::default() }
                     }
-                    // A single channel has kernels of its own.
-                    Some(Fusible::Transposed { stride, padding }) if node.shape[1] > 1 => {
+                    Some(Fusible::Transposed { stride, padding }) if node.shape[1] > 1 || !has_own => {
                         let Some(op) = spread(stride, padding, shape(1), shape(0), node.shape) else { continue };
                         op
                     }
@@ -118,7 +119,7 @@ pub fn fuse(graph: &Graph, fetches: &[NodeId], options: &Options) -> Result<Grap
                     Some(Fusible::Convolution { stride, padding: [top, left, ..], replicate: false, groups: 1 }) => {
                         spread(stride, [top, left], kernel, from, node.shape)
                     }
-                    Some(Fusible::Transposed { stride, padding }) if from[1] > 1 => {
+                    Some(Fusible::Transposed { stride, padding }) if from[1] > 1 || !has_own => {
                         Some(gathered(stride, padding, kernel, from, node.shape))
                     }
                     _ => None,
@@ -420,5 +421,28 @@ mod tests {
         assert!(stems.contains("conv2d/straight") && stems.contains("conv_transpose2d/filters"), "{plan}");
         let is_plain = |s: &&crate::plan::Step| s.stem() == "conv_transpose2d/plain";
         assert!(plan.steps.iter().filter(is_plain).all(|s| s.entry.starts_with("backward_b")), "{plan}");
+    }
+    #[test]
+    fn hardware_computes_convolutions_by_tiles() {
+        let mut g = Graph::new();
+        let x = g.input("x", [2, 16, 24, 24]).unwrap();
+        let mut parameter = |name: &str, shape: [usize; 4]| g.param(name, shape, Init::Constant(0.1)).unwrap();
+        let (w, b) = (parameter("w", [16, 16, 3, 3]), parameter("b", [1, 16, 1, 1]));
+        let (v, c) = (parameter("v", [16, 1, 9, 9]), parameter("c", [1, 1, 1, 1]));
+        let y = g.add_named("conv", Conv2d::same(3), &[x, w, b]).unwrap();
+        let up =
+            ConvTranspose2d { stride: [3, 3], padding: [4, 4], output_padding: [2, 2], ..ConvTranspose2d::default() };
+        let z = g.add_named("up", up, &[y, v, c]).unwrap();
+        let target = g.input("t", g.shape(z).unwrap()).unwrap();
+        let loss = g.mse(z, target, Reduction::Mean).unwrap();
+        let mut fetches = grad::backward(&mut g, loss, &[w, v]).unwrap();
+        fetches.push(loss);
+        let options = Options::default();
+        let plan = Plan::new(&fuse(&g, &fetches, &options).unwrap(), &fetches, &options).unwrap();
+        let stem = |name: &str| plan.steps.iter().find(|s| s.name == name).map(|s| s.stem());
+        assert_eq!(stem("conv"), Some("conv2d/conv3x3_tile"), "{plan}");
+        assert_eq!(stem("conv.backward_w"), Some("conv2d/gradients"), "{plan}");
+        // The single channel is nine, one for each pixel of a stride; its gradient reads every third pixel.
+        assert_eq!([stem("up"), stem("up.dx")], [Some("conv2d/gemm"); 2], "{plan}");
     }
 }

@@ -141,7 +141,7 @@ impl fmt::Display for Why {
 mod tests {
     use super::*;
     use crate::graph::{Init, grad};
-    use crate::ops::conv2d::Conv2d;
+    use crate::ops::conv2d::{Conv2d, Fusion};
     use crate::plan::choices::{Candidate, Choice, key};
     use crate::plan::{Caps, Plan};
     use std::collections::BTreeMap;
@@ -169,19 +169,19 @@ mod tests {
             assert_eq!(chosen(&all[1]), stem_of(&plan, "c.backward_w"));
         }
         // What was measured is shown, and wins over the estimate.
-        let shapes = [[1, 8, 16, 16], [8, 8, 3, 3], [1, 8, 1, 1]];
-        let candidates = [("conv2d/plain", 1.0), ("conv2d/conv3x3_tile", 2.0)]
+        let shapes = [[1, 8, 16, 16], [8, 8, 3, 3], [1, 8, 1, 1], [1, 8, 1, 1]];
+        let candidates = [("conv2d/fused", 1.0), ("conv2d/conv3x3_tile", 2.0)]
             .map(|(stem, ms)| Candidate { stem: stem.into(), outcome: Outcome::Ms(ms) });
-        let choice = Choice { stem: "conv2d/plain".into(), candidates: candidates.to_vec() };
-        let choices =
-            Choices { layers: BTreeMap::from([(key(&Conv2d::same(3), None, &shapes.map(Into::into)), choice)]) };
+        let choice = Choice { stem: "conv2d/fused".into(), candidates: candidates.to_vec() };
+        let op = Conv2d { fusion: Some(Fusion::default()), ..Conv2d::same(3) };
+        let choices = Choices { layers: BTreeMap::from([(key(&op, None, &shapes.map(Into::into)), choice)]) };
         let options = Options { caps: hardware, choices: Some(&choices), ..Options::default() };
         let measured = &why(&g, &[y], &options, "c").unwrap()[0];
         let plain = measured.considered.iter().find(|c| c.is_chosen).unwrap();
-        assert_eq!((plain.stem, &plain.measured), ("conv2d/plain", &Some(Outcome::Ms(1.0))));
+        assert_eq!((plain.stem, &plain.measured), ("conv2d/fused", &Some(Outcome::Ms(1.0))));
         assert_eq!(measured.reason, "measured to be the fastest");
         let without = &why(&g, &[y], &Options { caps: hardware, ..Options::default() }, "c").unwrap()[0];
-        assert!(without.considered.iter().any(|c| c.is_chosen && c.stem != "conv2d/plain"), "{without}");
+        assert!(without.considered.iter().any(|c| c.is_chosen && c.stem != "conv2d/fused"), "{without}");
 
         for (name, problem) in [("nothing", "is not a node"), ("w", "no step of its own")] {
             let error = why(&g, &[y], &options, name).unwrap_err().to_string();

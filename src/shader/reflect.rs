@@ -129,6 +129,12 @@ impl Shader {
                         TypeInner::Array { base, .. } => match &module.types[*base].inner {
                             TypeInner::Scalar(s) if s.width == 4 => Some(s.kind),
                             TypeInner::Atomic(s) if s.width == 4 && is_scratch(&name) => Some(s.kind),
+                            // Scratch by fours.
+                            TypeInner::Vector { size: naga::VectorSize::Quad, scalar: s }
+                                if s.width == 4 && is_scratch(&name) =>
+                            {
+                                Some(s.kind)
+                            }
                             _ => None,
                         },
                         _ => None,

@@ -3,6 +3,7 @@
 use super::super::timing::Clock;
 use crate::error::{Error, Result};
 use crate::layout::{Layout, MAX_TEXELS, TEXELS_PER_ROW};
+use crate::ops::kernel::SOFTWARE_WORKGROUPS;
 use crate::ops::{Caps, Family};
 use std::future::Future;
 use std::pin::Pin;
@@ -82,6 +83,8 @@ fn describe(adapter: &wgpu::Adapter) -> AdapterInfo {
             flops_per_second: if is_cpu { 4e9 } else { 5e10 },
             // Likewise: relu's gradient and Adam move 0.8 to 1 GB/s under lavapipe (2026-11-28).
             bytes_per_second: if is_cpu { 8e8 } else { 1e10 },
+            // wgpu does not tell the number of cores: four workgroups for each of 64.
+            busy_workgroups: if is_cpu { SOFTWARE_WORKGROUPS } else { 256 },
             family: if is_cpu { Family::Software } else { Family::Hardware },
             ..Caps::default()
         },

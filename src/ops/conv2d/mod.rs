@@ -34,7 +34,11 @@ mod conv3x3_tile;
 mod conv3x3_winograd;
 pub(super) mod correlation;
 mod depthwise;
+mod depthwise_rows;
 mod fusion;
+mod gemm;
+mod gradients;
+mod layer;
 mod plain;
 mod quads;
 mod straight;
@@ -222,7 +226,7 @@ impl Op for Conv2d {
     fn kernels(&self) -> &'static [Kernel] {
         const KERNELS: &[Kernel] = &[
             Kernel::new(wgsl!("conv2d/plain" + "direct" + "outer"), plain::serve),
-            Kernel::new(wgsl!("conv2d/conv3x3_tile"), conv3x3_tile::serve).only(Family::Hardware),
+            Kernel::new(wgsl!("conv2d/gradients"), gradients::serve).only(Family::Hardware),
             Kernel::new(
                 wgsl!("conv2d/conv3x3_winograd" + "texels" + "bound" + "tiles" + "winograd6"),
                 conv3x3_winograd::serve,
@@ -236,6 +240,9 @@ impl Op for Conv2d {
         ];
         const FUSED: &[Kernel] = &[
             Kernel::new(wgsl!("conv2d/fused" + "slopes"), fusion::serve),
+            Kernel::new(wgsl!("conv2d/conv3x3_tile" + "layer" + "slopes"), conv3x3_tile::serve).only(Family::Hardware),
+            Kernel::new(wgsl!("conv2d/gemm" + "layer" + "slopes"), gemm::serve).only(Family::Hardware),
+            Kernel::new(wgsl!("conv2d/depthwise_rows" + "slopes"), depthwise_rows::serve).only(Family::Hardware),
             Kernel::new(
                 wgsl!("conv2d/winograd" + "winograd_layer" + "tiles" + "winograd6" + "combine" + "texels" + "slopes"),
                 |call, caps| winograd::serve(call, caps, 6),
@@ -529,6 +536,8 @@ fn fused_cases() -> Vec<Case> {
         spread(Combine::Nothing, [4, 4], [1, 2, 2, 1], [1, 6, 3, 2], [1, 2, 10, 8], [3, 5]),
         spread(Combine::Nothing, [2, 1], [1; 4], [1, 3, 4, 5], [1, 4, 7, 5], [3, 3]),
         halved(Combine::Nothing, [1, 8, 5, 130], [1, 4, 10, 259]),
+        // The last layer of FSRCNN.
+        spread(Combine::Nothing, [3, 3], [4; 4], [1, 6, 4, 5], [1, 1, 12, 15], [9, 9]),
         halved(Combine::Nothing, [2, 32, 16, 16], [2, 16, 32, 32]).real(),
         strided(Combine::Nothing, [2, 2], false, [2, 3, 9, 8], 5, 3),
         strided(Combine::Add, [3, 1], true, [1, 6, 8, 7], 4, 5),
@@ -554,6 +563,7 @@ fn fused_cases() -> Vec<Case> {
         activated("sigmoid", &[], Combine::Nothing, [2, 3, 5, 7], 5, 1),
         activated("sigmoid", &[], Combine::Add, [1, 4, 13, 12], 6, 3),
         activated("silu", &[], Combine::Multiply, [1, 4, 6, 6], 5, 5),
+        activated("silu", &[], Combine::Nothing, [1, 5, 6, 7], 9, 3),
         activated("hard_sigmoid", &[0.3, 0.4], Combine::Nothing, [2, 9, 4, 7], 1, 3),
         activated("clamp", &[-0.25, 0.5], Combine::Add, [2, 6, 13, 7], 7, 3),
         activated("elu", &[1.5], Combine::Mask(0.25), [1, 6, 9, 5], 3, 3),
@@ -597,6 +607,11 @@ fn fused_cases() -> Vec<Case> {
         // So many tiles of 4 × 4 pixels that a position takes several rows of texels, or that there are two blocks.
         fused(1, false, [1, 2, 250, 250], 3, 3).real(),
         fused(1, false, [1, 4, 268, 264], 4, 3).real(),
+        // Enough pixels and channels for the largest tiles, and past their ends.
+        fused(1, false, [1, 5, 37, 41], 70, 3),
+        combined(Combine::Add, false, [1, 3, 37, 41], 70, 5),
+        fused(0, false, [2, 17, 25, 41], 68, 1),
+        strided(Combine::Nothing, [2, 2], true, [1, 3, 75, 81], 70, 3),
         // Layers of cbn, small.
         fused(1, false, [1, 64, 16, 12], 64, 3).real(),
         fused(1, false, [1, 128, 8, 8], 128, 3).real(),

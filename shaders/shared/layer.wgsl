@@ -1,0 +1,90 @@
+// layer: shared by conv2d's kernels for GPUs: filters in the order of their use, pixels, and what follows the sums. The including shader
+// defines CHUNK, OUT_QUADS, WINDOW_H, WINDOW_W, FILTERS, REPLICATE, COMBINE (with z: 0 nothing, 1 sum, 2 product, 3 times `p.slope` where
+// z ≤ 0) and FACTOR.
+//
+// The pixels of x may lie FACTOR = S apart, with zeros between them (`p.spread`). The layer then is a convolution of stride 1 whose S²
+// channels for each of y lie at the pixels (i·S + a, j·S + b); row i·S + a meets row i + u − pad_h of x at tap u·S + rest_h − a of the
+// filter, if it has that. Otherwise FACTOR is r: channel c·r² + a·r + b goes to channel c, pixel (i·r + a, j·r + b).
+
+struct P {
+    c_in: u32, c_out: u32, in_group: u32, out_group: u32,   // Of the convolution: with `spread`, c_out and out_group count pixels too.
+    height: u32, width: u32, out_height: u32, out_width: u32,
+    grid_height: u32, grid_width: u32,   // Of the convolution's pixels.
+    stride_h: u32, dilation_h: u32, pad_h: u32, pad_w: u32,
+    taps_h: u32, taps_w: u32, rest_h: u32, rest_w: u32,
+    adjoint: u32,       // w is [Ci,Co,Kh,Kw], and its taps are rotated by 180°.
+    spread: u32,
+    chunks: u32,
+    blocks: u32,        // Of OUT channels per group of channels.
+    tiles_x: u32,       // Tiles per row of tiles.
+    tiles: u32,         // Tiles per picture.
+    slope: f32, f0: f32, f1: f32,
+    threads: u32,
+}
+@group(0) @binding(0) var<uniform> p: P;
+@group(0) @binding(1) var<storage, read> x: array<f32>;
+@group(0) @binding(2) var<storage, read> w: array<f32>;
+@group(0) @binding(3) var<storage, read> b: array<f32>;
+@group(0) @binding(4) var<storage, read> a: array<f32>;
+@group(0) @binding(5) var<storage, read> z: array<f32>;
+@group(0) @binding(6) var<storage, read_write> y: array<f32>;
+@group(0) @binding(7) var<storage, read_write> t0: array<vec4<f32>>;
+@group(0) @binding(8) var<storage, read> t0_read: array<vec4<f32>>;
+
+const LANES = vec4<u32>(0u, 1u, 2u, 3u);
+
+// t0: quads of filters by group of output channels, row (c, u), v, quad; 0 past the last channel and row.
+fn pack(thread: u32) {
+    let o = (thread / (p.chunks * FILTERS) % p.blocks * OUT_QUADS + thread % OUT_QUADS) * 4u + LANES;
+    let v = thread / OUT_QUADS % WINDOW_W;
+    let row = thread / (OUT_QUADS * WINDOW_W) % (p.chunks * CHUNK);
+    let c = min(row / WINDOW_H, p.in_group - 1u);
+    // The convolution's channel, and the place of its pixel.
+    let square = select(1u, FACTOR * FACTOR, p.spread != 0u);
+    let first = thread / (p.chunks * FILTERS * p.blocks) * p.out_group;
+    let own = first + min(o, vec4(p.out_group - 1u)) / square;
+    let place = o % square;
+    let tap_u = row % WINDOW_H * select(1u, FACTOR, p.spread != 0u) + p.rest_h - place / FACTOR;   // Modulo 2³²: past the end.
+    let tap_v = v * select(1u, FACTOR, p.spread != 0u) + p.rest_w - place % FACTOR;
+    let area = p.taps_h * p.taps_w;
+    let tap = min(tap_u * p.taps_w + tap_v, vec4(area - 1u));
+    let at = select((own * p.in_group + c) * area + tap, (c * (p.c_out / square) + own) * area + area - 1u - tap, vec4(p.adjoint != 0u));
+    let value = vec4(w[at.x], w[at.y], w[at.z], w[at.w]);
+    let has_tap = (tap_u < vec4(p.taps_h)) & (tap_v < vec4(p.taps_w));
+    t0[thread] = select(vec4(0.0), value, has_tap & (o < vec4(p.out_group)) & vec4(row < p.in_group * WINDOW_H));
+}
+
+// Four pixels of x, 0 where `inside` is not.
+fn pixels(at: vec4<u32>, inside: vec4<bool>) -> vec4<f32> {
+    return select(vec4(0.0), vec4(x[at.x], x[at.y], x[at.z], x[at.w]), inside);
+}
+
+// The nearest of `size` rows or columns; numbers past 2³¹ are negative.
+fn nearest(k: vec4<u32>, size: u32) -> vec4<u32> {
+    return select(min(k, vec4(size - 1u)), vec4(0u), k >= vec4(0x80000000u));
+}
+
+// Writes channels o to o + 3 of the convolution's pixel (i, j), where they exist below `end`.
+fn finish(n: u32, o: u32, end: u32, i: u32, j: u32, sum: vec4<f32>) {
+    if i >= p.grid_height || j >= p.grid_width { return; }
+    let lanes = o + LANES;
+    let real = min(lanes, vec4(end - 1u)) / select(1u, FACTOR * FACTOR, p.spread != 0u);
+    let total = sum + vec4(b[real.x], b[real.y], b[real.z], b[real.w]);
+    let value = activated(total, vec4(a[real.x], a[real.y], a[real.z], a[real.w]));
+    // unroll
+    for (var k = 0u; k < 4u; k++) { if lanes[k] < end { put(n, lanes[k], i, j, value[k]); } }
+}
+
+fn put(n: u32, o: u32, i: u32, j: u32, value: f32) {
+    var at = ((n * p.c_out + o) * p.out_height + i) * p.out_width + j;
+    if FACTOR > 1u {
+        let row = i * FACTOR + o % (FACTOR * FACTOR) / FACTOR;
+        let column = j * FACTOR + o % FACTOR;
+        if row >= p.out_height || column >= p.out_width { return; }
+        at = ((n * p.c_out + o) / (FACTOR * FACTOR) * p.out_height + row) * p.out_width + column;
+    }
+    if COMBINE == 0u { y[at] = value; }
+    if COMBINE == 1u { y[at] = value + z[at]; }
+    if COMBINE == 2u { y[at] = value * z[at]; }
+    if COMBINE == 3u { y[at] = select(value, p.slope * value, z[at] <= 0.0); }
+}

@@ -1,0 +1,64 @@
+//! The gradient of conv2d for w as an implicit matrix product, for GPUs.
+
+use super::Conv2d;
+use crate::ops::{Call, Caps, Launch, Work};
+
+/// Threads of a workgroup, each with a block of 8 output channels × 8 taps.
+const THREADS: usize = 256;
+
+/// Rows of dy that make a walker's work worth its partial sums.
+const ROWS_EACH: usize = 8;
+
+/// `shaders/conv2d/gradients.wgsl`.
+pub fn serve(call: &Call, caps: &Caps) -> Option<Work> {
+    let (op, io) = (call.op::<Conv2d>()?, &call.io);
+    let (n, [co, in_group, kh, kw]) = (io.x[0][0], io.x[1].nchw());
+    let [_, _, ho, wo] = io.y.nchw();
+    let (out_group, taps, rows) = (co / op.groups, in_group * kh * kw, n * ho);
+    // The lanes along channels that leave least of the blocks empty.
+    let padded = |lanes: usize| {
+        let (out, taps_each) = (8 * lanes, 8 * THREADS / lanes);
+        out_group.next_multiple_of(out) * taps.next_multiple_of(taps_each)
+    };
+    // Workgroup memory holds eight pixels of 64 to 320 channels and taps.
+    let lanes = [8, 16, 32].into_iter().min_by_key(|lanes| padded(*lanes))?;
+    let (out, taps_each) = (8 * lanes, 8 * THREADS / lanes);
+    let (blocks, tap_blocks) = (out_group.div_ceil(out), taps.div_ceil(taps_each));
+    let groups = op.groups * blocks * tap_blocks;
+    let most = (2 * caps.busy_workgroups).div_ceil(groups).min(rows.div_ceil(ROWS_EACH));
+    let rows_each = rows.div_ceil(most);
+    let walkers = rows.div_ceil(rows_each);
+    let shape = [groups, walkers, 1].map(|count| u32::try_from(count).unwrap_or(u32::MAX));
+    if shape.iter().any(|count| *count > caps.workgroups_per_dimension) {
+        return None;
+    }
+    let work = call.work(caps, |entry| {
+        let params = op.geometry(io).into_iter().filter(|(name, _)| !matches!(*name, "batch" | "replicate"));
+        let more = [
+            ("taps", taps.into()),
+            ("tap_blocks", tap_blocks.into()),
+            ("blocks", blocks.into()),
+            ("rows", rows.into()),
+            ("rows_each", rows_each.into()),
+            ("walkers", walkers.into()),
+            ("threads", io.x_len(1).into()),
+        ];
+        let launch = match entry {
+            "backward_w_1" => Launch::groups(shape, params.chain(more)),
+            "backward_w_2" => Launch::threads(io.x_len(1), params.chain(more)),
+            _ => return None,
+        };
+        let constants = [
+            ("OUT_LANES", lanes),
+            ("TAP_LANES", THREADS / lanes),
+            ("DY_COPIES", (2 * out).div_ceil(THREADS)),
+            ("X_COPIES", (2 * taps_each).div_ceil(THREADS)),
+            ("REPLICATE", usize::from(op.replicate)),
+            ("WHOLE", usize::from(wo.is_multiple_of(8))),
+        ];
+        Some(constants.into_iter().fold(launch, |launch, (name, value)| launch.with(name, value)))
+    })?;
+    // A guess, not measured: as in layer.rs, less what is padded.
+    let useful = (out_group * taps * wo) as f64 / (padded(lanes) * wo.next_multiple_of(8)) as f64;
+    Some(work.scratch(vec![("t0", walkers * io.x_len(1))]).faster(18.0 * useful))
+}
