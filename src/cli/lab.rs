@@ -170,14 +170,21 @@ fn of_files(first: &Path, arguments: &Isa) -> Result<Vec<Kernel>> {
     }
     let stem = first.file_stem().unwrap_or_default().to_string_lossy();
     let values: Vec<(&str, f64)> = arguments.set.iter().map(|(name, value)| (name.as_str(), *value)).collect();
-    isa::of_text(&stem, &text, &values)
+    isa::of_text(&stem, &text, &values).map_err(|e| match e {
+        Error::Shader { entry, problem, .. } => {
+            let of_entry = if entry.is_empty() { String::new() } else { format!("{entry}: ") };
+            Error::import(first.display().to_string(), of_entry + &problem)
+        }
+        other => other,
+    })
 }
 
 /// The kernels as compiled for one GPU.
 struct Judged {
     family: String,
-    /// Device and driver, e.g. `AMD RADV GFX1100 (radv Mesa 22.3.6)`.
+    /// As in [`Family`].
     device: String,
+    driver: String,
     rows: Vec<Row>,
     /// Why a kernel has no row, each beginning with its name.
     failures: Vec<String>,
@@ -202,8 +209,8 @@ fn print(how: &How, mut kernels: Vec<Kernel>) -> Result<u8> {
         }
     }
     let (mut judged, mut written) = (Vec::new(), Vec::new());
-    for Family { family, device, results } in worker::compile(&how.family, &kernels)? {
-        let mut one = Judged { family, device, rows: Vec::new(), failures: Vec::new() };
+    for Family { family, device, driver, results } in worker::compile(&how.family, &kernels)? {
+        let mut one = Judged { family, device, driver, rows: Vec::new(), failures: Vec::new() };
         for (kernel, result) in kernels.iter().zip(results) {
             if let (Some(folder), Ok(compiled)) = (&how.asm, &result) {
                 let path = path(folder, &one.family, kernel);
@@ -224,7 +231,8 @@ fn print(how: &How, mut kernels: Vec<Kernel>) -> Result<u8> {
     }
     for (k, one) in judged.iter().enumerate() {
         let gap = if k > 0 { "\n" } else { "" };
-        say!("{gap}{}: {}\n{:.width$}", one.family, one.device, Table(one.rows.clone()), width = out::width());
+        let Judged { family, device, driver, .. } = one;
+        say!("{gap}{family}: {device}, {driver}\n{:.width$}", Table(one.rows.clone()), width = out::width());
         for failure in &one.failures {
             out::error(&Error::device(format!("{}: {failure}", one.family), "the other kernels are not affected"));
         }
@@ -266,6 +274,6 @@ fn object(one: &Judged) -> Value {
         })
     };
     json!({
-        "family": one.family, "device": one.device, "kernels": one.rows.iter().map(row).collect::<Vec<_>>(), "failed": one.failures,
+        "family": one.family, "device": one.device, "driver": one.driver, "kernels": one.rows.iter().map(row).collect::<Vec<_>>(), "failed": one.failures,
     })
 }

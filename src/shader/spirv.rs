@@ -163,7 +163,8 @@ mod tests {
         let error = |text: &str, values: Values| spirv_of_text("mine", text, &values).unwrap_err().to_string();
         assert!(error(TEXT, vec![("NO", 1.0)]).contains("NO"));
         assert!(error("fn f(", Values::new()).contains("mine.wgsl"));
-        let sampled = "@group(0) @binding(0) var t: texture_2d<f32>;\n@compute @workgroup_size(1) fn f() { _ = textureLoad(t, vec2(0), 0); }";
+        let sampled = "@group(0) @binding(0) var t: texture_2d<f32>;\n\
+            @compute @workgroup_size(1) fn f() { _ = textureLoad(t, vec2(0), 0); }";
         assert!(error(sampled, Values::new()).contains("storage texture"));
     }
 

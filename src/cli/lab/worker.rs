@@ -20,8 +20,10 @@ use std::thread::{self, JoinHandle};
 /// Kernels as compiled for one GPU.
 pub struct Family {
     pub family: String,
-    /// Device and driver.
+    /// The device's name, e.g. `Null hardware (RADV GFX1100)`.
     pub device: String,
+    /// Driver and version, e.g. `radv Mesa 22.3.6`.
+    pub driver: String,
     /// For each kernel, what the driver says of it, or why it did not compile.
     pub results: Vec<std::result::Result<Compiled, String>>,
 }
@@ -55,9 +57,9 @@ fn compile_for(family: &str, manifest: &Path, kernels: &[Kernel]) -> Result<Fami
         };
         results.push(result);
     }
-    let device = worker.device.clone();
+    let (device, driver) = (worker.device.clone(), worker.driver.clone());
     worker.end();
-    Ok(Family { family: family.to_owned(), device, results })
+    Ok(Family { family: family.to_owned(), device, driver, results })
 }
 
 /// A process that compiles.
@@ -67,7 +69,9 @@ struct Worker {
     from: BufReader<ChildStdout>,
     /// Collects what the process writes to standard error.
     errors: Option<JoinHandle<String>>,
+    /// As in [`Family`].
     device: String,
+    driver: String,
 }
 
 impl Worker {
@@ -93,10 +97,12 @@ impl Worker {
             let _ = stderr.read_to_end(&mut text);
             String::from_utf8_lossy(&text).into_owned()
         });
-        let mut worker = Self { child, to, from: BufReader::new(from), errors: Some(errors), device: String::new() };
+        let (device, driver) = (String::new(), String::new());
+        let mut worker = Self { child, to, from: BufReader::new(from), errors: Some(errors), device, driver };
         match worker.read() {
             Some(greeting) if greeting["device"].is_string() => {
-                worker.device = greeting["device"].as_str().unwrap_or_default().to_owned();
+                let text = |name: &str| greeting[name].as_str().unwrap_or_default().to_owned();
+                (worker.device, worker.driver) = (text("device"), text("driver"));
                 Ok(worker)
             }
             other => {
@@ -205,7 +211,7 @@ pub fn serve() -> Result<u8> {
             return Ok(1);
         }
     };
-    out::json(&json!({ "device": format!("{} ({})", driver.name, driver.driver) }));
+    out::json(&json!({ "device": driver.name, "driver": driver.driver }));
     for line in std::io::stdin().lock().lines() {
         let line = line.map_err(|e| Error::io("standard input", e))?;
         let shader = serde_json::from_str(&line).ok().and_then(|job| shader(&job));

@@ -216,7 +216,8 @@ impl fmt::Display for Table {
             Column::numbers("of peak", 0),
         ];
         let rows: Vec<_> = self.0.iter().map(cells).collect();
-        let width = f.precision().unwrap_or(usize::MAX);
-        table::write(f, &columns, &rows, width)
+        let mut text = String::new();
+        table::write(&mut text, &columns, &rows, f.precision().unwrap_or(usize::MAX))?;
+        f.write_str(text.trim_end())
     }
 }
