@@ -171,7 +171,8 @@ mod tests {
     #[test]
     fn only_built_in_shaders_lose_their_checks() {
         let words = |source: &Source| spirv(source, "forward", &[]).unwrap().words.len();
-        let text: &'static str = TEXT;
+        // A loop that is not unrolled is bounded.
+        let text: &'static str = TEXT.replace("  // unroll\n", "").leak();
         assert!(words(&Source::new("mine", text)) > words(&Source::built_in("mine", text)));
     }
 }
