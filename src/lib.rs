@@ -53,7 +53,8 @@
 //! - [`exec`]: runs a plan on an adapter (`gpu`) or on the references (`cpu`); a [`Network`] has a session for each input size.
 //! - [`vectors`]: the nearest of a set of vectors, clusters, principal components, classes by the nearest, and quintuplets.
 //! - [`lab`]: judges kernels and plans. [`lab::check`] compares every step with its reference, and [`lab::faults`] puts the
-//!   check to the test; [`lab::profile`] and [`lab::roof`] measure times; [`lab::tune`] measures which shader serves a layer fastest.
+//!   check to the test; [`lab::profile`] and [`lab::roof`] measure times; [`lab::tune`] measures which shader serves a layer fastest;
+//!   `lab::isa` reads the machine code for GPUs that are not there.
 //! - [`import`]: networks and arrays made by other programs, and weight files. A reader makes an [`import::model::Model`] of a file,
 //!   and [`import::lower`] has a function for each operator that adds it to a graph or, if its inputs are known, evaluates it.
 //! - [`train`]: forward pass, backward pass and one update of all parameters, which lie in one buffer, as a single plan; resumed

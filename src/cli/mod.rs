@@ -16,6 +16,7 @@ mod hallucinate;
 mod info;
 mod inspect;
 mod interrupt;
+mod lab;
 mod man;
 mod models;
 mod network;
@@ -81,6 +82,9 @@ enum Command {
     Plan(inspect::PlanCommand),
     /// Time every step of a task or network and compare it with the adapter's peak, or dump a shader.
     Profile(inspect::ProfileCommand),
+    /// Judge kernels without running them.
+    #[command(subcommand)]
+    Lab(lab::Command),
     /// Write a network with its weights as an ONNX file.
     Convert(convert::Arguments),
     /// Describe a network from an ONNX or ncnn file, and say whether it can run.
@@ -213,6 +217,7 @@ fn command(command: Command, started: Instant) -> Result<u8> {
         Command::Check(c) => check::run(&c),
         Command::Plan(c) => inspect::plan(&c),
         Command::Profile(c) => inspect::profile(&c),
+        Command::Lab(c) => lab::run(&c),
         Command::Info(a) => info::run(&a),
         Command::Run(a) => run::run(&a),
         Command::Bench(a) => bench::run(&a, started),

@@ -3,8 +3,7 @@
 use super::super::timing::Clock;
 use crate::error::{Error, Result};
 use crate::layout::{Layout, MAX_TEXELS, TEXELS_PER_ROW};
-use crate::ops::kernel::SOFTWARE_WORKGROUPS;
-use crate::ops::{Caps, Family};
+use crate::ops::Caps;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -74,19 +73,9 @@ fn describe(adapter: &wgpu::Adapter) -> AdapterInfo {
         has_timestamps: adapter.features().contains(wgpu::Features::TIMESTAMP_QUERY),
         caps: Caps {
             binding_bytes: limits.max_storage_buffer_binding_size.min(limits.max_buffer_size),
-            // A software adapter has one heap of 2 GiB (lavapipe); a hardware adapter refuses by itself when it is full.
-            memory_bytes: if is_cpu { 2 << 30 } else { u64::MAX },
             storage_textures: limits.max_storage_textures_per_shader_stage as usize,
             workgroups_per_dimension: limits.max_compute_workgroups_per_dimension,
-            // What plain shaders sustain under lavapipe on two cores (a training step of FSRCNN: 4.6 GFLOP/s, 2026-11-24), and for
-            // hardware a guess that all but the slowest exceed: an H100 sustains a hundred times that (docs/profile.md).
-            flops_per_second: if is_cpu { 4e9 } else { 5e10 },
-            // Likewise: relu's gradient and Adam move 0.8 to 1 GB/s under lavapipe (2026-11-28).
-            bytes_per_second: if is_cpu { 8e8 } else { 1e10 },
-            // wgpu does not tell the number of cores: four workgroups for each of 64.
-            busy_workgroups: if is_cpu { SOFTWARE_WORKGROUPS } else { 256 },
-            family: if is_cpu { Family::Software } else { Family::Hardware },
-            ..Caps::default()
+            ..if is_cpu { Caps::software() } else { Caps::hardware() }
         },
     }
 }
