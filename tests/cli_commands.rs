@@ -378,7 +378,7 @@ fn wrong_arguments_are_one_line() {
         ),
         (&["chek", "ops"], &["unrecognized subcommand 'chek'", "tip:", "'check'"]),
         (&["check", "ops", "--device"], &["a value is required for '--device"]),
-        (&["hallucinate", &a, "b.png", "--preset", "tiny"], &["invalid value 'tiny'", "small, small-8px"]),
+        (&["hallucinate", &a, "b.png", "--preset", "tiny"], &["invalid value 'tiny'", "small, small-found, small-8px"]),
         (&["hallucinate", &a, "b.png", "--box", "1,2,3,4", "--points", "x"], &["cannot be used with"]),
         (&["hallucinate", &a, "b.png", "--box", "1,2,3"], &["expected X,Y,W,H in pixels"]),
         (&["hallucinate", &a, "b.png", "--box", "-1,2,-3,4"], &["expected X,Y,W,H in pixels"]),

@@ -178,7 +178,7 @@ fn the_shipped_cascades_beat_bicubic_on_the_shipped_photograph() {
     let Some(device) = common::device() else { return };
     let picture = Picture::open(concat!(env!("CARGO_MANIFEST_DIR"), "/assets/astronaut.png")).unwrap();
     let frame = Frame::of_square([147.0, 57.0], 155.0).unwrap();
-    for (model, scale) in [("cbn-small", 8), ("cbn-small-8px", 4)] {
+    for (model, scale) in [("cbn-small", 8), ("cbn-small-found", 8), ("cbn-small-8px", 4)] {
         let (cascade, weights) = Cascade::open(&shipped::open(model, scale).unwrap().unwrap()).unwrap();
         let (i_0, original) = hallucinator::input(&picture, &frame, &cascade).unwrap();
         let (truth, side) = (original.unwrap(), cascade.side());

@@ -30,20 +30,23 @@ pub struct Model {
     /// Weights file from train hallucinate; without it, the weights that come with lineament.
     #[arg(long, value_name = "FILE", conflicts_with = "preset")]
     pub weights: Option<PathBuf>,
-    /// Which shipped weights to use: small reads faces of 16 × 16 pixels (5 between the eyes), small-8px of 28 × 28 (8 between
-    /// the eyes).
-    #[arg(long, default_value = "small", value_parser = ["small", "small-8px"])]
-    pub preset: String,
+    /// Which shipped weights to use: small reads faces of 16 × 16 pixels (5 between the eyes) in the frames that landmarks give,
+    /// small-found in those of a face detector, small-8px faces of 28 × 28 (8 between the eyes); without it, small-found for faces that
+    /// were found or lie in a --box, else small.
+    #[arg(long, value_parser = ["small", "small-found", "small-8px"])]
+    pub preset: Option<String>,
 }
 
 impl Model {
-    /// Opens the cascade and all networks of the file.
-    pub fn open(&self) -> Result<(Cascade, Weights)> {
+    /// Opens the cascade and all networks of the file, or the weights that come with lineament for faces whose frames are those of boxes
+    /// or of landmarks.
+    pub fn open(&self, in_boxes: bool) -> Result<(Cascade, Weights)> {
         let file = match &self.weights {
             Some(file) => Weights::open(file)?,
             None => {
-                let config = Config::preset(&self.preset)?;
-                let (model, scale) = (format!("cbn-{}", self.preset), config.side() / config.input_side);
+                let preset = self.preset.as_deref().unwrap_or(if in_boxes { "small-found" } else { "small" });
+                let config = Config::preset(preset.trim_end_matches("-found"))?;
+                let (model, scale) = (format!("cbn-{preset}"), config.side() / config.input_side);
                 shipped::open(&model, scale).ok_or_else(|| {
                     let remedy = "train them (lineament train hallucinate) or give --weights FILE";
                     Error::Usage(format!("no weights of {model} come with lineament; {remedy}"))
@@ -232,7 +235,7 @@ pub fn run(a: &Arguments) -> Result<u8> {
             "--box, --points or --aligned says where the face is; leave out the options of a detector".into(),
         ));
     }
-    let (cascade, weights) = a.model.open()?;
+    let (cascade, weights) = a.model.open(!a.aligned && a.points.is_none())?;
     let (device, faces) = match given {
         Some(frame) => (a.common.open()?, vec![Found { frame, detection: None }]),
         None => {

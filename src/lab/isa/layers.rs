@@ -15,7 +15,7 @@ type Layer = (&'static str, [usize; 4], fn(&mut Graph, NodeId) -> Result<NodeId>
 /// Layers of the networks that lineament runs, and the products that they are made of. A name is filter, channels, input size.
 const LAYERS: &[Layer] = &[
     ("3x3 64-64 128²", [1, 64, 128, 128], |g, x| conv(g, x, 64, 3, Conv2d::same(3))),
-    // Enough work for the largest tiles, as are those of 1 × 1 and 5 × 5.
+    // These three have enough work for the largest tiles.
     ("3x3 64-64 8 of 128²", [8, 64, 128, 128], |g, x| conv(g, x, 64, 3, Conv2d::same(3))),
     ("1x1 64-64 8 of 128²", [8, 64, 128, 128], |g, x| conv(g, x, 64, 1, Conv2d::same(1))),
     ("5x5 64-64 8 of 128²", [8, 64, 128, 128], |g, x| conv(g, x, 64, 5, Conv2d::same(5))),

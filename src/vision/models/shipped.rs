@@ -46,13 +46,14 @@ macro_rules! shipped_file {
     };
 }
 
-static SHIPPED: [Shipped; 10] = [
+static SHIPPED: [Shipped; 11] = [
     shipped_file!("fsrcnn", 2, "fsrcnn_x2"),
     shipped_file!("fsrcnn", 3, "fsrcnn_x3"),
     shipped_file!("fsrcnn", 4, "fsrcnn_x4"),
     shipped_file!("fsrcnn-s", 3, "fsrcnn-s_x3"),
     shipped_file!("srcnn", 3, "srcnn_x3"),
     shipped_file!("cbn-small", 8, "cbn-small"),
+    shipped_file!("cbn-small-found", 8, "cbn-small-found"),
     shipped_file!("cbn-small-8px", 4, "cbn-small-8px"),
     shipped_file!("attributes", 1, "attributes"),
     shipped_file!("faces", 1, "faces"),
