@@ -110,7 +110,7 @@ pub struct Row {
     pub sgprs: u32,
     /// Registers of either kind that did not fit and went to memory.
     pub spills: u32,
-    /// Memory per thread for spills and private arrays.
+    /// Memory per wave for spills and private arrays.
     pub scratch_bytes: u32,
     /// Workgroup memory per workgroup.
     pub workgroup_bytes: u32,
