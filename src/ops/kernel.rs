@@ -50,6 +50,8 @@ pub enum Family {
     /// Processors, such as lavapipe: for eight lanes, a texel of a storage texture takes 5 ns to load, an element of a buffer 60 ns
     /// (Zen 3, Mesa 22.3.6), so kernels that copy what they read into textures are faster.
     Software,
+    /// The references, for which nothing is written: they compute operations, not kernels.
+    References,
 }
 
 /// The kind, limits and speed of an adapter. The defaults are WebGPU's guaranteed limits, which suffice for every plain kernel.
@@ -118,6 +120,7 @@ impl Caps {
     /// Returns the limits of the references on the processor: any size and any time, up to `memory_bytes` for all tensors together.
     pub fn references(memory_bytes: u64) -> Self {
         Self {
+            family: Family::References,
             binding_bytes: u64::MAX,
             memory_bytes,
             flops_per_second: f64::INFINITY,
