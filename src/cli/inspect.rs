@@ -94,7 +94,7 @@ struct WindowArguments {
   lineament profile upscale --scale 3 --size 128x128
   lineament profile upscale --scale 3 --trace steps.json  # for ui.perfetto.dev
   lineament profile --shader relu  # WGSL, SPIR-V, MSL, HLSL of every entry
-  lineament profile --shader conv2d/conv3x3_tile.forward --out dump/"
+  lineament profile --shader conv2d/conv3x3_tile.forward_2 --out dump/"
 )]
 pub struct ProfileCommand {
     #[command(subcommand)]
