@@ -1,4 +1,4 @@
-//! The machine code that RADV makes of the hardware family's kernels (`lineament lab isa layers`), against tests/golden/isa.json.
+//! The machine code that RADV makes of the hardware family's kernels (`lineament lab isa layers`), against tests/golden_isa.json.
 //!
 //! The file holds, for each layer and kernel, the worst of the kernel's variants. A change that spills registers, loses ten points of
 //! multiply-adds or needs over 10 % more bytes of workgroup memory per multiply-add fails. If that is intended, or if another kernel
@@ -17,7 +17,7 @@ use std::path::Path;
 use std::process::Output;
 
 const FAMILIES: &str = "gfx1100,navi21";
-const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/isa.json");
+const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden_isa.json");
 /// Points of multiply-adds among vector operations that a kernel may not lose.
 const POINTS: f64 = 10.0;
 /// How many times the bytes of workgroup memory per multiply-add are still accepted.

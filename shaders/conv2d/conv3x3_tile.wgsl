@@ -33,21 +33,11 @@ const FILTERS: u32 = CHUNK * 3u * OUT_QUADS;
 // How many of them each thread copies.
 const PATCH_COPIES: u32 = 1u;
 const FILTER_COPIES: u32 = 2u;
-// See shared/layer.wgsl.
+// See shared/put.wgsl and shared/layer.wgsl.
 const COMBINE: u32 = 0u;
 const FACTOR: u32 = 1u;
 const REPLICATE: u32 = 0u;
 alias T = vec4<f32>;
-
-var<workgroup> patch_values: array<vec4<f32>, PATCH>;
-var<workgroup> filters: array<vec4<f32>, FILTERS>;
-
-@compute @workgroup_size(64)
-fn forward_1(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
-    let thread = g.x + g.y * groups.x * 64u;
-    if thread >= p.threads { return; }
-    pack(thread);
-}
 
 // Groups: tiles, groups of output channels. Threads: pairs of quads of channels, rows, columns.
 @compute @workgroup_size(256)

@@ -15,7 +15,7 @@ const ROWS: u32 = 4u;
 const REACH_H: u32 = 6u;
 const REACH_W: u32 = 6u;
 const REPLICATE: u32 = 0u;
-// With z: 0 nothing, 1 sum, 2 product, 3 times `p.slope` where z ≤ 0.
+// See shared/put.wgsl.
 const COMBINE: u32 = 0u;
 alias T = vec4<f32>;
 
@@ -34,11 +34,6 @@ struct P {
 @group(0) @binding(5) var<storage, read> z: array<f32>;
 @group(0) @binding(6) var<storage, read_write> y: array<f32>;
 
-// The nearest of `size` rows or columns; numbers past 2³¹ are negative.
-fn nearest(k: u32, size: u32) -> u32 {
-    return select(min(k, size - 1u), 0u, k >= 0x80000000u);
-}
-
 // Groups: 64 threads of a channel, channels, pictures.
 @compute @workgroup_size(64)
 fn forward(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) g: vec3<u32>) {
@@ -52,7 +47,7 @@ fn forward(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) g:
     // unroll
     for (var k = 0u; k < REACH_W; k++) {
         let j = left * STRIDE_W + k - p.pad_w;   // Modulo 2³²: left of the picture is past its end.
-        columns[k] = first + nearest(j, p.width);
+        columns[k] = first + nearest(vec4(j), p.width).x;
         has_column[k] = REPLICATE == 1u || j < p.width;
     }
     let above = top * STRIDE_H - p.pad_h;
@@ -62,7 +57,7 @@ fn forward(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) g:
     for (var r = 0u; r < REACH_H; r++) {
         let i = above + r;
         let has_row = REPLICATE == 1u || i < p.height;
-        let start = nearest(i, p.height) * p.width;
+        let start = nearest(vec4(i), p.height).x * p.width;
         var v: array<f32, REACH_W>;
         // unroll
         for (var k = 0u; k < REACH_W; k++) { v[k] = select(0.0, x[columns[k] + start], has_row && has_column[k]); }
@@ -96,11 +91,4 @@ fn forward(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) g:
         }
         at += p.out_width;
     }
-}
-
-fn put(at: u32, value: f32) {
-    if COMBINE == 0u { y[at] = value; }
-    if COMBINE == 1u { y[at] = value + z[at]; }
-    if COMBINE == 2u { y[at] = value * z[at]; }
-    if COMBINE == 3u { y[at] = select(value, p.slope * value, z[at] <= 0.0); }
 }

@@ -8,8 +8,8 @@
 // The matrices' common dimension is cut into rows of filters (c, u). 256 threads compute ROWS × COLUMNS · PIXELS pixels of 8 · OUT_PAIRS
 // channels. CHUNK rows at a time, they copy to workgroup memory the rows of pixels that these meet and the filters, having read them into
 // registers while the last chunk was multiplied. A thread takes WINDOW_W taps of 8 filters and what its pixels reach in a row of x: for
-// 1 × 1, 64 bytes for 64 multiply-adds; for 5 × 5, 0.7 bytes for each. RADV compiles the loop to 92 % (1 × 1, 3 × 3 of stride 2) to 94 %
-// (5 × 5, 9 × 9) multiply-adds of its vector instructions (gfx1100, Mesa 22.3.6); no GPU has timed it yet.
+// 1 × 1, 64 bytes for 64 multiply-adds; for 5 × 5, 0.7 bytes for each. `lineament lab isa layers` shows what RADV makes of it: with 8
+// pixels, 92 % (1 × 1) to 96 % (5 × 5) multiply-adds of the loop's vector instructions (gfx1100, Mesa 22.3.6). No GPU has timed it yet.
 
 const WINDOW_H: u32 = 1u;
 const WINDOW_W: u32 = 1u;
@@ -37,21 +37,11 @@ const FILTERS: u32 = CHUNK * WINDOW_W * OUT_QUADS;
 // How many of them each thread copies.
 const PATCH_COPIES: u32 = 2u;
 const FILTER_COPIES: u32 = 1u;
-// See shared/layer.wgsl.
+// See shared/put.wgsl and shared/layer.wgsl.
 const COMBINE: u32 = 0u;
 const FACTOR: u32 = 1u;
 const REPLICATE: u32 = 0u;
 alias T = vec4<f32>;
-
-var<workgroup> patch_values: array<vec4<f32>, PATCH>;
-var<workgroup> filters: array<vec4<f32>, FILTERS>;
-
-@compute @workgroup_size(64)
-fn forward_1(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
-    let thread = g.x + g.y * groups.x * 64u;
-    if thread >= p.threads { return; }
-    pack(thread);
-}
 
 // Groups: tiles, groups of output channels. Threads: pairs of quads of channels, rows, columns.
 @compute @workgroup_size(256)

@@ -45,8 +45,6 @@ struct P {
 var<workgroup> dy_values: array<vec4<f32>, DY_QUADS>;
 var<workgroup> x_values: array<vec4<f32>, X_QUADS>;
 
-const LANES = vec4<u32>(0u, 1u, 2u, 3u);
-
 // Four pixels of dy from column `j` of a row, whose column j lies at `at`; 0 past the row's end.
 fn dy_four(at: u32, j: u32, is_real: bool) -> vec4<f32> {
     let has = (vec4(WHOLE == 1u) | (j + LANES < vec4(p.out_width))) & vec4(is_real);
@@ -63,11 +61,6 @@ fn x_four(at: u32, i: u32, j: u32, steps: vec4<u32>, is_real: bool) -> vec4<f32>
     if REPLICATE == 1u { k = at + nearest(j + steps, p.width) - j + (nearest(vec4(i), p.height).x - i) * p.width; }
     k = select(vec4(0u), k, has);
     return select(vec4(0.0), vec4(x[k.x], x[k.y], x[k.z], x[k.w]), has);
-}
-
-// The nearest of `size` rows or columns; numbers past 2³¹ are negative.
-fn nearest(k: vec4<u32>, size: u32) -> vec4<u32> {
-    return select(min(k, vec4(size - 1u)), vec4(0u), k >= vec4(0x80000000u));
 }
 
 // Groups: blocks of channels of a group and taps, walkers. Threads: channels, taps.

@@ -1,6 +1,5 @@
-// layer: shared by conv2d's kernels for GPUs: filters in the order of their use, pixels, and what follows the sums. The including shader
-// defines CHUNK, OUT_QUADS, WINDOW_H, WINDOW_W, FILTERS, REPLICATE, COMBINE (with z: 0 nothing, 1 sum, 2 product, 3 times `p.slope` where
-// z ≤ 0) and FACTOR.
+// layer: shared by conv2d's kernels for GPUs: bindings, filters in the order of their use, pixels, and what follows the sums. The
+// including shader defines CHUNK, OUT_QUADS, WINDOW_H, WINDOW_W, PATCH, FILTERS, REPLICATE and FACTOR.
 //
 // The pixels of x may lie FACTOR = S apart, with zeros between them (`p.spread`). The layer then is a convolution of stride 1 whose S²
 // channels for each of y lie at the pixels (i·S + a, j·S + b); row i·S + a meets row i + u − pad_h of x at tap u·S + rest_h − a of the
@@ -31,10 +30,14 @@ struct P {
 @group(0) @binding(7) var<storage, read_write> t0: array<vec4<f32>>;
 @group(0) @binding(8) var<storage, read> t0_read: array<vec4<f32>>;
 
-const LANES = vec4<u32>(0u, 1u, 2u, 3u);
+var<workgroup> patch_values: array<vec4<f32>, PATCH>;
+var<workgroup> filters: array<vec4<f32>, FILTERS>;
 
 // t0: quads of filters by group of output channels, row (c, u), v, quad; 0 past the last channel and row.
-fn pack(thread: u32) {
+@compute @workgroup_size(64)
+fn forward_1(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let thread = g.x + g.y * groups.x * 64u;
+    if thread >= p.threads { return; }
     let o = (thread / (p.chunks * FILTERS) % p.blocks * OUT_QUADS + thread % OUT_QUADS) * 4u + LANES;
     let v = thread / OUT_QUADS % WINDOW_W;
     let row = thread / (OUT_QUADS * WINDOW_W) % (p.chunks * CHUNK);
@@ -59,11 +62,6 @@ fn pixels(at: vec4<u32>, inside: vec4<bool>) -> vec4<f32> {
     return select(vec4(0.0), vec4(x[at.x], x[at.y], x[at.z], x[at.w]), inside);
 }
 
-// The nearest of `size` rows or columns; numbers past 2³¹ are negative.
-fn nearest(k: vec4<u32>, size: u32) -> vec4<u32> {
-    return select(min(k, vec4(size - 1u)), vec4(0u), k >= vec4(0x80000000u));
-}
-
 // Writes channels o to o + 3 of the convolution's pixel (i, j), where they exist below `end`.
 fn finish(n: u32, o: u32, end: u32, i: u32, j: u32, sum: vec4<f32>) {
     if i >= p.grid_height || j >= p.grid_width { return; }
@@ -72,19 +70,17 @@ fn finish(n: u32, o: u32, end: u32, i: u32, j: u32, sum: vec4<f32>) {
     let total = sum + vec4(b[real.x], b[real.y], b[real.z], b[real.w]);
     let value = activated(total, vec4(a[real.x], a[real.y], a[real.z], a[real.w]));
     // unroll
-    for (var k = 0u; k < 4u; k++) { if lanes[k] < end { put(n, lanes[k], i, j, value[k]); } }
+    for (var k = 0u; k < 4u; k++) { if lanes[k] < end { shuffle(n, lanes[k], i, j, value[k]); } }
 }
 
-fn put(n: u32, o: u32, i: u32, j: u32, value: f32) {
-    var at = ((n * p.c_out + o) * p.out_height + i) * p.out_width + j;
-    if FACTOR > 1u {
-        let row = i * FACTOR + o % (FACTOR * FACTOR) / FACTOR;
-        let column = j * FACTOR + o % FACTOR;
-        if row >= p.out_height || column >= p.out_width { return; }
-        at = ((n * p.c_out + o) / (FACTOR * FACTOR) * p.out_height + row) * p.out_width + column;
+// Writes a channel of the convolution's pixel (i, j) to its place in y.
+fn shuffle(n: u32, o: u32, i: u32, j: u32, value: f32) {
+    if FACTOR == 1u {
+        put(((n * p.c_out + o) * p.out_height + i) * p.out_width + j, value);
+        return;
     }
-    if COMBINE == 0u { y[at] = value; }
-    if COMBINE == 1u { y[at] = value + z[at]; }
-    if COMBINE == 2u { y[at] = value * z[at]; }
-    if COMBINE == 3u { y[at] = select(value, p.slope * value, z[at] <= 0.0); }
+    let row = i * FACTOR + o % (FACTOR * FACTOR) / FACTOR;
+    let column = j * FACTOR + o % FACTOR;
+    if row >= p.out_height || column >= p.out_width { return; }
+    put(((n * p.c_out + o) / (FACTOR * FACTOR) * p.out_height + row) * p.out_width + column, value);
 }

@@ -7,7 +7,6 @@ use crate::files::{self, Existing};
 use crate::vision::boxes::Detection;
 use crate::vision::image::{Channels, Picture, Rect};
 use crate::vision::models::cbn::cascade::{Cascade, Variant};
-use crate::vision::models::cbn::network::Config;
 use crate::vision::models::cbn::shape::Point;
 use crate::vision::models::shipped;
 use crate::vision::tasks::detect::Detector;
@@ -38,19 +37,19 @@ pub struct Model {
 }
 
 impl Model {
-    /// Opens the cascade and all networks of the file, or the weights that come with lineament for faces whose frames are those of boxes
-    /// or of landmarks.
-    pub fn open(&self, in_boxes: bool) -> Result<(Cascade, Weights)> {
+    /// Opens the cascade and all networks of the file, or of the weights that come with lineament: those of `preset` unless the user
+    /// names others.
+    pub fn open(&self, preset: &str) -> Result<(Cascade, Weights)> {
         let file = match &self.weights {
             Some(file) => Weights::open(file)?,
             None => {
-                let preset = self.preset.as_deref().unwrap_or(if in_boxes { "small-found" } else { "small" });
-                let config = Config::preset(preset.trim_end_matches("-found"))?;
-                let (model, scale) = (format!("cbn-{preset}"), config.side() / config.input_side);
-                shipped::open(&model, scale).ok_or_else(|| {
+                let model = format!("cbn-{}", self.preset.as_deref().unwrap_or(preset));
+                let shipped = shipped::all().iter().find(|shipped| shipped.model == model);
+                let lacks = || {
                     let remedy = "train them (lineament train hallucinate) or give --weights FILE";
                     Error::Usage(format!("no weights of {model} come with lineament; {remedy}"))
-                })??
+                };
+                shipped.ok_or_else(lacks)?.open()?
             }
         };
         Cascade::open(&file)
@@ -235,7 +234,8 @@ pub fn run(a: &Arguments) -> Result<u8> {
             "--box, --points or --aligned says where the face is; leave out the options of a detector".into(),
         ));
     }
-    let (cascade, weights) = a.model.open(!a.aligned && a.points.is_none())?;
+    let is_upright = a.aligned || a.points.is_some();
+    let (cascade, weights) = a.model.open(if is_upright { "small" } else { "small-found" })?;
     let (device, faces) = match given {
         Some(frame) => (a.common.open()?, vec![Found { frame, detection: None }]),
         None => {

@@ -128,6 +128,11 @@ impl Caps {
             ..Self::default()
         }
     }
+    /// Returns `counts` as the workgroups of a dispatch; `None` if one is more than the adapter takes.
+    pub fn workgroups(&self, counts: [usize; 3]) -> Option<[u32; 3]> {
+        let is_within = |&count: &usize| u32::try_from(count).is_ok_and(|count| count <= self.workgroups_per_dimension);
+        counts.iter().all(is_within).then(|| counts.map(|count| count as u32))
+    }
     /// Returns a conservative estimate of the nanoseconds that a plain kernel takes for `cost`.
     pub fn plain_ns(&self, cost: Cost) -> f64 {
         1e9 * (cost.flops as f64 / self.flops_per_second).max(cost.bytes as f64 / self.bytes_per_second)
@@ -188,6 +193,10 @@ impl Launch {
     pub fn with(mut self, name: &'static str, value: usize) -> Self {
         self.overrides.push((name, value as f64));
         self
+    }
+    /// Sets several constants.
+    pub fn with_all(self, constants: impl IntoIterator<Item = (&'static str, usize)>) -> Self {
+        constants.into_iter().fold(self, |launch, (name, value)| launch.with(name, value))
     }
 }
 

@@ -50,10 +50,11 @@ impl Product {
             let most = enough.div_ceil(groups).min(chunks.div_ceil(CHUNKS_EACH));
             let each = chunks.div_ceil(most);
             let parts = chunks.div_ceil(each);
-            let busy = ((groups * parts) as f64 / enough as f64).min(1.0);
+            // Fewer groups than keep the adapter busy take as long.
+            let turns = (groups * parts).max(enough) as f64;
             // Multiply-adds, copies, and the sums that are written and read.
             let chunk = (16 * qa * qb * terms) as f64 + 10.0 * (qa + qb) as f64 + 20.0;
-            let all = (groups * parts) as f64 * (each as f64 * chunk + 24.0 * (qa * qb) as f64) / busy;
+            let all = turns * (each as f64 * chunk + 24.0 * (qa * qb) as f64);
             let products = (self.matrices[2] * self.rows_a * self.rows_b * self.terms) as f64;
             let efficiency = products / (THREADS as f64 * all);
             Tiles { quads: [qa, qb], terms, blocks, chunks, parts, each, efficiency }
@@ -73,10 +74,7 @@ impl Product {
         for vectors in [copies[0], copies[1], sums] {
             u32::try_from(vectors).ok()?;
         }
-        let shape = [pairs, parts, self.matrices[2]].map(|count| u32::try_from(count).unwrap_or(u32::MAX));
-        if shape.iter().any(|count| *count > caps.workgroups_per_dimension) {
-            return None;
-        }
+        let shape = caps.workgroups([pairs, parts, self.matrices[2]])?;
         let work = call.work(caps, |entry| {
             let threads = match entry.rsplit_once('_')?.1 {
                 "1" => copies[0],
@@ -110,7 +108,7 @@ impl Product {
                 ("COPIES_A", chunk[0].div_ceil(THREADS)),
                 ("COPIES_B", chunk[1].div_ceil(THREADS)),
             ];
-            Some(constants.into_iter().fold(launch, |launch, (name, value)| launch.with(name, value)))
+            Some(launch.with_all(constants))
         })?;
         let scratch = vec![("t0", 4 * copies[0]), ("t1", 4 * copies[1]), ("t2", 4 * sums)];
         // A guess, not measured: plain kernels reach a twentieth of the rate of this one.

@@ -422,6 +422,7 @@ mod tests {
         let is_plain = |s: &&crate::plan::Step| s.stem() == "conv_transpose2d/plain";
         assert!(plan.steps.iter().filter(is_plain).all(|s| s.entry.starts_with("backward_b")), "{plan}");
     }
+
     #[test]
     fn hardware_computes_convolutions_by_tiles() {
         let mut g = Graph::new();

@@ -186,7 +186,7 @@ pub fn run(a: &Arguments) -> Result<u8> {
     if a.frames {
         return frames(a, part);
     }
-    let (cascade, weights) = a.model.open(false)?;
+    let (cascade, weights) = a.model.open("small")?;
     let Moved(movement) = a.moved.unwrap_or(Moved([0.0; 3]));
     let copies = Copies { count: usize::from(a.moved.is_some()), by: Movement::new(movement)?, seed: a.seed };
     let (Faces { mut faces, .. }, moved) = faces::open_moved(&a.data, part, cascade.side(), copies)?;

@@ -79,7 +79,7 @@ fn published(row: &str, input_side: usize) -> Option<f64> {
 const SECONDS: [f64; 4] = [0.13, 0.17, 0.69, 2.76];
 
 pub fn run(a: &Arguments) -> Result<u8> {
-    let (cascade, weights) = a.model.open(false)?;
+    let (cascade, weights) = a.model.open("small")?;
     let folder = a.data.join("helen68_testset_128");
     let mut faces = faces::open(&folder, faces::Part::All, cascade.side())?.faces;
     faces.truncate(a.faces.unwrap_or(usize::MAX).max(1));

@@ -22,10 +22,7 @@ pub fn serve(call: &Call, caps: &Caps) -> Option<Work> {
     let fits =
         |rows: &usize| 4 * rows * kh * kw <= PRODUCTS && (*rows == 1 || groups(*rows) >= 4 * caps.busy_workgroups);
     let rows = [8, 4, 2, 1].into_iter().find(fits).filter(|_| reach_w <= REACH)?;
-    let shape = [tiles(rows).div_ceil(64), co, n].map(|count| u32::try_from(count).unwrap_or(u32::MAX));
-    if shape.iter().any(|count| *count > caps.workgroups_per_dimension) {
-        return None;
-    }
+    let shape = caps.workgroups([tiles(rows).div_ceil(64), co, n])?;
     let (combine, slope) = fusion.combine.code();
     let work = call.work(caps, |_| {
         let params = [
@@ -54,7 +51,7 @@ pub fn serve(call: &Call, caps: &Caps) -> Option<Work> {
             ("COMBINE", combine as usize),
         ];
         let launch = Launch::groups(shape, params.into_iter().chain(fusion.parameters()));
-        Some(constants.into_iter().fold(launch, |launch, (name, value)| launch.with(name, value)))
+        Some(launch.with_all(constants))
     })?;
     // A guess, not measured: it loads a pixel once for a column of taps, the plain kernel once for each.
     Some(work.faster(3.0))

@@ -28,10 +28,7 @@ pub fn serve(call: &Call, caps: &Caps) -> Option<Work> {
     let most = (2 * caps.busy_workgroups).div_ceil(groups).min(rows.div_ceil(ROWS_EACH));
     let rows_each = rows.div_ceil(most);
     let walkers = rows.div_ceil(rows_each);
-    let shape = [groups, walkers, 1].map(|count| u32::try_from(count).unwrap_or(u32::MAX));
-    if shape.iter().any(|count| *count > caps.workgroups_per_dimension) {
-        return None;
-    }
+    let shape = caps.workgroups([groups, walkers, 1])?;
     let work = call.work(caps, |entry| {
         let params = op.geometry(io).into_iter().filter(|(name, _)| !matches!(*name, "batch" | "replicate"));
         let more = [
@@ -56,7 +53,7 @@ pub fn serve(call: &Call, caps: &Caps) -> Option<Work> {
             ("REPLICATE", usize::from(op.replicate)),
             ("WHOLE", usize::from(wo.is_multiple_of(8))),
         ];
-        Some(constants.into_iter().fold(launch, |launch, (name, value)| launch.with(name, value)))
+        Some(launch.with_all(constants))
     })?;
     // A guess, not measured: as in layer.rs, less what is padded.
     let useful = (out_group * taps * wo) as f64 / (padded(lanes) * wo.next_multiple_of(8)) as f64;

@@ -203,21 +203,15 @@ impl Tile {
             ("REPLICATE", usize::from(layer.op.replicate)),
         ];
         u32::try_from(vectors).ok()?;
+        let shape = caps.workgroups([layer.n * tiles, groups * blocks, 1])?;
         let work = call.work(caps, |entry| {
             let all = params.iter().copied();
             let launch = match entry {
                 "forward_1" => Launch::threads(vectors, all),
-                "forward_2" => {
-                    let shape = [layer.n * tiles, groups * blocks, 1];
-                    let shape = shape.map(|count| u32::try_from(count).unwrap_or(u32::MAX));
-                    if shape.iter().any(|count| *count > caps.workgroups_per_dimension) {
-                        return None;
-                    }
-                    Launch::groups(shape, all)
-                }
+                "forward_2" => Launch::groups(shape, all),
                 _ => return None,
             };
-            Some(constants.iter().chain(more).fold(launch, |launch, (name, value)| launch.with(name, *value)))
+            Some(launch.with_all(constants.iter().chain(more).copied()))
         })?;
         // A guess, not measured: plain kernels reach a twentieth of the rate of these, which are worth their launch in the smallest layers.
         Some(work.scratch(vec![("t0", 4 * vectors)]).faster((20.0 * self.efficiency).max(1.5)))
@@ -244,7 +238,6 @@ mod tests {
                     values.insert(work.passes[1].overrides.iter().find(|o| o.0 == *name).unwrap().1 as usize);
                 }
             }
-            println!("{taken:?}");
             assert!(taken.iter().all(|(_, values)| values.len() >= 2), "{taken:?}");
         }
     }

@@ -226,7 +226,7 @@ impl Op for Conv2d {
     fn kernels(&self) -> &'static [Kernel] {
         const KERNELS: &[Kernel] = &[
             Kernel::new(wgsl!("conv2d/plain" + "direct" + "outer"), plain::serve),
-            Kernel::new(wgsl!("conv2d/gradients"), gradients::serve).only(Family::Hardware),
+            Kernel::new(wgsl!("conv2d/gradients" + "nearest"), gradients::serve).only(Family::Hardware),
             Kernel::new(
                 wgsl!("conv2d/conv3x3_winograd" + "texels" + "bound" + "tiles" + "winograd6"),
                 conv3x3_winograd::serve,
@@ -240,9 +240,12 @@ impl Op for Conv2d {
         ];
         const FUSED: &[Kernel] = &[
             Kernel::new(wgsl!("conv2d/fused" + "slopes"), fusion::serve),
-            Kernel::new(wgsl!("conv2d/conv3x3_tile" + "layer" + "slopes"), conv3x3_tile::serve).only(Family::Hardware),
-            Kernel::new(wgsl!("conv2d/gemm" + "layer" + "slopes"), gemm::serve).only(Family::Hardware),
-            Kernel::new(wgsl!("conv2d/depthwise_rows" + "slopes"), depthwise_rows::serve).only(Family::Hardware),
+            Kernel::new(wgsl!("conv2d/conv3x3_tile" + "layer" + "put" + "nearest" + "slopes"), conv3x3_tile::serve)
+                .only(Family::Hardware),
+            Kernel::new(wgsl!("conv2d/gemm" + "layer" + "put" + "nearest" + "slopes"), gemm::serve)
+                .only(Family::Hardware),
+            Kernel::new(wgsl!("conv2d/depthwise_rows" + "put" + "nearest" + "slopes"), depthwise_rows::serve)
+                .only(Family::Hardware),
             Kernel::new(
                 wgsl!("conv2d/winograd" + "winograd_layer" + "tiles" + "winograd6" + "combine" + "texels" + "slopes"),
                 |call, caps| winograd::serve(call, caps, 6),
