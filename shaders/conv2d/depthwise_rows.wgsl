@@ -10,6 +10,10 @@ const KERNEL_H: u32 = 3u;
 const KERNEL_W: u32 = 3u;
 const STRIDE_H: u32 = 1u;
 const STRIDE_W: u32 = 1u;
+const DILATION_H: u32 = 1u;
+const DILATION_W: u32 = 1u;
+// Whether the taps are rotated by 180°.
+const ADJOINT: u32 = 0u;
 const ROWS: u32 = 4u;
 // Rows and columns of x that a thread meets.
 const REACH_H: u32 = 6u;
@@ -65,11 +69,13 @@ fn forward(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) g:
         for (var m = 0u; m < ROWS; m++) {
             // unroll
             for (var u = 0u; u < KERNEL_H; u++) {
-                if r == m * STRIDE_H + u {
+                if r == m * STRIDE_H + u * DILATION_H {
                     // unroll
                     for (var t = 0u; t < KERNEL_W; t++) {
-                        let four = vec4(v[t], v[STRIDE_W + t], v[2u * STRIDE_W + t], v[3u * STRIDE_W + t]);
-                        sums[m] += w[filter_at + u * KERNEL_W + t] * four;
+                        let at = t * DILATION_W;
+                        let four = vec4(v[at], v[STRIDE_W + at], v[2u * STRIDE_W + at], v[3u * STRIDE_W + at]);
+                        let tap = select(u * KERNEL_W + t, KERNEL_H * KERNEL_W - 1u - u * KERNEL_W - t, ADJOINT == 1u);
+                        sums[m] += w[filter_at + tap] * four;
                     }
                 }
             }

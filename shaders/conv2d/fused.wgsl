@@ -10,7 +10,8 @@ struct P {
     batch: u32, c_in: u32, c_out: u32, in_group: u32, out_group: u32, height: u32, width: u32, out_height: u32, out_width: u32,
     kernel_h: u32, kernel_w: u32, stride_h: u32, stride_w: u32, pad_h: u32, pad_w: u32,
     spread_h: u32, spread_w: u32,   // From one pixel of x to the next; zeros lie between.
-    adjoint: u32,   // w is [Ci,Co,Kh,Kw], and its taps are rotated by 180°.
+    dilation_h: u32, dilation_w: u32,
+    adjoint: u32,   // w is [Ci,Co/G,Kh,Kw], and its taps are rotated by 180°.
     replicate: u32, // Outside the picture lies its nearest pixel, not 0.
     combine: u32,   // With z: 0 nothing, 1 sum, 2 product, 3 times `slope` where z ≤ 0.
     slope: f32,
@@ -37,17 +38,20 @@ fn forward(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgroups)
     let area = p.kernel_h * p.kernel_w;
     var sum = b[o];
     for (var c = 0u; c < p.in_group; c++) {
-        let plane = (map / p.c_out * p.c_in + o / p.out_group * p.in_group + c) * p.height * p.width;
-        let first = select((o * p.in_group + c) * area, (c * p.c_out + o) * area, p.adjoint != 0u);
+        let channel = o / p.out_group * p.in_group + c;
+        let plane = (map / p.c_out * p.c_in + channel) * p.height * p.width;
+        let first = select(o * p.in_group + c, channel * p.out_group + o % p.out_group, p.adjoint != 0u) * area;
         for (var u = 0u; u < p.kernel_h; u++) {
             for (var v = 0u; v < p.kernel_w; v++) {
-                let row = i * p.stride_h + u - p.pad_h;   // Modulo 2³²: rows above the picture are past its end.
-                let column = j * p.stride_w + v - p.pad_w;
+                let down = i * p.stride_h + u * p.dilation_h;
+                let along = j * p.stride_w + v * p.dilation_w;
+                let row = down - p.pad_h;   // Modulo 2³²: rows above the picture are past its end.
+                let column = along - p.pad_w;
                 let is_pixel = row % p.spread_h == 0u && column % p.spread_w == 0u;
                 let is_inside = row / p.spread_h < p.height && column / p.spread_w < p.width;
                 if (is_pixel && is_inside) || p.replicate != 0u {
-                    let r = select(min(row / p.spread_h, p.height - 1u), 0u, i * p.stride_h + u < p.pad_h);
-                    let s = select(min(column / p.spread_w, p.width - 1u), 0u, j * p.stride_w + v < p.pad_w);
+                    let r = select(min(row / p.spread_h, p.height - 1u), 0u, down < p.pad_h);
+                    let s = select(min(column / p.spread_w, p.width - 1u), 0u, along < p.pad_w);
                     let tap = select(u * p.kernel_w + v, area - 1u - u * p.kernel_w - v, p.adjoint != 0u);
                     sum += w[first + tap] * x[plane + r * p.width + s];
                 }

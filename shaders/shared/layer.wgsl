@@ -11,7 +11,7 @@ struct P {
     grid_height: u32, grid_width: u32,   // Of the convolution's pixels.
     stride_h: u32, dilation_h: u32, pad_h: u32, pad_w: u32,
     taps_h: u32, taps_w: u32, rest_h: u32, rest_w: u32,
-    adjoint: u32,       // w is [Ci,Co,Kh,Kw], and its taps are rotated by 180°.
+    adjoint: u32,       // w is [Ci,Co/G,Kh,Kw], and its taps are rotated by 180°.
     spread: u32,
     chunks: u32,
     blocks: u32,        // Of OUT channels per group of channels.
@@ -44,14 +44,17 @@ fn forward_1(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgroup
     let c = min(row / WINDOW_H, p.in_group - 1u);
     // The convolution's channel, and the place of its pixel.
     let square = select(1u, FACTOR * FACTOR, p.spread != 0u);
-    let first = thread / (p.chunks * FILTERS * p.blocks) * p.out_group;
-    let own = first + min(o, vec4(p.out_group - 1u)) / square;
+    let group = thread / (p.chunks * FILTERS * p.blocks);
+    let own = min(o, vec4(p.out_group - 1u)) / square;   // Of the filters of a group.
+    let filters_in_group = p.out_group / square;
     let place = o % square;
     let tap_u = row % WINDOW_H * select(1u, FACTOR, p.spread != 0u) + p.rest_h - place / FACTOR;   // Modulo 2³²: past the end.
     let tap_v = v * select(1u, FACTOR, p.spread != 0u) + p.rest_w - place % FACTOR;
     let area = p.taps_h * p.taps_w;
     let tap = min(tap_u * p.taps_w + tap_v, vec4(area - 1u));
-    let at = select((own * p.in_group + c) * area + tap, (c * (p.c_out / square) + own) * area + area - 1u - tap, vec4(p.adjoint != 0u));
+    let there = (group * filters_in_group + own) * p.in_group + c;
+    let back = (group * p.in_group + c) * filters_in_group + own;
+    let at = select(there * area + tap, back * area + area - 1u - tap, vec4(p.adjoint != 0u));
     let value = vec4(w[at.x], w[at.y], w[at.z], w[at.w]);
     let has_tap = (tap_u < vec4(p.taps_h)) & (tap_v < vec4(p.taps_w));
     t0[thread] = select(vec4(0.0), value, has_tap & (o < vec4(p.out_group)) & vec4(row < p.in_group * WINDOW_H));

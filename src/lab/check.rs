@@ -21,6 +21,7 @@ use crate::shader::Variable;
 use crate::shader::reflect;
 use crate::tensor::{SCALAR, Shape, Tensor, len, position};
 use crate::weights::Weights;
+use pollster::block_on;
 use std::collections::{BTreeMap, HashMap};
 
 /// Largest relative error that [`gradient`] may find: |analytic − numeric| / (1 + |numeric|).
@@ -177,10 +178,10 @@ pub fn steps(
     inputs: &[(&str, &Tensor)],
     kernel: Option<Kernel>,
 ) -> Result<Vec<StepReport>> {
-    steps_with(device, graph, fetches, &weights, inputs, kernel, &mut References::new(false))
+    block_on(steps_with(device, graph, fetches, &weights, inputs, kernel, &mut References::new(false)))
 }
 
-fn steps_with(
+async fn steps_with(
     device: &Device,
     graph: &Graph,
     fetches: &[NodeId],
@@ -192,19 +193,19 @@ fn steps_with(
     let mut first: Option<Vec<Tensor>> = None;
     for (guard, fold_rows) in [(Guard::First, 1), (Guard::Second, FOLDED_ROWS)] {
         let options = Options { caps: device.caps(), kernel, keep_all: true, fold_rows, choices: None };
-        let session = pollster::block_on(device.compile_with(graph, fetches, weights.clone(), &options, Some(guard)))?;
+        let session = device.compile_with(graph, fetches, weights.clone(), &options, Some(guard)).await?;
         let Some(gpu) = session.on_adapter() else {
             return Err(Error::Usage("the references cannot be checked against themselves; choose an adapter".into()));
         };
         let plan = session.plan();
-        let before = session.state()?;
-        session.run(inputs)?;
-        let broken = pollster::block_on(gpu.broken_guards(plan))?;
+        let before = session.state_async().await?;
+        session.run_async(inputs).await?;
+        let broken = gpu.broken_guards(plan).await?;
         if let Some(&slot) = broken.first() {
             let name = plan.values.iter().find(|v| v.slot == slot).map_or("a slot", |v| &v.name);
             return Err(Error::graph(name, "a shader wrote past the end of this tensor"));
         }
-        let got = read_all(gpu, plan)?;
+        let got = read_all(gpu, plan).await?;
         let Some(first) = &first else {
             first = Some(got);
             continue;
@@ -351,13 +352,13 @@ fn promise(op: &dyn Op, step: &Step, io: &Io, caps: &Caps) -> Promise {
     work.map_or_else(Promise::default, |work| work.promise)
 }
 
-fn read_all(gpu: &GpuSession, plan: &Plan) -> Result<Vec<Tensor>> {
+async fn read_all(gpu: &GpuSession, plan: &Plan) -> Result<Vec<Tensor>> {
     let mut tensors = Vec::with_capacity(plan.values.len());
     for value in &plan.values {
         tensors.push(match (value.layout, value.node) {
-            (Layout::Rows, _) => pollster::block_on(gpu.read(&[value]))?.remove(0),
+            (Layout::Rows, _) => gpu.read(&[value]).await?.remove(0),
             (Layout::Quads, Some(_)) => {
-                from_quads(&value.name, value.shape, &pollster::block_on(gpu.read_quads(value.slot, value.shape))?)?
+                from_quads(&value.name, value.shape, &gpu.read_quads(value.slot, value.shape).await?)?
             }
             // Copies and scratch are judged by what the last pass makes of them.
             _ => Tensor::zeros([1; 4]),
@@ -415,6 +416,39 @@ impl OpReport {
     fn fail(&mut self, message: String) {
         self.failures.push(message);
     }
+    /// Checks each of `kernels` on a case on an adapter.
+    async fn add(&mut self, device: &Device, op: &dyn Op, case: &Case, index: usize, kernels: &[Kernel]) {
+        let (title, rerun) = (title(case, index), rerun(op, Some(index)));
+        let mut references = References::new(true);
+        for &kernel in case.op.kernels().iter().filter(|kernel| kernels.contains(kernel)) {
+            match case_on_adapter(device, case, kernel, &mut references).await {
+                Ok(None) => {}
+                Ok(Some(steps)) => {
+                    self.cases += 1;
+                    steps.iter().for_each(|step| self.add_step(step, &title, &rerun));
+                }
+                Err(e) => {
+                    self.cases += 1;
+                    self.fail(format!("{title} ({}): {e}; {rerun}", kernel.stem()));
+                }
+            }
+        }
+    }
+    fn add_step(&mut self, step: &StepReport, title: &str, rerun: &str) {
+        self.max_gpu_error = self.max_gpu_error.max(step.relative());
+        let of_allowed = (step.error / step.allowed).max(step.rms_error / step.rms_allowed);
+        self.max_of_allowed = self.max_of_allowed.max(of_allowed);
+        for what in &step.passed {
+            self.fail(format!(
+                "{title}: the bounds of {} {} would accept a formula that {what}; make tolerance tighter, or give the case \
+                 larger inputs; {rerun}",
+                step.entry, step.output
+            ));
+        }
+        if !step.is_ok() {
+            self.fail(format!("{title}: {}; {}; {rerun}", step.to_error(), step.remedy()));
+        }
+    }
 }
 
 /// Calls [`op_by`] with all kernels of the operation.
@@ -426,20 +460,14 @@ pub fn op(op: &dyn Op, cases: &[Case], device: Option<&Device>) -> OpReport {
 /// contract, WebGPU's default limits and naga's translators; and, if the device is not the CPU, each of `kernels` on every case.
 pub fn op_by(op: &dyn Op, cases: &[Case], device: Option<&Device>, kernels: &[Kernel]) -> OpReport {
     let mut report = OpReport::default();
-    let is_built_in = ops::registry().iter().any(|registered| registered.name == op.name());
-    let rerun = |case: Option<usize>| match case {
-        _ if is_built_in => format!("rerun: lineament check ops {}", op.name()),
-        Some(case) => format!("rerun it alone: check::op(&op, &cases[{case}..={case}], Some(&device))"),
-        None => "rerun: check::op(&op, &cases, None)".to_owned(),
-    };
     for kernel in kernels {
         report.cases += 1;
         if let Err(e) = shader(op, cases, kernel.stem()) {
-            report.fail(format!("{e}; {}", rerun(None)));
+            report.fail(format!("{e}; {}", rerun(op, None)));
         }
     }
     for (index, case) in cases.iter().enumerate().filter(|(_, c)| !c.real && !c.is_rough) {
-        let rerun = rerun(Some(index));
+        let rerun = rerun(op, Some(index));
         report.cases += 1;
         match gradient(case, 7) {
             Ok(g) => {
@@ -459,46 +487,32 @@ pub fn op_by(op: &dyn Op, cases: &[Case], device: Option<&Device>, kernels: &[Ke
             Err(e) => report.fail(format!("{}: {e}; {rerun}", title(case, index))),
         }
     }
-    let Some(device) = device.filter(|d| !d.is_cpu()) else { return report };
-    for (index, case) in cases.iter().enumerate() {
-        let rerun = rerun(Some(index));
-        let mut references = References::new(true);
-        for &kernel in case.op.kernels().iter().filter(|kernel| kernels.contains(kernel)) {
-            match case_on_device(device, case, kernel, &mut references) {
-                Ok(None) => {}
-                Ok(Some(steps)) => {
-                    report.cases += 1;
-                    for step in steps {
-                        report.max_gpu_error = report.max_gpu_error.max(step.relative());
-                        report.max_of_allowed =
-                            report.max_of_allowed.max(step.error / step.allowed).max(step.rms_error / step.rms_allowed);
-                        for what in &step.passed {
-                            report.fail(format!(
-                                "{}: the bounds of {} {} would accept a formula that {what}; make tolerance tighter, or \
-                                 give the case larger inputs; {rerun}",
-                                title(case, index),
-                                step.entry,
-                                step.output
-                            ));
-                        }
-                        if !step.is_ok() {
-                            report.fail(format!(
-                                "{}: {}; {}; {rerun}",
-                                title(case, index),
-                                step.to_error(),
-                                step.remedy()
-                            ));
-                        }
-                    }
-                }
-                Err(e) => {
-                    report.cases += 1;
-                    report.fail(format!("{} ({}): {e}; {rerun}", title(case, index), kernel.stem()));
-                }
-            }
+    if let Some(device) = device.filter(|d| !d.is_cpu()) {
+        for (index, case) in cases.iter().enumerate() {
+            block_on(report.add(device, op, case, index, kernels));
         }
     }
     report
+}
+
+/// Checks each of `kernels` on every case on an adapter, the part of [`op_by`] that no other machine can do.
+pub async fn on_adapter_async(op: &dyn Op, cases: &[Case], device: &Device, kernels: &[Kernel]) -> OpReport {
+    let mut report = OpReport::default();
+    for (index, case) in cases.iter().enumerate() {
+        report.add(device, op, case, index, kernels).await;
+    }
+    report
+}
+
+/// Returns how to check again, or to check a case alone.
+fn rerun(op: &dyn Op, case: Option<usize>) -> String {
+    match case {
+        _ if ops::registry().iter().any(|registered| registered.name == op.name()) => {
+            format!("rerun: lineament check ops {}", op.name())
+        }
+        Some(case) => format!("rerun it alone: check::op(&op, &cases[{case}..={case}], Some(&device))"),
+        None => "rerun: check::op(&op, &cases, None)".to_owned(),
+    }
 }
 
 /// Returns what identifies a case in messages: the operation, its attributes if it has any, and the shapes of its inputs.
@@ -513,7 +527,7 @@ fn title(case: &Case, index: usize) -> String {
 }
 
 /// Runs one case with one kernel. Returns `None` if the kernel does not serve the case.
-pub(super) fn case_on_device(
+pub(super) async fn case_on_adapter(
     device: &Device,
     case: &Case,
     kernel: Kernel,
@@ -527,7 +541,8 @@ pub(super) fn case_on_device(
     if !plan.steps.iter().any(|s| s.stem() == stem) {
         return Ok(None);
     }
-    let all = steps_with(device, &one.graph, &one.fetches, &one.weights, &one.feeds(), Some(kernel), references)?;
+    let all =
+        steps_with(device, &one.graph, &one.fetches, &one.weights, &one.feeds(), Some(kernel), references).await?;
     Ok(Some(all.into_iter().filter(|s| s.entry.split('.').next() == Some(stem)).collect()))
 }
 

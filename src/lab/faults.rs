@@ -4,12 +4,13 @@
 //! index one too large, a missing barrier, a constant 1 % off. The changed shader runs with the driver's bounds checks on the
 //! operation's cases, small ones first, until one of them fails.
 
-use super::check::case_on_device;
+use super::check::case_on_adapter;
 use super::judge::References;
 use crate::error::Result;
 use crate::exec::Device;
 use crate::ops::{Case, Source};
 use crate::shader::{forget, reflect};
+use pollster::block_on;
 
 /// A change of a shader's text.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -170,7 +171,7 @@ pub fn harvest(
             continue;
         }
         let caught_by = cases.iter_mut().position(|(case, references)| {
-            match case_on_device(device, case, original.with_source(changed), references) {
+            match block_on(case_on_adapter(device, case, original.with_source(changed), references)) {
                 Ok(None) => false,
                 Ok(Some(reports)) => reports.iter().any(|r| !r.is_ok()),
                 Err(_) => true,

@@ -405,9 +405,9 @@ fn parts_of(terms: usize, elements: usize) -> usize {
 /// The role of an operation in the planner's fusion.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Fusible {
-    /// A convolution of x with w and b, with this stride, dilation 1 and so many groups, padded above, to the left, below and to the
+    /// A convolution of x with w and b, with this stride and dilation and so many groups, padded above, to the left, below and to the
     /// right, with zeros or by `replicate`.
-    Convolution { stride: [usize; 2], padding: [usize; 4], replicate: bool, groups: usize },
+    Convolution { stride: [usize; 2], dilation: [usize; 2], padding: [usize; 4], replicate: bool, groups: usize },
     /// A transposed convolution of x with w and b, with this stride, dilation 1 and one group, that cuts off this padding.
     Transposed { stride: [usize; 2], padding: [usize; 2] },
     /// x if it is positive, else this slope times x.

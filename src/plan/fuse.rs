@@ -62,12 +62,12 @@ pub fn fuse(graph: &Graph, fetches: &[NodeId], options: &Options) -> Result<Grap
             Kind::Op(op) => {
                 let shape = |k: usize| nodes[node.inputs[k]].shape;
                 let op = match op.fusible() {
-                    Some(Fusible::Convolution { stride, padding, replicate, groups }) => {
-                        let fusion = Some(Fusion::default());
-                        Conv2d { stride, padding, replicate, groups, fusion, ..Conv2d::default() }
+                    Some(Fusible::Convolution { stride, dilation, padding, replicate, groups }) => {
+                        Conv2d { stride, dilation, padding, replicate, groups, fusion: Some(Fusion::default()) }
                     }
-                    Some(Fusible::Transposed { stride, padding }) if node.shape[1] > 1 || !has_own => {
-                        let Some(op) = spread(stride, padding, shape(1), shape(0), node.shape) else { continue };
+                    Some(Fusible::Transposed { stride, padding: [top, left] }) if node.shape[1] > 1 || !has_own => {
+                        let of = Conv2d { stride, padding: [top, left, 0, 0], ..Conv2d::default() };
+                        let Some(op) = spread(of, shape(1), shape(0), node.shape) else { continue };
                         op
                     }
                     _ => continue,
@@ -116,8 +116,9 @@ pub fn fuse(graph: &Graph, fetches: &[NodeId], options: &Options) -> Result<Grap
                 let (dy, Some(&w)) = (node.inputs[0], nodes[*of].inputs.get(1)) else { continue };
                 let (kernel, from) = (nodes[w].shape, nodes[dy].shape);
                 let op = match op.fusible() {
-                    Some(Fusible::Convolution { stride, padding: [top, left, ..], replicate: false, groups: 1 }) => {
-                        spread(stride, [top, left], kernel, from, node.shape)
+                    Some(Fusible::Convolution { stride, dilation, padding, replicate: false, groups }) => {
+                        let of = Conv2d { stride, dilation, padding, groups, ..Conv2d::default() };
+                        spread(of, kernel, from, node.shape)
                     }
                     Some(Fusible::Transposed { stride, padding }) if from[1] > 1 || !has_own => {
                         Some(gathered(stride, padding, kernel, from, node.shape))
@@ -150,18 +151,20 @@ pub fn fuse(graph: &Graph, fetches: &[NodeId], options: &Options) -> Result<Grap
     Ok(fused)
 }
 
-/// Returns the convolution that takes pictures of shape `from`, each pixel times a filter of shape `kernel`, added up `stride` apart, to
-/// pictures of shape `to`, which begin `padding` below and to the right of the first of these sums: a transposed convolution, or the
-/// gradient of a convolution for its input. `None` if sums are cut off that a convolution must compute.
-fn spread(stride: [usize; 2], padding: [usize; 2], kernel: Shape, from: Shape, to: Shape) -> Option<Conv2d> {
+/// Returns the fused convolution whose pictures of shape `to` hold, for each pixel of those of shape `from`, that pixel times the filter
+/// where `of` read them from: the gradient of `of` for its input, or a transposed convolution. Of the padding of `of`, the first two count.
+/// `None` if sums are cut off that a convolution must compute, or if both strides and dilations keep them apart.
+fn spread(of: Conv2d, kernel: Shape, from: Shape, to: Shape) -> Option<Conv2d> {
     let ends = |d: usize| {
-        let begin = (kernel[2 + d] - 1).checked_sub(padding[d])?;
-        let reach = (from[2 + d] - 1) * stride[d] + 1 + begin;
-        Some((begin, (to[2 + d] + kernel[2 + d] - 1).checked_sub(reach)?))
+        let reach = (kernel[2 + d] - 1) * of.dilation[d];
+        let begin = reach.checked_sub(of.padding[d])?;
+        let whole = (from[2 + d] - 1) * of.stride[d] + 1 + begin;
+        Some((begin, (to[2 + d] + reach).checked_sub(whole)?))
     };
     let ((top, bottom), (left, right)) = (ends(0)?, ends(1)?);
     let fusion = Fusion { adjoint: true, ..Fusion::default() };
-    Some(Conv2d { stride, padding: [top, left, bottom, right], fusion: Some(fusion), ..Conv2d::default() })
+    let is_possible = of.stride == [1, 1] || of.dilation == [1, 1];
+    is_possible.then_some(Conv2d { padding: [top, left, bottom, right], fusion: Some(fusion), ..of })
 }
 
 /// Returns the convolution that computes the gradient of a transposed one for its input of shape `to` from that for its result of

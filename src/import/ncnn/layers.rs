@@ -78,7 +78,7 @@ fn batched(dims: &[usize]) -> Vec<usize> {
 fn size(value: i64, what: &str) -> Lowered<usize> {
     usize::try_from(value)
         .ok()
-        .filter(|&n| n > 0 && n < 1 << 32)
+        .filter(|_| (1..1 << 32).contains(&value))
         .ok_or_else(|| problem(format!("{what} is {value}, expected at least 1")))
 }
 

@@ -18,8 +18,14 @@ pub fn serve(call: &Call, caps: &Caps) -> Option<Work> {
     let (op, io) = (call.op::<Conv2d>()?, &call.io);
     let fusion = op.fusion?;
     let ([n, _, h, w], [_, co, ho, wo], [_, in_group, kh, kw]) = (io.x[0].nchw(), io.y.nchw(), io.x[1].nchw());
-    // With groups a fusion is neither adjoint nor does it shuffle (`Conv2d::shape`).
-    if op.groups == 1 || op.groups != co || in_group != 1 || kh * kw + 2 > TEXELS {
+    // With groups a fusion does not shuffle (`Conv2d::shape`).
+    if fusion.adjoint
+        || op.dilation != [1, 1]
+        || op.groups == 1
+        || op.groups != co
+        || in_group != 1
+        || kh * kw + 2 > TEXELS
+    {
         return None;
     }
     let (quads, fill) = (co.div_ceil(4), kh * kw + 2);

@@ -11,12 +11,12 @@ const PRODUCTS: usize = 1024;
 pub fn serve(call: &Call, caps: &Caps) -> Option<Work> {
     let (op, io) = (call.op::<Conv2d>()?, &call.io);
     let fusion = op.fusion?;
-    let ([n, ci, h, w], [_, co, ho, wo], [_, in_group, kh, kw]) = (io.x[0].nchw(), io.y.nchw(), io.x[1].nchw());
-    // With groups a fusion is neither adjoint nor does it shuffle (`Conv2d::shape`).
-    if op.groups == 1 || in_group != 1 {
+    let ([n, ci, h, w], [_, co, ho, wo], [_, _, kh, kw]) = (io.x[0].nchw(), io.y.nchw(), io.x[1].nchw());
+    // With groups a fusion does not shuffle (`Conv2d::shape`).
+    if op.groups == 1 || op.groups != ci || op.spread() != [1, 1] {
         return None;
     }
-    let reach_w = 3 * op.stride[1] + kw;
+    let reach_w = 3 * op.stride[1] + (kw - 1) * op.dilation[1] + 1;
     let tiles = |rows: usize| ho.div_ceil(rows) * wo.div_ceil(4);
     let groups = |rows: usize| tiles(rows).div_ceil(64) * co * n;
     let fits =
@@ -44,8 +44,11 @@ pub fn serve(call: &Call, caps: &Caps) -> Option<Work> {
             ("KERNEL_W", kw),
             ("STRIDE_H", op.stride[0]),
             ("STRIDE_W", op.stride[1]),
+            ("DILATION_H", op.dilation[0]),
+            ("DILATION_W", op.dilation[1]),
+            ("ADJOINT", usize::from(fusion.adjoint)),
             ("ROWS", rows),
-            ("REACH_H", (rows - 1) * op.stride[0] + kh),
+            ("REACH_H", (rows - 1) * op.stride[0] + (kh - 1) * op.dilation[0] + 1),
             ("REACH_W", reach_w),
             ("REPLICATE", usize::from(op.replicate)),
             ("COMBINE", combine as usize),

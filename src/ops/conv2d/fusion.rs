@@ -7,12 +7,12 @@ use crate::tensor::position;
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
-/// What is fused with a convolution of dilation 1: a slope per channel for negative results or another activation, then a
+/// What is fused with a convolution: a slope per channel for negative results or another activation, then a
 /// combination with another value. The planner makes it (src/plan/fuse.rs); gradients remain those of the operations that it
 /// replaces.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Fusion {
-    /// Filters are stored as `[Ci,Co,Kh,Kw]` and rotated by 180°, and the pixels of x lie `stride` apart with zeros between them, as in
+    /// Filters are stored as `[Ci,Co/G,Kh,Kw]` and rotated by 180°, and the pixels of x lie `stride` apart with zeros between them, as in
     /// the gradient of a convolution of that stride for its input. The outputs have stride 1.
     pub adjoint: bool,
     /// What follows the sum; `None` if it is a slope per channel.
@@ -155,6 +155,8 @@ pub fn serve(call: &Call, caps: &Caps) -> Option<Work> {
         ("stride_w", op.out_stride()[1].into()),
         ("spread_h", op.spread()[0].into()),
         ("spread_w", op.spread()[1].into()),
+        ("dilation_h", op.dilation[0].into()),
+        ("dilation_w", op.dilation[1].into()),
         ("pad_h", op.padding[0].into()),
         ("pad_w", op.padding[1].into()),
         ("adjoint", u32::from(fusion.adjoint).into()),

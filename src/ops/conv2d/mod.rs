@@ -14,7 +14,7 @@
 //!
 //! With a [`Fusion`] it also takes slopes a `[1,Co,1,1]` and, if it combines, z of y's shape. Then `y = h(f_o(…), z)`, where
 //! `f_o(s) = s` for s > 0, else `a[o]·s`, or, with an activation f, `f_o(s) = a[o]·f(s)`, and `h(s, z)` is s, s + z, s·z or (s where z > 0, else a slope times s), as [`Combine`] says.
-//! If it is `adjoint`, w is `[Ci,Co,Kh,Kw]` and rotated by 180°, and x lies on a grid of distance s in a picture that is 0 elsewhere,
+//! If it is `adjoint`, w is `[Ci,Co/G,Kh,Kw]` and rotated by 180°, and x lies on a grid of distance s in a picture that is 0 elsewhere,
 //! which is convolved with stride 1. With a `factor` r, `f_o` lies at channel o / r², row i·r + (o % r²) / r, column j·r + o % r of y and
 //! z, as after pixel_shuffle.
 //!
@@ -179,7 +179,8 @@ impl Conv2d {
     /// Calls `f` with the indices in the sums, x and w of every product w · x that the formula adds up.
     fn each_product(&self, io: &Io, mut f: impl FnMut(usize, usize, usize)) {
         let ([n, ci, h, w], [_, co, ho, wo], [_, _, kh, kw]) = (io.x[0].nchw(), self.sums(io).nchw(), io.x[1].nchw());
-        let (in_group, is_adjoint) = (ci / self.groups, self.fusion.is_some_and(|fusion| fusion.adjoint));
+        let (in_group, out_group) = (ci / self.groups, co / self.groups);
+        let is_adjoint = self.fusion.is_some_and(|fusion| fusion.adjoint);
         let (stride, spread) = (self.out_stride(), self.spread());
         // The row or column of x that output `k` reads at tap `tap`, if any.
         let pixel = |d: usize, k: usize, tap: usize, size: usize| {
@@ -188,12 +189,12 @@ impl Conv2d {
             (self.replicate || nearest * spread[d] as i64 == at).then_some(nearest as usize)
         };
         for (n, o) in (0..n).flat_map(|n| (0..co).map(move |o| (n, o))) {
-            let (group, to) = (o / (co / self.groups), (n * co + o) * ho * wo);
+            let (group, to) = (o / out_group, (n * co + o) * ho * wo);
             for (c, tap) in (0..in_group).flat_map(|c| (0..kh * kw).map(move |tap| (c, tap))) {
                 let (u, v) = (tap / kw, tap % kw);
                 let from = (n * ci + group * in_group + c) * h * w;
                 let filter = match is_adjoint {
-                    true => (c * co + o) * kh * kw + kh * kw - 1 - tap,
+                    true => ((group * in_group + c) * out_group + o % out_group) * kh * kw + kh * kw - 1 - tap,
                     false => (o * in_group + c) * kh * kw + tap,
                 };
                 for i in 0..ho {
@@ -273,7 +274,8 @@ impl Op for Conv2d {
     fn shape(&self, x: &[Shape]) -> Result<Shape, ShapeError> {
         let [n, ci, h, w] = x[0].nchw();
         let is_adjoint = self.fusion.is_some_and(|fusion| fusion.adjoint);
-        let [co, in_group, kh, kw] = if is_adjoint { [x[1][1], x[1][0], x[1][2], x[1][3]] } else { x[1].nchw() };
+        let [first, second, kh, kw] = x[1].nchw();
+        let co = if is_adjoint { second.saturating_mul(self.groups) } else { first };
         let range = 1..=65_535;
         for (name, values) in
             [("stride", &self.stride[..]), ("dilation", &self.dilation), ("groups", std::slice::from_ref(&self.groups))]
@@ -290,7 +292,10 @@ impl Op for Conv2d {
             let expected = format!("a divisor of Ci={ci} and Co={co}");
             return Err(ShapeError::value("groups", expected, groups));
         }
-        if in_group != ci / groups {
+        if is_adjoint && first != ci {
+            return Err(ShapeError::shape("w", format!("[Ci={ci}, Co/groups, Kh, Kw]"), x[1]));
+        }
+        if !is_adjoint && second != ci / groups {
             let channels = if groups == 1 { "Ci" } else { "Ci/groups" };
             return Err(ShapeError::shape("w", format!("[Co, {channels}={}, Kh, Kw]", ci / groups), x[1]));
         }
@@ -300,10 +305,10 @@ impl Op for Conv2d {
         let sums = Shape::from([n, co, self.out_size(0, h, kh)?, self.out_size(1, w, kw)?]);
         let Some(fusion) = self.fusion else { return Ok(sums) };
         let is_spread = self.spread() != [1, 1];
-        let is_grouped = self.groups != 1 && (fusion.adjoint || fusion.factor != 1);
-        if self.dilation != [1, 1] || is_grouped || (is_spread && (self.replicate || fusion.factor != 1)) {
-            let expected = "none with dilation, with groups none that is adjoint or shuffles, and no adjoint one with a stride that \
-                            replicates or shuffles";
+        let is_grouped = self.groups != 1 && fusion.factor != 1;
+        if is_grouped || (is_spread && (self.replicate || fusion.factor != 1 || self.dilation != [1, 1])) {
+            let expected =
+                "with groups none that shuffles, and no adjoint one with a stride that replicates, shuffles or dilates";
             return Err(ShapeError::value("fusion", expected, format!("{fusion:?}")));
         }
         if x[3] != [1, co, 1, 1] {
@@ -316,9 +321,8 @@ impl Op for Conv2d {
         }
     }
     fn fusible(&self) -> Option<super::Fusible> {
-        let &Self { stride, padding, replicate, groups, .. } = self;
-        let is_fusible = self.dilation == [1, 1] && self.fusion.is_none();
-        is_fusible.then_some(super::Fusible::Convolution { stride, padding, replicate, groups })
+        let &Self { stride, dilation, padding, replicate, groups, .. } = self;
+        self.fusion.is_none().then_some(super::Fusible::Convolution { stride, dilation, padding, replicate, groups })
     }
     fn cost(&self, method: &str, io: &Io) -> Cost {
         // Padding counts as work, the zeros of a spread input do not.
@@ -505,6 +509,21 @@ fn fused_cases() -> Vec<Case> {
         }
         Case::new(op, &shapes)
     };
+    let dilated = |groups: usize, dilation: [usize; 2], replicate, x: [usize; 4], co, k: usize| {
+        let [down, along] = dilation.map(|dilation| dilation * (k / 2));
+        let padding = [down, along, down, along];
+        let op = Conv2d { dilation, padding, replicate, groups, fusion: Some(Fusion::default()), ..Conv2d::default() };
+        Case::new(op, &[x, [co, x[1] / groups, k, k], [1, co, 1, 1], [1, co, 1, 1]])
+    };
+    // The gradient for x `[N,Co,…]` of a convolution from `to`, padded to the size of its picture by zeros.
+    let turned = |groups: usize, stride: usize, dilation: usize, x: [usize; 4], to: [usize; 4], k: usize| {
+        let begin = dilation * (k / 2);
+        let end = [0, 1].map(|d| to[2 + d] + (k - 1) * dilation - (x[2 + d] - 1) * stride - 1 - begin);
+        let fusion = Some(Fusion { adjoint: true, ..Fusion::default() });
+        let padding = [begin, begin, end[0], end[1]];
+        let op = Conv2d { stride: [stride; 2], dilation: [dilation; 2], padding, groups, fusion, ..Conv2d::default() };
+        Case::new(op, &[x, [x[1], to[1] / groups, k, k], [1, to[1], 1, 1], [1, to[1], 1, 1]])
+    };
     let activated = |name, parameters: &[f32], combine, x, co, k: usize| {
         let activation = Unary::with(name, parameters);
         case(Fusion { activation, combine, ..Fusion::default() }, k / 2, false, x, co, k)
@@ -554,6 +573,18 @@ fn fused_cases() -> Vec<Case> {
         grouped(Combine::Nothing, 3, 2, [1, 144, 5, 4], 36, 3),
         grouped(Combine::Add, 3, 1, [1, 9, 4, 5], 6, 3),
         grouped(Combine::Nothing, 64, 1, [1, 64, 40, 40], 64, 3).real(),
+        // Taps that lie apart, for all channels and for each its own.
+        dilated(1, [2, 3], false, [2, 3, 11, 13], 9, 3),
+        dilated(1, [2, 2], true, [1, 8, 20, 37], 70, 3),
+        dilated(5, [2, 1], false, [1, 5, 11, 9], 5, 3),
+        dilated(6, [1, 2], true, [1, 6, 9, 10], 12, 5),
+        // Gradients of groups, of strides in groups, of depthwise filters, two for each channel, and of taps that lie apart.
+        turned(2, 1, 1, [2, 8, 5, 6], [2, 12, 5, 6], 3),
+        turned(3, 2, 1, [1, 24, 4, 5], [1, 48, 8, 9], 3),
+        turned(6, 1, 1, [1, 6, 19, 5], [1, 6, 19, 5], 3),
+        turned(4, 1, 2, [1, 4, 9, 11], [1, 8, 9, 11], 3),
+        turned(5, 2, 1, [1, 5, 5, 4], [1, 5, 9, 8], 5),
+        turned(1, 1, 2, [1, 5, 9, 8], [1, 6, 9, 8], 3),
         // Depthwise, by blocks of every height that is chosen, with rows that no block fills, and more blocks than lanes.
         depthwise("", &[], [1, 6, 19, 5], 5, 1, true),
         grouped(Combine::Mask(0.25), 6, 1, [1, 6, 19, 5], 6, 3).fill(4, Fill::With(with_zeros)).rough(),

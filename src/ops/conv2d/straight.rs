@@ -41,7 +41,7 @@ impl Straight {
         let (kernel, spread) = ([kh, kw], op.spread());
         let (in_group, out_group) = (ci / op.groups, co / op.groups);
         let is_whole = in_group.is_multiple_of(4) && out_group.is_multiple_of(4);
-        if op.groups > 1 && (fusion.factor != 1 || !is_whole) {
+        if op.dilation != [1, 1] || (op.groups > 1 && (fusion.factor != 1 || fusion.adjoint || !is_whole)) {
             return None;
         }
         let is_spread = spread != [1, 1];
