@@ -5,7 +5,7 @@ use crate::shape::{Shape, len};
 /// The layout of a tensor in memory; the WGSL type of a variable determines it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Layout {
-    /// `array<f32>`: `[N, C, H, W]`, row-major.
+    /// `array<f32>`: `[N, C, H, W]`, row-major. A kernel that serves only multiples of four may declare `array<vec4<f32>>`.
     Rows,
     /// `texture_storage_2d<r32float, …>`: element k is the texel (k mod [`TEXELS_PER_ROW`], k / [`TEXELS_PER_ROW`]). An
     /// input, `y` or `dy` is declared `read`, and the plan copies it from its buffer into the texture; scratch is `read_write`.

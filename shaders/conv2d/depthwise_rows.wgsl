@@ -22,6 +22,7 @@ const REPLICATE: u32 = 0u;
 // See shared/put.wgsl.
 const COMBINE: u32 = 0u;
 alias T = vec4<f32>;
+alias Stored = f32;
 
 struct P {
     c_in: u32, c_out: u32, height: u32, width: u32, out_height: u32, out_width: u32, pad_h: u32, pad_w: u32,

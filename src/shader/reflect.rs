@@ -129,10 +129,8 @@ impl Shader {
                         TypeInner::Array { base, .. } => match &module.types[*base].inner {
                             TypeInner::Scalar(s) if s.width == 4 => Some(s.kind),
                             TypeInner::Atomic(s) if s.width == 4 && is_scratch(&name) => Some(s.kind),
-                            // Scratch by fours.
-                            TypeInner::Vector { size: naga::VectorSize::Quad, scalar: s }
-                                if s.width == 4 && is_scratch(&name) =>
-                            {
+                            // Rows by fours; the kernel sees to it that their number is a multiple of four.
+                            TypeInner::Vector { size: naga::VectorSize::Quad, scalar: s } if s.width == 4 => {
                                 Some(s.kind)
                             }
                             _ => None,
@@ -145,7 +143,7 @@ impl Shader {
                         Some(ScalarKind::Uint) => DType::U32,
                         _ => {
                             return Err(fail(format!(
-                                "variable {name} must be array<f32>, array<i32> or array<u32>; no plan can lay out its type"
+                                "variable {name} must be an array of f32, i32 or u32, or of vec4 of these; no plan can lay out its type"
                             )));
                         }
                     };

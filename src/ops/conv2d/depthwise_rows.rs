@@ -1,60 +1,95 @@
 //! A fused convolution whose channels each have a filter of their own, for GPUs.
 
-use super::Conv2d;
-use crate::ops::{Call, Caps, Launch, Work};
+use super::{Conv2d, Fusion};
+use crate::ops::{Call, Caps, Io, Launch, Scalar, Work};
 
 /// Values of x that a thread keeps of a row, and products that it makes, all in straight-line code.
 const REACH: usize = 16;
 const PRODUCTS: usize = 1024;
 
-/// `shaders/conv2d/depthwise_rows.wgsl`.
-pub fn serve(call: &Call, caps: &Caps) -> Option<Work> {
-    let (op, io) = (call.op::<Conv2d>()?, &call.io);
-    let fusion = op.fusion?;
-    let ([n, ci, h, w], [_, co, ho, wo], [_, _, kh, kw]) = (io.x[0].nchw(), io.y.nchw(), io.x[1].nchw());
-    // With groups a fusion does not shuffle (`Conv2d::shape`).
-    if op.groups == 1 || op.groups != ci || op.spread() != [1, 1] {
-        return None;
+/// How the kernels for GPUs divide a depthwise convolution: a thread has four columns of some rows of a channel.
+pub(super) struct Rows {
+    pub op: Conv2d,
+    pub fusion: Fusion,
+    /// Rows of a thread, and rows of x that they meet.
+    pub rows: usize,
+    pub reach_h: usize,
+    /// Threads per channel.
+    tiles: usize,
+    shape: [u32; 3],
+}
+
+impl Rows {
+    /// Returns `None` if the call is not for a fused depthwise convolution whose pixels lie side by side.
+    pub fn new(call: &Call, caps: &Caps) -> Option<Self> {
+        let (op, io) = (call.op::<Conv2d>()?, &call.io);
+        let fusion = op.fusion?;
+        let ([n, ci, ..], [_, co, ho, wo], [_, _, kh, kw]) = (io.x[0].nchw(), io.y.nchw(), io.x[1].nchw());
+        // With groups a fusion does not shuffle (`Conv2d::shape`).
+        if op.groups == 1 || op.groups != ci || op.spread() != [1, 1] {
+            return None;
+        }
+        let tiles = |rows: usize| ho.div_ceil(rows) * wo.div_ceil(4);
+        let groups = |rows: usize| tiles(rows).div_ceil(64) * co * n;
+        let fits =
+            |rows: &usize| 4 * rows * kh * kw <= PRODUCTS && (*rows == 1 || groups(*rows) >= 4 * caps.busy_workgroups);
+        let rows = [8, 4, 2, 1].into_iter().find(fits)?;
+        let shape = caps.workgroups([tiles(rows).div_ceil(64), co, n])?;
+        let reach_h = (rows - 1) * op.stride[0] + (kh - 1) * op.dilation[0] + 1;
+        Some(Self { op: op.clone(), fusion, rows, reach_h, tiles: tiles(rows), shape })
     }
-    let reach_w = 3 * op.stride[1] + (kw - 1) * op.dilation[1] + 1;
-    let tiles = |rows: usize| ho.div_ceil(rows) * wo.div_ceil(4);
-    let groups = |rows: usize| tiles(rows).div_ceil(64) * co * n;
-    let fits =
-        |rows: &usize| 4 * rows * kh * kw <= PRODUCTS && (*rows == 1 || groups(*rows) >= 4 * caps.busy_workgroups);
-    let rows = [8, 4, 2, 1].into_iter().find(fits).filter(|_| reach_w <= REACH)?;
-    let shape = caps.workgroups([tiles(rows).div_ceil(64), co, n])?;
-    let (combine, slope) = fusion.combine.code();
-    let work = call.work(caps, |_| {
-        let params = [
-            ("c_in", ci.into()),
-            ("c_out", co.into()),
-            ("height", h.into()),
-            ("width", w.into()),
-            ("out_height", ho.into()),
-            ("out_width", wo.into()),
-            ("pad_h", op.padding[0].into()),
-            ("pad_w", op.padding[1].into()),
-            ("out_group", (co / op.groups).into()),
-            ("tiles_x", wo.div_ceil(4).into()),
-            ("tiles", tiles(rows).into()),
+
+    /// Returns how many values of x the four columns of a thread meet in a row.
+    pub fn reach_w(&self, io: &Io) -> usize {
+        3 * self.op.stride[1] + (io.x[1][3] - 1) * self.op.dilation[1] + 1
+    }
+
+    /// Returns the launch with `params` and constants of one kernel, and those of both.
+    pub fn launch(
+        &self,
+        io: &Io,
+        params: impl IntoIterator<Item = (&'static str, Scalar)>,
+        constants: impl IntoIterator<Item = (&'static str, usize)>,
+    ) -> Launch {
+        let (combine, slope) = self.fusion.combine.code();
+        let common = [
+            ("c_in", io.x[0][1].into()),
+            ("c_out", io.y[1].into()),
+            ("height", io.x[0][2].into()),
+            ("out_height", io.y[2].into()),
+            ("pad_h", self.op.padding[0].into()),
+            ("out_group", (io.y[1] / self.op.groups).into()),
+            ("tiles", self.tiles.into()),
             ("slope", slope.into()),
         ];
-        let constants = [
-            ("KERNEL_H", kh),
-            ("KERNEL_W", kw),
-            ("STRIDE_H", op.stride[0]),
-            ("STRIDE_W", op.stride[1]),
-            ("DILATION_H", op.dilation[0]),
-            ("DILATION_W", op.dilation[1]),
-            ("ADJOINT", usize::from(fusion.adjoint)),
-            ("ROWS", rows),
-            ("REACH_H", (rows - 1) * op.stride[0] + (kh - 1) * op.dilation[0] + 1),
-            ("REACH_W", reach_w),
-            ("REPLICATE", usize::from(op.replicate)),
+        let params = params.into_iter().chain(common).chain(self.fusion.parameters());
+        Launch::groups(self.shape, params).with_all(constants).with_all([
+            ("KERNEL_H", io.x[1][2]),
+            ("KERNEL_W", io.x[1][3]),
+            ("STRIDE_H", self.op.stride[0]),
+            ("STRIDE_W", self.op.stride[1]),
+            ("DILATION_H", self.op.dilation[0]),
+            ("DILATION_W", self.op.dilation[1]),
+            ("ADJOINT", usize::from(self.fusion.adjoint)),
+            ("ROWS", self.rows),
+            ("REACH_H", self.reach_h),
             ("COMBINE", combine as usize),
+        ])
+    }
+}
+
+/// `shaders/conv2d/depthwise_rows.wgsl`.
+pub fn serve(call: &Call, caps: &Caps) -> Option<Work> {
+    let (rows, io) = (Rows::new(call, caps)?, &call.io);
+    let reach_w = Some(rows.reach_w(io)).filter(|reach| *reach <= REACH)?;
+    let work = call.work(caps, |_| {
+        let params = [
+            ("width", io.x[0][3].into()),
+            ("out_width", io.y[3].into()),
+            ("pad_w", rows.op.padding[1].into()),
+            ("tiles_x", io.y[3].div_ceil(4).into()),
         ];
-        let launch = Launch::groups(shape, params.into_iter().chain(fusion.parameters()));
-        Some(launch.with_all(constants))
+        Some(rows.launch(io, params, [("REACH_W", reach_w), ("REPLICATE", usize::from(rows.op.replicate))]))
     })?;
     // A guess, not measured: it loads a pixel once for a column of taps, the plain kernel once for each.
     Some(work.faster(3.0))

@@ -34,6 +34,7 @@ mod conv3x3_tile;
 mod conv3x3_winograd;
 pub(super) mod correlation;
 mod depthwise;
+mod depthwise_fours;
 mod depthwise_rows;
 mod fusion;
 mod gemm;
@@ -246,6 +247,8 @@ impl Op for Conv2d {
             Kernel::new(wgsl!("conv2d/gemm" + "layer" + "put" + "nearest" + "slopes"), gemm::serve)
                 .only(Family::Hardware),
             Kernel::new(wgsl!("conv2d/depthwise_rows" + "put" + "nearest" + "slopes"), depthwise_rows::serve)
+                .only(Family::Hardware),
+            Kernel::new(wgsl!("conv2d/depthwise_fours" + "put" + "slopes"), depthwise_fours::serve)
                 .only(Family::Hardware),
             Kernel::new(
                 wgsl!("conv2d/winograd" + "winograd_layer" + "tiles" + "winograd6" + "combine" + "texels" + "slopes"),
@@ -585,6 +588,18 @@ fn fused_cases() -> Vec<Case> {
         turned(4, 1, 2, [1, 4, 9, 11], [1, 8, 9, 11], 3),
         turned(5, 2, 1, [1, 5, 5, 4], [1, 5, 9, 8], 5),
         turned(1, 1, 2, [1, 5, 9, 8], [1, 6, 9, 8], 3),
+        // Depthwise by fours of columns: with pads of several quads, a row that ends in the last thread's block, strides, taps apart.
+        depthwise("", &[], [2, 4, 9, 12], 3, 1, false),
+        depthwise("silu", &[], [1, 3, 8, 8], 5, 1, false),
+        depthwise("", &[], [1, 2, 11, 16], 11, 1, false),
+        depthwise("sigmoid", &[], [1, 6, 19, 4], 3, 1, false),
+        depthwise("hard_sigmoid", &[0.3, 0.4], [1, 3, 13, 8], 3, 2, false),
+        depthwise("clamp", &[-0.25, 0.5], [1, 5, 11, 64], 3, 1, false),
+        depthwise("elu", &[1.5], [1, 2, 9, 8], 7, 1, false),
+        grouped(Combine::Add, 4, 2, [1, 4, 9, 16], 4, 3),
+        grouped(Combine::Mask(0.25), 3, 1, [1, 3, 17, 20], 6, 3).fill(4, Fill::With(with_zeros)).rough(),
+        dilated(5, [2, 2], false, [1, 5, 10, 12], 5, 3),
+        turned(6, 1, 1, [1, 6, 16, 8], [1, 12, 16, 8], 5),
         // Depthwise, by blocks of every height that is chosen, with rows that no block fills, and more blocks than lanes.
         depthwise("", &[], [1, 6, 19, 5], 5, 1, true),
         grouped(Combine::Mask(0.25), 6, 1, [1, 6, 19, 5], 6, 3).fill(4, Fill::With(with_zeros)).rough(),
