@@ -44,10 +44,21 @@ fn file_of(kernel: &Kernel) -> String {
         let stem = kernel.stem();
         let mut ends = stem.match_indices('_').map(|(at, _)| at);
         let end = ends.find(|at| stem.starts_with("conv2d/") && is_unary(&stem[at + 1..]));
-        return stem[..end.unwrap_or(stem.len())].to_owned();
+        let stem = &stem[..end.unwrap_or(stem.len())];
+        // A sibling without a file of its own has that of the plain kernel (src/ops/fours.rs).
+        return match (stem.strip_suffix("/fours"), stem.strip_suffix("_fours")) {
+            _ if root().join(format!("shaders/{stem}.wgsl")).exists() => stem.to_owned(),
+            (Some(operation), _) => format!("{operation}/plain"),
+            (_, first) => first.unwrap_or(stem).to_owned(),
+        };
     };
     let file = if is_unary(row) {
         "unary"
+    } else if row.strip_suffix("_fours").is_some_and(is_unary) {
+        // Another text of the same file (src/ops/fours.rs).
+        "unary"
+    } else if row.ends_with("_fours") {
+        "binary_fours"
     } else if row.strip_suffix("_quads").is_some_and(is_unary) {
         "unary_quads"
     } else if row.ends_with("_quads") {
@@ -96,7 +107,7 @@ fn operations_shaders_and_registry_agree() {
     let modules: BTreeSet<String> = files("src/ops", "rs")
         .iter()
         .map(|p| relative(p)["src/ops/".len()..].split(['/', '.']).next().unwrap().to_owned())
-        .filter(|s| !["mod", "kernel", "pointwise", "product", "sensitivity", "windows"].contains(&s.as_str()))
+        .filter(|s| !["mod", "fours", "kernel", "pointwise", "product", "sensitivity", "windows"].contains(&s.as_str()))
         .chain(pointwise::names().map(str::to_owned))
         .collect();
     assert_eq!(registered, modules.iter().collect::<Vec<_>>(), "src/ops and the registry list the same operations");

@@ -11,6 +11,7 @@
 const KH: u32 = 3u;
 const KW: u32 = 3u;
 alias T = vec4<f32>;
+alias Bits = vec4<u32>;
 const ROWS: u32 = 1u;
 const STRIDE_H: u32 = 1u;
 // Rows of x that a thread reads.

@@ -28,6 +28,7 @@ const QUADS_TO: u32 = 2u;
 // See shared/put.wgsl.
 const COMBINE: u32 = 0u;
 alias T = vec4<f32>;
+alias Bits = vec4<u32>;
 alias Stored = vec4<f32>;
 
 struct P {

@@ -22,6 +22,7 @@ const REPLICATE: u32 = 0u;
 // See shared/put.wgsl.
 const COMBINE: u32 = 0u;
 alias T = vec4<f32>;
+alias Bits = vec4<u32>;
 alias Stored = f32;
 
 struct P {

@@ -5,6 +5,7 @@
 
 override WG: u32 = 64u;
 alias T = f32;
+alias Bits = u32;
 
 struct P {
     batch: u32, c_in: u32, c_out: u32, in_group: u32, out_group: u32, height: u32, width: u32, out_height: u32, out_width: u32,

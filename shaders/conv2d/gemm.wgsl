@@ -42,6 +42,7 @@ const COMBINE: u32 = 0u;
 const FACTOR: u32 = 1u;
 const REPLICATE: u32 = 0u;
 alias T = vec4<f32>;
+alias Bits = vec4<u32>;
 alias Stored = f32;
 
 // Groups: tiles, groups of output channels. Threads: pairs of quads of channels, rows, columns.

@@ -15,6 +15,7 @@
 const KH: u32 = 1u;
 const KW: u32 = 1u;
 alias T = vec4<f32>;
+alias Bits = vec4<u32>;
 // Quads of a filter's input channels, and how many channels of a quad are real: 4, or fewer if there is one quad.
 const KQ: u32 = 1u;
 const KC: u32 = 1u;

@@ -4,6 +4,7 @@
 // their costs; the transforms are in shared/winograd6.wgsl.
 
 alias T = vec4<f32>;
+alias Bits = vec4<u32>;
 // Points, taps of a filter and outputs of a tile, each per side.
 const N: u32 = 6u;
 const R: u32 = 3u;

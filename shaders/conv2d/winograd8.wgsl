@@ -6,6 +6,7 @@
 // their costs; the transforms are in shared/winograd8.wgsl.
 
 alias T = vec4<f32>;
+alias Bits = vec4<u32>;
 // Points, taps of a filter and outputs of a tile, each per side.
 const N: u32 = 8u;
 const R: u32 = 3u;

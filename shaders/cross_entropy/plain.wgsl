@@ -60,7 +60,7 @@ fn forward_1(
     if at.line < p.positions && at.lane == 0u {
         // The difference to the largest before the logarithm: large scores do not swallow a small loss.
         var loss = 0.0;
-        if counts(position) { loss = all.top - x[first + t[position] * p.stride] + log(all.sum); }
+        if counts(position) { loss = all.top - x[first + t[position] * p.stride] + log_of(all.sum); }
         t1[position] = loss;
     }
 }
@@ -107,7 +107,7 @@ fn backward_x_1(
     let all = log_sum(first_of(position), at.lane, local);
     if at.line < p.positions && at.lane == 0u {
         t1[2u * position] = all.top;
-        t1[2u * position + 1u] = log(all.sum);
+        t1[2u * position + 1u] = log_of(all.sum);
     }
 }
 
@@ -132,7 +132,7 @@ fn backward_x_4(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgr
     var d = 0.0;
     if counts(position) {
         let truth = select(0.0, 1.0, i / p.stride % p.len == t[position]);
-        let probability = exp(x[i] - t1[2u * position] - t1[2u * position + 1u]);
+        let probability = exp_of(x[i] - t1[2u * position] - t1[2u * position + 1u]);
         d = scale(t0[0]) * dy[0] * (probability - truth);
     }
     dx[i] = d;

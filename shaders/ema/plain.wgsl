@@ -2,13 +2,15 @@
 //
 // entry    one thread computes        reads
 // forward  one element of e, in place  e, w, h
+//
+// e and w are in units of T, as in shared/one.wgsl.
 
 override WG: u32 = 64u;
 
 struct P { len: u32 }
 @group(0) @binding(0) var<uniform> p: P;
-@group(0) @binding(1) var<storage, read_write> e: array<f32>;
-@group(0) @binding(2) var<storage, read> w: array<f32>;
+@group(0) @binding(1) var<storage, read_write> e: array<T>;
+@group(0) @binding(2) var<storage, read> w: array<T>;
 @group(0) @binding(3) var<storage, read> h: array<f32>;
 
 @compute @workgroup_size(WG)

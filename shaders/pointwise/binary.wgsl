@@ -8,6 +8,7 @@
 
 override WG: u32 = 64u;
 alias T = f32;
+alias Bits = u32;
 // Terms that are added to each other before their sum is: fewer roundings than in one long sum.
 const PART = 64u;
 

@@ -6,6 +6,7 @@
 
 override WG: u32 = 64u;
 alias T = vec4<f32>;
+alias Bits = vec4<u32>;
 
 // a_pixels, b_pixels: how many pixels of y share one of a and of b: 1, or all of a picture.
 struct P { threads: u32, a_pixels: u32, b_pixels: u32 }

@@ -7,6 +7,7 @@
 
 override WG: u32 = 64u;
 alias T = f32;
+alias Bits = u32;
 
 // shared/broadcast.wgsl and shared/terms.wgsl say what these are. parts: partial sums per element.
 struct P {

@@ -6,6 +6,7 @@
 
 override WG: u32 = 64u;
 alias T = vec4<f32>;
+alias Bits = vec4<u32>;
 
 // plane: pixels; quads: of a picture; f0, f1: the row's parameters.
 struct P { threads: u32, plane: u32, quads: u32, channels: u32, f0: f32, f1: f32 }

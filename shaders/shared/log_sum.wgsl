@@ -1,4 +1,5 @@
-// log_sum: the logarithm of the sum of exp(x) over a line of p.len elements, p.stride apart, with shared/lines.wgsl.
+// log_sum: the logarithm of the sum of exp(x) over a line of p.len elements, p.stride apart, with shared/lines.wgsl and
+// shared/exp_of.wgsl.
 
 // The largest element, and the sum of exp(x - largest): the logarithm is top + log(sum).
 struct LogSum { top: f32, sum: f32 }
@@ -14,7 +15,7 @@ fn log_sum(first: u32, lane: u32, local: u32) -> LogSum {
     var part = 0.0;
     var count = 0u;
     for (var k = lane; k < p.len; k += LANES) {
-        part += exp(x[first + k * p.stride] - top);
+        part += exp_of(x[first + k * p.stride] - top);
         count += 1u;
         if count % PART == 0u {
             sum += part;

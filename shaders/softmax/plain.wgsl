@@ -29,10 +29,10 @@ fn forward(
     let first = first_of(min(at.line, p.lines - 1u));
     let all = log_sum(first, at.lane, local);
     if at.line >= p.lines { return; }
-    let log_of_sum = log(all.sum);
+    let log_of_sum = log_of(all.sum);
     for (var k = at.lane; k < p.len; k += LANES) {
         let d = x[first + k * p.stride] - all.top;
-        y[first + k * p.stride] = select(exp(d) / all.sum, d - log_of_sum, LOG == 1u);
+        y[first + k * p.stride] = select(exp_of(d) / all.sum, d - log_of_sum, LOG == 1u);
     }
 }
 
@@ -61,6 +61,6 @@ fn backward_x(
     if at.line >= p.lines { return; }
     for (var k = at.lane; k < p.len; k += LANES) {
         let i = first + k * p.stride;
-        dx[i] = select(y[i] * (dy[i] - sum), dy[i] - exp(y[i]) * sum, LOG == 1u);
+        dx[i] = select(y[i] * (dy[i] - sum), dy[i] - exp_of(y[i]) * sum, LOG == 1u);
     }
 }

@@ -31,9 +31,9 @@ fn log_sum(first: u32) -> f32 {
     }
     var sum = 0.0;
     for (var k = 0u; k < p.channels; k++) {
-        sum += exp(x[first + k * p.plane] - top);
+        sum += exp_of(x[first + k * p.plane] - top);
     }
-    return top + log(sum);
+    return top + log_of(sum);
 }
 
 @compute @workgroup_size(WG)
@@ -74,6 +74,6 @@ fn backward_x_2(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgr
     let i = g.x + g.y * groups.x * WG;
     if i >= p.positions * p.channels { return; }
     let position = i / (p.channels * p.plane) * p.plane + i % p.plane;
-    let probability = exp(x[i] - t0[2u * position]);
+    let probability = exp_of(x[i] - t0[2u * position]);
     dx[i] = p.scale * dy[0] * (t0[2u * position + 1u] * probability - t[i]);
 }

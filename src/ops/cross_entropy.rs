@@ -16,7 +16,9 @@
 //! Source: definition as in torch.nn.functional.cross_entropy with class indices.
 
 use super::loss::Reduction;
-use super::{Call, Caps, Case, Cost, EPS, Fill, Io, Kernel, Launch, Op, Tolerance, Values, Work, lanes_of, wgsl};
+use super::{
+    Call, Caps, Case, Cost, EPS, Fill, Io, Kernel, Launch, Op, Tolerance, Values, Work, lanes_of, wgsl, with_nan,
+};
 use crate::error::ShapeError;
 use crate::rng::Rng;
 use crate::tensor::{DType, SCALAR, Shape, len};
@@ -92,7 +94,8 @@ impl Op for CrossEntropy {
         if name == "t" { DType::U32 } else { DType::F32 }
     }
     fn kernels(&self) -> &'static [Kernel] {
-        const KERNELS: &[Kernel] = &[Kernel::new(wgsl!("cross_entropy/plain" + "log_sum" + "lines"), plain)];
+        const KERNELS: &[Kernel] =
+            &[Kernel::new(wgsl!("cross_entropy/plain" + "log_sum" + "lines" + "exp_of" + "with_nan"), plain)];
         KERNELS
     }
     fn takes_any_rank(&self) -> bool {
@@ -220,6 +223,7 @@ pub fn cases() -> Vec<Case> {
         case(&[7, 20], Reduction::Mean).fill(0, far),
         case(&[3, 4, 2], Reduction::Mean).fill(1, Fill::With(ignored)),
         case(&[3, 4, 2], Reduction::Sum).fill(1, Fill::With(ignored)),
+        case(&[3, 4, 7], Reduction::Mean).fill(0, Fill::With(with_nan)).rough(),
         // A classifier of 1,000 classes, and labels of pixels.
         case(&[128, 1000], Reduction::Mean).real(),
         case(&[2, 19, 128, 128], Reduction::Mean).real(),

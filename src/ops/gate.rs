@@ -13,6 +13,7 @@
 //! Source: the gated combination of Zhu, Liu, Loy, Tang, "Deep Cascaded Bi-Network for Face Hallucination", 2016,
 //! section 3; any g is allowed here, not only a sigmoid's.
 
+use super::fours;
 use super::{Call, Caps, Case, Cost, EPS, Io, Kernel, Launch, Op, Tolerance, Values, Work, wgsl};
 use crate::error::ShapeError;
 use crate::tensor::{Shape, len};
@@ -43,8 +44,8 @@ impl Op for Gate {
         &["a", "b", "g"]
     }
     fn kernels(&self) -> &'static [Kernel] {
-        const KERNELS: &[Kernel] = &[Kernel::new(wgsl!("gate/plain"), plain)];
-        KERNELS
+        const KERNELS: &[Kernel] = &[Kernel::new(wgsl!("gate/plain" + "one"), plain)];
+        fours::with_sibling(KERNELS, |call, caps| rows(call, caps, 4))
     }
     fn shape(&self, x: &[Shape]) -> Result<Shape, ShapeError> {
         let [n, c, h, w] = x[0].nchw();
@@ -99,16 +100,22 @@ impl Op for Gate {
 
 /// `shaders/gate/plain.wgsl`.
 fn plain(call: &Call, caps: &Caps) -> Option<Work> {
+    rows(call, caps, 1)
+}
+
+/// The plain kernel, or its sibling if `width` is 4.
+fn rows(call: &Call, caps: &Caps, width: usize) -> Option<Work> {
     let io = &call.io;
-    call.work(caps, |entry| {
-        let [_, _, h, w] = io.y.nchw();
-        let (gates, span) = (io.x_len(2), span(io));
+    let plane = fours::units(io.y[2] * io.y[3], width)?;
+    let work = call.work(caps, |entry| {
+        let (gates, span) = (io.x_len(2) / width, span(io));
         let blocks = span.div_ceil(BLOCK);
         let threads = if entry == "backward_g" { gates } else { gates * blocks };
         let params =
-            [("threads", threads.into()), ("plane", (h * w).into()), ("span", span.into()), ("blocks", blocks.into())];
+            [("threads", threads.into()), ("plane", plane.into()), ("span", span.into()), ("blocks", blocks.into())];
         Some(Launch::threads(threads, params))
-    })
+    })?;
+    Some(work.faster(fours::gain(width)))
 }
 
 pub fn cases() -> Vec<Case> {

@@ -11,6 +11,7 @@
 //! Source: Maas, Hannun, Ng, "Rectifier Nonlinearities Improve Neural Network Acoustic Models", 2013, section 2;
 //! definition as in torch.nn.functional.leaky_relu.
 
+use super::fours;
 use super::{Call, Caps, Case, Cost, EPS, Fill, Io, Kernel, Launch, Op, Tolerance, Values, Work, wgsl, with_zeros};
 use crate::error::ShapeError;
 use crate::tensor::Shape;
@@ -37,8 +38,8 @@ impl Op for LeakyRelu {
         &["x"]
     }
     fn kernels(&self) -> &'static [Kernel] {
-        const KERNELS: &[Kernel] = &[Kernel::new(wgsl!("leaky_relu/plain"), plain)];
-        KERNELS
+        const KERNELS: &[Kernel] = &[Kernel::new(wgsl!("leaky_relu/plain" + "one"), plain)];
+        fours::with_sibling(KERNELS, |call, caps| rows(call, caps, 4))
     }
     fn takes_any_rank(&self) -> bool {
         true
@@ -77,8 +78,14 @@ impl Op for LeakyRelu {
 
 /// `shaders/leaky_relu/plain.wgsl`.
 fn plain(call: &Call, caps: &Caps) -> Option<Work> {
-    let (op, io) = (call.op::<LeakyRelu>()?, &call.io);
-    call.work(caps, |_| Some(Launch::threads(io.y_len(), [("len", io.y_len().into()), ("slope", op.slope.into())])))
+    rows(call, caps, 1)
+}
+
+/// The plain kernel, or its sibling if `width` is 4.
+fn rows(call: &Call, caps: &Caps, width: usize) -> Option<Work> {
+    let (op, len) = (call.op::<LeakyRelu>()?, fours::units(call.io.y_len(), width)?);
+    let work = call.work(caps, |_| Some(Launch::threads(len, [("len", len.into()), ("slope", op.slope.into())])))?;
+    Some(work.faster(fours::gain(width)))
 }
 
 pub fn cases() -> Vec<Case> {

@@ -18,6 +18,7 @@
 //! Pyramid Networks", section 3.2, with ε = 10⁻³; huber_loss and binary_cross_entropy_with_logits of torch.nn.functional; Cortes
 //! and Vapnik 1995, "Support-vector networks", for the hinge.
 
+use super::fours;
 use super::{
     Call, Caps, Case, Cost, EPS, Fill, Io, Kernel, Launch, Op, Scalar, Tolerance, Values, Work, wgsl, with_nan,
 };
@@ -168,9 +169,10 @@ impl Op for Loss {
         if self.weighted { &["a", "b", "m"] } else { &["a", "b"] }
     }
     fn kernels(&self) -> &'static [Kernel] {
-        const PLAIN: &[Kernel] = &[Kernel::new(wgsl!("loss/plain" + "penalty" + "log1p" + "total"), plain)];
-        const WEIGHTED: &[Kernel] = &[Kernel::new(wgsl!("loss/weighted" + "penalty" + "log1p" + "total"), plain)];
-        if self.weighted { WEIGHTED } else { PLAIN }
+        const PLAIN: &[Kernel] = &[Kernel::new(wgsl!("loss/plain" + "penalty" + "log1p" + "total" + "one"), plain)];
+        const WEIGHTED: &[Kernel] =
+            &[Kernel::new(wgsl!("loss/weighted" + "penalty" + "log1p" + "total" + "one"), plain)];
+        fours::with_sibling(if self.weighted { WEIGHTED } else { PLAIN }, |call, caps| rows(call, caps, 4))
     }
     fn takes_any_rank(&self) -> bool {
         true
@@ -240,9 +242,14 @@ impl Op for Loss {
 
 /// `shaders/loss/plain.wgsl` and `weighted.wgsl`.
 fn plain(call: &Call, caps: &Caps) -> Option<Work> {
+    rows(call, caps, 1)
+}
+
+/// The plain kernel, or its sibling if `width` is 4.
+fn rows(call: &Call, caps: &Caps, width: usize) -> Option<Work> {
     let (op, io) = (call.op::<Loss>()?, &call.io);
-    let len = io.x_len(0);
-    let threads = len.div_ceil(EACH);
+    let len = fours::units(io.x_len(0), width)?;
+    let threads = io.x_len(0).div_ceil(EACH);
     let (kind, size) = op.penalty.in_shader();
     let params = [
         ("len", len.into()),
@@ -257,7 +264,7 @@ fn plain(call: &Call, caps: &Caps) -> Option<Work> {
             _ => Launch::threads(len, params).with("KIND", kind),
         })
     })?;
-    Some(work.scratch(vec![("t0", threads)]))
+    Some(work.scratch(vec![("t0", threads)]).faster(fours::gain(width)))
 }
 
 /// −1 or 1.

@@ -5,6 +5,7 @@
 //! from these: bindings, the values that a backward pass needs, the check of gradients against finite differences and of the GPU
 //! against the reference, limits, cost columns. Read `relu.rs` with `shaders/relu/plain.wgsl` first.
 
+mod fours;
 pub mod kernel;
 pub mod pointwise;
 mod product;

@@ -11,6 +11,7 @@
 //! Numerics: one rounding; da is an f32 sum in a fixed order, in two passes.
 //! Source: He, Zhang, Ren and Sun 2015, "Delving Deep into Rectifiers", equations 1, 10 and 11.
 
+use super::fours;
 use super::{
     Call, Caps, Case, Cost, EPS, Family, Fill, Io, Kernel, Launch, Op, Tolerance, Values, Work, wgsl, with_zeros,
 };
@@ -65,10 +66,10 @@ impl Op for Prelu {
     }
     fn kernels(&self) -> &'static [Kernel] {
         const KERNELS: &[Kernel] = &[
-            Kernel::new(wgsl!("prelu/plain"), plain),
+            Kernel::new(wgsl!("prelu/plain" + "one"), plain),
             Kernel::new(wgsl!("prelu/quads" + "texels" + "bound"), quads).only(Family::Software),
         ];
-        KERNELS
+        fours::with_sibling(KERNELS, |call, caps| rows(call, caps, 4))
     }
     fn shape(&self, x: &[Shape]) -> Result<Shape, ShapeError> {
         let [_, c, _, _] = x[0].nchw();
@@ -127,14 +128,20 @@ impl Op for Prelu {
 
 /// `shaders/prelu/plain.wgsl`.
 fn plain(call: &Call, caps: &Caps) -> Option<Work> {
+    rows(call, caps, 1)
+}
+
+/// The plain kernel, or its sibling if `width` is 4.
+fn rows(call: &Call, caps: &Caps, width: usize) -> Option<Work> {
     let io = &call.io;
     let ([n, c, h, w], (lanes, _)) = (io.y.nchw(), split(io));
+    let plane = fours::units(h * w, width)?;
     let work = call.work(caps, |entry| {
         let threads = if entry == "backward_2" { c } else { n * c * lanes };
-        let params = [("n", n.into()), ("channels", c.into()), ("plane", (h * w).into()), ("lanes", lanes.into())];
+        let params = [("n", n.into()), ("channels", c.into()), ("plane", plane.into()), ("lanes", lanes.into())];
         Some(Launch::threads(threads, params))
     })?;
-    Some(work.scratch(vec![("t0", n * c * lanes)]))
+    Some(work.scratch(vec![("t0", n * c * lanes)]).faster(fours::gain(width)))
 }
 
 /// `shaders/prelu/quads.wgsl`: pays off as relu's does.

@@ -10,6 +10,7 @@
 //! Numerics: exact.
 //! Source: definition as in torch.nn.functional.relu.
 
+use super::fours;
 use super::{Call, Caps, Case, Cost, Family, Fill, Io, Kernel, Launch, Op, Tolerance, Values, Work, wgsl, with_nan};
 use crate::error::ShapeError;
 use crate::layout::{Layout, MAX_TEXELS};
@@ -27,9 +28,11 @@ impl Op for Relu {
         &["x"]
     }
     fn kernels(&self) -> &'static [Kernel] {
-        const KERNELS: &[Kernel] =
-            &[Kernel::new(wgsl!("relu/plain"), plain), Kernel::new(wgsl!("relu/quads"), quads).only(Family::Software)];
-        KERNELS
+        const KERNELS: &[Kernel] = &[
+            Kernel::new(wgsl!("relu/plain" + "one"), plain),
+            Kernel::new(wgsl!("relu/quads"), quads).only(Family::Software),
+        ];
+        fours::with_sibling(KERNELS, |call, caps| rows(call, caps, 4))
     }
     fn takes_any_rank(&self) -> bool {
         true
@@ -61,8 +64,13 @@ impl Op for Relu {
 
 /// `shaders/relu/plain.wgsl`.
 fn plain(call: &Call, caps: &Caps) -> Option<Work> {
-    let len = call.io.y_len();
-    call.work(caps, |_| Some(Launch::threads(len, [("len", len.into())])))
+    rows(call, caps, 1)
+}
+
+/// The plain kernel, or its sibling if `width` is 4.
+fn rows(call: &Call, caps: &Caps, width: usize) -> Option<Work> {
+    let len = fours::units(call.io.y_len(), width)?;
+    call.work(caps, |_| Some(Launch::threads(len, [("len", len.into())]))).map(|work| work.faster(fours::gain(width)))
 }
 
 /// `shaders/relu/quads.wgsl`: pays off only if its neighbours lie in channel quads.

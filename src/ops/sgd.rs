@@ -17,6 +17,7 @@
 //! Source: torch.optim.SGD without dampening and Nesterov: lr is outside the velocity, the decay inside.
 
 use super::adam::{check_factors, factors};
+use super::fours;
 use super::{Call, Caps, Case, Cost, EPS, Fill, Io, Kernel, Launch, Op, Tolerance, Values, Work, wgsl};
 use crate::error::ShapeError;
 use crate::layout::PACK_ALIGN;
@@ -41,8 +42,8 @@ impl Op for Sgd {
         &["w", "dw", "m", "h", "k", "s"]
     }
     fn kernels(&self) -> &'static [Kernel] {
-        const KERNELS: &[Kernel] = &[Kernel::new(wgsl!("sgd/plain"), plain)];
-        KERNELS
+        const KERNELS: &[Kernel] = &[Kernel::new(wgsl!("sgd/plain" + "one"), plain)];
+        fours::with_sibling(KERNELS, |call, caps| rows(call, caps, 4))
     }
     fn takes_any_rank(&self) -> bool {
         true
@@ -100,11 +101,14 @@ impl Op for Sgd {
 
 /// `shaders/sgd/plain.wgsl`.
 fn plain(call: &Call, caps: &Caps) -> Option<Work> {
-    let io = &call.io;
-    call.work(caps, |_| {
-        let blocks = io.x_len(4) / 2;
-        Some(Launch::threads(io.x_len(0), [("len", io.x_len(0).into()), ("blocks", blocks.into())]))
-    })
+    rows(call, caps, 1)
+}
+
+/// The plain kernel, or its sibling if `width` is 4.
+fn rows(call: &Call, caps: &Caps, width: usize) -> Option<Work> {
+    let (len, blocks) = (fours::units(call.io.x_len(0), width)?, call.io.x_len(4) / 2);
+    let work = call.work(caps, |_| Some(Launch::threads(len, [("len", len.into()), ("blocks", blocks.into())])))?;
+    Some(work.faster(fours::gain(width)))
 }
 
 pub fn cases() -> Vec<Case> {

@@ -59,7 +59,8 @@ impl Op for Softmax {
         &["x"]
     }
     fn kernels(&self) -> &'static [Kernel] {
-        const KERNELS: &[Kernel] = &[Kernel::new(wgsl!("softmax/plain" + "log_sum" + "lines"), plain)];
+        const KERNELS: &[Kernel] =
+            &[Kernel::new(wgsl!("softmax/plain" + "log_sum" + "lines" + "exp_of" + "with_nan"), plain)];
         KERNELS
     }
     fn takes_any_rank(&self) -> bool {

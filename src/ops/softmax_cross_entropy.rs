@@ -16,7 +16,9 @@
 //! Source: definition; for H = W = 1 as torch.nn.functional.cross_entropy with class probabilities.
 
 use super::loss::Reduction;
-use super::{Call, Caps, Case, Cost, EPS, Fill, Io, Kernel, Launch, Op, Scalar, Tolerance, Values, Work, wgsl};
+use super::{
+    Call, Caps, Case, Cost, EPS, Fill, Io, Kernel, Launch, Op, Scalar, Tolerance, Values, Work, wgsl, with_nan,
+};
 use crate::error::ShapeError;
 use crate::rng::Rng;
 use crate::tensor::{SCALAR, Shape, len};
@@ -73,7 +75,8 @@ impl Op for SoftmaxCrossEntropy {
         &["x", "t"]
     }
     fn kernels(&self) -> &'static [Kernel] {
-        const KERNELS: &[Kernel] = &[Kernel::new(wgsl!("softmax_cross_entropy/plain" + "total"), plain)];
+        const KERNELS: &[Kernel] =
+            &[Kernel::new(wgsl!("softmax_cross_entropy/plain" + "total" + "exp_of" + "with_nan"), plain)];
         KERNELS
     }
     fn shape(&self, x: &[Shape]) -> Result<Shape, ShapeError> {
@@ -186,6 +189,7 @@ pub fn cases() -> Vec<Case> {
         case([2, 5, 13, 4], Reduction::Mean, Fill::With(weighted)),
         case([1, 257, 1, 1], Reduction::Sum, Fill::With(one_hot)),
         case([65, 2, 1, 1], Reduction::Mean, Fill::With(weighted)),
+        case([3, 4, 5, 2], Reduction::Mean, smooth).fill(0, Fill::With(with_nan)).rough(),
         // A classifier of 1,000 classes.
         case([128, 1000, 1, 1], Reduction::Mean, Fill::With(one_hot)).real(),
     ]

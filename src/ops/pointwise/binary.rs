@@ -17,6 +17,7 @@ use super::broadcast::{broadcast, each, members, padded, strides, terms as terms
 use super::{FLUSH, is_scalar, uses, with_shared};
 use crate::error::ShapeError;
 use crate::layout::{Layout, MAX_TEXELS};
+use crate::ops::fours;
 use crate::ops::{
     Call, Caps, Case, Cost, EPS, Family, Fill, Fusible, Io, Kernel, Launch, Op, Registered, Scalar, Source, Tolerance,
     Values, Work, with_nan,
@@ -175,6 +176,10 @@ fn kernels_of(name: &str) -> &'static [Kernel] {
                 include_str!("../../../shaders/pointwise/binary_sums.wgsl"),
             ];
             let mut kernels = vec![kernel(row, "", templates[0], plain), kernel(row, "_sums", templates[1], sums)];
+            if ![row.wgsl, row.slopes_wgsl[0], row.slopes_wgsl[1]].into_iter().any(is_scalar) {
+                let template = include_str!("../../../shaders/pointwise/binary_fours.wgsl");
+                kernels.push(kernel(row, "_fours", template, fours).only(Family::Hardware));
+            }
             // Channels past the last one must stay 0.
             if (row.f)(0.0, 0.0) == 0.0 && !is_scalar(row.wgsl) {
                 let template = include_str!("../../../shaders/pointwise/binary_quads.wgsl");
@@ -198,9 +203,11 @@ fn apply(row: &Row) -> String {
 /// Returns `template` with the functions that it leaves open. A derivative loads only the values that it names, so that the planner
 /// may free the rest.
 fn text_of(row: &Row, template: &str) -> String {
-    let (place, terms) =
-        (include_str!("../../../shaders/shared/broadcast.wgsl"), include_str!("../../../shaders/shared/terms.wgsl"));
-    let mut text = [template, place, terms, &apply(row)].join("\n");
+    let mut text = [template, &apply(row)].join("\n");
+    if uses(template, "place") {
+        text += include_str!("../../../shaders/shared/broadcast.wgsl");
+        text += include_str!("../../../shaders/shared/terms.wgsl");
+    }
     for (input, slope) in ["a", "b"].into_iter().zip(row.slopes_wgsl) {
         let argument = |variable, load| if uses(slope, variable) { load } else { "T()" };
         let loads =
@@ -273,6 +280,14 @@ fn sums(call: &Call, caps: &Caps) -> Option<Work> {
     })?;
     // A plain thread sums all terms of its element by itself.
     Some(work.scratch(vec![("t0", elements * parts)]).faster(4.0))
+}
+
+/// `shaders/pointwise/binary_fours.wgsl`: nothing is broadcast.
+fn fours(call: &Call, caps: &Caps) -> Option<Work> {
+    let io = &call.io;
+    let threads = fours::units(io.y_len(), 4).filter(|_| io.x[0] == io.x[1])?;
+    let work = call.work(caps, |_| Some(Launch::threads(threads, [("threads", threads.into())])))?;
+    Some(work.faster(fours::gain(4)))
 }
 
 /// `shaders/pointwise/binary_quads.wgsl`: a and b have y's shape, or a pixel per channel.

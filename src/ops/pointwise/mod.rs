@@ -34,14 +34,14 @@ fn uses(expression: &str, variable: &str) -> bool {
 
 /// Returns whether a WGSL expression names a function that takes one number only, not four channels.
 fn is_scalar(expression: &str) -> bool {
-    ["sine", "is_nan"].iter().any(|name| uses(expression, name))
+    ["sine", "is_nan", "power"].iter().any(|name| uses(expression, name))
 }
 
 /// Results below 2⁻¹²⁶ may be flushed to zero.
 const FLUSH: f64 = 4.0 * f32::MIN_POSITIVE as f64;
 
 /// Functions that rows name, and that others of them name, each with its text.
-const SHARED: [(&str, &str); 12] = [
+const SHARED: [(&str, &str); 13] = [
     ("arc_tangent", include_str!("../../../shaders/shared/arc_tangent.wgsl")),
     ("erf_of", include_str!("../../../shaders/shared/erf_of.wgsl")),
     ("normal_of", include_str!("../../../shaders/shared/normal_of.wgsl")),
@@ -53,6 +53,7 @@ const SHARED: [(&str, &str); 12] = [
     ("tanh_softplus", include_str!("../../../shaders/shared/tanh_softplus.wgsl")),
     ("power", include_str!("../../../shaders/shared/power.wgsl")),
     ("is_nan", include_str!("../../../shaders/shared/is_nan.wgsl")),
+    ("with_nan", include_str!("../../../shaders/shared/with_nan.wgsl")),
     ("tanh_softplus_rest", include_str!("../../../shaders/shared/tanh_softplus_rest.wgsl")),
 ];
 

@@ -15,6 +15,7 @@ use super::special::{erf, erfc};
 use super::{FLUSH, is_scalar, uses, with_shared};
 use crate::error::ShapeError;
 use crate::layout::{Layout, MAX_TEXELS};
+use crate::ops::fours;
 use crate::ops::{
     Call, Caps, Case, Cost, EPS, Family, Fill, Fusible, Io, Kernel, Launch, Op, Registered, Scalar, Source, Tolerance,
     Values, Work,
@@ -107,7 +108,7 @@ rows! {
     clamp(low = f32::MIN, high = f32::MAX): "low where a < low, high where a > high, else a; the derivative at both is 0",
         "select(select(a, p.high, a > p.high), p.low, a < p.low)",
         |a, [low, high]| if a < low { low } else if a > high { high } else { a },
-        "select(T(0.0), T(1.0), a > p.low && a < p.high)",
+        "select(T(0.0), T(1.0), (a > p.low) & (a < p.high))",
         |a, [low, high]| f64::from(a > low && a < high),
         |_, _| [0.0, 0.0], ALL;
     cos: "the cosine of a in radians; |a| up to 10,000",
@@ -115,21 +116,21 @@ rows! {
         "-sine(a, 0)", |a, _| -a.sin(),
         |_, _| [2.0, 2.0], ALL;
     elu(alpha = 1.0): "a where a > 0, else alpha · (exp(a) − 1)",
-        "select(p.alpha * (exp(a) - T(1.0)), a, a > T(0.0))",
+        "select(p.alpha * (with_nan(exp(a), a) - T(1.0)), a, a > T(0.0))",
         |a, [alpha, _]| if a > 0.0 { a } else { alpha * a.exp_m1() },
-        "select(p.alpha * exp(a), T(1.0), a > T(0.0))",
+        "select(p.alpha * with_nan(exp(a), a), T(1.0), a > T(0.0))",
         |a, [alpha, _]| if a > 0.0 { 1.0 } else { alpha * a.exp() },
         |a, [alpha, _]| if a > 0.0 { [0.0, 0.0] } else { [exp_error(a) + 2.0, exp_error(a) + 1.0].map(|e| alpha.abs() * e) },
         ALL;
     erf: "the error function",
         "erf_of(a)", |a, _| erf(a),
-        "T(1.1283791670955126) * exp(-a * a)", |a, _| 2.0 / PI.sqrt() * (-a * a).exp(),
+        "T(1.1283791670955126) * with_nan(exp(-a * a), a)", |a, _| 2.0 / PI.sqrt() * (-a * a).exp(),
         |a, _| [
             if a.abs() < 0.5 { 5.0 * erf(a).abs() } else { erfc_error(a.abs()) + erf(a).abs() },
             1.13 * ((-a * a).exp() * (4.0 + 3.0 * a * a)),
         ], ALL;
     exp: "the exponential",
-        "exp(a)", |a, _| a.exp(),
+        "with_nan(exp(a), a)", |a, _| a.exp(),
         "r", |a, _| a.exp(),
         |a, _| [exp_error(a), exp_error(a)], OVERFLOWS;
     floor: "the largest integer that is not above a; its derivative is 0",
@@ -162,7 +163,7 @@ rows! {
         kinks is 0",
         "select(select(p.alpha * a + p.beta, T(1.0), p.alpha * a + p.beta > T(1.0)), T(0.0), p.alpha * a + p.beta < T(0.0))",
         |a, [alpha, beta]| (alpha * a + beta).clamp(0.0, 1.0),
-        "select(T(0.0), p.alpha, p.alpha * a + p.beta > T(0.0) && p.alpha * a + p.beta < T(1.0))",
+        "select(T(0.0), p.alpha, (p.alpha * a + p.beta > T(0.0)) & (p.alpha * a + p.beta < T(1.0)))",
         |a, [alpha, beta]| if alpha * a + beta > 0.0 && alpha * a + beta < 1.0 { alpha } else { 0.0 },
         |a, [alpha, beta]| [(alpha * a).abs() + (alpha * a + beta).abs(), 0.0], ALL;
     hard_swish: "0 where a < −3, a where a > 3, else a · (a + 3)/6; the derivative is 0 at −3 and 1 at 3",
@@ -172,7 +173,7 @@ rows! {
         |a, _| if a <= -3.0 { 0.0 } else if a >= 3.0 { 1.0 } else { a / 3.0 + 0.5 },
         |a, _| if a.abs() > 3.0 { [0.0, 0.0] } else { [4.5 * (a * (a + 3.0) / 6.0).abs(), a.abs() + 1.5] }, ALL;
     log: "the natural logarithm; a is above 0",
-        "log(a)", |a, _| a.ln(),
+        "with_nan(log(a), a)", |a, _| a.ln(),
         "T(1.0) / a", |a, _| 1.0 / a,
         |a, _| [if (0.5..=2.0).contains(&a) { 4.0 } else { 3.0 * a.ln().abs() }, 2.5 / a], POSITIVE;
     mish: "a · tanh(log(1 + exp(a)))",
@@ -392,6 +393,11 @@ fn kernels_of(name: &str) -> &'static [Kernel] {
         let kernels = |row: &'static Row| {
             let source = Source::built_in(format!("pointwise/{}", row.name).leak(), text_of(row).leak());
             let mut kernels = vec![Kernel::new(source, plain)];
+            if !is_scalar(row.wgsl) && !is_scalar(row.slope_wgsl) {
+                let text = fours::text_of(source.text);
+                let source = Source::built_in(format!("pointwise/{}_fours", row.name).leak(), text.leak());
+                kernels.push(Kernel::new(source, |call, caps| rows(call, caps, 4)).only(Family::Hardware));
+            }
             if let Some(op) = Unary::named(row.name).filter(Unary::takes_quads) {
                 let template = include_str!("../../../shaders/pointwise/unary_quads.wgsl");
                 let texels = include_str!("../../../shaders/shared/texels.wgsl");
@@ -411,24 +417,37 @@ fn kernels_of(name: &str) -> &'static [Kernel] {
 /// that it names. The derivative loads only what it names, so that the planner may free the rest.
 fn text_of(row: &Row) -> String {
     let template = include_str!("../../../shaders/pointwise/unary.wgsl");
+    let one = include_str!("../../../shaders/shared/one.wgsl");
     let a = if uses(row.slope_wgsl, "a") { "    let a = x[i];\n" } else { "" };
     let r = if uses(row.slope_wgsl, "r") { "    let r = y[i];\n" } else { "" };
+    // A parameter is one number, whatever T is.
+    let spread = |wgsl: &str| {
+        let names = row.parameters.iter().map(|(name, _)| format!("p.{name}"));
+        names.fold(wgsl.to_owned(), |wgsl, name| wgsl.replace(&name, &format!("T({name})")))
+    };
     let parameters: String = row.parameters.iter().map(|(name, _)| format!(", {name}: f32")).collect();
     let text = format!(
-        "{template}\nstruct P {{ len: u32{parameters} }}\n\nfn apply(a: T) -> T {{\n    return {};\n}}\n\nfn slope(i: u32) -> T {{\n{a}{r}    \
+        "{template}\n{one}\nstruct P {{ len: u32{parameters} }}\n\nfn apply(a: T) -> T {{\n    return {};\n}}\n\nfn slope(i: u32) -> T {{\n{a}{r}    \
          return {};\n}}\n",
-        row.wgsl, row.slope_wgsl
+        spread(row.wgsl),
+        spread(row.slope_wgsl)
     );
     with_shared(text)
 }
 
 fn plain(call: &Call, caps: &Caps) -> Option<Work> {
-    let (op, len) = (call.op::<Unary>()?, call.io.y_len());
-    call.work(caps, |_| {
+    rows(call, caps, 1)
+}
+
+/// The plain kernel, or its sibling if `width` is 4.
+fn rows(call: &Call, caps: &Caps, width: usize) -> Option<Work> {
+    let (op, len) = (call.op::<Unary>()?, fours::units(call.io.y_len(), width)?);
+    let work = call.work(caps, |_| {
         let values = op.row.parameters.iter().zip(op.parameters);
         let values = values.map(|((name, _), value)| (*name, Scalar::F32(value)));
         Some(Launch::threads(len, [("len", len.into())].into_iter().chain(values)))
-    })
+    })?;
+    Some(work.faster(fours::gain(width)))
 }
 
 /// `shaders/pointwise/unary_quads.wgsl`.
@@ -524,6 +543,8 @@ fn cases_of(name: &str) -> Vec<Case> {
         case(op, &[2, 3, 5, 7]),
         case(op, &[257]),
         case(op, &[2, 3, 2, 5, 2, 3]),
+        // One more than a workgroup's fours.
+        case(op, &[260]),
         case(op, &[3, 50]).fill(0, Fill::With(nan_and_positive)).rough(),
         case(op, &[1, 64, 64, 64]).real(),
     ];
