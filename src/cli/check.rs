@@ -63,7 +63,7 @@ reference, relative to the largest value (adapter) and to the allowed error (of 
 --plant instead plants small faults in the shaders, one at a time (a comparison with the wrong boundary, a size or an index one too \
 large, a missing barrier, a constant 1 % off), and lists the faults that the check does not notice.")]
 struct Arguments {
-    /// Check only this operation, or the kernels whose files begin with this name.
+    /// Check only this operation, or the kernels whose names begin with this one, such as gemm or conv2d/gemm.
     name: Option<String>,
     /// Plant faults in the shaders, and list those that the check does not catch.
     #[arg(long)]
@@ -78,11 +78,12 @@ impl Arguments {
         let all = registered.kernels();
         match self.name.as_deref() {
             Some(name) if name != registered.name => {
-                let is_named =
-                    |kernel: &Kernel| kernel.stem().split('/').next_back().is_some_and(|k| k.starts_with(name));
-                all.into_iter()
-                    .filter(|kernel| kernel.stem() != format!("{}/plain", registered.name) && is_named(kernel))
-                    .collect()
+                let of_name = |stem: &str| stem.split_once('/').is_some_and(|(_, kernel)| kernel.starts_with(name));
+                let is_named = |kernel: &Kernel| match name.contains('/') {
+                    true => kernel.stem().starts_with(name),
+                    false => kernel.stem() != format!("{}/plain", registered.name) && of_name(kernel.stem()),
+                };
+                all.into_iter().filter(is_named).collect()
             }
             _ => all,
         }
