@@ -1,7 +1,8 @@
 //! The machine code that RADV makes of the hardware family's kernels (`lineament lab isa layers`), against tests/golden_isa.json.
 //!
 //! The file holds, for each layer and kernel, the worst of the kernel's variants. A change that spills registers, loses ten points of
-//! multiply-adds or needs over 10 % more bytes of workgroup memory per multiply-add fails. If that is intended, or if another kernel
+//! multiply-adds, needs over 10 % more bytes of workgroup memory per multiply-add or, where multiply-adds are few, takes over 10 % more
+//! vector instructions for the bytes that it moves fails. If that is intended, or if another kernel
 //! serves a layer, `LINEAMENT_BLESS=1 cargo test --test isa` writes the file anew, and the change shows in its diff.
 //!
 //! Without RADV the tests are skipped with a message, or fail with LINEAMENT_REQUIRE_GPU=1 where lavapipe, which is in the same
@@ -22,6 +23,10 @@ const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden_isa.json
 const POINTS: f64 = 10.0;
 /// How many times the bytes of workgroup memory per multiply-add are still accepted.
 const BYTES: f64 = 1.1;
+/// How many times the vector instructions for every 16 bytes loaded or stored are still accepted, where few of them are multiply-adds.
+const INSTRUCTIONS: f64 = 1.1;
+/// Percent of multiply-adds below which a kernel is bound by bytes, or by its addresses.
+const FEW: f64 = 50.0;
 
 /// What the gate watches of a kernel.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -29,6 +34,8 @@ struct Numbers {
     spills: f64,
     fma_percent: f64,
     workgroup_bytes_per_fma: f64,
+    /// Vector instructions of the hottest loop for every 16 bytes that it loads from buffers or stores there.
+    vector_per_16_bytes: f64,
 }
 
 /// Numbers by layer and kernel, such as `3x3 64-64 128²: conv2d/columns.forward`.
@@ -40,6 +47,7 @@ impl Numbers {
             spills: self.spills.max(other.spills),
             fma_percent: self.fma_percent.min(other.fma_percent),
             workgroup_bytes_per_fma: self.workgroup_bytes_per_fma.max(other.workgroup_bytes_per_fma),
+            vector_per_16_bytes: self.vector_per_16_bytes.max(other.vector_per_16_bytes),
         }
     }
 }
@@ -76,6 +84,11 @@ fn kernels(family: &Value) -> Kernels {
             spills: kernel["spills"].as_f64().unwrap(),
             fma_percent: rounded(100.0 * kernel["fma"].as_f64().unwrap_or(0.0)),
             workgroup_bytes_per_fma: rounded(kernel["workgroup_bytes_per_fma"].as_f64().unwrap_or(0.0)),
+            vector_per_16_bytes: {
+                let count = |name: &str| kernel["loop"][name].as_f64().unwrap();
+                let bytes = count("global_bytes");
+                if bytes > 0.0 { rounded(16.0 * count("vector") / bytes) } else { 0.0 }
+            },
         };
         for layer in kernel["for"].as_array().unwrap() {
             let key = format!("{}: {name}", layer.as_str().unwrap());
@@ -112,6 +125,10 @@ fn worse(family: &str, old: &Kernels, new: &Kernels) -> Vec<String> {
             let (is, was) = (is.workgroup_bytes_per_fma, was.workgroup_bytes_per_fma);
             refuse(key, format!("needs {is} bytes of workgroup memory per multiply-add, was {was}"));
         }
+        if is.fma_percent < FEW && is.vector_per_16_bytes > INSTRUCTIONS * was.vector_per_16_bytes {
+            let (is, was) = (is.vector_per_16_bytes, was.vector_per_16_bytes);
+            refuse(key, format!("takes {is} vector instructions for 16 bytes of buffers, was {was}"));
+        }
     }
     for key in new.keys().filter(|key| !old.contains_key(*key)) {
         refuse(key, "is new; if its numbers are good, LINEAMENT_BLESS=1".into());
@@ -124,6 +141,7 @@ fn object(kernels: &Kernels) -> String {
     let line = |(key, n): (&String, &Numbers)| {
         let numbers = json!({
             "spills": n.spills as u32, "fma_percent": n.fma_percent, "workgroup_bytes_per_fma": n.workgroup_bytes_per_fma,
+            "vector_per_16_bytes": n.vector_per_16_bytes,
         });
         format!("    {}: {numbers}", json!(key))
     };
@@ -136,6 +154,7 @@ fn read(golden: &Value, family: &str) -> Kernels {
         spills: number(n, "spills"),
         fma_percent: number(n, "fma_percent"),
         workgroup_bytes_per_fma: number(n, "workgroup_bytes_per_fma"),
+        vector_per_16_bytes: number(n, "vector_per_16_bytes"),
     };
     golden[family].as_object().unwrap().iter().map(|(key, n)| (key.clone(), numbers(n))).collect()
 }
@@ -171,7 +190,7 @@ fn kernels_of_the_hardware_family_keep_their_numbers() {
 
 #[test]
 fn slightly_worse_numbers_are_refused() {
-    let was = Numbers { spills: 0.0, fma_percent: 97.0, workgroup_bytes_per_fma: 1.25 };
+    let was = Numbers { spills: 0.0, fma_percent: 97.0, workgroup_bytes_per_fma: 1.25, vector_per_16_bytes: 40.0 };
     let key = "3x3 64-64 128²: conv2d/conv3x3_tile.forward";
     let of = |numbers: Numbers| Kernels::from([(key.to_owned(), numbers)]);
     let refused = |is: Numbers| worse("navi21", &of(was), &of(is));
@@ -193,8 +212,13 @@ fn slightly_worse_numbers_are_refused() {
         Numbers { fma_percent: 87.1, ..was },
         Numbers { workgroup_bytes_per_fma: 1.37, ..was },
         Numbers { fma_percent: 99.0, workgroup_bytes_per_fma: 0.5, ..was },
+        Numbers { vector_per_16_bytes: 80.0, ..was },
     ];
     accepted.into_iter().for_each(|is| assert!(refused(is).is_empty(), "{is:?}"));
+    // Bound by bytes.
+    let bytes = Numbers { fma_percent: 10.0, ..was };
+    let more = |vector_per_16_bytes: f64| worse("navi21", &of(bytes), &of(Numbers { vector_per_16_bytes, ..bytes }));
+    assert!(more(44.0).is_empty() && more(44.1)[0].contains("takes 44.1 vector instructions for 16 bytes"));
     // A kernel without workgroup memory may not begin to use it unnoticed, nor one appear or disappear.
     let without = Numbers { workgroup_bytes_per_fma: 0.0, ..was };
     assert_eq!(worse("navi21", &of(without), &of(was)).len(), 1);
@@ -214,7 +238,11 @@ fn the_gate_bites_on_every_kernel() {
                 ("spills", Numbers { spills: was.spills + 1.0, ..*was }),
                 ("has", Numbers { fma_percent: was.fma_percent - POINTS, ..*was }),
                 ("needs", Numbers { workgroup_bytes_per_fma: 1.11 * was.workgroup_bytes_per_fma + 0.01, ..*was }),
+                ("takes", Numbers { vector_per_16_bytes: 1.11 * was.vector_per_16_bytes + 0.01, ..*was }),
             ] {
+                if name == "takes" && was.fma_percent >= FEW {
+                    continue;
+                }
                 let mut new = old.clone();
                 new.insert(key.clone(), is);
                 let found = worse(family, &old, &new);

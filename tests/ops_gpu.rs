@@ -1,12 +1,26 @@
 //! Every operation, case and shader on the adapter against the f64 reference, and the static checks of every shader.
-//! One test per operation: `cargo test --test ops_gpu -- conv2d` reruns one.
+//! One test per operation: `cargo test --test ops_gpu -- conv2d` reruns one. An operation of many kernels has a second test for those that
+//! are only for GPUs, `conv2d_for_gpus`.
 //!
 //! Without an adapter the device half is skipped with a message, or fails with LINEAMENT_REQUIRE_GPU=1.
 
 use lineament::lab::check;
-use lineament::ops::registry;
+use lineament::ops::{Family, Kernel, Registered, registry};
 use lineament::{Device, Select};
 use std::sync::Arc;
+
+/// Kernels that lavapipe compiles in a few minutes.
+const MANY: usize = 20;
+
+/// Returns the kernels of an operation by the name of their test.
+fn tests_of(registered: &Registered) -> Vec<(String, Vec<Kernel>)> {
+    let all = registered.kernels();
+    if all.len() < MANY {
+        return vec![(registered.name.to_owned(), all)];
+    }
+    let (own, others) = all.into_iter().partition(|kernel| kernel.family == Some(Family::Hardware));
+    vec![(registered.name.to_owned(), others), (format!("{}_for_gpus", registered.name), own)]
+}
 
 fn main() {
     let args = libtest_mimic::Arguments::from_args();
@@ -18,14 +32,17 @@ fn main() {
     let device = Arc::new(device);
     let mut trials: Vec<_> = registry()
         .into_iter()
-        .map(|registered| {
+        .flat_map(|registered| {
+            tests_of(&registered).into_iter().map(move |(name, kernels)| (registered, name, kernels))
+        })
+        .map(|(registered, name, kernels)| {
             let device = device.clone();
-            libtest_mimic::Trial::test(registered.name, move || {
+            libtest_mimic::Trial::test(name.clone(), move || {
                 let cases = (registered.cases)();
-                let report = check::op(&*cases[0].op, &cases, device.as_ref().as_ref());
+                let report = check::op_by(&*cases[0].op, &cases, device.as_ref().as_ref(), &kernels);
                 println!(
-                    "{}: {} cases, worst gradient {:.1e}, device {:.1e} of scale, {:.2} of allowed",
-                    registered.name, report.cases, report.max_grad_error, report.max_gpu_error, report.max_of_allowed
+                    "{name}: {} cases, worst gradient {:.1e}, device {:.1e} of scale, {:.2} of allowed",
+                    report.cases, report.max_grad_error, report.max_gpu_error, report.max_of_allowed
                 );
                 if report.failures.is_empty() { Ok(()) } else { Err(report.failures.join("\n").into()) }
             })

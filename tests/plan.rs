@@ -36,11 +36,11 @@ fn the_table_shows_steps_slots_and_peak() {
     expect![[r#"
         step  node             entry                      reads (variable:slot)  writes            MFLOP   kB
            0  conv             conv2d/plain.forward       x:2 w:1 b:6            y:3 [1,2,4,4]      0.00  0.4
-           1  relu             relu/plain.forward         x:3                    y:4 [1,2,4,4]      0.00  0.3
-           2  loss             loss/plain.forward_1       a:4 b:0                t0:3 [1,1,1,1]     0.00  0.3
-           3  loss             loss/plain.forward_2       t0:3                   y:8 [1,1,1,1]      0.00  0.0
-           4  loss.backward_a  loss/plain.backward_a      a:4 b:0 dy:7           da:3 [1,2,4,4]     0.00  0.4
-           5  relu.backward    relu/plain.backward        y:4 dy:3               dx:5 [1,2,4,4]     0.00  0.4
+           1  relu             relu/fours.forward         x:3                    y:4 [1,2,4,4]      0.00  0.3
+           2  loss             loss/fours.forward_1       a:4 b:0                t0:3 [1,1,1,1]     0.00  0.3
+           3  loss             loss/fours.forward_2       t0:3                   y:8 [1,1,1,1]      0.00  0.0
+           4  loss.backward_a  loss/fours.backward_a      a:4 b:0 dy:7           da:3 [1,2,4,4]     0.00  0.4
+           5  relu.backward    relu/fours.backward        y:4 dy:3               dx:5 [1,2,4,4]     0.00  0.4
            6  conv.backward_w  conv2d/plain.backward_w_1  x:2 dy:5               t0:0 [1,1,1,576]   0.00  0.4
            7  conv.backward_w  conv2d/plain.backward_w_2  t0:0                   dw:2 [2,2,3,3]     0.00  0.0
         total 8 steps, 0.00 MFLOP, 0.00 MB traffic, 9 slots, 0.00 MB peak (3152 bytes)"#]]

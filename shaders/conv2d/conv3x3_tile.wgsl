@@ -123,12 +123,11 @@ fn forward_2(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) 
             }
         }
     }
-    let group = g.y / p.blocks * p.out_group;
-    let o = group + (g.y % p.blocks * OUT_QUADS + pair) * 4u;
+    let quad = g.y * OUT_QUADS + pair;
     // unroll
-    for (var k = 0u; k < PIXELS; k++) { finish(n, o, group + p.out_group, top + row, left + column * PIXELS + k, low[k]); }
+    for (var k = 0u; k < PIXELS; k++) { finish(n, quad, top + row, left + column * PIXELS + k, low[k]); }
     // unroll
-    for (var k = 0u; k < PIXELS; k++) { finish(n, o + 4u, group + p.out_group, top + row, left + column * PIXELS + k, high[k]); }
+    for (var k = 0u; k < PIXELS; k++) { finish(n, quad + 1u, top + row, left + column * PIXELS + k, high[k]); }
 }
 
 // Four pixels of a channel, whose pixels begin at `start`; 0 outside the picture and past the last channel.

@@ -13,8 +13,10 @@ struct P {
     taps_h: u32, taps_w: u32, rest_h: u32, rest_w: u32,
     adjoint: u32,       // w is [Ci,Co/G,Kh,Kw], and its taps are rotated by 180°.
     spread: u32,
+    batch: u32, groups: u32,   // Pictures; groups of channels.
     chunks: u32,
-    blocks: u32,        // Of OUT channels per group of channels.
+    blocks: u32,        // Of OUT_QUADS quads of channels per group of channels.
+    parts: u32, each: u32,     // Of the chunks, and chunks of a part.
     tiles_x: u32,       // Tiles per row of tiles.
     tiles: u32,         // Tiles per picture.
     slope: f32, f0: f32, f1: f32,
@@ -65,10 +67,12 @@ fn pixels(at: vec4<u32>, inside: vec4<bool>) -> vec4<f32> {
     return select(vec4(0.0), vec4(x[at.x], x[at.y], x[at.z], x[at.w]), inside);
 }
 
-// Writes channels o to o + 3 of the convolution's pixel (i, j), where they exist below `end`.
-fn finish(n: u32, o: u32, end: u32, i: u32, j: u32, sum: vec4<f32>) {
+// Writes four channels of the convolution's pixel (i, j), where they exist; the quads of all groups are numbered one after the other.
+fn finish(n: u32, quad: u32, i: u32, j: u32, sum: vec4<f32>) {
     if i >= p.grid_height || j >= p.grid_width { return; }
-    let lanes = o + LANES;
+    let of_group = p.blocks * OUT_QUADS;
+    let end = (quad / of_group + 1u) * p.out_group;
+    let lanes = end - p.out_group + quad % of_group * 4u + LANES;
     let real = min(lanes, vec4(end - 1u)) / select(1u, FACTOR * FACTOR, p.spread != 0u);
     let total = sum + vec4(b[real.x], b[real.y], b[real.z], b[real.w]);
     let value = activated(total, vec4(a[real.x], a[real.y], a[real.z], a[real.w]));

@@ -3,5 +3,6 @@
 // of a `T`.
 
 fn with_nan(value: T, a: T) -> T {
-    return select(value, a, (bitcast<Bits>(a) & Bits(0x7FFFFFFFu)) > Bits(0x7F800000u));
+    // Without the sign, those of a NaN exceed those of infinity.
+    return select(value, a, max(bitcast<Bits>(a) & Bits(0x7FFFFFFFu), Bits(0x7F800000u)) != Bits(0x7F800000u));
 }

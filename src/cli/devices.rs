@@ -2,7 +2,7 @@
 
 use super::out::{self, say};
 use crate::error::Result;
-use crate::exec::{adapters, default_adapter};
+use crate::exec::{AdapterInfo, adapters, default_adapter};
 use clap::Args;
 use serde_json::json;
 
@@ -18,6 +18,18 @@ pub struct Arguments {
     json: bool,
 }
 
+/// The environment variable with which lavapipe computes more numbers at a time.
+const WIDER: &str = "LP_NATIVE_VECTOR_WIDTH=512";
+
+/// Returns whether lavapipe uses half of what the processor's vectors hold.
+fn could_be_wider(a: &AdapterInfo) -> bool {
+    #[cfg(target_arch = "x86_64")]
+    let has_wider = std::is_x86_feature_detected!("avx512f");
+    #[cfg(not(target_arch = "x86_64"))]
+    let has_wider = false;
+    has_wider && a.name.starts_with("llvmpipe") && a.name.contains("256 bits")
+}
+
 pub fn run(arguments: &Arguments) -> Result<u8> {
     let all = adapters();
     let default = default_adapter(&all);
@@ -29,6 +41,9 @@ pub fn run(arguments: &Arguments) -> Result<u8> {
         let (smallest, largest) = a.subgroup_size;
         let timestamps = if a.has_timestamps { "" } else { "no " };
         say!("   subgroups of {smallest} to {largest}, {timestamps}timestamps");
+        if could_be_wider(a) {
+            say!("   this processor has AVX-512: convolutions may be faster with {WIDER}");
+        }
     }
     say!("cpu\n   the f64 references on the processor: slow, always available");
     match default {
@@ -50,6 +65,7 @@ pub fn run(arguments: &Arguments) -> Result<u8> {
                     "max_workgroups_per_dimension": a.caps.workgroups_per_dimension,
                     "subgroup_size": [a.subgroup_size.0, a.subgroup_size.1],
                     "timestamps": a.has_timestamps,
+                    "faster_with": could_be_wider(a).then_some(WIDER),
                 })
             })
             .collect();

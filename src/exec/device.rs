@@ -181,7 +181,8 @@ impl Device {
         match &self.backend {
             Backend::Gpu(on) => {
                 let AdapterInfo { name, backend, driver, .. } = &on.gpu.info;
-                format!("{name} ({backend}, {driver})")
+                let driver = if driver.is_empty() { String::new() } else { format!(", {driver}") };
+                format!("{name} ({backend}{driver})")
             }
             Backend::Cpu => "cpu (f64 references)".into(),
         }

@@ -18,6 +18,7 @@
 //! Source: definition as in torch.nn.functional.conv_transpose2d, whose layout of w it uses.
 
 use super::conv2d::correlation::Correlation;
+use super::conv2d::{self, Conv2d};
 use super::{Accuracy, Call, Caps, Case, Cost, Family, Io, Kernel, Launch, Op, Scalar, Tolerance, Values, Work, wgsl};
 use crate::error::ShapeError;
 use crate::layout::{Layout, MAX_TEXELS};
@@ -314,6 +315,8 @@ impl Op for ConvTranspose2d {
     fn kernels(&self) -> &'static [Kernel] {
         const KERNELS: &[Kernel] = &[
             Kernel::new(wgsl!("conv_transpose2d/plain"), plain),
+            Kernel::new(wgsl!("conv_transpose2d/gradients" + "filter_gradients" + "nearest"), gradients)
+                .only(Family::Hardware),
             Kernel::new(wgsl!("conv_transpose2d/phases" + "texels"), phases).only(Family::Software),
             Kernel::new(wgsl!("conv_transpose2d/quads" + "straight" + "correlate" + "texels" + "bound"), strides)
                 .only(Family::Software),
@@ -341,8 +344,8 @@ impl Op for ConvTranspose2d {
         Ok([n, co, self.size(0, h, kh)?, self.size(1, w, kw)?].into())
     }
     fn fusible(&self) -> Option<super::Fusible> {
-        let &Self { stride, padding, .. } = self;
-        self.is_dense().then_some(super::Fusible::Transposed { stride, padding })
+        let &Self { stride, dilation, padding, groups, .. } = self;
+        Some(super::Fusible::Transposed { stride, dilation, padding, groups })
     }
     fn cost(&self, method: &str, io: &Io) -> Cost {
         // Every input pixel meets every tap once, except at the edges.
@@ -446,6 +449,16 @@ fn plain(call: &Call, caps: &Caps) -> Option<Work> {
         Some(Launch::threads(threads, shape.into_iter().chain(more)))
     })?;
     Some(work.scratch(vec![("t0", scratch)]))
+}
+
+/// `shaders/conv_transpose2d/gradients.wgsl`.
+fn gradients(call: &Call, caps: &Caps) -> Option<Work> {
+    let (op, io) = (call.op::<ConvTranspose2d>()?, &call.io);
+    let [top, left] = op.padding;
+    // The convolution of which this is the gradient for the input.
+    let (padding, fusion) = ([top, left, top, left], None);
+    let of = Conv2d { stride: op.stride, dilation: op.dilation, padding, replicate: false, groups: op.groups, fusion };
+    conv2d::gradients::tiles(&of, &Io { x: &[io.y, io.x[1]], y: io.x[0] }, call, caps)
 }
 
 /// `shaders/conv_transpose2d/phases.wgsl`.

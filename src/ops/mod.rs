@@ -409,8 +409,8 @@ pub enum Fusible {
     /// A convolution of x with w and b, with this stride and dilation and so many groups, padded above, to the left, below and to the
     /// right, with zeros or by `replicate`.
     Convolution { stride: [usize; 2], dilation: [usize; 2], padding: [usize; 4], replicate: bool, groups: usize },
-    /// A transposed convolution of x with w and b, with this stride, dilation 1 and one group, that cuts off this padding.
-    Transposed { stride: [usize; 2], padding: [usize; 2] },
+    /// A transposed convolution of x with w and b, with this stride and dilation and so many groups, that cuts off this padding.
+    Transposed { stride: [usize; 2], dilation: [usize; 2], padding: [usize; 2], groups: usize },
     /// x if it is positive, else this slope times x.
     Slope(f32),
     /// x if it is positive, else the input `a` times x, where `a` is a slope per channel.

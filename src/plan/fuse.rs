@@ -65,8 +65,11 @@ pub fn fuse(graph: &Graph, fetches: &[NodeId], options: &Options) -> Result<Grap
                     Some(Fusible::Convolution { stride, dilation, padding, replicate, groups }) => {
                         Conv2d { stride, dilation, padding, replicate, groups, fusion: Some(Fusion::default()) }
                     }
-                    Some(Fusible::Transposed { stride, padding: [top, left] }) if node.shape[1] > 1 || !has_own => {
-                        let of = Conv2d { stride, padding: [top, left, 0, 0], ..Conv2d::default() };
+                    Some(Fusible::Transposed { stride, dilation, padding: [top, left], groups })
+                        if node.shape[1] > 1 || !has_own =>
+                    {
+                        let padding = [top, left, 0, 0];
+                        let of = Conv2d { stride, dilation, padding, groups, ..Conv2d::default() };
                         let Some(op) = spread(of, shape(1), shape(0), node.shape) else { continue };
                         op
                     }
@@ -120,8 +123,12 @@ pub fn fuse(graph: &Graph, fetches: &[NodeId], options: &Options) -> Result<Grap
                         let of = Conv2d { stride, dilation, padding, groups, ..Conv2d::default() };
                         spread(of, kernel, from, node.shape)
                     }
-                    Some(Fusible::Transposed { stride, padding }) if from[1] > 1 || !has_own => {
-                        Some(gathered(stride, padding, kernel, from, node.shape))
+                    Some(Fusible::Transposed { stride, dilation, padding: [top, left], groups })
+                        if from[1] > 1 || !has_own =>
+                    {
+                        let padding = [top, left, 0, 0];
+                        let of = Conv2d { stride, dilation, padding, groups, ..Conv2d::default() };
+                        Some(gathered(of, kernel, from, node.shape))
                     }
                     _ => None,
                 };
@@ -168,12 +175,14 @@ fn spread(of: Conv2d, kernel: Shape, from: Shape, to: Shape) -> Option<Conv2d> {
 }
 
 /// Returns the convolution that computes the gradient of a transposed one for its input of shape `to` from that for its result of
-/// shape `from`.
-fn gathered(stride: [usize; 2], [top, left]: [usize; 2], kernel: Shape, from: Shape, to: Shape) -> Conv2d {
-    let end =
-        |d: usize, begin: usize| ((to[2 + d] - 1) * stride[d] + kernel[2 + d]).saturating_sub(from[2 + d] + begin);
-    let padding = [top, left, end(0, top), end(1, left)];
-    Conv2d { stride, padding, fusion: Some(Fusion::default()), ..Conv2d::default() }
+/// shape `from`: `of`, whose padding below and to the right is what that shape needs.
+fn gathered(of: Conv2d, kernel: Shape, from: Shape, to: Shape) -> Conv2d {
+    let [top, left, ..] = of.padding;
+    let end = |d: usize, begin: usize| {
+        let reach = (to[2 + d] - 1) * of.stride[d] + (kernel[2 + d] - 1) * of.dilation[d] + 1;
+        reach.saturating_sub(from[2 + d] + begin)
+    };
+    Conv2d { padding: [top, left, end(0, top), end(1, left)], fusion: Some(Fusion::default()), ..of }
 }
 
 /// Returns the only node that reads the value of node `index`, and its role in fusion, if it is an operation that has one.

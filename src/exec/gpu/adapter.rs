@@ -64,8 +64,10 @@ fn describe(adapter: &wgpu::Adapter) -> AdapterInfo {
     let limits = adapter.limits();
     let is_cpu = info.device_type == wgpu::DeviceType::Cpu;
     let driver = [info.driver.as_str(), info.driver_info.as_str()].join(" ").trim().to_owned();
+    // A browser need not tell what it runs on.
+    let name = if info.name.is_empty() { "an adapter without a name".to_owned() } else { info.name };
     AdapterInfo {
-        name: info.name,
+        name,
         backend: info.backend.to_str().to_owned(),
         kind: format!("{:?}", info.device_type),
         driver,

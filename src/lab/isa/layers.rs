@@ -8,6 +8,8 @@ use crate::ops::conv_transpose2d::ConvTranspose2d;
 use crate::ops::conv2d::Conv2d;
 use crate::ops::loss::Reduction;
 use crate::ops::matmul::Matmul;
+use crate::ops::max_pool2d::MaxPool2d;
+use crate::ops::warp::{Border, Warp};
 
 /// A layer by its name: what it computes from its input, and that input's shape.
 type Layer = (&'static str, [usize; 4], fn(&mut Graph, NodeId) -> Result<NodeId>);
@@ -23,6 +25,7 @@ const LAYERS: &[Layer] = &[
         let y = conv(g, x, 128, 3, Conv2d::same(3))?;
         g.relu(y)
     }),
+    ("3x3 512-512 14²", [1, 512, 14, 14], |g, x| conv(g, x, 512, 3, Conv2d::same(3))),
     ("3x3 1-64 128²", [1, 1, 128, 128], |g, x| conv(g, x, 64, 3, Conv2d::same(3))),
     ("1x1 64-64 128²", [1, 64, 128, 128], |g, x| conv(g, x, 64, 1, Conv2d::same(1))),
     ("9x9 1-64 256²", [1, 1, 256, 256], |g, x| conv(g, x, 64, 9, Conv2d::same(9))),
@@ -55,6 +58,22 @@ const LAYERS: &[Layer] = &[
         let b = g.param("b", [1, 1, 256, 256], Init::Constant(0.0))?;
         g.matmul(x, b, Matmul::default())
     }),
+    // Bound by bytes.
+    ("sigmoid 64 of 128²", [1, 64, 128, 128], |g, x| g.pointwise(x, "sigmoid")),
+    ("sum 64 of 128²", [1, 64, 128, 128], |g, x| {
+        let b = g.param("b", [1, 64, 128, 128], Init::Constant(0.0))?;
+        g.plus(x, b)
+    }),
+    ("gate 64 of 128²", [1, 64, 128, 128], |g, x| {
+        let b = g.param("b", [1, 64, 128, 128], Init::Constant(0.0))?;
+        let gate = g.param("g", [1, 1, 128, 128], Init::Constant(0.0))?;
+        g.gate(x, b, gate)
+    }),
+    ("warp 16 of 128²", [1, 16, 128, 128], |g, x| {
+        let f = g.param("f", [1, 2, 128, 128], Init::Constant(0.0))?;
+        g.warp(x, f, Warp { border: Border::Clamp })
+    }),
+    ("max pool 64 of 128²", [1, 64, 128, 128], |g, x| g.max_pool2d(x, MaxPool2d::new(2, 2))),
     ("pairwise distances 256 x 256 of 64", [256, 64, 1, 1], |g, x| {
         let b = g.param("b", [256, 64, 1, 1], Init::Constant(0.0))?;
         g.pairwise_distance(x, b)

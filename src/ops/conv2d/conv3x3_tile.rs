@@ -10,7 +10,7 @@ pub fn serve(call: &Call, caps: &Caps) -> Option<Work> {
         return None;
     }
     // Whole channels, each with the rows above and below the tile.
-    let tile = Tile::new(&layer, caps, 3, |rows, chunk| (chunk % 3 == 0).then_some(chunk / 3 * (rows + 2)))?;
+    let tile = Tile::new(&layer, caps, 3, false, |rows, chunk| (chunk % 3 == 0).then_some(chunk / 3 * (rows + 2)))?;
     let channels = tile.chunk / 3;
     tile.serve(layer, call, caps, &[("CHANNELS", channels)])
 }

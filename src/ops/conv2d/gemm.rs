@@ -5,12 +5,20 @@ use crate::ops::{Call, Caps, Work};
 
 /// `shaders/conv2d/gemm.wgsl`.
 pub fn serve(call: &Call, caps: &Caps) -> Option<Work> {
+    tiles(call, caps, false)
+}
+
+/// `shaders/shared/gemm.wgsl`, with sums in parts if `split`.
+pub(super) fn tiles(call: &Call, caps: &Caps, split: bool) -> Option<Work> {
     let layer = Layer::new(call)?.flat();
     // Groups of few channels leave most of a tile empty.
     if layer.op.groups > 1 && layer.out_group < 8 {
         return None;
     }
-    let tile = Tile::new(&layer, caps, 2, |rows, chunk| Some(chunk * rows))?;
+    let tile = Tile::new(&layer, caps, 2, split, |rows, chunk| Some(chunk * rows))?;
+    if split && tile.parts == 1 {
+        return None;
+    }
     let constants = [
         ("WINDOW_H", layer.window[0]),
         ("WINDOW_W", layer.window[1]),

@@ -1,7 +1,7 @@
 //! The gradient of conv2d for w as an implicit matrix product, for GPUs.
 
 use super::Conv2d;
-use crate::ops::{Call, Caps, Launch, Work};
+use crate::ops::{Call, Caps, Io, Launch, Work};
 
 /// Threads of a workgroup, each with a block of 8 output channels × 8 taps.
 const THREADS: usize = 256;
@@ -11,7 +11,11 @@ const ROWS_EACH: usize = 8;
 
 /// `shaders/conv2d/gradients.wgsl`.
 pub fn serve(call: &Call, caps: &Caps) -> Option<Work> {
-    let (op, io) = (call.op::<Conv2d>()?, &call.io);
+    tiles(call.op::<Conv2d>()?, &call.io, call, caps)
+}
+
+/// `shaders/shared/filter_gradients.wgsl` for the filters of `op` between pictures of the shapes in `io`; the call may be another operation's.
+pub fn tiles(op: &Conv2d, io: &Io, call: &Call, caps: &Caps) -> Option<Work> {
     let (n, [co, in_group, kh, kw]) = (io.x[0][0], io.x[1].nchw());
     let [_, _, ho, wo] = io.y.nchw();
     let (out_group, taps, rows) = (co / op.groups, in_group * kh * kw, n * ho);

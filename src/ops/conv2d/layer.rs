@@ -6,6 +6,9 @@ use crate::ops::{Call, Caps, Launch, Scalar, Work};
 /// Threads of a workgroup.
 const THREADS: usize = 256;
 
+/// Chunks that make a part worth its sums.
+const CHUNKS_EACH: usize = 4;
+
 /// Vectors of workgroup memory: 16 KiB, which WebGPU guarantees.
 const MAX_VECTORS: usize = 1024;
 
@@ -88,6 +91,9 @@ pub(super) struct Tile {
     pub wide: usize,
     /// Rows of filters, one for each input channel and row of the window, that are copied at a time.
     pub chunk: usize,
+    /// Parts into which the chunks are divided, and chunks of a part.
+    pub parts: usize,
+    each: usize,
     /// Vectors of x and of filters.
     patch: usize,
     filters: usize,
@@ -98,11 +104,12 @@ pub(super) struct Tile {
 impl Tile {
     /// Returns the tile that computes `layer` with the least work that is wasted, with at most `copies` vectors of x for each thread at a
     /// time. `planes` says how many rows of x a chunk of so many rows of filters meets, given the rows of the tile; `None` if it is not
-    /// possible.
+    /// possible. With `split`, several groups may each compute a part of the same sums.
     pub fn new(
         layer: &Layer,
         caps: &Caps,
         copies: usize,
+        split: bool,
         planes: impl Fn(usize, usize) -> Option<usize>,
     ) -> Option<Self> {
         let mut best: Option<Self> = None;
@@ -136,15 +143,34 @@ impl Tile {
                 let multiplied = (chunk * layer.window[1] * 32 * quads) as f64;
                 let copied = (12 * patch.div_ceil(THREADS) + 3 * filters.div_ceil(THREADS) + 40) as f64
                     + 8.0 * patch as f64 / THREADS as f64;
-                let chunks = (layer.in_group * layer.window[0]).div_ceil(chunk) as f64;
+                let chunks = (layer.in_group * layer.window[0]).div_ceil(chunk);
+                let most =
+                    if split { caps.busy_workgroups.div_ceil(groups).min(chunks / CHUNKS_EACH).max(1) } else { 1 };
+                let each = chunks.div_ceil(most);
+                let parts = chunks.div_ceil(each);
+                // A thread's sums are written and read: 256 bytes for each quad of pixels, in the time of six multiply-adds each.
+                let kept = if parts > 1 { (1500 * quads) as f64 } else { 0.0 };
                 // Half the pixels for the same filters take twice the bytes of workgroup memory for each multiply-add.
                 let bytes = if quads == 1 { 1.25 } else { 1.0 };
                 // Fewer groups than keep the adapter busy take as long; but the more each does, the less is copied.
-                let turns = groups.max(caps.busy_workgroups) as f64 + 0.25 * groups as f64;
-                let instructions = turns * chunks * (multiplied * bytes + copied);
+                let turns = (groups * parts).max(caps.busy_workgroups) as f64 + 0.25 * (groups * parts) as f64;
+                let instructions = turns * (each as f64 * (multiplied * bytes + copied) + kept);
                 let efficiency = products / (THREADS as f64 * instructions);
                 if best.is_none_or(|best| best.efficiency < efficiency) {
-                    best = Some(Self { rows, columns, pairs, quads, reach, wide, chunk, patch, filters, efficiency });
+                    best = Some(Self {
+                        rows,
+                        columns,
+                        pairs,
+                        quads,
+                        reach,
+                        wide,
+                        chunk,
+                        parts,
+                        each,
+                        patch,
+                        filters,
+                        efficiency,
+                    });
                 }
             }
         }
@@ -159,8 +185,10 @@ impl Tile {
         let tiles_x = layer.grid[1].div_ceil(self.columns * self.quads * 4);
         let tiles = layer.grid[0].div_ceil(self.rows) * tiles_x;
         let vectors = groups * blocks * chunks * self.filters;
+        // Quads of channels at the convolution's pixels.
+        let sums = layer.n * groups * blocks * self.pairs * 2 * layer.grid[0] * layer.grid[1];
         let (combine, slope) = layer.fusion.combine.code();
-        let params: [(&'static str, Scalar); 28] = [
+        let params: [(&'static str, Scalar); 32] = [
             ("c_in", (layer.in_group * groups).into()),
             ("c_out", (layer.out_group * groups).into()),
             ("in_group", layer.in_group.into()),
@@ -181,6 +209,10 @@ impl Tile {
             ("rest_w", layer.rest[1].into()),
             ("adjoint", u32::from(layer.fusion.adjoint).into()),
             ("spread", u32::from(layer.is_spread).into()),
+            ("batch", layer.n.into()),
+            ("groups", groups.into()),
+            ("parts", self.parts.into()),
+            ("each", self.each.into()),
             ("chunks", chunks.into()),
             ("blocks", blocks.into()),
             ("tiles_x", tiles_x.into()),
@@ -202,19 +234,23 @@ impl Tile {
             ("FACTOR", layer.factor),
             ("REPLICATE", usize::from(layer.op.replicate)),
         ];
-        u32::try_from(vectors).ok()?;
-        let shape = caps.workgroups([layer.n * tiles, groups * blocks, 1])?;
+        let kept = if self.parts > 1 { self.parts * sums } else { 0 };
+        u32::try_from(vectors.max(kept)).ok()?;
+        let shape = caps.workgroups([layer.n * tiles, groups * blocks, self.parts])?;
         let work = call.work(caps, |entry| {
             let all = params.iter().copied();
             let launch = match entry {
                 "forward_1" => Launch::threads(vectors, all),
                 "forward_2" => Launch::groups(shape, all),
+                "forward_3" => Launch::threads(sums, all),
                 _ => return None,
             };
             Some(launch.with_all(constants.iter().chain(more).copied()))
         })?;
         // A guess, not measured: plain kernels reach a twentieth of the rate of these, which are worth their launch in the smallest layers.
-        Some(work.scratch(vec![("t0", 4 * vectors)]).faster((20.0 * self.efficiency).max(1.5)))
+        let mut scratch = vec![("t0", 4 * vectors)];
+        scratch.extend((kept > 0).then_some(("t1", 4 * kept)));
+        Some(work.scratch(scratch).faster((20.0 * self.efficiency).max(1.5)))
     }
 }
 
@@ -222,17 +258,18 @@ impl Tile {
 mod tests {
     use super::*;
     use crate::ops::Io;
-    use crate::ops::conv2d::{cases, conv3x3_tile, gemm};
+    use crate::ops::conv2d::{cases, conv3x3_tile, gemm, gemm_parts};
     use std::collections::BTreeSet;
 
     /// Checks run the cases; a tile that none of them takes would never be tried.
     #[test]
     fn the_cases_take_tiles_of_every_kind() {
-        for serve in [conv3x3_tile::serve, gemm::serve] {
+        for serve in [conv3x3_tile::serve, gemm::serve, gemm_parts::serve] {
             let mut taken = ["QUADS", "OUT_PAIRS", "PATCH_COPIES", "FILTER_COPIES"].map(|name| (name, BTreeSet::new()));
             for case in cases() {
                 let y = case.op.shape(&case.x).unwrap();
-                let call = Call::new(&*case.op, "forward", &["forward_1", "forward_2"], Io { x: &case.x, y });
+                let call =
+                    Call::new(&*case.op, "forward", &["forward_1", "forward_2", "forward_3"], Io { x: &case.x, y });
                 let Some(work) = serve(&call, &Caps::software()) else { continue };
                 for (name, values) in &mut taken {
                     values.insert(work.passes[1].overrides.iter().find(|o| o.0 == *name).unwrap().1 as usize);

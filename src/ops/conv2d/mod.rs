@@ -38,7 +38,8 @@ mod depthwise_fours;
 mod depthwise_rows;
 mod fusion;
 mod gemm;
-mod gradients;
+mod gemm_parts;
+pub(super) mod gradients;
 mod layer;
 mod plain;
 mod quads;
@@ -228,7 +229,8 @@ impl Op for Conv2d {
     fn kernels(&self) -> &'static [Kernel] {
         const KERNELS: &[Kernel] = &[
             Kernel::new(wgsl!("conv2d/plain" + "direct" + "outer"), plain::serve),
-            Kernel::new(wgsl!("conv2d/gradients" + "nearest"), gradients::serve).only(Family::Hardware),
+            Kernel::new(wgsl!("conv2d/gradients" + "filter_gradients" + "nearest"), gradients::serve)
+                .only(Family::Hardware),
             Kernel::new(
                 wgsl!("conv2d/conv3x3_winograd" + "texels" + "bound" + "tiles" + "winograd6"),
                 conv3x3_winograd::serve,
@@ -244,8 +246,13 @@ impl Op for Conv2d {
             Kernel::new(wgsl!("conv2d/fused" + "slopes"), fusion::serve),
             Kernel::new(wgsl!("conv2d/conv3x3_tile" + "layer" + "put" + "nearest" + "slopes"), conv3x3_tile::serve)
                 .only(Family::Hardware),
-            Kernel::new(wgsl!("conv2d/gemm" + "layer" + "put" + "nearest" + "slopes"), gemm::serve)
+            Kernel::new(wgsl!("conv2d/gemm" + "gemm" + "layer" + "put" + "nearest" + "slopes"), gemm::serve)
                 .only(Family::Hardware),
+            Kernel::new(
+                wgsl!("conv2d/gemm_parts" + "gemm" + "layer" + "put" + "nearest" + "slopes"),
+                gemm_parts::serve,
+            )
+            .only(Family::Hardware),
             Kernel::new(wgsl!("conv2d/depthwise_rows" + "put" + "nearest" + "slopes"), depthwise_rows::serve)
                 .only(Family::Hardware),
             Kernel::new(wgsl!("conv2d/depthwise_fours" + "put" + "slopes"), depthwise_fours::serve)

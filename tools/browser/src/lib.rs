@@ -8,12 +8,12 @@ use serde_json::json;
 use wasm_bindgen::prelude::*;
 
 /// Checks the kernels of the operations `wanted` (of all, if there are none) on the browser's adapter: those for GPUs and for every adapter,
-/// and with `all` those for software adapters too. Calls `report` with a line of JSON for the adapter, then one for each operation.
+/// and with `all` those for software adapters too; each on the first `most` cases that it serves. Calls `report` with a line of JSON for the adapter, then one for each operation.
 ///
 /// # Errors
 /// The browser has no adapter; there is no such operation.
 #[wasm_bindgen]
-pub async fn check_operations(wanted: Vec<String>, all: bool, report: &js_sys::Function) -> Result<(), JsError> {
+pub async fn check_operations(wanted: Vec<String>, all: bool, most: usize, report: &js_sys::Function) -> Result<(), JsError> {
     console_error_panic_hook::set_once();
     let say = |line: serde_json::Value| {
         let _ = report.call1(&JsValue::NULL, &line.to_string().into());
@@ -28,7 +28,7 @@ pub async fn check_operations(wanted: Vec<String>, all: bool, report: &js_sys::F
         let cases = (registered.cases)();
         let mut kernels: Vec<Kernel> = kernels_of(&cases);
         kernels.retain(|kernel| all || kernel.family != Some(Family::Software));
-        let checked = check::on_adapter_async(&*cases[0].op, &cases, &device, &kernels).await;
+        let checked = check::on_adapter_async(&*cases[0].op, &cases, &device, &kernels, most).await;
         say(json!({
             "name": registered.name, "cases": checked.cases, "failures": checked.failures,
             "max_gpu_error": checked.max_gpu_error, "max_of_allowed": checked.max_of_allowed,
