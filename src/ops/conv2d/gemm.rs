@@ -16,9 +16,6 @@ pub(super) fn tiles(call: &Call, caps: &Caps, split: bool) -> Option<Work> {
         return None;
     }
     let tile = Tile::new(&layer, caps, 2, split, |rows, chunk| Some(chunk * rows))?;
-    if split && tile.parts == 1 {
-        return None;
-    }
     let constants = [
         ("WINDOW_H", layer.window[0]),
         ("WINDOW_W", layer.window[1]),

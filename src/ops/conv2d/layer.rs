@@ -92,7 +92,7 @@ pub(super) struct Tile {
     /// Rows of filters, one for each input channel and row of the window, that are copied at a time.
     pub chunk: usize,
     /// Parts into which the chunks are divided, and chunks of a part.
-    pub parts: usize,
+    parts: usize,
     each: usize,
     /// Vectors of x and of filters.
     patch: usize,
@@ -104,7 +104,7 @@ pub(super) struct Tile {
 impl Tile {
     /// Returns the tile that computes `layer` with the least work that is wasted, with at most `copies` vectors of x for each thread at a
     /// time. `planes` says how many rows of x a chunk of so many rows of filters meets, given the rows of the tile; `None` if it is not
-    /// possible. With `split`, several groups may each compute a part of the same sums.
+    /// possible. With `split`, several groups each compute a part of the same sums.
     pub fn new(
         layer: &Layer,
         caps: &Caps,
@@ -148,6 +148,9 @@ impl Tile {
                     if split { caps.busy_workgroups.div_ceil(groups).min(chunks / CHUNKS_EACH).max(1) } else { 1 };
                 let each = chunks.div_ceil(most);
                 let parts = chunks.div_ceil(each);
+                if split && parts == 1 {
+                    continue;
+                }
                 // A thread's sums are written and read: 256 bytes for each quad of pixels, in the time of six multiply-adds each.
                 let kept = if parts > 1 { (1500 * quads) as f64 } else { 0.0 };
                 // Half the pixels for the same filters take twice the bytes of workgroup memory for each multiply-add.
