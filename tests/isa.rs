@@ -2,8 +2,8 @@
 //!
 //! The file holds, for each layer and kernel, the worst of the kernel's variants. A change that spills registers, loses ten points of
 //! multiply-adds, needs over 10 % more bytes of workgroup memory per multiply-add or, where multiply-adds are few, takes over 10 % more
-//! vector instructions for the bytes that it moves fails. If that is intended, or if another kernel
-//! serves a layer, `LINEAMENT_BLESS=1 cargo test --test isa` writes the file anew, and the change shows in its diff.
+//! vector instructions for the bytes that it moves fails. If that is intended, or if another kernel serves a layer,
+//! `LINEAMENT_BLESS=1 cargo test --test isa` writes the file anew, and the change shows in its diff.
 //!
 //! Without RADV the tests are skipped with a message, or fail with LINEAMENT_REQUIRE_GPU=1 where lavapipe, which is in the same
 //! package, is installed.

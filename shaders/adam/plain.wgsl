@@ -4,7 +4,8 @@
 // forward  one element of w, m and v, in place  w, dw, m, v, h  h: lr, beta1, beta2, eps, weight decay, 1 / (1 - beta1^t),
 //                                               k, s            1 / (1 - beta2^t), unused
 //
-// All but h, k and s are in units of T, as in shared/one.wgsl. k holds the factors of lr, then those of the decay, one per 64 elements; s multiplies dw, and if it is 0, nothing is done.
+// k holds the factors of lr, then those of the decay, one per 64 elements; s multiplies dw, and if it is 0, nothing is done. All but h, k
+// and s are in units of T, as in shared/one.wgsl.
 
 override WG: u32 = 64u;
 

@@ -4,7 +4,8 @@
 // forward      up to 8 y, channels apart     a, b, g    g is read once for all of them
 // backward_ab  up to 8 da and 8 db likewise  g, dy
 // backward_g   one dg                        a, b, dy   `span` terms, channels ascending
-// All of it is in units of T, as in shared/one.wgsl. Planes of a are numbered n·C + c, those of g n·(C/span) + c/span; pixels within a plane are neighbouring threads.
+// All tensors are in units of T, as in shared/one.wgsl.
+// Planes of a are numbered n·C + c, those of g n·(C/span) + c/span; pixels within a plane are neighbouring threads.
 
 override WG: u32 = 64u;
 const BLOCK = 8u;

@@ -3,7 +3,8 @@
 // entry    one thread computes               reads              note
 // forward  one element of w and m, in place  w, dw, m, h, k, s  h: lr, momentum, weight decay, 5 unused
 //
-// All but h, k and s are in units of T, as in shared/one.wgsl. k holds the factors of lr, then those of the decay, one per 64 elements; s multiplies dw, and if it is 0, nothing is done.
+// k holds the factors of lr, then those of the decay, one per 64 elements; s multiplies dw, and if it is 0, nothing is done. All but h, k
+// and s are in units of T, as in shared/one.wgsl.
 
 override WG: u32 = 64u;
 

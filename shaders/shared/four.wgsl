@@ -1,4 +1,4 @@
-// four: shared/one.wgsl for GPUs, where src/ops/fours.rs puts it in that one's place: four neighbouring numbers of rows at a time.
+// four: what the sibling of a plain kernel reads and writes at a time, instead of shared/one.wgsl: four neighbouring numbers.
 
 alias T = vec4<f32>;
 alias Bits = vec4<u32>;

@@ -1,4 +1,4 @@
-// one: what a kernel reads and writes at a time, by threads whose number does not count on it. shared/four.wgsl says the same of fours.
+// one: what a plain kernel reads and writes at a time: one number. src/ops/fours.rs puts shared/four.wgsl in its place for GPUs.
 
 alias T = f32;
 alias Bits = u32;

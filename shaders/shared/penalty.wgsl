@@ -1,4 +1,5 @@
-// penalty: shared by the shaders of `loss`. a, b and m are in units of T, as in shared/one.wgsl. The including shader defines `weight(k)`, the weight of element k.
+// penalty: shared by the shaders of `loss`. a, b and m are in units of T, as in shared/one.wgsl.
+// The including shader defines `weight(k)`, the weight of element k.
 //
 // entry       one thread computes                            reads         terms and their order
 // forward_1   a partial sum over every `threads`-th element  a, b, m      at most 64, ascending

@@ -8,7 +8,8 @@ use serde_json::json;
 use wasm_bindgen::prelude::*;
 
 /// Checks the kernels of the operations `wanted` (of all, if there are none) on the browser's adapter: those for GPUs and for every adapter,
-/// and with `all` those for software adapters too; each on the first `most` cases that it serves. Calls `report` with a line of JSON for the adapter, then one for each operation.
+/// and with `all` those for software adapters too; each on the first `most` cases that it serves. Calls
+/// `report` with a line of JSON for the adapter, then one for each operation.
 ///
 /// # Errors
 /// The browser has no adapter; there is no such operation.
