@@ -636,7 +636,6 @@ mod tests {
     use super::*;
     use crate::exec::Select;
     use crate::graph::{Init, grad};
-    use crate::ops::Family;
     use crate::ops::conv_transpose2d::ConvTranspose2d;
     use crate::ops::conv2d::Conv2d;
     use crate::ops::loss::Reduction;
@@ -701,7 +700,6 @@ mod tests {
         for stem in ["conv2d/conv3x3_tile", "conv2d/gemm", "conv2d/depthwise_fours", "loss/fours"] {
             assert!(kernels.iter().any(|k| k.starts_with(stem)), "{stem}: {kernels:?}");
         }
-        assert_eq!(caps.family, Family::Hardware);
         let references = Device::open(&Select::Cpu).unwrap().compile(&g, &fetches, weights).unwrap();
         let inputs = [("x", &image)];
         for (ours, right) in session.run(&inputs).unwrap().iter().zip(&references.run(&inputs).unwrap()) {

@@ -20,8 +20,7 @@
 //! Numerics: a few roundings per element; ε is added outside the square root, as in the paper.
 //! Source: Kingma and Ba 2015, "Adam", algorithm 1; Loshchilov and Hutter 2019, "Decoupled Weight Decay Regularization".
 
-use super::fours;
-use super::{Call, Caps, Case, Cost, EPS, Fill, Io, Kernel, Launch, Op, Tolerance, Values, Work, wgsl};
+use super::{Call, Caps, Case, Cost, EPS, Fill, Io, Kernel, Launch, Op, Tolerance, Values, Work, fours, wgsl};
 use crate::error::ShapeError;
 use crate::layout::PACK_ALIGN;
 use crate::tensor::{SCALAR, Shape};
@@ -88,7 +87,7 @@ impl Op for Adam {
         &["w", "dw", "m", "v", "h", "k", "s"]
     }
     fn kernels(&self) -> &'static [Kernel] {
-        const KERNELS: &[Kernel] = &[Kernel::new(wgsl!("adam/plain" + "one"), plain)];
+        const KERNELS: &[Kernel] = &[Kernel::new(wgsl!("adam/plain" + "one"), |call, caps| rows(call, caps, 1))];
         fours::with_sibling(KERNELS, |call, caps| rows(call, caps, 4))
     }
     fn takes_any_rank(&self) -> bool {
@@ -160,12 +159,7 @@ impl Op for Adam {
     }
 }
 
-/// `shaders/adam/plain.wgsl`.
-fn plain(call: &Call, caps: &Caps) -> Option<Work> {
-    rows(call, caps, 1)
-}
-
-/// The plain kernel, or its sibling if `width` is 4.
+/// `shaders/adam/plain.wgsl`, for `width` numbers at a time.
 fn rows(call: &Call, caps: &Caps, width: usize) -> Option<Work> {
     let (len, blocks) = (fours::units(call.io.x_len(0), width)?, call.io.x_len(5) / 2);
     let work = call.work(caps, |_| Some(Launch::threads(len, [("len", len.into()), ("blocks", blocks.into())])))?;

@@ -15,8 +15,7 @@
 //! Source: Polyak and Juditsky 1992, "Acceleration of stochastic approximation by averaging"; the exponential form as in
 //! section 7.2 of the Adam paper.
 
-use super::fours;
-use super::{Call, Caps, Case, Cost, EPS, Fill, Io, Kernel, Launch, Op, Tolerance, Values, Work, wgsl};
+use super::{Call, Caps, Case, Cost, EPS, Fill, Io, Kernel, Launch, Op, Tolerance, Values, Work, fours, wgsl};
 use crate::error::ShapeError;
 use crate::tensor::{SCALAR, Shape};
 
@@ -32,7 +31,7 @@ impl Op for Ema {
         &["e", "w", "h"]
     }
     fn kernels(&self) -> &'static [Kernel] {
-        const KERNELS: &[Kernel] = &[Kernel::new(wgsl!("ema/plain" + "one"), plain)];
+        const KERNELS: &[Kernel] = &[Kernel::new(wgsl!("ema/plain" + "one"), |call, caps| rows(call, caps, 1))];
         fours::with_sibling(KERNELS, |call, caps| rows(call, caps, 4))
     }
     fn takes_any_rank(&self) -> bool {
@@ -76,12 +75,7 @@ impl Op for Ema {
     }
 }
 
-/// `shaders/ema/plain.wgsl`.
-fn plain(call: &Call, caps: &Caps) -> Option<Work> {
-    rows(call, caps, 1)
-}
-
-/// The plain kernel, or its sibling if `width` is 4.
+/// `shaders/ema/plain.wgsl`, for `width` numbers at a time.
 fn rows(call: &Call, caps: &Caps, width: usize) -> Option<Work> {
     let len = fours::units(call.io.x_len(0), width)?;
     call.work(caps, |_| Some(Launch::threads(len, [("len", len.into())]))).map(|work| work.faster(fours::gain(width)))

@@ -13,8 +13,7 @@
 //! Source: the gated combination of Zhu, Liu, Loy, Tang, "Deep Cascaded Bi-Network for Face Hallucination", 2016,
 //! section 3; any g is allowed here, not only a sigmoid's.
 
-use super::fours;
-use super::{Call, Caps, Case, Cost, EPS, Io, Kernel, Launch, Op, Tolerance, Values, Work, wgsl};
+use super::{Call, Caps, Case, Cost, EPS, Io, Kernel, Launch, Op, Tolerance, Values, Work, fours, wgsl};
 use crate::error::ShapeError;
 use crate::tensor::{Shape, len};
 
@@ -44,7 +43,7 @@ impl Op for Gate {
         &["a", "b", "g"]
     }
     fn kernels(&self) -> &'static [Kernel] {
-        const KERNELS: &[Kernel] = &[Kernel::new(wgsl!("gate/plain" + "one"), plain)];
+        const KERNELS: &[Kernel] = &[Kernel::new(wgsl!("gate/plain" + "one"), |call, caps| rows(call, caps, 1))];
         fours::with_sibling(KERNELS, |call, caps| rows(call, caps, 4))
     }
     fn shape(&self, x: &[Shape]) -> Result<Shape, ShapeError> {
@@ -98,12 +97,7 @@ impl Op for Gate {
     }
 }
 
-/// `shaders/gate/plain.wgsl`.
-fn plain(call: &Call, caps: &Caps) -> Option<Work> {
-    rows(call, caps, 1)
-}
-
-/// The plain kernel, or its sibling if `width` is 4.
+/// `shaders/gate/plain.wgsl`, for `width` numbers at a time.
 fn rows(call: &Call, caps: &Caps, width: usize) -> Option<Work> {
     let io = &call.io;
     let plane = fours::units(io.y[2] * io.y[3], width)?;

@@ -11,8 +11,9 @@
 //! Source: Maas, Hannun, Ng, "Rectifier Nonlinearities Improve Neural Network Acoustic Models", 2013, section 2;
 //! definition as in torch.nn.functional.leaky_relu.
 
-use super::fours;
-use super::{Call, Caps, Case, Cost, EPS, Fill, Io, Kernel, Launch, Op, Tolerance, Values, Work, wgsl, with_zeros};
+use super::{
+    Call, Caps, Case, Cost, EPS, Fill, Io, Kernel, Launch, Op, Tolerance, Values, Work, fours, wgsl, with_zeros,
+};
 use crate::error::ShapeError;
 use crate::tensor::Shape;
 
@@ -38,7 +39,7 @@ impl Op for LeakyRelu {
         &["x"]
     }
     fn kernels(&self) -> &'static [Kernel] {
-        const KERNELS: &[Kernel] = &[Kernel::new(wgsl!("leaky_relu/plain" + "one"), plain)];
+        const KERNELS: &[Kernel] = &[Kernel::new(wgsl!("leaky_relu/plain" + "one"), |call, caps| rows(call, caps, 1))];
         fours::with_sibling(KERNELS, |call, caps| rows(call, caps, 4))
     }
     fn takes_any_rank(&self) -> bool {
@@ -76,12 +77,7 @@ impl Op for LeakyRelu {
     }
 }
 
-/// `shaders/leaky_relu/plain.wgsl`.
-fn plain(call: &Call, caps: &Caps) -> Option<Work> {
-    rows(call, caps, 1)
-}
-
-/// The plain kernel, or its sibling if `width` is 4.
+/// `shaders/leaky_relu/plain.wgsl`, for `width` numbers at a time.
 fn rows(call: &Call, caps: &Caps, width: usize) -> Option<Work> {
     let (op, len) = (call.op::<LeakyRelu>()?, fours::units(call.io.y_len(), width)?);
     let work = call.work(caps, |_| Some(Launch::threads(len, [("len", len.into()), ("slope", op.slope.into())])))?;

@@ -18,9 +18,8 @@
 //! Pyramid Networks", section 3.2, with ε = 10⁻³; huber_loss and binary_cross_entropy_with_logits of torch.nn.functional; Cortes
 //! and Vapnik 1995, "Support-vector networks", for the hinge.
 
-use super::fours;
 use super::{
-    Call, Caps, Case, Cost, EPS, Fill, Io, Kernel, Launch, Op, Scalar, Tolerance, Values, Work, wgsl, with_nan,
+    Call, Caps, Case, Cost, EPS, Fill, Io, Kernel, Launch, Op, Scalar, Tolerance, Values, Work, fours, wgsl, with_nan,
 };
 use crate::error::ShapeError;
 use crate::rng::Rng;
@@ -169,9 +168,14 @@ impl Op for Loss {
         if self.weighted { &["a", "b", "m"] } else { &["a", "b"] }
     }
     fn kernels(&self) -> &'static [Kernel] {
-        const PLAIN: &[Kernel] = &[Kernel::new(wgsl!("loss/plain" + "penalty" + "log1p" + "total" + "one"), plain)];
+        const PLAIN: &[Kernel] =
+            &[Kernel::new(wgsl!("loss/plain" + "penalty" + "log1p" + "total" + "one"), |call, caps| {
+                rows(call, caps, 1)
+            })];
         const WEIGHTED: &[Kernel] =
-            &[Kernel::new(wgsl!("loss/weighted" + "penalty" + "log1p" + "total" + "one"), plain)];
+            &[Kernel::new(wgsl!("loss/weighted" + "penalty" + "log1p" + "total" + "one"), |call, caps| {
+                rows(call, caps, 1)
+            })];
         fours::with_sibling(if self.weighted { WEIGHTED } else { PLAIN }, |call, caps| rows(call, caps, 4))
     }
     fn takes_any_rank(&self) -> bool {
@@ -240,12 +244,7 @@ impl Op for Loss {
     }
 }
 
-/// `shaders/loss/plain.wgsl` and `weighted.wgsl`.
-fn plain(call: &Call, caps: &Caps) -> Option<Work> {
-    rows(call, caps, 1)
-}
-
-/// The plain kernel, or its sibling if `width` is 4.
+/// `shaders/loss/plain.wgsl` and `weighted.wgsl`, for `width` numbers at a time.
 fn rows(call: &Call, caps: &Caps, width: usize) -> Option<Work> {
     let (op, io) = (call.op::<Loss>()?, &call.io);
     let len = fours::units(io.x_len(0), width)?;

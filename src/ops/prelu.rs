@@ -11,9 +11,8 @@
 //! Numerics: one rounding; da is an f32 sum in a fixed order, in two passes.
 //! Source: He, Zhang, Ren and Sun 2015, "Delving Deep into Rectifiers", equations 1, 10 and 11.
 
-use super::fours;
 use super::{
-    Call, Caps, Case, Cost, EPS, Family, Fill, Io, Kernel, Launch, Op, Tolerance, Values, Work, wgsl, with_zeros,
+    Call, Caps, Case, Cost, EPS, Family, Fill, Io, Kernel, Launch, Op, Tolerance, Values, Work, fours, wgsl, with_zeros,
 };
 use crate::error::ShapeError;
 use crate::layout::{Layout, MAX_TEXELS};
@@ -66,7 +65,7 @@ impl Op for Prelu {
     }
     fn kernels(&self) -> &'static [Kernel] {
         const KERNELS: &[Kernel] = &[
-            Kernel::new(wgsl!("prelu/plain" + "one"), plain),
+            Kernel::new(wgsl!("prelu/plain" + "one"), |call, caps| rows(call, caps, 1)),
             Kernel::new(wgsl!("prelu/quads" + "texels" + "bound"), quads).only(Family::Software),
         ];
         fours::with_sibling(KERNELS, |call, caps| rows(call, caps, 4))
@@ -126,12 +125,7 @@ impl Op for Prelu {
     }
 }
 
-/// `shaders/prelu/plain.wgsl`.
-fn plain(call: &Call, caps: &Caps) -> Option<Work> {
-    rows(call, caps, 1)
-}
-
-/// The plain kernel, or its sibling if `width` is 4.
+/// `shaders/prelu/plain.wgsl`, for `width` numbers at a time.
 fn rows(call: &Call, caps: &Caps, width: usize) -> Option<Work> {
     let io = &call.io;
     let ([n, c, h, w], (lanes, _)) = (io.y.nchw(), split(io));

@@ -10,8 +10,9 @@
 //! Numerics: exact.
 //! Source: definition as in torch.nn.functional.relu.
 
-use super::fours;
-use super::{Call, Caps, Case, Cost, Family, Fill, Io, Kernel, Launch, Op, Tolerance, Values, Work, wgsl, with_nan};
+use super::{
+    Call, Caps, Case, Cost, Family, Fill, Io, Kernel, Launch, Op, Tolerance, Values, Work, fours, wgsl, with_nan,
+};
 use crate::error::ShapeError;
 use crate::layout::{Layout, MAX_TEXELS};
 use crate::tensor::Shape;
@@ -29,7 +30,7 @@ impl Op for Relu {
     }
     fn kernels(&self) -> &'static [Kernel] {
         const KERNELS: &[Kernel] = &[
-            Kernel::new(wgsl!("relu/plain" + "one"), plain),
+            Kernel::new(wgsl!("relu/plain" + "one"), |call, caps| rows(call, caps, 1)),
             Kernel::new(wgsl!("relu/quads"), quads).only(Family::Software),
         ];
         fours::with_sibling(KERNELS, |call, caps| rows(call, caps, 4))
@@ -62,12 +63,7 @@ impl Op for Relu {
     }
 }
 
-/// `shaders/relu/plain.wgsl`.
-fn plain(call: &Call, caps: &Caps) -> Option<Work> {
-    rows(call, caps, 1)
-}
-
-/// The plain kernel, or its sibling if `width` is 4.
+/// `shaders/relu/plain.wgsl`, for `width` numbers at a time.
 fn rows(call: &Call, caps: &Caps, width: usize) -> Option<Work> {
     let len = fours::units(call.io.y_len(), width)?;
     call.work(caps, |_| Some(Launch::threads(len, [("len", len.into())]))).map(|work| work.faster(fours::gain(width)))

@@ -17,8 +17,7 @@
 //! Source: torch.optim.SGD without dampening and Nesterov: lr is outside the velocity, the decay inside.
 
 use super::adam::{check_factors, factors};
-use super::fours;
-use super::{Call, Caps, Case, Cost, EPS, Fill, Io, Kernel, Launch, Op, Tolerance, Values, Work, wgsl};
+use super::{Call, Caps, Case, Cost, EPS, Fill, Io, Kernel, Launch, Op, Tolerance, Values, Work, fours, wgsl};
 use crate::error::ShapeError;
 use crate::layout::PACK_ALIGN;
 use crate::tensor::{SCALAR, Shape};
@@ -42,7 +41,7 @@ impl Op for Sgd {
         &["w", "dw", "m", "h", "k", "s"]
     }
     fn kernels(&self) -> &'static [Kernel] {
-        const KERNELS: &[Kernel] = &[Kernel::new(wgsl!("sgd/plain" + "one"), plain)];
+        const KERNELS: &[Kernel] = &[Kernel::new(wgsl!("sgd/plain" + "one"), |call, caps| rows(call, caps, 1))];
         fours::with_sibling(KERNELS, |call, caps| rows(call, caps, 4))
     }
     fn takes_any_rank(&self) -> bool {
@@ -99,12 +98,7 @@ impl Op for Sgd {
     }
 }
 
-/// `shaders/sgd/plain.wgsl`.
-fn plain(call: &Call, caps: &Caps) -> Option<Work> {
-    rows(call, caps, 1)
-}
-
-/// The plain kernel, or its sibling if `width` is 4.
+/// `shaders/sgd/plain.wgsl`, for `width` numbers at a time.
 fn rows(call: &Call, caps: &Caps, width: usize) -> Option<Work> {
     let (len, blocks) = (fours::units(call.io.x_len(0), width)?, call.io.x_len(4) / 2);
     let work = call.work(caps, |_| Some(Launch::threads(len, [("len", len.into()), ("blocks", blocks.into())])))?;

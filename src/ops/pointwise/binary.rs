@@ -17,10 +17,9 @@ use super::broadcast::{broadcast, each, members, padded, strides, terms as terms
 use super::{FLUSH, is_scalar, uses, with_shared};
 use crate::error::ShapeError;
 use crate::layout::{Layout, MAX_TEXELS};
-use crate::ops::fours;
 use crate::ops::{
     Call, Caps, Case, Cost, EPS, Family, Fill, Fusible, Io, Kernel, Launch, Op, Registered, Scalar, Source, Tolerance,
-    Values, Work, with_nan,
+    Values, Work, fours, with_nan,
 };
 use crate::rng::Rng;
 use crate::tensor::{Shape, len};

@@ -15,10 +15,9 @@ use super::special::{erf, erfc};
 use super::{FLUSH, is_scalar, uses, with_shared};
 use crate::error::ShapeError;
 use crate::layout::{Layout, MAX_TEXELS};
-use crate::ops::fours;
 use crate::ops::{
     Call, Caps, Case, Cost, EPS, Family, Fill, Fusible, Io, Kernel, Launch, Op, Registered, Scalar, Source, Tolerance,
-    Values, Work,
+    Values, Work, fours,
 };
 use crate::rng::Rng;
 use crate::tensor::{Shape, len};
@@ -392,7 +391,7 @@ fn kernels_of(name: &str) -> &'static [Kernel] {
     let all = KERNELS.get_or_init(|| {
         let kernels = |row: &'static Row| {
             let source = Source::built_in(format!("pointwise/{}", row.name).leak(), text_of(row).leak());
-            let mut kernels = vec![Kernel::new(source, plain)];
+            let mut kernels = vec![Kernel::new(source, |call, caps| rows(call, caps, 1))];
             if !is_scalar(row.wgsl) && !is_scalar(row.slope_wgsl) {
                 let text = fours::text_of(source.text);
                 let source = Source::built_in(format!("pointwise/{}_fours", row.name).leak(), text.leak());
@@ -435,11 +434,7 @@ fn text_of(row: &Row) -> String {
     with_shared(text)
 }
 
-fn plain(call: &Call, caps: &Caps) -> Option<Work> {
-    rows(call, caps, 1)
-}
-
-/// The plain kernel, or its sibling if `width` is 4.
+/// `shaders/pointwise/unary.wgsl`, for `width` numbers at a time.
 fn rows(call: &Call, caps: &Caps, width: usize) -> Option<Work> {
     let (op, len) = (call.op::<Unary>()?, fours::units(call.io.y_len(), width)?);
     let work = call.work(caps, |_| {
