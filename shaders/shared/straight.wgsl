@@ -15,6 +15,21 @@ fn copy_weights(group: u32, lane: u32) {
     workgroupBarrier();
 }
 
+// Adds the products of a quad of channels at a tap to `sum`. A function of its own, because naga takes time in proportion to the square
+// of a function's length, while the driver makes the same code of both.
+fn add_quad(sum: ptr<function, array<vec4<f32>, OQ>>, part: vec4<f32>, u: u32, v: u32, k: u32) {
+    let first = (u * KW + v) * KQ + k;
+    // unroll
+    for (var c = 0u; c < DOT; c++) { (*sum)[0] += vec4(dot(part, weights[first]), 0.0, 0.0, 0.0); }
+    // unroll
+    for (var c = 0u; c < KC * SPREAD; c++) {
+        // unroll
+        for (var q = 0u; q < OQ; q++) {
+            if meets(u, v, q) { (*sum)[q] += weights[(first * KC + c) * OQ + q] * part[c]; }
+        }
+    }
+}
+
 // Returns the sum over taps and channels of weights times the source, `size` (height, width) pixels, around pixel (i, j) of
 // the KQ quads from texel `first`, whose first tap lies `pad` above and left of it: all (u, v, c) by u, v, c. Outside the picture the
 // source is 0 or, with `replicate`, the nearest pixel.
@@ -42,17 +57,7 @@ fn straight(first: u32, i: u32, j: u32, size: vec2<u32>, pad: vec2<u32>, replica
             for (var k = 0u; k < KQ; k++) {
                 let value = source(row + column[v] + k * plane);
                 let part = select(vec4(0.0), value, in_column && in_row[v]);
-                // unroll
-                for (var c = 0u; c < DOT; c++) {
-                    sum[0] += vec4(dot(part, weights[(u * KW + v) * KQ + k]), 0.0, 0.0, 0.0);
-                }
-                // unroll
-                for (var c = 0u; c < KC * SPREAD; c++) {
-                    // unroll
-                    for (var q = 0u; q < OQ; q++) {
-                        if meets(u, v, q) { sum[q] += weights[(((u * KW + v) * KQ + k) * KC + c) * OQ + q] * part[c]; }
-                    }
-                }
+                add_quad(&sum, part, u, v, k);
             }
         }
     }

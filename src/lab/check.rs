@@ -656,18 +656,16 @@ mod tests {
         let mut g = Graph::new();
         let image = random([2, 8, 12, 16].into());
         let mut y = g.input("x", image.shape()).unwrap();
-        let wide = Conv2d { dilation: [2, 2], padding: [2; 4], ..Conv2d::default() };
-        let strided = Conv2d { stride: [2, 2], groups: 8, ..Conv2d::same(3) };
-        let (layers, up) = (
-            [
-                Conv2d::same(3),
-                wide,
-                Conv2d { groups: 2, ..Conv2d::same(3) },
-                Conv2d { groups: 8, ..Conv2d::same(5) },
-                strided,
-            ],
-            ConvTranspose2d { stride: [2, 2], padding: [1, 1], groups: 2, ..ConvTranspose2d::default() },
-        );
+        // No two sides are padded alike, so that none can be taken for another.
+        let layers = [
+            Conv2d { padding: [2, 0, 1, 3], ..Conv2d::default() },
+            Conv2d { dilation: [2, 1], padding: [0, 3, 2, 1], ..Conv2d::default() },
+            Conv2d { groups: 2, padding: [0, 1, 3, 2], ..Conv2d::default() },
+            Conv2d { groups: 8, ..Conv2d::same(5) },
+            Conv2d { stride: [2, 1], padding: [2, 1, 0, 3], ..Conv2d::default() },
+            Conv2d { stride: [2, 2], groups: 8, ..Conv2d::same(3) },
+        ];
+        let up = ConvTranspose2d { stride: [2, 2], padding: [1, 2], groups: 2, ..ConvTranspose2d::default() };
         let (mut wanted, mut weights) = (Vec::new(), BTreeMap::new());
         let mut parameter = |g: &mut Graph, name: String, shape: [usize; 4]| {
             let id = g.param(&name, shape, Init::Constant(0.0)).unwrap();
@@ -676,7 +674,7 @@ mod tests {
             id
         };
         for (k, op) in layers.into_iter().enumerate() {
-            let side = if op.padding[0] == 2 && op.dilation == [1, 1] { 5 } else { 3 };
+            let side = if op.padding == [2; 4] { 5 } else { 3 };
             let w = parameter(&mut g, format!("w{k}"), [8, 8 / op.groups, side, side]);
             let b = parameter(&mut g, format!("b{k}"), [1, 8, 1, 1]);
             y = g.conv2d(y, w, b, op).unwrap();
@@ -684,7 +682,7 @@ mod tests {
         }
         let (w, b) = (parameter(&mut g, "up.w".into(), [8, 3, 4, 4]), parameter(&mut g, "up.b".into(), [1, 6, 1, 1]));
         y = g.conv_transpose2d(y, w, b, up).unwrap();
-        let apart = ConvTranspose2d { dilation: [2, 2], padding: [2, 2], ..ConvTranspose2d::default() };
+        let apart = ConvTranspose2d { dilation: [2, 2], padding: [2, 1], ..ConvTranspose2d::default() };
         let (w, b) =
             (parameter(&mut g, "apart.w".into(), [6, 5, 3, 3]), parameter(&mut g, "apart.b".into(), [1, 5, 1, 1]));
         y = g.conv_transpose2d(y, w, b, apart).unwrap();

@@ -184,12 +184,16 @@ impl Conv2d {
         let (in_group, out_group) = (ci / self.groups, co / self.groups);
         let is_adjoint = self.fusion.is_some_and(|fusion| fusion.adjoint);
         let (stride, spread) = (self.out_stride(), self.spread());
-        // The row or column of x that output `k` reads at tap `tap`, if any.
-        let pixel = |d: usize, k: usize, tap: usize, size: usize| {
-            let at = (k * stride[d] + tap * self.dilation[d]) as i64 - self.padding[d] as i64;
-            let nearest = (at / spread[d] as i64).clamp(0, size as i64 - 1);
-            (self.replicate || nearest * spread[d] as i64 == at).then_some(nearest as usize)
+        // For each tap, the output rows or columns that meet x there, and the row or column of x.
+        let meetings = |d: usize, taps: usize, outputs: usize, size: usize| -> Vec<Vec<(usize, usize)>> {
+            let read = |k: usize, tap: usize| {
+                let at = (k * stride[d] + tap * self.dilation[d]) as i64 - self.padding[d] as i64;
+                let nearest = (at / spread[d] as i64).clamp(0, size as i64 - 1);
+                (self.replicate || nearest * spread[d] as i64 == at).then_some((k, nearest as usize))
+            };
+            (0..taps).map(|tap| (0..outputs).filter_map(|k| read(k, tap)).collect()).collect()
         };
+        let (rows, columns) = (meetings(0, kh, ho, h), meetings(1, kw, wo, w));
         for (n, o) in (0..n).flat_map(|n| (0..co).map(move |o| (n, o))) {
             let (group, to) = (o / out_group, (n * co + o) * ho * wo);
             for (c, tap) in (0..in_group).flat_map(|c| (0..kh * kw).map(move |tap| (c, tap))) {
@@ -199,12 +203,9 @@ impl Conv2d {
                     true => ((group * in_group + c) * out_group + o % out_group) * kh * kw + kh * kw - 1 - tap,
                     false => (o * in_group + c) * kh * kw + tap,
                 };
-                for i in 0..ho {
-                    let Some(r) = pixel(0, i, u, h) else { continue };
-                    for j in 0..wo {
-                        if let Some(s) = pixel(1, j, v, w) {
-                            f(to + i * wo + j, from + r * w + s, filter);
-                        }
+                for &(i, r) in &rows[u] {
+                    for &(j, s) in &columns[v] {
+                        f(to + i * wo + j, from + r * w + s, filter);
                     }
                 }
             }
