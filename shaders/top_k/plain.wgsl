@@ -3,7 +3,7 @@
 // entry       one thread computes                   reads        steps and their order
 // forward     the y and indices of one line         x            k passes over the line, ascending
 // backward_x  one dx                                indices, dy  the line's k outputs, ascending
-// Elements are compared as integers, which a compiler that takes every number to be finite orders all the same.
+// shared/rank.wgsl says which element comes first.
 
 override WG: u32 = 64u;
 
@@ -16,16 +16,6 @@ struct P { threads: u32, len: u32, stride: u32, k: u32, smallest: u32 }
 @group(0) @binding(4) var<storage, read> dy: array<f32>;
 @group(0) @binding(5) var<storage, read_write> dx: array<f32>;
 
-// A number that is the larger the earlier the element comes: -0 equals 0, and a NaN is larger than infinity.
-fn key(value: f32) -> u32 {
-    let bits = bitcast<u32>(value);
-    let size = bits & 0x7FFFFFFFu;
-    var key = select(bits | 0x80000000u, ~bits, (bits >> 31u) == 1u);
-    if size == 0u { key = 0x80000000u; }
-    if size > 0x7F800000u { key = 0xFFFFFFFFu; }
-    return select(key, ~key, p.smallest == 1u);
-}
-
 @compute @workgroup_size(WG)
 fn forward(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
     let line = g.x + g.y * groups.x * WG;
@@ -33,22 +23,22 @@ fn forward(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgroups)
     let from_x = line / p.stride * p.len * p.stride + line % p.stride;
     let to = line / p.stride * p.k * p.stride + line % p.stride;
     // The element that was taken last.
-    var last_key = 0u;
+    var last_rank = 0u;
     var last = 0u;
     for (var j = 0u; j < p.k; j++) {
-        var best_key = 0u;
+        var best_rank = 0u;
         var best = p.len;
         for (var i = 0u; i < p.len; i++) {
-            let own = key(x[from_x + i * p.stride]);
-            let is_left = j == 0u || own < last_key || (own == last_key && i > last);
-            if is_left && (best == p.len || own > best_key) {
-                best_key = own;
+            let own = rank(x[from_x + i * p.stride]);
+            let is_left = j == 0u || own < last_rank || (own == last_rank && i > last);
+            if is_left && (best == p.len || own > best_rank) {
+                best_rank = own;
                 best = i;
             }
         }
         y[to + j * p.stride] = x[from_x + best * p.stride];
         indices[to + j * p.stride] = best;
-        last_key = best_key;
+        last_rank = best_rank;
         last = best;
     }
 }

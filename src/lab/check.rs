@@ -636,18 +636,72 @@ mod tests {
     use super::*;
     use crate::exec::Select;
     use crate::graph::{Init, grad};
+    use crate::ops::avg_pool2d::AvgPool2d;
     use crate::ops::conv_transpose2d::ConvTranspose2d;
     use crate::ops::conv2d::Conv2d;
+    use crate::ops::linear::Linear;
     use crate::ops::loss::Reduction;
+    use crate::ops::matmul::Matmul;
+    use crate::ops::max_pool2d::MaxPool2d;
+    use crate::ops::pairwise_distance::PairwiseDistance;
+    use crate::ops::softmax_cross_entropy::SoftmaxCrossEntropy;
+    use crate::ops::top_k::TopK;
+
+    fn adapter() -> Option<Device> {
+        match Device::open(&Select::Default) {
+            Ok(device) => Some(device),
+            Err(e) if std::env::var("LINEAMENT_REQUIRE_GPU").is_ok_and(|v| v == "1") => panic!("{e}"),
+            Err(e) => {
+                eprintln!("SKIPPED: {e}");
+                None
+            }
+        }
+    }
+
+    /// Lavapipe leaves loops after 65,535 iterations of a thread, and continues with what it has.
+    #[test]
+    fn longer_loops_than_the_adapter_runs_are_refused() {
+        let Some(device) = adapter() else { return };
+        // Products of the sides are 65,536 or more, or are with what the ends of inner loops take.
+        let long = [
+            Case::new(TopK { k: 22, axis: 1, largest: false }, &[[9, 6000]]),
+            Case::new(AvgPool2d::new(256, 256), &[[1, 2, 256, 257]]),
+            Case::new(MaxPool2d::new(256, 256), &[[1, 2, 256, 257]]),
+            Case::new(Linear, &[[65_600, 5, 1, 1], [3, 5, 1, 1], [1, 3, 1, 1]]),
+            Case::new(Linear, &[[2, 3, 1, 1], [65_600, 3, 1, 1], [1, 65_600, 1, 1]]),
+            Case::new(Matmul { transpose_a: false, transpose_b: false }, &[[5, 65_600], [65_600, 6]]),
+            Case::new(Matmul { transpose_a: false, transpose_b: false }, &[[65_600, 3], [3, 2]]),
+            Case::new(PairwiseDistance, &[[2, 65_600, 1, 1], [3, 65_600, 1, 1]]),
+            Case::new(PairwiseDistance, &[[2, 3, 1, 1], [65_600, 3, 1, 1]]),
+            Case::new(SoftmaxCrossEntropy { reduction: Reduction::Mean }, &[[2, 22_000, 1, 1], [2, 22_000, 1, 1]]),
+            Case::new(Conv2d::same(1), &[[1, 14_000, 2, 2], [2, 14_000, 1, 1], [1, 2, 1, 1]]),
+            Case::new(Conv2d { stride: [2, 2], ..Conv2d::same(3) }, &[[1, 2, 3, 3], [9000, 2, 3, 3], [1, 9000, 1, 1]]),
+            Case::new(ConvTranspose2d::default(), &[[1, 14_000, 2, 2], [14_000, 2, 1, 1], [1, 2, 1, 1]]),
+        ];
+        // And the longest that a kernel of one loop takes.
+        let longest = Case::new(PairwiseDistance, &[[2, 65_533, 1, 1], [3, 65_533, 1, 1]]);
+        for case in long.iter().chain([&longest]) {
+            for &kernel in case.op.kernels() {
+                let name = format!("{} by {}", case.op.name(), kernel.stem());
+                match block_on(case_on_adapter(&device, case, kernel, &mut References::new(false))) {
+                    Ok(steps) => {
+                        for step in steps.unwrap_or_default() {
+                            assert!(step.error <= 1e-4 * step.scale, "{name}: {step:?}");
+                        }
+                    }
+                    Err(e) => assert!(e.to_string().contains("leaves loops as long as theirs"), "{name}: {e}"),
+                }
+            }
+        }
+        let io = Io { x: &longest.x, y: longest.op.shape(&longest.x).unwrap() };
+        let call = ops::Call::new(&*longest.op, "forward", &["forward"], io);
+        assert!(longest.op.kernels()[0].serve(&call, &Caps::software()).is_some());
+    }
 
     /// Other tests run whole graphs as the adapter at hand is planned for; without a GPU, that is never the plan for one.
     #[test]
     fn a_plan_for_gpus_gives_what_the_references_give() {
-        let device = match Device::open(&Select::Default) {
-            Ok(device) => device,
-            Err(e) if std::env::var("LINEAMENT_REQUIRE_GPU").is_ok_and(|v| v == "1") => panic!("{e}"),
-            Err(e) => return eprintln!("SKIPPED: {e}"),
-        };
+        let Some(device) = adapter() else { return };
         let mut rng = Rng::new(3);
         let mut random = |shape: Shape| {
             let values = (0..len(&shape)).map(|_| rng.uniform(-1.0, 1.0) as f32).collect();

@@ -99,7 +99,7 @@ fn plain(call: &Call, caps: &Caps) -> Option<Work> {
         let threads = if entry == "backward" { io.x_len(0) } else { io.y_len() };
         let mut params = op.windows.params(io, threads);
         params.push(("count_pad", u32::from(op.count_include_pad).into()));
-        Some(Launch::threads(threads, params))
+        Some(Launch::threads(threads, params).loops(&op.windows.loops(io, entry)))
     })
 }
 
@@ -108,7 +108,7 @@ fn global(call: &Call, caps: &Caps) -> Option<Work> {
     let [n, c, height, width] = call.io.x[0].nchw();
     let params = [("planes", (n * c).into()), ("pixels", (height * width).into())];
     let is_global = call.op::<AvgPool2d>()?.windows.axes(&call.io).iter().all(|axis| axis.is_whole());
-    call.work(caps, |_| is_global.then(|| Launch::threads(64 * n * c, params)))
+    call.work(caps, |_| is_global.then(|| Launch::threads(64 * n * c, params).loops(&[(height * width).div_ceil(64)])))
 }
 
 pub fn cases() -> Vec<Case> {

@@ -446,7 +446,15 @@ fn plain(call: &Call, caps: &Caps) -> Option<Work> {
             _ => return None,
         };
         let more = [("rows", rows.into()), ("chunks", chunks.into()), ("part", part.into()), ("parts", parts.into())];
-        Some(Launch::threads(threads, shape.into_iter().chain(more)))
+        let loops: &[usize] = match entry {
+            "forward" => &[ci / op.groups, kh, kw],
+            "backward_x" => &[co / op.groups, kh, kw],
+            "backward_w_1" => &[rows, w],
+            "backward_w_2" => &[chunks],
+            "backward_b_1" => &[part],
+            _ => &[n, parts],
+        };
+        Some(Launch::threads(threads, shape.into_iter().chain(more)).loops(loops))
     })?;
     Some(work.scratch(vec![("t0", scratch)]))
 }

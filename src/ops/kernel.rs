@@ -69,6 +69,8 @@ pub struct Caps {
     pub workgroups_per_dimension: u32,
     pub threads_per_workgroup: u32,
     pub workgroup_bytes: u32,
+    /// Most iterations of all loops of a thread together, for [`Launch::loops`].
+    pub iterations: usize,
     /// Workgroups that keep the adapter busy, about four for each core: wgpu does not tell how many it has, so a GPU is taken to have 64.
     /// Work is divided more finely if there would be fewer.
     pub busy_workgroups: usize,
@@ -100,6 +102,7 @@ impl Default for Caps {
             workgroups_per_dimension: 65_535,
             threads_per_workgroup: 256,
             workgroup_bytes: 16_384,
+            iterations: usize::MAX,
             busy_workgroups: 256,
             flops_per_second: PLAIN_FLOPS_PER_SECOND,
             bytes_per_second: PLAIN_BYTES_PER_SECOND,
@@ -108,9 +111,10 @@ impl Default for Caps {
 }
 
 impl Caps {
-    /// Returns WebGPU's guaranteed limits on a software adapter, which has one heap of 2 GiB (lavapipe).
+    /// Returns WebGPU's guaranteed limits on a software adapter. Lavapipe has one heap of 2 GiB, and in the 65,535th iteration of a thread
+    /// it leaves the loop, whatever its condition, and all that follow after their first (Mesa's `LP_MAX_TGSI_LOOP_ITERATIONS`).
     pub fn software() -> Self {
-        Self { family: Family::Software, busy_workgroups: 8, ..Self::default() }
+        Self { family: Family::Software, busy_workgroups: 8, iterations: 65_534, ..Self::default() }
     }
     /// Returns WebGPU's guaranteed limits on a GPU of unknown speed: rates that all but the slowest exceed (an H100 sustains a hundred
     /// times as much, docs/profile.md), and memory that ends where the driver refuses.
@@ -178,16 +182,32 @@ pub struct Launch {
     /// Values of `override` constants by name; the others keep their defaults.
     pub overrides: Vec<(&'static str, f64)>,
     pub grid: Grid,
+    /// Iterations of all loops of a thread together; see [`Launch::loops`].
+    pub iterations: usize,
 }
 
 impl Launch {
     /// Creates a launch of `threads` invocations without overrides.
     pub fn threads(threads: usize, params: impl IntoIterator<Item = (&'static str, Scalar)>) -> Self {
-        Self { params: params.into_iter().collect(), overrides: Vec::new(), grid: Grid::Threads(threads) }
+        Self {
+            params: params.into_iter().collect(),
+            overrides: Vec::new(),
+            grid: Grid::Threads(threads),
+            iterations: 0,
+        }
     }
     /// Creates a launch of exactly these workgroups without overrides.
     pub fn groups(groups: [u32; 3], params: impl IntoIterator<Item = (&'static str, Scalar)>) -> Self {
-        Self { params: params.into_iter().collect(), overrides: Vec::new(), grid: Grid::Groups(groups) }
+        Self { params: params.into_iter().collect(), overrides: Vec::new(), grid: Grid::Groups(groups), iterations: 0 }
+    }
+    /// States how often the loops of a thread run at most, the outermost first, each within the one before. A kernel serves no call for
+    /// which these are more than the adapter can do. Needed only where a size of the layer that has no other limit is a number of
+    /// iterations.
+    pub fn loops(self, nested: &[usize]) -> Self {
+        // The test that ends a loop counts as well.
+        let iterations =
+            nested.iter().rev().fold(0usize, |inner, &times| times.saturating_mul(inner + 1).saturating_add(1));
+        Self { iterations: self.iterations.saturating_add(iterations), ..self }
     }
     /// Sets an `override` constant.
     pub fn with(mut self, name: &'static str, value: usize) -> Self {
@@ -283,7 +303,8 @@ impl Kernel {
     }
     /// Returns how the kernel serves `call` on an adapter with `caps`; `None` if it does not.
     pub fn serve(&self, call: &Call, caps: &Caps) -> Option<Work> {
-        (self.serve)(call, caps)
+        let is_within = |work: &Work| work.passes.iter().all(|pass| pass.iterations <= caps.iterations);
+        (self.serve)(call, caps).filter(is_within)
     }
     pub fn stem(&self) -> &'static str {
         self.source.stem

@@ -114,11 +114,11 @@ fn plain(call: &Call, caps: &Caps) -> Option<Work> {
     let [n, d, o] = sizes(&call.io);
     call.work(caps, |entry| {
         // Rows and columns of tiles: 8 outputs × 4 pictures, and 4 rows × 256 values of the depth.
-        let (rows, columns) = match entry {
-            "forward" => (o.div_ceil(8), n.div_ceil(4)),
-            "backward_x" => (n.div_ceil(4), d.div_ceil(4 * WORKGROUP)),
-            "backward_w" => (o.div_ceil(4), d.div_ceil(4 * WORKGROUP)),
-            _ => (o, 1),
+        let (rows, columns, terms) = match entry {
+            "forward" => (o.div_ceil(8), n.div_ceil(4), d.div_ceil(WORKGROUP) + WORKGROUP),
+            "backward_x" => (n.div_ceil(4), d.div_ceil(4 * WORKGROUP), o),
+            "backward_w" => (o.div_ceil(4), d.div_ceil(4 * WORKGROUP), n),
+            _ => (o, 1, n),
         };
         let tiles = rows * columns;
         let params = [
@@ -129,7 +129,7 @@ fn plain(call: &Call, caps: &Caps) -> Option<Work> {
             ("columns", columns.into()),
         ];
         let threads = if entry == "backward_b" { tiles } else { tiles * WORKGROUP };
-        Some(Launch::threads(threads, params))
+        Some(Launch::threads(threads, params).loops(&[terms, 1]))
     })
 }
 

@@ -187,7 +187,12 @@ fn plain(call: &Call, caps: &Caps) -> Option<Work> {
             ("side", s.side.into()),
             ("across", s.across.into()),
         ]);
-        Some(Launch::threads(threads, params))
+        let loops: &[usize] = match entry {
+            "forward" => &[s.channels, s.kernel, s.kernel],
+            "backward_x" => &[s.kernel, s.kernel, s.outputs],
+            _ => &[s.batch, s.side * s.side],
+        };
+        Some(Launch::threads(threads, params).loops(loops))
     })
 }
 

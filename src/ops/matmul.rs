@@ -192,8 +192,9 @@ fn plain(call: &Call, caps: &Caps) -> Option<Work> {
         };
         let mut params = op.sizes(io).params(io, threads);
         params.extend(terms(kept, &of_y));
-        params.push(("uses", kept.map_or(1, |kept| len(&of_y) / len(kept)).into()));
-        Some(Launch::threads(threads, params))
+        let uses = kept.map_or(1, |kept| len(&of_y) / len(kept));
+        params.push(("uses", uses.into()));
+        Some(Launch::threads(threads, params).loops(&[uses, op.terms(entry, io) / uses]))
     })
 }
 
@@ -209,7 +210,7 @@ fn block(call: &Call, caps: &Caps) -> Option<Work> {
     let work = call.work(caps, |_| {
         let mut params = sizes.params(io, threads);
         params.extend([("blocks_down", down.into()), ("blocks_across", across.into())]);
-        Some(Launch::threads(threads, params))
+        Some(Launch::threads(threads, params).loops(&[sizes.depth]))
     })?;
     Some(work.faster(1.5))
 }

@@ -103,7 +103,9 @@ fn plain(call: &Call, caps: &Caps) -> Option<Work> {
     let (op, io) = (call.op::<MaxPool2d>()?, &call.io);
     call.work(caps, |entry| {
         let threads = if entry == "backward" { io.x_len(0) } else { io.y_len() };
-        Some(Launch::threads(threads, op.windows.params(io, threads)))
+        let launch = Launch::threads(threads, op.windows.params(io, threads)).loops(&op.windows.loops(io, entry));
+        // Whether an earlier pixel of a window is as large is asked for each pixel of it.
+        Some(if entry == "backward" { launch.loops(&op.windows.loops(io, "forward")) } else { launch })
     })
 }
 

@@ -106,13 +106,13 @@ impl Op for PairwiseDistance {
 fn plain(call: &Call, caps: &Caps) -> Option<Work> {
     let ([n, d, ..], [m, ..]) = (call.io.x[0].nchw(), call.io.x[1].nchw());
     call.work(caps, |entry| {
-        let (rows, columns) = match entry {
-            "backward_a" => (n, d),
-            "backward_b" => (m, d),
-            _ => (n, m),
+        let (rows, columns, terms) = match entry {
+            "backward_a" => (n, d, m),
+            "backward_b" => (m, d, n),
+            _ => (n, m, d),
         };
         let params = [("rows_a", n.into()), ("rows_b", m.into()), ("depth", d.into())];
-        Some(Launch::threads(rows.div_ceil(4) * columns.div_ceil(4), params))
+        Some(Launch::threads(rows.div_ceil(4) * columns.div_ceil(4), params).loops(&[terms]))
     })
 }
 

@@ -153,7 +153,8 @@ fn plain(call: &Call, caps: &Caps) -> Option<Work> {
         Some(match entry {
             "forward_2" => Launch::groups([1, 1, 1], params),
             "backward_x_2" => Launch::threads(io.x_len(0), params),
-            _ => Launch::threads(positions(io), params),
+            // The maximum, the sum, and the products.
+            _ => Launch::threads(positions(io), params).loops(&[c]).loops(&[c]).loops(&[c]),
         })
     })?;
     Some(work.scratch(scratch))

@@ -76,6 +76,11 @@ fn check(name: &'static str, values: &[usize], least: usize) -> Result<(), Shape
 }
 
 impl Windows {
+    /// Returns the iterations of a plain kernel: over the pixels of a window for `forward`, else over the windows of a pixel.
+    pub fn loops(&self, io: &Io, entry: &str) -> [usize; 2] {
+        self.axes(io).map(|axis| if entry == "forward" { axis.most_pixels() } else { axis.most_windows() })
+    }
+
     /// Returns the windows along axis `d` of x, 0 for rows and 1 for columns.
     fn axis(&self, x: &Shape, d: usize) -> Result<Axis, ShapeError> {
         let size = x.nchw()[2 + d];

@@ -35,7 +35,7 @@ use std::collections::BTreeSet;
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Options<'a> {
     pub caps: Caps,
-    /// Use this kernel wherever it serves, regardless of its family, and plain kernels elsewhere.
+    /// Use this kernel wherever it serves, regardless of its family, plain kernels elsewhere, and others where these do not serve either.
     pub kernel: Option<Kernel>,
     /// Give every value its own memory, so that all can be read after a run.
     pub keep_all: bool,

@@ -6,7 +6,7 @@ use super::{Options, choices};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Kind, NodeId};
 use crate::layout::Layout;
-use crate::ops::{Call, FORWARD, Io, Kernel, Op, Work, is_scratch, output_of};
+use crate::ops::{Call, Caps, FORWARD, Io, Kernel, Op, Work, is_scratch, output_of};
 use crate::shader::{Entry, Shader, Variable, reflect};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -88,6 +88,9 @@ pub(crate) fn serving(op: &dyn Op, io: &Io, gradient: Option<&str>, options: &Op
         let measured_ms = measured.and_then(|(choice, factor)| Some(choice.ms(kernel.stem())? * factor));
         let most_ms = measured_ms.unwrap_or(work.ns / 1e6);
         found.push(Chosen { kernel, method, shader, work, gain: if gain.is_nan() { 1.0 } else { gain }, most_ms });
+    }
+    if found.is_empty() && options.kernel.is_some() {
+        return serving(op, io, gradient, &Options { kernel: None, ..*options });
     }
     Ok(found)
 }
@@ -219,12 +222,21 @@ impl Selection<'_> {
             }
         }
         let name = &graph.nodes()[call.node].name;
-        let chosen = best.ok_or_else(|| {
-            Error::plan(match gradient {
-                Some(input) => format!("no kernel of {} computes d{input} for {name} with inputs {x:?}", op.name()),
-                None => format!("no kernel of {} serves {name} with inputs {x:?}", op.name()),
-            })
-        })?;
+        let Some(chosen) = best else {
+            let endless = Options { caps: Caps { iterations: usize::MAX, ..options.caps }, ..*options };
+            let why = match serving(op, &io, gradient, &endless)?.is_empty() {
+                true => "",
+                false => {
+                    "; this adapter leaves loops as long as theirs too early (lavapipe after 65,535 iterations): use another"
+                }
+            };
+            return Err(Error::plan(match gradient {
+                Some(input) => {
+                    format!("no kernel of {} computes d{input} for {name} with inputs {x:?}{why}", op.name())
+                }
+                None => format!("no kernel of {} serves {name} with inputs {x:?}{why}", op.name()),
+            }));
+        };
         if let Some(stem) = measured.filter(|stem| options.kernel.is_none() && *stem != chosen.stem()) {
             let note = format!("{stem} was measured to be fastest for {}, but does not serve {name} here", key());
             if !self.notes.contains(&note) {

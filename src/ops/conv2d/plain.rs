@@ -74,7 +74,15 @@ pub fn serve(call: &Call, caps: &Caps) -> Option<Work> {
                 ("threads", threads.into()),
             ]),
         );
-        Some(launch.with("OC", width))
+        let walk = (ho * wo).div_ceil(walkers);
+        let loops: &[usize] = match entry {
+            "forward" => &[in_group, kw, kh],
+            "backward_x" => &[kh, kw, out_group],
+            "backward_w_1" => &[walk, n],
+            "backward_b_1" => &[n, walk],
+            _ => &[walkers],
+        };
+        Some(launch.with("OC", width).loops(loops))
     })?;
     Some(work.scratch(vec![("t0", scratch)]))
 }

@@ -40,7 +40,8 @@ pub fn serve(call: &Call, caps: &Caps) -> Option<Work> {
             ("threads", threads.into()),
         ];
         let geometry = op.geometry(io).into_iter().filter(|(name, _)| is_used(name));
-        Some(Launch::threads(threads, geometry.chain(more)).with("OC", width))
+        let loops = [co / groups, kw.div_ceil(sw), kh.div_ceil(sh)];
+        Some(Launch::threads(threads, geometry.chain(more)).with("OC", width).loops(&loops))
     })?;
     Some(work.scratch(vec![("t1", filters)]).faster(3.0))
 }

@@ -47,8 +47,13 @@ pub fn serve(call: &Call, caps: &Caps) -> Option<Work> {
         ];
         let launch = Launch::threads(threads, op.geometry(io).into_iter().chain(more));
         let launch = launch.with("OC", width).with("SLIDING", usize::from(op.stride[0] == op.dilation[0]));
-        // Few threads, each with much work: small groups distribute them evenly.
-        Some(if entry == "backward_w_1" { launch.with("WG", 16) } else { launch })
+        let [.., kh, kw] = io.x[1].nchw();
+        Some(match entry {
+            "forward_2" => launch.loops(&[taps / (kh * kw), kw, kh]),
+            // Few threads, each with much work: small groups distribute them evenly.
+            "backward_w_1" => launch.with("WG", 16).loops(&[n, (ho * wo).div_ceil(walkers)]),
+            _ => launch.loops(&[walkers]),
+        })
     })?;
     Some(work.scratch(vec![scratch]).faster(3.0))
 }
