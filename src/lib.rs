@@ -74,7 +74,8 @@
 //! 4. A device is a demand: there is no silent fallback.
 //! 5. Anything random takes a seed. Only lab, training and the command line read the clock.
 //! 6. Nothing that a user or a file supplies causes a panic. Errors say where, what was expected, what came, and what to do.
-//! 7. Kernels stay within WebGPU's default limits. No dispatch is planned to take over 250 ms.
+//! 7. Kernels stay within WebGPU's default limits. No dispatch is planned to take over 250 ms, and no thread to iterate more often than the
+//!    adapter allows ([`ops::Launch::loops`]).
 //! 8. Within one dispatch, a tensor that is read and one that is written never share memory.
 //! 9. The WGSL type of a variable is its memory layout: `array<f32>` and `array<vec4<f32>>` are rows, `texture_storage_2d<r32float>` is
 //!    rows as texels, and `texture_storage_2d<rgba32float>` is channel quads.

@@ -7,7 +7,8 @@
 // writes which elements of its part of the line are taken, and all sort these: the line is read six times, whatever k is.
 // shared/rank.wgsl says which element comes first.
 
-const WG = 256u;
+// At most 256.
+override WG: u32 = 256u;
 
 // A line has `len` elements, `stride` apart; `smallest` is 0 or 1.
 struct P { lines: u32, len: u32, stride: u32, k: u32, smallest: u32 }
@@ -48,7 +49,7 @@ fn forward(
     }
     for (var digit = 0u; digit < 4u; digit++) {
         let shift = 24u - 8u * digit;
-        atomicStore(&bins[lane], 0u);
+        for (var bin = lane; bin < 256u; bin += WG) { atomicStore(&bins[bin], 0u); }
         workgroupBarrier();
         for (var i = lane; i < p.len; i += WG) {
             let own = rank(x[from_x + i * p.stride]);
