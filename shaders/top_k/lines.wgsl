@@ -65,7 +65,7 @@ fn forward(
                 rest -= count;
                 bin -= 1u;
             }
-            last_rank = last_rank << 8u | bin;
+            last_rank = (last_rank << 8u) | bin;
             taken = rest;
         }
         workgroupBarrier();
