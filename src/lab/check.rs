@@ -646,6 +646,7 @@ mod tests {
     use crate::ops::pairwise_distance::PairwiseDistance;
     use crate::ops::softmax_cross_entropy::SoftmaxCrossEntropy;
     use crate::ops::top_k::TopK;
+    use std::collections::BTreeSet;
 
     fn adapter() -> Option<Device> {
         match Device::open(&Select::Default) {
@@ -708,16 +709,18 @@ mod tests {
             Tensor::new(shape, values).unwrap()
         };
         let mut g = Graph::new();
-        let image = random([2, 8, 12, 16].into());
+        // Enough channels, also of a group, for the kernels of blocks.
+        const C: usize = 32;
+        let image = random([2, C, 12, 16].into());
         let mut y = g.input("x", image.shape()).unwrap();
-        // No two sides are padded alike, so that none can be taken for another.
+        // Opposite sides are not padded alike, so that none can be taken for another, and less than filters reach, which fusion needs.
         let layers = [
-            Conv2d { padding: [2, 0, 1, 3], ..Conv2d::default() },
-            Conv2d { dilation: [2, 1], padding: [0, 3, 2, 1], ..Conv2d::default() },
-            Conv2d { groups: 2, padding: [0, 1, 3, 2], ..Conv2d::default() },
-            Conv2d { groups: 8, ..Conv2d::same(5) },
-            Conv2d { stride: [2, 1], padding: [2, 1, 0, 3], ..Conv2d::default() },
-            Conv2d { stride: [2, 2], groups: 8, ..Conv2d::same(3) },
+            Conv2d { padding: [2, 0, 1, 1], ..Conv2d::default() },
+            Conv2d { dilation: [2, 1], padding: [1, 0, 3, 2], ..Conv2d::default() },
+            Conv2d { groups: 2, padding: [0, 1, 2, 2], ..Conv2d::default() },
+            Conv2d { groups: C, ..Conv2d::same(5) },
+            Conv2d { stride: [2, 1], padding: [2, 1, 0, 2], ..Conv2d::default() },
+            Conv2d { stride: [2, 2], groups: C, ..Conv2d::same(3) },
         ];
         let up = ConvTranspose2d { stride: [2, 2], padding: [1, 2], groups: 2, ..ConvTranspose2d::default() };
         let (mut wanted, mut weights) = (Vec::new(), BTreeMap::new());
@@ -729,12 +732,12 @@ mod tests {
         };
         for (k, op) in layers.into_iter().enumerate() {
             let side = if op.padding == [2; 4] { 5 } else { 3 };
-            let w = parameter(&mut g, format!("w{k}"), [8, 8 / op.groups, side, side]);
-            let b = parameter(&mut g, format!("b{k}"), [1, 8, 1, 1]);
+            let w = parameter(&mut g, format!("w{k}"), [C, C / op.groups, side, side]);
+            let b = parameter(&mut g, format!("b{k}"), [1, C, 1, 1]);
             y = g.conv2d(y, w, b, op).unwrap();
             y = if k % 2 == 0 { g.relu(y).unwrap() } else { g.pointwise(y, "silu").unwrap() };
         }
-        let (w, b) = (parameter(&mut g, "up.w".into(), [8, 3, 4, 4]), parameter(&mut g, "up.b".into(), [1, 6, 1, 1]));
+        let (w, b) = (parameter(&mut g, "up.w".into(), [C, 3, 4, 4]), parameter(&mut g, "up.b".into(), [1, 6, 1, 1]));
         y = g.conv_transpose2d(y, w, b, up).unwrap();
         let apart = ConvTranspose2d { dilation: [2, 2], padding: [2, 1], ..ConvTranspose2d::default() };
         let (w, b) =
@@ -752,6 +755,10 @@ mod tests {
         for stem in ["conv2d/conv3x3_tile", "conv2d/gemm", "conv2d/depthwise_fours", "loss/fours"] {
             assert!(kernels.iter().any(|k| k.starts_with(stem)), "{stem}: {kernels:?}");
         }
+        let is_fused = |step: &&Step| step.name.ends_with(".dx") && step.stem() != "conv2d/plain";
+        let gradients: BTreeSet<&str> =
+            session.plan().steps.iter().filter(is_fused).map(|step| step.name.as_str()).collect();
+        assert!(gradients.len() >= 5, "{gradients:?}");
         let references = Device::open(&Select::Cpu).unwrap().compile(&g, &fetches, weights).unwrap();
         let inputs = [("x", &image)];
         for (ours, right) in session.run(&inputs).unwrap().iter().zip(&references.run(&inputs).unwrap()) {
