@@ -636,6 +636,7 @@ mod tests {
     use super::*;
     use crate::exec::Select;
     use crate::graph::{Init, grad};
+    use crate::ops::Fill;
     use crate::ops::avg_pool2d::AvgPool2d;
     use crate::ops::conv_transpose2d::ConvTranspose2d;
     use crate::ops::conv2d::Conv2d;
@@ -663,11 +664,15 @@ mod tests {
     #[test]
     fn longer_loops_than_the_adapter_runs_are_refused() {
         let Some(device) = adapter() else { return };
+        // The largest pixel is the last one.
+        fn ascending(_: &mut Rng, x: &[Shape], k: usize) -> Vec<f64> {
+            (0..len(&x[k])).map(|i| i as f64).collect()
+        }
         // Products of the sides are 65,536 or more, or are with what the ends of inner loops take.
         let long = [
             Case::new(TopK { k: 22, axis: 1, largest: false }, &[[9, 6000]]),
             Case::new(AvgPool2d::new(256, 256), &[[1, 2, 256, 257]]),
-            Case::new(MaxPool2d::new(256, 256), &[[1, 2, 256, 257]]),
+            Case::new(MaxPool2d::new(256, 256), &[[1, 2, 256, 257]]).fill(0, Fill::With(ascending)),
             Case::new(Linear, &[[65_600, 5, 1, 1], [3, 5, 1, 1], [1, 3, 1, 1]]),
             Case::new(Linear, &[[2, 3, 1, 1], [65_600, 3, 1, 1], [1, 65_600, 1, 1]]),
             Case::new(Matmul { transpose_a: false, transpose_b: false }, &[[5, 65_600], [65_600, 6]]),
@@ -679,9 +684,12 @@ mod tests {
             Case::new(Conv2d { stride: [2, 2], ..Conv2d::same(3) }, &[[1, 2, 3, 3], [9000, 2, 3, 3], [1, 9000, 1, 1]]),
             Case::new(ConvTranspose2d::default(), &[[1, 14_000, 2, 2], [14_000, 2, 1, 1], [1, 2, 1, 1]]),
         ];
-        // And the longest that a kernel of one loop takes.
-        let longest = Case::new(PairwiseDistance, &[[2, 65_533, 1, 1], [3, 65_533, 1, 1]]);
-        for case in long.iter().chain([&longest]) {
+        // And the longest that plain kernels take, of one loop and of two.
+        let longest = [
+            ("forward", Case::new(PairwiseDistance, &[[2, 65_533, 1, 1], [3, 65_533, 1, 1]])),
+            ("backward_b", Case::new(Linear, &[[65_528, 2, 1, 1], [3, 2, 1, 1], [1, 3, 1, 1]])),
+        ];
+        for case in long.iter().chain(longest.iter().map(|(_, case)| case)) {
             for &kernel in case.op.kernels() {
                 let name = format!("{} by {}", case.op.name(), kernel.stem());
                 match block_on(case_on_adapter(&device, case, kernel, &mut References::new(false))) {
@@ -694,9 +702,12 @@ mod tests {
                 }
             }
         }
-        let io = Io { x: &longest.x, y: longest.op.shape(&longest.x).unwrap() };
-        let call = ops::Call::new(&*longest.op, "forward", &["forward"], io);
-        assert!(longest.op.kernels()[0].serve(&call, &Caps::software()).is_some());
+        for (method, Case { op, x, .. }) in &longest {
+            let io = Io { x, y: op.shape(x).unwrap() };
+            let entries = [*method];
+            let call = ops::Call::new(&**op, method, &entries, io);
+            assert!(op.kernels()[0].serve(&call, &Caps::software()).is_some(), "{method} of {}", op.name());
+        }
     }
 
     /// Other tests run whole graphs as the adapter at hand is planned for; without a GPU, that is never the plan for one.

@@ -129,7 +129,8 @@ fn plain(call: &Call, caps: &Caps) -> Option<Work> {
             ("columns", columns.into()),
         ];
         let threads = if entry == "backward_b" { tiles } else { tiles * WORKGROUP };
-        Some(Launch::threads(threads, params).loops(&[terms, 1]))
+        // The sums, and their rows.
+        Some(Launch::threads(threads, params).loops(&[terms]).loops(&[4]))
     })
 }
 

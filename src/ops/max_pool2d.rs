@@ -103,9 +103,10 @@ fn plain(call: &Call, caps: &Caps) -> Option<Work> {
     let (op, io) = (call.op::<MaxPool2d>()?, &call.io);
     call.work(caps, |entry| {
         let threads = if entry == "backward" { io.x_len(0) } else { io.y_len() };
-        let launch = Launch::threads(threads, op.windows.params(io, threads)).loops(&op.windows.loops(io, entry));
-        // Whether an earlier pixel of a window is as large is asked for each pixel of it.
-        Some(if entry == "backward" { launch.loops(&op.windows.loops(io, "forward")) } else { launch })
+        let launch = Launch::threads(threads, op.windows.params(io, threads));
+        // For each window of a pixel, whether one of its pixels before is as large.
+        let [windows, pixels] = ["backward", "forward"].map(|entry| op.windows.loops(io, entry));
+        Some(if entry == "backward" { launch.loops(&[windows, pixels].concat()) } else { launch.loops(&pixels) })
     })
 }
 
