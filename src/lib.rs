@@ -149,6 +149,7 @@ pub mod prelude {
     pub use crate::graph::{Draft, Init, Layer, Var};
     pub use crate::ops::conv2d::Conv2d;
     pub use crate::ops::loss::Reduction;
+    pub use crate::plan::Precision;
     pub use crate::rng::Rng;
     pub use crate::tensor::{DType, Shape, Tensor};
     #[cfg(feature = "train")]

@@ -255,6 +255,24 @@ fn check_compares_every_step_and_the_outputs() {
 }
 
 #[test]
+fn a_network_in_f16_is_checked_measured_and_refused_where_there_is_none() {
+    let folder = Folder::new();
+    std::fs::write(folder.path("net.onnx"), onnx::bytes(&onnx::chain(&[2, 8, 3], 12))).unwrap();
+    let net = folder.text("net.onnx");
+    let error = fails(&["run", &net, "--precision", "f16", "--device", "cpu"]);
+    assert!(error.contains("cpu (f64 references) has no f16") && error.contains("--precision f32"), "{error}");
+    assert_eq!(run(&["run", &net, "--precision", "f8"]).status.code(), Some(2));
+    assert!(fails(&["tune", &net, "--precision", "f16"]).contains("measured on f32"));
+    if common::device().is_some_and(|device| device.caps().has_f16) {
+        let report = json(&["check", &net, "--precision", "f16", "--json"]);
+        assert_eq!(report["failed"], 0);
+        let bytes = |precision: &str| json(&["plan", &net, "--precision", precision, "--json"])["peak_bytes"].as_u64();
+        assert!(bytes("f16") < bytes("f32"));
+        assert!(fails(&["bench", &net, "--train", "--precision", "f16"]).contains("training needs --precision f32"));
+    }
+}
+
+#[test]
 fn plan_and_profile_take_any_network() {
     let folder = Folder::new();
     std::fs::write(folder.path("net.onnx"), onnx::bytes(&onnx::chain(&[2, 8, 3], 12))).unwrap();

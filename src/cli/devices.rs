@@ -39,8 +39,9 @@ pub fn run(arguments: &Arguments) -> Result<u8> {
         let (mib, groups) = (a.caps.binding_bytes >> 20, a.caps.workgroups_per_dimension);
         say!("   tensors up to {mib} MiB, {groups} workgroups per dimension");
         let (smallest, largest) = a.subgroup_size;
-        let timestamps = if a.has_timestamps { "" } else { "no " };
-        say!("   subgroups of {smallest} to {largest}, {timestamps}timestamps");
+        let no = |has: bool| if has { "" } else { "no " };
+        let (timestamps, f16) = (no(a.has_timestamps), no(a.caps.has_f16));
+        say!("   subgroups of {smallest} to {largest}, {timestamps}timestamps, {f16}f16");
         if could_be_wider(a) {
             say!("   this processor has AVX-512: convolutions may be faster with {WIDER}");
         }
@@ -64,7 +65,7 @@ pub fn run(arguments: &Arguments) -> Result<u8> {
                     "max_binding_bytes": a.caps.binding_bytes,
                     "max_workgroups_per_dimension": a.caps.workgroups_per_dimension,
                     "subgroup_size": [a.subgroup_size.0, a.subgroup_size.1],
-                    "timestamps": a.has_timestamps,
+                    "timestamps": a.has_timestamps, "f16": a.caps.has_f16,
                     "faster_with": could_be_wider(a).then_some(WIDER),
                 })
             })

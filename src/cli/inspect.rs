@@ -7,9 +7,9 @@ use crate::error::{Error, Result};
 use crate::exec::{Device, Session};
 use crate::files::{self, Existing};
 use crate::lab::profile::{Profile, Row};
-use crate::plan::Plan;
 use crate::plan::choices::Outcome;
 use crate::plan::why::{Considered, Why};
+use crate::plan::{Plan, Precision};
 use crate::rng::Rng;
 use crate::tensor::{Tensor, len};
 use crate::vision::models::bands::Stage;
@@ -109,6 +109,9 @@ pub struct ProfileCommand {
     /// Adapter by name or index (see `lineament devices`).
     #[arg(long, short = 'g', value_name = "NAME|INDEX", value_parser = super::parse_device, requires = "net")]
     device: Option<crate::exec::Select>,
+    /// Store weights and what lies between layers as f32, or as f16.
+    #[arg(long, value_name = "f32|f16", default_value = "f32", hide_default_value = true, requires = "net")]
+    precision: Precision,
     /// Print a shader's WGSL and its translations for Vulkan, Metal and DX12, without running it.
     #[arg(long, value_name = "NAME[.ENTRY]")]
     shader: Option<String>,
@@ -293,7 +296,7 @@ pub fn profile(command: &ProfileCommand) -> Result<u8> {
         }
         (None, None, Some(net)) => {
             command.runs.check()?;
-            let common = Common { device: command.device.clone(), json: command.json };
+            let common = Common { device: command.device.clone(), precision: command.precision, json: command.json };
             let session = bench::session(net, command.given.batch, command.given.size, &common)?;
             print_profile(&session, &command.runs, command.json)
         }

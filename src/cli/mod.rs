@@ -31,6 +31,7 @@ mod upscale;
 
 use crate::error::Result;
 use crate::exec::{Device, Select, adapters, default_adapter};
+use crate::plan::Precision;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use std::process::ExitCode;
 use std::sync::LazyLock;
@@ -119,6 +120,9 @@ struct Common {
     /// Adapter by name or index (see `lineament devices`), or `cpu` for the references.
     #[arg(long, short = 'g', value_name = "NAME|INDEX|cpu", value_parser = parse_device)]
     device: Option<Select>,
+    /// Store weights and what lies between layers as f32, or as f16 at half of the memory: less exact, and for inference only.
+    #[arg(long, value_name = "f32|f16", default_value = "f32", hide_default_value = true)]
+    precision: Precision,
     /// Print one JSON object as the last line.
     #[arg(long)]
     json: bool,
@@ -142,7 +146,7 @@ impl Common {
             };
             log::info!("device: {}: {why}", device.describe());
         }
-        tune::follow_environment(device)
+        tune::follow_environment(device.with_precision(self.precision)?)
     }
 }
 

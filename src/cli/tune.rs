@@ -9,6 +9,7 @@ use crate::exec::{Choose, Device};
 use crate::graph::{Graph, NodeId};
 use crate::lab::tune::store::{self, ENVIRONMENT, Fingerprint};
 use crate::lab::tune::{Choices, Outcome, keys, tune_each};
+use crate::plan::Precision;
 use crate::table::{self, Column};
 use clap::Args;
 use serde_json::json;
@@ -212,6 +213,11 @@ pub fn run(arguments: &Arguments) -> Result<u8> {
     };
     if arguments.batch == Some(0) {
         return Err(Error::Usage("--batch must be at least 1".into()));
+    }
+    if arguments.common.precision != Precision::F32 {
+        return Err(Error::Usage(
+            "kernels are measured on f32; plans for --precision f16 follow the same choices".into(),
+        ));
     }
     // Reports a file that cannot be read before opening an adapter.
     let network = match arguments.net.as_deref() {

@@ -29,7 +29,7 @@ impl Device {
     }
 
     fn options<'a>(&self, choices: Option<&'a Choices>) -> Options<'a> {
-        Options { caps: self.caps(), choices, ..Options::default() }
+        Options { caps: self.caps(), precision: self.precision(), choices, ..Options::default() }
     }
 
     /// Explains why [`Device::plan`] chose the shaders of node `name`.

@@ -4,7 +4,7 @@ use super::cpu;
 use super::gpu::{self, AdapterInfo, Gpu, Pipelines};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, NodeId};
-use crate::plan::{Caps, Choices};
+use crate::plan::{Caps, Choices, Precision};
 use std::sync::Arc;
 
 /// Which device to open. A demand, not a hint: there is no silent fallback.
@@ -55,6 +55,7 @@ pub fn default_adapter(adapters: &[AdapterInfo]) -> Option<(usize, &'static str)
 pub struct Device {
     pub(super) backend: Backend,
     chooser: Option<Arc<dyn Choose>>,
+    precision: Precision,
 }
 
 #[derive(Debug, Clone)]
@@ -70,7 +71,7 @@ impl Device {
     /// There is no such adapter; the message lists the adapters, or what to install.
     pub async fn open_async(select: &Select) -> Result<Self> {
         if *select == Select::Cpu {
-            return Ok(Self { backend: Backend::Cpu, chooser: None });
+            return Ok(Self { backend: Backend::Cpu, chooser: None, precision: Precision::F32 });
         }
         if let Select::Name(name) = select
             && name.trim().is_empty()
@@ -110,7 +111,7 @@ impl Device {
             _ => default_adapter(&adapters).map_or(0, |(index, _)| index),
         };
         let gpu = Gpu::open(handles.swap_remove(index)).await?;
-        Ok(Self { backend: Backend::Gpu(Arc::new(Pipelines::new(gpu))), chooser: None })
+        Ok(Self { backend: Backend::Gpu(Arc::new(Pipelines::new(gpu))), chooser: None, precision: Precision::F32 })
     }
 
     /// Makes the driver use and extend `data`, which it compiled in an earlier process and [`Device::compiled`] returned there; pass
@@ -156,7 +157,25 @@ impl Device {
 
     /// Returns this device without choices.
     pub(crate) fn without_choices(&self) -> Self {
-        Self { backend: self.backend.clone(), chooser: None }
+        Self { backend: self.backend.clone(), chooser: None, precision: self.precision }
+    }
+
+    /// Returns this device with plans that store values in `precision`.
+    ///
+    /// # Errors
+    /// The device has no f16.
+    pub fn with_precision(self, precision: Precision) -> Result<Self> {
+        if precision != Precision::F32 && !self.caps().has_f16 {
+            return Err(Error::device(
+                format!("{} has no f16", self.describe()),
+                "use --precision f32, or another --device; `lineament devices` says which have f16",
+            ));
+        }
+        Ok(Self { precision, ..self })
+    }
+
+    pub fn precision(&self) -> Precision {
+        self.precision
     }
 
     pub(super) fn choices(&self, graph: &Graph, fetches: &[NodeId]) -> Result<Option<Arc<Choices>>> {

@@ -2,7 +2,7 @@
 
 use super::cpu::CpuSession;
 use super::device::Device;
-use super::gpu::GpuSession;
+use super::gpu::{GpuSession, check_range};
 use super::timing::{Clock, Now, Run, Span};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Kind};
@@ -157,6 +157,7 @@ impl Session {
             if value.dtype != tensor.dtype() {
                 return fail(format!("tensor {name:?} holds {}, expected {}", tensor.dtype(), value.dtype));
             }
+            check_range(value, tensor)?;
             found.push((value, node, tensor));
         }
         for (value, node, tensor) in found {

@@ -87,6 +87,8 @@ pub struct Node {
     pub dtype: DType,
     /// Indices of earlier nodes.
     pub inputs: Vec<usize>,
+    /// Holds integers as f32, which f16 would round.
+    pub(crate) is_exact: bool,
     /// Another way to compute the same value, which the planner prefers.
     pub(crate) fused: Option<Fused>,
 }
@@ -629,8 +631,14 @@ impl Graph {
         }
         let index = self.nodes.len();
         self.names.insert(name.clone(), index);
-        self.nodes.push(Node { name, kind, shape, dtype, inputs, fused: None });
+        self.nodes.push(Node { name, kind, shape, dtype, inputs, is_exact: false, fused: None });
         Ok(NodeId { graph: self.id, index })
+    }
+
+    /// Keeps what the nodes from `first` on compute in f32, whatever the precision of a plan.
+    pub(crate) fn keep_exact(&mut self, first: usize) {
+        let is_computed = |node: &&mut Node| matches!(node.kind, Kind::Op(_) | Kind::Output { .. } | Kind::Reshape);
+        self.nodes[first..].iter_mut().filter(is_computed).for_each(|node| node.is_exact = true);
     }
 }
 

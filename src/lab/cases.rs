@@ -63,6 +63,13 @@ impl CaseGraph {
         Ok(Self { graph, fetches, weights: Weights::from_tensors(states), inputs })
     }
 
+    /// Returns the graph of the outputs alone; `None` if the operation overwrites inputs.
+    pub fn without_gradients(mut self, case: &Case) -> Option<Self> {
+        self.fetches.truncate(case.op.outputs().len());
+        self.inputs.truncate(case.op.inputs().len());
+        case.op.updates().is_empty().then_some(self)
+    }
+
     /// Returns the inputs as a session takes them.
     pub fn feeds(&self) -> Vec<(&str, &Tensor)> {
         feeds(&self.inputs)

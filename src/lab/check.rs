@@ -15,7 +15,7 @@ use crate::exec::{Device, GpuSession, Guard, op_of, parts_of, value_of};
 use crate::graph::{Graph, NodeId};
 use crate::layout::Layout;
 use crate::ops::{self, Caps, Case, EPS, Io, Kernel, Op, Promise, Tolerance, Values, reference, reference_grad};
-use crate::plan::{Options, Plan, Step, counts};
+use crate::plan::{Options, Plan, Precision, Step, counts};
 use crate::rng::Rng;
 use crate::shader::Variable;
 use crate::shader::reflect;
@@ -192,7 +192,8 @@ async fn steps_with(
 ) -> Result<Vec<StepReport>> {
     let mut first: Option<Vec<Tensor>> = None;
     for (guard, fold_rows) in [(Guard::First, 1), (Guard::Second, FOLDED_ROWS)] {
-        let options = Options { caps: device.caps(), kernel, keep_all: true, fold_rows, choices: None };
+        let (caps, precision) = (device.caps(), precision(device));
+        let options = Options { caps, precision, kernel, keep_all: true, fold_rows, choices: None };
         let session = device.compile_with(graph, fetches, weights.clone(), &options, Some(guard)).await?;
         let Some(gpu) = session.on_adapter() else {
             return Err(Error::Usage("the references cannot be checked against themselves; choose an adapter".into()));
@@ -317,7 +318,11 @@ impl Ran<'_> {
                 Tolerance::Each(bounds) => bounds,
             };
             let shape = self.plan.values[value].shape;
-            let data = &self.got[value].to_f64()[..];
+            let mut data = self.got[value].to_f64();
+            if self.plan.values[value].is_half {
+                judge::excuse_rounding(right, &mut data);
+            }
+            let data = &data[..];
             if right.len() != data.len() || worst.len() != data.len() {
                 return Err(Error::graph(
                     &step.name,
@@ -343,6 +348,11 @@ impl Ran<'_> {
         }
         Ok(())
     }
+}
+
+/// Returns how a check on `device` stores values: as its plans do, but also the ends of a graph of one operation.
+fn precision(device: &Device) -> Precision {
+    if device.precision() == Precision::F32 { Precision::F32 } else { Precision::AllF16 }
 }
 
 /// Returns the accuracy that the step's kernel promises.
@@ -548,7 +558,13 @@ pub(super) async fn case_on_adapter(
     references: &mut References,
 ) -> Result<Option<Vec<StepReport>>> {
     let stem = kernel.stem();
-    let one = CaseGraph::new(case)?;
+    let mut one = CaseGraph::new(case)?;
+    if device.precision() != Precision::F32 {
+        match one.without_gradients(case) {
+            Some(forward) => one = forward,
+            None => return Ok(None),
+        }
+    }
     // A kernel that serves neither forward nor backward here would only test the plain shader again.
     let options = Options { caps: device.caps(), kernel: Some(kernel), keep_all: true, ..Options::default() };
     let plan = Plan::new(&one.graph, &one.fetches, &options)?;
@@ -708,6 +724,58 @@ mod tests {
             let call = ops::Call::new(&**op, method, &entries, io);
             assert!(op.kernels()[0].serve(&call, &Caps::software()).is_some(), "{method} of {}", op.name());
         }
+    }
+
+    #[test]
+    fn a_network_in_f16_is_off_by_what_f16_rounds() {
+        let Some(device) = adapter().filter(|device| device.caps().has_f16) else {
+            return eprintln!("SKIPPED: the adapter has no f16");
+        };
+        let mut rng = Rng::new(5);
+        let mut random = |shape: Shape| {
+            let values = (0..len(&shape)).map(|_| rng.uniform(-0.2, 0.2) as f32).collect();
+            Tensor::new(shape, values).unwrap()
+        };
+        let mut g = Graph::new();
+        let image = random([1, 3, 18, 20].into());
+        let x = g.input("x", image.shape()).unwrap();
+        let mut weights = BTreeMap::new();
+        let mut layer = |g: &mut Graph, name: &str, shape: [usize; 4], bias: usize| {
+            weights.insert(format!("{name}.w"), random(shape.into()));
+            weights.insert(format!("{name}.b"), random([1, bias, 1, 1].into()));
+            [("w", shape), ("b", [1, bias, 1, 1])]
+                .map(|(part, shape)| g.param(&format!("{name}.{part}"), shape, Init::Constant(0.0)).unwrap())
+        };
+        let [w, b] = layer(&mut g, "first", [32, 3, 3, 3], 32);
+        let y = g.conv2d(x, w, b, Conv2d::same(3)).unwrap();
+        let y = g.relu(y).unwrap();
+        let [w, b] = layer(&mut g, "second", [32, 32, 3, 3], 32);
+        let y = g.conv2d(y, w, b, Conv2d { stride: [2, 2], ..Conv2d::same(3) }).unwrap();
+        let y = g.pointwise(y, "silu").unwrap();
+        // An odd number of elements, in which the last word of f16 is half used.
+        let y = g.reshape(y, [1, 32 * 9 * 10, 1, 1]).unwrap();
+        let [w, b] = layer(&mut g, "third", [3, 32 * 9 * 10, 1, 1], 3);
+        let y = g.linear(y, w, b).unwrap();
+        let wide = Weights::from_tensors(weights.clone());
+        let caps = Caps { storage_textures: device.caps().storage_textures, has_f16: true, ..Caps::hardware() };
+        let run = |precision: Precision, weights: &Weights| {
+            let options = Options { caps, precision, ..Options::default() };
+            let session = block_on(device.compile_with(&g, &[y], weights.clone(), &options, None))?;
+            Ok::<_, Error>((session.run(&[("x", &image)])?.remove(0), session.weights()?, session.plan().peak_bytes()))
+        };
+        let [full, half] = [Precision::F32, Precision::F16].map(|precision| run(precision, &wide).unwrap());
+        let most = full.0.data().iter().fold(0.0f32, |m, v| m.max(v.abs()));
+        let worst = full.0.data().iter().zip(half.0.data()).fold(0.0f32, |m, (a, b)| m.max((a - b).abs()));
+        assert!(worst > 1e-6 * most && worst < 3e-3 * most, "{worst} of {most}");
+        assert!((half.2 as f64) < 0.6 * full.2 as f64, "{} of {} bytes", half.2, full.2);
+        for (name, tensor) in wide.tensors() {
+            let rounded: Vec<f32> = tensor.data().iter().map(|&v| half::f16::from_f32(v).to_f32()).collect();
+            assert_eq!(half.1.get(name).unwrap().data(), rounded, "{name}");
+        }
+        // What f16 cannot hold is refused before it becomes infinite.
+        weights.insert("third.b".into(), Tensor::filled([1, 3, 1, 1], 7e4));
+        let error = run(Precision::F16, &Weights::from_tensors(weights)).unwrap_err().to_string();
+        assert!(error.contains("third.b") && error.contains("7e4"), "{error}");
     }
 
     /// Other tests run whole graphs as the adapter at hand is planned for; without a GPU, that is never the plan for one.

@@ -69,6 +69,8 @@ pub struct Caps {
     pub workgroups_per_dimension: u32,
     pub threads_per_workgroup: u32,
     pub workgroup_bytes: u32,
+    /// Shaders can read and write f16.
+    pub has_f16: bool,
     /// Most iterations of all loops of a thread together, for [`Launch::loops`].
     pub iterations: usize,
     /// Workgroups that keep the adapter busy, about four for each core: wgpu does not tell how many it has, so a GPU is taken to have 64.
@@ -102,6 +104,7 @@ impl Default for Caps {
             workgroups_per_dimension: 65_535,
             threads_per_workgroup: 256,
             workgroup_bytes: 16_384,
+            has_f16: false,
             iterations: usize::MAX,
             busy_workgroups: 256,
             flops_per_second: PLAIN_FLOPS_PER_SECOND,

@@ -1,14 +1,15 @@
 //! Turns a graph into steps over slots: plain data that prints as a table.
 //!
 //! Each pass has its own file, in this order: `fuse` combines neighbouring nodes, `lower` determines the methods that a graph asks
-//! for, `select` the shaders that compute them and their layouts, `schedule` the order of the steps and their launches, `memory`
-//! where values lie; `verify` checks the result, `table` prints it.
+//! for, `select` the shaders that compute them and their layouts, `schedule` the order of the steps and their launches, `half` which
+//! values are stored as f16, `memory` where they lie; `verify` checks the result, `table` prints it.
 //!
 //! A [`Plan`] holds no handles: it can be made and compared without an adapter, and both the adapter and the references
 //! follow it. Its memory is exact: nothing else is allocated for tensors.
 
 pub mod choices;
 pub mod fuse;
+mod half;
 mod lower;
 mod memory;
 mod schedule;
@@ -31,10 +32,41 @@ use schedule::Scheduled;
 use select::{Selection, select};
 use std::collections::BTreeSet;
 
+/// How the values of a plan are stored. Shaders always compute in f32.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Precision {
+    #[default]
+    F32,
+    /// Weights and intermediate values are stored as f16, at half of the memory and traffic; inputs, outputs, constants, textures and
+    /// partial sums as f32. For inference alone: a gradient may be too small for f16.
+    F16,
+    /// As [`Precision::F16`], and inputs and outputs too, so that a check of one operation covers what its kernels read and write.
+    AllF16,
+}
+
+impl std::fmt::Display for Precision {
+    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        f.write_str(if *self == Self::F32 { "f32" } else { "f16" })
+    }
+}
+
+impl std::str::FromStr for Precision {
+    type Err = String;
+    /// Parses `f32` or `f16`.
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
+        match text {
+            "f32" => Ok(Self::F32),
+            "f16" => Ok(Self::F16),
+            _ => Err("expected f32 or f16".into()),
+        }
+    }
+}
+
 /// Options for planning.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Options<'a> {
     pub caps: Caps,
+    pub precision: Precision,
     /// Use this kernel wherever it serves, regardless of its family, plain kernels elsewhere, and others where these do not serve either.
     pub kernel: Option<Kernel>,
     /// Give every value its own memory, so that all can be read after a run.
@@ -83,6 +115,8 @@ pub struct Value {
     pub name: String,
     pub shape: Shape,
     pub dtype: DType,
+    /// Each element, of f32, is stored as f16.
+    pub is_half: bool,
     /// The node of the graph whose value, or a copy of it in another layout, this is; `None` for scratch and unwanted gradients.
     pub node: Option<usize>,
     pub slot: usize,
@@ -102,6 +136,7 @@ impl Value {
     pub fn bytes(&self) -> u64 {
         let elements = self.layout.elements(&self.shape);
         match self.layout {
+            Layout::Rows if self.is_half => (2 * elements as u64).next_multiple_of(4),
             Layout::Rows => 4 * elements as u64,
             Layout::Texels => 4 * elements.next_multiple_of(TEXELS_PER_ROW) as u64,
             Layout::Quads => 16 * elements.next_multiple_of(TEXELS_PER_ROW) as u64,
@@ -142,6 +177,8 @@ pub struct Binding {
     pub binding: u32,
     pub value: usize,
     pub layout: Layout,
+    /// The value is stored as f16; the shader declares f32.
+    pub is_half: bool,
     /// Declared `read_write` in the shader.
     pub writable: bool,
     /// The entry writes it.
@@ -177,6 +214,10 @@ pub struct Step {
 }
 
 impl Step {
+    /// Returns the variables whose values are stored as f16.
+    pub(crate) fn half(&self) -> Vec<&str> {
+        self.bindings.iter().filter(|b| b.is_half).map(|b| b.variable.as_str()).collect()
+    }
     /// Returns the file stem of the shader.
     pub fn stem(&self) -> &'static str {
         self.source.stem
@@ -237,7 +278,9 @@ impl Plan {
     }
 
     fn of(graph: &Graph, fetches: &[NodeId], selection: &Selection, options: &Options) -> Result<Self> {
-        let Scheduled { steps, mut values, inputs, returned } = schedule::schedule(graph, fetches, selection, options)?;
+        let mut scheduled = schedule::schedule(graph, fetches, selection, options)?;
+        half::store(graph, &mut scheduled, options)?;
+        let Scheduled { steps, mut values, inputs, returned } = scheduled;
         let slots = memory::assign(graph, &mut values, &returned, options)?;
         memory::check_packs(&steps, &values)?;
         let plan = Self { steps, values, slots, inputs, fetches: returned, notes: selection.notes.clone() };

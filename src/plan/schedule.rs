@@ -173,6 +173,7 @@ impl Builder<'_> {
             name,
             shape,
             dtype: DType::F32,
+            is_half: false,
             node,
             slot: usize::MAX,
             offset_bytes: 0,
@@ -255,6 +256,7 @@ impl Builder<'_> {
                 binding: variable.binding,
                 value: if variable.name == "y" { new } else { value },
                 layout: variable.layout,
+                is_half: false,
                 writable: variable.writable,
                 written: variable.name == "y",
             })
@@ -417,6 +419,7 @@ impl Builder<'_> {
                         binding: variable.binding,
                         value,
                         layout: variable.layout,
+                        is_half: false,
                         writable: variable.writable,
                         written,
                     });

@@ -4,6 +4,7 @@ use super::{Caps, Hold, MAX_DISPATCH_MS, Plan, Step, Value};
 use crate::error::{Error, Result};
 use crate::layout::{Layout, MAX_TEXELS};
 use crate::shader::reflect;
+use crate::tensor::DType;
 
 /// Alignment of bindings in bytes, from WebGPU's default limits.
 const ALIGNMENT: u64 = 256;
@@ -170,6 +171,12 @@ impl Plan {
                     "{} is bound to {}, which has elements of {}",
                     b.variable, value.name, value.dtype
                 ));
+            }
+            if value.is_half && (value.dtype != DType::F32 || value.layout != Layout::Rows) {
+                return fail(format!("{} is stored as f16, which only rows of f32 can be", value.name));
+            }
+            if value.is_half != b.is_half || (value.is_half && declared.is_some_and(|v| v.dtype != DType::F32)) {
+                return fail(format!("{} is not stored as {} reads it", value.name, b.variable));
             }
             if value.layout != b.layout {
                 return fail(format!("{} is bound to {}, which has another layout", b.variable, value.name));

@@ -2,6 +2,7 @@
 //!
 //! Nothing that a shader declares is repeated in Rust.
 
+use super::half::stored_as_half;
 use super::unroll;
 use crate::error::{Error, Result};
 use crate::layout::Layout;
@@ -517,6 +518,18 @@ pub fn specialized<'v>(
         file: stem.to_owned(),
         entry: String::new(),
         problem,
+    })
+}
+
+/// Returns `text` with the arrays `names` stored as f16.
+///
+/// # Errors
+/// One of them cannot be.
+pub fn with_half(stem: &str, text: &str, names: &[&str]) -> Result<String> {
+    stored_as_half(text, names).map_err(|problem| Error::Shader {
+        file: stem.to_owned(),
+        entry: String::new(),
+        problem: format!("f16: {problem}"),
     })
 }
 

@@ -76,6 +76,7 @@ fn describe(adapter: &wgpu::Adapter) -> AdapterInfo {
         caps: Caps {
             binding_bytes: limits.max_storage_buffer_binding_size.min(limits.max_buffer_size),
             storage_textures: limits.max_storage_textures_per_shader_stage as usize,
+            has_f16: adapter.features().contains(wgpu::Features::SHADER_F16),
             workgroups_per_dimension: limits.max_compute_workgroups_per_dimension,
             ..if is_cpu { Caps::software() } else { Caps::hardware() }
         },
@@ -123,7 +124,8 @@ impl Gpu {
     /// The adapter refuses.
     pub async fn open(adapter: Adapter) -> Result<Self> {
         let Adapter { handle: adapter, info } = adapter;
-        let features = adapter.features() & (wgpu::Features::TIMESTAMP_QUERY | wgpu::Features::PIPELINE_CACHE);
+        let wanted = wgpu::Features::TIMESTAMP_QUERY | wgpu::Features::PIPELINE_CACHE | wgpu::Features::SHADER_F16;
+        let features = adapter.features() & wanted;
         let (device, queue) = adapter
             .request_device(&wgpu::DeviceDescriptor {
                 label: Some("lineament"),

@@ -6,6 +6,7 @@
 
 mod adapter;
 mod guard;
+mod half;
 mod pipelines;
 mod quads;
 mod readback;
@@ -15,6 +16,7 @@ mod timing;
 
 pub use adapter::{AdapterInfo, Gpu, adapters};
 pub use guard::Guard;
+pub(crate) use half::check_range;
 pub use pipelines::Pipelines;
 pub use resident::Resident;
 pub use session::GpuSession;

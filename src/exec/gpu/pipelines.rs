@@ -3,17 +3,16 @@
 use super::adapter::{Gpu, format_of};
 use crate::error::Result;
 use crate::layout::Layout;
-use crate::ops::Source;
 use crate::plan::Step;
-use crate::shader::specialized;
+use crate::shader::{specialized, with_half};
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-/// Shader text, and the bits of the constants that it is specialized with.
-type ModuleKey = (&'static str, Vec<(&'static str, u64)>);
-/// Shader text, entry, and the bits of the overrides.
-type PipelineKey = (&'static str, String, Vec<(&'static str, u64)>);
+/// Shader text, the arrays that are stored as f16, and the bits of the constants that it is specialized with.
+type ModuleKey = (&'static str, Vec<String>, Vec<(&'static str, u64)>);
+/// Shader text, the arrays that are stored as f16, entry, and the bits of the overrides.
+type PipelineKey = (&'static str, Vec<String>, String, Vec<(&'static str, u64)>);
 
 /// Values of `override`s by name.
 type Overrides = Vec<(&'static str, f64)>;
@@ -33,9 +32,14 @@ pub struct Pipelines {
     pipelines: Mutex<HashMap<PipelineKey, Arc<Pipeline>>>,
 }
 
+/// Returns the arrays of a step that are stored as f16.
+fn half_of(step: &Step) -> Vec<String> {
+    step.half().into_iter().map(str::to_owned).collect()
+}
+
 fn key_of(step: &Step) -> PipelineKey {
     let overrides = step.overrides.iter().map(|(n, v)| (*n, v.to_bits())).collect();
-    (step.source.text, step.entry.clone(), overrides)
+    (step.source.text, half_of(step), step.entry.clone(), overrides)
 }
 
 impl std::fmt::Debug for Pipelines {
@@ -75,12 +79,20 @@ impl Pipelines {
         self.pipelines.lock().unwrap_or_else(PoisonError::into_inner).retain(|key, _| key.0 != text);
     }
 
-    /// Returns the module of `source` for these values, and the values that are overrides.
-    fn module(&self, source: &Source, values: &[(&'static str, f64)]) -> Result<(wgpu::ShaderModule, Overrides)> {
-        let (text, rest) = match specialized(source.stem, source.text, values)? {
+    /// Returns the module of a step's shader for its values, and the values that are overrides.
+    fn module(
+        &self,
+        Step { source, overrides: values, .. }: &Step,
+        half: Vec<String>,
+    ) -> Result<(wgpu::ShaderModule, Overrides)> {
+        let (mut text, rest) = match specialized(source.stem, source.text, values)? {
             Some((text, rest)) => (Cow::Owned(text), rest),
             None => (Cow::Borrowed(source.text), values.to_vec()),
         };
+        if !half.is_empty() {
+            let half: Vec<&str> = half.iter().map(String::as_str).collect();
+            text = Cow::Owned(with_half(source.stem, &text, &half)?);
+        }
         let fixed = values.iter().filter(|v| !rest.contains(v)).map(|(n, v)| (*n, v.to_bits())).collect();
         let make = || {
             let descriptor =
@@ -98,7 +110,7 @@ impl Pipelines {
         };
         let place = {
             let mut modules = self.modules.lock().unwrap_or_else(PoisonError::into_inner);
-            modules.entry((source.text, fixed)).or_default().clone()
+            modules.entry((source.text, half, fixed)).or_default().clone()
         };
         Ok((place.get_or_init(make).clone(), rest))
     }
@@ -145,9 +157,8 @@ impl Pipelines {
     /// Returns the pipeline of a step, compiled if it is new.
     ///
     /// # Errors
-    /// A marked loop cannot be unrolled. The caller's error scope reports what the driver rejects.
+    /// A marked loop cannot be unrolled, or an array not stored as f16. The caller's error scope reports what the driver rejects.
     pub fn pipeline(&self, step: &Step) -> Result<Arc<Pipeline>> {
-        let source = &step.source;
         let key = key_of(step);
         let known = self.pipelines.lock().unwrap_or_else(PoisonError::into_inner).get(&key).cloned();
         if let Some(pipeline) = known {
@@ -192,7 +203,7 @@ impl Pipelines {
             bind_group_layouts: &[Some(&layout)],
             immediate_size: 0,
         });
-        let (module, constants) = self.module(source, &step.overrides)?;
+        let (module, constants) = self.module(step, half_of(step))?;
         let pipeline = self.gpu.device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
             label: Some(&label),
             layout: Some(&pipeline_layout),
@@ -200,7 +211,7 @@ impl Pipelines {
             entry_point: Some(&step.entry),
             compilation_options: wgpu::PipelineCompilationOptions {
                 constants: &constants,
-                zero_initialize_workgroup_memory: !source.trusted,
+                zero_initialize_workgroup_memory: !step.source.trusted,
             },
             cache: self.cache.get(),
         });

@@ -1,12 +1,13 @@
 //! Reads the contents of slots back to the host.
 
 use super::adapter::{Gpu, words_per_texel};
+use super::half::decode;
 use super::resident::Place;
 use super::session::{GpuSession, Memory};
 use crate::error::{Error, Result};
 use crate::layout::{Layout, TEXELS_PER_ROW};
 use crate::plan::Value;
-use crate::tensor::{Shape, Tensor, len};
+use crate::tensor::{Shape, Tensor};
 
 /// Returns the layout of channel quads in a buffer from `offset` on: rows of texels without gaps.
 fn quads_layout(offset: u64) -> wgpu::TexelCopyBufferLayout {
@@ -57,8 +58,8 @@ impl GpuSession {
         for value in values {
             let place = self.place(value.slot);
             let place = Place { offset: place.offset + value.offset_bytes, ..place.clone() };
-            let bytes = self.gpu.copy_out(&place, 4 * len(&value.shape) as u64).await?;
-            tensors.push(Tensor::from_bytes(value.shape, value.dtype, &bytes)?);
+            let bytes = self.gpu.copy_out(&place, value.bytes()).await?;
+            tensors.push(decode(value.shape, value.dtype, value.is_half, &bytes)?);
         }
         Ok(tensors)
     }

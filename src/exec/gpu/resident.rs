@@ -1,6 +1,7 @@
 //! Parameters on devices, shared by sessions.
 
 use super::adapter::Gpu;
+use super::half::decode;
 use crate::error::Result;
 use crate::graph;
 use crate::shape::Shape;
@@ -21,12 +22,13 @@ pub(super) struct Place {
 pub(super) struct Member<'g> {
     pub name: &'g str,
     pub shape: Shape,
+    pub is_half: bool,
     /// In bytes, from the beginning of the slot.
     pub offset: u64,
 }
 
-/// Places and shapes by the name of their parameter.
-type Places = BTreeMap<String, (Place, Shape)>;
+/// Places, shapes and whether they are stored as f16, by the name of their parameter.
+type Places = BTreeMap<String, (Place, Shape, bool)>;
 
 /// The places of parameters on each adapter to which they were uploaded.
 #[derive(Default)]
@@ -63,10 +65,10 @@ impl Resident {
         let mut on = self.on.lock().unwrap_or_else(PoisonError::into_inner).clone();
         for (_, places) in &mut on {
             others.clone().for_each(|name| drop(places.remove(name)));
-            let Some((Place { buffer, offset }, _)) = places.get(arena).cloned() else { continue };
+            let Some((Place { buffer, offset }, ..)) = places.get(arena).cloned() else { continue };
             for member in members {
                 let place = Place { buffer: buffer.clone(), offset: offset + 4 * member.first as u64 };
-                places.insert(member.name.clone(), (place, member.shape));
+                places.insert(member.name.clone(), (place, member.shape, false));
             }
         }
         Self { on: Mutex::new(on), host: Mutex::default(), is_live: self.is_live, version: self.version.clone() }
@@ -97,9 +99,10 @@ impl Resident {
         });
         let places = &mut all[at].1;
         let begin = |member: &Member| {
-            let (place, shape) = places.get(member.name)?;
+            let (place, shape, is_half) = places.get(member.name)?;
             let offset = place.offset.checked_sub(member.offset)?;
-            (*shape == member.shape).then(|| Place { buffer: place.buffer.clone(), offset })
+            ((*shape, *is_half) == (member.shape, member.is_half))
+                .then(|| Place { buffer: place.buffer.clone(), offset })
         };
         if let Some(first) = members.first().and_then(begin)
             && members.iter().all(|member| begin(member).as_ref() == Some(&first))
@@ -109,7 +112,7 @@ impl Resident {
         let buffer = make();
         for member in members {
             let place = Place { buffer: buffer.clone(), offset: member.offset };
-            places.insert(member.name.to_owned(), (place, member.shape));
+            places.insert(member.name.to_owned(), (place, member.shape, member.is_half));
         }
         Place { buffer, offset: 0 }
     }
@@ -127,9 +130,10 @@ impl Resident {
             all.iter().find(|(on, _)| Arc::ptr_eq(on, gpu)).map(|(_, places)| places.clone()).unwrap_or_default()
         };
         let mut tensors = BTreeMap::new();
-        for (name, (place, shape)) in places {
-            let bytes = gpu.copy_out(&place, 4 * len(&shape) as u64).await?;
-            tensors.insert(name, Tensor::from_bytes(shape, DType::F32, &bytes)?);
+        for (name, (place, shape, is_half)) in places {
+            let width = if is_half { 2 } else { 4 };
+            let bytes = gpu.copy_out(&place, (width * len(&shape) as u64).next_multiple_of(4)).await?;
+            tensors.insert(name, decode(shape, DType::F32, is_half, &bytes)?);
         }
         Ok(tensors)
     }

@@ -2,6 +2,7 @@
 
 use super::adapter::{Gpu, words_per_texel};
 use super::guard::{GUARD_ROWS, GUARD_WORDS, Guard};
+use super::half::{check_range, decode, encode};
 use super::pipelines::{Pipeline, Pipelines};
 use super::quads;
 use super::readback::copy_quads;
@@ -85,7 +86,8 @@ fn shared_parameters<'g>(graph: &'g Graph, plan: &Plan, slot: usize, is_live: bo
         let node = value.node.filter(|_| value.slot == slot)?;
         match graph.nodes()[node].kind {
             Kind::Param { trainable, .. } if trainable || is_live => {
-                Some((node, Member { name: &graph.nodes()[node].name, shape: value.shape, offset: value.offset_bytes }))
+                let Value { shape, is_half, offset_bytes: offset, .. } = *value;
+                Some((node, Member { name: &graph.nodes()[node].name, shape, is_half, offset }))
             }
             _ => None,
         }
@@ -127,7 +129,7 @@ fn commands(pipelines: &Pipelines, plan: &Plan, memory: &[Memory], guard_bytes: 
             let value = &plan.values[b.value];
             // What lies within a pack is followed by other members, not by a guard.
             let guard_bytes = if value.within.is_none() { guard_bytes } else { 0 };
-            let bytes = 4 * len(&value.shape) as u64 + guard_bytes;
+            let bytes = value.bytes() + guard_bytes;
             let resource = match &memory[value.slot] {
                 Memory::Buffer(place) => bind(&place.buffer, place.offset + value.offset_bytes, bytes),
                 Memory::Texture(view) => wgpu::BindingResource::TextureView(view),
@@ -172,6 +174,9 @@ impl GpuSession {
     ) -> Result<Self> {
         let gpu = &pipelines.gpu;
         gpu.check_lost()?;
+        for value in &plan.values {
+            value.node.and_then(|node| parameters.get(&node)).map_or(Ok(()), |tensor| check_range(value, tensor))?;
+        }
         let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST;
         let guard_bytes = if guard.is_some() { 4 * GUARD_WORDS as u64 } else { 0 };
         let guard_rows = if guard.is_some() { GUARD_ROWS } else { 0 };
@@ -198,8 +203,9 @@ impl GpuSession {
                         Memory::Buffer(resident.place(gpu, &members, || {
                             let buffer = own();
                             for (node, member) in nodes.iter().zip(&members) {
-                                let value = parameters.get(node).map_or(&[][..], Tensor::bytes);
-                                gpu.upload(&buffer, member.offset, value);
+                                if let Some(tensor) = parameters.get(node) {
+                                    gpu.upload(&buffer, member.offset, &encode(tensor, member.is_half));
+                                }
                             }
                             buffer
                         }))
@@ -304,7 +310,8 @@ impl GpuSession {
     fn write_value(&self, value: &Value, tensor: &Tensor) {
         match &self.memory[value.slot] {
             Memory::Buffer(place) => {
-                self.gpu.upload(&place.buffer, place.offset + value.offset_bytes, tensor.bytes());
+                let bytes = encode(tensor, value.is_half);
+                self.gpu.upload(&place.buffer, place.offset + value.offset_bytes, &bytes);
             }
             Memory::Texture(view) => {
                 self.gpu.count_uploaded(tensor.bytes().len());
@@ -334,7 +341,7 @@ impl GpuSession {
                 let head = &place[..value.bytes() as usize];
                 outputs.push(match value.layout {
                     Layout::Quads => quads::unpack(value.shape, head),
-                    _ => Tensor::from_bytes(value.shape, value.dtype, head),
+                    _ => decode(value.shape, value.dtype, value.is_half, head),
                 }?);
                 rest = tail;
             }

@@ -421,7 +421,13 @@ impl<'g> Lowering<'g> {
                 if is_evaluated {
                     self.evaluate(lower, call)?
                 } else {
-                    self.named(call, |lowering| lower(lowering, call))?
+                    let first = self.graph.nodes().len();
+                    let outputs = self.named(call, |lowering| lower(lowering, call))?;
+                    let is_integer = |value: &Value| matches!(value, Value::Computed(v) if !v.kind.is_float() && v.kind != Kind::Bool);
+                    if call.inputs.iter().chain(&outputs).any(is_integer) {
+                        self.graph.keep_exact(first);
+                    }
+                    outputs
                 }
             }
         };
