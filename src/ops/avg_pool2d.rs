@@ -16,7 +16,9 @@
 //! Source: definitions as in torch.nn.functional.avg_pool2d and adaptive_avg_pool2d; dilation as in AveragePool of ONNX.
 
 use super::windows::{Axis, Sliding, Windows, layouts};
-use super::{Call, Caps, Case, Cost, Fill, Io, Kernel, Launch, Op, Tolerance, Values, Work, wgsl, with_nan};
+use super::{
+    Call, Caps, Case, Cost, Family, Fill, Io, Kernel, Launch, Op, Tolerance, Values, Work, fours, wgsl, with_nan,
+};
 use crate::error::ShapeError;
 use crate::tensor::Shape;
 
@@ -68,6 +70,7 @@ impl Op for AvgPool2d {
         const KERNELS: &[Kernel] = &[
             Kernel::new(wgsl!("avg_pool2d/plain" + "windows"), plain),
             Kernel::new(wgsl!("avg_pool2d/global"), global),
+            Kernel::new(wgsl!("avg_pool2d/fours" + "window_rows"), by_fours).only(Family::Hardware),
         ];
         KERNELS
     }
@@ -111,6 +114,17 @@ fn global(call: &Call, caps: &Caps) -> Option<Work> {
     call.work(caps, |_| is_global.then(|| Launch::threads(64 * n * c, params).loops(&[(height * width).div_ceil(64)])))
 }
 
+/// `shaders/avg_pool2d/fours.wgsl`: windows within the picture.
+fn by_fours(call: &Call, caps: &Caps) -> Option<Work> {
+    let (op, io) = (call.op::<AvgPool2d>()?, &call.io);
+    let work = call.work(caps, |entry| {
+        let (mut launch, area) = op.windows.fours(io, entry)?;
+        launch.params.push(("area", (area? as f32).into()));
+        Some(launch)
+    })?;
+    Some(work.faster(fours::gain(4)))
+}
+
 pub fn cases() -> Vec<Case> {
     let case = |count_include_pad| {
         move |(windows, x): (Windows, Shape)| Case::new(AvgPool2d { windows, count_include_pad }, &[x])
@@ -120,6 +134,11 @@ pub fn cases() -> Vec<Case> {
     cases.extend([
         Case::new(AvgPool2d::global(), &[[1, 1, 1, 257]]),
         Case::new(AvgPool2d::new(7, 7), &[[1, 3, 7, 7]]),
+        // By fours: side by side, overlapping, and with pixels past the last window.
+        Case::new(AvgPool2d::new(2, 2), &[[2, 3, 6, 16]]),
+        Case::new(AvgPool2d::new(3, 3), &[[1, 2, 9, 12]]),
+        Case::new(AvgPool2d::new(2, 2), &[[1, 3, 5, 8]]).fill(0, Fill::With(with_nan)).rough(),
+        Case::new(AvgPool2d::new(4, 3), &[[1, 3, 10, 16]]),
         Case::new(padded(3, 2), &[[2, 3, 9, 7]]).fill(0, Fill::With(with_nan)).rough(),
         Case::new(padded(3, 2), &[[1, 64, 40, 32]]).real(),
         Case::new(AvgPool2d::global(), &[[1, 128, 24, 20]]).real(),

@@ -16,7 +16,7 @@
 
 use super::windows::{Sliding, Windows, layouts};
 use super::{
-    Call, Caps, Case, Cost, EPS, Family, Fill, Io, Kernel, Launch, Op, Tolerance, Values, Work, wgsl, with_nan,
+    Call, Caps, Case, Cost, EPS, Family, Fill, Io, Kernel, Launch, Op, Tolerance, Values, Work, fours, wgsl, with_nan,
 };
 use crate::error::ShapeError;
 use crate::layout::{Layout, MAX_TEXELS};
@@ -67,6 +67,7 @@ impl Op for MaxPool2d {
         const KERNELS: &[Kernel] = &[
             Kernel::new(wgsl!("max_pool2d/plain" + "windows" + "is_nan"), plain),
             Kernel::new(wgsl!("max_pool2d/quads" + "texels"), quads).only(Family::Software),
+            Kernel::new(wgsl!("max_pool2d/fours" + "window_rows" + "is_nan"), by_fours).only(Family::Hardware),
         ];
         KERNELS
     }
@@ -144,6 +145,17 @@ fn quads(call: &Call, caps: &Caps) -> Option<Work> {
     Some(work.faster(4.0))
 }
 
+/// `shaders/max_pool2d/fours.wgsl`.
+fn by_fours(call: &Call, caps: &Caps) -> Option<Work> {
+    let (op, io) = (call.op::<MaxPool2d>()?, &call.io);
+    let work = call.work(caps, |entry| {
+        let (mut launch, _) = op.windows.fours(io, entry)?;
+        launch.params.push(("lowest", f32::NEG_INFINITY.into()));
+        Some(launch)
+    })?;
+    Some(work.faster(fours::gain(4)))
+}
+
 /// Returns values that differ pairwise by at least 0.01, so that no finite difference of 1e-5 moves a maximum.
 fn apart(rng: &mut Rng, x: &[Shape], input: usize) -> Vec<f64> {
     let n = len(&x[input]);
@@ -185,6 +197,13 @@ pub fn cases() -> Vec<Case> {
         square(4, 3, 2, [1, 5, 9, 12]),
         square(2, 1, 1, [2, 3, 4, 7]).fill(0, Fill::With(infinite)).rough(),
         square(3, 2, 0, [1, 32, 25, 25]).fill(0, Fill::With(ties)).real(),
+        // By fours: three rows of four windows, with what follows the last; more than one vector before the next; edges.
+        square(3, 3, 0, [2, 3, 9, 12]),
+        square(4, 4, 0, [1, 2, 8, 32]).fill(0, Fill::With(infinite)).rough(),
+        square(2, 2, 0, [3, 5, 10, 16]).fill(0, Fill::With(ties)).rough(),
+        square(2, 2, 0, [1, 3, 9, 8]).fill(0, Fill::With(with_nan)).rough(),
+        square(3, 2, 1, [2, 3, 9, 16]).fill(0, Fill::With(infinite)).rough(),
+        square(3, 1, 1, [1, 2, 5, 12]),
         // Ties are left out of the gradient check, where a finite difference would move the maximum.
         square(3, 2, 1, [1, 64, 40, 32]).fill(0, Fill::With(ties)).real(),
     ]);

@@ -31,7 +31,7 @@
 //! Differs from grid_sample: the derivative at the clamped border's own pixel centres (0 on both sides in grid_sample) is
 //! the right-hand one, as everywhere else.
 
-use super::{Call, Caps, Case, Cost, EPS, Fill, Io, Kernel, Launch, Op, Tolerance, Values, Work, wgsl};
+use super::{Call, Caps, Case, Cost, EPS, Family, Fill, Io, Kernel, Launch, Op, Tolerance, Values, Work, fours, wgsl};
 use crate::error::ShapeError;
 use crate::rng::Rng;
 use crate::tensor::{Shape, len};
@@ -141,7 +141,10 @@ impl Op for Warp {
         &["x", "f"]
     }
     fn kernels(&self) -> &'static [Kernel] {
-        const KERNELS: &[Kernel] = &[Kernel::new(wgsl!("warp/plain"), plain)];
+        const KERNELS: &[Kernel] = &[
+            Kernel::new(wgsl!("warp/plain" + "bilinear"), plain),
+            Kernel::new(wgsl!("warp/fours" + "bilinear"), by_fours).only(Family::Hardware),
+        ];
         KERNELS
     }
     fn shape(&self, x: &[Shape]) -> Result<Shape, ShapeError> {
@@ -263,6 +266,21 @@ fn plain(call: &Call, caps: &Caps) -> Option<Work> {
     Some(work.scratch(scratch))
 }
 
+/// `shaders/warp/fours.wgsl`.
+fn by_fours(call: &Call, caps: &Caps) -> Option<Work> {
+    let (op, io) = (call.op::<Warp>()?, &call.io);
+    let ([n, c, height, width], [.., out_height, out_width]) = (io.x[0].nchw(), io.y.nchw());
+    let fours = fours::units(out_height * out_width, 4)?;
+    let work = call.work(caps, |entry| {
+        let blocks = if entry == "forward" { c.div_ceil(BLOCK) } else { 1 };
+        let params =
+            [("channels", c.into()), ("height", height.into()), ("width", width.into()), ("fours", fours.into())];
+        let groups = caps.workgroups([fours.div_ceil(64), blocks, n])?;
+        Some(Launch::groups(groups, params).with("CLAMPED", usize::from(op.border == Border::Clamp)))
+    })?;
+    Some(work.faster(fours::gain(4)))
+}
+
 /// Returns positions from 2 pixels before the picture to 2 after it, with fractional parts in `[0.1, 0.9]`, where there is no kink.
 fn positions(rng: &mut Rng, shapes: &[Shape], input: usize) -> Vec<f64> {
     let [n, _, height, width] = shapes[input].nchw();
@@ -300,6 +318,9 @@ pub fn cases() -> Vec<Case> {
         case(Border::Zero, [1, 9, 4, 3], [1, 65], positions),
         // Many samples per pixel.
         case(Border::Clamp, [1, 1, 3, 2], [19, 27], positions),
+        // By fours, more channels than a block, and two workgroups.
+        case(Border::Zero, [2, 9, 5, 7], [6, 10], positions),
+        case(Border::Clamp, [2, 3, 5, 7], [2, 130], positions),
         case(Border::Zero, [1, 64, 64, 64], [64, 64], jitter).real(),
     ]
 }

@@ -1,6 +1,7 @@
 //! The windows of a picture that `max_pool2d` and `avg_pool2d` reduce to a pixel each.
 
-use super::{Io, Scalar};
+use super::fours::units;
+use super::{Io, Launch, Scalar};
 use crate::error::ShapeError;
 use crate::tensor::Shape;
 
@@ -152,6 +153,42 @@ impl Windows {
             params.extend(names.into_iter().zip(values.map(Scalar::from)));
         }
         params
+    }
+
+    /// Returns the launch of a kernel that takes four neighbouring windows at a time, as `shaders/shared/window_rows.wgsl` says: small
+    /// square windows in rows of multiples of four. For gradients, the windows lie side by side and cover the picture. Also returns the pixels of a
+    /// window if none reaches beyond the picture.
+    pub(super) fn fours(&self, io: &Io, entry: &str) -> Option<(Launch, Option<usize>)> {
+        let ([_, _, height, width], [n, c, out_height, out_width]) = (io.x[0].nchw(), io.y.nchw());
+        let axes = self.axes(io);
+        let ([kernel, stride, before_h], [wide, stride_w, before_w]) = (axes[0].dense()?, axes[1].dense()?);
+        let end = |axis: &Axis| (axis.count - 1) * stride + kernel;
+        let is_inside = [before_h, before_w] == [0, 0] && axes.iter().all(|axis| end(axis) <= axis.size);
+        let is_cover = is_inside && kernel == stride && axes.iter().all(|axis| end(axis) == axis.size);
+        if [wide, stride_w] != [kernel, stride] || kernel > 4 || before_w > 4 || (entry != "forward" && !is_cover) {
+            return None;
+        }
+        let (fours, out_fours) = (units(width, 4)?, units(out_width, 4)?);
+        let threads = n * c * out_height * out_fours;
+        let shift = before_w.next_multiple_of(4) - before_w;
+        let params = [
+            ("threads", threads.into()),
+            ("height", height.into()),
+            ("fours", fours.into()),
+            ("out_height", out_height.into()),
+            ("out_fours", out_fours.into()),
+            ("before_h", before_h.into()),
+        ];
+        let constants = [
+            ("K", kernel),
+            ("S", stride),
+            ("LEFT", before_w.div_ceil(4)),
+            ("SHIFT", shift),
+            ("QUADS", (shift + 3 * stride + kernel).div_ceil(4)),
+            ("EDGES", usize::from(!is_inside)),
+        ];
+        let launch = Launch::threads(threads, params).with_all(constants);
+        Some((launch, is_inside.then_some(kernel * kernel)))
     }
 
     /// Calls `f` for every pixel of every window in row order, with the index of the output and that of the pixel.
