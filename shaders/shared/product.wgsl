@@ -1,4 +1,5 @@
-// product: shared by the kernels that compute A · Bᵀ for GPUs, where A and B are matrices of rows_a and rows_b rows of `terms`.
+// product: shared by the kernels that compute A · Bᵀ for GPUs, where A and B are matrices of rows_a and rows_b rows of `terms`. With
+// DIFFERENCES, a term is the square of a difference instead of a product.
 //
 // t0 and t1 are A and B by blocks of 64 · QUADS_A and 64 · QUADS_B rows, in vectors of a term of four rows: by matrix, block, term, vector,
 // with zeros past the ends. 256 threads, 16 by 16, compute the results of a block of A and one of B, for a part of the terms. TERMS terms
@@ -8,6 +9,7 @@
 const QUADS_A: u32 = 2u;
 const QUADS_B: u32 = 2u;
 const TERMS: u32 = 8u;
+const DIFFERENCES: u32 = 0u;
 // Vectors per term and tile, and per chunk of terms.
 const WIDE_A: u32 = QUADS_A * 16u;
 const WIDE_B: u32 = QUADS_B * 16u;
@@ -72,6 +74,11 @@ fn multiply(lane: u32, g: vec3<u32>, a: u32, b: u32) {
     );
 }
 
+fn term(l: f32, r: vec4<f32>) -> vec4<f32> {
+    if DIFFERENCES == 1u { return (l - r) * (l - r); }
+    return l * r;
+}
+
 // Adds up `chunks` chunks from vector `a` of t0 and `b` of t1, and writes the tile's results to t2 from vector `to`: by row of the tile.
 fn product(lane: u32, a: u32, b: u32, chunks: u32, to: u32) {
     let row = lane / 16u;
@@ -110,10 +117,10 @@ fn product(lane: u32, a: u32, b: u32, chunks: u32, to: u32) {
                 let l = a_values[t * WIDE_A + m * 16u + row];
                 // unroll
                 for (var q = 0u; q < QUADS_B; q++) {
-                    sums[(m * QUADS_B + q) * 4u] += l.x * r[q];
-                    sums[(m * QUADS_B + q) * 4u + 1u] += l.y * r[q];
-                    sums[(m * QUADS_B + q) * 4u + 2u] += l.z * r[q];
-                    sums[(m * QUADS_B + q) * 4u + 3u] += l.w * r[q];
+                    sums[(m * QUADS_B + q) * 4u] += term(l.x, r[q]);
+                    sums[(m * QUADS_B + q) * 4u + 1u] += term(l.y, r[q]);
+                    sums[(m * QUADS_B + q) * 4u + 2u] += term(l.z, r[q]);
+                    sums[(m * QUADS_B + q) * 4u + 3u] += term(l.w, r[q]);
                 }
             }
         }

@@ -14,6 +14,7 @@
 //! is negative, so y has a relative error of at most (D + 2)·2⁻²³.
 //! Source: definition; as torch.cdist(a, b)².
 
+use super::product::Product;
 use super::{
     Call, Caps, Case, Cost, EPS, Family, Io, Kernel, Launch, Op, Tolerance, Values, Work, row_blocks, row_gain, wgsl,
 };
@@ -36,6 +37,7 @@ impl Op for PairwiseDistance {
         const KERNELS: &[Kernel] = &[
             Kernel::new(wgsl!("pairwise_distance/plain"), plain),
             Kernel::new(wgsl!("pairwise_distance/quads" + "rows" + "texels" + "bound"), quads).only(Family::Software),
+            Kernel::new(wgsl!("pairwise_distance/tiles" + "product"), tiles).only(Family::Hardware),
         ];
         KERNELS
     }
@@ -125,6 +127,15 @@ fn quads(call: &Call, caps: &Caps) -> Option<Work> {
     Some(work.faster(row_gain(n, m)))
 }
 
+/// `shaders/pairwise_distance/tiles.wgsl`.
+fn tiles(call: &Call, caps: &Caps) -> Option<Work> {
+    let ([n, d, ..], [m, ..]) = (call.io.x[0].nchw(), call.io.x[1].nchw());
+    let product = Product { matrices: [1; 3], rows_a: n, rows_b: m, terms: d, a: [d, 1], b: [d, 1], y: [m, 1] };
+    let mut work = product.serve(call, caps, &[])?;
+    work.passes.iter_mut().for_each(|launch| launch.overrides.push(("DIFFERENCES", 1.0)));
+    Some(work)
+}
+
 pub fn cases() -> Vec<Case> {
     let case = |n: usize, m: usize, d: usize| Case::new(PairwiseDistance, &[[n, d, 1, 1], [m, d, 1, 1]]);
     vec![
@@ -134,6 +145,9 @@ pub fn cases() -> Vec<Case> {
         case(5, 129, 2),
         case(257, 1, 3),
         case(4, 8, 33),
+        // Several blocks on either side, and terms in parts.
+        case(130, 70, 9),
+        case(3, 5, 260),
         // Two past a block on every side.
         case(6, 6, 6),
         case(512, 512, 128).real(),
