@@ -77,7 +77,7 @@
 //! 7. Kernels stay within WebGPU's default limits. No dispatch is planned to take over 250 ms, and no thread to iterate more often than the
 //!    adapter allows ([`ops::Launch::loops`]).
 //! 8. Within one dispatch, a tensor that is read and one that is written never share memory.
-//! 9. The WGSL type of a variable is its memory layout: `array<f32>` and `array<vec4<f32>>` are rows, `texture_storage_2d<r32float>` is
+//! 9. The WGSL type of a variable is its memory layout: `array<f32>` and `array<vec4<f32>>` are rows, which a plan may store as f16, `texture_storage_2d<r32float>` is
 //!    rows as texels, and `texture_storage_2d<rgba32float>` is channel quads.
 //! 10. Every kernel is tested on every case that it serves, on adapters of either family.
 //! 11. There are no float atomics, and every sum has a fixed order: the same device gives the same bits.
