@@ -28,7 +28,9 @@ pub(super) fn store(graph: &Graph, scheduled: &mut Scheduled, options: &Options)
     let learns = |step: &Step| !step.is_forward() && !step.is_repack();
     let updates = |step: &Step| step.bindings.iter().any(|b| b.written && is_kept(b.value));
     if steps.iter().any(|step| learns(step) || updates(step)) {
-        return Err(Error::plan("gradients may be too small for f16, so training needs --precision f32 (Precision::F32)"));
+        return Err(Error::plan(
+            "gradients may be too small for f16, so training needs --precision f32 (Precision::F32)",
+        ));
     }
     let mut whole: Vec<usize> = (0..values.len()).collect();
     for (v, whole) in whole.iter_mut().enumerate() {
