@@ -43,8 +43,10 @@ pub fn stored_as_half(text: &str, names: &[&str]) -> Result<String, String> {
             let Some(width) = accessed(&module, function, pointer, &arrays) else { return Ok(()) };
             let (_, end) = range(function.expressions.get_span(pointer), text)?;
             let line = text[end..].lines().next().unwrap_or_default();
-            let value = text[end..].trim_start().strip_prefix("= ");
+            let value =
+                text[end..].trim_start().strip_prefix('=').filter(|value| value.starts_with(char::is_whitespace));
             let value = value.ok_or_else(|| format!("expected an assignment, found {line:?}"))?;
+            let value = value.trim_start();
             let begin = text.len() - value.len();
             let length = value.find(';').ok_or_else(|| format!("the assignment does not end: {line:?}"))?;
             edits.push(Edit { at: begin, insert: format!("{}(", width.stored()), skip: 0 });
@@ -179,7 +181,8 @@ fn at(i: u32) -> f32 {
         if k > 2u {
             y[k] = (sum + at(k)) * 2.0;
         } else {
-            y[k] = x[k] + 1.0;
+            y[k] =
+                x[k] + 1.0;
         }
         sum += x[k] + z[k][k];
     }
@@ -203,7 +206,7 @@ fn at(i: u32) -> f32 {
             "return (f32(x[i]) + 1.0) * f32(x[u32(f32(x[i + 1u]))]);",
             "f32(z[id.x].y) + dot(vec4<f32>(z[id.x]), vec4<f32>(z[id.x + 1u]));",
             "y[k] = f16((sum + at(k)) * 2.0);",
-            "y[k] = f16(f32(x[k]) + 1.0);",
+            "f16(f32(x[k]) + 1.0);",
             "sum += f32(x[k]) + f32(z[k][k]);",
         ] {
             assert!(text.contains(line), "{line} in {text}");
