@@ -269,6 +269,24 @@ fn a_network_in_f16_is_checked_measured_and_refused_where_there_is_none() {
         let bytes = |precision: &str| json(&["plan", &net, "--precision", precision, "--json"])["peak_bytes"].as_u64();
         assert!(bytes("f16") < bytes("f32"));
         assert!(fails(&["bench", &net, "--train", "--precision", "f16"]).contains("training needs --precision f32"));
+
+        // An index past 2,048 is a number that f16 does not have.
+        let attributes = vec![onnx::int("axis", 1), onnx::int("keepdims", 1)];
+        let (largest, twice) = (onnx::node("ArgMax", "m", &["x"], "m", attributes), ["m", "m"]);
+        let nodes = vec![
+            largest,
+            onnx::node("Add", "a", &twice, "s", vec![]),
+            onnx::node("Add", "b", &["s", "m"], "y", vec![]),
+        ];
+        let mut net = onnx::model(nodes, vec![], onnx::value("x", &[1, 4000]), onnx::value("y", &[1, 1]));
+        let y = &mut net.graph.as_mut().unwrap().output[0];
+        y.r#type.as_mut().unwrap().tensor_type.as_mut().unwrap().elem_type = 7;
+        std::fs::write(folder.path("index.onnx"), onnx::bytes(&net)).unwrap();
+        let x = Array::floats(&[1, 4000], (0..4000).map(|k| if k == 3001 { 1.0 } else { 0.0 }).collect()).unwrap();
+        std::fs::write(folder.path("x.npy"), npy::write_array(&x)).unwrap();
+        let [net, x, out] = ["index.onnx", "x.npy", "out"].map(|name| folder.text(name));
+        assert!(run(&["run", &net, "--input", &x, "--output", &out, "--precision", "f16"]).status.success());
+        assert_eq!(npy::open_array(folder.path("out/y.npy")).unwrap().to_f64(), [9003.0]);
     }
 }
 

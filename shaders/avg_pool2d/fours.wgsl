@@ -18,14 +18,11 @@ struct P { threads: u32, height: u32, fours: u32, out_height: u32, out_fours: u3
 fn forward(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
     let t = g.x + g.y * groups.x * WG;
     if t >= p.threads { return; }
-    let row = t / p.out_fours;
-    let q = t - row * p.out_fours;
-    let plane = row / p.out_height;
-    let top = (row - plane * p.out_height) * S - p.before_h;   // Modulo 2³².
+    let at = four_of(t);
     var sum: vec4<f32>;
     // unroll
     for (var r = 0u; r < K; r++) {
-        let v = reach(plane, top + r, q, 0.0);
+        let v = reach(at, r, 0.0);
         var part: vec4<f32>;
         // unroll
         for (var o = 0u; o < 4u; o++) {
@@ -41,10 +38,7 @@ fn forward(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgroups)
 fn backward(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
     let t = g.x + g.y * groups.x * WG;
     if t >= p.threads { return; }
-    let row = t / p.out_fours;
-    let q = t - row * p.out_fours;
-    let plane = row / p.out_height;
-    let top = (row - plane * p.out_height) * S - p.before_h;   // Modulo 2³².
+    let at = four_of(t);
     let d = dy[t] / p.area;
     var out: array<f32, VALUES>;
     // unroll
@@ -56,7 +50,7 @@ fn backward(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgroups
     for (var r = 0u; r < K; r++) {
         // unroll
         for (var k = 0u; k < QUADS; k++) {
-            dx[(plane * p.height + top + r) * p.fours + q * QUADS + k] =
+            dx[(at.plane * p.height + at.top + r) * p.fours + at.q * QUADS + k] =
                 vec4(out[k * 4u], out[k * 4u + 1u], out[k * 4u + 2u], out[k * 4u + 3u]);
         }
     }

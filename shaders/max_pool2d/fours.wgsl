@@ -23,14 +23,11 @@ fn larger(best: f32, v: f32) -> f32 {
 fn forward(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
     let t = g.x + g.y * groups.x * WG;
     if t >= p.threads { return; }
-    let row = t / p.out_fours;
-    let q = t - row * p.out_fours;
-    let plane = row / p.out_height;
-    let top = (row - plane * p.out_height) * S - p.before_h;   // Modulo 2³².
+    let at = four_of(t);
     var best: array<f32, 4>;
     // unroll
     for (var r = 0u; r < K; r++) {
-        let v = reach(plane, top + r, q, p.lowest);
+        let v = reach(at, r, p.lowest);
         // unroll
         for (var o = 0u; o < 4u; o++) {
             // unroll
@@ -46,10 +43,7 @@ fn forward(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgroups)
 fn backward(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
     let t = g.x + g.y * groups.x * WG;
     if t >= p.threads { return; }
-    let row = t / p.out_fours;
-    let q = t - row * p.out_fours;
-    let plane = row / p.out_height;
-    let top = (row - plane * p.out_height) * S - p.before_h;   // Modulo 2³².
+    let at = four_of(t);
     let most = y[t];
     let d = dy[t];
     var is_nans: array<bool, 4>;
@@ -58,7 +52,7 @@ fn backward(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgroups
     var found: array<bool, 4>;
     // unroll
     for (var r = 0u; r < K; r++) {
-        let v = reach(plane, top + r, q, p.lowest);
+        let v = reach(at, r, p.lowest);
         var out: array<f32, VALUES>;
         // unroll
         for (var o = 0u; o < 4u; o++) {
@@ -71,7 +65,7 @@ fn backward(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgroups
         }
         // unroll
         for (var k = 0u; k < QUADS; k++) {
-            dx[(plane * p.height + top + r) * p.fours + q * QUADS + k] =
+            dx[(at.plane * p.height + at.top + r) * p.fours + at.q * QUADS + k] =
                 vec4(out[k * 4u], out[k * 4u + 1u], out[k * 4u + 2u], out[k * 4u + 3u]);
         }
     }

@@ -156,8 +156,8 @@ impl Windows {
     }
 
     /// Returns the launch of a kernel that takes four neighbouring windows at a time, as `shaders/shared/window_rows.wgsl` says: small
-    /// square windows in rows of multiples of four. For gradients, the windows lie side by side and cover the picture. Also returns the pixels of a
-    /// window if none reaches beyond the picture.
+    /// square windows in rows of multiples of four. For gradients, the windows lie side by side and cover the picture. Also returns
+    /// the pixels of a window if none reaches beyond the picture.
     pub(super) fn fours(&self, io: &Io, entry: &str) -> Option<(Launch, Option<usize>)> {
         let ([_, _, height, width], [n, c, out_height, out_width]) = (io.x[0].nchw(), io.y.nchw());
         let axes = self.axes(io);

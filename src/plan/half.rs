@@ -1,7 +1,7 @@
 //! The pass that determines which values are stored as f16.
 
 use super::schedule::Scheduled;
-use super::{Options, Precision, Step};
+use super::{Options, Precision, Step, memory};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Kind};
 use crate::layout::Layout;
@@ -32,13 +32,7 @@ pub(super) fn store(graph: &Graph, scheduled: &mut Scheduled, options: &Options)
             "gradients may be too small for f16, so training needs --precision f32 (Precision::F32)",
         ));
     }
-    let mut whole: Vec<usize> = (0..values.len()).collect();
-    for (v, whole) in whole.iter_mut().enumerate() {
-        while let Some(next) = values[*whole].within {
-            *whole = next;
-        }
-        debug_assert!(values[v].within.is_some() || *whole == v);
-    }
+    let whole: Vec<usize> = (0..values.len()).map(|v| memory::whole(values, v)).collect();
     // Everything that lies in a value which must keep f32.
     let mut full: BTreeSet<usize> = BTreeSet::new();
     for (v, value) in values.iter().enumerate() {

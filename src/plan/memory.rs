@@ -99,7 +99,7 @@ pub(super) fn check_packs(steps: &[Step], values: &[Value]) -> Result<()> {
 }
 
 /// Returns the value in whose memory `value` lies, or itself.
-fn whole(values: &[Value], mut value: usize) -> usize {
+pub(super) fn whole(values: &[Value], mut value: usize) -> usize {
     while let Some(next) = values[value].within {
         value = next;
     }

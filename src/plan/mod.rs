@@ -44,12 +44,6 @@ pub enum Precision {
     AllF16,
 }
 
-impl std::fmt::Display for Precision {
-    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
-        f.write_str(if *self == Self::F32 { "f32" } else { "f16" })
-    }
-}
-
 impl std::str::FromStr for Precision {
     type Err = String;
     /// Parses `f32` or `f16`.
@@ -215,8 +209,8 @@ pub struct Step {
 
 impl Step {
     /// Returns the variables whose values are stored as f16.
-    pub(crate) fn half(&self) -> Vec<&str> {
-        self.bindings.iter().filter(|b| b.is_half).map(|b| b.variable.as_str()).collect()
+    pub(crate) fn half(&self) -> Vec<String> {
+        self.bindings.iter().filter(|b| b.is_half).map(|b| b.variable.clone()).collect()
     }
     /// Returns the file stem of the shader.
     pub fn stem(&self) -> &'static str {

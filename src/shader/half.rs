@@ -12,11 +12,11 @@ type Arrays = BTreeSet<Handle<naga::GlobalVariable>>;
 ///
 /// # Errors
 /// The WGSL is invalid; a name is not such an array; a statement reads and writes an array at once.
-pub fn stored_as_half(text: &str, names: &[&str]) -> Result<String, String> {
+pub fn stored_as_half(text: &str, names: &[impl AsRef<str>]) -> Result<String, String> {
     let module = naga::front::wgsl::parse_str(text).map_err(|e| e.emit_to_string(text))?;
     let mut arrays = Arrays::new();
     let mut edits: Vec<Edit> = Vec::new();
-    for name in names {
+    for name in names.iter().map(AsRef::as_ref) {
         let found = module.global_variables.iter().find(|(_, v)| v.name.as_deref() == Some(name));
         let (handle, variable) = found.ok_or_else(|| format!("there is no array {name}"))?;
         let width = match &module.types[variable.ty].inner {

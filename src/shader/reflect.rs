@@ -525,7 +525,7 @@ pub fn specialized<'v>(
 ///
 /// # Errors
 /// One of them cannot be.
-pub fn with_half(stem: &str, text: &str, names: &[&str]) -> Result<String> {
+pub fn with_half(stem: &str, text: &str, names: &[impl AsRef<str>]) -> Result<String> {
     stored_as_half(text, names).map_err(|problem| Error::Shader {
         file: stem.to_owned(),
         entry: String::new(),

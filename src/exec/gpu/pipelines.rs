@@ -32,14 +32,9 @@ pub struct Pipelines {
     pipelines: Mutex<HashMap<PipelineKey, Arc<Pipeline>>>,
 }
 
-/// Returns the arrays of a step that are stored as f16.
-fn half_of(step: &Step) -> Vec<String> {
-    step.half().into_iter().map(str::to_owned).collect()
-}
-
 fn key_of(step: &Step) -> PipelineKey {
     let overrides = step.overrides.iter().map(|(n, v)| (*n, v.to_bits())).collect();
-    (step.source.text, half_of(step), step.entry.clone(), overrides)
+    (step.source.text, step.half(), step.entry.clone(), overrides)
 }
 
 impl std::fmt::Debug for Pipelines {
@@ -80,17 +75,13 @@ impl Pipelines {
     }
 
     /// Returns the module of a step's shader for its values, and the values that are overrides.
-    fn module(
-        &self,
-        Step { source, overrides: values, .. }: &Step,
-        half: Vec<String>,
-    ) -> Result<(wgpu::ShaderModule, Overrides)> {
+    fn module(&self, step: &Step) -> Result<(wgpu::ShaderModule, Overrides)> {
+        let (Step { source, overrides: values, .. }, half) = (step, step.half());
         let (mut text, rest) = match specialized(source.stem, source.text, values)? {
             Some((text, rest)) => (Cow::Owned(text), rest),
             None => (Cow::Borrowed(source.text), values.to_vec()),
         };
         if !half.is_empty() {
-            let half: Vec<&str> = half.iter().map(String::as_str).collect();
             text = Cow::Owned(with_half(source.stem, &text, &half)?);
         }
         let fixed = values.iter().filter(|v| !rest.contains(v)).map(|(n, v)| (*n, v.to_bits())).collect();
@@ -203,7 +194,7 @@ impl Pipelines {
             bind_group_layouts: &[Some(&layout)],
             immediate_size: 0,
         });
-        let (module, constants) = self.module(step, half_of(step))?;
+        let (module, constants) = self.module(step)?;
         let pipeline = self.gpu.device.create_compute_pipeline(&wgpu::ComputePipelineDescriptor {
             label: Some(&label),
             layout: Some(&pipeline_layout),
