@@ -281,6 +281,27 @@ fn a_file_that_is_no_kernel_yet_is_compiled_and_its_code_is_kept() {
 }
 
 #[test]
+fn kernels_are_written_as_hlsl_with_their_constants() {
+    let folder = Folder::new();
+    let (wgsl, hlsl) = (folder.text("mine.wgsl"), folder.text("hlsl"));
+    std::fs::write(&wgsl, WGSL).unwrap();
+    let arguments = format!("--wgsl {wgsl} --set WG=128 --set K=7 --hlsl {hlsl} --json");
+    let Some(all) = json_of(&isa(&arguments)) else { return };
+    let files = all["files"].as_array().unwrap();
+    let read = |file: &Value| std::fs::read_to_string(file.as_str().unwrap()).unwrap();
+    let [first, second] = [read(&files[0]), read(&files[1])];
+    assert!(
+        first.contains("numthreads(128, 1, 1)") && first.contains("void first(") && !second.contains("void first(")
+    );
+    // The loop is unrolled: its last turn adds 6.
+    assert!(first.contains("+ 6u") && !first.contains("+ 7u"), "{first}");
+    let again = isa(&arguments);
+    assert!(again.status.code() == Some(1) && text(&again.stderr).contains("--overwrite"), "{again:?}");
+    let error = isa(&format!("--wgsl {wgsl} --registers 128"));
+    assert!(error.status.code() == Some(1) && text(&error.stderr).contains("leave --registers out"), "{error:?}");
+}
+
+#[test]
 fn what_cannot_be_compiled_is_named() {
     let folder = Folder::new();
     let wgsl = folder.text("mine.wgsl");

@@ -34,16 +34,16 @@ fn the_table_shows_steps_slots_and_peak() {
     let (g, fetches) = small();
     let plan = Plan::new(&g, &fetches, &Options::default()).unwrap();
     expect![[r#"
-        step  node             entry                      reads (variable:slot)  writes            MFLOP   kB
-           0  conv             conv2d/plain.forward       x:2 w:1 b:6            y:3 [1,2,4,4]      0.00  0.4
-           1  relu             relu/fours.forward         x:3                    y:4 [1,2,4,4]      0.00  0.3
-           2  loss             loss/fours.forward_1       a:4 b:0                t0:3 [1,1,1,1]     0.00  0.3
-           3  loss             loss/fours.forward_2       t0:3                   y:8 [1,1,1,1]      0.00  0.0
-           4  loss.backward_a  loss/fours.backward_a      a:4 b:0 dy:7           da:3 [1,2,4,4]     0.00  0.4
-           5  relu.backward    relu/fours.backward        y:4 dy:3               dx:5 [1,2,4,4]     0.00  0.4
-           6  conv.backward_w  conv2d/plain.backward_w_1  x:2 dy:5               t0:0 [1,1,1,576]   0.00  0.4
-           7  conv.backward_w  conv2d/plain.backward_w_2  t0:0                   dw:2 [2,2,3,3]     0.00  0.0
-        total 8 steps, 0.00 MFLOP, 0.00 MB traffic, 9 slots, 0.00 MB peak (3152 bytes)"#]]
+        step  node             entry                                reads (variable:slot)  writes           MFLOP   kB
+           0  conv             conv2d/plain.forward                 x:2 w:0 b:6            y:3 [1,2,4,4]     0.00  0.4
+           1  relu             relu/fours.forward                   x:3                    y:4 [1,2,4,4]     0.00  0.3
+           2  loss             loss/fours.forward_1                 a:4 b:1                t0:3 [1,1,1,1]    0.00  0.3
+           3  loss             loss/fours.forward_2                 t0:3                   y:8 [1,1,1,1]     0.00  0.0
+           4  loss.backward_a  loss/fours.backward_a                a:4 b:1 dy:7           da:3 [1,2,4,4]    0.00  0.4
+           5  relu.backward    relu/fours.backward                  y:4 dy:3               dx:5 [1,2,4,4]    0.00  0.4
+           6  conv.backward_w  conv2d/plane_gradients.backward_w_1  x:2 dy:5               t0:1 [1,1,1,36]   0.00  0.4
+           7  conv.backward_w  conv2d/plane_gradients.backward_w_2  t0_read:1              dw:2 [2,2,3,3]    0.00  0.0
+        total 8 steps, 0.00 MFLOP, 0.00 MB traffic, 9 slots, 0.00 MB peak (992 bytes)"#]]
     .assert_eq(&plan.to_string());
 }
 
@@ -63,9 +63,8 @@ fn what_does_not_fit_is_refused_with_its_number() {
         let options = Options { caps, ..Options::default() };
         Plan::new(&g, &fetches, &options).unwrap_err().to_string()
     };
-    // The largest tensor is the weight gradient's scratch.
     let error = refuse(Caps { binding_bytes: 100, ..Caps::default() });
-    assert!(error.contains("takes 2304 bytes, the adapter binds at most 100; use a smaller input or batch"), "{error}");
+    assert!(error.contains("takes 144 bytes, the adapter binds at most 100; use a smaller input or batch"), "{error}");
     let error = refuse(Caps { memory_bytes: 300, ..Caps::default() });
     assert!(error.contains("bytes for tensors, the device allows 300; use a smaller input or batch"), "{error}");
     let error = refuse(Caps { flops_per_second: 1e3, ..Caps::default() });
@@ -170,7 +169,7 @@ fn each_kind_of_adapter_gets_its_family_of_shaders() {
         let count = |stem: &str| plan.steps.iter().filter(|s| s.stem() == stem && s.is_first_pass).count();
         let texels = plan.steps.iter().flat_map(|s| &s.bindings).any(|b| b.layout != lineament::layout::Layout::Rows);
         let is_hardware = usize::from(caps.family == Family::Hardware);
-        assert_eq!(["conv2d/conv3x3_tile", "conv2d/gradients"].map(count), [is_hardware; 2], "{plan}");
+        assert_eq!(["conv2d/conv3x3_tile", "conv2d/plane_gradients"].map(count), [is_hardware; 2], "{plan}");
         assert_eq!(texels, is_hardware == 0, "{plan}");
     }
 }

@@ -6,25 +6,8 @@
 //
 // Bound by bytes: a thread loads four pixels at a time, each once, and its columns' addresses and border mask serve all rows.
 
-const KERNEL_H: u32 = 3u;
-const KERNEL_W: u32 = 3u;
-const STRIDE_H: u32 = 1u;
-const STRIDE_W: u32 = 1u;
-const DILATION_H: u32 = 1u;
-const DILATION_W: u32 = 1u;
 // Whether the taps are rotated by 180°.
 const ADJOINT: u32 = 0u;
-const ROWS: u32 = 4u;
-// Rows of x that a thread meets, and in each of them quads, of which BEFORE lie to the left of its own; it begins at value SHIFT of these.
-const REACH_H: u32 = 6u;
-const REACH: u32 = 3u;
-const BEFORE: u32 = 1u;
-const SHIFT: u32 = 3u;
-const VALUES: u32 = REACH * 4u;
-// The rows, from and to, and the quads, from BEFORE to, that lie in the picture for every thread.
-const INSIDE_FROM: u32 = 1u;
-const INSIDE_TO: u32 = 5u;
-const QUADS_TO: u32 = 2u;
 // See shared/put.wgsl.
 const COMBINE: u32 = 0u;
 alias T = vec4<f32>;
@@ -54,33 +37,14 @@ fn forward(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) g:
     let top = tile / p.out_quads * ROWS;
     let left = tile % p.out_quads;
     let first = (g.z * p.c_in + g.y / p.out_group) * p.height * p.quads;
-    var columns: array<u32, REACH>;
-    var has_columns: array<bool, REACH>;
-    // unroll
-    for (var k = 0u; k < REACH; k++) {
-        let j = left * STRIDE_W + k - BEFORE;   // Modulo 2³²: left of the picture is past its end.
-        has_columns[k] = (k >= BEFORE && k < QUADS_TO) || j < p.quads;
-        columns[k] = first + select(0u, j, has_columns[k]);
-    }
-    let above = top * STRIDE_H - p.pad_h;
-    let filter_at = g.y * (KERNEL_H * KERNEL_W);
+    var columns = columns_of(left);
+    let filter_at = g.y * TAPS;
     var sums: array<vec4<f32>, ROWS>;
     // unroll
     for (var m = 0u; m < ROWS; m++) { sums[m] = vec4(b[g.y]); }
     // unroll
     for (var r = 0u; r < REACH_H; r++) {
-        let i = above + r;
-        let has_row = (r >= INSIDE_FROM && r < INSIDE_TO) || i < p.height;
-        let start = select(0u, i, has_row) * p.quads;
-        var v: array<f32, VALUES>;
-        // unroll
-        for (var k = 0u; k < REACH; k++) {
-            let four = select(vec4(0.0), x[columns[k] + start], has_row && has_columns[k]);
-            v[k * 4u] = four.x;
-            v[k * 4u + 1u] = four.y;
-            v[k * 4u + 2u] = four.z;
-            v[k * 4u + 3u] = four.w;
-        }
+        var v = row_of(&columns, first, top, r);
         // unroll
         for (var m = 0u; m < ROWS; m++) {
             // unroll
@@ -88,10 +52,8 @@ fn forward(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_id) g:
                 if r == m * STRIDE_H + u * DILATION_H {
                     // unroll
                     for (var t = 0u; t < KERNEL_W; t++) {
-                        let at = SHIFT + t * DILATION_W;
-                        let four = vec4(v[at], v[STRIDE_W + at], v[2u * STRIDE_W + at], v[3u * STRIDE_W + at]);
-                        let tap = select(u * KERNEL_W + t, KERNEL_H * KERNEL_W - 1u - u * KERNEL_W - t, ADJOINT == 1u);
-                        sums[m] += w[filter_at + tap] * four;
+                        let tap = select(u * KERNEL_W + t, TAPS - 1u - u * KERNEL_W - t, ADJOINT == 1u);
+                        sums[m] += w[filter_at + tap] * four_at(&v, t);
                     }
                 }
             }

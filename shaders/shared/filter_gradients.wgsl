@@ -2,18 +2,20 @@
 // of what the filters meet in a convolution, x, and `slope(k)`, element k of the gradient of its result, dy.
 //
 // entry         one thread computes                                    reads   terms and their order
-// backward_w_1  t0: 8 output channels × 8 of (c, u, v), of a walker's  x, dy   the walker's pixels by n, i, j
+// backward_w_1  t0: OUT_EACH channels × 8 of (c, u, v), of a walker's  x, dy   the walker's pixels by n, i, j
 //               pixels
 // backward_w_2  one dw                                                 t0      walkers, ascending
 //
 // dw = dy · xᵀ, where a column of x holds the taps of a pixel; the pixels are divided among walkers. 256 threads compute OUT channels ×
 // TAPS taps. Eight pixels in a row at a time, they copy dy and x to workgroup memory, having read them into registers while the last
-// eight were multiplied; a thread then takes 16 vectors of four pixels for 256 multiply-adds, 1 byte for each.
+// eight were multiplied; with eight channels, a thread then takes 16 vectors of four pixels for 256 multiply-adds, 1 byte for each.
 
 // Threads along channels and along taps: there are 256.
 const OUT_LANES: u32 = 8u;
 const TAP_LANES: u32 = 32u;
-const OUT: u32 = OUT_LANES * 8u;
+// Channels of a thread.
+const OUT_EACH: u32 = 8u;
+const OUT: u32 = OUT_LANES * OUT_EACH;
 const TAPS: u32 = TAP_LANES * 8u;
 // Vectors of two quads of pixels, and how many of them each thread copies.
 const DY_QUADS: u32 = OUT * 2u;
@@ -99,7 +101,7 @@ fn backward_w_1(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_i
         x_column[k] = at / TAPS * 4u * p.stride_w + tap % p.kernel_w * p.dilation_w - p.pad_w;
         x_start[k] = (group * p.in_group + tap / area) * plane + x_row[k] * p.width + x_column[k];
     }
-    var sums: array<array<f32, 8>, 8>;
+    var sums: array<array<f32, 8>, OUT_EACH>;
     let begin = g.y * p.rows_each;
     let end = min(begin + p.rows_each, p.rows);
     var n = begin / p.out_height;
@@ -155,14 +157,14 @@ fn backward_w_1(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_i
         }
         // unroll
         for (var q = 0u; q < 2u; q++) {
-            var d: array<vec4<f32>, 8>;
+            var d: array<vec4<f32>, OUT_EACH>;
             // unroll
-            for (var m = 0u; m < 8u; m++) { d[m] = dy_values[q * OUT + out_lane * 8u + m]; }
+            for (var m = 0u; m < OUT_EACH; m++) { d[m] = dy_values[q * OUT + out_lane * OUT_EACH + m]; }
             // unroll
             for (var t = 0u; t < 8u; t++) {
                 let v = x_values[q * TAPS + tap_lane + t * TAP_LANES];
                 // unroll
-                for (var m = 0u; m < 8u; m++) {
+                for (var m = 0u; m < OUT_EACH; m++) {
                     sums[m][t] += d[m].x * v.x;
                     sums[m][t] += d[m].y * v.y;
                     sums[m][t] += d[m].z * v.z;
@@ -172,8 +174,8 @@ fn backward_w_1(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_i
         }
     }
     // unroll
-    for (var m = 0u; m < 8u; m++) {
-        let o = first_out + out_lane * 8u + m;
+    for (var m = 0u; m < OUT_EACH; m++) {
+        let o = first_out + out_lane * OUT_EACH + m;
         // unroll
         for (var t = 0u; t < 8u; t++) {
             let tap = first_tap + tap_lane + t * TAP_LANES;

@@ -107,11 +107,17 @@ struct How {
     /// Only kernels whose name, such as conv2d/columns.forward, contains this.
     #[arg(long, value_name = "NAME")]
     kernel: Option<String>,
+    /// Plan for a GPU whose threads have N registers, 256 on most and 128 on Intel's.
+    #[arg(long, value_name = "N")]
+    registers: Option<usize>,
     /// Also write the machine code as files into this folder.
     #[arg(long, value_name = "DIR")]
     asm: Option<PathBuf>,
+    /// Also write the kernels, with their constants, as HLSL into this folder, for compilers of other GPUs.
+    #[arg(long, value_name = "DIR")]
+    hlsl: Option<PathBuf>,
     /// Overwrite files that exist.
-    #[arg(long, requires = "asm")]
+    #[arg(long)]
     overwrite: bool,
     /// Print one JSON object as the last line.
     #[arg(long)]
@@ -139,20 +145,23 @@ pub fn run(command: &Command) -> Result<u8> {
 
 fn isa(arguments: &Isa) -> Result<u8> {
     match (&arguments.task, &arguments.net) {
-        (Some(Task::Layers(layers)), _) => print(&layers.how, isa::layers()?),
+        (Some(Task::Layers(layers)), _) => print(&layers.how, isa::layers(layers.how.registers)?),
         (Some(Task::Upscale(window)), _) => {
             // The network is only planned, so that no adapter is needed.
             let upscaler = window.model.open(Device::open(&Select::Cpu)?, None)?;
             let (graph, y) = upscaler.network(window.size.height, window.size.width)?;
             let mut kernels = Vec::new();
-            isa::add_plan(&mut kernels, None, &isa::plan(&graph, &[y])?)?;
+            isa::add_plan(&mut kernels, None, &isa::plan(&graph, &[y], window.how.registers)?)?;
             print(&window.how, kernels)
         }
         (None, Some(net)) => {
             let (graph, fetches) = bench::network(net, arguments.batch, arguments.size, arguments.train)?;
             let mut kernels = Vec::new();
-            isa::add_plan(&mut kernels, None, &isa::plan(&graph, &fetches)?)?;
+            isa::add_plan(&mut kernels, None, &isa::plan(&graph, &fetches, arguments.how.registers)?)?;
             print(&arguments.how, kernels)
+        }
+        (None, None) if arguments.how.registers.is_some() => {
+            Err(Error::Usage("a WGSL file is compiled as it is; leave --registers out".into()))
         }
         (None, None) => match arguments.wgsl.first() {
             Some(first) => print(&arguments.how, of_files(first, arguments)?),
@@ -200,7 +209,11 @@ fn print(how: &How, mut kernels: Vec<Kernel>) -> Result<u8> {
         }
     }
     let existing = Existing::overwrite(how.overwrite);
-    let path = |folder: &PathBuf, family: &str, kernel: &Kernel| folder.join(file_name(family, kernel));
+    let path = |folder: &PathBuf, family: &str, kernel: &Kernel| folder.join(file_name(kernel, Some(family), "s"));
+    let mut written = match &how.hlsl {
+        Some(folder) => write_hlsl(folder, &kernels, existing)?,
+        None => Vec::new(),
+    };
     if let Some(folder) = &how.asm {
         std::fs::create_dir_all(folder).map_err(|e| Error::io(folder, e))?;
         for (family, kernel) in how.family.iter().flat_map(|family| kernels.iter().map(move |kernel| (family, kernel)))
@@ -208,7 +221,7 @@ fn print(how: &How, mut kernels: Vec<Kernel>) -> Result<u8> {
             files::check_output(&path(folder, family, kernel), existing)?;
         }
     }
-    let (mut judged, mut written) = (Vec::new(), Vec::new());
+    let mut judged = Vec::new();
     for Family { family, device, driver, results } in worker::compile(&how.family, &kernels)? {
         let mut one = Judged { family, device, driver, rows: Vec::new(), failures: Vec::new() };
         for (kernel, result) in kernels.iter().zip(results) {
@@ -237,8 +250,10 @@ fn print(how: &How, mut kernels: Vec<Kernel>) -> Result<u8> {
             out::error(&Error::device(format!("{}: {failure}", one.family), "the other kernels are not affected"));
         }
     }
-    if let Some(folder) = how.asm.as_ref().filter(|_| !written.is_empty()) {
-        note!("{} of machine code in {}", out::count(written.len(), "file"), out::shown(folder));
+    for (what, folder) in [("machine code", &how.asm), ("HLSL", &how.hlsl)] {
+        if let Some(folder) = folder {
+            note!("{what} of {} in {}", out::count(kernels.len(), "kernel"), out::shown(folder));
+        }
     }
     if how.json {
         let families: Vec<Value> = judged.iter().map(object).collect();
@@ -247,11 +262,36 @@ fn print(how: &How, mut kernels: Vec<Kernel>) -> Result<u8> {
     Ok(u8::from(judged.iter().any(|one| !one.failures.is_empty())))
 }
 
-/// Returns the name of the file for a kernel's machine code.
-fn file_name(family: &str, kernel: &Kernel) -> String {
-    let name = [kernel.name.as_str(), kernel.constants.as_str(), family].join(" ");
+/// Writes each kernel as HLSL, and returns the files.
+///
+/// # Errors
+/// A kernel cannot be written as HLSL, or a file exists and must not be replaced; then nothing is written.
+fn write_hlsl(folder: &Path, kernels: &[Kernel], existing: Existing) -> Result<Vec<Value>> {
+    let mut texts = Vec::new();
+    std::fs::create_dir_all(folder).map_err(|e| Error::io(folder, e))?;
+    for kernel in kernels {
+        let text = kernel.hlsl.as_ref().map_err(|problem| Error::Shader {
+            file: kernel.name.clone(),
+            entry: kernel.shader.entry.clone(),
+            problem: format!("HLSL: {problem}"),
+        })?;
+        let path = folder.join(file_name(kernel, None, "hlsl"));
+        files::check_output(&path, existing)?;
+        texts.push((path, text));
+    }
+    let mut written = Vec::new();
+    for (path, text) in texts {
+        files::write_whole(&path, existing, |file| file.write_all(text.as_bytes()).map_err(|e| Error::io(&path, e)))?;
+        written.push(out::path(&path));
+    }
+    Ok(written)
+}
+
+/// Returns the name of a file for a kernel's code.
+fn file_name(kernel: &Kernel, family: Option<&str>, extension: &str) -> String {
+    let name = [&kernel.name, &kernel.constants, family.unwrap_or_default(), extension].join(" ");
     let plain = |c: char| if c.is_ascii_alphanumeric() || "._-=".contains(c) { c } else { '_' };
-    format!("{}.s", name.split_whitespace().collect::<Vec<_>>().join(".").chars().map(plain).collect::<String>())
+    name.split_whitespace().collect::<Vec<_>>().join(".").chars().map(plain).collect()
 }
 
 /// Returns everything in a table as JSON, with all counts of the hottest loops; unknown values are null.

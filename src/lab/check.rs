@@ -827,23 +827,30 @@ mod tests {
         let mut fetches = vec![y, loss];
         fetches.extend(grad::backward(&mut g, loss, &wanted).unwrap());
         let weights = Weights::from_tensors(weights);
-        let caps = Caps { storage_textures: device.caps().storage_textures, ..Caps::hardware() };
-        let options = Options { caps, ..Options::default() };
-        let session = block_on(device.compile_with(&g, &fetches, weights.clone(), &options, None)).unwrap();
-        let kernels: Vec<&str> = session.plan().steps.iter().map(Step::stem).collect();
-        for stem in ["conv2d/conv3x3_tile", "conv2d/gemm", "conv2d/depthwise_fours", "loss/fours"] {
-            assert!(kernels.iter().any(|k| k.starts_with(stem)), "{stem}: {kernels:?}");
-        }
-        let is_fused = |step: &&Step| step.name.ends_with(".dx") && step.stem() != "conv2d/plain";
-        let gradients: BTreeSet<&str> =
-            session.plan().steps.iter().filter(is_fused).map(|step| step.name.as_str()).collect();
-        assert!(gradients.len() >= 5, "{gradients:?}");
-        let references = Device::open(&Select::Cpu).unwrap().compile(&g, &fetches, weights).unwrap();
+        let references = Device::open(&Select::Cpu).unwrap().compile(&g, &fetches, weights.clone()).unwrap();
         let inputs = [("x", &image)];
-        for (ours, right) in session.run(&inputs).unwrap().iter().zip(&references.run(&inputs).unwrap()) {
-            let most = right.data().iter().fold(0.0f32, |m, v| m.max(v.abs()));
-            let worst = ours.data().iter().zip(right.data()).fold(0.0f32, |m, (a, b)| m.max((a - b).abs()));
-            assert!(most > 0.0 && worst <= 1e-5 * most, "{worst} of {most} in {:?}", right.shape());
+        let right = references.run(&inputs).unwrap();
+        // As many registers as most GPUs have, and as few as Intel's.
+        for registers in [256, 128] {
+            let caps = Caps { storage_textures: device.caps().storage_textures, registers, ..Caps::hardware() };
+            let options = Options { caps, ..Options::default() };
+            let session = block_on(device.compile_with(&g, &fetches, weights.clone(), &options, None)).unwrap();
+            let steps = &session.plan().steps;
+            let kernels: Vec<&str> = steps.iter().map(Step::stem).collect();
+            for stem in ["conv2d/conv3x3_tile", "conv2d/gemm", "conv2d/depthwise_fours", "loss/fours"] {
+                assert!(kernels.iter().any(|k| k.starts_with(stem)), "{stem}: {kernels:?}");
+            }
+            let is_fused = |step: &&Step| step.name.ends_with(".dx") && step.stem() != "conv2d/plain";
+            let gradients: BTreeSet<&str> = steps.iter().filter(is_fused).map(|step| step.name.as_str()).collect();
+            assert!(gradients.len() >= 5, "{gradients:?}");
+            let mut blocks = steps.iter().flat_map(|s| &s.overrides).filter(|o| ["QUADS", "OUT_EACH"].contains(&o.0));
+            let small = |(name, size): &(&str, f64)| *size == if *name == "QUADS" { 1.0 } else { 4.0 };
+            assert!(registers == 256 || blocks.all(small), "{steps:?}");
+            for (ours, right) in session.run(&inputs).unwrap().iter().zip(&right) {
+                let most = right.data().iter().fold(0.0f32, |m, v| m.max(v.abs()));
+                let worst = ours.data().iter().zip(right.data()).fold(0.0f32, |m, (a, b)| m.max((a - b).abs()));
+                assert!(most > 0.0 && worst <= 1e-5 * most, "{worst} of {most} in {:?}", right.shape());
+            }
         }
     }
 }

@@ -76,6 +76,9 @@ pub struct Caps {
     /// Workgroups that keep the adapter busy, about four for each core: wgpu does not tell how many it has, so a GPU is taken to have 64.
     /// Work is divided more finely if there would be fewer.
     pub busy_workgroups: usize,
+    /// Registers of 32 bits that a thread can have. Kernels that keep a block of results there take smaller blocks if there are few: what
+    /// does not fit is kept in memory, and a large block that is read from there is slower than a small one.
+    pub registers: usize,
     /// Conservative arithmetic rate of a plain kernel. Together with `bytes_per_second`, it keeps dispatches that were not measured
     /// within [`MAX_DISPATCH_MS`].
     pub flops_per_second: f64,
@@ -107,6 +110,7 @@ impl Default for Caps {
             has_f16: false,
             iterations: usize::MAX,
             busy_workgroups: 256,
+            registers: 256,
             flops_per_second: PLAIN_FLOPS_PER_SECOND,
             bytes_per_second: PLAIN_BYTES_PER_SECOND,
         }
@@ -139,6 +143,11 @@ impl Caps {
     pub fn workgroups(&self, counts: [usize; 3]) -> Option<[u32; 3]> {
         let is_within = |&count: &usize| u32::try_from(count).is_ok_and(|count| count <= self.workgroups_per_dimension);
         counts.iter().all(is_within).then(|| counts.map(|count| count as u32))
+    }
+    /// Whether a thread can keep `values` of 32 bits in registers, beside the 48 that compilers take for addresses and what they load early
+    /// (from where Intel's begins to spill, for DG2 in Mesa 22.3).
+    pub fn holds(&self, values: usize) -> bool {
+        values + 48 <= self.registers
     }
     /// Returns a conservative estimate of the nanoseconds that a plain kernel takes for `cost`.
     pub fn plain_ns(&self, cost: Cost) -> f64 {

@@ -59,8 +59,10 @@ impl Product {
             let efficiency = products / (THREADS as f64 * all);
             Tiles { quads: [qa, qb], terms, blocks, chunks, parts, each, efficiency }
         };
-        let all = [[2, 2], [1, 2], [2, 1], [1, 1]].map(of);
-        all.into_iter().max_by(|a, b| a.efficiency.total_cmp(&b.efficiency)).unwrap_or_else(|| of([1, 1]))
+        // Sums, and a quad of A with those of B.
+        let fits = |[qa, qb]: &[usize; 2]| caps.holds(16 * qa * qb + 4 * (1 + qb));
+        let all = [[2, 2], [1, 2], [2, 1], [1, 1]].into_iter().filter(fits).map(of);
+        all.max_by(|a, b| a.efficiency.total_cmp(&b.efficiency)).unwrap_or_else(|| of([1, 1]))
     }
 
     /// Returns the work of a method whose passes copy A, copy B, multiply, and add up parts; `more` are further members of P.

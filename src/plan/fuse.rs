@@ -453,7 +453,7 @@ mod tests {
         let plan = Plan::new(&fuse(&g, &fetches, &options).unwrap(), &fetches, &options).unwrap();
         let stem = |name: &str| plan.steps.iter().find(|s| s.name == name).map(|s| s.stem());
         assert_eq!(stem("conv"), Some("conv2d/conv3x3_tile"), "{plan}");
-        assert_eq!(stem("conv.backward_w"), Some("conv2d/gradients"), "{plan}");
+        assert_eq!(stem("conv.backward_w"), Some("conv2d/plane_gradients"), "{plan}");
         // The single channel is nine, one for each pixel of a stride; its gradient reads every third pixel.
         assert_eq!([stem("up"), stem("up.dx")], [Some("conv2d/gemm"); 2], "{plan}");
     }

@@ -9,4 +9,4 @@ pub(crate) use reflect::forget;
 pub(crate) use reflect::specialized;
 pub(crate) use reflect::with_half;
 pub use reflect::{Entry, Member, Shader, Variable, reflect};
-pub use spirv::{Resource, Spirv, spirv, spirv_of_text};
+pub use spirv::{Resource, Spirv, Translated, translate, translate_text};

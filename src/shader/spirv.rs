@@ -1,10 +1,10 @@
-//! SPIR-V for one entry, as wgpu 30 gives it to a Vulkan driver.
+//! SPIR-V and HLSL for one entry, as wgpu 30 gives them to a driver.
 
 use super::specialized;
 use super::unroll::{self, Values};
 use crate::error::{Error, Result};
 use crate::ops::Source;
-use naga::back::spv;
+use naga::back::{hlsl, spv};
 use naga::proc::{BoundsCheckPolicies, BoundsCheckPolicy};
 use naga::valid::{Capabilities, ValidationFlags, Validator};
 use naga::{AddressSpace, ShaderStage, TypeInner};
@@ -31,11 +31,19 @@ pub struct Spirv {
     pub threads: u32,
 }
 
+/// One entry in the languages of two back ends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Translated {
+    pub spirv: Spirv,
+    /// Why it has none is not an error until somebody wants it.
+    pub hlsl: std::result::Result<String, String>,
+}
+
 /// Translates `entry` of `source` for a launch's values.
 ///
 /// # Errors
 /// A marked loop cannot be unrolled, the WGSL is invalid, there is no such entry, or a value names no override.
-pub fn spirv(source: &Source, entry: &str, values: &[(&'static str, f64)]) -> Result<Spirv> {
+pub fn translate(source: &Source, entry: &str, values: &[(&'static str, f64)]) -> Result<Translated> {
     let shader = Prepared { stem: source.stem, is_trusted: source.trusted };
     match specialized(source.stem, source.text, values)? {
         Some((text, rest)) => shader.translate(&text, entry, &rest),
@@ -47,8 +55,8 @@ pub fn spirv(source: &Source, entry: &str, values: &[(&'static str, f64)]) -> Re
 /// Each of `values` sets an `override` or a line `const NAME: u32 = …;`.
 ///
 /// # Errors
-/// As [`spirv`]; the message calls the shader `stem`.
-pub fn spirv_of_text(stem: &str, text: &str, values: &Values) -> Result<Vec<Spirv>> {
+/// As [`translate`]; the message calls the shader `stem`.
+pub fn translate_text(stem: &str, text: &str, values: &Values) -> Result<Vec<Translated>> {
     let shader = Prepared { stem, is_trusted: true };
     let (text, rest) = unroll::specialize(text, values).map_err(|problem| shader.error("", problem))?;
     let module = shader.parse(&text)?;
@@ -71,7 +79,7 @@ impl Prepared<'_> {
         naga::front::wgsl::parse_str(text).map_err(|e| self.error("", e.emit_to_string_with_path(text, &path)))
     }
 
-    fn translate(&self, text: &str, entry: &str, values: &[(&str, f64)]) -> Result<Spirv> {
+    fn translate(&self, text: &str, entry: &str, values: &[(&str, f64)]) -> Result<Translated> {
         let fail = |problem: String| self.error(entry, problem);
         let module = self.parse(text)?;
         let info = Validator::new(ValidationFlags::all(), Capabilities::all())
@@ -108,7 +116,31 @@ impl Prepared<'_> {
         let words =
             spv::write_vec(&module, &info, &self.options(), Some(&pipeline)).map_err(|e| fail(e.to_string()))?;
         let threads = module.entry_points[index].workgroup_size.iter().product();
-        Ok(Spirv { entry: entry.to_owned(), words, bindings, threads })
+        let spirv = Spirv { entry: entry.to_owned(), words, bindings, threads };
+        Ok(Translated { spirv, hlsl: self.hlsl(&module, &info, entry) })
+    }
+
+    /// Writes HLSL as wgpu-hal 30 does for DX12 (`src/dx12/device.rs`).
+    fn hlsl(
+        &self,
+        module: &naga::Module,
+        info: &naga::valid::ModuleInfo,
+        entry: &str,
+    ) -> std::result::Result<String, String> {
+        let is_checked = !self.is_trusted;
+        let options = hlsl::Options {
+            shader_model: hlsl::ShaderModel::V6_0,
+            restrict_indexing: is_checked,
+            force_loop_bounding: is_checked,
+            zero_initialize_workgroup_memory: is_checked,
+            ..Default::default()
+        };
+        let pipeline = hlsl::PipelineOptions { entry_point: Some((ShaderStage::Compute, entry.to_owned())) };
+        let mut text = String::new();
+        match hlsl::Writer::new(&mut text, &options, &pipeline).write(module, info, None) {
+            Ok(_) => Ok(text),
+            Err(e) => Err(e.to_string()),
+        }
     }
 
     /// Returns the options of wgpu-hal 30 (`src/vulkan/adapter.rs`, `device.rs`) on a Vulkan 1.3 driver with `robustBufferAccess2` and
@@ -146,21 +178,25 @@ mod tests {
         @compute @workgroup_size(WG) fn forward(@builtin(local_invocation_index) i: u32) {\n  var s = 0.0;\n  // unroll\n  \
         for (var k = 0u; k < K; k++) { s += x[i + k]; }\n  y[i] = s;\n}\n";
 
+    fn spirv(text: &str, values: Values) -> Result<Vec<Spirv>> {
+        Ok(translate_text("mine", text, &values)?.into_iter().map(|t| t.spirv).collect())
+    }
+
     #[test]
     fn every_entry_is_translated_with_constants_and_overrides() {
-        let all = spirv_of_text("mine", TEXT, &vec![("WG", 128.0), ("K", 5.0)]).unwrap();
+        let all = spirv(TEXT, vec![("WG", 128.0), ("K", 5.0)]).unwrap();
         assert_eq!(all.len(), 1);
         let bindings = vec![(1, Resource::Buffer), (3, Resource::Buffer)];
         assert_eq!((all[0].threads, all[0].entry.as_str(), &all[0].bindings), (128, "forward", &bindings));
         // Five loads instead of two.
-        let two = spirv_of_text("mine", TEXT, &Values::new()).unwrap();
+        let two = spirv(TEXT, Values::new()).unwrap();
         assert!(all[0].words.len() > two[0].words.len() && two[0].threads == 64);
         assert_eq!(all[0].words[0], 0x0723_0203, "begins with SPIR-V's magic number");
     }
 
     #[test]
     fn a_wrong_value_or_text_is_named() {
-        let error = |text: &str, values: Values| spirv_of_text("mine", text, &values).unwrap_err().to_string();
+        let error = |text: &str, values: Values| spirv(text, values).unwrap_err().to_string();
         assert!(error(TEXT, vec![("NO", 1.0)]).contains("NO"));
         assert!(error("fn f(", Values::new()).contains("mine.wgsl"));
         let sampled = "@group(0) @binding(0) var t: texture_2d<f32>;\n\
@@ -170,9 +206,13 @@ mod tests {
 
     #[test]
     fn only_built_in_shaders_lose_their_checks() {
-        let words = |source: &Source| spirv(source, "forward", &[]).unwrap().words.len();
+        let lengths = |source: &Source| {
+            let both = translate(source, "forward", &[]).unwrap();
+            [both.spirv.words.len(), both.hlsl.unwrap().len()]
+        };
         // A loop that is not unrolled is bounded.
         let text: &'static str = TEXT.replace("  // unroll\n", "").leak();
-        assert!(words(&Source::new("mine", text)) > words(&Source::built_in("mine", text)));
+        let [strange, ours] = [Source::new("mine", text), Source::built_in("mine", text)].map(|s| lengths(&s));
+        assert!(strange[0] > ours[0] && strange[1] > ours[1], "{strange:?} {ours:?}");
     }
 }

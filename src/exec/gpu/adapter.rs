@@ -59,10 +59,16 @@ fn instance() -> &'static wgpu::Instance {
     })
 }
 
+/// Intel's number as a vendor of PCI devices; Vulkan and DX12 tell it, Metal does not.
+const INTEL: u32 = 0x8086;
+
 fn describe(adapter: &wgpu::Adapter) -> AdapterInfo {
     let info = adapter.get_info();
     let limits = adapter.limits();
     let is_cpu = info.device_type == wgpu::DeviceType::Cpu;
+    let caps = if is_cpu { Caps::software() } else { Caps::hardware() };
+    // Intel's threads have 128 registers of 32 bytes, and compute eight or more pixels at once.
+    let registers = if info.vendor == INTEL && !is_cpu { 128 } else { caps.registers };
     let driver = [info.driver.as_str(), info.driver_info.as_str()].join(" ").trim().to_owned();
     // A browser need not tell what it runs on.
     let name = if info.name.is_empty() { "an adapter without a name".to_owned() } else { info.name };
@@ -78,7 +84,8 @@ fn describe(adapter: &wgpu::Adapter) -> AdapterInfo {
             storage_textures: limits.max_storage_textures_per_shader_stage as usize,
             has_f16: adapter.features().contains(wgpu::Features::SHADER_F16),
             workgroups_per_dimension: limits.max_compute_workgroups_per_dimension,
-            ..if is_cpu { Caps::software() } else { Caps::hardware() }
+            registers,
+            ..caps
         },
     }
 }

@@ -94,11 +94,11 @@ fn transposed(g: &mut Graph, x: NodeId, filters: usize, side: usize, op: ConvTra
 }
 
 /// Returns the kernels of a standard set of layers, each planned alone for a discrete GPU as a training step: forward, mean squared
-/// error, and the gradients of its input, filters and biases.
+/// error, and the gradients of its input, filters and biases. `registers` is as in [`plan`].
 ///
 /// # Errors
 /// A layer cannot be planned, or a shader cannot be translated.
-pub fn layers() -> Result<Vec<Kernel>> {
+pub fn layers(registers: Option<usize>) -> Result<Vec<Kernel>> {
     let mut kernels = Vec::new();
     for &(name, shape, build) in LAYERS {
         let mut g = Graph::new();
@@ -110,7 +110,7 @@ pub fn layers() -> Result<Vec<Kernel>> {
         let wanted = g.parameters();
         let mut fetches = vec![y, loss];
         fetches.extend(backward(&mut g, loss, &wanted)?);
-        add_plan(&mut kernels, Some(name), &plan(&g, &fetches)?)?;
+        add_plan(&mut kernels, Some(name), &plan(&g, &fetches, registers)?)?;
     }
     Ok(kernels)
 }

@@ -17,7 +17,7 @@ use crate::error::{Error, Result};
 use crate::graph::{Graph, NodeId};
 use crate::plan::fuse::fuse;
 use crate::plan::{Caps, Options, Plan};
-use crate::shader::{Spirv, spirv, spirv_of_text};
+use crate::shader::{Spirv, Translated, translate, translate_text};
 use crate::table::{self, Column};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -32,6 +32,8 @@ pub struct Kernel {
     /// The layers or steps that use it, in order, each once.
     pub uses: Vec<String>,
     pub shader: Spirv,
+    /// For compilers that begin with HLSL, or why there is none.
+    pub hlsl: std::result::Result<String, String>,
 }
 
 /// What a driver says of a kernel that it compiled.
@@ -44,11 +46,13 @@ pub struct Compiled {
 }
 
 /// Plans `fetches` as for a discrete GPU: fused, with kernels of the hardware family, large bindings, and no measured choices.
+/// `registers` is [`Caps::registers`], if it is not that of most GPUs.
 ///
 /// # Errors
 /// The graph cannot be planned.
-pub fn plan(graph: &Graph, fetches: &[NodeId]) -> Result<Plan> {
-    let caps = Caps { binding_bytes: 2 << 30, ..Caps::hardware() };
+pub fn plan(graph: &Graph, fetches: &[NodeId], registers: Option<usize>) -> Result<Plan> {
+    let caps = Caps::hardware();
+    let caps = Caps { binding_bytes: 2 << 30, registers: registers.unwrap_or(caps.registers), ..caps };
     let options = Options { caps, ..Options::default() };
     Plan::new(&fuse(graph, fetches, &options)?, fetches, &options)
 }
@@ -66,8 +70,8 @@ pub fn add_plan(kernels: &mut Vec<Kernel>, layer: Option<&str>, plan: &Plan) -> 
         let index = match kernels.iter().position(|k| k.name == name && k.constants == constants) {
             Some(index) => index,
             None => {
-                let shader = spirv(&step.source, &step.entry, &step.overrides)?;
-                kernels.push(Kernel { name, constants, uses: Vec::new(), shader });
+                let Translated { spirv, hlsl } = translate(&step.source, &step.entry, &step.overrides)?;
+                kernels.push(Kernel { name, constants, uses: Vec::new(), shader: spirv, hlsl });
                 kernels.len() - 1
             }
         };
@@ -87,13 +91,14 @@ pub fn add_plan(kernels: &mut Vec<Kernel>, layer: Option<&str>, plan: &Plan) -> 
 /// The WGSL is invalid, uses more than group 0, or has no constant of such a name.
 pub fn of_text(stem: &str, text: &str, values: &[(&str, f64)]) -> Result<Vec<Kernel>> {
     let constants: Vec<String> = values.iter().map(|(name, value)| format!("{name}={value}")).collect();
-    let kernel = |shader: Spirv| Kernel {
+    let kernel = |Translated { spirv: shader, hlsl }: Translated| Kernel {
         name: format!("{stem}.{}", shader.entry),
         constants: constants.join(" "),
         uses: Vec::new(),
         shader,
+        hlsl,
     };
-    Ok(spirv_of_text(stem, text, &values.to_vec())?.into_iter().map(kernel).collect())
+    Ok(translate_text(stem, text, &values.to_vec())?.into_iter().map(kernel).collect())
 }
 
 /// A kernel as compiled for one GPU.

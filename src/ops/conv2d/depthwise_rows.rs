@@ -11,9 +11,8 @@ const PRODUCTS: usize = 1024;
 pub(super) struct Rows {
     pub op: Conv2d,
     pub fusion: Fusion,
-    /// Rows of a thread, and rows of x that they meet.
+    /// Rows of a thread.
     pub rows: usize,
-    pub reach_h: usize,
     /// Threads per channel.
     tiles: usize,
     shape: [u32; 3],
@@ -35,22 +34,11 @@ impl Rows {
             |rows: &usize| 4 * rows * kh * kw <= PRODUCTS && (*rows == 1 || groups(*rows) >= 4 * caps.busy_workgroups);
         let rows = [8, 4, 2, 1].into_iter().find(fits)?;
         let shape = caps.workgroups([tiles(rows).div_ceil(64), co, n])?;
-        let reach_h = (rows - 1) * op.stride[0] + (kh - 1) * op.dilation[0] + 1;
-        Some(Self { op: op.clone(), fusion, rows, reach_h, tiles: tiles(rows), shape })
+        Some(Self { op: op.clone(), fusion, rows, tiles: tiles(rows), shape })
     }
 
-    /// Returns how many values of x the four columns of a thread meet in a row.
-    pub fn reach_w(&self, io: &Io) -> usize {
-        3 * self.op.stride[1] + (io.x[1][3] - 1) * self.op.dilation[1] + 1
-    }
-
-    /// Returns the launch with `params` and constants of one kernel, and those of both.
-    pub fn launch(
-        &self,
-        io: &Io,
-        params: impl IntoIterator<Item = (&'static str, Scalar)>,
-        constants: impl IntoIterator<Item = (&'static str, usize)>,
-    ) -> Launch {
+    /// Returns the launch with `params` of one kernel and those of both, and the constants of the fusion.
+    pub fn launch(&self, io: &Io, params: impl IntoIterator<Item = (&'static str, Scalar)>) -> Launch {
         let (combine, slope) = self.fusion.combine.code();
         let common = [
             ("c_in", io.x[0][1].into()),
@@ -63,25 +51,18 @@ impl Rows {
             ("slope", slope.into()),
         ];
         let params = params.into_iter().chain(common).chain(self.fusion.parameters());
-        Launch::groups(self.shape, params).with_all(constants).with_all([
-            ("KERNEL_H", io.x[1][2]),
-            ("KERNEL_W", io.x[1][3]),
-            ("STRIDE_H", self.op.stride[0]),
-            ("STRIDE_W", self.op.stride[1]),
-            ("DILATION_H", self.op.dilation[0]),
-            ("DILATION_W", self.op.dilation[1]),
-            ("ADJOINT", usize::from(self.fusion.adjoint)),
-            ("ROWS", self.rows),
-            ("REACH_H", self.reach_h),
-            ("COMBINE", combine as usize),
-        ])
+        let constants = [("ADJOINT", usize::from(self.fusion.adjoint)), ("COMBINE", combine as usize)];
+        Launch::groups(self.shape, params).with_all(constants)
     }
 }
 
 /// `shaders/conv2d/depthwise_rows.wgsl`.
 pub fn serve(call: &Call, caps: &Caps) -> Option<Work> {
     let (rows, io) = (Rows::new(call, caps)?, &call.io);
-    let reach_w = Some(rows.reach_w(io)).filter(|reach| *reach <= REACH)?;
+    let ([_, _, kh, kw], stride, dilation) = (io.x[1].nchw(), rows.op.stride, rows.op.dilation);
+    // What the rows and the four columns of a thread meet.
+    let reach_h = (rows.rows - 1) * stride[0] + (kh - 1) * dilation[0] + 1;
+    let reach_w = Some(3 * stride[1] + (kw - 1) * dilation[1] + 1).filter(|reach| *reach <= REACH)?;
     let work = call.work(caps, |_| {
         let params = [
             ("width", io.x[0][3].into()),
@@ -89,7 +70,18 @@ pub fn serve(call: &Call, caps: &Caps) -> Option<Work> {
             ("pad_w", rows.op.padding[1].into()),
             ("tiles_x", io.y[3].div_ceil(4).into()),
         ];
-        Some(rows.launch(io, params, [("REACH_W", reach_w), ("REPLICATE", usize::from(rows.op.replicate))]))
+        Some(rows.launch(io, params).with_all([
+            ("KERNEL_H", kh),
+            ("KERNEL_W", kw),
+            ("STRIDE_H", stride[0]),
+            ("STRIDE_W", stride[1]),
+            ("DILATION_H", dilation[0]),
+            ("DILATION_W", dilation[1]),
+            ("ROWS", rows.rows),
+            ("REACH_H", reach_h),
+            ("REACH_W", reach_w),
+            ("REPLICATE", usize::from(rows.op.replicate)),
+        ]))
     })?;
     // A guess, not measured: it loads a pixel once for a column of taps, the plain kernel once for each.
     Some(work.faster(3.0))

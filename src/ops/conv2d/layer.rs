@@ -138,6 +138,11 @@ impl Tile {
                 if patch + filters > MAX_VECTORS || patch > copies * THREADS {
                     continue;
                 }
+                // Sums, a row of x and eight filters; and of what is copied next, the values, where they lie and which are real.
+                let next = 15 * patch.div_ceil(THREADS) + 7 * filters.div_ceil(THREADS);
+                if !caps.holds(32 * quads + 3 * reach + 8 + next) {
+                    continue;
+                }
                 // Vector instructions of a group: multiply-adds, about 12 for each vector that a thread copies, 40 for the barriers; and
                 // what each vector of x takes of the memory's width.
                 let multiplied = (chunk * layer.window[1] * 32 * quads) as f64;
