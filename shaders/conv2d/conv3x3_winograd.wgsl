@@ -17,6 +17,7 @@
 // 0.37, and one select for every value carried around a loop. Lanes are tiles, so nothing is broadcast; 64 accumulators
 // need four loads for 64 multiply-adds, and UNROLL chunks of tiles per iteration share its selects.
 
+alias T = vec4<f32>;
 // Taps of a filter and outputs of a tile, each per side.
 const R: u32 = 3u;
 const TILE: u32 = 4u;
@@ -54,8 +55,8 @@ fn backward_w_1(@builtin(local_invocation_id) l: vec3<u32>, @builtin(workgroup_i
     let top = i32(tile.y) - 1;
     let left = i32(tile.z) - 1;
     let plane = (tile.x * p.quads_in + q) * p.height * p.width;
-    var column: array<vec4<f32>, 6>;
-    var e: array<array<vec4<f32>, 6>, 6>;
+    var column: array<T, 6>;
+    var e: array<array<T, 6>, 6>;
     // unroll
     for (var s = 0u; s < 6u; s++) {
         let j = left + i32(s);
@@ -81,7 +82,7 @@ fn backward_w_1(@builtin(local_invocation_id) l: vec3<u32>, @builtin(workgroup_i
 }
 
 // A · d.
-fn transform_gradient(d: array<vec4<f32>, 4>) -> array<vec4<f32>, 6> {
+fn transform_gradient(d: array<T, 4>) -> array<T, 6> {
     let even = d[0] + d[2];
     let odd = d[1] + d[3];
     let far_even = d[0] + 4.0 * d[2];
@@ -96,8 +97,8 @@ fn backward_w_2(@builtin(local_invocation_id) l: vec3<u32>, @builtin(workgroup_i
     let number = g.y * 8u + l.x % 8u;
     let tile = tile_at(number);
     let plane = (tile.x * p.quads_out + q) * p.height * p.width;
-    var column: array<vec4<f32>, 4>;
-    var e: array<array<vec4<f32>, 6>, 4>;
+    var column: array<T, 4>;
+    var e: array<array<T, 6>, 4>;
     // unroll
     for (var s = 0u; s < 4u; s++) {
         let j = tile.z + s;
@@ -131,7 +132,7 @@ fn backward_w_3(@builtin(local_invocation_id) l: vec3<u32>, @builtin(workgroup_i
     let v1 = g.y * p.v_stride + min(in_block * 2u + 1u, p.quads_in - 1u) * p.chunks * 8u + lane;
     let d0 = g.y * p.d_stride + out_block * 2u * p.chunks * 8u + lane;
     let d1 = g.y * p.d_stride + min(out_block * 2u + 1u, p.quads_out - 1u) * p.chunks * 8u + lane;
-    var a: array<vec4<f32>, 18>;
+    var a: array<T, 18>;
     // unroll
     for (var k = 0u; k < 18u; k++) { a[k] = vec4(0.0); }
     let end = bound(p.chunks, l.x) * 8u;
@@ -164,7 +165,7 @@ fn backward_w_3(@builtin(local_invocation_id) l: vec3<u32>, @builtin(workgroup_i
 }
 
 // Gᵀ · m.
-fn transform_product(m: array<vec4<f32>, 6>) -> array<vec4<f32>, 3> {
+fn transform_product(m: array<T, 6>) -> array<T, 3> {
     let sum = m[1] + m[2];
     let difference = m[1] - m[2];
     let far_sum = m[3] + m[4];
@@ -202,8 +203,8 @@ fn backward_w_4(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgr
     let block = quad / 2u * p.in_blocks + c / 8u;
     let first = block * 128u + (c % 8u * 2u + quad % 2u) * 8u;
     let stride = p.in_blocks * p.out_blocks * 128u;
-    var column: array<vec4<f32>, 6>;
-    var e: array<array<vec4<f32>, 3>, 6>;
+    var column: array<T, 6>;
+    var e: array<array<T, 3>, 6>;
     // unroll
     for (var s = 0u; s < 6u; s++) {
         // unroll

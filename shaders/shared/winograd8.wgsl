@@ -3,7 +3,7 @@
 // and A are the points' powers; for ±½, a factor of 32 moves from G to A. The including shader defines R and TILE.
 
 // G · g; taps past R are 0.
-fn transform_filter(g: array<vec4<f32>, 5>) -> array<vec4<f32>, 8> {
+fn transform_filter(g: array<T, 5>) -> array<T, 8> {
     let even = (g[0] + g[2] + g[4]) / -4.5;
     let odd = (g[1] + g[3]) / -4.5;
     let far_even = (g[0] + 4.0 * g[2] + 16.0 * g[4]) / 90.0;
@@ -16,7 +16,7 @@ fn transform_filter(g: array<vec4<f32>, 5>) -> array<vec4<f32>, 8> {
 }
 
 // Bᵀ · d.
-fn transform_input(d: array<vec4<f32>, 8>) -> array<vec4<f32>, 8> {
+fn transform_input(d: array<T, 8>) -> array<T, 8> {
     let even = d[2] - 4.25 * d[4] + d[6];
     let odd = d[1] - 4.25 * d[3] + d[5];
     let far_even = 0.25 * d[2] - 1.25 * d[4] + d[6];
@@ -30,7 +30,7 @@ fn transform_input(d: array<vec4<f32>, 8>) -> array<vec4<f32>, 8> {
 }
 
 // Aᵀ · m, its first TILE rows.
-fn transform_output(m: array<vec4<f32>, 8>) -> array<vec4<f32>, 6> {
+fn transform_output(m: array<T, 8>) -> array<T, 6> {
     let s1 = m[1] + m[2];
     let d1 = m[1] - m[2];
     let s2 = m[3] + m[4];

@@ -79,8 +79,8 @@ fn forward_1(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgroup
     let quad = thread % all_quads;
     let c = thread / all_quads;
     let o = quad * 4u + vec4(0u, 1u, 2u, 3u);
-    var g_column: array<vec4<f32>, 5>;
-    var e: array<array<vec4<f32>, N>, 5>;
+    var g_column: array<T, 5>;
+    var e: array<array<T, N>, 5>;
     // unroll
     for (var s = 0u; s < R; s++) {
         // unroll
@@ -109,8 +109,8 @@ fn forward_2(@builtin(local_invocation_id) l: vec3<u32>, @builtin(workgroup_id) 
     let top = i32(tile.y) - i32(p.pad);
     let left = i32(tile.z) - i32(p.pad);
     let plane = (tile.x * p.quads_in + q) * p.height * p.width;
-    var column: array<vec4<f32>, N>;
-    var e: array<array<vec4<f32>, N>, N>;
+    var column: array<T, N>;
+    var e: array<array<T, N>, N>;
     // unroll
     for (var s = 0u; s < N; s++) {
         let j = left + i32(s);
@@ -184,8 +184,8 @@ fn forward_4(@builtin(local_invocation_id) l: vec3<u32>, @builtin(workgroup_id) 
     let m_row = chunk / p.m_chunks;
     let at = vec2((chunk - m_row * p.m_chunks) * (p.m_quads * 8u) + q * 8u + l.x % 8u, m_row);
     let rows = (p.chunks + p.m_chunks - 1u) / p.m_chunks;
-    var column: array<vec4<f32>, N>;
-    var e: array<array<vec4<f32>, N - 2u>, N>;
+    var column: array<T, N>;
+    var e: array<array<T, N - 2u>, N>;
     // unroll
     for (var s = 0u; s < N; s++) {
         // unroll

@@ -55,19 +55,42 @@ impl Product {
             // Multiply-adds, copies, and the sums that are written and read.
             let chunk = (16 * qa * qb * terms) as f64 + 10.0 * (qa + qb) as f64 + 20.0;
             let all = turns * (each as f64 * chunk + 24.0 * (qa * qb) as f64);
-            let products = (self.matrices[2] * self.rows_a * self.rows_b * self.terms) as f64;
-            let efficiency = products / (THREADS as f64 * all);
+            let efficiency = self.products() / (THREADS as f64 * all);
             Tiles { quads: [qa, qb], terms, blocks, chunks, parts, each, efficiency }
         };
-        // Sums, and a quad of A with those of B.
-        let fits = |[qa, qb]: &[usize; 2]| caps.holds(16 * qa * qb + 4 * (1 + qb));
+        // Sums, a quad of A with those of B, and a vector of each to copy next.
+        let fits = |[qa, qb]: &[usize; 2]| caps.holds(16 * qa * qb + 4 * (1 + qb) + 8);
         let all = [[2, 2], [1, 2], [2, 1], [1, 1]].into_iter().filter(fits).map(of);
         all.max_by(|a, b| a.efficiency.total_cmp(&b.efficiency)).unwrap_or_else(|| of([1, 1]))
     }
 
+    fn products(&self) -> f64 {
+        (self.matrices[2] * self.rows_a * self.rows_b * self.terms) as f64
+    }
+
+    /// Estimates the vector instructions, of all threads together, in which the products are computed.
+    pub fn instructions(&self, caps: &Caps) -> f64 {
+        self.products() / self.tiles(caps).efficiency
+    }
+
     /// Returns the work of a method whose passes copy A, copy B, multiply, and add up parts; `more` are further members of P.
     pub fn serve(&self, call: &Call, caps: &Caps, more: &[(&'static str, Scalar)]) -> Option<Work> {
-        let Tiles { quads, terms, blocks, chunks, parts, each, efficiency } = self.tiles(caps);
+        let work = self.serve_by(call, caps, more, &[], |vectors| vectors)?;
+        // A guess, not measured: plain kernels reach a twentieth of the rate of this one.
+        Some(work.faster(20.0 * self.tiles(caps).efficiency))
+    }
+
+    /// As [`Product::serve`], with further constants, where `threads` compute so many vectors of A, B or the result. Their time is yet to be
+    /// estimated.
+    pub fn serve_by(
+        &self,
+        call: &Call,
+        caps: &Caps,
+        more: &[(&'static str, Scalar)],
+        more_constants: &[(&'static str, usize)],
+        threads: impl Fn(usize) -> usize,
+    ) -> Option<Work> {
+        let Tiles { quads, terms, blocks, chunks, parts, each, .. } = self.tiles(caps);
         let chunk = quads.map(|q| 16 * q * terms);
         let copies = [0, 1].map(|k| self.matrices[k] * blocks[k] * chunks * chunk[k]);
         let pairs = blocks[0] * blocks[1];
@@ -79,10 +102,10 @@ impl Product {
         let shape = caps.workgroups([pairs, parts, self.matrices[2]])?;
         let work = call.work(caps, |entry| {
             let threads = match entry.rsplit_once('_')?.1 {
-                "1" => copies[0],
-                "2" => copies[1],
+                "1" => threads(copies[0]),
+                "2" => threads(copies[1]),
                 "3" => 0,
-                _ => results,
+                _ => threads(results),
             };
             let params = [
                 ("threads", threads.into()),
@@ -110,10 +133,8 @@ impl Product {
                 ("COPIES_A", chunk[0].div_ceil(THREADS)),
                 ("COPIES_B", chunk[1].div_ceil(THREADS)),
             ];
-            Some(launch.with_all(constants))
+            Some(launch.with_all(constants).with_all(more_constants.iter().copied()))
         })?;
-        let scratch = vec![("t0", 4 * copies[0]), ("t1", 4 * copies[1]), ("t2", 4 * sums)];
-        // A guess, not measured: plain kernels reach a twentieth of the rate of this one.
-        Some(work.scratch(scratch).faster(20.0 * efficiency))
+        Some(work.scratch(vec![("t0", 4 * copies[0]), ("t1", 4 * copies[1]), ("t2", 4 * sums)]))
     }
 }

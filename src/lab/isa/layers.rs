@@ -25,6 +25,8 @@ const LAYERS: &[Layer] = &[
         let y = conv(g, x, 128, 3, Conv2d::same(3))?;
         g.relu(y)
     }),
+    // Enough work for Winograd's transforms.
+    ("3x3 128-128 256²", [1, 128, 256, 256], |g, x| conv(g, x, 128, 3, Conv2d::same(3))),
     ("3x3 512-512 14²", [1, 512, 14, 14], |g, x| conv(g, x, 512, 3, Conv2d::same(3))),
     ("3x3 1-64 128²", [1, 1, 128, 128], |g, x| conv(g, x, 64, 3, Conv2d::same(3))),
     ("1x1 64-64 128²", [1, 64, 128, 128], |g, x| conv(g, x, 64, 1, Conv2d::same(1))),

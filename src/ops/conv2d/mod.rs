@@ -48,6 +48,7 @@ mod straight;
 mod strided;
 mod texels;
 mod winograd;
+mod winograd_matmul;
 
 pub use fusion::{Combine, Fusion};
 
@@ -233,8 +234,7 @@ impl Op for Conv2d {
             Kernel::new(wgsl!("conv2d/plain" + "direct" + "outer"), plain::serve),
             Kernel::new(wgsl!("conv2d/gradients" + "filter_gradients" + "nearest"), gradients::serve)
                 .only(Family::Hardware),
-            Kernel::new(wgsl!("conv2d/plane_gradients" + "four_rows"), plane_gradients::serve)
-                .only(Family::Hardware),
+            Kernel::new(wgsl!("conv2d/plane_gradients" + "four_rows"), plane_gradients::serve).only(Family::Hardware),
             Kernel::new(
                 wgsl!("conv2d/conv3x3_winograd" + "texels" + "bound" + "tiles" + "winograd6"),
                 conv3x3_winograd::serve,
@@ -252,6 +252,11 @@ impl Op for Conv2d {
                 .only(Family::Hardware),
             Kernel::new(wgsl!("conv2d/gemm" + "gemm" + "layer" + "put" + "nearest" + "slopes"), gemm::serve)
                 .only(Family::Hardware),
+            Kernel::new(
+                wgsl!("conv2d/winograd_matmul" + "winograd6" + "tiles" + "product" + "put" + "slopes"),
+                winograd_matmul::serve,
+            )
+            .only(Family::Hardware),
             Kernel::new(
                 wgsl!("conv2d/gemm_parts" + "gemm" + "layer" + "put" + "nearest" + "slopes"),
                 gemm_parts::serve,
@@ -458,8 +463,16 @@ fn plain_cases() -> Vec<Case> {
         case(Conv2d { groups: 5, ..Conv2d::same(3) }, [2, 5, 4, 6], [5, 1, 3, 3]),
         case(Conv2d { groups: 3, stride: [2, 2], replicate: true, ..Conv2d::same(5) }, [1, 3, 6, 5], [6, 1, 5, 5]),
         // Two outputs per channel, rows that are no multiple of a block; a stride, and taps that lie apart, with uneven padding.
-        case(Conv2d { groups: 3, stride: [2, 2], padding: [1, 1, 1, 0], ..Conv2d::default() }, [2, 3, 9, 16], [6, 1, 3, 3]),
-        case(Conv2d { groups: 2, dilation: [1, 2], padding: [0, 3, 1, 1], ..Conv2d::default() }, [1, 2, 7, 12], [4, 1, 3, 3]),
+        case(
+            Conv2d { groups: 3, stride: [2, 2], padding: [1, 1, 1, 0], ..Conv2d::default() },
+            [2, 3, 9, 16],
+            [6, 1, 3, 3],
+        ),
+        case(
+            Conv2d { groups: 2, dilation: [1, 2], padding: [0, 3, 1, 1], ..Conv2d::default() },
+            [1, 2, 7, 12],
+            [4, 1, 3, 3],
+        ),
         // The largest filter.
         case(Conv2d::same(11), [1, 1, 6, 8], [1, 1, 11, 11]),
         // One more than a workgroup's lanes, and more rows than a thread's block.

@@ -182,12 +182,17 @@ pub fn serve(call: &Call, caps: &Caps, points: usize) -> Option<Work> {
     let scratch = layout.scratch();
     let work = call.work(caps, |entry| layout.launch(op, fusion, entry, io).filter(|_| fits(&scratch, io)))?;
     let tolerance: ToleranceOf = match points {
-        6 => |op, _, io, at| tolerance(op, io, at, 6),
+        6 => of_six_points,
         _ => |op, _, io, at| tolerance(op, io, at, 8),
     };
     let promise = Promise { accuracy: Some(Accuracy::TRANSFORMED), tolerance: Some(tolerance) };
     let ns = layout.ns() * layout.pixels as f64 / PIXELS_AT_ONCE;
     Some(work.scratch(scratch).blocks(layout.blocks).modelled(ns, caps).promise(promise))
+}
+
+/// Bounds the errors of tiles with six points per side.
+pub(super) fn of_six_points(op: &dyn Op, _output: &str, io: &Io, at: &Values) -> Option<Tolerance> {
+    tolerance(op, io, at, 6)
 }
 
 /// Returns the worst case of Winograd tiles of `points` per side. Every |w| of a filter and |x| of a channel is at most its largest,
