@@ -266,8 +266,33 @@ impl Tile {
 mod tests {
     use super::*;
     use crate::ops::Io;
-    use crate::ops::conv2d::{cases, conv3x3_tile, gemm, gemm_parts};
+    use crate::ops::Op;
+    use crate::ops::conv2d::{cases, conv3x3_tile, gemm, gemm_parts, gradients};
+    use crate::tensor::Shape;
     use std::collections::BTreeSet;
+
+    #[test]
+    fn few_registers_mean_small_blocks() {
+        let op = Conv2d { fusion: Some(Fusion::default()), ..Conv2d::same(3) };
+        let shapes: [Shape; 4] =
+            [[8, 64, 128, 128].into(), [64, 64, 3, 3].into(), [1, 64, 1, 1].into(), [1, 64, 1, 1].into()];
+        let constant = |op: &Conv2d, method: &str, passes: &[&str], inputs: usize, name: &str| {
+            [256, 128].map(|registers| {
+                let y = op.shape(&shapes[..inputs]).unwrap();
+                let call = Call::new(op, method, passes, Io { x: &shapes[..inputs], y });
+                let caps = Caps { registers, ..Caps::hardware() };
+                let work = if method == "forward" {
+                    conv3x3_tile::serve(&call, &caps)
+                } else {
+                    gradients::serve(&call, &caps)
+                };
+                work.unwrap().passes.iter().flat_map(|p| &p.overrides).find(|o| o.0 == name).unwrap().1
+            })
+        };
+        assert_eq!(constant(&op, "forward", &["forward_1", "forward_2"], 4, "QUADS"), [2.0, 1.0]);
+        let plain = Conv2d::same(3);
+        assert_eq!(constant(&plain, "backward_w", &["backward_w_1", "backward_w_2"], 3, "OUT_EACH"), [8.0, 4.0]);
+    }
 
     /// Checks run the cases; a tile that none of them takes would never be tried.
     #[test]
