@@ -65,15 +65,6 @@ fn forward_1(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgroup
     textureStore(t2, texel(thread), select(vec4(0.0), value, o < vec4(p.c_out)));
 }
 
-// The tap at which row r of the block meets row t of x; the last one if it is none.
-fn tap_row(t: u32, r: u32) -> u32 {
-    return min(max(t, r * STRIDE_H) - r * STRIDE_H, KH - 1u);
-}
-
-fn meets(t: u32, r: u32) -> bool {
-    return t >= r * STRIDE_H && t < r * STRIDE_H + KH;
-}
-
 // Groups: quads of all pictures, LANES blocks.
 @compute @workgroup_size(LANES)
 fn forward_2(@builtin(local_invocation_id) l: vec3<u32>, @builtin(workgroup_id) g: vec3<u32>) {
@@ -110,7 +101,10 @@ fn forward_2(@builtin(local_invocation_id) l: vec3<u32>, @builtin(workgroup_id) 
             let part = select(vec4(0.0), textureLoad(x, texel(row + column[v])), in_column && in_row[v]);
             // unroll
             for (var r = 0u; r < ROWS; r++) {
-                if meets(t, r) { sum[r] += weights[tap_row(t, r) * KW + v] * part; }
+                // unroll
+                for (var u = 0u; u < KH; u++) {
+                    if t == r * STRIDE_H + u { sum[r] += weights[u * KW + v] * part; }
+                }
             }
         }
     }

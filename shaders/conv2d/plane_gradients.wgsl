@@ -4,7 +4,8 @@
 // entry         one thread computes              reads      terms and their order
 // backward_w_1  t0: a plane of a filter, of a    x, dy      the walker's blocks of ROWS rows of four columns, by row of x, row of dy,
 //               walker's pixels                             column
-// backward_w_2  one dw                           t0         walkers, ascending
+//
+// backward_w_2 is in shared/walkers.wgsl.
 //
 // For filters of few channels, or few filters, of which the tiles of conv2d/gradients would stay empty. Bound by bytes: a thread keeps the
 // sums of all taps of a plane, and loads four pixels at a time.
@@ -71,13 +72,4 @@ fn backward_w_1(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_i
     let to = walker * p.threads + g.y * TAPS;
     // unroll
     for (var k = 0u; k < TAPS; k++) { t0[to + k] = sums[k]; }
-}
-
-@compute @workgroup_size(64)
-fn backward_w_2(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
-    let k = g.x + g.y * groups.x * 64u;
-    if k >= p.threads { return; }
-    var sum = 0.0;
-    for (var walker = 0u; walker < p.walkers; walker++) { sum += t0_read[walker * p.threads + k]; }
-    dw[k] = sum;
 }

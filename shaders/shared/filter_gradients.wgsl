@@ -4,7 +4,8 @@
 // entry         one thread computes                                    reads   terms and their order
 // backward_w_1  t0: OUT_EACH channels × 8 of (c, u, v), of a walker's  x, dy   the walker's pixels by n, i, j
 //               pixels
-// backward_w_2  one dw                                                 t0      walkers, ascending
+//
+// backward_w_2 is in shared/walkers.wgsl.
 //
 // dw = dy · xᵀ, where a column of x holds the taps of a pixel; the pixels are divided among walkers. 256 threads compute OUT channels ×
 // TAPS taps. Eight pixels in a row at a time, they copy dy and x to workgroup memory, having read them into registers while the last
@@ -182,13 +183,4 @@ fn backward_w_1(@builtin(local_invocation_index) lane: u32, @builtin(workgroup_i
             if o < p.out_group && tap < p.taps { t0[(g.y * p.c_out + group * p.out_group + o) * p.taps + tap] = sums[m][t]; }
         }
     }
-}
-
-@compute @workgroup_size(64)
-fn backward_w_2(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
-    let k = g.x + g.y * groups.x * 64u;
-    if k >= p.threads { return; }
-    var sum = 0.0;
-    for (var walker = 0u; walker < p.walkers; walker++) { sum += t0_read[walker * p.threads + k]; }
-    dw[k] = sum;
 }

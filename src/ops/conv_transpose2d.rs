@@ -315,7 +315,7 @@ impl Op for ConvTranspose2d {
     fn kernels(&self) -> &'static [Kernel] {
         const KERNELS: &[Kernel] = &[
             Kernel::new(wgsl!("conv_transpose2d/plain"), plain),
-            Kernel::new(wgsl!("conv_transpose2d/gradients" + "filter_gradients" + "nearest"), gradients)
+            Kernel::new(wgsl!("conv_transpose2d/gradients" + "filter_gradients" + "walkers" + "nearest"), gradients)
                 .only(Family::Hardware),
             Kernel::new(wgsl!("conv_transpose2d/phases" + "texels"), phases).only(Family::Software),
             Kernel::new(wgsl!("conv_transpose2d/quads" + "straight" + "correlate" + "texels" + "bound"), strides)

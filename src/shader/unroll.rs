@@ -12,7 +12,10 @@
 //! ```
 //!
 //! This is valid WGSL as written. The driver receives it with the launch's value of `K` and the body repeated K times.
-//! The bounds are numbers, `const`s, or products and sums of these; the step is 1. Nothing else is rewritten.
+//! The bounds are numbers, `const`s, or products and sums of these; the step is 1.
+//!
+//! In the repeated body, an `if` that compares such sums is decided, and an index that is one becomes a number. The driver would
+//! find both by itself, but naga's time to read a function grows with the square of its expressions (30.0, `Typifier::grow`).
 
 use std::collections::BTreeMap;
 
@@ -82,35 +85,125 @@ fn unroll(text: &str, constants: &Constants) -> Result<String, String> {
     }
     let constant = |e: &str| evaluate(e, constants).ok_or_else(|| fail(&format!("{e} is not a constant")));
     let (begin, end) = (constant(begin)?, constant(end)?);
-    let mut depth = 0usize;
-    let close = after[open..]
-        .char_indices()
-        .find(|(_, c)| {
-            match c {
-                '{' => depth += 1,
-                '}' => depth -= 1,
-                _ => {}
-            }
-            depth == 0
-        })
-        .map(|(i, _)| open + i)
-        .ok_or_else(|| fail("the loop does not end"))?;
+    let close = end_of_block(after, open).ok_or_else(|| fail("the loop does not end"))?;
     let body = &after[open + 1..close];
     let mut out = text[..at].to_owned();
     for value in begin..end {
         let mut inner_constants = constants.clone();
         inner_constants.insert(name.to_owned(), value);
         out.push('{');
-        out += &unroll(&substitute(body, name, value), &inner_constants)?;
+        let body = folded(&decided(&substitute(body, name, value), constants), constants);
+        out += &unroll(&body, &inner_constants)?;
         out += "}\n";
     }
     out += &unroll(&after[close + 1..], constants)?;
     Ok(out)
 }
 
+/// Returns where the block that opens at `open` closes.
+fn end_of_block(text: &str, open: usize) -> Option<usize> {
+    let mut depth = 0usize;
+    let close = text[open..].char_indices().find(|(_, c)| {
+        match c {
+            '{' => depth += 1,
+            '}' => depth -= 1,
+            _ => {}
+        }
+        depth == 0
+    });
+    close.map(|(i, _)| open + i)
+}
+
+fn is_word(c: char) -> bool {
+    c.is_alphanumeric() || c == '_'
+}
+
+/// Returns `text` with every `if` whose condition is constant replaced by the block that it selects.
+fn decided(text: &str, constants: &Constants) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find("if ") {
+        let (before, from_if) = rest.split_at(at);
+        out += before;
+        let branch = if before.ends_with(is_word) { None } else { selected(from_if, constants) };
+        let (branch, after) = branch.unwrap_or(("if ", &from_if["if ".len()..]));
+        // A selected block may hold further conditions.
+        out += &if branch == "if " { branch.to_owned() } else { decided(branch, constants) };
+        rest = after;
+    }
+    out + rest
+}
+
+/// Returns the block that the `if` at the start of `text` selects, and what follows the statement; `None` if its condition is not
+/// constant. The block is another `if` after an `else if`.
+fn selected<'t>(text: &'t str, constants: &Constants) -> Option<(&'t str, &'t str)> {
+    let open = text.find('{')?;
+    let holds = condition(&text["if ".len()..open], constants)?;
+    let close = end_of_block(text, open)?;
+    let block = &text[open..=close];
+    let Some(other) = text[close + 1..].trim_start().strip_prefix("else ") else {
+        return Some((if holds { block } else { "{}" }, &text[close + 1..]));
+    };
+    let end = end_of_statement(other)?;
+    Some((if holds { block } else { &other[..end] }, &other[end..]))
+}
+
+/// Returns where the block, or the `if` with all its branches, at the start of `text` ends.
+fn end_of_statement(text: &str) -> Option<usize> {
+    let end = end_of_block(text, text.find('{')?)? + 1;
+    if !text.starts_with("if ") {
+        return Some(end);
+    }
+    match text[end..].trim_start().strip_prefix("else ") {
+        None => Some(end),
+        Some(other) => Some(text.len() - other.len() + end_of_statement(other)?),
+    }
+}
+
+/// Returns whether comparisons joined by `&&`, or by `||`, hold; `None` if that depends on what is not constant.
+fn condition(text: &str, constants: &Constants) -> Option<bool> {
+    let (separator, decisive) = if text.contains("||") { ("||", true) } else { ("&&", false) };
+    let terms: Vec<_> = text.split(separator).map(|term| comparison(term, constants)).collect();
+    if terms.contains(&Some(decisive)) {
+        return Some(decisive);
+    }
+    terms.iter().all(Option::is_some).then_some(!decisive)
+}
+
+fn comparison(text: &str, constants: &Constants) -> Option<bool> {
+    let (operator, at) = ["==", "!=", "<=", ">=", "<", ">"].iter().find_map(|o| Some((*o, text.find(o)?)))?;
+    let (a, b) = (evaluate(&text[..at], constants)?, evaluate(&text[at + operator.len()..], constants)?);
+    Some(match operator {
+        "==" => a == b,
+        "!=" => a != b,
+        "<=" => a <= b,
+        ">=" => a >= b,
+        "<" => a < b,
+        _ => a > b,
+    })
+}
+
+/// Returns `text` with every constant index as a number.
+fn folded(text: &str, constants: &Constants) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find('[') {
+        let (before, index) = rest.split_at(at + 1);
+        out += before;
+        let value = index.find(']').and_then(|end| Some((evaluate(&index[..end], constants)?, end)));
+        rest = match value {
+            Some((value, end)) => {
+                out += &format!("{value}u");
+                &index[end..]
+            }
+            None => index,
+        };
+    }
+    out + rest
+}
+
 /// Returns `text` with every whole word `name` replaced by `value`.
 fn substitute(text: &str, name: &str, value: u64) -> String {
-    let is_word = |c: char| c.is_alphanumeric() || c == '_';
     let mut out = String::with_capacity(text.len());
     let mut word = String::new();
     let flush = |word: &mut String, out: &mut String| {
@@ -149,7 +242,7 @@ fn product(text: &str, constants: &Constants) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
-    use super::specialize;
+    use super::{Constants, condition, specialize};
 
     #[test]
     fn loops_become_straight_lines_and_what_is_not_marked_stays() {
@@ -163,6 +256,56 @@ mod tests {
         assert_eq!(out.matches("+=").count(), 6);
         assert!(out.contains("for (var k = 0u; k < L; k++) {}"));
         assert_eq!(specialize("fn f() {}\n", &[]).unwrap().0, "fn f() {}\n");
+    }
+
+    /// Returns what a marked loop of k from 0 to 2 with this body becomes, without spaces.
+    fn unrolled(body: &str) -> String {
+        let text = format!("const K: u32 = 3u;\n// unroll\nfor (var k = 0u; k < 3u; k++) {{{body}}}\n");
+        let (out, _) = specialize(&text, &[]).unwrap();
+        out.strip_prefix("const K: u32 = 3u;\n").unwrap().split_whitespace().collect()
+    }
+
+    #[test]
+    fn constant_conditions_of_unrolled_loops_are_decided() {
+        assert_eq!(unrolled("if k == 1u { a(); }"), "{{}}{{a();}}{{}}");
+        assert_eq!(unrolled("if k * K + 1u >= 4u { a(); } else { b(); }"), "{{b();}}{{a();}}{{a();}}");
+        let chain = "if k == 0u { a(); } else if k == 1u { if k == p.n { b(); } } else { c(); }";
+        assert_eq!(unrolled(chain), "{{a();}}{{ifk==p.n{b();}}}{{c();}}".replace("ifk", "if1u"));
+        // The condition depends on a value; what follows it, and what the selected block holds, does not.
+        let inner = "if k < p.n { a(); } else { if k != 2u { b(); } } c();";
+        let of = |k: u32, b: &str| format!("{{if{k}u<p.n{{a();}}else{{{b}}}c();}}");
+        assert_eq!(unrolled(inner), of(0, "{b();}") + &of(1, "{b();}") + &of(2, "{}"));
+        // A loop in a block that is not selected is not unrolled.
+        let nested = "if k > 1u {\n// unroll\nfor (var j = 0u; j < 2u; j++) { a[j * K + k] = gif [k]; }\n}";
+        assert_eq!(unrolled(nested), "{{}}{{}}{{{a[2u]=gif[2u];}{a[5u]=gif[2u];}}}");
+        // Outside marked loops, and in comments, nothing changes.
+        let text = "fn f() { if 1u == 2u { a[1u + 1u] = 0.0; } // if 1u == 2u {\n}\n";
+        assert_eq!(specialize(text, &[]).unwrap().0, text);
+    }
+
+    #[test]
+    fn a_condition_is_constant_if_its_constant_terms_decide() {
+        let constants = Constants::from([("K".to_owned(), 3)]);
+        for (text, expected) in [
+            ("K <= 3u", Some(true)),
+            ("K < 3u", Some(false)),
+            ("K * 2u + 1u > 6u", Some(true)),
+            ("K > 3u", Some(false)),
+            ("K >= 4u", Some(false)),
+            ("K != 3u", Some(false)),
+            ("K == 3u || lane < n", Some(true)),
+            ("K == 4u || lane < n", None),
+            ("lane < n && K == 4u", Some(false)),
+            ("lane < n && K == 3u", None),
+            ("K == 3u && K < 4u", Some(true)),
+            ("K == 4u || K > 4u", Some(false)),
+            ("K << 1u == 6u", None),
+            ("K - 1u == 2u", None),
+            ("meets(K, 3u)", None),
+            ("(K == 3u)", None),
+        ] {
+            assert_eq!(condition(text, &constants), expected, "{text}");
+        }
     }
 
     #[test]

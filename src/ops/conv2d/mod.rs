@@ -232,9 +232,10 @@ impl Op for Conv2d {
     fn kernels(&self) -> &'static [Kernel] {
         const KERNELS: &[Kernel] = &[
             Kernel::new(wgsl!("conv2d/plain" + "direct" + "outer"), plain::serve),
-            Kernel::new(wgsl!("conv2d/gradients" + "filter_gradients" + "nearest"), gradients::serve)
+            Kernel::new(wgsl!("conv2d/gradients" + "filter_gradients" + "walkers" + "nearest"), gradients::serve)
                 .only(Family::Hardware),
-            Kernel::new(wgsl!("conv2d/plane_gradients" + "four_rows"), plane_gradients::serve).only(Family::Hardware),
+            Kernel::new(wgsl!("conv2d/plane_gradients" + "four_rows" + "walkers"), plane_gradients::serve)
+                .only(Family::Hardware),
             Kernel::new(
                 wgsl!("conv2d/conv3x3_winograd" + "texels" + "bound" + "tiles" + "winograd6"),
                 conv3x3_winograd::serve,
