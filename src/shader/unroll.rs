@@ -89,11 +89,9 @@ fn unroll(text: &str, constants: &Constants) -> Result<String, String> {
     let body = &after[open + 1..close];
     let mut out = text[..at].to_owned();
     for value in begin..end {
-        let mut inner_constants = constants.clone();
-        inner_constants.insert(name.to_owned(), value);
-        out.push('{');
         let body = folded(&decided(&substitute(body, name, value), constants), constants);
-        out += &unroll(&body, &inner_constants)?;
+        out.push('{');
+        out += &unroll(&body, constants)?;
         out += "}\n";
     }
     out += &unroll(&after[close + 1..], constants)?;
@@ -114,22 +112,25 @@ fn end_of_block(text: &str, open: usize) -> Option<usize> {
     close.map(|(i, _)| open + i)
 }
 
-fn is_word(c: char) -> bool {
-    c.is_alphanumeric() || c == '_'
-}
-
-/// Returns `text` with every `if` whose condition is constant replaced by the block that it selects.
+/// Returns `text` with every `if` whose condition is constant replaced by the block that it selects. A name that ends in "if" is never
+/// taken for one, since what follows it is no comparison.
 fn decided(text: &str, constants: &Constants) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(at) = rest.find("if ") {
-        let (before, from_if) = rest.split_at(at);
+        let (before, statement) = rest.split_at(at);
         out += before;
-        let branch = if before.ends_with(is_word) { None } else { selected(from_if, constants) };
-        let (branch, after) = branch.unwrap_or(("if ", &from_if["if ".len()..]));
-        // A selected block may hold further conditions.
-        out += &if branch == "if " { branch.to_owned() } else { decided(branch, constants) };
-        rest = after;
+        match selected(statement, constants) {
+            // A selected block may hold further conditions.
+            Some((block, after)) => {
+                out += &decided(block, constants);
+                rest = after;
+            }
+            None => {
+                out += "if ";
+                rest = &statement["if ".len()..];
+            }
+        }
     }
     out + rest
 }
@@ -204,6 +205,7 @@ fn folded(text: &str, constants: &Constants) -> String {
 
 /// Returns `text` with every whole word `name` replaced by `value`.
 fn substitute(text: &str, name: &str, value: u64) -> String {
+    let is_word = |c: char| c.is_alphanumeric() || c == '_';
     let mut out = String::with_capacity(text.len());
     let mut word = String::new();
     let flush = |word: &mut String, out: &mut String| {
@@ -278,9 +280,10 @@ mod tests {
         // A loop in a block that is not selected is not unrolled.
         let nested = "if k > 1u {\n// unroll\nfor (var j = 0u; j < 2u; j++) { a[j * K + k] = gif [k]; }\n}";
         assert_eq!(unrolled(nested), "{{}}{{}}{{{a[2u]=gif[2u];}{a[5u]=gif[2u];}}}");
-        // Outside marked loops, and in comments, nothing changes.
-        let text = "fn f() { if 1u == 2u { a[1u + 1u] = 0.0; } // if 1u == 2u {\n}\n";
-        assert_eq!(specialize(text, &[]).unwrap().0, text);
+        // Outside marked loops nothing changes.
+        let outside = "if 1u == 2u { a[1u + 1u] = 0.0; }\n";
+        let text = format!("{outside}// unroll\nfor (var k = 0u; k < 1u; k++) {{}}\n{outside}");
+        assert_eq!(specialize(&text, &[]).unwrap().0, format!("{outside}{{}}\n\n{outside}"));
     }
 
     #[test]
