@@ -1,7 +1,6 @@
 // straight: shared by the shaders that convolve channel quads with every tap written out (conv2d/straight explains it).
-// The including shader defines `source(k)`, texel k of the picture, and `meets(u, v, q)`, whether output quad q has a weight at tap (u, v),
-// and has its weights in t2: for each group KH · KW taps,
-// KQ · KC input channels (DOT: KQ quads), OQ output quads.
+// The including shader defines `source(k)`, texel k of the picture; `meets(u, v, q)`, whether output quad q has a weight at tap (u, v), which
+// all have if SPREAD_BY is 1; and has its weights in t2: for each group KH · KW taps, KQ · KC input channels (DOT: KQ quads), OQ output quads.
 
 var<workgroup> weights: array<vec4<f32>, FILL>;
 
@@ -18,14 +17,15 @@ fn copy_weights(group: u32, lane: u32) {
 // Adds the products of a quad of channels at a tap to `sum`. A function of its own, because naga takes time in proportion to the square
 // of a function's length, while the driver makes the same code of both.
 fn add_quad(sum: ptr<function, array<vec4<f32>, OQ>>, part: vec4<f32>, u: u32, v: u32, k: u32) {
-    let first = (u * KW + v) * KQ + k;
+    let number = (u * KW + v) * KQ + k;
     // unroll
-    for (var c = 0u; c < DOT; c++) { (*sum)[0] += vec4(dot(part, weights[first]), 0.0, 0.0, 0.0); }
+    for (var c = 0u; c < DOT; c++) { (*sum)[0] += vec4(dot(part, weights[number]), 0.0, 0.0, 0.0); }
+    let first = number * (KC * OQ);
     // unroll
     for (var c = 0u; c < KC * SPREAD; c++) {
         // unroll
         for (var q = 0u; q < OQ; q++) {
-            if meets(u, v, q) { (*sum)[q] += weights[(first * KC + c) * OQ + q] * part[c]; }
+            if SPREAD_BY == 1u || meets(u, v, q) { (*sum)[q] += weights[first + (c * OQ + q)] * part[c]; }
         }
     }
 }
