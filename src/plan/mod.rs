@@ -152,15 +152,16 @@ impl Value {
     pub fn readback_bytes(&self) -> u64 {
         self.bytes().next_multiple_of(16)
     }
-    /// Returns the bytes of a slot for it. Textures have whole blocks of rows, which drivers allocate anyway, so that the plan counts
-    /// them.
+    /// Returns the bytes of a slot for it. Those of textures are whole blocks of rows, which drivers allocate anyway, so that the plan
+    /// counts them, with at least one row to spare (`Gpu::texture` says why).
     fn slot_bytes(&self) -> u64 {
-        let block = (TEXELS_PER_ROW * ROWS_PER_BLOCK) as u64;
-        match self.layout {
-            Layout::Rows => self.bytes(),
-            Layout::Texels => self.bytes().next_multiple_of(4 * block),
-            Layout::Quads => self.bytes().next_multiple_of(16 * block),
-        }
+        let texel_bytes = match self.layout {
+            Layout::Rows => return self.bytes(),
+            Layout::Texels => 4,
+            Layout::Quads => 16,
+        };
+        let row_bytes = texel_bytes * TEXELS_PER_ROW as u64;
+        (self.bytes() + row_bytes).next_multiple_of(row_bytes * ROWS_PER_BLOCK as u64)
     }
 }
 

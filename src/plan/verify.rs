@@ -119,7 +119,7 @@ impl Plan {
         for (v, value) in self.values.iter().enumerate() {
             let (begin, bytes) = (value.offset_bytes, value.bytes());
             let slot = &self.slots[value.slot];
-            if begin + bytes > slot.bytes || slot.hold.layout() != value.layout {
+            if begin + value.slot_bytes() > slot.bytes || slot.hold.layout() != value.layout {
                 return Err(broken(value, &format!("does not lie within slot {}", value.slot)));
             }
             if begin % ALIGNMENT != 0 {

@@ -2,7 +2,7 @@
 
 use super::super::timing::Clock;
 use crate::error::{Error, Result};
-use crate::layout::{Layout, MAX_TEXELS, TEXELS_PER_ROW};
+use crate::layout::{Layout, MAX_TEXELS, ROWS_PER_BLOCK, TEXELS_PER_ROW};
 use crate::ops::Caps;
 use std::future::Future;
 use std::pin::Pin;
@@ -189,16 +189,17 @@ impl Gpu {
         Ok(result)
     }
 
-    /// Creates a texture for `bytes` of `layout`, plus `more` rows after them as far as the adapter allows.
+    /// Creates the texture of a slot of `bytes`, which are whole blocks of rows with one row to spare, plus `more` blocks of rows as far
+    /// as WebGPU guarantees them. The spare row is left out: the number of rows is then never a power of two, and lavapipe, which
+    /// compiles a shader once more for textures of such a height (Mesa 22.3.6, `lp_sampler_static_texture_state`), compiles each only once.
     pub(super) fn texture(&self, bytes: u64, layout: Layout, more: u64) -> wgpu::TextureView {
         let (format, texel_bytes) = format_of(layout);
-        let row_bytes = texel_bytes * TEXELS_PER_ROW as u64;
-        let most = bytes.div_ceil(row_bytes).max((MAX_TEXELS / TEXELS_PER_ROW) as u64);
+        let rows = bytes / (texel_bytes * TEXELS_PER_ROW as u64) + more * ROWS_PER_BLOCK as u64 - 1;
         let texture = self.device.create_texture(&wgpu::TextureDescriptor {
             label: Some("scratch"),
             size: wgpu::Extent3d {
                 width: TEXELS_PER_ROW as u32,
-                height: (bytes.div_ceil(row_bytes) + more).min(most) as u32,
+                height: rows.min((MAX_TEXELS / TEXELS_PER_ROW) as u64) as u32,
                 depth_or_array_layers: 1,
             },
             mip_level_count: 1,

@@ -11,8 +11,8 @@ use crate::tensor::len;
 
 /// Watched words after every buffer of a guarded session.
 pub(super) const GUARD_WORDS: usize = 64;
-/// Watched rows after every texture: the number of rows that drivers allocate together.
-pub(super) const GUARD_ROWS: u64 = 4;
+/// Watched blocks of rows after every texture.
+pub(super) const GUARD_BLOCKS: u64 = 1;
 
 /// What a guarded session puts after every buffer and texture, and into memory that has not been written yet. Used for checks: two
 /// sessions with different guards on the same inputs give the same bits unless a kernel reads what it must not.

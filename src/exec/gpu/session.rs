@@ -1,7 +1,7 @@
 //! A plan on an adapter: its memory, commands and runs.
 
 use super::adapter::{Gpu, words_per_texel};
-use super::guard::{GUARD_ROWS, GUARD_WORDS, Guard};
+use super::guard::{GUARD_BLOCKS, GUARD_WORDS, Guard};
 use super::half::{check_range, decode, encode};
 use super::pipelines::{Pipeline, Pipelines};
 use super::quads;
@@ -179,7 +179,7 @@ impl GpuSession {
         }
         let usage = wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC | wgpu::BufferUsages::COPY_DST;
         let guard_bytes = if guard.is_some() { 4 * GUARD_WORDS as u64 } else { 0 };
-        let guard_rows = if guard.is_some() { GUARD_ROWS } else { 0 };
+        let guard_blocks = if guard.is_some() { GUARD_BLOCKS } else { 0 };
         let fetched = plan.readback_bytes();
         let is_live = resident.is_some_and(|resident| resident.is_live());
         let overwrites = (0..plan.slots.len())
@@ -211,7 +211,7 @@ impl GpuSession {
                         }))
                     }
                     (Layout::Rows, _) => Memory::Buffer(Place { buffer: own(), offset: 0 }),
-                    (layout, _) => Memory::Texture(gpu.texture(s.bytes, layout, guard_rows)),
+                    (layout, _) => Memory::Texture(gpu.texture(s.bytes, layout, guard_blocks)),
                 });
             }
             let read_usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
