@@ -466,7 +466,8 @@ fn an_interrupt_leaves_nothing_half_written() {
         return;
     }
     let folder = Folder::new();
-    picture(&folder.path("a.png"), 900, 700);
+    // Takes ten seconds and more on two cores.
+    picture(&folder.path("a.png"), 2000, 1600);
     let child = lineament()
         .args(["upscale", &folder.text("a.png"), &folder.text("out.png"), "--scale", "3", "--tile", "40"])
         .stdout(Stdio::null())
