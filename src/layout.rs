@@ -26,6 +26,13 @@ pub const MAX_TEXELS: usize = TEXELS_PER_ROW * 8192;
 /// Rows of texels that drivers allocate together: lavapipe rasterises blocks of 4 × 4.
 pub(crate) const ROWS_PER_BLOCK: usize = 4;
 
+/// Returns how many rows of texels a slot for `texels` takes: whole blocks, since drivers allocate these anyway, with at least one row to
+/// spare, which its texture goes without. The texture then never has a power of two of rows: for such a height lavapipe compiles
+/// every shader once more (Mesa 22.3.6, `lp_sampler_static_texture_state`).
+pub(crate) fn rows_of_slot(texels: usize) -> usize {
+    (texels.div_ceil(TEXELS_PER_ROW) + 1).next_multiple_of(ROWS_PER_BLOCK)
+}
+
 impl Layout {
     /// Returns the number of elements that a tensor takes in memory: values, or texels of four values.
     pub fn elements(self, shape: &Shape) -> usize {
@@ -49,4 +56,17 @@ pub(crate) fn pack_offsets(members: impl IntoIterator<Item = Shape>) -> (Vec<usi
         first
     });
     (offsets.collect(), total)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_texture_has_a_power_of_two_of_rows() {
+        for texels in (1..64).flat_map(|rows| [rows * TEXELS_PER_ROW - 1, rows * TEXELS_PER_ROW]) {
+            let rows = rows_of_slot(texels) - 1;
+            assert!(rows * TEXELS_PER_ROW >= texels && !rows.is_power_of_two(), "{rows} rows for {texels} texels");
+        }
+    }
 }

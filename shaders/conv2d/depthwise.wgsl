@@ -98,7 +98,7 @@ fn forward_2(@builtin(local_invocation_id) l: vec3<u32>, @builtin(workgroup_id) 
         let row = (g.x * p.height + select(min(s, p.height - 1u), 0u, i * STRIDE_H + t < p.pad_h)) * p.width;
         // unroll
         for (var v = 0u; v < KW; v++) {
-            let part = select(vec4(0.0), textureLoad(x, texel(row + column[v])), in_column && in_row[v]);
+            let part = select(vec4(0.0), textureLoad(x, texel(row + column[v])), in_column & in_row[v]);
             // unroll
             for (var r = 0u; r < ROWS; r++) {
                 // unroll

@@ -36,7 +36,7 @@ fn larger(a: vec4<f32>, b: vec4<f32>) -> vec4<f32> {
 }
 
 fn is_inside(r: i32, size: u32) -> bool {
-    return r >= 0 && r < i32(size);
+    return (r >= 0) & (r < i32(size));   // `&&` would be a branch.
 }
 
 // Loads the pixel of the picture that is nearest to (r, s). Of a window's pixels in the padding, that is another of its pixels.
@@ -104,7 +104,7 @@ fn backward(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgroups
                 // unroll
                 for (var v = 0u; v < K; v++) {
                     // Pixels behind the picture repeat some that came before.
-                    let is_in = top + i32(m * S + u) >= 0 && left + i32(n * S + v) >= 0;
+                    let is_in = (top + i32(m * S + u) >= 0) & (left + i32(n * S + v) >= 0);
                     let value = values[(m * S + u) * SIDE + n * S + v];
                     let is_first = ((value == best) | (is_nan(value) & is_nan(best))) & !found & vec4(is_in);
                     found = found | is_first;
@@ -123,7 +123,7 @@ fn backward(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgroups
         for (var v = 0u; v < S; v++) {
             let r = first_row + i32(u);
             let s = first_column + i32(v);
-            if is_inside(r, p.height) && is_inside(s, p.width) {
+            if is_inside(r, p.height) & is_inside(s, p.width) {
                 textureStore(dx, texel((plane * p.height + u32(r)) * p.width + u32(s)), sums[u * S + v]);
             }
         }

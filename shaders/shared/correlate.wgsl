@@ -90,7 +90,8 @@ fn correlate(lane: u32, group: u32) {
             for (var t = 0u; t < TW; t++) {
                 let right_of = at.j * STRIDE_W + (v + t) * DILATION_W;
                 let s = right_of - p.pad_w;
-                let is_inside = is_real && ((r < p.b_height && s < p.b_width) || p.replicate != 0u || is_bias);
+                // `&&` and `||` would be branches.
+                let is_inside = is_real & (((r < p.b_height) & (s < p.b_width)) | (p.replicate != 0u) | is_bias);
                 let column = select(min(s, p.b_width - 1u), 0u, right_of < p.pad_w);
                 // unroll
                 for (var q = 0u; q < BQ; q++) {

@@ -9,7 +9,8 @@ fn copy_weights(group: u32, lane: u32) {
     // unroll
     for (var k = 0u; k < COPIES; k++) {
         let at = lane + k * LANES;
-        if at < FILL { weights[at] = textureLoad(t2_read, texel(group * FILL + at)); }
+        // Only the last copy may pass the end.
+        if k * LANES + LANES <= FILL || at < FILL { weights[at] = textureLoad(t2_read, texel(group * FILL + at)); }
     }
     workgroupBarrier();
 }
@@ -56,7 +57,8 @@ fn straight(first: u32, i: u32, j: u32, size: vec2<u32>, pad: vec2<u32>, replica
             // unroll
             for (var k = 0u; k < KQ; k++) {
                 let value = source(row + column[v] + k * plane);
-                let part = select(vec4(0.0), value, in_column && in_row[v]);
+                // Not `&&`, which would be a branch at every tap.
+                let part = select(vec4(0.0), value, in_column & in_row[v]);
                 add_quad(&sum, part, u, v, k);
             }
         }

@@ -109,19 +109,24 @@ fn forward_2(@builtin(local_invocation_id) l: vec3<u32>, @builtin(workgroup_id) 
     let top = i32(tile.y) - i32(p.pad);
     let left = i32(tile.z) - i32(p.pad);
     let plane = (tile.x * p.quads_in + q) * p.height * p.width;
+    // Where rows of x begin, and whether x has them. Without `&&` and `||`, which would be branches, 64 times.
+    var rows_of_x: array<u32, N>;
+    var has_row: array<bool, N>;
+    // unroll
+    for (var r = 0u; r < N; r++) {
+        let i = top + i32(r);
+        rows_of_x[r] = plane + u32(clamp(i, 0, i32(p.height) - 1)) * p.width;
+        has_row[r] = ((i >= 0) & (i < i32(p.height))) | (p.replicate != 0u);
+    }
     var column: array<T, N>;
     var e: array<array<T, N>, N>;
     // unroll
     for (var s = 0u; s < N; s++) {
         let j = left + i32(s);
-        let in_row = (j >= 0 && j < i32(p.width)) || p.replicate != 0u;
-        let at = plane + u32(clamp(j, 0, i32(p.width) - 1));
+        let in_row = ((j >= 0) & (j < i32(p.width))) | (p.replicate != 0u);
+        let at = u32(clamp(j, 0, i32(p.width) - 1));
         // unroll
-        for (var r = 0u; r < N; r++) {
-            let i = top + i32(r);
-            let value = textureLoad(x, texel(at + u32(clamp(i, 0, i32(p.height) - 1)) * p.width));
-            column[r] = select(vec4(0.0), value, in_row && ((i >= 0 && i < i32(p.height)) || p.replicate != 0u));
-        }
+        for (var r = 0u; r < N; r++) { column[r] = select(vec4(0.0), textureLoad(x, texel(rows_of_x[r] + at)), in_row & has_row[r]); }
         e[s] = transform_input(column);
     }
     let row = chunk / p.v_chunks;
@@ -146,7 +151,8 @@ fn forward_3(@builtin(local_invocation_id) l: vec3<u32>, @builtin(workgroup_id) 
     // unroll
     for (var k = 0u; k < COPIES; k++) {
         let at = l.x + k * LANES;
-        if at < FILL { weights[at] = textureLoad(t2_read, texel(first + at)); }
+        // Only the last copy may pass the end.
+        if k * LANES + LANES <= FILL || at < FILL { weights[at] = textureLoad(t2_read, texel(first + at)); }
     }
     workgroupBarrier();
     let chunk = (g.z * LANES + l.x) / 8u;
@@ -193,8 +199,10 @@ fn forward_4(@builtin(local_invocation_id) l: vec3<u32>, @builtin(workgroup_id) 
         e[s] = transform_output(column);
     }
     let plane = (tile.x * p.quads_out + q) * p.out_height * p.out_width;
+    let is_real = (number < p.tiles) & (quad < p.quads_out);
     // unroll
     for (var r = 0u; r < TILE; r++) {
+        let in_picture = is_real & (tile.y + r < p.out_height);
         // unroll
         for (var s = 0u; s < N; s++) { column[s] = e[s][r]; }
         let row = transform_output(column);
@@ -205,9 +213,7 @@ fn forward_4(@builtin(local_invocation_id) l: vec3<u32>, @builtin(workgroup_id) 
             let j = min(tile.z + s, p.out_width - 1u);
             let at = texel(plane + i * p.out_width + j);
             let value = combined(activated(sum, slope), at);
-            if number < p.tiles && quad < p.quads_out && tile.y + r < p.out_height && tile.z + s < p.out_width {
-                textureStore(y, at, stored(value, number));
-            }
+            if in_picture & (tile.z + s < p.out_width) { textureStore(y, at, stored(value, number)); }
         }
     }
 }

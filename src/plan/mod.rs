@@ -25,7 +25,7 @@ pub(crate) use verify::counts;
 
 use crate::error::{Error, Result};
 use crate::graph::{Graph, NodeId};
-use crate::layout::{Layout, ROWS_PER_BLOCK, TEXELS_PER_ROW};
+use crate::layout::{Layout, TEXELS_PER_ROW, rows_of_slot};
 use crate::ops::{Cost, FORWARD, Kernel, Source};
 use crate::tensor::{DType, Shape};
 use schedule::Scheduled;
@@ -152,16 +152,14 @@ impl Value {
     pub fn readback_bytes(&self) -> u64 {
         self.bytes().next_multiple_of(16)
     }
-    /// Returns the bytes of a slot for it. Those of textures are whole blocks of rows, which drivers allocate anyway, so that the plan
-    /// counts them, with at least one row to spare (`Gpu::texture` says why).
+    /// Returns the bytes of a slot for it.
     fn slot_bytes(&self) -> u64 {
         let texel_bytes = match self.layout {
             Layout::Rows => return self.bytes(),
             Layout::Texels => 4,
             Layout::Quads => 16,
         };
-        let row_bytes = texel_bytes * TEXELS_PER_ROW as u64;
-        (self.bytes() + row_bytes).next_multiple_of(row_bytes * ROWS_PER_BLOCK as u64)
+        (texel_bytes * TEXELS_PER_ROW * rows_of_slot(self.layout.elements(&self.shape))) as u64
     }
 }
 

@@ -189,9 +189,8 @@ impl Gpu {
         Ok(result)
     }
 
-    /// Creates the texture of a slot of `bytes`, which are whole blocks of rows with one row to spare, plus `more` blocks of rows as far
-    /// as WebGPU guarantees them. The spare row is left out: the number of rows is then never a power of two, and lavapipe, which
-    /// compiles a shader once more for textures of such a height (Mesa 22.3.6, `lp_sampler_static_texture_state`), compiles each only once.
+    /// Creates the texture of a slot of `bytes` without its spare row (`rows_of_slot`), plus `more` blocks of rows as far as WebGPU
+    /// guarantees them.
     pub(super) fn texture(&self, bytes: u64, layout: Layout, more: u64) -> wgpu::TextureView {
         let (format, texel_bytes) = format_of(layout);
         let rows = bytes / (texel_bytes * TEXELS_PER_ROW as u64) + more * ROWS_PER_BLOCK as u64 - 1;
