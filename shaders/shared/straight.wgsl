@@ -9,8 +9,7 @@ fn copy_weights(group: u32, lane: u32) {
     // unroll
     for (var k = 0u; k < COPIES; k++) {
         let at = lane + k * LANES;
-        // Only the last copy may pass the end.
-        if k * LANES + LANES <= FILL || at < FILL { weights[at] = textureLoad(t2_read, texel(group * FILL + at)); }
+        if at < FILL { weights[at] = textureLoad(t2_read, texel(group * FILL + at)); }
     }
     workgroupBarrier();
 }

@@ -151,8 +151,7 @@ fn forward_3(@builtin(local_invocation_id) l: vec3<u32>, @builtin(workgroup_id) 
     // unroll
     for (var k = 0u; k < COPIES; k++) {
         let at = l.x + k * LANES;
-        // Only the last copy may pass the end.
-        if k * LANES + LANES <= FILL || at < FILL { weights[at] = textureLoad(t2_read, texel(first + at)); }
+        if at < FILL { weights[at] = textureLoad(t2_read, texel(first + at)); }
     }
     workgroupBarrier();
     let chunk = (g.z * LANES + l.x) / 8u;
