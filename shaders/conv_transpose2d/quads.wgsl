@@ -29,7 +29,6 @@ const SPREAD: u32 = 1u;
 const SPREAD_BY: u32 = 1u;
 const LANES: u32 = 64u;
 const FILL: u32 = 1u;
-const COPIES: u32 = 1u;
 // No unit sums only A.
 const BIAS: u32 = 0u;
 
@@ -126,14 +125,13 @@ fn backward_x_2(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgr
 // Groups: quads of c, LANES pixels.
 @compute @workgroup_size(LANES)
 fn backward_x_3(@builtin(local_invocation_id) l: vec3<u32>, @builtin(workgroup_id) g: vec3<u32>) {
-    copy_weights(g.x, l.x);
     let number = g.y * LANES + l.x;
     let pixel = min(number, p.pixels - 1u);
     let plane = p.a_height * p.a_width;
     let n = pixel / plane;
     let rest = pixel - n * plane;
     let i = rest / p.a_width;
-    let sum = straight(n * KQ * p.b_height * p.b_width, i, rest - i * p.a_width, vec2(p.b_height, p.b_width), vec2(p.pad_h, p.pad_w), false);
+    let sum = straight(g.x, l.x, n * KQ * p.b_height * p.b_width, i, rest - i * p.a_width, vec2(p.b_height, p.b_width), vec2(p.pad_h, p.pad_w), false);
     // unroll
     for (var q = 0u; q < OQ; q++) {
         let quad = g.x * OQ + q;

@@ -82,9 +82,9 @@ fn backward_w_1(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgr
     }
 }
 
-@compute @workgroup_size(64)
+@compute @workgroup_size(LANES)
 fn backward_x_2(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
-    let thread = g.x + g.y * groups.x * 64u;
+    let thread = g.x + g.y * groups.x * LANES;
     let block = block_of(thread);
     if !block.is_real { return; }
     let sum = rows(block, thread);
@@ -99,9 +99,9 @@ fn backward_x_2(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgr
     }
 }
 
-@compute @workgroup_size(64)
+@compute @workgroup_size(LANES)
 fn backward_w_2(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
-    let thread = g.x + g.y * groups.x * 64u;
+    let thread = g.x + g.y * groups.x * LANES;
     let block = block_of(thread);
     if !block.is_real { return; }
     let sum = rows(block, thread);

@@ -39,9 +39,9 @@ fn forward_1(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgroup
     textureStore(t2, texel(thread), select(vec4(0.0), vec4(w[at.x], w[at.y], w[at.z], w[at.w]), c < vec4(p.channels)));
 }
 
-@compute @workgroup_size(64)
+@compute @workgroup_size(LANES)
 fn forward_2(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
-    let thread = g.x + g.y * groups.x * 64u;
+    let thread = g.x + g.y * groups.x * LANES;
     let block = block_of(thread);
     if !block.is_real { return; }
     let sum = rows(block, thread);

@@ -106,9 +106,9 @@ fn forward_1(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgroup
     }
 }
 
-@compute @workgroup_size(64)
+@compute @workgroup_size(LANES)
 fn forward_2(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
-    let thread = g.x + g.y * groups.x * 64u;
+    let thread = g.x + g.y * groups.x * LANES;
     if thread >= p.threads { return; }
     let block = block_in(thread);
     let sum = sums(block, thread);
@@ -137,9 +137,9 @@ fn backward_a_1(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgr
     }
 }
 
-@compute @workgroup_size(64)
+@compute @workgroup_size(LANES)
 fn backward_a_2(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
-    let thread = g.x + g.y * groups.x * 64u;
+    let thread = g.x + g.y * groups.x * LANES;
     if thread >= p.threads { return; }
     let block = block_in(thread);
     let sum = sums(block, thread);
@@ -168,9 +168,9 @@ fn backward_b_1(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgr
     }
 }
 
-@compute @workgroup_size(64)
+@compute @workgroup_size(LANES)
 fn backward_b_2(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
-    let thread = g.x + g.y * groups.x * 64u;
+    let thread = g.x + g.y * groups.x * LANES;
     if thread >= p.threads { return; }
     let block = block_in(thread);
     let sum = sums(block, thread);

@@ -25,9 +25,9 @@ fn term(of_a: vec4<f32>, of_b: f32) -> vec4<f32> {
     return difference * difference;
 }
 
-@compute @workgroup_size(64)
+@compute @workgroup_size(LANES)
 fn forward(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
-    let thread = g.x + g.y * groups.x * 64u;
+    let thread = g.x + g.y * groups.x * LANES;
     let block = block_of(thread);
     if !block.is_real { return; }
     let sum = rows(block, thread);

@@ -13,6 +13,8 @@
 const AM: u32 = 8u;
 const BM: u32 = 8u;
 const SUMS: u32 = 16u;
+// Threads of a workgroup, which one processor runs: fewer where there are few blocks, so that every processor gets some.
+const LANES: u32 = 64u;
 
 // a, b: the first rows; from_a, from_b: the texels before the matrices.
 struct Block { a: u32, b: u32, is_real: bool, from_a: u32, from_b: u32 }

@@ -18,6 +18,7 @@
 //! Source: definition as in torch.nn.functional.conv_transpose2d, whose layout of w it uses.
 
 use super::conv2d::correlation::Correlation;
+use super::conv2d::straight::parts;
 use super::conv2d::{self, Conv2d};
 use super::{Accuracy, Call, Caps, Case, Cost, Family, Io, Kernel, Launch, Op, Scalar, Tolerance, Values, Work, wgsl};
 use crate::error::ShapeError;
@@ -301,7 +302,7 @@ impl Strides {
         let launch = launch.with("S", self.stride).with("KH", self.taps).with("KW", self.taps);
         let launch = launch.with("KQ", self.quads).with("KC", self.channels).with("OQ", self.oq);
         let launch = launch.with("LANES", self.lanes).with("FILL", self.fill);
-        Some(self.correlation.set(launch.with("COPIES", self.fill.div_ceil(self.lanes))))
+        Some(self.correlation.set(launch.with_all(parts(self.taps, self.fill, self.lanes))))
     }
 }
 

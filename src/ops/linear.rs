@@ -16,7 +16,8 @@
 
 use super::product::Product;
 use super::{
-    Call, Caps, Case, Cost, Family, Io, Kernel, Launch, Op, Tolerance, Values, Work, row_blocks, row_gain, wgsl,
+    Call, Caps, Case, Cost, Family, Io, Kernel, Launch, Op, Tolerance, Values, Work, row_blocks, row_gain, row_launch,
+    wgsl,
 };
 use crate::error::ShapeError;
 use crate::layout::MAX_TEXELS;
@@ -157,7 +158,8 @@ fn quads(call: &Call, caps: &Caps) -> Option<Work> {
         return None;
     }
     let work = call.work(caps, |entry| {
-        let threads = if entry == "forward_1" { o * quads } else { row_blocks(n, o) };
+        let is_copy = entry == "forward_1";
+        let threads = if is_copy { o * quads } else { row_blocks(n, o) };
         let params = [
             ("rows_a", n.into()),
             ("rows_b", o.into()),
@@ -167,7 +169,7 @@ fn quads(call: &Call, caps: &Caps) -> Option<Work> {
             ("depth", d.into()),
             ("threads", threads.into()),
         ];
-        Some(Launch::threads(threads, params))
+        Some(if is_copy { Launch::threads(threads, params) } else { row_launch(threads, params) })
     })?;
     Some(work.scratch(vec![("t2", o * quads)]).faster(row_gain(n, o)))
 }
@@ -186,7 +188,8 @@ fn gradients(call: &Call, caps: &Caps) -> Option<Work> {
         return None;
     }
     let work = call.work(caps, |entry| {
-        let threads = if entry.ends_with("_1") { (rows_a + d) * quads } else { row_blocks(rows_a, d) };
+        let is_copy = entry.ends_with("_1");
+        let threads = if is_copy { (rows_a + d) * quads } else { row_blocks(rows_a, d) };
         let params = [
             ("rows_a", rows_a.into()),
             ("rows_b", d.into()),
@@ -196,7 +199,7 @@ fn gradients(call: &Call, caps: &Caps) -> Option<Work> {
             ("step", step.into()),
             ("threads", threads.into()),
         ];
-        Some(Launch::threads(threads, params))
+        Some(if is_copy { Launch::threads(threads, params) } else { row_launch(threads, params) })
     })?;
     let scratch = vec![("t1", rows_a * quads), ("t2", d * quads)];
     // The copies cost as much as a few terms.

@@ -17,7 +17,7 @@ use super::pointwise::broadcast::{broadcast, each, members, padded, strides, ter
 use super::product::Product;
 use super::{
     Call, Caps, Case, Cost, Family, Fill, Io, Kernel, Launch, Op, Promise, Scalar, Tolerance, Values, Work, row_blocks,
-    row_gain, wgsl, with_nan,
+    row_gain, row_launch, wgsl, with_nan,
 };
 use crate::error::ShapeError;
 use crate::layout::MAX_TEXELS;
@@ -260,7 +260,8 @@ fn rows(call: &Call, caps: &Caps) -> Option<Work> {
         return None;
     }
     let work = call.work(caps, |entry| {
-        let threads = if entry.ends_with("_1") { texels[0] + texels[1] } else { matrices[2] * blocks };
+        let is_copy = entry.ends_with("_1");
+        let threads = if is_copy { texels[0] + texels[1] } else { matrices[2] * blocks };
         let mut params = Sizes::places(&call.io);
         params.extend([
             ("threads", threads.into()),
@@ -279,7 +280,7 @@ fn rows(call: &Call, caps: &Caps) -> Option<Work> {
             ("which_a", which[0].into()),
             ("which_b", which[1].into()),
         ]);
-        Some(Launch::threads(threads, params))
+        Some(if is_copy { Launch::threads(threads, params) } else { row_launch(threads, params) })
     })?;
     let scratch = vec![("t1", texels[0]), ("t2", texels[1])];
     // The copies cost as much as a few terms.

@@ -385,6 +385,11 @@ fn row_blocks(a: usize, b: usize) -> usize {
     a.div_ceil(8) * b.div_ceil(8)
 }
 
+/// Returns a launch of `shared/rows.wgsl` for so many blocks.
+fn row_launch(blocks: usize, params: impl IntoIterator<Item = (&'static str, Scalar)>) -> Launch {
+    Launch::threads(blocks, params).with("LANES", if blocks < 512 { 8 } else { 64 })
+}
+
 /// Returns a conservative speed-up of a kernel of `shared/rows.wgsl` over the plain kernel. It is lower if the blocks of 8 × 8 rows
 /// reach past the end; even with one row of A the kernel is faster (136 rows of B, 1,024 terms: 0.3 ms instead of 1.2 ms).
 fn row_gain(a: usize, b: usize) -> f64 {

@@ -16,7 +16,8 @@
 
 use super::product::Product;
 use super::{
-    Call, Caps, Case, Cost, EPS, Family, Io, Kernel, Launch, Op, Tolerance, Values, Work, row_blocks, row_gain, wgsl,
+    Call, Caps, Case, Cost, EPS, Family, Io, Kernel, Launch, Op, Tolerance, Values, Work, row_blocks, row_gain,
+    row_launch, wgsl,
 };
 use crate::error::ShapeError;
 use crate::layout::{Layout, MAX_TEXELS};
@@ -123,7 +124,7 @@ fn quads(call: &Call, caps: &Caps) -> Option<Work> {
     let ([n, d, ..], [m, ..]) = (call.io.x[0].nchw(), call.io.x[1].nchw());
     let fits = call.io.x.iter().all(|x| Layout::Quads.elements(x) <= MAX_TEXELS);
     let params = [("rows_a", n.into()), ("rows_b", m.into()), ("quads", d.div_ceil(4).into())];
-    let work = call.work(caps, |_| fits.then(|| Launch::threads(row_blocks(n, m), params)))?;
+    let work = call.work(caps, |_| fits.then(|| row_launch(row_blocks(n, m), params)))?;
     Some(work.faster(row_gain(n, m)))
 }
 

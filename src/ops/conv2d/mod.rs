@@ -44,7 +44,7 @@ mod layer;
 mod plain;
 mod plane_gradients;
 mod quads;
-mod straight;
+pub mod straight;
 mod strided;
 mod texels;
 mod winograd;

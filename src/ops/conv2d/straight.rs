@@ -168,7 +168,7 @@ impl Straight {
             .with("SPREAD_BY", op.spread()[0])
             .with("LONE", usize::from(fusion.factor > 1 && io.y[1] == 1))
             .with("LANES", self.lanes);
-        Some(launch.with("FILL", self.fill).with("COPIES", self.fill.div_ceil(self.lanes)))
+        Some(launch.with("FILL", self.fill).with_all(parts(self.window[0], self.fill, self.lanes)))
     }
     /// Returns the nanoseconds for eight pixels on a thread of a Zen 3 under Mesa 22.3.6.
     fn ns(&self) -> f64 {
@@ -176,6 +176,14 @@ impl Straight {
         let products = 4.0 * (self.products * self.groups_out) as f64;
         6.0 * loads + 0.25 * products + 75.0 * self.quads_out as f64 + 100.0
     }
+}
+
+/// Returns the constants by which `shaders/shared/straight.wgsl` divides a window of `rows` rows whose weights take `texels` texels.
+pub fn parts(rows: usize, texels: usize, lanes: usize) -> [(&'static str, usize); 4] {
+    // Measured on a Zen 5: 256 and 320 texels were as fast, 384, 512 and the whole slower.
+    let parts = (1..=rows).find(|parts| rows.is_multiple_of(*parts) && texels / parts <= 320).unwrap_or(rows);
+    let part = texels / parts;
+    [("PARTS", parts), ("ROWS", rows / parts), ("PART", part), ("COPIES", part.div_ceil(lanes))]
 }
 
 /// `shaders/conv2d/straight.wgsl`.
@@ -187,4 +195,36 @@ pub fn serve(call: &Call, caps: &Caps) -> Option<Work> {
     let work = call.work(caps, |entry| layout.launch(op, fusion, entry, io).filter(|_| fits(&scratch, io)))?;
     let ns = layout.ns() * layout.pixels as f64 / PIXELS_AT_ONCE;
     Some(work.scratch(scratch).modelled(ns, caps))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::conv2d::cases;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn parts_are_whole_rows_and_as_few_as_fit() {
+        let of = |rows, texels| parts(rows, texels, 64).map(|(_, value)| value);
+        assert_eq!(of(3, 321), [3, 1, 107, 2]);
+        assert_eq!(of(3, 320 * 3), [3, 1, 320, 5]);
+        assert_eq!(of(9, 9 * 100), [3, 3, 300, 5]);
+        assert_eq!(of(3, 318), [1, 3, 318, 5]);
+        // A row is not divided.
+        assert_eq!(of(1, 1024), [1, 1, 1024, 16]);
+        assert_eq!(of(2, 1024), [2, 1, 512, 8]);
+    }
+
+    /// Checks run the cases; a window in several parts that none of them takes would never be tried.
+    #[test]
+    fn the_cases_take_windows_of_one_part_and_of_several() {
+        let mut taken = BTreeSet::new();
+        for case in cases() {
+            let y = case.op.shape(&case.x).unwrap();
+            let call = Call::new(&*case.op, "forward", &["forward_1", "forward_2"], Io { x: &case.x, y });
+            let Some(work) = serve(&call, &Caps::software()) else { continue };
+            taken.insert(work.passes[1].overrides.iter().find(|o| o.0 == "PARTS").unwrap().1 as usize);
+        }
+        assert!(taken.len() >= 2, "{taken:?}");
+    }
 }
