@@ -2,6 +2,7 @@
 //
 // entry    one thread computes  reads          terms and their order
 // forward  one y                x, w, b, a, z  bias, then all (c, u, v) by c, u, v; `activated` (shared/slopes.wgsl); z
+// NaN counts as larger than every number.
 
 override WG: u32 = 64u;
 alias T = f32;
@@ -18,6 +19,7 @@ struct P {
     slope: f32,
     factor: u32,    // r: channel c·r² + u·r + v goes to channel c, pixel (i·r + u, j·r + v).
     f0: f32, f1: f32,   // Of the activation.
+    side: u32,      // y is the largest of side × side pixels: 1 or 2.
     threads: u32,
 }
 @group(0) @binding(0) var<uniform> p: P;
@@ -28,13 +30,8 @@ struct P {
 @group(0) @binding(5) var<storage, read> z: array<f32>;
 @group(0) @binding(6) var<storage, read_write> y: array<f32>;
 
-@compute @workgroup_size(WG)
-fn forward(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
-    let thread = g.x + g.y * groups.x * WG;
-    if thread >= p.threads { return; }
-    let j = thread % p.out_width;
-    let i = thread / p.out_width % p.out_height;
-    let map = thread / (p.out_width * p.out_height);
+// Returns the result of map n · c_out + o at row i and column j, before it is pooled.
+fn result(map: u32, i: u32, j: u32) -> f32 {
     let o = map % p.c_out;
     let area = p.kernel_h * p.kernel_w;
     var sum = b[o];
@@ -59,9 +56,23 @@ fn forward(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgroups)
             }
         }
     }
-    let value = activated(sum, a[o]);
+    return activated(sum, a[o]);
+}
+
+@compute @workgroup_size(WG)
+fn forward(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>) {
+    let thread = g.x + g.y * groups.x * WG;
+    if thread >= p.threads { return; }
+    let j = thread % p.out_width;
+    let i = thread / p.out_width % p.out_height;
+    let map = thread / (p.out_width * p.out_height);
+    var value = result(map, i * p.side, j * p.side);
+    for (var k = 1u; k < p.side * p.side; k++) {
+        let other = result(map, i * p.side + k / p.side, j * p.side + k % p.side);
+        value = select(value, other, other > value || is_nan(other));
+    }
     let r = p.factor;
-    let rest = o % (r * r);
+    let rest = map % p.c_out % (r * r);
     let row = map / (r * r) * p.out_height * r + i * r + rest / r;   // p.c_out is a multiple of r².
     let at = row * p.out_width * r + j * r + rest % r;
     if p.combine == 0u {

@@ -4,7 +4,9 @@
 // forward_1  t2: four filters at a tap (DOT:  w, b, a   copies; runs once if w is constant
 //            four taps of the one filter),
 //            or four biases, or four slopes
-// forward_2  y: one pixel, OQ quads of o      x, t2, z  all (u, v, c) by u, v, c; bias; activation; z
+// forward_2  y: one pixel, OQ quads of o;     x, t2, z  all (u, v, c) by u, v, c; bias; activation; z
+//            with PLACES as below, OQ / 4
+// NaN counts as larger than every number.
 //
 // Costs that it is designed for (ns for eight lanes; Zen 3 at 3.2 GHz, Mesa 22.3.6): a load of a texel of four values 4,
 // with its border mask 6; a store 60 or more; a word of workgroup memory at a constant address in straight-line code
@@ -28,9 +30,17 @@ const SPREAD: u32 = 1u;
 const LANES: u32 = 64u;
 // Texels of weights per group.
 const FILL: u32 = 1u;
-// 1, or S > 1 if the pixels of x lie S apart, with zeros between them. A thread then computes the S × S outputs (i·S + a, j·S + b), the
-// places of its channels. Row i·S + a meets row i + k − pad_h of x at tap k·S + REST_H − a, if the filter has it.
+// Places, SIDE × SIDE: the sums that a thread makes for each of its channels, where some window rows and columns are no tap of a place.
+// Row k of the window is tap k·SPREAD_BY + REST_H − a·STEP_H for place (a, b), if the filter has it.
+// SIDE = SPREAD_BY = S > 1: the pixels of x lie S apart, with zeros between them. Place (a, b) is the output (i·S + a, j·S + b), and row
+//   k that of row i + k − pad_h of x. The steps are 1.
+// SIDE = 2, POOL = 1: y is the largest of the four results, each a step, the convolution's stride, from the next.
+const SIDE: u32 = 1u;
+const PLACES: u32 = SIDE * SIDE;
+const POOL: u32 = 0u;
 const SPREAD_BY: u32 = 1u;
+const STEP_H: u32 = 1u;
+const STEP_W: u32 = 1u;
 const TAPS_H: u32 = 1u;
 const TAPS_W: u32 = 1u;
 const REST_H: u32 = 0u;
@@ -83,7 +93,7 @@ fn filter_index(o: u32, c: u32, tap: u32) -> u32 {
 fn channels(quad: u32) -> vec4<u32> {
     let lane = vec4(0u, 1u, 2u, 3u);
     if LONE == 1u { return quad * 4u + lane; }
-    if SPREAD_BY > 1u { return quad / (FACTOR * FACTOR) * 4u + lane; }
+    if PLACES > 1u { return quad / PLACES * 4u + lane; }
     return (quad / (FACTOR * FACTOR) * 4u + lane) * (FACTOR * FACTOR) + quad % (FACTOR * FACTOR);
 }
 
@@ -95,9 +105,9 @@ fn place(n: u32, quad: u32, number: u32, i: u32, j: u32) -> vec2<u32> {
 
 // The tap of a filter at row u and column v of the window, for output quad q; TAPS_H · TAPS_W if it has none.
 fn tap_of(u: u32, v: u32, q: u32) -> u32 {
-    let number = q % (SPREAD_BY * SPREAD_BY);
-    let row = u * SPREAD_BY + REST_H - number / SPREAD_BY;   // Modulo 2³²: rows above the filter are past its end.
-    let column = v * SPREAD_BY + REST_W - number % SPREAD_BY;
+    let number = q % PLACES;
+    let row = u * SPREAD_BY + REST_H - number / SIDE * STEP_H;   // Modulo 2³²: rows above the filter are past its end.
+    let column = v * SPREAD_BY + REST_W - number % SIDE * STEP_W;
     return select(TAPS_H * TAPS_W, row * TAPS_W + column, row < TAPS_H && column < TAPS_W);
 }
 
@@ -148,6 +158,11 @@ fn forward_1(@builtin(global_invocation_id) g: vec3<u32>, @builtin(num_workgroup
     textureStore(t2, texel(thread), select(vec4(0.0), value, is_real & !is_small));
 }
 
+// Tests the bits, since a compiler may assume that no number is NaN.
+fn is_nan(v: vec4<f32>) -> vec4<bool> {
+    return (bitcast<vec4<u32>>(v) & vec4(0x7FFFFFFFu)) > vec4(0x7F800000u);
+}
+
 // Groups: output quads, LANES pixels.
 @compute @workgroup_size(LANES)
 fn forward_2(@builtin(local_invocation_id) l: vec3<u32>, @builtin(workgroup_id) g: vec3<u32>) {
@@ -160,6 +175,7 @@ fn forward_2(@builtin(local_invocation_id) l: vec3<u32>, @builtin(workgroup_id) 
     let j = rest - i * p.grid_width;
     let first = (n * p.x_quads + g.x / p.groups_in * KQ) * p.height * p.width;
     let sum = straight(g.x, l.x, first, i * p.stride_h, j * p.stride_w, vec2(p.height, p.width), vec2(p.pad_h, p.pad_w), p.replicate != 0u);
+    var best: vec4<f32>;
     // unroll
     for (var q = 0u; q < OQ; q++) {
         let quad = g.x * OQ + q;
@@ -169,7 +185,15 @@ fn forward_2(@builtin(local_invocation_id) l: vec3<u32>, @builtin(workgroup_id) 
         let result = activated(total, slope);
         let last = min(quad, p.quads_out - 1u);
         // The selects keep LLVM from moving the arithmetic into the store's loop over lanes.
-        if LONE == 1u {
+        if POOL == 1u {
+            best = select(best, result, vec4(q % PLACES == 0u) | (result > best) | is_nan(result));
+            if q % PLACES == PLACES - 1u {
+                let row = (n * p.y_quads + quad / PLACES) * p.out_height + i;
+                if number < p.pixels && quad < p.quads_out {
+                    textureStore(y, texel(row * p.out_width + j), select(vec4(0.0), best, number < p.pixels));
+                }
+            }
+        } else if LONE == 1u {
             // unroll
             for (var k = 0u; k < 4u; k++) {
                 let at = place(n, 0u, min(last * 4u + k, FACTOR * FACTOR - 1u), i, j);

@@ -26,7 +26,7 @@ const OQ: u32 = 1u;
 const DOT: u32 = 0u;
 const EACH: u32 = 0u;
 const SPREAD: u32 = 1u;
-const SPREAD_BY: u32 = 1u;
+const PLACES: u32 = 1u;
 const LANES: u32 = 64u;
 const FILL: u32 = 1u;
 // No unit sums only A.

@@ -1,6 +1,6 @@
 // straight: shared by the shaders that convolve channel quads with every tap written out (conv2d/straight explains it).
 // The including shader defines `source(k)`, texel k of the picture; `meets(u, v, q)`, whether output quad q has a weight at tap (u, v), which
-// all have if SPREAD_BY is 1; and has its weights in t2: for each group KH · KW taps, KQ · KC input channels (DOT: KQ quads), OQ output quads.
+// all have if PLACES is 1; and has its weights in t2: for each group KH · KW taps, KQ · KC input channels (DOT: KQ quads), OQ output quads.
 
 // Parts of the window, each of ROWS rows, and the texels of weights of a part. All eights of a workgroup's lanes run the code of a part
 // before any runs that of the next, so a part comes from the instruction cache (32 KiB), at 20 bytes per clock instead of the second
@@ -31,9 +31,9 @@ fn add_quad(sum: ptr<function, array<vec4<f32>, OQ>>, quad: vec4<f32>, row: u32,
     let first = number * (KC * OQ);
     // unroll
     for (var q = 0u; q < OQ; q++) {
-        // unroll
-        for (var c = 0u; c < KC * SPREAD; c++) {
-            if SPREAD_BY == 1u || meets(row + number / (KW * KQ), number / KQ % KW, q) { (*sum)[q] += weights[first + (c * OQ + q)] * quad[c]; }
+        if PLACES == 1u || meets(row + number / (KW * KQ), number / KQ % KW, q) {
+            // unroll
+            for (var c = 0u; c < KC * SPREAD; c++) { (*sum)[q] += weights[first + (c * OQ + q)] * quad[c]; }
         }
     }
 }

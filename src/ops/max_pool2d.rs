@@ -74,6 +74,9 @@ impl Op for MaxPool2d {
     fn shape(&self, x: &[Shape]) -> Result<Shape, ShapeError> {
         self.windows.pooled(x[0])
     }
+    fn fusible(&self) -> Option<super::Fusible> {
+        (self.windows == Windows::Sliding(Sliding::square(2, 2))).then_some(super::Fusible::Pool)
+    }
     fn cost(&self, method: &str, io: &Io) -> Cost {
         let [rows, columns] = self.windows.axes(io).map(|axis| axis.most_pixels());
         let flops = io.y_len() * rows * columns;
@@ -142,6 +145,11 @@ fn quads(call: &Call, caps: &Caps) -> Option<Work> {
         ];
         Some(Launch::threads(threads, params).with("K", kernel).with("S", stride).with("MORE", windows - 1))
     })?;
+    if call.method == "forward" {
+        // For eight windows on a thread, as for a convolution's loads and stores.
+        let ns = 6.0 * (kernel * kernel) as f64 + 75.0 + 50.0;
+        return Some(work.modelled(ns * Layout::Quads.elements(&io.y) as f64 / 16.0, caps));
+    }
     Some(work.faster(4.0))
 }
 

@@ -426,6 +426,8 @@ pub enum Fusible {
     Sum,
     /// The product of its two inputs.
     Product,
+    /// The largest of every 2 × 2 pixels, without those that no square has.
+    Pool,
     /// For this r, every r² channels become a block of r × r pixels, in the order of pixel_shuffle.
     Shuffle(usize),
 }

@@ -1,5 +1,5 @@
 //! Fuses nodes into one operation ([`Fusion`]) if the adapter has a kernel for it: a convolution, the activation after it, a
-//! pixel_shuffle after that, and the sum or product with another value; and the gradient of a convolution for its input with
+//! pixel_shuffle after that, and the sum or product with another value, or a max_pool2d; and the gradient of a convolution for its input with
 //! that of the activation before it.
 //!
 //! The graph keeps its nodes, so that gradients still belong to the operations they were made from; a fused node only
@@ -100,10 +100,23 @@ pub fn fuse(graph: &Graph, fetches: &[NodeId], options: &Options) -> Result<Grap
                             (at, fusion)
                         }
                     }
+                    // Pooling may cost a convolution its fastest kernel.
+                    Some((reader, Fusible::Pool)) => {
+                        let pooling = Fusion { pooled: true, ..fusion };
+                        let op = Conv2d { fusion: Some(pooling), ..op.clone() };
+                        let own_ns = estimate_ns(&op, graph, [x, w, b], nodes[reader].shape, options)?;
+                        let pool_ns = pool_ns(graph, at, reader, options)?;
+                        if own_ns.is_some_and(|own_ns| own_ns <= ns + pool_ns) {
+                            (reader, pooling)
+                        } else {
+                            (at, fusion)
+                        }
+                    }
                     _ => (at, fusion),
                 };
                 // The other operand of a sum or product, unless that operand has already been fused with it.
-                let combined = only_reader(nodes, &readers, at).and_then(|(reader, fusible)| {
+                let combined = only_reader(nodes, &readers, at).filter(|_| !fusion.pooled);
+                let combined = combined.and_then(|(reader, fusible)| {
                     let combine = match fusible {
                         Fusible::Sum => Combine::Add,
                         Fusible::Product => Combine::Multiply,
@@ -225,6 +238,18 @@ fn estimate_ns(op: &Conv2d, graph: &Graph, [x, w, b]: [usize; 3], y: Shape, opti
     Ok(serving.iter().filter(|chosen| !is_plain(chosen)).map(|chosen| chosen.work.ns).min_by(f64::total_cmp))
 }
 
+/// Returns the estimate of the fastest kernel for node `pool`, which reads `x`.
+///
+/// # Errors
+/// A shader breaks its contract.
+fn pool_ns(graph: &Graph, x: usize, pool: usize, options: &Options) -> Result<f64> {
+    let node = &graph.nodes()[pool];
+    let Kind::Op(op) = &node.kind else { return Ok(0.0) };
+    let x = [graph.nodes()[x].shape];
+    let serving = super::serving(&**op, &Io { x: &x, y: node.shape }, None, options)?;
+    Ok(serving.iter().map(|chosen| chosen.work.ns).min_by(f64::total_cmp).unwrap_or(0.0))
+}
+
 impl Graph {
     /// Makes `op` with `fusion` compute node `at`, or the node that combines it with another value.
     fn fuse_at(
@@ -258,6 +283,7 @@ mod tests {
     use crate::graph::grad;
     use crate::ops::conv_transpose2d::ConvTranspose2d;
     use crate::ops::loss::Reduction;
+    use crate::ops::max_pool2d::MaxPool2d;
     use crate::ops::pixel_shuffle::PixelShuffle;
     use crate::plan::{Caps, Plan};
 
@@ -334,6 +360,33 @@ mod tests {
         let plan = Plan::new(&fuse(&g, &[y], &options).unwrap(), &[y], &options).unwrap();
         assert!(plan.steps.iter().any(|s| s.stem() == "conv2d/straight"), "{plan}");
         assert!(plan.steps.iter().all(|s| s.op != "pixel_shuffle"), "{plan}");
+    }
+
+    #[test]
+    fn a_convolution_stores_the_largest_of_four_where_that_costs_less() {
+        let ops = |caps: Caps, channels: usize, pool: MaxPool2d, trains: bool| {
+            let mut g = Graph::new();
+            let x = g.input("x", [8, 3, 32, 31]).unwrap();
+            let w = g.param("w", [channels, 3, 3, 3], Init::Constant(0.1)).unwrap();
+            let b = g.param("b", [1, channels, 1, 1], Init::Constant(0.0)).unwrap();
+            let y = g.add(Conv2d::same(3), &[x, w, b]).unwrap();
+            let y = g.relu(y).unwrap();
+            let y = g.add(pool, &[y]).unwrap();
+            let mut fetches = vec![y];
+            if trains {
+                let loss = g.mse(y, y, Reduction::Mean).unwrap();
+                fetches = grad::backward(&mut g, loss, &[w]).unwrap();
+            }
+            let options = Options { caps, ..Options::default() };
+            let plan = Plan::new(&fuse(&g, &fetches, &options).unwrap(), &fetches, &options).unwrap();
+            ["conv2d", "relu", "max_pool2d"].map(|op| plan.steps.iter().any(|s| s.op == op && s.is_first_pass))
+        };
+        let halved = || MaxPool2d::new(2, 2);
+        assert_eq!(ops(Caps::software(), 16, halved(), false), [true, false, false]);
+        // Backward needs what was pooled; other windows overlap; no kernel for GPUs pools.
+        assert!(ops(Caps::software(), 16, halved(), true)[2]);
+        assert!(ops(Caps::software(), 16, MaxPool2d::new(3, 2), false)[2]);
+        assert!(ops(Caps::hardware(), 16, halved(), false)[2]);
     }
 
     /// Builds three convolutions, each followed by what `after` makes of its number, its input and its output. Returns the

@@ -20,6 +20,7 @@ pub fn serve(call: &Call, caps: &Caps) -> Option<Work> {
     let ([n, _, h, w], [_, co, ho, wo], [_, in_group, kh, kw]) = (io.x[0].nchw(), io.y.nchw(), io.x[1].nchw());
     // With groups a fusion does not shuffle (`Conv2d::shape`).
     if fusion.adjoint
+        || fusion.pooled
         || op.dilation != [1, 1]
         || op.groups == 1
         || op.groups != co

@@ -25,7 +25,7 @@ impl Rows {
         let fusion = op.fusion?;
         let ([n, ci, ..], [_, co, ho, wo], [_, _, kh, kw]) = (io.x[0].nchw(), io.y.nchw(), io.x[1].nchw());
         // With groups a fusion does not shuffle (`Conv2d::shape`).
-        if op.groups == 1 || op.groups != ci || op.spread() != [1, 1] {
+        if op.groups == 1 || op.groups != ci || op.spread() != [1, 1] || fusion.pooled {
             return None;
         }
         let tiles = |rows: usize| ho.div_ceil(rows) * wo.div_ceil(4);

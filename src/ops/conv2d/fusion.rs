@@ -21,12 +21,14 @@ pub struct Fusion {
     pub combine: Combine,
     /// r: r² channels become a block of r × r pixels, as in pixel_shuffle; 1 leaves them.
     pub factor: usize,
+    /// Of every 2 × 2 pixels only the largest stays, as in max_pool2d. Such a fusion neither combines nor shuffles.
+    pub pooled: bool,
 }
 
 impl Default for Fusion {
     /// Only the slope.
     fn default() -> Self {
-        Self { adjoint: false, activation: None, combine: Combine::Nothing, factor: 1 }
+        Self { adjoint: false, activation: None, combine: Combine::Nothing, factor: 1, pooled: false }
     }
 }
 
@@ -91,6 +93,9 @@ impl Fusion {
 
     /// Returns where channel o, row i and column j of picture n of the convolution `[N,Co,Ho,Wo]` lie in y.
     pub(super) fn place(&self, [_, co, ho, wo]: [usize; 4], [n, o, i, j]: [usize; 4]) -> usize {
+        if self.pooled {
+            return ((n * co + o) * (ho / 2) + i / 2) * (wo / 2) + j / 2;
+        }
         let r = self.factor;
         let row = ((n * co + o) / (r * r) * ho + i) * r + o % (r * r) / r;
         (row * wo + j) * r + o % r
@@ -109,17 +114,19 @@ impl Fusion {
     /// order of the sums.
     pub(super) fn bounds(&self, errors: Vec<f64>, op: &Conv2d, io: &Io, at: &Values) -> Tolerance {
         let (f, shape) = (self.activation.map(|f| (f, op.exact_sums(io, at.x))), op.sums(io));
-        let mut bounds = vec![0.0; errors.len()];
+        let mut bounds = vec![0.0; io.y_len()];
         for (index, error) in errors.into_iter().enumerate() {
             let place = position(&shape, index);
             let a = at.x[3][place[1]].abs();
             let k = self.place(shape.nchw(), place.nchw());
-            let bound = &mut bounds[k];
-            *bound = match &f {
+            let bound: &mut f64 = &mut bounds[k];
+            let of_one = match &f {
                 // Also bounds the rounding of the product with a.
                 None => error * a.max(1.0),
                 Some((f, sums)) => a * (f.error_at(sums[index], error) * (1.0 + EPS) + EPS * f.f(sums[index]).abs()),
             };
+            // The largest of four is as wrong as the worst of them at most.
+            *bound = if of_one.is_nan() { of_one } else { bound.max(of_one) };
             // The error so far, as the combination propagates it, and one rounding of its result.
             let rounding = EPS * at.y[k].abs();
             match self.combine {
@@ -139,6 +146,7 @@ pub fn serve(call: &Call, caps: &Caps) -> Option<Work> {
     let fusion = op.fusion?;
     let ([n, ci, h, w], [_, co, ho, wo], [_, _, kh, kw]) = (io.x[0].nchw(), op.sums(io).nchw(), io.x[1].nchw());
     let threads = io.y_len();
+    let side = if fusion.pooled { 2 } else { 1 };
     let params = [
         ("batch", n.into()),
         ("c_in", ci.into()),
@@ -147,8 +155,8 @@ pub fn serve(call: &Call, caps: &Caps) -> Option<Work> {
         ("out_group", (co / op.groups).into()),
         ("height", h.into()),
         ("width", w.into()),
-        ("out_height", ho.into()),
-        ("out_width", wo.into()),
+        ("out_height", (ho / side).into()),
+        ("out_width", (wo / side).into()),
         ("kernel_h", kh.into()),
         ("kernel_w", kw.into()),
         ("stride_h", op.out_stride()[0].into()),
@@ -164,6 +172,7 @@ pub fn serve(call: &Call, caps: &Caps) -> Option<Work> {
         ("combine", fusion.combine.code().0.into()),
         ("slope", fusion.combine.code().1.into()),
         ("factor", fusion.factor.into()),
+        ("side", side.into()),
         ("threads", threads.into()),
     ];
     let params = || params.into_iter().chain(fusion.parameters());

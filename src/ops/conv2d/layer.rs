@@ -40,7 +40,7 @@ impl Layer {
         let fusion = op.fusion?;
         let ([n, ci, h, w], [_, co, ho, wo], [_, _, kh, kw]) = (io.x[0].nchw(), op.sums(io).nchw(), io.x[1].nchw());
         let (taps, spread, is_spread) = ([kh, kw], op.spread(), op.spread() != [1, 1]);
-        if spread[0] != spread[1] {
+        if spread[0] != spread[1] || fusion.pooled {
             return None;
         }
         // An output row i·s + a meets row i + u − padding / s of x at tap u·s + padding % s − a.

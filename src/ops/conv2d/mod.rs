@@ -165,9 +165,12 @@ impl Conv2d {
         ]
     }
 
-    /// Returns the shape of the sums, before pixels are shuffled.
+    /// Returns the shape of the sums, before pixels are shuffled or pooled; of these, without those that no window has.
     fn sums(&self, io: &Io) -> Shape {
         let ([n, c, h, w], r) = (io.y.nchw(), self.fusion.map_or(1, |fusion| fusion.factor));
+        if self.fusion.is_some_and(|fusion| fusion.pooled) {
+            return [n, c, 2 * h, 2 * w].into();
+        }
         [n, c * r * r, h / r, w / r].into()
     }
 
@@ -248,7 +251,7 @@ impl Op for Conv2d {
             Kernel::new(wgsl!("conv2d/strided" + "outer" + "texels" + "bound"), strided::serve).only(Family::Software),
         ];
         const FUSED: &[Kernel] = &[
-            Kernel::new(wgsl!("conv2d/fused" + "slopes"), fusion::serve),
+            Kernel::new(wgsl!("conv2d/fused" + "slopes" + "is_nan"), fusion::serve),
             Kernel::new(wgsl!("conv2d/conv3x3_tile" + "layer" + "put" + "nearest" + "slopes"), conv3x3_tile::serve)
                 .only(Family::Hardware),
             Kernel::new(wgsl!("conv2d/gemm" + "gemm" + "layer" + "put" + "nearest" + "slopes"), gemm::serve)
@@ -334,7 +337,15 @@ impl Op for Conv2d {
         if x[3] != [1, co, 1, 1] {
             return Err(ShapeError::shape("a", format!("[1, Co={co}, 1, 1]"), x[3]));
         }
-        let y = super::pixel_shuffle::PixelShuffle { factor: fusion.factor }.shape(&[sums])?;
+        let is_alone = fusion.combine == Combine::Nothing && fusion.factor == 1 && !fusion.adjoint;
+        if fusion.pooled && (!is_alone || sums[2] < 2 || sums[3] < 2) {
+            let expected = "to pool 2 × 2 pixels or more, of sums that are not adjoint, combined or shuffled";
+            return Err(ShapeError::value("fusion", expected, format!("{fusion:?} of {sums:?}")));
+        }
+        let y = match fusion.pooled {
+            true => Shape::from([n, co, sums[2] / 2, sums[3] / 2]),
+            false => super::pixel_shuffle::PixelShuffle { factor: fusion.factor }.shape(&[sums])?,
+        };
         match x.get(4).filter(|z| **z != y) {
             Some(z) => Err(ShapeError::shape("z", format!("y's shape {y:?}"), *z)),
             None => Ok(y),
@@ -346,7 +357,8 @@ impl Op for Conv2d {
     }
     fn cost(&self, method: &str, io: &Io) -> Cost {
         // Padding counts as work, the zeros of a spread input do not.
-        let products = io.y_len() * len(&io.x[1]) / self.sums(io)[1] / self.spread().iter().product::<usize>();
+        let sums = self.sums(io);
+        let products = len(&sums) * len(&io.x[1]) / sums[1] / self.spread().iter().product::<usize>();
         match method {
             "forward" => Cost::new(2 * products, io.total_len()),
             "backward_b" => Cost::new(io.y_len(), io.y_len() + io.x_len(2)),
@@ -357,10 +369,14 @@ impl Op for Conv2d {
         let shape = self.sums(io);
         let sums = self.exact_sums(io, x);
         let Some(fusion) = self.fusion else { return y.copy_from_slice(&sums) };
+        y.fill(f64::NEG_INFINITY);
         for (k, sum) in sums.into_iter().enumerate() {
             let place = position(&shape, k);
             let at = fusion.place(shape.nchw(), place.nchw());
-            y[at] = fusion.combine.of(fusion.activated(sum, x, place[1]), x.get(4).map_or(0.0, |z| z[at]));
+            let value = fusion.combine.of(fusion.activated(sum, x, place[1]), x.get(4).map_or(0.0, |z| z[at]));
+            if !fusion.pooled || value > y[at] || value.is_nan() {
+                y[at] = value;
+            }
         }
     }
     fn no_grad(&self) -> &'static [(&'static str, &'static str)] {
@@ -578,6 +594,12 @@ fn fused_cases() -> Vec<Case> {
         }
         Case::new(op, &shapes)
     };
+    // The largest of every 2 × 2 pixels; slopes if no activation has the name.
+    let pooled = |name, stride: [usize; 2], replicate, x: [usize; 4], co: usize, k: usize| {
+        let fusion = Fusion { activation: Unary::with(name, &[]), pooled: true, ..Fusion::default() };
+        let op = Conv2d { stride, replicate, fusion: Some(fusion), ..Conv2d::same(k) };
+        Case::new(op, &[x, [co, x[1], k, k], [1, co, 1, 1], [1, co, 1, 1]])
+    };
     let halved = |combine, x, to| spread(combine, [2, 2], [1; 4], x, to, [3, 3]);
     vec![
         // Strides: an even and an odd picture, one pixel that no tap reads, phases without a tap, oblong strides.
@@ -596,6 +618,14 @@ fn fused_cases() -> Vec<Case> {
         strided(Combine::Add, [3, 1], true, [1, 6, 8, 7], 4, 5),
         strided(Combine::Nothing, [1, 2], false, [1, 4, 5, 67], 1, 3),
         strided(Combine::Nothing, [2, 2], false, [2, 16, 32, 32], 32, 3).real(),
+        // Pooled: pictures with and without a row and column too many, strides, several groups of channels, one channel from many.
+        pooled("", [1, 1], false, [2, 3, 9, 8], 5, 3),
+        pooled("", [1, 1], true, [1, 5, 6, 67], 9, 5),
+        pooled("", [2, 1], false, [1, 4, 11, 7], 6, 3),
+        pooled("", [1, 1], false, [1, 16, 6, 5], 20, 3),
+        pooled("", [1, 1], false, [1, 9, 5, 4], 1, 3),
+        pooled("silu", [1, 1], false, [2, 2, 3, 2], 3, 1),
+        pooled("", [1, 1], false, [4, 3, 64, 64], 16, 3).real(),
         // Depthwise; groups of whole quads, whose outputs take one and three groups of quads; other groups.
         grouped(Combine::Nothing, 5, 1, [2, 5, 7, 6], 5, 3),
         grouped(Combine::Add, 12, 2, [1, 12, 9, 8], 12, 5),

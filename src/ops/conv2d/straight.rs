@@ -6,7 +6,7 @@ use crate::ops::{Call, Caps, Io, Launch, Work};
 
 /// How a layer is laid out.
 struct Straight {
-    /// Rows and columns of x that an output pixel reads; if x is spread, that the outputs of a cell read together.
+    /// Rows and columns of x that an output pixel reads; if x is spread or the outputs are pooled, that those of a cell read together.
     window: [usize; 2],
     /// Window rows and columns before a cell's first, and the rest of the padding: see the shader.
     before: [usize; 2],
@@ -17,20 +17,23 @@ struct Straight {
     channels: usize,
     /// Side of the block of pixels that the output quads at an index go to: the stride if x is spread, else that of the shuffle.
     factor: usize,
-    /// Output quads per group.
+    /// Side of a cell of outputs: the stride if x is spread, 2 if they are pooled, else 1.
+    side: usize,
+    /// Output quads per group, for every output of a cell.
     oq: usize,
     groups_out: usize,
     quads_out: usize,
     /// Groups of output quads that read the same quads of x.
     groups_in: usize,
     is_dot: bool,
+    is_pooled: bool,
     /// Texels of weights per group.
     fill: usize,
-    /// Rows and columns of threads.
+    /// Rows and columns of cells, a thread each.
     grid: [usize; 2],
     pixels: usize,
     lanes: usize,
-    /// Texels of weights by which a thread multiplies.
+    /// Products of a texel of weights and a number that a thread adds up.
     products: usize,
 }
 
@@ -41,7 +44,8 @@ impl Straight {
         let (kernel, spread) = ([kh, kw], op.spread());
         let (in_group, out_group) = (ci / op.groups, co / op.groups);
         let is_whole = in_group.is_multiple_of(4) && out_group.is_multiple_of(4);
-        if op.dilation != [1, 1] || (op.groups > 1 && (fusion.factor != 1 || fusion.adjoint || !is_whole)) {
+        let is_plain = fusion.factor == 1 && !fusion.adjoint && !fusion.pooled;
+        if op.dilation != [1, 1] || (op.groups > 1 && !(is_plain && is_whole)) {
             return None;
         }
         let is_spread = spread != [1, 1];
@@ -51,22 +55,27 @@ impl Straight {
         // An output row i·s + a meets row i + r − before of x at its tap r·s + rest − a.
         let before = [0, 1].map(|d| op.padding[d] / spread[d]);
         let rest = [0, 1].map(|d| op.padding[d] % spread[d]);
-        let window = [0, 1].map(|d| (kernel[d] + spread[d] - 2 - rest[d]) / spread[d] + 1);
+        let more = if fusion.pooled { op.stride } else { [0, 0] };
+        let window = [0, 1].map(|d| (kernel[d] + spread[d] - 2 - rest[d]) / spread[d] + 1 + more[d]);
         let factor = if is_spread { spread[0] } else { fusion.factor };
-        let square = factor * factor;
-        let quads_out = match (is_spread, co == square) {
-            (true, _) => square * co.div_ceil(4),
+        let side = if fusion.pooled { 2 } else { spread[0] };
+        let (square, has_places) = (factor * factor, side > 1);
+        let quads_out = match (has_places, co == square) {
+            (true, _) => side * side * co.div_ceil(4),
             (false, true) => co.div_ceil(4),
             (false, false) => square * (co / square).div_ceil(4),
         };
         let (quads_in, channels) = (in_group.div_ceil(4), in_group.min(4));
-        let is_dot = co == 1 && ci >= 4 && !is_spread;
+        let is_dot = co == 1 && ci >= 4 && !has_places;
         let of_tap = quads_in * if is_dot { 1 } else { channels };
-        let (texels, products) = (window[0] * window[1] * of_tap, kh * kw * of_tap);
+        let texels = window[0] * window[1] * of_tap;
+        // The places of a spread picture divide the taps among them.
+        let products = kh * kw * of_tap * if fusion.pooled { 4 } else { 1 };
         // Workgroup memory holds 1,024 texels of weights (16 KiB). A group has every place of its channels. With one tap, where loads
         // are few, half of that is as fast (mobilefacenet, yunet and yolox_nano on a Zen 4), and compiles in half the time.
         let (places, most) = match kh * kw {
             _ if is_spread => (square, (576 / products).min(1024 / (texels * square))),
+            _ if fusion.pooled => (4, (1024 / products).min(1024 / (4 * window[1] * of_tap))),
             1 if products <= 512 => (1, 512 / products),
             _ => (1, 1024 / products),
         };
@@ -84,7 +93,7 @@ impl Straight {
         };
         let channel_quads = (quads_out / places).div_ceil(groups_out);
         let oq = channel_quads * places;
-        let grid = if is_spread { [ho.div_ceil(factor), wo.div_ceil(factor)] } else { [ho, wo] };
+        let grid = [ho.div_ceil(side), wo.div_ceil(side)];
         let pixels = n * grid[0] * grid[1];
         let lanes = if pixels >= 1024 { 256 } else { (pixels.div_ceil(2)).next_multiple_of(8).min(256) };
         let (fill, products) = (texels * oq, products * channel_quads);
@@ -95,11 +104,13 @@ impl Straight {
             quads_in,
             channels,
             factor,
+            side,
             oq,
             groups_out,
             quads_out,
             groups_in: groups_out / op.groups,
             is_dot,
+            is_pooled: fusion.pooled,
             fill,
             products,
             grid,
@@ -120,6 +131,8 @@ impl Straight {
             "forward_2" => [self.groups_out.try_into().ok()?, self.pixels.div_ceil(self.lanes).try_into().ok()?, 1],
             _ => return None,
         };
+        let pool = if fusion.pooled { 2 } else { 1 };
+        let stride = op.out_stride().map(|stride| stride * pool);
         let launch = Launch::groups(
             groups,
             [
@@ -131,8 +144,8 @@ impl Straight {
                 ("grid_width", self.grid[1].into()),
                 ("out_height", io.y[2].into()),
                 ("out_width", io.y[3].into()),
-                ("stride_h", op.out_stride()[0].into()),
-                ("stride_w", op.out_stride()[1].into()),
+                ("stride_h", stride[0].into()),
+                ("stride_w", stride[1].into()),
                 ("pad_h", self.before[0].into()),
                 ("pad_w", self.before[1].into()),
                 ("adjoint", u32::from(fusion.adjoint).into()),
@@ -166,22 +179,31 @@ impl Straight {
             .with("REST_W", self.rest[1])
             .with("FACTOR", self.factor)
             .with("SPREAD_BY", op.spread()[0])
+            .with("SIDE", self.side)
+            .with("POOL", usize::from(fusion.pooled))
+            .with("STEP_H", if fusion.pooled { op.stride[0] } else { 1 })
+            .with("STEP_W", if fusion.pooled { op.stride[1] } else { 1 })
             .with("LONE", usize::from(fusion.factor > 1 && io.y[1] == 1))
             .with("LANES", self.lanes);
-        Some(launch.with("FILL", self.fill).with_all(parts(self.window[0], self.fill, self.lanes)))
+        Some(launch.with("FILL", self.fill).with_all(parts(self.window[0], self.products, self.fill, self.lanes)))
     }
     /// Returns the nanoseconds for eight pixels on a thread of a Zen 3 under Mesa 22.3.6.
     fn ns(&self) -> f64 {
         let loads = (self.window[0] * self.window[1] * self.quads_in * self.groups_out) as f64;
         let products = 4.0 * (self.products * self.groups_out) as f64;
-        6.0 * loads + 0.25 * products + 75.0 * self.quads_out as f64 + 100.0
+        // Most texels of a pooled cell's window meet few of its places, whose products do not hide the load.
+        let (load, stores) = if self.is_pooled { (12.0, self.quads_out / 4) } else { (6.0, self.quads_out) };
+        load * loads + 0.25 * products + 75.0 * stores as f64 + 100.0
     }
 }
 
-/// Returns the constants by which `shaders/shared/straight.wgsl` divides a window of `rows` rows whose weights take `texels` texels.
-pub fn parts(rows: usize, texels: usize, lanes: usize) -> [(&'static str, usize); 4] {
-    // Measured on a Zen 5: 256 and 320 texels were as fast, 384, 512 and the whole slower.
-    let parts = (1..=rows).find(|parts| rows.is_multiple_of(*parts) && texels / parts <= 320).unwrap_or(rows);
+/// Returns the constants by which `shaders/shared/straight.wgsl` divides a window of `rows` rows whose weights take `texels` texels, of
+/// which a thread makes `products` products; workgroup memory has room for the texels of a row.
+pub fn parts(rows: usize, products: usize, texels: usize, lanes: usize) -> [(&'static str, usize); 4] {
+    // Measured on a Zen 5: 256 and 320 products were as fast, 384, 512 and the whole slower.
+    let parts = (1..=rows)
+        .find(|parts| rows.is_multiple_of(*parts) && products / parts <= 320 && texels / parts <= 1024)
+        .unwrap_or(rows);
     let part = texels / parts;
     [("PARTS", parts), ("ROWS", rows / parts), ("PART", part), ("COPIES", part.div_ceil(lanes))]
 }
@@ -205,7 +227,7 @@ mod tests {
 
     #[test]
     fn parts_are_whole_rows_and_as_few_as_fit() {
-        let of = |rows, texels| parts(rows, texels, 64).map(|(_, value)| value);
+        let of = |rows, texels| parts(rows, texels, texels, 64).map(|(_, value)| value);
         assert_eq!(of(3, 321), [3, 1, 107, 2]);
         assert_eq!(of(3, 320 * 3), [3, 1, 320, 5]);
         assert_eq!(of(9, 9 * 100), [3, 3, 300, 5]);

@@ -46,7 +46,7 @@ impl Winograd {
     /// Returns `None` if the filter is neither 3×3 nor 5×5, or the tables do not fit.
     fn new(op: &Conv2d, fusion: Fusion, points: usize, io: &Io) -> Option<Self> {
         let ([n, ci, ..], [_, co, ho, wo]) = (io.x[0].nchw(), io.y.nchw());
-        if fusion.factor != 1 || !op.is_dense() || op.padding[0] != op.padding[1] {
+        if fusion.factor != 1 || fusion.pooled || !op.is_dense() || op.padding[0] != op.padding[1] {
             return None;
         }
         let taps = match io.x[1][2..] {

@@ -22,7 +22,7 @@ pub fn serve(call: &Call, caps: &Caps) -> Option<Work> {
     let fusion = op.fusion?;
     let ([n, ci, h, w], [_, co, ho, wo]) = (io.x[0].nchw(), io.y.nchw());
     let is_spread = op.spread() != [1, 1];
-    if !op.is_dense() || is_spread || fusion.factor != 1 || io.x[1][2..] != [3, 3] {
+    if !op.is_dense() || is_spread || fusion.factor != 1 || fusion.pooled || io.x[1][2..] != [3, 3] {
         return None;
     }
     let (tiles_y, tiles_x) = (ho.div_ceil(TILE), wo.div_ceil(TILE));
