@@ -2,9 +2,10 @@
 // The including shader defines `source(k)`, texel k of the picture; `meets(u, v, q)`, whether output quad q has a weight at tap (u, v), which
 // all have if PLACES is 1; and has its weights in t2: for each group KH · KW taps, KQ · KC input channels (DOT: KQ quads), OQ output quads.
 
-// Parts of the window, each of ROWS rows, and the texels of weights of a part. All eights of a workgroup's lanes run the code of a part
-// before any runs that of the next, so a part comes from the instruction cache (32 KiB), at 20 bytes per clock instead of the second
-// level's 12. A multiply and an add have 16 bytes, a load of a texel some 400; a barrier takes an eight 320 clocks (Zen 5, Mesa 22.3.6).
+// Parts of the window, each of ROWS rows, and the texels of weights of a part. All lanes of a workgroup, eight at a time, run the code of
+// a part before any run that of the next, so it comes from the instruction cache (32 KiB), at 20 bytes per clock instead of the second
+// level's 12. A multiply and an add take 16 bytes, a load of a texel some 400; a barrier takes 320 clocks for eight lanes (Zen 5, Mesa
+// 22.3.6).
 const PARTS: u32 = 1u;
 const ROWS: u32 = 1u;
 const PART: u32 = 1u;
@@ -72,7 +73,8 @@ fn straight(group: u32, lane: u32, first: u32, i: u32, j: u32, size: vec2<u32>, 
                     let value = source(row + column[v] + k * plane);
                     // Not `&&`, which would be a branch at every tap.
                     let next = select(vec4(0.0), value, in_column & in_row[v]);
-                    // The next texel is under way while this one is multiplied.
+                    // The next texel is under way while this one is multiplied. In a part that is much longer, LLVM would keep the
+                    // products in memory and add them up at its end.
                     if r + v + k > 0u { add_quad(&sum, quad, part * ROWS, (r * KW + v) * KQ + k - 1u); }
                     quad = next;
                 }
