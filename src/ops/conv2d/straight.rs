@@ -74,10 +74,10 @@ impl Straight {
         // Workgroup memory holds 1,024 texels of weights (16 KiB). A group has every place of its channels. With one tap, where loads
         // are few, half of that is as fast (mobilefacenet, yunet and yolox_nano on a Zen 4), and compiles in half the time.
         let (places, most) = match kh * kw {
-            _ if is_spread => (square, (576 / products).min(1024 / (texels * square))),
-            _ if fusion.pooled => (4, (1024 / products).min(1024 / (4 * window[1] * of_tap))),
+            _ if is_spread => (square, (512 / products).min(1024 / (texels * square))),
+            _ if fusion.pooled => (4, fitting(products, 4).min(1024 / (4 * texels))),
             1 if products <= 512 => (1, 512 / products),
-            _ => (1, 1024 / products),
+            _ => (1, fitting(products, 1)),
         };
         let most = if is_dot { most.min(1) } else { most.min(quads_out / places) };
         if most == 0 {
@@ -197,13 +197,19 @@ impl Straight {
     }
 }
 
+/// Products in a part of a window, at most: a Zen 5 takes longer for a whole of 576 than for three parts, but not for one of 350.
+const OF_PART: usize = 512;
+
+/// Returns for how many channel quads a thread has room, each with `products` products and `places` output quads. Sums of more than 8
+/// output quads must not live through a barrier, thus have one part: 14, in five parts, took ten times as long (Mesa 22.3.6).
+fn fitting(products: usize, places: usize) -> usize {
+    (1024 / products).min((OF_PART / products).max(8 / places))
+}
+
 /// Returns the constants by which `shaders/shared/straight.wgsl` divides a window of `rows` rows whose weights take `texels` texels, of
-/// which a thread makes `products` products; workgroup memory has room for the texels of a row.
+/// which a thread makes `products` products.
 pub fn parts(rows: usize, products: usize, texels: usize, lanes: usize) -> [(&'static str, usize); 4] {
-    // Measured on a Zen 5: 256 and 320 products were as fast, 384, 512 and the whole slower.
-    let parts = (1..=rows)
-        .find(|parts| rows.is_multiple_of(*parts) && products / parts <= 320 && texels / parts <= 1024)
-        .unwrap_or(rows);
+    let parts = (1..=rows).find(|parts| rows.is_multiple_of(*parts) && products / parts <= OF_PART).unwrap_or(rows);
     let part = texels / parts;
     [("PARTS", parts), ("ROWS", rows / parts), ("PART", part), ("COPIES", part.div_ceil(lanes))]
 }
@@ -228,13 +234,21 @@ mod tests {
     #[test]
     fn parts_are_whole_rows_and_as_few_as_fit() {
         let of = |rows, texels| parts(rows, texels, texels, 64).map(|(_, value)| value);
-        assert_eq!(of(3, 321), [3, 1, 107, 2]);
-        assert_eq!(of(3, 320 * 3), [3, 1, 320, 5]);
+        assert_eq!(of(3, 513), [3, 1, 171, 3]);
+        assert_eq!(of(3, 512 * 3), [3, 1, 512, 8]);
         assert_eq!(of(9, 9 * 100), [3, 3, 300, 5]);
-        assert_eq!(of(3, 318), [1, 3, 318, 5]);
+        assert_eq!(of(3, 510), [1, 3, 510, 8]);
         // A row is not divided.
         assert_eq!(of(1, 1024), [1, 1, 1024, 16]);
         assert_eq!(of(2, 1024), [2, 1, 512, 8]);
+    }
+
+    #[test]
+    fn more_than_eight_output_quads_have_one_part() {
+        for (products, places) in (1..=1024).flat_map(|products| [(products, 1), (products, 4)]) {
+            let most = fitting(products, places);
+            assert!(most * products <= if most * places > 8 { OF_PART } else { 1024 }, "{products} {places}");
+        }
     }
 
     /// Checks run the cases; a window in several parts that none of them takes would never be tried.
