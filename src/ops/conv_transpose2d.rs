@@ -302,7 +302,7 @@ impl Strides {
         let launch = launch.with("S", self.stride).with("KH", self.taps).with("KW", self.taps);
         let launch = launch.with("KQ", self.quads).with("KC", self.channels).with("OQ", self.oq);
         let launch = launch.with("LANES", self.lanes).with("FILL", self.fill);
-        Some(self.correlation.set(launch.with_all(parts(self.taps, self.fill, self.fill, self.lanes))))
+        Some(self.correlation.set(launch.with_all(parts(self.taps, self.oq, self.fill, self.fill, self.lanes))))
     }
 }
 

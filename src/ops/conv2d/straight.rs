@@ -74,7 +74,7 @@ impl Straight {
         // Workgroup memory holds 1,024 texels of weights (16 KiB). A group has every place of its channels. With one tap, where loads
         // are few, half of that is as fast (mobilefacenet, yunet and yolox_nano on a Zen 4), and compiles in half the time.
         let (places, most) = match kh * kw {
-            _ if is_spread => (square, (512 / products).min(1024 / (texels * square))),
+            _ if is_spread => (square, (576 / products).min(1024 / (texels * square))),
             _ if fusion.pooled => (4, fitting(products, 4).min(1024 / (4 * texels))),
             1 if products <= 512 => (1, 512 / products),
             _ => (1, fitting(products, 1)),
@@ -185,7 +185,13 @@ impl Straight {
             .with("STEP_W", if fusion.pooled { op.stride[1] } else { 1 })
             .with("LONE", usize::from(fusion.factor > 1 && io.y[1] == 1))
             .with("LANES", self.lanes);
-        Some(launch.with("FILL", self.fill).with_all(parts(self.window[0], self.products, self.fill, self.lanes)))
+        Some(launch.with("FILL", self.fill).with_all(parts(
+            self.window[0],
+            self.oq,
+            self.products,
+            self.fill,
+            self.lanes,
+        )))
     }
     /// Returns the nanoseconds for eight pixels on a thread of a Zen 3 under Mesa 22.3.6.
     fn ns(&self) -> f64 {
@@ -207,9 +213,10 @@ fn fitting(products: usize, places: usize) -> usize {
 }
 
 /// Returns the constants by which `shaders/shared/straight.wgsl` divides a window of `rows` rows whose weights take `texels` texels, of
-/// which a thread makes `products` products.
-pub fn parts(rows: usize, products: usize, texels: usize, lanes: usize) -> [(&'static str, usize); 4] {
-    let parts = (1..=rows).find(|parts| rows.is_multiple_of(*parts) && products / parts <= OF_PART).unwrap_or(rows);
+/// which a thread makes `products` products for `oq` output quads.
+pub fn parts(rows: usize, oq: usize, products: usize, texels: usize, lanes: usize) -> [(&'static str, usize); 4] {
+    let fits = |parts: &usize| rows.is_multiple_of(*parts) && (oq > 8 || products / parts <= OF_PART);
+    let parts = (1..=rows).find(fits).unwrap_or(rows);
     let part = texels / parts;
     [("PARTS", parts), ("ROWS", rows / parts), ("PART", part), ("COPIES", part.div_ceil(lanes))]
 }
@@ -233,7 +240,7 @@ mod tests {
 
     #[test]
     fn parts_are_whole_rows_and_as_few_as_fit() {
-        let of = |rows, texels| parts(rows, texels, texels, 64).map(|(_, value)| value);
+        let of = |rows, texels| parts(rows, 8, texels, texels, 64).map(|(_, value)| value);
         assert_eq!(of(3, 513), [3, 1, 171, 3]);
         assert_eq!(of(3, 512 * 3), [3, 1, 512, 8]);
         assert_eq!(of(9, 9 * 100), [3, 3, 300, 5]);
@@ -241,6 +248,7 @@ mod tests {
         // A row is not divided.
         assert_eq!(of(1, 1024), [1, 1, 1024, 16]);
         assert_eq!(of(2, 1024), [2, 1, 512, 8]);
+        assert_eq!(parts(2, 9, 576, 576, 64)[0].1, 1);
     }
 
     #[test]
